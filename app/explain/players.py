@@ -33,10 +33,11 @@ class Players:
     def mix(self, present: torch.Tensor, rows: Inputs, background: Inputs) -> dict[str, torch.Tensor]:
         """Rows in which the players present come from `rows` and the others from `background`.
 
-        present: (n, P) bool. rows, background: n rows each, or 1 row to be used for all n.
+        present: (n, P) bool. rows, background: n rows each, or 1 row to be used for all n. In place of n there may
+        be several leading dimensions, which then broadcast.
         """
         return {
-            name: torch.where(present[:, self.membership[name]], rows[name], background[name])
+            name: torch.where(present[..., self.membership[name]], rows[name], background[name])
             for name in self.membership
         }
 

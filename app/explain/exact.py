@@ -1,0 +1,110 @@
+"""Exact Shapley values by enumeration (Shapley 1953) of the interventional game (Lundberg & Lee 2017)."""
+
+from collections.abc import Iterator
+from math import comb
+from typing import ClassVar
+
+import torch
+
+from app.errors import TooManyPlayers
+from app.explain.attribution import Attribution, Inputs, Limits, Stopped
+from app.explain.network import Network, row_count
+from app.explain.passes import Pace, Passes, check_rows, ranges
+from app.explain.players import Players
+
+MOST_PLAYERS = 16
+
+
+class Exact:
+    """φ = W v over all 2^P coalitions, v(S) the mean of f over rows with S from the instance, the rest from background.
+
+    Costs (2^P − 2)·B + 1 network rows an instance. Values come in float64, network passes in its own dtype.
+    Raises TooManyPlayers beyond 16, UnsupportedNetwork as Passes does.
+    """
+
+    method: ClassVar[str] = "exact"
+
+    def __init__(self, network: Network, background: Inputs, players: Players, *, memory_bytes: int = 1 << 30) -> None:
+        if players.count > MOST_PLAYERS:
+            raise TooManyPlayers(
+                f"exact enumerates 2^players coalitions and takes at most {MOST_PLAYERS} players; here are"
+                f" {players.count}: group them, or choose another method",
+                players=players.count,
+                limit=MOST_PLAYERS,
+            )
+        self.passes = Passes(network, background, players, memory_bytes)
+        self.coalitions = coalitions(players.count)
+        self.weights = shapley_weights(self.coalitions)
+
+    def explain(self, rows: Inputs, outputs: torch.Tensor, limits: Limits) -> Attribution:
+        """Values (R, K, P) of `outputs` (R, K) at `rows`.
+
+        Raises InvalidInput for rows of another shape, UnsupportedNetwork for an output that is not finite, and
+        Stopped at a stop or a deadline: half an enumeration answers nothing.
+        """
+        rows = check_rows(rows, self.passes.background, self.passes.players)
+        value = self._game(rows, outputs, limits)
+        return Attribution(
+            values=torch.einsum("ps,rsk->rkp", self.weights, value),
+            base_values=value[:, 0],
+            predictions=value[:, -1],
+            rows_evaluated=row_count(rows) * (self._between * self.passes.rows + 1),
+        )
+
+    @property
+    def _between(self) -> int:
+        return max(0, len(self.coalitions) - 2)
+
+    def _game(self, rows: Inputs, outputs: torch.Tensor, limits: Limits) -> torch.Tensor:
+        """v, (R, 2^P, K) float64. The empty coalition is known from construction, the full one is the row itself."""
+        count, background = row_count(rows), self.passes.rows
+        value = torch.zeros(count, len(self.coalitions), outputs.shape[1], dtype=torch.float64)
+        value[:, 0] = self.passes.background_outputs.mean(0)[outputs]
+        value[:, -1] = self.passes.table(rows).gather(1, outputs)
+        pace = Pace(limits, count * self._between * background)
+        for of_rows, of_coalitions, of_background in boxes(count, self._between, background, self.passes.chunk_rows):
+            if not pace.go_on():
+                raise Stopped
+            present = self.coalitions[1:-1][of_coalitions]
+            mixed = self._mix(present, rows, of_rows, of_background)
+            shape = (of_rows.stop - of_rows.start, len(present), of_background.stop - of_background.start, -1)
+            out = self.passes(mixed).view(shape)
+            wanted = out.take_along_dim(outputs[of_rows, None, None, :], -1).double().sum(2)
+            value[of_rows, 1:-1][:, of_coalitions] += wanted / background
+            pace.done += shape[0] * shape[1] * shape[2]
+        pace.go_on()
+        return value
+
+    def _mix(
+        self, present: torch.Tensor, rows: Inputs, of_rows: slice, of_background: slice
+    ) -> dict[str, torch.Tensor]:
+        mixed = self.passes.players.mix(
+            present[None, :, None],
+            {name: x[of_rows, None, None] for name, x in rows.items()},
+            {name: x[None, None, of_background] for name, x in self.passes.background.items()},
+        )
+        return {name: x.flatten(0, 2) for name, x in mixed.items()}
+
+
+def coalitions(players: int) -> torch.Tensor:
+    """(2^P, P) bool; line s holds the bits of s, so that the first is empty and the last is full."""
+    return (torch.arange(1 << players)[:, None] >> torch.arange(players)) & 1 == 1
+
+
+def shapley_weights(present: torch.Tensor) -> torch.Tensor:
+    """(P, 2^P) float64, W with φ = W v: |S|!(P−|S|−1)!/P! for joining S, the same taken away for standing in S + p."""
+    count = present.shape[1]
+    joining = torch.tensor([1 / (count * comb(count - 1, size)) for size in range(count)] + [0.0], dtype=torch.float64)
+    sizes = present.sum(1)
+    return torch.where(present, joining[sizes - 1][:, None], -joining[sizes][:, None]).T.contiguous()
+
+
+def boxes(rows: int, coalitions: int, background: int, limit: int) -> Iterator[tuple[slice, slice, slice]]:
+    """Blocks of at most `limit` network rows, the background together where it fits."""
+    if not coalitions:
+        return
+    whole = max(1, limit // background)
+    for of_rows in ranges(rows, max(1, whole // coalitions)):
+        for of_coalitions in ranges(coalitions, whole):
+            for of_background in ranges(background, limit):
+                yield of_rows, of_coalitions, of_background
