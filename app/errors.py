@@ -127,3 +127,9 @@ class ExplanationTimeout(WhyserveError):
     """The explanation did not finish before its deadline."""
 
     code = "explanation_timeout"
+
+
+def first_line(error: BaseException) -> str:
+    """An exception in one line, with its type."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0].strip()}" if lines else type(error).__name__

@@ -1,0 +1,123 @@
+"""`whyserve export`: every stale model folder becomes an artifact, or says why not."""
+
+import json
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from app.errors import ModelFault, WhyserveError
+from app.export.artifacts import FORMAT, is_current, prune, tools, write
+from app.export.parity import check_parity
+from app.export.rows import TrialRows, trial_rows
+from app.export.sources import Source, read_source
+from app.export.stage import CERTIFICATE_FILE, FAULT_FILE, ROWS_FILE, Task, run_stage
+from app.manifest import ONNX_FILE, Manifest, sha256
+from app.spec import SPEC_FILE, model_folders
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    source: Source
+    task: Task
+    rows: TrialRows
+
+
+def export_all(models: Path, artifacts: Path, budget_ms: float, say: Say) -> None:
+    """Export what is stale under `models`, a line a model. Raises ModelFault, of all faults, at the end."""
+    settings = {"budget_ms": budget_ms}
+    faults: list[str] = []
+    stale: list[Source] = []
+    folders = model_folders(models, SPEC_FILE)
+    for folder in folders:
+        try:
+            source = read_source(folder)
+        except ModelFault as fault:
+            faults.append(fault.message)
+            continue
+        if is_current(artifacts, source, settings):
+            say(f"{source.spec.name}: unchanged")
+        else:
+            stale.append(source)
+    if stale:
+        faults += _export(stale, artifacts, settings, say)
+    for name in prune(artifacts, {folder.name for folder in folders}):
+        say(f"{name}: its folder is gone; artifact removed")
+    if faults:
+        raise ModelFault("\n".join(faults))
+
+
+def _export(sources: Sequence[Source], artifacts: Path, settings: dict[str, float], say: Say) -> list[str]:
+    artifacts.mkdir(parents=True, exist_ok=True)
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(dir=artifacts, prefix=".work-") as scratch:
+        jobs = [_prepare(source, Path(scratch, source.spec.name), settings) for source in sources]
+        say(f"exporting {', '.join(source.spec.name for source in sources)} …")
+        keras = [job.task for job in jobs if job.source.spec.framework == "keras"]
+        if keras:
+            run_stage("app.export.keras_stage", keras, "tensorflow")
+        run_stage("app.export.torch_stage", [job.task for job in jobs], "torch")
+        faults = []
+        for job in jobs:
+            try:
+                manifest = _finish(job, artifacts, settings)
+            except WhyserveError as fault:
+                faults.append(fault.message)
+                continue
+            say(_line(manifest, time.monotonic() - began))
+        return faults
+
+
+def _prepare(source: Source, work: Path, settings: dict[str, float]) -> Job:
+    work.mkdir()
+    rows = trial_rows(source.spec, source.background)
+    np.savez(work / ROWS_FILE, **rows.arrays)  # type: ignore[arg-type]  # numpy's stub takes the first for a flag
+    return Job(source, Task(str(source.folder.resolve()), str(work), source.digests, settings["budget_ms"]), rows)
+
+
+def _finish(job: Job, artifacts: Path, settings: dict[str, float]) -> Manifest:
+    spec, work = job.source.spec, Path(job.task.work)
+    if (work / FAULT_FILE).exists():
+        raise ModelFault((work / FAULT_FILE).read_text())
+    parity, columns = check_parity(spec, work, job.rows)
+    onnx = (work / ONNX_FILE).read_bytes()
+    certificate = work / CERTIFICATE_FILE
+    manifest = Manifest(
+        format=FORMAT,
+        spec=spec,
+        files={**job.source.digests, ONNX_FILE: sha256(onnx)},
+        columns=columns,
+        ranges=_ranges(job.source),
+        background_rows=len(next(iter(job.source.background.values()))),
+        parity=parity,
+        certificate=json.loads(certificate.read_text()) if certificate.exists() else {},
+        built_with=tools(spec),
+        settings=settings,
+    )
+    write(artifacts, manifest, onnx)
+    return manifest
+
+
+def _ranges(source: Source) -> dict[str, tuple[float, float]]:
+    """The least and greatest of each numeric feature over the background."""
+    return {
+        feature.name: (float(array[:, column].min()), float(array[:, column].max()))
+        for item in source.spec.inputs
+        for array in [source.background[item.name]]
+        for column, feature in enumerate(item.features)
+        if not feature.categories
+    }
+
+
+def _line(manifest: Manifest, seconds: float) -> str:
+    parity = manifest.parity
+    twin = "" if parity.twin_largest is None else f", on torch {parity.twin_largest:.0e}"
+    return (
+        f"{manifest.spec.name}: exported from {manifest.spec.framework} in {seconds:.0f} s; {parity.rows} rows"
+        f" within {parity.largest:.0e} of the original{twin}"
+    )

@@ -1,0 +1,60 @@
+"""A model folder, read and checked as far as that goes without its framework."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.errors import InvalidInput, ModelFault
+from app.inputs import Arrays, check_arrays, read_npz
+from app.manifest import sha256
+from app.spec import EXAMPLE_FILE, ModelSpec, read_spec
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """folder: where it lies. digests: SHA-256 by file name. background: (rows, *shape) by input."""
+
+    folder: Path
+    spec: ModelSpec
+    digests: dict[str, str]
+    background: Arrays
+
+
+def read_source(folder: Path) -> Source:
+    """Read a model folder. Raises ModelFault, which names the file and the fault."""
+    spec = read_spec(folder)
+    contents = {name: _read(folder, name) for name in spec.source_files}
+    background = _background(spec, contents[spec.explain.background], f"{folder.name}/{spec.explain.background}")
+    _check_example(spec, contents[EXAMPLE_FILE], f"{folder.name}/{EXAMPLE_FILE}")
+    return Source(folder, spec, {name: sha256(content) for name, content in contents.items()}, background)
+
+
+def _read(folder: Path, name: str) -> bytes:
+    path = folder / name
+    if path.resolve().parent != folder.resolve():
+        raise ModelFault(f"{folder.name}/{name}: lies outside the model's folder")
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ModelFault(f"{folder.name}/{name}: cannot be read: {error.strerror}") from error
+
+
+def _background(spec: ModelSpec, content: bytes, place: str) -> Arrays:
+    try:
+        return check_arrays(spec, read_npz(content))
+    except InvalidInput as error:
+        raise ModelFault(f"{place}: {error.message}") from error
+
+
+def _check_example(spec: ModelSpec, content: bytes, place: str) -> None:
+    try:
+        example = json.loads(content)
+        instance = example["instances"][0]
+        model, keys = example["model"], set(instance)
+    except (ValueError, KeyError, IndexError, TypeError) as error:
+        raise ModelFault(f'{place}: not a request: {{"model": …, "instances": [{{…}}]}} is needed') from error
+    if model != spec.name:
+        raise ModelFault(f'{place}: asks for model "{model}", not "{spec.name}"')
+    if odd := sorted(keys.symmetric_difference(spec.keys)):
+        words = "is missing" if odd[0] in spec.keys else "is not an input of this model"
+        raise ModelFault(f'{place}: instances[0]: "{odd[0]}" {words}')

@@ -1,0 +1,74 @@
+"""What torch has to do for an export: ONNX of a torch network, and trial outputs of every network that explains."""
+
+import contextlib
+import io
+import os
+from pathlib import Path
+
+os.environ.setdefault("KERAS_BACKEND", "torch")
+
+import numpy as np
+import torch
+
+from app.errors import ModelFault, first_line
+from app.explain.loader import load_network
+from app.explain.network import Network
+from app.export.stage import NETWORK_OUTPUT_FILE, ORIGINAL_FILE, Task, in_batches, main
+from app.inputs import Arrays
+from app.manifest import ONNX_FILE
+from app.spec import NETWORK_FILE, ModelSpec
+
+OPSET = 18
+# A batch of 1 would silently become a constant of the graph (pytorch#148886).
+TRACED_ROWS = 3
+
+
+def export(task: Task) -> None:
+    spec = task.spec()
+    network = load_network(spec, task.read)
+    rows = task.rows()
+    try:
+        outputs = in_batches(lambda part: run(network, part), rows)
+    except Exception as error:
+        raise ModelFault(f"{spec.name}: the network raises on a row of its own inputs: {first_line(error)}") from error
+    np.save(Path(task.work, NETWORK_OUTPUT_FILE), outputs)
+    if spec.framework == "torch":
+        np.save(Path(task.work, ORIGINAL_FILE), outputs)
+        Path(task.work, ONNX_FILE).write_bytes(to_onnx(spec, network, rows))
+
+
+def run(network: Network, rows: Arrays) -> np.ndarray:
+    with torch.no_grad():
+        result: np.ndarray = network({name: torch.from_numpy(array) for name, array in rows.items()}).numpy()
+        return result
+
+
+def to_onnx(spec: ModelSpec, network: Network, rows: Arrays) -> bytes:
+    """ONNX with the names of model.toml, a symbolic batch and its weights inside. Raises ModelFault."""
+    example = tuple(
+        torch.from_numpy(np.resize(rows[name], (TRACED_ROWS, *rows[name].shape[1:]))) for name in network.names
+    )
+    batch = torch.export.Dim("batch")
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+            program = torch.onnx.export(
+                network.module,
+                example,
+                dynamo=True,
+                dynamic_shapes=tuple({0: batch} for _ in example),
+                input_names=list(network.names),
+                output_names=[spec.output.tensor],
+                opset_version=OPSET,
+                external_data=False,
+            )
+    except Exception as error:
+        raise ModelFault(f"{spec.name}/{NETWORK_FILE}: cannot become ONNX: {first_line(error)}") from error
+    assert program is not None, "dynamo=True gives a program"
+    content: bytes = program.model_proto.SerializeToString()
+    return content
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    main(export)

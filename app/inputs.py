@@ -1,0 +1,109 @@
+"""Rows as people write them ⇄ arrays as networks take them.
+
+A row is a mapping with a key for each feature of each tabular input and a key for each other input. Arrays
+are by input name, (rows, *shape), in the input's dtype.
+"""
+
+import io
+import zipfile
+from collections.abc import Mapping, Sequence
+from operator import itemgetter
+from typing import Any
+
+import numpy as np
+
+from app.errors import InvalidInput
+from app.spec import InputSpec, ModelSpec
+
+Arrays = dict[str, np.ndarray]
+Row = Mapping[str, Any]
+
+
+class RowReader:
+    """Turns checked rows of one model into arrays. Built once a model, used for every request."""
+
+    def __init__(self, spec: ModelSpec) -> None:
+        self._readers = [(i.name, _reader(i), np.dtype(i.dtype)) for i in spec.inputs]
+
+    def __call__(self, rows: Sequence[Row]) -> Arrays:
+        """Rows whose types, keys and shapes the schema has checked already."""
+        return {name: np.array([read(row) for row in rows], dtype=dtype) for name, read, dtype in self._readers}
+
+
+def _reader(spec: InputSpec) -> Any:
+    if spec.kind != "tabular":
+        return itemgetter(spec.name)
+    names = [feature.name for feature in spec.features]
+    if not any(feature.categories for feature in spec.features):
+        # itemgetter of one key gives the value, of several a tuple; a row must be a sequence either way.
+        return itemgetter(*names) if len(names) > 1 else lambda row: (row[names[0]],)
+    codes = [
+        {label: code for code, label in enumerate(feature.categories)} if feature.categories else None
+        for feature in spec.features
+    ]
+    pairs = list(zip(names, codes, strict=True))
+    return lambda row: [row[name] if code is None else code[row[name]] for name, code in pairs]
+
+
+def by_key(spec: ModelSpec, flat: np.ndarray) -> dict[str, Any]:
+    """Give values by element, (elements,) in the order of inputs and row-major, the keys and shapes of a row."""
+    row: dict[str, Any] = {}
+    first = 0
+    for item in spec.inputs:
+        part = flat[first : first + int(np.prod(item.row_shape))]
+        first += part.size
+        if item.kind == "tabular":
+            row.update(zip((f.name for f in item.features), part.tolist(), strict=True))
+        else:
+            row[item.name] = part.reshape(item.row_shape).tolist()
+    return row
+
+
+def check_arrays(spec: ModelSpec, arrays: Mapping[str, np.ndarray]) -> Arrays:
+    """Check arrays against the model's inputs and give them in the inputs' dtypes.
+
+    Raises InvalidInput, which names the input, for a missing or unknown one, a wrong shape or kind of number,
+    unequal rows, no rows, a number that is not finite or a category code out of range.
+    """
+    if unknown := sorted(set(arrays) - {i.name for i in spec.inputs}):
+        raise InvalidInput(f'input "{unknown[0]}" is not one of this model', field=unknown[0])
+    checked = {item.name: _checked(item, arrays) for item in spec.inputs}
+    counts = {array.shape[0] for array in checked.values()}
+    if len(counts) > 1:
+        raise InvalidInput("the inputs have different numbers of rows")
+    if counts == {0}:
+        raise InvalidInput("there are no rows")
+    return checked
+
+
+def _checked(spec: InputSpec, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
+    def fault(words: str) -> InvalidInput:
+        return InvalidInput(f'input "{spec.name}" {words}', field=spec.name)
+
+    if spec.name not in arrays:
+        raise fault("is missing")
+    array = np.asarray(arrays[spec.name])
+    if array.shape[1:] != spec.row_shape or array.ndim == 0:
+        wanted = ", ".join(["rows", *map(str, spec.row_shape)])
+        raise fault(f"has shape {array.shape}; ({wanted}) is needed")
+    if array.dtype.kind not in ("iu" if spec.is_integer else "iuf"):
+        raise fault(f"has dtype {array.dtype}; {spec.dtype} is needed")
+    with np.errstate(over="ignore"):
+        result = array.astype(spec.dtype)
+    if not np.isfinite(result).all():
+        raise fault("holds a number that is not finite")
+    if spec.is_integer and not np.array_equal(result, array):
+        raise fault(f"holds a number outside {spec.dtype}")
+    for column, feature in enumerate(spec.features):
+        if feature.categories and not ((result[:, column] >= 0) & (result[:, column] < len(feature.categories))).all():
+            raise fault(f'holds a code outside the categories of "{feature.name}"')
+    return result
+
+
+def read_npz(content: bytes) -> Arrays:
+    """The arrays of an .npz file; a file that needs unpickling is refused. Raises InvalidInput."""
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except (ValueError, EOFError, OSError, KeyError, AttributeError, zipfile.BadZipFile) as error:
+        raise InvalidInput("not an .npz file of plain arrays") from error

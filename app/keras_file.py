@@ -1,0 +1,30 @@
+"""A .keras file, opened on whichever backend the process has chosen."""
+
+import tempfile
+from pathlib import Path
+
+from app.errors import ModelFault
+from app.spec import KERAS_FILE, ModelSpec
+
+
+def open_keras(content: bytes):  # type: ignore[no-untyped-def]  # Keras is untyped, and either backend's
+    """Parse a .keras file, on whichever backend the process has; Lambda layers with Python code are refused."""
+    import keras  # noqa: PLC0415
+
+    # Keras reads a path only. A copy of the bytes whose digest was checked cannot change underneath it.
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, KERAS_FILE)
+        path.write_bytes(content)
+        return keras.models.load_model(path, compile=False, safe_mode=True)
+
+
+def keras_order(spec: ModelSpec, names: list[str]) -> tuple[int, ...]:
+    """For each input of a Keras model, its position among model.toml's. Raises ModelFault."""
+    positions = {item.name: position for position, item in enumerate(spec.inputs)}
+    if len(names) == len(positions) == 1:
+        return (0,)
+    if set(names) != set(positions):
+        raise ModelFault(
+            f"{spec.name}/{KERAS_FILE}: its inputs are {', '.join(names)}; model.toml has {', '.join(positions)}"
+        )
+    return tuple(positions[name] for name in names)
