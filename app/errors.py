@@ -123,6 +123,12 @@ class ExplanationFailed(WhyserveError):
     code = "explanation_failed"
 
 
+class ExplanationCancelled(WhyserveError):
+    """Its caller cancelled the explanation while somebody waited for it."""
+
+    code = "explanation_cancelled"
+
+
 class ExplanationTimeout(WhyserveError):
     """The explanation did not finish before its deadline."""
 

@@ -107,3 +107,14 @@ def read_npz(content: bytes) -> Arrays:
             return {name: file[name] for name in file.files}
     except (ValueError, EOFError, OSError, KeyError, AttributeError, zipfile.BadZipFile) as error:
         raise InvalidInput("not an .npz file of plain arrays") from error
+
+
+def first_not_finite(spec: ModelSpec, arrays: Arrays) -> tuple[int, str] | None:
+    """The first row and key that hold a number that is not finite; None when all are."""
+    for item in spec.inputs:
+        array = arrays[item.name]
+        if item.is_integer or np.isfinite(array).all():
+            continue
+        row, *inside = (int(i) for i in np.argwhere(~np.isfinite(array))[0])
+        return row, item.features[inside[0]].name if item.kind == "tabular" else item.name
+    return None

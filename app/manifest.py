@@ -33,6 +33,7 @@ class Manifest(Strict):
     columns: int  # of the network's output
     ranges: dict[str, tuple[float, float]]  # numeric feature: least and greatest of the background
     background_rows: int
+    example: dict[str, Any]  # a request that works
     parity: Parity
     certificate: dict[str, Any] = Field(default_factory=dict)
     built_with: dict[str, str]

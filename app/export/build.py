@@ -86,7 +86,6 @@ def _finish(job: Job, artifacts: Path, settings: dict[str, float]) -> Manifest:
         raise ModelFault((work / FAULT_FILE).read_text())
     parity, columns = check_parity(spec, work, job.rows)
     onnx = (work / ONNX_FILE).read_bytes()
-    certificate = work / CERTIFICATE_FILE
     manifest = Manifest(
         format=FORMAT,
         spec=spec,
@@ -94,8 +93,9 @@ def _finish(job: Job, artifacts: Path, settings: dict[str, float]) -> Manifest:
         columns=columns,
         ranges=_ranges(job.source),
         background_rows=len(next(iter(job.source.background.values()))),
+        example=job.source.example,
         parity=parity,
-        certificate=json.loads(certificate.read_text()) if certificate.exists() else {},
+        certificate=json.loads((work / CERTIFICATE_FILE).read_text()),
         built_with=tools(spec),
         settings=settings,
     )
@@ -119,5 +119,6 @@ def _line(manifest: Manifest, seconds: float) -> str:
     twin = "" if parity.twin_largest is None else f", on torch {parity.twin_largest:.0e}"
     return (
         f"{manifest.spec.name}: exported from {manifest.spec.framework} in {seconds:.0f} s; {parity.rows} rows"
-        f" within {parity.largest:.0e} of the original{twin}"
+        f" within {parity.largest:.0e} of the original{twin}; explained by {manifest.certificate['default']},"
+        f" {manifest.certificate['reason']}"
     )

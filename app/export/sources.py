@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from app.errors import InvalidInput, ModelFault
 from app.inputs import Arrays, check_arrays, read_npz
@@ -12,12 +13,14 @@ from app.spec import EXAMPLE_FILE, ModelSpec, read_spec
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """folder: where it lies. digests: SHA-256 by file name. background: (rows, *shape) by input."""
+    """folder: where it lies. digests: SHA-256 by file name. background: (rows, *shape) by input.
+    example: a request for this model."""
 
     folder: Path
     spec: ModelSpec
     digests: dict[str, str]
     background: Arrays
+    example: dict[str, Any]
 
 
 def read_source(folder: Path) -> Source:
@@ -25,8 +28,8 @@ def read_source(folder: Path) -> Source:
     spec = read_spec(folder)
     contents = {name: _read(folder, name) for name in spec.source_files}
     background = _background(spec, contents[spec.explain.background], f"{folder.name}/{spec.explain.background}")
-    _check_example(spec, contents[EXAMPLE_FILE], f"{folder.name}/{EXAMPLE_FILE}")
-    return Source(folder, spec, {name: sha256(content) for name, content in contents.items()}, background)
+    example = _example(spec, contents[EXAMPLE_FILE], f"{folder.name}/{EXAMPLE_FILE}")
+    return Source(folder, spec, {name: sha256(content) for name, content in contents.items()}, background, example)
 
 
 def _read(folder: Path, name: str) -> bytes:
@@ -46,9 +49,9 @@ def _background(spec: ModelSpec, content: bytes, place: str) -> Arrays:
         raise ModelFault(f"{place}: {error.message}") from error
 
 
-def _check_example(spec: ModelSpec, content: bytes, place: str) -> None:
+def _example(spec: ModelSpec, content: bytes, place: str) -> dict[str, Any]:
     try:
-        example = json.loads(content)
+        example: dict[str, Any] = json.loads(content)
         instance = example["instances"][0]
         model, keys = example["model"], set(instance)
     except (ValueError, KeyError, IndexError, TypeError) as error:
@@ -58,3 +61,4 @@ def _check_example(spec: ModelSpec, content: bytes, place: str) -> None:
     if odd := sorted(keys.symmetric_difference(spec.keys)):
         words = "is missing" if odd[0] in spec.keys else "is not an input of this model"
         raise ModelFault(f'{place}: instances[0]: "{odd[0]}" {words}')
+    return example

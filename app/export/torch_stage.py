@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import json
 import os
 from pathlib import Path
 
@@ -11,9 +12,11 @@ import numpy as np
 import torch
 
 from app.errors import ModelFault, first_line
+from app.explain.certify import certify
 from app.explain.loader import load_network
+from app.explain.model import load_background, players_of
 from app.explain.network import Network
-from app.export.stage import NETWORK_OUTPUT_FILE, ORIGINAL_FILE, Task, in_batches, main
+from app.export.stage import CERTIFICATE_FILE, NETWORK_OUTPUT_FILE, ORIGINAL_FILE, Task, in_batches, main
 from app.inputs import Arrays
 from app.manifest import ONNX_FILE
 from app.spec import NETWORK_FILE, ModelSpec
@@ -35,6 +38,10 @@ def export(task: Task) -> None:
     if spec.framework == "torch":
         np.save(Path(task.work, ORIGINAL_FILE), outputs)
         Path(task.work, ONNX_FILE).write_bytes(to_onnx(spec, network, rows))
+    columns = outputs[0].size  # whether there are as many as labels is the parity check's to say
+    background = load_background(spec, task.read)
+    certificate = certify(network, background, players_of(spec), columns, task.budget_ms)
+    Path(task.work, CERTIFICATE_FILE).write_text(json.dumps(certificate))
 
 
 def run(network: Network, rows: Arrays) -> np.ndarray:

@@ -1,0 +1,74 @@
+"""The shapes of answers that are the same for every model, for the OpenAPI document."""
+
+from typing import Any, Literal, NotRequired
+
+from typing_extensions import TypedDict
+
+from app.jobs import JobStatus
+
+
+class Fault(TypedDict):
+    """One fault of a request."""
+
+    message: str
+    instance: NotRequired[int]
+    field: NotRequired[str]
+
+
+class Problem(TypedDict):
+    """What went wrong (RFC 9457). `code` is stable."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    errors: NotRequired[list[Fault]]
+
+
+class ModelSummary(TypedDict):
+    name: str
+    version: int
+    framework: Literal["keras", "torch"]
+    task: Literal["classification", "regression"]
+    description: str
+    outputs: list[str]
+    method: str
+
+
+class ModelList(TypedDict):
+    models: list[ModelSummary]
+
+
+class JobFault(TypedDict):
+    code: str
+    detail: str
+
+
+class ExplanationState(TypedDict):
+    """How far an explanation is; `result` is there once `status` is done."""
+
+    id: str
+    status: JobStatus
+    progress: float
+    result: NotRequired[dict[str, Any]]
+    error: NotRequired[JobFault]
+
+
+class Live(TypedDict):
+    status: Literal["live"]
+
+
+class Ready(TypedDict):
+    """`workers`: how many explain what is served here."""
+
+    status: Literal["ready"]
+    models: list[str]
+    workers: int
+
+
+PROBLEM_CONTENT = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    "4XX": {"description": "What is wrong with the request, and where.", "content": PROBLEM_CONTENT},
+    "5XX": {"description": "Why it cannot be answered now.", "content": PROBLEM_CONTENT},
+}

@@ -1,0 +1,41 @@
+"""GET /models, /models/{name}: what is served, how well it is explained."""
+
+from typing import Any
+
+import orjson
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from app.api.documents import PROBLEMS, ModelList
+from app.api.service import Service
+
+router = APIRouter(tags=["models"], responses=PROBLEMS)
+
+
+@router.get("/models", operation_id="listModels", response_model=ModelList)
+async def list_models(request: Request) -> Response:
+    """What is served."""
+    service: Service = request.app.state.service
+    listed = [
+        {
+            "name": predictor.spec.name,
+            "version": predictor.spec.version,
+            "framework": predictor.spec.framework,
+            "task": predictor.spec.task,
+            "description": predictor.spec.description,
+            "outputs": predictor.spec.output_names,
+            "method": predictor.manifest.certificate["default"],
+        }
+        for predictor in service.catalog
+    ]
+    return Response(orjson.dumps({"models": listed}), media_type="application/json")
+
+
+@router.get("/models/{name}", operation_id="getModel", response_model=dict[str, Any])
+async def show_model(request: Request, name: str) -> Response:
+    """A model's manifest: its features, its parity, and its certificate of explainability."""
+    service: Service = request.app.state.service
+    predictor = service.catalog.get(name)
+    manifest = predictor.manifest.model_dump(mode="json", exclude_none=True)
+    return Response(orjson.dumps({"manifest": predictor.digest, **manifest}), media_type="application/json")

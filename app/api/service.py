@@ -1,0 +1,41 @@
+"""What the endpoints share: the models, the queue, and the adapters that read their requests."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from app.api.problems import from_validation
+from app.api.schemas import adapter, explain_request, predict_request, union
+from app.jobs import JobQueue
+from app.predict.catalog import Catalog
+from app.settings import ApiSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    settings: ApiSettings
+    catalog: Catalog
+    queue: JobQueue
+    predict_adapter: TypeAdapter[Any]
+    explain_adapter: TypeAdapter[Any]
+
+    @classmethod
+    def build(cls, settings: ApiSettings, catalog: Catalog, queue: JobQueue) -> "Service":
+        manifests = [predictor.manifest for predictor in catalog]
+        most = settings.max_instances
+        return cls(
+            settings,
+            catalog,
+            queue,
+            adapter(union([predict_request(manifest, most) for manifest in manifests])),
+            adapter(union([explain_request(manifest, most) for manifest in manifests])),
+        )
+
+    def read(self, of: TypeAdapter[Any], body: bytes) -> dict[str, Any]:
+        """A checked request. Raises MalformedBody, UnknownModel, InvalidInput, TooManyInstances."""
+        try:
+            request: dict[str, Any] = of.validate_json(body)
+        except ValidationError as error:
+            raise from_validation(error, self.catalog.names) from None
+        return request

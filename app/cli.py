@@ -1,0 +1,83 @@
+"""`whyserve up | export | api | worker`."""
+
+import argparse
+import os
+import socket
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import ValidationError
+
+from app.errors import ConfigurationError, WhyserveError
+from app.settings import ApiSettings, ExportSettings, Settings, UpSettings, WorkerSettings
+
+COMMANDS: dict[str, tuple[type[Settings], str]] = {
+    "up": (UpSettings, "export what is stale, and serve"),
+    "export": (ExportSettings, "make artifacts of the model folders that changed"),
+    "api": (ApiSettings, "the API process alone"),
+    "worker": (WorkerSettings, "an explanation worker alone"),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command; a fault ends it with exit code 1 and a line that says what to change."""
+    given = vars(_parser().parse_args(arguments))
+    command, fd = given.pop("command"), given.pop("fd", None)
+    try:
+        _run(command, _settings(COMMANDS[command][0], given), fd)
+    except WhyserveError as error:
+        sys.exit(f"whyserve {command}: {error.message}")
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _run(command: str, settings: Settings, fd: int | None) -> None:
+    # Imported here because each process holds only its own dependencies.
+    match settings:
+        case UpSettings():
+            from app.processes.supervisor import main as up  # noqa: PLC0415
+
+            up(settings)
+        case ExportSettings():
+            from app.export.build import export_all  # noqa: PLC0415
+
+            export_all(settings.models, settings.artifacts, settings.budget_ms, lambda line: print(line, flush=True))  # noqa: T201
+        case ApiSettings():
+            from app.processes.api import main as api  # noqa: PLC0415
+
+            api(settings, socket.socket(fileno=fd) if fd is not None else None)
+        case WorkerSettings():
+            # Keras reads this when it is imported, and the worker's Keras is torch's.
+            os.environ["KERAS_BACKEND"] = "torch"
+            from app.processes.worker import main as worker  # noqa: PLC0415
+
+            worker(settings)
+        case _:
+            raise AssertionError(command)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="whyserve", description="Serve a model, and say why.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, (settings, words) in COMMANDS.items():
+        command = commands.add_parser(name, help=words, description=words)
+        for key, field in settings.model_fields.items():
+            flag, default = "--" + key.replace("_", "-"), field.default
+            command.add_argument(flag, default=argparse.SUPPRESS, help=f"{field.description} Default: {default}")
+        if name == "api":
+            command.add_argument("--fd", type=int, help=argparse.SUPPRESS)
+    return parser
+
+
+def _settings(kind: type[Settings], given: dict[str, Any]) -> Settings:
+    try:
+        return kind(**given)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        name = str(first["loc"][0]) if first["loc"] else "settings"
+        raise ConfigurationError(f"WHYSERVE_{name.upper()}: {first['msg']}") from error
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,67 @@
+"""Attributions of a network's columns → explanations of named outputs, as the API gives them."""
+
+from typing import Any
+
+import numpy as np
+from pydantic_core import to_json
+
+from app.explain.attribution import Attribution
+from app.explain.model import ExplainableModel
+from app.inputs import by_key
+from app.jobs import ExplainJob
+from app.outputs import Output
+
+
+def answer(
+    job: ExplainJob, model: ExplainableModel, method: str, reason: str | None, attribution: Attribution
+) -> bytes:
+    """The JSON of one job's answer. attribution: of this job's rows, at its outputs' columns."""
+    served = job.served.unpack()
+    predictions = model.outputs.predictions(served)
+    figures = model.manifest.certificate["methods"][method]
+    body: dict[str, Any] = {
+        "id": job.id,
+        "model": job.model,
+        "version": job.version,
+        "manifest": job.digest,
+        "method": method,
+        **({"method_reason": reason} if reason else {}),
+        **({"expected_distance": figures["distance"]} if figures.get("distance") is not None else {}),
+        "background": {"rows": model.manifest.background_rows, "sha256": model.manifest.background_digest},
+        **({} if attribution.complete else {"complete": False}),
+        "explanations": [
+            {
+                "prediction": prediction,
+                "outputs": [
+                    _output(model, output, served[row], attribution, (row, place))
+                    for place, output in enumerate(outputs_of(model, job.outputs[row]))
+                ],
+            }
+            for row, prediction in enumerate(predictions)
+        ],
+    }
+    return to_json(body)
+
+
+def outputs_of(model: ExplainableModel, names: list[str]) -> list[Output]:
+    by_name = {output.name: output for output in model.outputs.all}
+    return [by_name[name] for name in names]
+
+
+def _output(
+    model: ExplainableModel, output: Output, served: np.ndarray, attribution: Attribution, at: tuple[int, int]
+) -> dict[str, Any]:
+    """`value` is what was served, and the residual is measured from it: a drift between the two would show."""
+    value = output.offset + output.sign * float(served[output.column])
+    base = output.offset + output.sign * float(attribution.base_values[at])
+    values = output.sign * attribution.values[at].double().numpy()
+    explained = {
+        "output": output.name,
+        "value": value,
+        "base_value": base,
+        "attributions": by_key(model.spec, values),
+        "residual": value - base - float(values.sum()),
+    }
+    if attribution.standard_errors is not None:
+        explained["standard_errors"] = by_key(model.spec, attribution.standard_errors[at].double().numpy())
+    return explained

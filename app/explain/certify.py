@@ -1,0 +1,138 @@
+"""The certificate: each method tried on real rows of a model, measured, and the truest within the budget chosen."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from app.errors import WhyserveError
+from app.explain.attribution import Attribution, Explainer, Inputs, Limits, Stopped
+from app.explain.methods import METHODS
+from app.explain.network import Network, row_count
+from app.explain.players import Players
+
+ROWS = 6
+# Players up to which enumeration is the yardstick; beyond them it is a long run of walks.
+ENUMERABLE = 12
+REFERENCE_SAMPLES = 64
+# Seconds that one method may take for all its trial rows before it is called too slow to offer.
+PATIENCE_S = 20.0
+REFERENCE_SEED = 1_000_003  # not the seed of any trial, so that walks are not held against themselves
+
+
+def certify(network: Network, background: Inputs, players: Players, columns: int, budget_ms: float) -> dict[str, Any]:
+    """Try every method on rows of the background, all outputs wanted.
+
+    Gives JSON: `methods` by name, each with `fits` and either `why` not, or residual and distance (both as shares:
+    of the output's scale, and of the mean size of an attribution), and ms_per_row; `reference`, what distances are
+    to; `default` and the `reason` for it.
+    """
+    rows = _trial_rows(background)
+    trial = _Trial(network, background, players, rows, torch.arange(columns).expand(row_count(rows), columns))
+    reference, description = _reference(trial)
+    methods = {name: _try(name, trial, reference) for name in METHODS}
+    default, reason = choose_default(methods, budget_ms)
+    return {"reference": description, "rows": row_count(rows), "methods": methods, "default": default, "reason": reason}
+
+
+@dataclass(frozen=True, slots=True)
+class _Trial:
+    """What every method is tried on. rows: real ones. wanted: (R, K), every column."""
+
+    network: Network
+    background: Inputs
+    players: Players
+    rows: Inputs
+    wanted: torch.Tensor
+
+    def prepare(self, method: str) -> Explainer:
+        return METHODS[method](self.network, self.background, self.players)
+
+
+def choose_default(methods: Mapping[str, Mapping[str, Any]], budget_ms: float) -> tuple[str, str]:
+    """The truest method within the budget, or the quickest where none is; and the reason in words."""
+    fitting = {name: figures for name, figures in methods.items() if figures["fits"]}
+    if not fitting:
+        raise WhyserveError("; ".join(f"{name}: {figures['why']}" for name, figures in methods.items()))
+    within = [name for name, figures in fitting.items() if figures["ms_per_row"] <= budget_ms]
+    if not within:
+        quickest = min(fitting, key=lambda name: float(fitting[name]["ms_per_row"]))
+        took = fitting[quickest]["ms_per_row"]
+        return quickest, f"no method is within {budget_ms:g} ms a row; this one, the quickest, takes {took:.3g} ms"
+    best = min(within, key=lambda name: _rank(fitting[name]))
+    took = fitting[best]["ms_per_row"]
+    return best, f"the truest within {budget_ms:g} ms a row: {_distance_words(fitting[best])}, {took:.3g} ms"
+
+
+def _rank(figures: Mapping[str, Any]) -> tuple[float, float]:
+    distance = figures["distance"]
+    return (float("inf") if distance is None else distance, figures["residual"])
+
+
+def _distance_words(figures: Mapping[str, Any]) -> str:
+    distance = figures["distance"]
+    return "distance not known" if distance is None else f"{distance:.2g} from the reference"
+
+
+def _trial_rows(background: Inputs) -> dict[str, torch.Tensor]:
+    total = row_count(background)
+    chosen = torch.linspace(0, total - 1, min(ROWS, total)).long()
+    return {name: tensor[chosen] for name, tensor in background.items()}
+
+
+def _reference(trial: _Trial) -> tuple[Attribution | None, str]:
+    """What distances are measured to, and its description."""
+    deadline = time.monotonic() + 3 * PATIENCE_S
+    try:
+        if trial.players.count <= ENUMERABLE:
+            exact = trial.prepare("exact").explain(trial.rows, trial.wanted, Limits(deadline=deadline))
+            return exact, "exact enumeration"
+        limits = Limits(samples=REFERENCE_SAMPLES, deadline=deadline, seed=REFERENCE_SEED)
+        long = trial.prepare("permutation").explain(trial.rows, trial.wanted, limits)
+    except (Stopped, WhyserveError):
+        return None, f"none: {trial.players.count} players are too many to enumerate or to walk"
+    assert long.standard_errors is not None, "walks give standard errors"
+    error = float(long.standard_errors.abs().mean() / long.values.abs().mean().clamp_min(1e-300))
+    return long, f"a long run of walks, itself within {error:.2g} (one standard error)"
+
+
+def _try(name: str, trial: _Trial, reference: Attribution | None) -> dict[str, Any]:
+    try:
+        explainer = trial.prepare(name)
+        first = {key: tensor[:1] for key, tensor in trial.rows.items()}
+        # The first call pays for set-up, and shows early what would take too long.
+        explainer.explain(first, trial.wanted[:1], Limits(deadline=time.monotonic() + PATIENCE_S))
+        answer, seconds = _timed(explainer, trial.rows, trial.wanted)
+    except Stopped:
+        return {"fits": False, "why": f"takes more than {PATIENCE_S:.0f} s a row of {trial.players.count} players"}
+    except WhyserveError as error:
+        return {"fits": False, "why": error.message}
+    scale = answer.predictions.abs().amax().clamp_min(1e-300)
+    figures: dict[str, Any] = {
+        "fits": True,
+        "residual": float(answer.residuals.abs().amax() / scale),
+        "distance": None if reference is None else _distance(answer.values, reference.values),
+        "ms_per_row": 1e3 * seconds / row_count(trial.rows),
+    }
+    if answer.standard_errors is not None:
+        figures["standard_error"] = float(answer.standard_errors.mean() / answer.values.abs().mean().clamp_min(1e-300))
+    return figures
+
+
+def _timed(explainer: Explainer, rows: Inputs, wanted: torch.Tensor) -> tuple[Attribution, float]:
+    """The answer for all rows, and the seconds they took one by one: as single requests would."""
+    count = row_count(rows)
+    began = time.monotonic()
+    for row in range(count):
+        one = {key: tensor[row : row + 1] for key, tensor in rows.items()}
+        explainer.explain(one, wanted[row : row + 1], Limits(deadline=began + PATIENCE_S))
+    seconds = time.monotonic() - began
+    return explainer.explain(rows, wanted, Limits(deadline=time.monotonic() + PATIENCE_S)), seconds
+
+
+def _distance(values: torch.Tensor, reference: torch.Tensor) -> float:
+    """mean |φ − reference| over mean |reference|."""
+    gap = (values.double() - reference.double()).abs().mean()
+    return float(gap / reference.double().abs().mean().clamp_min(1e-300))

@@ -1,0 +1,8 @@
+"""The methods by name, and what they are made ready with."""
+
+from collections.abc import Callable
+
+from app.explain.attribution import Explainer
+from app.explain.exact import Exact
+
+METHODS: dict[str, Callable[..., Explainer]] = {method.method: method for method in (Exact,)}

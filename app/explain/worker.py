@@ -1,0 +1,117 @@
+"""The worker: queue ▶ network ▶ attribution ▶ result, until it is told to stop."""
+
+import logging
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from app.errors import ModelFault, WhyserveError
+from app.explain.attribution import Stopped
+from app.explain.compute import compute, shareable
+from app.explain.model import ExplainableModel, load_model
+from app.jobs import JobError, JobSource, Lease, job_error
+from app.manifest import MANIFEST_FILE
+from app.spec import model_folders
+
+log = logging.getLogger("whyserve.worker")
+
+TAKE_S = 0.5  # an idle worker hears a stop this late at the most
+REPORT_EVERY_S = 0.1
+
+
+def load_models(models: Path, artifacts: Path, memory_bytes: int) -> dict[str, ExplainableModel]:
+    """Every exported model, by manifest digest. Raises ModelFault, DigestMismatch: half a set is not served."""
+    loaded = [load_model(models, folder, memory_bytes) for folder in model_folders(artifacts, MANIFEST_FILE)]
+    return {model.digest: model for model in loaded}
+
+
+class Worker:
+    def __init__(
+        self, source: JobSource, models: Mapping[str, ExplainableModel], *, batch_jobs: int, lease_s: float
+    ) -> None:
+        self._source, self._models = source, models
+        self._batch_jobs, self._lease_s = batch_jobs, lease_s
+        self._stopping = threading.Event()
+
+    def stop(self) -> None:
+        """Finish what is in hand, and take no more. Safe in a signal handler."""
+        self._stopping.set()
+
+    def run(self) -> None:
+        """Serve until stopped."""
+        keeper = threading.Thread(target=self._keep_leases, name="leases", daemon=True)
+        keeper.start()
+        self._source.announce({model.spec.name: digest for digest, model in self._models.items()})
+        try:
+            while not self._stopping.is_set():
+                if leases := self._source.take(self._batch_jobs, TAKE_S):
+                    self._serve(leases)
+        finally:
+            # The keeper ends before the source closes: it must not renew what has been handed back.
+            self._stopping.set()
+            keeper.join()
+            self._source.close()
+
+    def _keep_leases(self) -> None:
+        while not self._stopping.wait(self._lease_s / 3):
+            try:
+                self._source.renew()
+            except Exception:
+                log.exception("leases could not be renewed; trying again")
+
+    def _serve(self, leases: Sequence[Lease]) -> None:
+        groups: dict[object, list[Lease]] = defaultdict(list)
+        for lease in leases:
+            groups[shareable(lease.job)].append(lease)
+        for group in groups.values():
+            error = self._compute(group)
+            if error is None:
+                continue
+            # One job's fault is not its neighbours': each has its own answer.
+            for lease in group:
+                alone = self._compute([lease]) if len(group) > 1 else error
+                if alone is not None:
+                    self._source.fail(lease, alone)
+
+    def _compute(self, leases: Sequence[Lease]) -> JobError | None:
+        """Compute and record; or say why not."""
+        job = leases[0].job
+        model = self._models.get(job.digest)
+        if model is None:
+            return job_error("manifest_mismatch", f"this worker has no {job.model} of the manifest that predicted")
+        began = time.monotonic()
+        try:
+            answers = compute([lease.job for lease in leases], model, _Progress(self._source, leases))
+        except Stopped:
+            return job_error("explanation_timeout", "the explanation was stopped before it had anything to answer")
+        except ModelFault as error:
+            return job_error("explanation_failed", error.message)
+        except WhyserveError as error:
+            return job_error(error.code, error.message)
+        except Exception:
+            log.exception("explaining failed", extra={"job": job.id, "model": job.model})
+            return job_error("explanation_failed", f"{job.model} could not be explained; the worker's log says why")
+        for lease, result in zip(leases, answers, strict=True):
+            self._source.finish(lease, result)
+        log.info(
+            "explained",
+            extra={"model": job.model, "jobs": len(leases), "ms": round(1e3 * (time.monotonic() - began), 2)},
+        )
+        return None
+
+
+class _Progress:
+    """Tells the queue how far a computation is, not too often, and the method whether anybody still wants it."""
+
+    def __init__(self, source: JobSource, leases: Sequence[Lease]) -> None:
+        self._source, self._leases = source, leases
+        self._next = time.monotonic() + REPORT_EVERY_S
+
+    def __call__(self, share: float) -> bool:
+        now = time.monotonic()
+        if now < self._next:
+            return True
+        self._next = now + REPORT_EVERY_S
+        return any(self._source.report(self._leases, share))

@@ -1,0 +1,176 @@
+"""What API and worker say to each other: jobs, results, and the queue between them. JSON on every wire."""
+
+import base64
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Protocol, Self
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+
+class JobStatus(StrEnum):
+    queued = "queued"  # accepted, and safe on disk
+    running = "running"  # leased by a worker
+    done = "done"  # its result is there
+    failed = "failed"  # its error is there
+    cancelled = "cancelled"  # by its caller; nothing will be computed
+
+    @property
+    def is_final(self) -> bool:
+        return self in {JobStatus.done, JobStatus.failed, JobStatus.cancelled}
+
+
+class _Message(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class PackedArray(_Message):
+    """An array, to the bit: little-endian, row-major, base64."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    data: str
+
+    @classmethod
+    def pack(cls, array: np.ndarray) -> Self:
+        plain = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
+        return cls(dtype=array.dtype.name, shape=array.shape, data=base64.b64encode(plain.tobytes()).decode())
+
+    def unpack(self) -> np.ndarray:
+        dtype = np.dtype(self.dtype).newbyteorder("<")
+        flat = np.frombuffer(base64.b64decode(self.data), dtype=dtype)
+        return flat.reshape(self.shape).astype(self.dtype)  # a copy: what comes from a buffer is read-only
+
+
+class ExplainJob(_Message):
+    """One request to explain.
+
+    rows: by input, (rows, *shape). served: (rows, columns), what ONNX Runtime answered. outputs: the names to
+    explain, a list a row. digest: of the manifest that served; the worker explains with no other.
+    created, deadline: seconds since the epoch.
+    """
+
+    id: str
+    model: str
+    version: int
+    digest: str
+    rows: dict[str, PackedArray]
+    served: PackedArray
+    outputs: list[list[str]]
+    method: str = "auto"
+    samples: int | None = None
+    seed: int = 0
+    created: float
+    deadline: float | None = None
+    request_id: str | None = None
+
+
+class JobError(_Message):
+    """Why there is no result: a stable code, and words for people."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class JobState:
+    """What is known of a job. result: the answer's JSON, as the API gives it."""
+
+    id: str
+    status: JobStatus
+    progress: float = 0.0
+    result: bytes | None = None
+    error: JobError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A job in a worker's hands. fence: grows with each delivery; a result under an older one is refused."""
+
+    job: ExplainJob
+    fence: int
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerRecord:
+    """A worker that is ready, and the manifests it explains with, by model."""
+
+    owner: str
+    digests: dict[str, str]
+
+
+class JobQueue(Protocol):
+    """The API's side. Every call is safe from the event loop, and never blocks it."""
+
+    async def submit(self, job: ExplainJob) -> None:
+        """Accept a job: once this returns, the job survives any process. Raises QueueFull."""
+        ...
+
+    async def wait(self, job_id: str, timeout_s: float) -> JobState:
+        """The job's state once it is final, or when the time is over. Raises UnknownExplanation."""
+        ...
+
+    async def state(self, job_id: str) -> JobState:
+        """Raises UnknownExplanation."""
+        ...
+
+    async def cancel(self, job_id: str) -> JobState:
+        """Cancel unless final already; a running job stops at its next chunk. Raises UnknownExplanation."""
+        ...
+
+    async def depth(self) -> int:
+        """Jobs accepted and not yet final."""
+        ...
+
+    async def workers(self) -> list[WorkerRecord]:
+        """Workers that are ready now."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+class JobSource(Protocol):
+    """The worker's side; called from the worker's threads, and blocks."""
+
+    def announce(self, digests: dict[str, str]) -> None:
+        """Say that this worker is ready to explain these models."""
+        ...
+
+    def take(self, limit: int, timeout_s: float) -> list[Lease]:
+        """Up to `limit` jobs of one model and method, oldest first; an empty list when the time is over."""
+        ...
+
+    def finish(self, lease: Lease, result: bytes) -> bool:
+        """Record a result. False when the lease is no longer this worker's, and nothing was recorded."""
+        ...
+
+    def fail(self, lease: Lease, error: JobError) -> bool:
+        """Record why there is no result, in the same way."""
+        ...
+
+    def report(self, leases: Sequence[Lease], progress: float) -> list[bool]:
+        """Note progress and keep the leases; for each, whether it is still wanted."""
+        ...
+
+    def renew(self) -> None:
+        """Keep all leases of this worker alive; called from a thread while it computes."""
+        ...
+
+    def close(self) -> None:
+        """Hand back what is leased and not finished."""
+        ...
+
+
+def new_id() -> str:
+    """128 random bits."""
+    return secrets.token_hex(16)
+
+
+def job_error(code: str, message: str) -> JobError:
+    return JobError(code=code, message=message)
+
+
+Answer = dict[str, Any]

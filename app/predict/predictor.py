@@ -1,0 +1,65 @@
+"""A model as the API holds it: rows ▶ arrays ▶ ONNX Runtime ▶ named answers."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from app.errors import InvalidInput, UnsupportedMethod
+from app.inputs import Arrays, Row, RowReader, first_not_finite
+from app.manifest import Manifest, read_manifest
+from app.outputs import Outputs
+from app.predict.session import OnnxSession
+
+
+class Predictor:
+    """One version of one model."""
+
+    def __init__(self, manifest: Manifest, digest: str, session: OnnxSession) -> None:
+        self.manifest, self.spec, self.digest = manifest, manifest.spec, digest
+        self.outputs = Outputs(self.spec, manifest.columns)
+        self._session = session
+        self._read = RowReader(self.spec)
+
+    def arrays(self, instances: Sequence[Row]) -> Arrays:
+        """Instances that the schema has checked → arrays. Raises InvalidInput where a number overflows its dtype."""
+        with np.errstate(over="ignore"):
+            arrays = self._read(instances)
+        if place := first_not_finite(self.spec, arrays):
+            row, field = place
+            raise InvalidInput(
+                f'instances[{row}]: "{field}" holds a number too large for this model', instance=row, field=field
+            )
+        return arrays
+
+    def table(self, arrays: Arrays) -> np.ndarray:
+        """(rows, columns), what the network returns. Raises InvalidInput where that is not finite."""
+        table = self._session.run(arrays)
+        if not np.isfinite(table).all():
+            row = int((~np.isfinite(table).all(axis=1)).argmax())
+            raise InvalidInput(
+                f"instances[{row}]: the model's output is not finite; its numbers are far outside what the model knows",
+                instance=row,
+            )
+        return table
+
+    def predict(self, instances: Sequence[Row]) -> list[dict[str, Any]]:
+        """One answer an instance, as /predict gives it."""
+        return self.outputs.predictions(self.table(self.arrays(instances)))
+
+    def check_method(self, method: str) -> None:
+        """Raises UnsupportedMethod where the certificate says that the method does not fit this model."""
+        tried = self.manifest.certificate["methods"]
+        if method != "auto" and not tried[method]["fits"]:
+            raise UnsupportedMethod(
+                f'"{method}" cannot explain {self.spec.name}: {tried[method]["why"]}', field="method"
+            )
+
+
+def load_predictor(folder: Path, threads: int) -> Predictor:
+    """Load artifacts/<name>. Raises ModelFault, DigestMismatch, which name the file."""
+    # Resolved once: the link may point elsewhere by the time the second file is read.
+    folder = folder.resolve()
+    manifest, digest = read_manifest(folder)
+    return Predictor(manifest, digest, OnnxSession(folder, manifest, threads))

@@ -1,0 +1,30 @@
+"""The worker process: SHAP values on the original networks."""
+
+import logging
+import os
+import signal
+
+import torch
+
+from app.explain.worker import Worker, load_models
+from app.processes.parent import stop_with_parent
+from app.queues.choose import open_source
+from app.settings import WorkerSettings
+
+
+def main(settings: WorkerSettings) -> None:
+    """Explain until SIGTERM or SIGINT; what is in hand is then finished. Raises WhyserveError before it takes a job."""
+    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s worker %(levelname)s %(message)s")
+    os.nice(settings.nice)
+    torch.set_num_threads(settings.worker_threads)
+    models = load_models(settings.models, settings.artifacts, settings.memory_mb << 20)
+    worker = Worker(
+        open_source(settings, os.environ.get("WHYSERVE_OWNER")),
+        models,
+        batch_jobs=settings.batch_jobs,
+        lease_s=settings.lease_s,
+    )
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: worker.stop())
+    stop_with_parent()
+    worker.run()

@@ -1,0 +1,65 @@
+"""Settings, from the environment (WHYSERVE_PORT=9000) or from flags of the same names (--port 9000).
+
+One class a process; what every process knows stands in the first.
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+Port = Annotated[int, Field(ge=0, le=65535)]
+Seconds = Annotated[float, Field(gt=0)]
+
+
+class Settings(BaseSettings):
+    """What every process knows."""
+
+    model_config = SettingsConfigDict(env_prefix="WHYSERVE_", extra="ignore")
+
+    host: Annotated[str, Field(description="Address to listen on.")] = "127.0.0.1"
+    port: Annotated[Port, Field(description="Port to listen on; 0 takes a free one.")] = 8000
+    models: Annotated[Path, Field(description="Folder of model folders.")] = Path("models")
+    artifacts: Annotated[Path, Field(description="Folder of exported models.")] = Path("artifacts")
+    state: Annotated[Path, Field(description="Folder of the embedded queue.")] = Path(".whyserve")
+    redis_url: Annotated[str | None, Field(description="Redis for many machines; unset, the embedded queue.")] = None
+    queue_depth: Annotated[int, Field(ge=1, description="Explanations that may wait before /explain says 503.")] = 1000
+    keep_results_s: Annotated[Seconds, Field(description="Seconds that a finished explanation is kept.")] = 3600
+    lease_s: Annotated[Seconds, Field(description="Seconds of silence after which a worker is taken for dead.")] = 10
+
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"], Field(description="Least severe lines that are logged.")
+    ] = "warning"
+
+
+class ExportSettings(Settings):
+    """`whyserve export`."""
+
+    budget_ms: Annotated[
+        float, Field(gt=0, description="Milliseconds a row that the default explanation method may take.")
+    ] = 20
+
+
+class ApiSettings(Settings):
+    """`whyserve api`."""
+
+    max_instances: Annotated[int, Field(ge=1, description="Instances that one request may hold.")] = 1000
+    explain_wait_s: Annotated[
+        Seconds, Field(description="Seconds that /explain waits for its result before it answers 202.")
+    ] = 30
+    drain_s: Annotated[Seconds, Field(description="Seconds that requests in flight have once it stops.")] = 25
+    threads: Annotated[int, Field(ge=1, description="Threads of one prediction.")] = 1
+
+
+class WorkerSettings(Settings):
+    """`whyserve worker`."""
+
+    batch_jobs: Annotated[int, Field(ge=1, description="Jobs of one model that share passes.")] = 16
+    memory_mb: Annotated[int, Field(ge=16, description="Memory that one explanation's passes may take, MiB.")] = 512
+    worker_threads: Annotated[int, Field(ge=1, description="Threads of one explanation.")] = 1
+    nice: Annotated[int, Field(ge=0, le=19, description="How far explaining steps back for predicting.")] = 5
+
+
+class UpSettings(ExportSettings, ApiSettings, WorkerSettings):
+    """`whyserve up`: those of all the processes that it starts."""
