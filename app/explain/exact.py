@@ -43,47 +43,41 @@ class Exact:
         Stopped at a stop or a deadline: half an enumeration answers nothing.
         """
         rows = check_rows(rows, self.passes.background, self.passes.players)
-        value = self._game(rows, outputs, limits)
+        value = worth(self.passes, self.coalitions, rows, outputs, Pace(limits, self.cost(row_count(rows))))
         return Attribution(
             values=torch.einsum("ps,rsk->rkp", self.weights, value),
             base_values=value[:, 0],
             predictions=value[:, -1],
-            rows_evaluated=row_count(rows) * (self._between * self.passes.rows + 1),
+            rows_evaluated=self.cost(row_count(rows)) + row_count(rows),
         )
 
-    @property
-    def _between(self) -> int:
-        return max(0, len(self.coalitions) - 2)
+    def cost(self, rows: int) -> int:
+        """Network rows for `rows` instances, the instances themselves aside."""
+        return rows * max(0, len(self.coalitions) - 2) * self.passes.rows
 
-    def _game(self, rows: Inputs, outputs: torch.Tensor, limits: Limits) -> torch.Tensor:
-        """v, (R, 2^P, K) float64. The empty coalition is known from construction, the full one is the row itself."""
-        count, background = row_count(rows), self.passes.rows
-        value = torch.zeros(count, len(self.coalitions), outputs.shape[1], dtype=torch.float64)
-        value[:, 0] = self.passes.background_outputs.mean(0)[outputs]
-        value[:, -1] = self.passes.table(rows).gather(1, outputs)
-        pace = Pace(limits, count * self._between * background)
-        for of_rows, of_coalitions, of_background in boxes(count, self._between, background, self.passes.chunk_rows):
-            if not pace.go_on():
-                raise Stopped
-            present = self.coalitions[1:-1][of_coalitions]
-            mixed = self._mix(present, rows, of_rows, of_background)
-            shape = (of_rows.stop - of_rows.start, len(present), of_background.stop - of_background.start, -1)
-            out = self.passes(mixed).view(shape)
-            wanted = out.take_along_dim(outputs[of_rows, None, None, :], -1).double().sum(2)
-            value[of_rows, 1:-1][:, of_coalitions] += wanted / background
-            pace.done += shape[0] * shape[1] * shape[2]
-        pace.go_on()
-        return value
 
-    def _mix(
-        self, present: torch.Tensor, rows: Inputs, of_rows: slice, of_background: slice
-    ) -> dict[str, torch.Tensor]:
-        mixed = self.passes.players.mix(
+def worth(passes: Passes, coalitions: torch.Tensor, rows: Inputs, outputs: torch.Tensor, pace: Pace) -> torch.Tensor:
+    """v, (R, 2^P, K) float64. The empty coalition is known from construction, the full one is the row itself."""
+    count, between = row_count(rows), coalitions[1:-1]
+    value = torch.zeros(count, len(coalitions), outputs.shape[1], dtype=torch.float64)
+    value[:, 0] = passes.background_outputs.mean(0)[outputs]
+    value[:, -1] = passes.table(rows).gather(1, outputs)
+    for of_rows, of_coalitions, of_background in boxes(count, len(between), passes.rows, passes.chunk_rows):
+        if not pace.go_on():
+            raise Stopped
+        present = between[of_coalitions]
+        mixed = passes.players.mix(
             present[None, :, None],
             {name: x[of_rows, None, None] for name, x in rows.items()},
-            {name: x[None, None, of_background] for name, x in self.passes.background.items()},
+            {name: x[None, None, of_background] for name, x in passes.background.items()},
         )
-        return {name: x.flatten(0, 2) for name, x in mixed.items()}
+        shape = (of_rows.stop - of_rows.start, len(present), of_background.stop - of_background.start)
+        out = passes({name: x.flatten(0, 2) for name, x in mixed.items()}).reshape(*shape, -1)
+        wanted = out.take_along_dim(outputs[of_rows, None, None, :], -1).double().sum(2)
+        value[of_rows, 1:-1][:, of_coalitions] += wanted / passes.rows
+        pace.done += shape[0] * shape[1] * shape[2]
+    pace.go_on()
+    return value
 
 
 def coalitions(players: int) -> torch.Tensor:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -121,11 +121,13 @@ class Pace:
 
     limits: Limits
     total: int
-    done: int = field(default=0)
+    done: int = 0
+    share: float = 0.0
 
     def go_on(self, step: int = 0) -> bool:
         """Report `step` more as done; False past the deadline or when the caller asks to stop."""
         self.done += step
-        share = min(1.0, self.done / self.total) if self.total else 1.0
-        asked = self.limits.on_progress is None or self.limits.on_progress(share) is not False
+        # The total may grow as rounds are added; the share told never falls.
+        self.share = max(self.share, min(1.0, self.done / self.total) if self.total else 1.0)
+        asked = self.limits.on_progress is None or self.limits.on_progress(self.share) is not False
         return asked and (self.limits.deadline is None or time.monotonic() < self.limits.deadline)
