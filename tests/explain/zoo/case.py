@@ -1,0 +1,114 @@
+"""A case of the zoo: how to build a network, what goes into it, and who its players are."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import nn
+
+from app.explain.network import Network
+from app.explain.players import Players
+
+
+@dataclass(frozen=True)
+class Spec:
+    """One input: its shape without the batch; normal numbers, or integers in [0, high) where high is given."""
+
+    shape: tuple[int, ...]
+    high: int | None = None
+
+    def draw(self, rows: int, generator: torch.Generator, dtype: torch.dtype) -> torch.Tensor:
+        """(rows, *shape), seeded by the generator."""
+        if self.high is not None:
+            return torch.randint(self.high, (rows, *self.shape), generator=generator)
+        return 1.5 * torch.randn(rows, *self.shape, generator=generator).to(dtype)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One network of the zoo.
+
+    membership: by input, the player of each element; every element its own player where it is left out.
+    kind: what the outputs are: values, logits or probabilities.
+    data: in place of drawn numbers, (background rows, explained rows) → both, taken from real data.
+    keras: built by Keras.
+    """
+
+    name: str
+    build: Callable[[], nn.Module]
+    inputs: Mapping[str, Spec]
+    membership: Mapping[str, torch.Tensor] | None = None
+    kind: str = "values"
+    data: Callable[[int, int], tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]] | None = None
+    keras: bool = False
+    seed: int = field(default=0)
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def players(self) -> Players:
+        """At most ten players in a case where `few` holds."""
+        if self.membership is None:
+            return Players.elements({name: spec.shape for name, spec in self.inputs.items()})
+        return Players(1 + max(int(m.max()) for m in self.membership.values()), self.membership)
+
+    @property
+    def few(self) -> bool:
+        """Whether exact enumeration is at hand."""
+        return self.players.count <= 10
+
+    def network(self, dtype: torch.dtype = torch.float32) -> Network:
+        """Built anew with the case's seed, in eval mode."""
+        torch.manual_seed(self.seed)
+        module = self.build()
+        if self.keras:
+            assert dtype is torch.float32, "a Keras network has the dtype it was built with"
+        else:
+            module = module.to(dtype)
+        return Network(module.eval(), tuple(self.inputs))
+
+    def rows(
+        self, background: int = 8, rows: int = 3, dtype: torch.dtype = torch.float32
+    ) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+        """The background and rows to explain, the same at every call."""
+        if self.data is not None:
+            both = self.data(background, rows)
+            return {n: x.to(dtype) for n, x in both[0].items()}, {n: x.to(dtype) for n, x in both[1].items()}
+        generator = torch.Generator().manual_seed(1000 + self.seed)
+        drawn = {name: spec.draw(background + rows, generator, dtype) for name, spec in self.inputs.items()}
+        return {n: x[:background] for n, x in drawn.items()}, {n: x[background:] for n, x in drawn.items()}
+
+
+def features(*shape: int) -> dict[str, Spec]:
+    """A single input x of normal numbers."""
+    return {"x": Spec(shape)}
+
+
+def by_axis(shape: tuple[int, ...], axis: int = 0, groups: int | None = None) -> dict[str, torch.Tensor]:
+    """Players of input x: one a position along `axis`, or that axis in `groups` equal runs."""
+    size = shape[axis]
+    number = torch.arange(size) if groups is None else torch.arange(size) * groups // size
+    view = [1] * len(shape)
+    view[axis] = size
+    return {"x": number.view(view).expand(shape).contiguous()}
+
+
+def by_patch(channels: int, height: int, width: int, patch: int) -> dict[str, torch.Tensor]:
+    """Players of an image x, channels first: one a square patch."""
+    rows, columns = torch.arange(height)[:, None] // patch, torch.arange(width) // patch
+    number = rows * (-(-width // patch)) + columns
+    return {"x": number.expand(channels, height, width).contiguous()}
+
+
+class Lambda(nn.Module):
+    """A network of a plain function and of modules that it may use by name."""
+
+    def __init__(self, function: Callable[..., torch.Tensor], **modules: nn.Module) -> None:
+        super().__init__()
+        self.function = function
+        for name, module in modules.items():
+            self.add_module(name, module)
+
+    def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
+        return self.function(self, *inputs)

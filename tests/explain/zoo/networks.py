@@ -1,0 +1,37 @@
+"""All cases of the zoo, and each of some saved and loaded by torch.export."""
+
+import io
+
+import torch
+from torch import nn
+
+from app.explain.network import Network
+from tests.explain.zoo import dense, kerasnets, sequence, trained, vision
+from tests.explain.zoo.case import Case, Lambda
+
+CASES: list[Case] = [*dense.CASES, *vision.CASES, *sequence.CASES, *kerasnets.CASES, *trained.CASES]
+FEW: list[Case] = [case for case in CASES if case.few]
+BY_NAME: dict[str, Case] = {case.name: case for case in CASES}
+
+
+def through_file(case: Case) -> Network:
+    """The case's network exported, saved, loaded, and made a module again."""
+    network = case.network()
+    background, _ = case.rows()
+    batch = torch.export.Dim("batch", min=2)
+    example = tuple(background[name] for name in network.names)
+    program = torch.export.export(network.module, example, dynamic_shapes=_dynamic(network.module, example, batch))
+    file = io.BytesIO()
+    torch.export.save(program, file)
+    file.seek(0)
+    module: nn.Module = torch.export.load(file).module()
+    return Network(module, network.names)
+
+
+def _dynamic(module: nn.Module, example: tuple[torch.Tensor, ...], batch: object) -> tuple[object, ...]:
+    each = tuple({0: batch} for _ in example)
+    # A module of *inputs takes its dynamic shapes as one tuple.
+    return (each,) if isinstance(module, kerasnets.OfKeras | Lambda) else each
+
+
+assert len(BY_NAME) == len(CASES), "a case's name is its own"
