@@ -4,5 +4,6 @@ from collections.abc import Callable
 
 from app.explain.attribution import Explainer
 from app.explain.exact import Exact
+from app.explain.permutation import Permutation
 
-METHODS: dict[str, Callable[..., Explainer]] = {method.method: method for method in (Exact,)}
+METHODS: dict[str, Callable[..., Explainer]] = {method.method: method for method in (Exact, Permutation)}

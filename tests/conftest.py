@@ -1,0 +1,128 @@
+"""What tests share: exported models, and a service that really runs."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+ROOT = Path(__file__).parent.parent
+MODELS = ROOT / "models"
+START_S = 120.0
+
+
+def shipped() -> list[str]:
+    """The names of the models in the repository."""
+    return sorted(path.parent.name for path in MODELS.glob("*/model.toml"))
+
+
+def example(name: str) -> dict[str, Any]:
+    """A fresh copy of a model's example request."""
+    request: dict[str, Any] = json.loads((MODELS / name / "example.json").read_text())
+    return request
+
+
+class Running:
+    """A process of ours, its output read as it comes, and a client of its address."""
+
+    def __init__(self, arguments: list[str], environment: dict[str, str] | None = None) -> None:
+        clean = {key: value for key, value in os.environ.items() if not key.startswith("WHYSERVE_")}
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "app.cli", *arguments],
+            cwd=ROOT,
+            env={**clean, **(environment or {})},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self.lines: list[str] = []
+        self._changed = threading.Condition()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            with self._changed:
+                self.lines.append(line.rstrip())
+                self._changed.notify_all()
+
+    @property
+    def output(self) -> str:
+        return "\n".join(self.lines)
+
+    def await_line(self, pattern: str, timeout_s: float = START_S) -> re.Match[str]:
+        """The first line, past or to come, in which the pattern is found."""
+
+        def found() -> re.Match[str] | None:
+            return next((match for line in self.lines if (match := re.search(pattern, line))), None)
+
+        with self._changed:
+            if not self._changed.wait_for(lambda: found() or self.process.poll() is not None, timeout_s) or not found():
+                raise AssertionError(f"no line with {pattern!r} in:\n{self.output}")
+        match = found()
+        assert match is not None
+        return match
+
+    @property
+    def address(self) -> str:
+        return self.await_line(r"ready on (http://\S+)")[1]
+
+    def client(self, **options: Any) -> httpx.Client:
+        return httpx.Client(base_url=self.address, timeout=60, trust_env=False, **options)
+
+    def stop(self, number: int = signal.SIGTERM, timeout_s: float = 40.0) -> int:
+        """Send a signal, wait for the end and give the exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        try:
+            code = self.process.wait(timeout_s)
+        finally:
+            if self.process.poll() is None:
+                self.process.kill()
+                self.process.wait()
+            self._reader.join(10)
+            assert self.process.stdout is not None
+            self.process.stdout.close()
+        return code
+
+
+@pytest.fixture(scope="session")
+def artifacts() -> Path:
+    """The shipped models, exported; what is current already is left as it is."""
+    folder = ROOT / "artifacts"
+    done = subprocess.run(
+        [sys.executable, "-m", "app.cli", "export", "--models", str(MODELS), "--artifacts", str(folder)],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+def start_service(artifacts: Path, state: Path, *flags: str, models: Path = MODELS, **environment: str) -> Running:
+    """`whyserve up` on a free port and a queue of its own."""
+    folders = ["--models", str(models), "--artifacts", str(artifacts), "--state", str(state)]
+    return Running(["up", "--port", "0", *folders, *flags], environment)
+
+
+@pytest.fixture(scope="session")
+def service(artifacts: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """One service for all tests that only ask it things."""
+    running = start_service(artifacts, tmp_path_factory.mktemp("state"))
+    running.await_line(r"ready on ")
+    yield running
+    assert running.stop() == 0, running.output
+
+
+@pytest.fixture(scope="session")
+def client(service: Running) -> Iterator[httpx.Client]:
+    with service.client() as client:
+        yield client
