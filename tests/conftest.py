@@ -11,6 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+# Keras reads this once, at its first import: in tests as in the worker it runs on torch.
+os.environ["KERAS_BACKEND"] = "torch"
+
 import httpx
 import pytest
 

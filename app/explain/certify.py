@@ -73,7 +73,9 @@ def _rank(figures: Mapping[str, Any]) -> tuple[float, float]:
 
 def _distance_words(figures: Mapping[str, Any]) -> str:
     distance = figures["distance"]
-    return "distance not known" if distance is None else f"{distance:.2g} from the reference"
+    if distance is None:
+        return "distance not known"
+    return f"{distance:.1%} from the reference" if distance else "exact"
 
 
 def _trial_rows(background: Inputs) -> dict[str, torch.Tensor]:

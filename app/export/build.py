@@ -14,7 +14,15 @@ from app.export.artifacts import FORMAT, is_current, prune, tools, write
 from app.export.parity import check_parity
 from app.export.rows import TrialRows, trial_rows
 from app.export.sources import Source, read_source
-from app.export.stage import CERTIFICATE_FILE, FAULT_FILE, ROWS_FILE, Task, run_stage
+from app.export.stage import (
+    CERTIFICATE_FILE,
+    FAULT_FILE,
+    NETWORK_OUTPUT_FILE,
+    ORIGINAL_FILE,
+    ROWS_FILE,
+    Task,
+    run_stage,
+)
 from app.manifest import ONNX_FILE, Manifest, sha256
 from app.spec import SPEC_FILE, model_folders
 
@@ -82,9 +90,13 @@ def _prepare(source: Source, work: Path, settings: dict[str, float]) -> Job:
 
 def _finish(job: Job, artifacts: Path, settings: dict[str, float]) -> Manifest:
     spec, work = job.source.spec, Path(job.task.work)
-    if (work / FAULT_FILE).exists():
-        raise ModelFault((work / FAULT_FILE).read_text())
+    fault = (work / FAULT_FILE).read_text() if (work / FAULT_FILE).exists() else None
+    if fault and not all((work / name).exists() for name in (ONNX_FILE, ORIGINAL_FILE, NETWORK_OUTPUT_FILE)):
+        raise ModelFault(fault)
+    # A row on which the two differ says more than why the network could not be certified; so it comes first.
     parity, columns = check_parity(spec, work, job.rows)
+    if fault:
+        raise ModelFault(fault)
     onnx = (work / ONNX_FILE).read_bytes()
     manifest = Manifest(
         format=FORMAT,

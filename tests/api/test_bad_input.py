@@ -1,0 +1,124 @@
+"""Whatever is sent, the answer is a problem that names the place: never a 500, an echo or a hang."""
+
+import json
+
+import httpx
+import pytest
+
+from tests.conftest import example
+
+LINEAR = {"bmi": 30.0, "bp": 90.0}
+
+
+def body(**change):
+    return json.dumps({"model": "linear", "instances": [LINEAR], **change})
+
+
+def instances(*rows):
+    return body(instances=list(rows))
+
+
+CASES = {
+    # name: (body, status, code, instance, field)
+    "not JSON": ("{", 400, "malformed_body", None, None),
+    "empty": ("", 400, "malformed_body", None, None),
+    "not UTF-8": (b"\xff\xfe", 400, "malformed_body", None, None),
+    "lone surrogate": (
+        '{"model": "linear", "instances": [{"bmi": "\\ud800", "bp": 1}]}',
+        400,
+        "malformed_body",
+        None,
+        None,
+    ),
+    "not an object": ("[1]", 422, "invalid_input", None, None),
+    "deep": ("[" * 100_000, 400, "malformed_body", None, None),
+    "no model": (json.dumps({"instances": [LINEAR]}), 422, "invalid_input", None, "model"),
+    "unknown model": (body(model="nope"), 404, "unknown_model", None, "model"),
+    "model is a number": (body(model=3), 404, "unknown_model", None, "model"),
+    "unknown version": (body(version=9), 404, "unknown_model", None, "version"),
+    "no instances": (body(instances=[]), 422, "invalid_input", None, "instances"),
+    "instances is null": (body(instances=None), 422, "invalid_input", None, "instances"),
+    "too many": (instances(*[LINEAR] * 1001), 422, "too_many_instances", None, "instances"),
+    "an instance is null": (instances(LINEAR, None), 422, "invalid_input", 1, None),
+    "missing feature": (instances(LINEAR, {"bmi": 1.0}), 422, "invalid_input", 1, "bp"),
+    "unknown feature": (instances({**LINEAR, "age": 3}), 422, "invalid_input", 0, "age"),
+    "null feature": (instances({**LINEAR, "bp": None}), 422, "invalid_input", 0, "bp"),
+    "string for number": (instances({**LINEAR, "bp": "90"}), 422, "invalid_input", 0, "bp"),
+    "bool for number": (instances({**LINEAR, "bp": True}), 422, "invalid_input", 0, "bp"),
+    "list for number": (instances({**LINEAR, "bp": [90]}), 422, "invalid_input", 0, "bp"),
+    "NaN": (instances({**LINEAR, "bp": float("nan")}), 422, "invalid_input", 0, "bp"),
+    "Infinity": (instances({**LINEAR, "bp": float("-inf")}), 422, "invalid_input", 0, "bp"),
+    "1e999": ('{"model": "linear", "instances": [{"bmi": 1e999, "bp": 1}]}', 422, "invalid_input", 0, "bmi"),
+    "too large for float32": (instances(LINEAR, {**LINEAR, "bp": 1e300}), 422, "invalid_input", 1, "bp"),
+    "unknown key": (body(colour="red"), 422, "invalid_input", None, "colour"),
+}
+
+
+def check(answer: httpx.Response, status, code, instance, field):
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    problem = answer.json()
+    assert (problem["status"], problem["code"]) == (status, code)
+    assert problem["detail"]
+    if instance is not None:
+        assert problem["errors"][0]["instance"] == instance
+        assert f"instances[{instance}]" in problem["detail"]
+    if field is not None:
+        assert problem["errors"][0]["field"] == field
+    assert len(answer.content) < 10_000
+    assert "Traceback" not in answer.text
+    assert "/app/" not in answer.text
+
+
+@pytest.mark.parametrize("path", ["/predict", "/explain"])
+@pytest.mark.parametrize("case", CASES)
+def test_a_problem_names_the_place(path, case, client):
+    content, *wanted = CASES[case]
+    check(client.post(path, content=content), *wanted)
+
+
+EXPLAIN = {
+    "unknown label": ({"outputs": ["chianti"]}, 422, "unknown_label", None, "outputs[0]"),
+    "no labels": ({"outputs": []}, 422, "invalid_input", None, None),
+    "label of another type": ({"outputs": [3]}, 422, "invalid_input", None, None),
+    "unknown method": ({"method": "magic"}, 422, "invalid_input", None, "method"),
+    "method that does not fit": (
+        {"method": "exact", "model": "breast_cancer"},
+        422,
+        "unsupported_method",
+        None,
+        "method",
+    ),
+    "samples below one": ({"samples": 0}, 422, "invalid_input", None, "samples"),
+    "seed is a fraction": ({"seed": 1.5}, 422, "invalid_input", None, "seed"),
+}
+
+
+@pytest.mark.parametrize("case", EXPLAIN)
+def test_explain_says_what_it_cannot_do(case, client):
+    change, *wanted = EXPLAIN[case]
+    request = example(change.get("model", "wine"))
+    check(client.post("/explain", json={**request, **change}), *wanted)
+
+
+def test_many_faults_are_bounded_and_nothing_sent_comes_back(client):
+    secret = "s3cret" * 1000
+    rows = [{f"{secret}{i}": secret for i in range(50)} | {"bmi": secret} for _ in range(500)]
+    answer = client.post("/predict", json={"model": "linear", "instances": rows})
+    check(answer, 422, "invalid_input", 0, None)
+    assert secret not in answer.text
+    assert len(answer.json()["errors"]) <= 20
+
+
+def test_other_addresses_and_verbs_are_problems_too(client):
+    check(client.get("/nowhere"), 404, "not_found", None, None)
+    check(client.get("/predict"), 405, "method_not_allowed", None, None)
+    check(client.get("/models/nope"), 404, "unknown_model", None, None)
+    check(client.get(f"/explanations/{'0' * 32}"), 404, "unknown_explanation", None, None)
+    check(client.delete("/explanations/nope"), 404, "unknown_explanation", None, None)
+
+
+def test_an_output_that_is_not_finite_is_said(client):
+    """Finite numbers far outside what a model knows may overflow inside it."""
+    answer = client.post("/predict", json={"model": "linear", "instances": [LINEAR, {"bmi": 3e38, "bp": -3e38}]})
+    check(answer, 422, "invalid_input", 1, None)

@@ -1,0 +1,147 @@
+"""`whyserve export`: what it makes, when it makes it again, and what it says of a faulty folder."""
+
+import json
+import shutil
+import stat
+
+import numpy as np
+import onnx
+import pytest
+
+from app.errors import DigestMismatch, ModelFault
+from app.export.build import export_all
+from app.manifest import ONNX_FILE, read_checked, read_manifest, sha256
+from tests.conftest import shipped
+from tests.export.folders import torch_folder
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """A good model, exported; with what was said."""
+    root = tmp_path_factory.mktemp("export")
+    torch_folder(root / "models", "good")
+    said: list[str] = []
+    export_all(root / "models", root / "artifacts", 20, said.append)
+    return root, said
+
+
+def test_an_artifact_has_names_a_symbolic_batch_and_no_other_files(exported):
+    root, said = exported
+    folder = root / "artifacts" / "good"
+    assert sorted(path.name for path in folder.iterdir()) == ["manifest.json", "model.onnx"]
+    graph = onnx.load(folder / "model.onnx").graph
+    (given,), (returned,) = graph.input, graph.output
+    assert (given.name, returned.name) == ("x", "output")
+    assert given.type.tensor_type.shape.dim[0].dim_param
+    assert given.type.tensor_type.shape.dim[1].dim_value == 2
+    assert any(line.startswith("good: exported from torch") for line in said)
+    manifest, _ = read_manifest(folder)
+    assert manifest.parity.batches == (1, 2, 64)
+    assert manifest.parity.largest <= manifest.parity.bound
+    assert manifest.certificate["default"] == "exact"
+    assert manifest.certificate["methods"]["exact"]["residual"] < 1e-6
+    assert set(manifest.files) == {
+        "model.toml",
+        "network.py",
+        "weights.safetensors",
+        "background.npz",
+        "example.json",
+        ONNX_FILE,
+    }
+
+
+def test_a_second_export_does_nothing_and_a_changed_file_is_exported_again(exported):
+    root, _ = exported
+    said: list[str] = []
+    export_all(root / "models", root / "artifacts", 20, said.append)
+    assert said == ["good: unchanged"]
+
+    copy = root / "changed"
+    shutil.copytree(root / "models", copy / "models")
+    shutil.copytree(root / "artifacts", copy / "artifacts", symlinks=True)
+    example = copy / "models" / "good" / "example.json"
+    example.write_text(example.read_text() + "\n")
+    before, _ = read_manifest(copy / "artifacts" / "good")
+    export_all(copy / "models", copy / "artifacts", 20, said.append)
+    after, _ = read_manifest(copy / "artifacts" / "good")
+    assert before.files["example.json"] != after.files["example.json"] == sha256(example.read_bytes())
+
+
+def test_an_artifact_whose_model_is_gone_is_removed(exported, tmp_path):
+    root, _ = exported
+    shutil.copytree(root / "artifacts", tmp_path / "artifacts", symlinks=True)
+    shutil.copytree(root / "models", tmp_path / "models")
+    (tmp_path / "models" / "good").rename(tmp_path / "models" / "better")
+    said: list[str] = []
+    with pytest.raises(ModelFault, match='name is "good", but the folder is "better"'):
+        export_all(tmp_path / "models", tmp_path / "artifacts", 20, said.append)
+    assert said == ["good: its folder is gone; artifact removed"]
+    assert not (tmp_path / "artifacts" / "good").exists()
+
+
+def test_a_file_of_another_digest_is_not_read(exported, tmp_path):
+    root, _ = exported
+    shutil.copytree(root / "artifacts" / "good", tmp_path / "good")
+    manifest, _ = read_manifest(tmp_path / "good")
+    path = tmp_path / "good" / ONNX_FILE
+    path.chmod(path.stat().st_mode | stat.S_IWUSR)
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(DigestMismatch, match=r"good/model\.onnx: not the file that was exported"):
+        read_checked(tmp_path / "good", ONNX_FILE, manifest)
+
+
+def test_every_faulty_folder_has_one_line_and_the_good_one_is_exported(tmp_path):
+    models = tmp_path / "models"
+    torch_folder(models, "good")
+    torch_folder(models, "raises", "raise RuntimeError('no such thing')")
+    torch_folder(models, "wide", outputs=3)
+    torch_folder(models, "mixes", "return self.layer(x - x.mean(0))")
+    torch_folder(models, "nan", "return self.layer(x).log()")
+    torch_folder(models, "twice", "return self.layer(x), x")
+    (torch_folder(models, "toml") / "model.toml").write_text("name = ")
+    (torch_folder(models, "missing") / "background.npz").unlink()
+    np.savez(torch_folder(models, "shape") / "background.npz", x=np.zeros((5, 3), np.float32))
+    (torch_folder(models, "weights") / "weights.safetensors").write_bytes(b"not weights")
+    (torch_folder(models, "build") / "network.py").write_text("x = 1\n")
+    (torch_folder(models, "example") / "example.json").write_text(
+        json.dumps({"model": "example", "instances": [{"a": 1, "q": 2}]})
+    )
+    (torch_folder(models, "outside") / "model.toml").write_text(
+        (models / "outside" / "model.toml").read_text() + '[explain]\nbackground = "../good/background.npz"\n'
+    )
+    said: list[str] = []
+    with pytest.raises(ModelFault) as caught:
+        export_all(models, tmp_path / "artifacts", 20, said.append)
+    faults = caught.value.message.splitlines()
+    for line in (
+        "raises: the network raises on a row of its own inputs: RuntimeError: no such thing",
+        "wide/model.toml: output names 2 (no, yes), but the network returns (3,) a row",
+        "nan: the network's output is not finite on background row",
+        "twice: ",
+        "toml/model.toml: not valid TOML",
+        "missing/background.npz: cannot be read: No such file or directory",
+        'shape/background.npz: input "x" has shape (5, 3); (rows, 2) is needed',
+        "weights/weights.safetensors: ",
+        "build/network.py: has no function build()",
+        'example/example.json: instances[0]: "',
+        "outside/../good/background.npz: lies outside the model's folder",
+    ):
+        assert any(fault.startswith(line) for fault in faults), (line, faults)
+    assert any(fault.startswith("mixes") for fault in faults), faults
+    assert len(faults) == 12
+    assert str(tmp_path) not in caught.value.message
+    assert any(line.startswith("good: exported") for line in said)
+    assert [path.name for path in (tmp_path / "artifacts").iterdir() if path.name != ".builds"] == ["good"]
+
+
+def test_shipped_models_are_within_parity_and_certified(artifacts):
+    for name in shipped():
+        manifest, _ = read_manifest(artifacts / name)
+        assert manifest.parity.largest <= 1e-5
+        if manifest.spec.framework == "keras":
+            assert manifest.parity.twin_largest is not None
+            assert manifest.parity.twin_largest <= 1e-5
+        default = manifest.certificate["methods"][manifest.certificate["default"]]
+        assert default["fits"]
+        assert default["residual"] <= 1e-4
+        assert manifest.background_rows == 100

@@ -1,0 +1,28 @@
+"""Each process holds its own dependencies and no other's."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+CODE = "import sys; import {module}; print(' '.join(sorted({{name.split('.')[0] for name in sys.modules}})))"
+
+
+@pytest.mark.parametrize(
+    ("module", "never"),
+    [
+        ("app.processes.api", {"torch", "keras", "tensorflow", "shap", "onnx"}),
+        ("app.processes.worker", {"fastapi", "uvicorn", "starlette", "tensorflow", "onnxruntime", "tf2onnx"}),
+        ("app.processes.supervisor", {"torch", "keras", "tensorflow", "shap", "onnx"}),
+        ("app.export.keras_stage", {"torch", "fastapi", "uvicorn"}),
+        ("app.export.torch_stage", {"tensorflow", "fastapi", "uvicorn", "onnxruntime"}),
+    ],
+)
+def test_a_process_imports_no_other_process_dependencies(module, never):
+    environment = {key: value for key, value in os.environ.items() if key != "KERAS_BACKEND"}
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", CODE.format(module=module)],
+        env=environment, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert not never & set(done.stdout.splitlines()[-1].split())

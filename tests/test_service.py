@@ -1,0 +1,200 @@
+"""The whole way through, on a service that really runs: every shipped model is served and explained."""
+
+import os
+import re
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from app.explain.model import load_model, to_tensors
+from app.inputs import RowReader
+from app.manifest import read_manifest
+from tests.conftest import MODELS, example, shipped, start_service
+
+
+def children(pid: int) -> dict[str, int]:
+    """Our processes below `pid`: role → process id."""
+    found = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parent = int(path.read_text().rpartition(")")[2].split()[1])
+            command = (path.parent / "cmdline").read_bytes().decode().split("\0")
+        except (OSError, ValueError):
+            continue
+        if parent == pid and "app.cli" in command:
+            found[command[command.index("app.cli") + 1]] = int(path.parent.name)
+    return found
+
+
+def original(name, artifacts, instances):
+    """What the original network returns for instances."""
+    model = load_model(MODELS, artifacts / name, 1 << 28)
+    with torch.no_grad():
+        table = model.network(to_tensors(RowReader(model.spec)(instances))).numpy()
+        base = model.network(model.background).double().mean(0).numpy()
+    return model, table, base
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_a_model_answers_and_says_why(name, client, artifacts):
+    request = example(name)
+    predicted = client.post("/predict", json=request)
+    assert predicted.status_code == 200, predicted.text
+    explained = client.post("/explain", json={**request, "outputs": "all"})
+    assert explained.status_code == 200, explained.text
+    answer = explained.json()
+    model, table, base = original(name, artifacts, request["instances"])
+    scale = float(np.abs(table).max())
+
+    assert predicted.json()["model"] == name
+    assert answer["method"] == model.manifest.certificate["default"]
+    assert answer["manifest"] == model.digest
+    assert answer["background"] == {"rows": 100, "sha256": model.manifest.background_digest}
+    for row, explanation in enumerate(answer["explanations"]):
+        assert explanation["prediction"] == predicted.json()["predictions"][row]
+        assert [output["output"] for output in explanation["outputs"]] == list(model.spec.output_names)
+        for column, output in enumerate(explanation["outputs"]):
+            assert output["value"] == pytest.approx(table[row, column], abs=1e-5 * scale)
+            assert output["base_value"] == pytest.approx(base[column], abs=1e-5 * scale)
+            assert set(output["attributions"]) == set(model.spec.keys)
+            rest = output["value"] - output["base_value"] - sum(output["attributions"].values())
+            assert abs(rest) <= 1e-3 * scale
+            assert output["residual"] == pytest.approx(rest, abs=1e-9 * scale)
+
+
+def test_top_is_the_label_predicted_and_labels_can_be_chosen(client):
+    request = example("wine")
+    label = client.post("/predict", json=request).json()["predictions"][0]["label"]
+    top = client.post("/explain", json=request).json()["explanations"][0]["outputs"]
+    assert [output["output"] for output in top] == [label]
+    chosen = client.post("/explain", json={**request, "outputs": ["grignolino"]}).json()["explanations"][0]["outputs"]
+    assert [output["output"] for output in chosen] == ["grignolino"]
+
+
+def test_the_same_question_has_the_same_answer_whatever_shares_the_request(client):
+    request = {**example("breast_cancer"), "method": "permutation", "seed": 7}
+    other = {key: value * 1.1 for key, value in request["instances"][0].items()}
+    alone = client.post("/explain", json=request).json()
+    beside = client.post("/explain", json={**request, "instances": [other, *request["instances"]]}).json()
+    one, two = alone["explanations"][0]["outputs"][0], beside["explanations"][1]["outputs"][0]
+    assert one["value"] == pytest.approx(two["value"], abs=1e-6)
+    assert one["attributions"] == pytest.approx(two["attributions"], abs=1e-6)
+    assert alone["method"] == "permutation"
+    assert set(one["standard_errors"]) == set(one["attributions"])
+
+
+def test_a_line_is_explained_by_its_coefficients(client):
+    """On a linear model the Shapley value is weight × (value − the background's mean)."""
+    rows = [{"bmi": 30.0, "bp": 90.0}, {"bmi": 31.0, "bp": 90.0}, {"bmi": 30.0, "bp": 95.0}]
+    answer = client.post("/explain", json={"model": "linear", "instances": rows}).json()
+    first, heavier, tighter = (explanation["outputs"][0] for explanation in answer["explanations"])
+    slope = heavier["value"] - first["value"]
+    assert heavier["attributions"]["bmi"] - first["attributions"]["bmi"] == pytest.approx(slope, abs=1e-4)
+    assert heavier["attributions"]["bp"] == pytest.approx(first["attributions"]["bp"], abs=1e-4)
+    assert tighter["attributions"]["bmi"] == pytest.approx(first["attributions"]["bmi"], abs=1e-4)
+
+
+def test_models_are_listed_with_their_certificates(client, artifacts):
+    assert {model["name"] for model in client.get("/models").json()["models"]} == set(shipped())
+    for name in shipped():
+        shown = client.get(f"/models/{name}").json()
+        manifest, digest = read_manifest(artifacts / name)
+        assert shown["manifest"] == digest
+        assert shown["certificate"]["default"] == manifest.certificate["default"]
+        assert shown["parity"]["largest"] <= 1e-5
+
+
+def test_health_and_document(client):
+    assert client.get("/health/live").json() == {"status": "live"}
+    ready = client.get("/health/ready").json()
+    assert ready["workers"] == 1
+    assert set(ready["models"]) == set(shipped())
+    document = client.get("/openapi.json").json()
+    assert {"/predict", "/explain", "/explanations/{id}", "/models"} <= set(document["paths"])
+    assert document["components"]["schemas"]["WineRow"]["properties"]["alcohol"]["x-unit"] == "% vol"
+    assert client.get("/docs").status_code == 200
+
+
+def test_each_process_holds_its_own_libraries_only(service, client):
+    for name in shipped():
+        client.post("/explain", json=example(name)).raise_for_status()
+    roles = children(service.process.pid)
+    assert set(roles) == {"api", "worker"}
+    loaded = {role: Path(f"/proc/{pid}/maps").read_text() for role, pid in roles.items()}
+    for library in ("/torch/", "/tensorflow/", "/keras/", "/shap/", "libtorch"):
+        assert library not in loaded["api"]
+    for library in ("/tensorflow/", "/onnxruntime/", "libtensorflow"):
+        assert library not in loaded["worker"]
+
+
+def test_a_worker_that_dies_is_replaced_and_ctrl_c_stops_all(artifacts, tmp_path):
+    service = start_service(artifacts, tmp_path)
+    try:
+        with service.client() as client:
+            first = children(service.process.pid)
+            os.kill(first["worker"], signal.SIGKILL)
+            # Asked while nobody is there to answer: it waits for the next worker.
+            answer = client.post("/explain", json=example("linear"))
+            assert answer.status_code == 200
+        service.await_line(r"the worker died \(by SIGKILL\); starting another")
+        assert children(service.process.pid)["worker"] != first["worker"]
+    finally:
+        code = service.stop(signal.SIGINT)
+    assert code == 0, service.output
+    assert not re.search(r"Traceback|Error", service.output)
+
+
+def test_no_process_outlives_a_killed_supervisor(artifacts, tmp_path):
+    service = start_service(artifacts, tmp_path)
+    assert service.address
+    pids = list(children(service.process.pid).values())
+    service.stop(signal.SIGKILL)
+    deadline = time.monotonic() + 15
+    while any(Path(f"/proc/{pid}").exists() for pid in pids) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--port", "99999"], "WHYSERVE_PORT: Input should be less than or equal to 65535"),
+        (["--models", "none"], "none: no such folder"),
+        (["--queue-depth", "many"], "WHYSERVE_QUEUE_DEPTH"),
+    ],
+)
+def test_a_wrong_setting_ends_with_one_line(flags, words, artifacts, tmp_path):
+    service = start_service(artifacts, tmp_path, *flags)
+    assert service.process.wait(60) != 0
+    service.stop()
+    assert any(words in line for line in service.lines), service.output
+    assert "Traceback" not in service.output
+
+
+def test_a_second_service_on_the_same_state_or_port_is_refused(service, artifacts, tmp_path):
+    port = service.address.rpartition(":")[2]
+    taken = start_service(artifacts, tmp_path, "--port", port)
+    assert taken.process.wait(60) == 1
+    taken.stop()
+    assert f"cannot listen on 127.0.0.1:{port}" in taken.output
+
+
+def test_half_a_model_is_never_served(artifacts, tmp_path):
+    """A model file that changed since its export stops the worker, and so the start."""
+    import shutil
+
+    from tests.conftest import Running
+
+    shutil.copytree(MODELS, tmp_path / "models")
+    weights = tmp_path / "models" / "fclayer" / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-4] + b"\0\0\0\0")
+    folders = ["--models", str(tmp_path / "models"), "--artifacts", str(artifacts), "--state", str(tmp_path / "state")]
+    worker = Running(["worker", *folders])
+    assert worker.process.wait(60) == 1
+    worker.stop()
+    assert "fclayer/weights.safetensors: not the file that was exported" in worker.output
+    assert "Traceback" not in worker.output
