@@ -11,6 +11,7 @@ import tensorflow as tf
 import tf2onnx
 
 from app.errors import ModelFault, first_line
+from app.export.keras_ops import HANDLERS, traced_in_line
 from app.export.stage import ORIGINAL_FILE, Task, in_batches, main
 from app.inputs import Arrays
 from app.keras_file import keras_order, open_keras
@@ -38,10 +39,26 @@ def export(task: Task) -> None:
     # from_keras raises KeyError on a Keras 3 Sequential (tensorflow-onnx#2448); a traced function does not.
     signature = [tf.TensorSpec((None, *item.row_shape), item.dtype, name=item.name) for item in spec.inputs]
     function = tf.function(call)
-    proto, _ = tf2onnx.convert.from_function(function, input_signature=signature, opset=OPSET)
-    _keep_constants(proto, function.get_concrete_function(*signature).graph, {item.name for item in spec.inputs})
+    with traced_in_line():
+        concrete = function.get_concrete_function(*signature)
+    proto, _ = tf2onnx.convert.from_function(
+        function, input_signature=signature, opset=OPSET, custom_op_handlers=HANDLERS
+    )
+    _check_operators(place, proto)
+    _keep_constants(proto, concrete.graph, {item.name for item in spec.inputs})
     _name_output(proto, spec.output.tensor)
     Path(task.work, ONNX_FILE).write_bytes(proto.SerializeToString())
+
+
+def _check_operators(place: str, proto) -> None:  # type: ignore[no-untyped-def]
+    """tf2onnx leaves an operation that it has no translation for in the graph, under TensorFlow's name."""
+    known = {schema.name for schema in onnx.defs.get_all_schemas()}
+    foreign = sorted({node.op_type for node in proto.graph.node} - known)
+    if foreign:
+        raise ModelFault(
+            f"{place}: ONNX has no operation for TensorFlow's {', '.join(foreign)};"
+            " build that layer from other operations"
+        )
 
 
 def _tensors(spec: ModelSpec, rows: Arrays) -> list[tf.Tensor]:

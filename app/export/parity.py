@@ -28,7 +28,10 @@ def check_parity(spec: ModelSpec, work: Path, rows: TrialRows) -> tuple[Parity, 
     _check_finite(spec, original, rows)
     content = (work / ONNX_FILE).read_bytes()
     check_graph(spec, content)
-    session = ort.InferenceSession(content, providers=["CPUExecutionProvider"])
+    try:
+        session = ort.InferenceSession(content, providers=["CPUExecutionProvider"])
+    except Exception as error:
+        raise ModelFault(f"{spec.name}: ONNX Runtime cannot run the exported network: {first_line(error)}") from error
     largest = 0.0
     for batch in BATCHES:
         try:

@@ -1,0 +1,53 @@
+"""What tf2onnx lacks for Keras: operations that ONNX writes in two steps, and convolutions in groups."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from tf2onnx.utils import map_onnx_to_numpy_type
+
+
+def _one_minus_erf(context: Any, node: Any, name: str, _: Any) -> Any:
+    """Erfc, in Keras's exact gelu: erfc(x) = 1 − erf(x)."""
+    return _in_two_steps(context, node, name, "Erf", lambda one, value: ("Sub", [one, value]))
+
+
+def _exp_minus_one(context: Any, node: Any, name: str, _: Any) -> Any:
+    """Expm1, in Keras's celu: expm1(x) = exp(x) − 1."""
+    return _in_two_steps(context, node, name, "Exp", lambda one, value: ("Sub", [value, one]))
+
+
+def _in_two_steps(context: Any, node: Any, name: str, first: str, second: Callable[..., tuple[str, list[str]]]) -> Any:
+    dtype = context.get_dtype(node.input[0])
+    shape = context.get_shape(node.output[0])
+    one = context.make_const(f"{name}__one", np.ones((), map_onnx_to_numpy_type(dtype))).output[0]
+    inner = context.make_node(first, [node.input[0]], name=f"{name}__{first}").output[0]
+    context.remove_node(name)
+    operator, given = second(one, inner)
+    return context.make_node(operator, given, outputs=[node.output[0]], name=name, dtypes=[dtype], shapes=[shape])
+
+
+HANDLERS: dict[str, tuple[Callable[..., Any], list[Any]]] = {
+    "Erfc": (_one_minus_erf, []),
+    "Expm1": (_exp_minus_one, []),
+}
+
+
+@contextmanager
+def traced_in_line() -> Iterator[None]:
+    """Have Keras trace a convolution in groups as one, and not as a call of a compiled function, which ONNX lacks.
+
+    Keras compiles such a convolution because TensorFlow cannot run it on a CPU; here it is traced and not run.
+    """
+    compiled = tf.function
+
+    def plain(function: Any = None, **_: Any) -> Any:
+        return function if function is not None else lambda given: given
+
+    tf.function = plain
+    try:
+        yield
+    finally:
+        tf.function = compiled
