@@ -59,6 +59,25 @@ def by_key(spec: ModelSpec, flat: np.ndarray) -> dict[str, Any]:
     return row
 
 
+def as_row(spec: ModelSpec, arrays: Arrays, number: int) -> dict[str, Any]:
+    """Row `number` of arrays as people write it: the shortest decimals that mean it, and categories by name."""
+    row: dict[str, Any] = {}
+    for item in spec.inputs:
+        values = _decimal(arrays[item.name][number])
+        if item.kind == "tabular":
+            for feature, value in zip(item.features, values, strict=True):
+                row[feature.name] = feature.categories[value] if feature.categories else value
+        else:
+            row[item.name] = values
+    return row
+
+
+def _decimal(array: np.ndarray) -> Any:
+    if array.ndim:
+        return [_decimal(part) for part in array]
+    return float(str(array)) if array.dtype.kind == "f" else int(array)
+
+
 def check_arrays(spec: ModelSpec, arrays: Mapping[str, np.ndarray]) -> Arrays:
     """Check arrays against the model's inputs and give them in the inputs' dtypes.
 

@@ -146,9 +146,9 @@ class ModelSpec(Strict):
 
     @property
     def source_files(self) -> tuple[str, ...]:
-        """Files of the folder that the worker needs, whose digests the manifest holds."""
+        """Files without which the folder is no model; the manifest holds their digests."""
         network = (KERAS_FILE,) if self.framework == "keras" else (NETWORK_FILE, WEIGHTS_FILE)
-        return (SPEC_FILE, *network, self.explain.background, EXAMPLE_FILE)
+        return (SPEC_FILE, *network, self.explain.background)
 
 
 def read_spec(folder: Path) -> ModelSpec:

@@ -1,12 +1,13 @@
 """Rows ⇄ arrays."""
 
 import io
+from typing import Any
 
 import numpy as np
 import pytest
 
 from app.errors import InvalidInput
-from app.inputs import RowReader, by_key, check_arrays, first_not_finite, read_npz
+from app.inputs import RowReader, as_row, by_key, check_arrays, first_not_finite, read_npz
 from app.spec import ModelSpec
 
 SPEC = ModelSpec.model_validate(
@@ -22,7 +23,7 @@ SPEC = ModelSpec.model_validate(
         "output": {"names": ["y"], "scores": "values"},
     }
 )
-ROW = {"image": [[1.5], [2.5]], "island": "Dream", "b": 2, "a": 1.25}
+ROW: dict[str, Any] = {"image": [[1.5], [2.5]], "island": "Dream", "b": 2, "a": 1.25}
 
 
 def arrays(rows=2):
@@ -98,3 +99,11 @@ def test_nothing_pickled_is_read():
     for content in (file.getvalue(), b"", b"PK\x03\x04", b"\x93NUMPY", file.getvalue()[:-30]):
         with pytest.raises(InvalidInput):
             read_npz(content)
+
+
+def test_a_row_written_down_reads_as_itself():
+    given = RowReader(SPEC)([{**ROW, "a": 0.1, "image": [[0.3], [1e-7]]}])
+    row = as_row(SPEC, given, 0)
+    assert row == {"a": 0.1, "b": 2.0, "island": "Dream", "image": [[0.3], [1e-7]]}
+    for name, array in RowReader(SPEC)([row]).items():
+        np.testing.assert_array_equal(array, given[name])

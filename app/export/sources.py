@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from app.errors import InvalidInput, ModelFault
-from app.inputs import Arrays, check_arrays, read_npz
+from app.inputs import Arrays, as_row, check_arrays, read_npz
 from app.manifest import sha256
 from app.spec import EXAMPLE_FILE, ModelSpec, read_spec
 
@@ -14,7 +14,7 @@ from app.spec import EXAMPLE_FILE, ModelSpec, read_spec
 @dataclass(frozen=True, slots=True)
 class Source:
     """folder: where it lies. digests: SHA-256 by file name. background: (rows, *shape) by input.
-    example: a request for this model."""
+    example: a request for this model; without one in the folder, of the background's first row."""
 
     folder: Path
     spec: ModelSpec
@@ -26,9 +26,13 @@ class Source:
 def read_source(folder: Path) -> Source:
     """Read a model folder. Raises ModelFault, which names the file and the fault."""
     spec = read_spec(folder)
-    contents = {name: _read(folder, name) for name in spec.source_files}
+    given = [EXAMPLE_FILE] if (folder / EXAMPLE_FILE).exists() else []
+    contents = {name: _read(folder, name) for name in [*spec.source_files, *given]}
     background = _background(spec, contents[spec.explain.background], f"{folder.name}/{spec.explain.background}")
-    example = _example(spec, contents[EXAMPLE_FILE], f"{folder.name}/{EXAMPLE_FILE}")
+    if given:
+        example = _example(spec, contents[EXAMPLE_FILE], f"{folder.name}/{EXAMPLE_FILE}")
+    else:
+        example = {"model": spec.name, "instances": [as_row(spec, background, 0)]}
     return Source(folder, spec, {name: sha256(content) for name, content in contents.items()}, background, example)
 
 

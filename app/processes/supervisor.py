@@ -145,8 +145,8 @@ class Supervisor:
             return False
 
     def _greet(self) -> None:
-        folder = model_folders(self._settings.artifacts, MANIFEST_FILE)[0]
-        body = json.dumps(read_manifest(folder)[0].example)
+        folders = model_folders(self._settings.artifacts, MANIFEST_FILE)
+        body = min((json.dumps(read_manifest(folder)[0].example) for folder in folders), key=len)
         self._say(f"\nwhyserve is ready on {self.address} (documentation: {self.address}/docs)\n\nTry:")
         for path in ("predict", "explain"):
             self._say(f"  curl -s {self.address}/{path} -H 'Content-Type: application/json' -d '{body}'")

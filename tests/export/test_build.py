@@ -50,6 +50,16 @@ def test_an_artifact_has_names_a_symbolic_batch_and_no_other_files(exported):
     }
 
 
+def test_without_an_example_the_first_background_row_is_one(tmp_path):
+    folder = torch_folder(tmp_path / "models", "plain")
+    (folder / "example.json").unlink()
+    export_all(tmp_path / "models", tmp_path / "artifacts", 20, lambda line: None)
+    manifest, _ = read_manifest(tmp_path / "artifacts" / "plain")
+    a, b = np.load(folder / "background.npz")["x"][0]
+    assert manifest.example == {"model": "plain", "instances": [{"a": float(str(a)), "b": float(str(b))}]}
+    assert "example.json" not in manifest.files
+
+
 def test_a_second_export_does_nothing_and_a_changed_file_is_exported_again(exported):
     root, _ = exported
     said: list[str] = []
