@@ -5,13 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 
 from app.errors import ModelFault, ParityFault, first_line
 from app.export.rows import TrialRows
 from app.export.stage import NETWORK_OUTPUT_FILE, ORIGINAL_FILE, in_batches
 from app.inputs import Arrays
 from app.manifest import ONNX_FILE, Parity
+from app.runtime import onnxruntime as ort
 from app.spec import ModelSpec
 
 BOUND = 1e-5  # of the output's scale

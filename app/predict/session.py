@@ -3,11 +3,11 @@
 from pathlib import Path
 
 import numpy as np
-import onnxruntime as ort
 
 from app.errors import ModelFault, first_line
 from app.inputs import Arrays
 from app.manifest import ONNX_FILE, Manifest, read_checked
+from app.runtime import onnxruntime as ort
 
 
 class OnnxSession:
