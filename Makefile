@@ -3,6 +3,7 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-cache-dir -c constraints.txt
 
 .PHONY: run test install lint bench-explain bench-predict
 
@@ -24,8 +25,8 @@ install: $(STAMP)
 # torch first and by its exact version: without it the others would bring a build with gigabytes of CUDA.
 $(STAMP): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch==2.13.0
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[export,api,worker,dev]'
+	$(PIP) torch==2.13.0
+	$(PIP) -e '.[export,api,worker,dev]'
 	@touch $@
 
 bench-explain: install

@@ -33,6 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _run(command: str, settings: Settings, fd: int | None) -> None:
+    # Keras, and matplotlib under shap, else write their settings under the home folder.
+    for variable, folder in (("KERAS_HOME", "keras"), ("MPLCONFIGDIR", "matplotlib")):
+        os.environ.setdefault(variable, str(settings.state.absolute() / folder))
     # Imported here because each process holds only its own dependencies.
     match settings:
         case UpSettings():

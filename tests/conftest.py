@@ -13,6 +13,10 @@ from typing import Any
 
 # Keras reads this once, at its first import: in tests as in the worker it runs on torch.
 os.environ["KERAS_BACKEND"] = "torch"
+# Nothing is written outside the checkout.
+STATE = Path(__file__).parent.parent / ".whyserve"
+os.environ.setdefault("KERAS_HOME", str(STATE / "keras"))
+os.environ.setdefault("MPLCONFIGDIR", str(STATE / "matplotlib"))
 
 import httpx
 import pytest
