@@ -18,8 +18,8 @@ STATE = Path(__file__).parent.parent / ".whyserve"
 os.environ.setdefault("KERAS_HOME", str(STATE / "keras"))
 os.environ.setdefault("MPLCONFIGDIR", str(STATE / "matplotlib"))
 
-import httpx
-import pytest
+import httpx  # noqa: E402
+import pytest  # noqa: E402
 
 ROOT = Path(__file__).parent.parent
 MODELS = ROOT / "models"
