@@ -1,6 +1,7 @@
 """Exact Shapley values by enumeration (Shapley 1953) of the interventional game (Lundberg & Lee 2017)."""
 
 from collections.abc import Iterator
+from functools import partial
 from math import comb
 from typing import ClassVar
 
@@ -60,22 +61,22 @@ def worth(passes: Passes, coalitions: torch.Tensor, rows: Inputs, outputs: torch
     """v, (R, 2^P, K) float64. The empty coalition is known from construction, the full one is the row itself."""
     count, between = row_count(rows), coalitions[1:-1]
     value = torch.zeros(count, len(coalitions), outputs.shape[1], dtype=torch.float64)
-    value[:, 0] = passes.background_outputs.mean(0)[outputs]
+    value[:, 0] = passes.base_values[outputs]
     value[:, -1] = passes.table(rows).gather(1, outputs)
     for of_rows, of_coalitions, of_background in boxes(count, len(between), passes.rows, passes.chunk_rows):
         if not pace.go_on():
             raise Stopped
-        present = between[of_coalitions]
-        mixed = passes.players.mix(
-            present[None, :, None],
-            {name: x[of_rows, None, None] for name, x in rows.items()},
-            {name: x[None, None, of_background] for name, x in passes.background.items()},
+        stencil = passes.stencils.get(
+            (len(coalitions), of_coalitions.start, of_coalitions.stop, of_background.start, of_background.stop),
+            partial(torch.unsqueeze, between[of_coalitions], 1),
+            {name: x[None, of_background] for name, x in passes.background.items()},
         )
-        shape = (of_rows.stop - of_rows.start, len(present), of_background.stop - of_background.start)
-        out = passes({name: x.flatten(0, 2) for name, x in mixed.items()}).reshape(*shape, -1)
+        out = passes(stencil.fill({name: x[of_rows] for name, x in rows.items()})).reshape(
+            -1, *stencil.shape, passes.width
+        )
         wanted = out.take_along_dim(outputs[of_rows, None, None, :], -1).double().sum(2)
         value[of_rows, 1:-1][:, of_coalitions] += wanted / passes.rows
-        pace.done += shape[0] * shape[1] * shape[2]
+        pace.done += out.shape[:3].numel()
     pace.go_on()
     return value
 

@@ -35,7 +35,11 @@ class Design(Protocol):
         ...
 
     def combine(self, odd: torch.Tensor, whole: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """From g, (…, M), and g of all players, (…): φ (…, P) and its parts' (…, G, P), by the design's own players."""
+        """From g, (…, M), and g of all players, (…): φ, (…, P), and Σ over groups of (part − mean of parts)², (…, P).
+
+        Both by the design's own players. Of a single group the second is φ²: how φ itself differs over the pairs is
+        all that one walk can tell.
+        """
         ...
 
 
@@ -59,7 +63,9 @@ class Walks:
         end = whole[..., None, None].expand(*between.shape[:-1], 1)
         gains = torch.cat([-end, between, end], -1).diff(dim=-1)
         parts = gains.gather(-1, self.place.expand(gains.shape))
-        return parts.mean(-2), parts
+        if self.groups == 1:
+            return parts[..., 0, :], parts[..., 0, :].square()
+        return parts.mean(-2), parts.var(-2) * (self.groups - 1)
 
 
 class Spread:
@@ -73,31 +79,41 @@ class Spread:
         signs, mine = spread(players, walks, groups, generator)
         self.groups, self.pairs, self.coalitions = groups, len(signs), signs > 0
         prior = Prior(players)
-        self.weights = weights(signs, prior)
-        self.parts = torch.zeros(groups, players, self.pairs + 1, dtype=torch.float64)
+        self.players, whole = players, weights(signs, prior)
+        parts = torch.zeros(groups, players, self.pairs + 1, dtype=torch.float64)
         for number in range(groups):
             columns = torch.cat([mine[number].nonzero()[:, 0], torch.tensor([self.pairs])])
-            self.parts[number][:, columns] = weights(signs[mine[number]], prior)
-        self.precision = walk_error(players, prior) / max(1e-9, expected_error(self.weights, signs, prior))
+            parts[number][:, columns] = weights(signs[mine[number]], prior)
+        apart = torch.einsum("cg,gpm->cpm", contrasts(groups), parts)
+        self.operator = torch.cat([whole, apart.flatten(0, 1)]).T.contiguous()
+        self.precision = walk_error(players, prior) / max(1e-9, expected_error(whole, signs, prior))
+        # Honest whichever orders the game's interactions have: the largest ratio that a prior gives.
         self.shrink = max(
-            1e-6, *(self._shrink(signs, Prior(players, reach)) for reach in (REACH / 2, REACH, 2 * REACH))
+            1e-6, *(_shrink(whole, apart, signs, Prior(players, r)) for r in (REACH / 2, REACH, 2 * REACH))
         )
-
-    def _shrink(self, signs: torch.Tensor, prior: Prior) -> float:
-        """Expected error of the whole over what the parts' spread says of their mean."""
-        apart = self.parts - self.parts.mean(0)
-        seen = torch.cat([signs, torch.ones(1, signs.shape[1], dtype=torch.float64)])
-        spread = torch.einsum("gpm,mn,gpn->", apart, prior.of_coalitions(seen), apart)
-        return expected_error(self.weights, signs, prior) / (float(spread) / (self.groups * (self.groups - 1)))
 
     def present(self, places: torch.Tensor, part: slice) -> torch.Tensor:
         return self.coalitions[part][:, places].transpose(0, 1)
 
     def combine(self, odd: torch.Tensor, whole: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        seen = torch.cat([odd, whole.unsqueeze(-1)], -1)
-        return seen @ self.weights.T, (seen @ self.parts.flatten(0, 1).T).reshape(
-            *odd.shape[:-1], *self.parts.shape[:2]
-        )
+        both = torch.cat([odd, whole.unsqueeze(-1)], -1) @ self.operator
+        apart = both[..., self.players :]
+        return both[..., : self.players], apart.square().reshape(*odd.shape[:-1], self.groups - 1, self.players).sum(-2)
+
+
+def _shrink(whole: torch.Tensor, apart: torch.Tensor, signs: torch.Tensor, prior: Prior) -> float:
+    """Expected squared error of the whole over what the spread of its parts says of their mean."""
+    seen = torch.cat([signs, torch.ones(1, signs.shape[1], dtype=torch.float64)])
+    spread = torch.einsum("gpm,mn,gpn->", apart, prior.of_coalitions(seen), apart)
+    return expected_error(whole, signs, prior) / (float(spread) / (len(apart) * (len(apart) + 1)))
+
+
+def contrasts(count: int) -> torch.Tensor:
+    """(count − 1, count), orthonormal lines that each sum to zero (Helmert): Σ (line · x)² = Σ (x − mean x)²."""
+    lines = torch.tril(torch.ones(count - 1, count, dtype=torch.float64))
+    place = torch.arange(1, count)
+    lines[place - 1, place] = -place.double()
+    return lines / (place * (place + 1)).double().sqrt()[:, None]
 
 
 def walk_error(players: int, prior: Prior) -> float:

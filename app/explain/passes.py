@@ -13,17 +13,19 @@ from app.errors import InvalidInput, UnsupportedNetwork
 from app.explain.attribution import Inputs, Limits
 from app.explain.network import Network, row_count
 from app.explain.players import Players
+from app.explain.stencils import Stencils
 
-# Activations of one chunk that still fit the cache: past it a small network runs at half its speed.
-CACHE_BYTES = 3 << 20
-# Fewer rows than this and the cost of calling an operation shows.
+# Activations of one chunk that still fit the cache: past it a small network runs at half its speed, and with less
+# the cost of calling an operation shows.
+CACHE_BYTES = 6 << 20
+# For the same reason, of a large network.
 LEAST_ROWS = 256
 
 
 class Passes:
     """A network with its background, evaluated without gradients in chunks that fit `memory_bytes`.
 
-    background_outputs: (B, outputs) float64, the network at every background row.
+    background_outputs: (B, outputs) float64, the network at every background row; base_values: their mean.
     row_bytes: what one row's activations take, all operations together.
     chunk_rows: rows that one chunk may hold.
 
@@ -36,10 +38,13 @@ class Passes:
         self.players = players
         self.background = check_background(background, players)
         self.rows = row_count(self.background)
+        self.stencils = Stencils(players)
         self.row_bytes = activation_bytes(network, {name: x[:1] for name, x in self.background.items()})
         fits = max(1, memory_bytes // self.row_bytes)
         self.chunk_rows = min(fits, max(LEAST_ROWS, CACHE_BYTES // self.row_bytes))
         self.background_outputs = self.table(self.background)
+        self.base_values = self.background_outputs.mean(0)
+        self.width = self.background_outputs.shape[1]
 
     def table(self, inputs: Inputs) -> torch.Tensor:
         """(rows, outputs) float64, in as many chunks as it takes."""
@@ -50,7 +55,8 @@ class Passes:
         """(rows, outputs) of one chunk, in the network's dtype. Raises UnsupportedNetwork when not finite."""
         with torch.no_grad():
             out = self.network(inputs)
-        if not torch.isfinite(out).all():
+        # One sum is cheaper than a test of every element, and all that is needed while it is finite.
+        if not torch.isfinite(out.sum()) and not torch.isfinite(out).all():
             raise UnsupportedNetwork("the network gives an output that is not finite on a mix of two valid rows")
         return out
 
@@ -67,6 +73,8 @@ def check_background(background: Inputs, players: Players) -> Inputs:
 
 def check_rows(rows: Inputs, background: Inputs, players: Players) -> Inputs:
     """Explained rows in the background's dtypes. Raises InvalidInput naming what does not fit."""
+    # A thread new to torch runs matrix products on all cores until it asks, and then the last bits are others.
+    torch.get_num_threads()
     checked = _check(rows, players.membership, "the explained rows", InvalidInput)
     return {name: x.to(background[name].dtype) for name, x in checked.items()}
 

@@ -18,8 +18,8 @@ from app.explain.network import Network, row_count
 from app.explain.orders import MOST_PAIRS_SPREAD, MOST_PLAYERS_SPREAD, make_design
 from app.explain.passes import Pace, Passes, check_rows
 from app.explain.players import Players
-from app.explain.tally import Tally
-from app.explain.walks import Asked, renaming, sample
+from app.explain.tally import At, Tally
+from app.explain.walks import Asked, Seed, sample
 
 # The default: this many walks a row, shared among the background …
 WALKS_A_ROW = 800
@@ -59,7 +59,7 @@ class Permutation:
         """
         rows = check_rows(rows, self.passes.background, self.passes.players)
         asked = Asked(rows, outputs, self.passes.table(rows).gather(1, outputs))
-        base_values = self.passes.background_outputs.mean(0)[outputs]
+        base_values = self.passes.base_values[outputs]
         floor = EPS * torch.maximum(asked.predictions.abs(), base_values.abs()).unsqueeze(-1)
         tally, pace = Tally.empty(outputs, self.passes.players.count), Pace(limits, 0)
         complete = self._rounds(tally, asked, floor, limits, pace)
@@ -75,7 +75,7 @@ class Permutation:
 
     def _rounds(self, tally: Tally, asked: Asked, floor: torch.Tensor, limits: Limits, pace: Pace) -> bool:
         """Fill `tally` round by round; whether all that was asked is done. A row is left alone once it is settled."""
-        active = torch.arange(len(asked.outputs))
+        active: At = slice(0, len(asked.outputs))
         for number, walks in enumerate(plan(self.passes.rows, self.passes.players.count, limits)):
             try:
                 self._round(tally, active, asked.only(active), walks, seed=(limits.seed, number), pace=pace)
@@ -83,24 +83,23 @@ class Permutation:
                 if number == 0:
                     raise
                 return False
-            active = active[~settled(tally, floor, limits)[active]]
-            if not len(active):
-                break
+            if limits.samples is None or limits.standard_error is not None:
+                active = (~settled(tally, floor, limits)).nonzero()[:, 0]
+                if not len(active):
+                    break
         return True
 
-    def _round(
-        self, tally: Tally, at: torch.Tensor, asked: Asked, walks: int, *, seed: tuple[int, int], pace: Pace
-    ) -> None:
+    def _round(self, tally: Tally, at: At, asked: Asked, walks: int, *, seed: Seed, pace: Pace) -> None:
         players, background = self.passes.players.count, self.passes.rows
         if takes_all(players, walks):
             everyone = coalitions(players)
-            pace.total += len(at) * (len(everyone) - 2) * background
+            pace.total += len(asked.outputs) * (len(everyone) - 2) * background
             value = worth(self.passes, everyone, asked.rows, asked.outputs, pace)
             tally.settle(at, torch.einsum("ps,rsk->rkp", shapley_weights(everyone), value))
             return
         design = make_design(players, walks, groups(walks, background))
-        pace.total += len(at) * background * 2 * design.pairs
-        values, variance = sample(self.passes, design, asked, renaming(seed, background, players), pace)
+        pace.total += len(asked.outputs) * background * 2 * design.pairs
+        values, variance = sample(self.passes, design, asked, seed, pace)
         tally.add(at, values, variance, design.precision, background * (design.groups - 1) or background - 1)
 
 
@@ -132,11 +131,9 @@ def groups(walks: int, background: int) -> int:
 
 
 def settled(tally: Tally, floor: torch.Tensor, limits: Limits) -> torch.Tensor:
-    """(R,) bool: rows whose standard errors are small enough."""
+    """(R,) bool: rows whose standard errors are small enough. A row once settled stays so: it gets no more rounds."""
     errors = tally.errors(floor)
     if limits.standard_error is not None:
         return (errors <= torch.clamp(floor, min=limits.standard_error)).flatten(1).all(1)
-    if limits.samples is not None:
-        return torch.zeros(len(errors), dtype=torch.bool)
     near = NEAR_ENOUGH * tally.mean().abs().mean(-1)
     return (errors.mean(-1) <= torch.maximum(near, floor[..., 0])).all(1)

@@ -1,6 +1,7 @@
 """Rows compared with the whole background at the coalitions of one design."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 
@@ -8,6 +9,10 @@ from app.explain.attribution import Inputs, Stopped
 from app.explain.exact import boxes
 from app.explain.orders import Design
 from app.explain.passes import Pace, Passes, ranges
+from app.explain.stencils import Stencil
+
+Seed = tuple[int, int]
+"""Of a call, and the number of the round."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,36 +28,32 @@ class Asked:
         return Asked({name: x[at] for name, x in self.rows.items()}, self.outputs[at], self.predictions[at])
 
 
-def renaming(seed: tuple[int, int], background: int, players: int) -> torch.Tensor:
+@lru_cache(maxsize=16)
+def renaming(seed: Seed, background: int, players: int) -> torch.Tensor:
     """(B, P): whose part player p plays at background row b; uniformly random, by seed and round alone."""
     generator = torch.Generator().manual_seed((seed[0] * 1_000_003 + seed[1]) % (1 << 63))
     return torch.rand(background, players, generator=generator).argsort(-1)
 
 
-def sample(
-    passes: Passes, design: Design, asked: Asked, places: torch.Tensor, pace: Pace
-) -> tuple[torch.Tensor, torch.Tensor]:
+def sample(passes: Passes, design: Design, asked: Asked, seed: Seed, pace: Pace) -> tuple[torch.Tensor, torch.Tensor]:
     """φ over the whole background and its variance, each (R, K, P). Raises Stopped between chunks."""
     background = passes.rows
+    places = renaming(seed, background, passes.players.count)
     total = torch.zeros(*asked.outputs.shape, passes.players.count, dtype=torch.float64)
     squares = torch.zeros_like(total)
     together = max(1, passes.chunk_rows // (2 * design.pairs))
     for of_rows, of_background, _ in boxes(len(total), background, 1, together):
         mine, some = places[of_background], asked.only(of_rows)
-        odd = torch.cat(
-            [
-                _odd(passes, design.present(mine, part), some, of_background, pace)
-                for part in ranges(design.pairs, max(1, passes.chunk_rows // 2))
-            ],
-            2,
-        )
+        odd = [
+            _odd(passes, _stencil(passes, design, seed, of_background, part), some, pace)
+            for part in ranges(design.pairs, max(1, passes.chunk_rows // 2))
+        ]
         known = passes.background_outputs[of_background][:, some.outputs].transpose(0, 1)
-        values, parts = design.combine(odd.movedim(2, -1), (some.predictions[:, None] - known) / 2)
-        # One walk can tell no more than how values differ over the pairs, their true differences included.
-        apart = parts - parts.mean(-2, keepdim=True) if design.groups > 1 else parts
+        whole = (some.predictions[:, None] - known) / 2
+        values, apart = design.combine(torch.cat(odd, 2).movedim(2, -1), whole)
         player = mine[None, :, None].expand(values.shape)
         total[of_rows] += values.gather(-1, player).sum(1)
-        squares[of_rows] += apart.square().sum(-2).gather(-1, player).sum(1)
+        squares[of_rows] += apart.gather(-1, player).sum(1)
     if design.groups > 1:
         variance = design.shrink * squares / (design.groups * (design.groups - 1)) / background**2
     else:
@@ -60,19 +61,24 @@ def sample(
     return total / background, variance
 
 
-def _odd(passes: Passes, present: torch.Tensor, asked: Asked, of_background: slice, pace: Pace) -> torch.Tensor:
+def _stencil(passes: Passes, design: Design, seed: Seed, of_background: slice, part: slice) -> Stencil:
+    """(b, 2m) mixes: the coalitions `part`, and after them their complements."""
+
+    def present() -> torch.Tensor:
+        chosen = design.present(renaming(seed, passes.rows, passes.players.count)[of_background], part)
+        return torch.cat([chosen, ~chosen], 1)
+
+    key = (design, seed, of_background.start, of_background.stop, part.start, part.stop)
+    return passes.stencils.get(key, present, {name: x[of_background, None] for name, x in passes.background.items()})
+
+
+def _odd(passes: Passes, stencil: Stencil, asked: Asked, pace: Pace) -> torch.Tensor:
     """(r, b, m, K) float64: half of what each coalition is worth above its complement."""
     if not pace.go_on():
         raise Stopped
-    both = torch.cat([present, ~present], 1)
-    mixed = passes.players.mix(
-        both[None],
-        {name: x[:, None, None] for name, x in asked.rows.items()},
-        {name: x[None, of_background, None] for name, x in passes.background.items()},
-    )
-    shape = (len(asked.outputs), *both.shape[:2])
-    out = passes({name: x.flatten(0, 2) for name, x in mixed.items()}).reshape(*shape, -1)
-    inside, outside = out.take_along_dim(asked.outputs[:, None, None, :], -1).double().chunk(2, 2)
-    pace.done += shape[0] * shape[1] * shape[2]
+    out = passes(stencil.fill(asked.rows)).reshape(len(asked.outputs), *stencil.shape, -1)
+    wanted = asked.outputs[:, None, None, :].expand(*out.shape[:3], -1)
+    inside, outside = out.gather(-1, wanted).double().chunk(2, 2)
+    pace.done += out.shape[:3].numel()
     odd: torch.Tensor = (inside - outside) / 2
     return odd
