@@ -1,0 +1,54 @@
+"""The manifests, held to the published schemas of Kubernetes; they need no engine."""
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from tests.docker.conftest import ROOT
+
+FOLDER = ROOT / "deploy" / "kubernetes"
+VERSION = "1.33"
+# Of another maker, with schemas of their own.
+CUSTOM = {"Kustomization", "ScaledObject", "TriggerAuthentication"}
+
+
+def documents(folder=FOLDER):
+    return [
+        (f"{path.name}-{number}", document)
+        for path in sorted(folder.rglob("*.yaml"))
+        for number, document in enumerate(yaml.safe_load_all(path.read_text()))
+    ]
+
+
+@pytest.mark.parametrize(("name", "document"), documents(), ids=[name for name, _ in documents()])
+def test_it_is_what_kubernetes_takes(name, document):
+    if document["kind"] not in CUSTOM:
+        kubernetes_validate.validate(document, VERSION, strict=True)
+
+
+def test_a_mistake_would_be_found():
+    broken = dict(documents())["api.yaml-0"]
+    broken["spec"]["template"]["spec"]["containers"][0]["imagePullPolice"] = "Always"
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(broken, VERSION, strict=True)
+
+
+def test_the_base_lists_every_file():
+    base = yaml.safe_load((FOLDER / "kustomization.yaml").read_text())
+    assert {*base["resources"], "kustomization.yaml"} == {path.name for path in FOLDER.glob("*.yaml")}
+
+
+def test_every_pod_is_restricted_and_no_worker_is_reached():
+    pods = [d["spec"]["template"]["spec"] for _, d in documents() if d["kind"] == "Deployment"]
+    assert len(pods) == 2
+    for pod in pods:
+        assert pod["securityContext"]["runAsNonRoot"]
+        assert not pod["automountServiceAccountToken"]
+        for container in pod["containers"]:
+            assert container["securityContext"]["readOnlyRootFilesystem"]
+            assert container["securityContext"]["capabilities"]["drop"] == ["ALL"]
+    policies = {d["metadata"]["name"]: d["spec"] for _, d in documents() if d["kind"] == "NetworkPolicy"}
+    assert "Ingress" in policies["worker"]["policyTypes"]
+    assert "ingress" not in policies["worker"]
+    selected = {d["spec"]["selector"]["app.kubernetes.io/component"] for _, d in documents() if d["kind"] == "Service"}
+    assert selected == {"api"}
