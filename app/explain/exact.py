@@ -58,26 +58,38 @@ class Exact:
 
 
 def worth(passes: Passes, coalitions: torch.Tensor, rows: Inputs, outputs: torch.Tensor, pace: Pace) -> torch.Tensor:
-    """v, (R, 2^P, K) float64. The empty coalition is known from construction, the full one is the row itself."""
-    count, between = row_count(rows), coalitions[1:-1]
-    value = torch.zeros(count, len(coalitions), outputs.shape[1], dtype=torch.float64)
+    """v, (R, 2^P, K) float64, of all coalitions: the empty one is known from construction, the full one is the row."""
+    value = torch.zeros(row_count(rows), len(coalitions), outputs.shape[1], dtype=torch.float64)
     value[:, 0] = passes.base_values[outputs]
     value[:, -1] = passes.table(rows).gather(1, outputs)
-    for of_rows, of_coalitions, of_background in boxes(count, len(between), passes.rows, passes.chunk_rows):
+    value[:, 1:-1] = means(passes, coalitions[1:-1], rows, outputs, pace, key="all")
+    pace.go_on()
+    return value
+
+
+def means(
+    passes: Passes, present: torch.Tensor, rows: Inputs, outputs: torch.Tensor, pace: Pace, *, key: str | None = None
+) -> torch.Tensor:
+    """(R, C, K) float64: the network's mean over the background, at each coalition of `present`, (C, P) bool.
+
+    key: a name by which mixes are kept for the next call; equal names must mean equal coalitions.
+    Raises Stopped between chunks.
+    """
+    value = torch.zeros(row_count(rows), len(present), outputs.shape[1], dtype=torch.float64)
+    for of_rows, of_coalitions, of_background in boxes(len(value), len(present), passes.rows, passes.chunk_rows):
         if not pace.go_on():
             raise Stopped
         stencil = passes.stencils.get(
-            (len(coalitions), of_coalitions.start, of_coalitions.stop, of_background.start, of_background.stop),
-            partial(torch.unsqueeze, between[of_coalitions], 1),
+            key and (key, of_coalitions.start, of_coalitions.stop, of_background.start, of_background.stop),
+            partial(torch.unsqueeze, present[of_coalitions], 1),
             {name: x[None, of_background] for name, x in passes.background.items()},
         )
         out = passes(stencil.fill({name: x[of_rows] for name, x in rows.items()})).reshape(
             -1, *stencil.shape, passes.width
         )
         wanted = out.take_along_dim(outputs[of_rows, None, None, :], -1).double().sum(2)
-        value[of_rows, 1:-1][:, of_coalitions] += wanted / passes.rows
+        value[of_rows, of_coalitions] += wanted / passes.rows
         pace.done += out.shape[:3].numel()
-    pace.go_on()
     return value
 
 

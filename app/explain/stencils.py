@@ -59,13 +59,16 @@ class Stencils:
         self._lock = Lock()
 
     def get(self, key: Hashable, present: Callable[[], torch.Tensor], background: Inputs) -> Stencil:
-        """The stencil of `key`, or one made of present(), (a, c, P) bool, over (a, c, *shape) of background."""
+        """The stencil of `key`, or one made of present(), (a, c, P) bool, over (a, c, *shape) of background.
+
+        One without a key (None) is not kept.
+        """
         with self._lock:
-            if key in self._kept:
+            if key is not None and key in self._kept:
                 self._kept.move_to_end(key)
                 return self._kept[key]
         made = self._make(present(), background)
-        if made.nbytes <= KEPT_BYTES:
+        if key is not None and made.nbytes <= KEPT_BYTES:
             with self._lock:
                 self._keep(key, made)
         return made
