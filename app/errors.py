@@ -117,6 +117,18 @@ class QueueFull(Unavailable):
     code = "queue_full"
 
 
+class KeyReused(InvalidInput):
+    """An Idempotency-Key came with another request before."""
+
+    code = "idempotency_key_reused"
+
+
+class WorkerLost(WhyserveError):
+    """Computing this explanation ended its worker, every time it was tried."""
+
+    code = "worker_lost"
+
+
 class ExplanationFailed(WhyserveError):
     """The worker could not compute this explanation; the message says why."""
 

@@ -10,6 +10,11 @@ from typing import Any, Protocol, Self
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+# A job that took so many workers with it is taken for the cause.
+MAX_DELIVERIES = 3
+# A worker stops at a deadline by itself; one that has not after so many seconds never will.
+OVERDUE_S = 30.0
+
 
 class JobStatus(StrEnum):
     queued = "queued"  # accepted, and safe on disk
@@ -50,7 +55,8 @@ class ExplainJob(_Message):
 
     rows: by input, (rows, *shape). served: (rows, columns), what ONNX Runtime answered. outputs: the names to
     explain, a list a row. digest: of the manifest that served; the worker explains with no other.
-    created, deadline: seconds since the epoch.
+    created, deadline: seconds since the epoch. caller: whose it is; nobody else is shown it. once: jobs of the
+    same are one job; question: what tells that they ask the same.
     """
 
     id: str
@@ -66,6 +72,14 @@ class ExplainJob(_Message):
     created: float
     deadline: float | None = None
     request_id: str | None = None
+    caller: str | None = None
+    once: str | None = None
+    question: str | None = None
+
+    @property
+    def lane(self) -> str:
+        """Jobs of one lane may be computed together."""
+        return f"{self.digest}/{self.method}"
 
 
 class JobError(_Message):
@@ -84,6 +98,7 @@ class JobState:
     progress: float = 0.0
     result: bytes | None = None
     error: JobError | None = None
+    caller: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,17 +111,25 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class WorkerRecord:
-    """A worker that is ready, and the manifests it explains with, by model."""
+    """A worker that is ready, and the manifests it explains with."""
 
     owner: str
-    digests: dict[str, str]
+    digests: frozenset[str]
 
 
 class JobQueue(Protocol):
-    """The API's side. Every call is safe from the event loop, and never blocks it."""
+    """The API's side. Every call is safe from the event loop, and never blocks it.
 
-    async def submit(self, job: ExplainJob) -> None:
-        """Accept a job: once this returns, the job survives any process. Raises QueueFull."""
+    A job past its deadline that no worker has taken fails with `explanation_timeout`. Raises Unavailable wherever
+    the queue's store cannot be asked.
+    """
+
+    async def submit(self, job: ExplainJob) -> str:
+        """Accept a job and give its id: once this returns, the job survives any process.
+
+        Where a job with the same `once` is known, nothing is accepted and its id is given. Raises QueueFull, and
+        KeyReused where that job asks another question.
+        """
         ...
 
     async def wait(self, job_id: str, timeout_s: float) -> JobState:
@@ -133,10 +156,14 @@ class JobQueue(Protocol):
 
 
 class JobSource(Protocol):
-    """The worker's side; called from the worker's threads, and blocks."""
+    """The worker's side; called from the worker's threads, and blocks.
 
-    def announce(self, digests: dict[str, str]) -> None:
-        """Say that this worker is ready to explain these models."""
+    Delivery is at least once: a job whose lease ends goes to another worker, and after MAX_DELIVERIES it fails
+    with `worker_lost`. Raises Unavailable wherever the queue's store cannot be asked.
+    """
+
+    def announce(self, digests: Sequence[str]) -> None:
+        """Say that this worker explains with these manifests from now on; it is given their jobs only."""
         ...
 
     def take(self, limit: int, timeout_s: float) -> list[Lease]:
@@ -164,6 +191,22 @@ class JobSource(Protocol):
         ...
 
 
+class Steward(Protocol):
+    """The supervisor's side: it knows before any lease ends that its worker is dead."""
+
+    def release(self, owner: str) -> None:
+        """Hand back at once all that a dead worker held."""
+        ...
+
+    def release_all(self) -> None:
+        """Hand back what workers of this machine's queue held: called when it is known that none is running."""
+        ...
+
+    def workers(self) -> list[WorkerRecord]: ...
+
+    def close(self) -> None: ...
+
+
 def new_id() -> str:
     """128 random bits."""
     return secrets.token_hex(16)
@@ -171,6 +214,10 @@ def new_id() -> str:
 
 def job_error(code: str, message: str) -> JobError:
     return JobError(code=code, message=message)
+
+
+WORKER_LOST = job_error("worker_lost", f"{MAX_DELIVERIES} workers were lost while they computed this explanation")
+TIMED_OUT = job_error("explanation_timeout", "the explanation was not there by its deadline")
 
 
 Answer = dict[str, Any]

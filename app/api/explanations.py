@@ -26,6 +26,7 @@ FROM_WORKER: dict[str, type[WhyserveError]] = {
         errors.TooManyPlayers,
         errors.UnsupportedNetwork,
         errors.ExplanationTimeout,
+        errors.WorkerLost,
     )
 }
 

@@ -7,6 +7,7 @@ from starlette.responses import Response
 
 from app.api.documents import PROBLEMS, Live, Ready
 from app.api.service import Service
+from app.errors import Unavailable
 
 router = APIRouter(prefix="/health", tags=["health"], responses=PROBLEMS)
 
@@ -21,7 +22,10 @@ async def live() -> Response:
 async def ready(request: Request) -> Response:
     """Ready to predict; and how many workers are there to explain what is served here."""
     service: Service = request.app.state.service
-    digests = {predictor.spec.name: predictor.digest for predictor in service.catalog}
-    workers = [worker for worker in await service.queue.workers() if worker.digests.items() >= digests.items()]
-    body = {"status": "ready", "models": service.catalog.names, "workers": len(workers)}
+    served = {predictor.digest for predictor in service.catalog}
+    try:
+        workers = sum(worker.digests >= served for worker in await service.queue.workers())
+    except Unavailable:
+        workers = 0  # predicting needs no queue
+    body = {"status": "ready", "models": service.catalog.names, "workers": workers}
     return Response(orjson.dumps(body), media_type="application/json")

@@ -1,13 +1,15 @@
 """The worker: queue ▶ network ▶ attribution ▶ result, until it is told to stop."""
 
+import contextlib
 import logging
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
-from app.errors import ModelFault, WhyserveError
+from app.errors import ModelFault, Unavailable, WhyserveError
 from app.explain.attribution import Stopped
 from app.explain.compute import compute, shareable
 from app.explain.model import ExplainableModel, load_model
@@ -19,6 +21,8 @@ log = logging.getLogger("whyserve.worker")
 
 TAKE_S = 0.5  # an idle worker hears a stop this late at the most
 REPORT_EVERY_S = 0.1
+RETRY_S = 0.2  # between two tries to reach the queue
+LAST_TRIES_S = 5.0  # that a stopping worker gives to recording what it has
 
 
 def load_models(models: Path, artifacts: Path, memory_bytes: int) -> dict[str, ExplainableModel]:
@@ -43,21 +47,40 @@ class Worker:
         """Serve until stopped."""
         keeper = threading.Thread(target=self._keep_leases, name="leases", daemon=True)
         keeper.start()
-        self._source.announce({model.spec.name: digest for digest, model in self._models.items()})
         try:
+            self._patiently(lambda: self._source.announce(list(self._models)))
             while not self._stopping.is_set():
-                if leases := self._source.take(self._batch_jobs, TAKE_S):
-                    self._serve(leases)
+                self._patiently(self._turn)
         finally:
             # The keeper ends before the source closes: it must not renew what has been handed back.
             self._stopping.set()
             keeper.join()
-            self._source.close()
+            with contextlib.suppress(Unavailable):  # then the leases end by themselves
+                self._source.close()
+
+    def _turn(self) -> None:
+        if leases := self._source.take(self._batch_jobs, TAKE_S):
+            self._serve(leases)
+
+    def _patiently(self, step: Callable[[], object]) -> None:
+        """Do it once the queue can be reached, which it may not be for a while."""
+        began = time.monotonic()
+        while True:
+            try:
+                step()
+                return
+            except Unavailable as error:
+                if self._stopping.is_set() and time.monotonic() - began > LAST_TRIES_S:
+                    return
+                log.warning("%s", error.message)
+                time.sleep(RETRY_S)
 
     def _keep_leases(self) -> None:
         while not self._stopping.wait(self._lease_s / 3):
             try:
                 self._source.renew()
+            except Unavailable:
+                pass  # said where jobs are taken
             except Exception:
                 log.exception("leases could not be renewed; trying again")
 
@@ -73,7 +96,7 @@ class Worker:
             for lease in group:
                 alone = self._compute([lease]) if len(group) > 1 else error
                 if alone is not None:
-                    self._source.fail(lease, alone)
+                    self._patiently(partial(self._source.fail, lease, alone))
 
     def _compute(self, leases: Sequence[Lease]) -> JobError | None:
         """Compute and record; or say why not."""
@@ -94,7 +117,7 @@ class Worker:
             log.exception("explaining failed", extra={"job": job.id, "model": job.model})
             return job_error("explanation_failed", f"{job.model} could not be explained; the worker's log says why")
         for lease, result in zip(leases, answers, strict=True):
-            self._source.finish(lease, result)
+            self._patiently(partial(self._source.finish, lease, result))
         log.info(
             "explained",
             extra={"model": job.model, "jobs": len(leases), "ms": round(1e3 * (time.monotonic() - began), 2)},
@@ -114,4 +137,7 @@ class _Progress:
         if now < self._next:
             return True
         self._next = now + REPORT_EVERY_S
-        return any(self._source.report(self._leases, share))
+        try:
+            return any(self._source.report(self._leases, share))
+        except Unavailable:
+            return True  # the result will say

@@ -8,8 +8,8 @@ import uvicorn
 
 from app.api.application import create_app
 from app.api.service import Service
-from app.errors import ConfigurationError
 from app.predict.catalog import load_catalog
+from app.processes.listening import listen
 from app.processes.parent import stop_with_parent
 from app.queues.choose import open_queue
 from app.settings import ApiSettings
@@ -34,20 +34,3 @@ def main(settings: ApiSettings, listening: socket.socket | None = None) -> None:
     )
     with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises the signal again once it has drained
         uvicorn.Server(config).run(sockets=[listening])
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """A listening socket. Raises ConfigurationError when the address cannot be had."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listening.bind((host, port))
-    except OSError as error:
-        listening.close()
-        raise ConfigurationError(
-            f"WHYSERVE_HOST, WHYSERVE_PORT: cannot listen on {host}:{port}: {error.strerror}; choose another port"
-        ) from error
-    listening.listen(2048)
-    listening.set_inheritable(True)
-    return listening

@@ -1,5 +1,6 @@
 """`whyserve up`: export what is stale, then keep an API and a worker running until told to stop."""
 
+import contextlib
 import fcntl
 import json
 import os
@@ -13,12 +14,12 @@ import urllib.request
 from collections.abc import Callable
 from typing import IO
 
-from app.errors import ConfigurationError, WhyserveError
+from app.errors import ConfigurationError, Unavailable, WhyserveError
 from app.jobs import new_id
 from app.manifest import MANIFEST_FILE, read_manifest
-from app.processes.api import listen
+from app.processes.listening import listen
 from app.processes.parent import PARENT_FD
-from app.queues.choose import embedded_store
+from app.queues.choose import open_steward
 from app.settings import UpSettings
 from app.spec import model_folders
 
@@ -48,7 +49,7 @@ class Supervisor:
         self._export()
         if self._stop.is_set():
             return
-        self._store = embedded_store(self._settings)
+        self._store = open_steward(self._settings)
         self._store.release_all()  # the lock says that no worker of this queue is running
         worker, api = self._start_worker(), self._start("api")
         try:
@@ -136,11 +137,15 @@ class Supervisor:
         return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
     def _is_ready(self) -> bool:
-        if not self._store.workers():
-            return False
+        try:
+            expected = 1
+            if not self._store.workers():
+                return False
+        except Unavailable:
+            expected = 0  # predicting needs no queue, and explaining begins when there is one
         try:
             with urllib.request.urlopen(f"{self.address}/health/ready", timeout=2) as answer:  # noqa: S310
-                return bool(json.load(answer)["workers"])
+                return bool(json.load(answer)["workers"] >= expected)
         except OSError:
             return False
 
@@ -161,7 +166,8 @@ class Supervisor:
                 lasted = time.monotonic() - self._worker_began
                 deaths = 1 if lasted > STEADY_S else deaths + 1
                 pause = BACKOFF_S[min(deaths, len(BACKOFF_S)) - 1]
-                self._store.release(self._owner)  # its jobs go to the next one now, not when its leases end
+                with contextlib.suppress(Unavailable):  # then its leases end by themselves
+                    self._store.release(self._owner)  # its jobs go to the next one now, not when its leases end
                 self._say(f"the worker died ({_how(worker.returncode)}); starting another in {pause:g} s")
                 self._sleep(pause)
                 if self._stop.is_set():

@@ -2,24 +2,61 @@
 
 import os
 
-from app.jobs import JobQueue, JobSource, new_id
+from app.errors import ConfigurationError
+from app.jobs import JobQueue, JobSource, Steward, new_id
 from app.queues.embedded import EmbeddedQueue, EmbeddedSource, open_store
 from app.queues.store import Store
 from app.settings import Settings
 
+# Redis is imported only where it is used: the embedded queue's start is quicker without it.
 
-def embedded_store(settings: Settings) -> Store:
-    """Raises ConfigurationError."""
+
+def open_queue(settings: Settings) -> JobQueue:
+    """The API's side. Raises ConfigurationError."""
+    if settings.redis_url is None:
+        return EmbeddedQueue(settings.state, _store(settings))
+    from app.queues.redis_queue import RedisQueue  # noqa: PLC0415
+    from app.queues.redis_script import Terms  # noqa: PLC0415
+
+    try:
+        return RedisQueue(settings.redis_url, Terms(settings.queue_depth, settings.keep_results_s, settings.lease_s))
+    except ValueError as error:
+        raise _wrong_url(error) from error
+
+
+def open_source(settings: Settings, owner: str | None = None) -> JobSource:
+    """The worker's side. Raises ConfigurationError."""
+    owner = owner or f"{os.getpid()}-{new_id()[:8]}"
+    if settings.redis_url is None:
+        return EmbeddedSource(settings.state, _store(settings), owner)
+    from app.queues.redis_script import Terms  # noqa: PLC0415
+    from app.queues.redis_source import RedisSource  # noqa: PLC0415
+
+    terms = Terms(settings.queue_depth, settings.keep_results_s, settings.lease_s)
+    try:
+        return RedisSource(settings.redis_url, terms, owner)
+    except ValueError as error:
+        raise _wrong_url(error) from error
+
+
+def open_steward(settings: Settings) -> Steward:
+    """The supervisor's side. Raises ConfigurationError."""
+    if settings.redis_url is None:
+        return _store(settings)
+    from app.queues.redis_source import RedisSteward  # noqa: PLC0415
+
+    try:
+        return RedisSteward(settings.redis_url)
+    except ValueError as error:
+        raise _wrong_url(error) from error
+
+
+def _store(settings: Settings) -> Store:
     return open_store(
         settings.state, depth=settings.queue_depth, keep_s=settings.keep_results_s, lease_s=settings.lease_s
     )
 
 
-def open_queue(settings: Settings) -> JobQueue:
-    """The API's side."""
-    return EmbeddedQueue(settings.state, embedded_store(settings))
-
-
-def open_source(settings: Settings, owner: str | None = None) -> JobSource:
-    """The worker's side."""
-    return EmbeddedSource(settings.state, embedded_store(settings), owner or f"{os.getpid()}-{new_id()[:8]}")
+def _wrong_url(error: ValueError) -> ConfigurationError:
+    # The URL may hold a password, and redis-py's words may hold the URL.
+    return ConfigurationError("WHYSERVE_REDIS_URL: not a redis://, rediss:// or unix:// address")

@@ -1,7 +1,6 @@
-"""The embedded queue's tables, in one SQLite file that API and worker share.
+"""The embedded queue's transactions, on one SQLite file that API, worker and supervisor share.
 
-WAL with synchronous=FULL: a commit is on disk before it returns, so what was accepted survives the process
-and the machine. Every method is one transaction and may be called from any thread.
+Every method is one transaction and may be called from any thread.
 """
 
 import sqlite3
@@ -11,30 +10,23 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from app.errors import QueueFull, UnknownExplanation
-from app.jobs import ExplainJob, JobError, JobState, JobStatus, Lease, WorkerRecord, job_error
+from app.errors import KeyReused, QueueFull, UnknownExplanation
+from app.jobs import (
+    MAX_DELIVERIES,
+    OVERDUE_S,
+    TIMED_OUT,
+    WORKER_LOST,
+    ExplainJob,
+    JobError,
+    JobState,
+    JobStatus,
+    Lease,
+    WorkerRecord,
+)
+from app.queues.schema import prepare
 
-MAX_DELIVERIES = 3
-
-SCHEMA = """
-CREATE TABLE IF NOT EXISTS jobs (
-  id TEXT PRIMARY KEY,
-  lane TEXT NOT NULL,          -- jobs of one lane may be computed together
-  body BLOB NOT NULL,
-  status TEXT NOT NULL,
-  progress REAL NOT NULL DEFAULT 0,
-  deliveries INTEGER NOT NULL DEFAULT 0,  -- also the fence
-  owner TEXT,
-  lease_until REAL,
-  result BLOB,
-  error TEXT,
-  finished REAL
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS line (place INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, lane TEXT NOT NULL);
-CREATE INDEX IF NOT EXISTS leased ON jobs (lease_until) WHERE status = 'running';
-CREATE INDEX IF NOT EXISTS ended ON jobs (finished) WHERE finished IS NOT NULL;
-CREATE TABLE IF NOT EXISTS workers (owner TEXT PRIMARY KEY, digests TEXT NOT NULL);
-"""
+# A worker says three times a lease that it is there.
+ALIVE_LEASES = 2
 
 
 class Store:
@@ -42,9 +34,7 @@ class Store:
         self._depth, self._keep_s, self._lease_s = depth, keep_s, lease_s
         self._lock = threading.Lock()
         self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
-        self._db.execute("PRAGMA journal_mode=WAL")
-        self._db.execute("PRAGMA synchronous=FULL")
-        self._db.executescript(SCHEMA)
+        prepare(self._db)
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -53,64 +43,80 @@ class Store:
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield self._db
+                self._db.execute("COMMIT")
             except BaseException:
-                self._db.execute("ROLLBACK")
+                if self._db.in_transaction:  # a full disk has rolled it back already
+                    self._db.execute("ROLLBACK")
                 raise
-            self._db.execute("COMMIT")
 
     # -- the API's side ----------------------------------------------------------------------------
 
-    def submit(self, job: ExplainJob) -> None:
+    def submit(self, job: ExplainJob) -> str:
         body = job.model_dump_json()
-        lane = f"{job.digest}/{job.method}"
         with self._transaction() as db:
             db.execute("DELETE FROM jobs WHERE finished < ?", (time.time() - self._keep_s,))
-            (waiting,) = db.execute("SELECT count(*) FROM jobs WHERE status IN ('queued', 'running')").fetchone()
+            _expire(db)
+            known = db.execute("SELECT id, question FROM jobs WHERE once = ?", (job.once,)).fetchone()
+            if known:
+                if known[1] != job.question:
+                    raise KeyReused("this Idempotency-Key came with another request before; take a new one")
+                return str(known[0])
+            (waiting,) = db.execute("SELECT count(*) FROM jobs WHERE finished IS NULL").fetchone()
             if waiting >= self._depth:
                 raise QueueFull(f"{waiting} explanations are waiting already; try again later", retry_after_s=1)
-            db.execute("INSERT INTO jobs (id, lane, body, status) VALUES (?, ?, ?, 'queued')", (job.id, lane, body))
-            db.execute("INSERT INTO line (id, lane) VALUES (?, ?)", (job.id, lane))
+            db.execute(
+                "INSERT INTO jobs (id, lane, digest, body, caller, once, question, deadline)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (job.id, job.lane, job.digest, body, job.caller, job.once, job.question, job.deadline),
+            )
+            db.execute("INSERT INTO line (id, lane, digest) VALUES (?, ?, ?)", (job.id, job.lane, job.digest))
+        return job.id
 
     def state(self, job_id: str) -> JobState:
         with self._lock:
             row = self._db.execute(
-                "SELECT status, progress, result, error FROM jobs WHERE id = ?", (job_id,)
+                "SELECT status, progress, result, error, caller, deadline FROM jobs WHERE id = ?", (job_id,)
             ).fetchone()
         if row is None:
             raise UnknownExplanation("no explanation has this id, or its result is no longer kept")
-        status, progress, result, error = row
-        return JobState(
-            job_id, JobStatus(status), progress, result, JobError.model_validate_json(error) if error else None
-        )
+        status, progress, result, error, caller, deadline = row
+        if status == JobStatus.queued and deadline is not None and deadline < time.time():
+            with self._transaction() as db:
+                _expire(db)
+            return self.state(job_id)
+        fault = JobError.model_validate_json(error) if error else None
+        return JobState(job_id, JobStatus(status), progress, result, fault, caller)
 
     def cancel(self, job_id: str) -> None:
         with self._transaction() as db:
             db.execute(
-                "UPDATE jobs SET status = 'cancelled', finished = ? WHERE id = ? AND status IN ('queued', 'running')",
+                "UPDATE jobs SET status = 'cancelled', finished = ? WHERE id = ? AND finished IS NULL",
                 (time.time(), job_id),
             )
             db.execute("DELETE FROM line WHERE id = ?", (job_id,))
 
     def depth(self) -> int:
         with self._lock:
-            (count,) = self._db.execute("SELECT count(*) FROM jobs WHERE status IN ('queued', 'running')").fetchone()
+            (count,) = self._db.execute("SELECT count(*) FROM jobs WHERE finished IS NULL").fetchone()
         return int(count)
 
     def workers(self) -> list[WorkerRecord]:
         with self._lock:
-            rows = self._db.execute("SELECT owner, digests FROM workers").fetchall()
-        return [WorkerRecord(owner, dict(pair.split("=") for pair in digests.split())) for owner, digests in rows]
+            rows = self._db.execute(
+                "SELECT owner, digests FROM workers WHERE alive_until > ?", (time.time(),)
+            ).fetchall()
+        return [WorkerRecord(owner, frozenset(digests.split())) for owner, digests in rows]
 
     # -- the worker's side ---------------------------------------------------------------------------
 
-    def announce(self, owner: str, digests: dict[str, str]) -> None:
-        listed = " ".join(f"{name}={digest}" for name, digest in digests.items())
+    def announce(self, owner: str, digests: Sequence[str]) -> None:
+        until = time.time() + ALIVE_LEASES * self._lease_s
         with self._transaction() as db:
-            db.execute("INSERT OR REPLACE INTO workers VALUES (?, ?)", (owner, listed))
+            db.execute("INSERT OR REPLACE INTO workers VALUES (?, ?, ?)", (owner, " ".join(digests), until))
 
-    def take(self, owner: str, limit: int) -> list[Lease]:
+    def take(self, owner: str, digests: Sequence[str], limit: int) -> list[Lease]:
         with self._lock:  # a look without a write lock, so an idle worker disturbs nobody
-            idle = self._db.execute("SELECT 1 FROM line LIMIT 1").fetchone() is None
+            idle = not _next(self._db, digests, 1)
             expired = self._db.execute(
                 "SELECT 1 FROM jobs WHERE status = 'running' AND lease_until < ? LIMIT 1", (time.time(),)
             ).fetchone()
@@ -118,12 +124,8 @@ class Store:
             return []
         with self._transaction() as db:
             _hand_back(db, "lease_until < ?", time.time())
-            rows = db.execute(
-                "SELECT id FROM line WHERE lane = (SELECT lane FROM line ORDER BY place LIMIT 1)"
-                " ORDER BY place LIMIT ?",
-                (limit,),
-            ).fetchall()
-            return [self._lease(db, owner, job_id) for (job_id,) in rows]
+            _expire(db)
+            return [self._lease(db, owner, job_id) for job_id in _next(db, digests, limit)]
 
     def _lease(self, db: sqlite3.Connection, owner: str, job_id: str) -> Lease:
         db.execute("DELETE FROM line WHERE id = ?", (job_id,))
@@ -161,11 +163,16 @@ class Store:
             ]
 
     def renew(self, owner: str) -> None:
+        now = time.time()
         with self._transaction() as db:
             db.execute(
-                "UPDATE jobs SET lease_until = ? WHERE owner = ? AND status = 'running'",
-                (time.time() + self._lease_s, owner),
+                "UPDATE jobs SET lease_until = ? WHERE owner = ? AND status = 'running'", (now + self._lease_s, owner)
             )
+            db.execute(
+                "UPDATE workers SET alive_until = ? WHERE owner = ?", (now + ALIVE_LEASES * self._lease_s, owner)
+            )
+
+    # -- the supervisor's side -------------------------------------------------------------------------
 
     def release(self, owner: str) -> None:
         """Hand back all that a worker holds, because it stops or is dead."""
@@ -184,13 +191,46 @@ class Store:
             self._db.close()
 
 
+def _next(db: sqlite3.Connection, digests: Sequence[str], limit: int) -> list[str]:
+    """The oldest job that these manifests explain, and others of its lane.
+
+    A job that was with a lost worker goes alone, so that one that ends its worker takes no other with it again.
+    """
+    marks = ",".join("?" * len(digests))
+    first = db.execute(
+        f"SELECT id, lane, tried FROM line WHERE digest IN ({marks}) ORDER BY place LIMIT 1",  # noqa: S608
+        tuple(digests),
+    ).fetchone()
+    if first is None or first[2]:
+        return [first[0]] if first else []
+    rows = db.execute("SELECT id FROM line WHERE lane = ? AND NOT tried ORDER BY place LIMIT ?", (first[1], limit))
+    return [job_id for (job_id,) in rows]
+
+
 def _hand_back(db: sqlite3.Connection, which: str, value: float | str) -> None:
-    """Put running jobs back in line, oldest first; those delivered too often have failed."""
-    lost = job_error("worker_lost", f"the worker was lost {MAX_DELIVERIES} times while it computed this explanation")
+    """Put running jobs back in line, behind those that wait; those delivered too often have failed."""
     where = f"status = 'running' AND {which}"
     db.execute(
         f"UPDATE jobs SET status = 'failed', error = ?, finished = ? WHERE {where} AND deliveries >= {MAX_DELIVERIES}",  # noqa: S608
-        (lost.model_dump_json(), time.time(), value),
+        (WORKER_LOST.model_dump_json(), time.time(), value),
     )
-    db.execute(f"INSERT OR IGNORE INTO line (id, lane) SELECT id, lane FROM jobs WHERE {where}", (value,))  # noqa: S608
+    db.execute(
+        f"INSERT OR IGNORE INTO line (id, lane, digest, tried) SELECT id, lane, digest, 1 FROM jobs WHERE {where}",  # noqa: S608
+        (value,),
+    )
     db.execute(f"UPDATE jobs SET status = 'queued', owner = NULL WHERE {where}", (value,))  # noqa: S608
+
+
+def _expire(db: sqlite3.Connection) -> None:
+    """Jobs past their deadline that nobody has taken, or whose worker never came back with them, have failed."""
+    now = time.time()
+    late = db.execute(
+        "SELECT id FROM jobs WHERE finished IS NULL AND deadline < ? AND (status = 'queued' OR deadline < ?)",
+        (now, now - OVERDUE_S),
+    ).fetchall()
+    for (job_id,) in late:
+        db.execute(
+            "UPDATE jobs SET status = 'failed', error = ?, finished = ? WHERE id = ?",
+            (TIMED_OUT.model_dump_json(), now, job_id),
+        )
+        db.execute("DELETE FROM line WHERE id = ?", (job_id,))

@@ -1,0 +1,87 @@
+"""Both queues, as a test's `world`: what its API's and its workers' sides are opened on."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from app.jobs import ExplainJob, JobQueue, JobSource, PackedArray, Steward, new_id
+from app.queues.embedded import EmbeddedQueue, EmbeddedSource, open_store
+from app.queues.redis_queue import RedisQueue
+from app.queues.redis_script import Terms
+from app.queues.redis_source import RedisSource, RedisSteward
+from tests.queues.redis_server import RedisServer
+
+DIGEST = "d" * 64
+LEASE_S = 0.4
+
+
+def job(**change: Any) -> ExplainJob:
+    array = PackedArray.pack(np.ones((1, 2), dtype=np.float32))
+    facts: dict[str, Any] = {
+        "id": new_id(), "model": "wine", "version": 1, "digest": DIGEST, "rows": {"x": array}, "served": array,
+        "outputs": [["a"]], "created": time.time(),
+    }  # fmt: skip
+    return ExplainJob(**facts | change)
+
+
+@dataclass
+class World:
+    """One queue, and the ways to its sides."""
+
+    queue: Callable[..., JobQueue]
+    source: Callable[..., JobSource]
+    steward: Callable[[], Steward]
+    sources: list[JobSource] = field(default_factory=list)
+
+    def worker(self, owner: str = "w1", digests: tuple[str, ...] = (DIGEST,), **terms: float) -> JobSource:
+        source = self.source(owner, **terms)
+        self.sources.append(source)
+        source.announce(digests)
+        return source
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    server = RedisServer(tmp_path_factory.mktemp("redis"))
+    yield server
+    server.stop()
+
+
+def embedded_world(folder: Path) -> World:
+    terms = {"depth": 100, "keep_s": 60.0, "lease_s": LEASE_S}
+
+    def store(**change: float) -> Any:
+        return open_store(folder, **{**terms, **change})  # type: ignore[arg-type]
+
+    return World(
+        lambda **change: EmbeddedQueue(folder, store(**change)),
+        lambda owner, **change: EmbeddedSource(folder, store(**change), owner),
+        store,
+    )
+
+
+def redis_world(url: str, prefix: str) -> World:
+    def terms(**change: float) -> Terms:
+        return Terms(**{"depth": 100, "keep_s": 60.0, "lease_s": LEASE_S, **change})  # type: ignore[arg-type]
+
+    return World(
+        lambda **change: RedisQueue(url, terms(**change), prefix),
+        lambda owner, **change: RedisSource(url, terms(**change), owner, prefix),
+        lambda: RedisSteward(url, prefix),
+    )
+
+
+@pytest.fixture(params=["embedded", "redis"])
+def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
+    if request.param == "embedded":
+        world = embedded_world(tmp_path)
+    else:
+        world = redis_world(request.getfixturevalue("redis_server").url, f"{{{new_id()}}}:")
+    yield world
+    for source in world.sources:
+        source.close()
