@@ -39,7 +39,7 @@ def test_training_again_gives_the_same_model(name, tmp_path):
     made, shipped_rows = (read_npz((folder / "background.npz").read_bytes()) for folder in (tmp_path, MODELS / name))
     for key, array in shipped_rows.items():
         np.testing.assert_array_equal(made[key], array)
-        assert len(array) == 100
+        assert len(array) <= 100
     if (tmp_path / "model.keras").exists():
         gap = float(run("-c", COMPARE_KERAS, str(tmp_path / "model.keras"), str(MODELS / name / "model.keras")))
         assert gap < 1e-3

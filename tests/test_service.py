@@ -61,7 +61,9 @@ def test_a_model_answers_and_says_why(name, client, artifacts):
             assert output["value"] == pytest.approx(table[row, column], abs=1e-5 * scale)
             assert output["base_value"] == pytest.approx(base[column], abs=1e-5 * scale)
             assert set(output["attributions"]) == set(model.spec.keys)
-            rest = output["value"] - output["base_value"] - sum(output["attributions"].values())
+            rest = (
+                output["value"] - output["base_value"] - sum(np.sum(part) for part in output["attributions"].values())
+            )
             assert abs(rest) <= 1e-3 * scale
             assert output["residual"] == pytest.approx(rest, abs=1e-9 * scale)
 
