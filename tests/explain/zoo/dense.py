@@ -13,7 +13,8 @@ from tests.explain.zoo.case import Case, Lambda, Spec, features
 
 ACTIVATIONS: list[nn.Module] = [
     nn.ReLU(), nn.ReLU(inplace=True), nn.LeakyReLU(), nn.PReLU(8), nn.RReLU(), nn.ELU(), nn.CELU(), nn.SELU(),
-    nn.GELU(),    nn.GELU("tanh"), nn.SiLU(), nn.Mish(), nn.Sigmoid(), nn.Tanh(), nn.Softplus(beta=2), nn.Softsign(), nn.Hardtanh(),
+    nn.GELU(),    nn.GELU("tanh"), nn.SiLU(), nn.Mish(), nn.Sigmoid(), nn.Tanh(), nn.Softplus(beta=2), nn.Softsign(),
+    nn.Hardtanh(),
     nn.Hardsigmoid(), nn.Hardswish(), nn.ReLU6(), nn.LogSigmoid(), nn.Tanhshrink(), nn.Softshrink(), nn.Hardshrink(),
     nn.Threshold(0.1, -0.2), nn.Softmin(-1), nn.Softmax(-1), nn.LogSoftmax(-1), nn.GLU(),
 ]  # fmt: skip

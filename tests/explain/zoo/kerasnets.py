@@ -12,8 +12,8 @@ from tests.explain.zoo.case import Case, Spec, by_axis, features
 
 ACTIVATIONS = [
     "relu", "relu6", "leaky_relu", "elu", "selu", "celu", "gelu", "silu", "mish", "sigmoid", "hard_sigmoid",
-    "hard_silu", "hard_tanh", "tanh", "tanh_shrink", "soft_shrink", "hard_shrink", "softplus", "softsign", "log_sigmoid", 
-    "exponential", "squareplus", "sparse_plus", "threshold", "linear", "softmax", "log_softmax",
+    "hard_silu", "hard_tanh", "tanh", "tanh_shrink", "soft_shrink", "hard_shrink", "softplus", "softsign",
+    "log_sigmoid", "exponential", "squareplus", "sparse_plus", "threshold", "linear", "softmax", "log_softmax",
 ]  # fmt: skip
 
 

@@ -94,7 +94,14 @@ def image(name: str, build: object, channels: int = 1, size: int = 6, patch: int
 
 def _series(name: str, build: object) -> Case:
     assert callable(build)
-    return Case(name, build, features(2, 12), by_axis((2, 12), 1, 6))
+
+    def ready() -> nn.Module:
+        module: nn.Module = build()
+        with torch.no_grad():
+            module(torch.zeros(2, 2, 12))
+        return module
+
+    return Case(name, ready, features(2, 12), by_axis((2, 12), 1, 6))
 
 
 CASES = [
@@ -127,7 +134,7 @@ CASES = [
     image("power_pool", lambda: nn.Sequential(
         nn.Conv2d(1, 6, 3), nn.Softplus(), nn.LPPool2d(2, 2), nn.Flatten(), nn.LazyLinear(2))),
     _series("conv1d_pool", lambda: nn.Sequential(
-        nn.Conv1d(2, 6, 3, stride=2), nn.ReLU(), nn.MaxPool1d(2), nn.Flatten(), nn.LazyLinear(2)).eval()),
+        nn.Conv1d(2, 6, 3, stride=2), nn.ReLU(), nn.MaxPool1d(2), nn.Flatten(), nn.LazyLinear(2))),
     _series("conv1d_transposed", lambda: nn.Sequential(
         nn.Conv1d(2, 6, 3), nn.Mish(), nn.ConvTranspose1d(6, 3, 3, stride=2), nn.AdaptiveAvgPool1d(4), nn.Flatten(),
         nn.Linear(12, 2))),

@@ -1,0 +1,207 @@
+"""DeepLIFT on operations: a multiplier for each operation of the traced network, from its output back to its inputs.
+
+DeepLIFT (Shrikumar et al. 2017) against every background row and averaged (DeepSHAP: Lundberg & Lee 2017; Chen,
+Lundberg & Lee 2021), with rules by operation and not by module, so that any way of writing a network adds up.
+"""
+
+from typing import Any, ClassVar
+
+import torch
+
+from app.errors import UnsupportedNetwork
+from app.explain.attribution import Attribution, Inputs, Limits, Stopped
+from app.explain.network import Network, as_table, row_count
+from app.explain.passes import Pace, check_background, check_rows, ranges
+from app.explain.players import Players
+from app.explain.rules import elementwise, linear, lookup, normalise, products, standardise, winners  # noqa: F401
+from app.explain.rules.multipliers import Multipliers
+from app.explain.rules.pairs import Pairs
+from app.explain.rules.program import Program
+from app.explain.rules.registry import Move, find
+from app.explain.trace import is_random, trace
+
+# What one pair's multipliers take at a time, in activations of the network: the multiplier, a rule's own, its result.
+PARTS = 4
+# Pairs of one chunk, where memory is plenty: more do not fit the cache, and fewer show the cost of calling.
+CACHE_BYTES = 12 << 20
+LEAST_PAIRS = 128
+
+Values = dict[int, torch.Tensor]
+
+
+class Deep:
+    """Multipliers by operation, for pairs of an explained row and a background row.
+
+    Costs one forward pass a row and one backward pass a pair and output wanted. Raises UnsupportedNetwork when the
+    network cannot be traced, an operation has no rule or mixes rows, or the background does not fit.
+    """
+
+    method: ClassVar[str] = "deep"
+
+    def __init__(self, network: Network, background: Inputs, players: Players, *, memory_bytes: int = 1 << 30) -> None:
+        self.network, self.players = network, players
+        self.background = check_background(background, players)
+        self.rows = row_count(self.background)
+        self.program = trace(network.module, tuple(self.background[name] for name in network.names))
+        self.moves = _moves(self.program)
+        self.needs = _needs(self.program, self.moves)
+        self.dtype = self.program.dtypes[self.program.output]
+        self.row_bytes = sum(
+            torch.Size(dims.multiples).numel() * self.dtype.itemsize for dims in self.program.dims.values()
+        )
+        fits = max(1, memory_bytes // (PARTS * self.row_bytes))
+        self.chunk_pairs = min(fits, max(LEAST_PAIRS, CACHE_BYTES // self.row_bytes))
+        self._base: Values | None = None
+        if self.rows * self.row_bytes <= memory_bytes // PARTS:
+            self._base = self._run(self.background)
+        self.outputs = self._outputs()
+
+    def explain(self, rows: Inputs, outputs: torch.Tensor, limits: Limits) -> Attribution:
+        """Values (R, K, P) of `outputs` (R, K) at `rows`.
+
+        Raises InvalidInput for rows of another shape, UnsupportedNetwork for a value that is not finite, and Stopped
+        at a stop or a deadline: some of the background is not the background.
+        """
+        rows = check_rows(rows, self.background, self.players)
+        count, wanted = row_count(rows), outputs.shape[1]
+        pace = Pace(limits, count * wanted * self.rows)
+        values = torch.zeros(count, wanted, self.players.count, dtype=torch.float64)
+        predictions = torch.empty(count, wanted, dtype=torch.float64)
+        of_background = min(self.rows, max(1, self.chunk_pairs // wanted))
+        for of_rows in ranges(count, max(1, self.chunk_pairs // (wanted * of_background))):
+            chosen = outputs[of_rows]
+            given = {name: x[of_rows] for name, x in rows.items()}
+            here = self._run(given)
+            table = as_table(here[self.program.output], len(chosen)).double()
+            predictions[of_rows] = table.gather(1, chosen)
+            for part in ranges(self.rows, of_background):
+                if not pace.go_on():
+                    raise Stopped
+                values[of_rows] += self._pairs(here, given, part, chosen)
+                pace.done += chosen.numel() * (part.stop - part.start)
+        pace.go_on()
+        values /= self.rows
+        self._check_finite(values)
+        base = self.outputs.mean(0)[outputs]
+        evaluated = count + count * wanted * self.rows
+        return Attribution(values=values, base_values=base, predictions=predictions, rows_evaluated=evaluated)
+
+    # -- forward -------------------------------------------------------------------------------------
+
+    def _run(self, inputs: Inputs) -> Values:
+        """What the rules look at, for these rows."""
+        program = self.program
+        values: dict[int, Any] = program.around(row_count(inputs))
+        values.update(zip(program.inputs, (inputs[name] for name in self.network.names), strict=True))
+        with torch.no_grad():
+            for step in program.live:
+                values[step.slot] = step.run(values)
+        return {slot: values[slot] for slot in self.needs}
+
+    def _outputs(self) -> torch.Tensor:
+        """(B, outputs) float64. Raises UnsupportedNetwork when the trace does not do what the network does."""
+        own, traced = [], []
+        with torch.no_grad():
+            for part in ranges(self.rows, max(1, self.chunk_pairs)):
+                rows = {name: x[part] for name, x in self.background.items()}
+                own.append(self.network(rows).double())
+                traced.append(as_table(self._at(part)[self.program.output], row_count(rows)).double())
+        result, other = torch.cat(own), torch.cat(traced)
+        if not torch.isfinite(result).all():
+            raise UnsupportedNetwork("the network gives an output that is not finite on a background row")
+        if (result - other).abs().max() > 1e-4 * max(1.0, float(result.abs().max())):
+            raise UnsupportedNetwork("the traced network does not return what the network does")
+        return result
+
+    def _at(self, part: slice) -> Values:
+        """The background's values, of some of its rows."""
+        if self._base is None:
+            return self._run({name: x[part] for name, x in self.background.items()})
+        if part.stop - part.start == self.rows:
+            return self._base
+        size = part.stop - part.start
+        return {slot: self._some(slot, value, part, size) for slot, value in self._base.items()}
+
+    def _some(self, slot: int, value: torch.Tensor, part: slice, size: int) -> torch.Tensor:
+        dims = self.program.dims[slot]
+        axis = dims.batch + (dims.multiples[dims.batch] != 1)
+        return value.reshape(dims.apart(self.rows)).narrow(axis, part.start, size).reshape(dims.at(size))
+
+    # -- backward ------------------------------------------------------------------------------------
+
+    def _pairs(self, here: Values, rows: Inputs, part: slice, outputs: torch.Tensor) -> torch.Tensor:
+        """(R, K, P) float64, summed over some background rows."""
+        count, wanted, size = *outputs.shape, part.stop - part.start
+        stacked = not self.program.tracked
+        if stacked:
+            here = self._run({n: x.repeat_interleave(wanted * size, 0) for n, x in rows.items()})
+            some = {n: x[part] for n, x in self.background.items()}
+            base = self._run({n: x.repeat(count * wanted, *[1] * (x.ndim - 1)) for n, x in some.items()})
+        else:
+            base = self._at(part)
+        pairs = Pairs(self.program, here, base, (count, wanted, size), stacked=stacked, dtype=self.dtype)
+        with torch.no_grad():
+            given = self._back(pairs, outputs)
+            slots = zip(self.network.names, self.program.inputs, strict=True)
+            return self.players.collect({name: self._share(pairs, given, slot) for name, slot in slots})
+
+    def _back(self, pairs: Pairs, outputs: torch.Tensor) -> Multipliers:
+        given = Multipliers(pairs)
+        rows = pairs.count if pairs.stacked else outputs.numel()
+        start = self._start(outputs, rows)
+        given.add(self.program.output, start, rows, self.program.output)
+        for move in reversed(self.moves):
+            taken = given.take(move.slot)
+            if taken is None:
+                continue
+            g, rows = taken
+            for slot, share in move.back(pairs, g, rows):
+                given.add(slot, share, rows if move.linear else pairs.count, move.slot)
+        return given
+
+    def _start(self, outputs: torch.Tensor, rows: int) -> torch.Tensor:
+        """1 at the output wanted, a row of it for each row and output."""
+        dims = self.program.dims[self.program.output]
+        if len(dims.multiples) == 1:
+            return torch.ones(rows, dtype=self.dtype)
+        chosen = outputs.reshape(-1, 1).repeat_interleave(rows // outputs.numel(), 0)
+        return torch.zeros(dims.at(rows), dtype=self.dtype).scatter_(1, chosen, 1.0)
+
+    def _share(self, pairs: Pairs, given: Multipliers, slot: int) -> torch.Tensor:
+        """Multiplier times change, (R, K, *shape), summed over the background rows."""
+        shape = self.program.dims[slot].multiples[1:]
+        taken = given.take(slot)
+        if taken is None:
+            return torch.zeros(pairs.rows, pairs.outputs, *shape, dtype=torch.float64)
+        g, rows = taken
+        assert isinstance(g, torch.Tensor), "an input is one tensor"
+        parts = (pairs.rows, pairs.outputs, rows // (pairs.rows * pairs.outputs))
+        change = pairs.row(slot) - pairs.base(slot)
+        if pairs.stacked:
+            change = change.reshape(pairs.rows, pairs.outputs, pairs.background, *shape)
+        return (g.reshape(*parts, *shape) * change).sum(2, dtype=torch.float64)
+
+    def _check_finite(self, values: torch.Tensor) -> None:
+        if not torch.isfinite(values).all():
+            raise UnsupportedNetwork("deep came upon a value that is not finite; another method may not")
+
+
+def _moves(program: Program) -> list[Move]:
+    """The steps' rules, in the steps' order. Raises UnsupportedNetwork, which names every operation without one."""
+    moves, without = [], set()
+    for step in program.live:
+        if is_random(step.op):
+            raise UnsupportedNetwork(f"{step.name} draws random numbers: the network has no one answer")
+        move = find(step, program)
+        if move is None:
+            without.add(step.name)
+        else:
+            moves.append(move)
+    if without:
+        names = ", ".join(sorted(without))
+        raise UnsupportedNetwork(f"{names} {'has' if len(without) == 1 else 'have'} no rule: deep is not offered")
+    return moves
+
+
+def _needs(program: Program, moves: list[Move]) -> frozenset[int]:
+    return frozenset({*program.inputs, program.output}.union(*(move.needs for move in moves)))

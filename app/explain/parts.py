@@ -1,0 +1,88 @@
+"""Operations that a trace takes apart into others, which have rules."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+aten = torch.ops.aten
+
+
+def rrelu(
+    x: torch.Tensor,
+    noise: torch.Tensor,
+    lower: float = 0.125,
+    upper: float = 1 / 3,
+    training: bool = False,
+    _: Any = None,
+) -> Any:
+    """Outside training a leaky ReLU."""
+    if training:
+        return NotImplemented
+    return torch.nn.functional.leaky_relu(x, (lower + upper) / 2), noise
+
+
+def vector_norm(
+    x: torch.Tensor, order: float = 2, dim: Sequence[int] | None = None, keepdim: bool = False, *, dtype: Any = None
+) -> Any:
+    """(Σ|x|^p)^(1/p); a maximum where p is infinite."""
+    if dtype is not None or order in (0, float("-inf")):
+        return NotImplemented
+    axes = list(range(x.ndim)) if dim is None else list(dim)
+    if order == 2:
+        return torch.sqrt((x * x).sum(axes, keepdim))
+    if order == 1:
+        return x.abs().sum(axes, keepdim)
+    if order == float("inf"):
+        return x.abs().amax(axes, keepdim)
+    return torch.pow(torch.pow(x.abs(), order).sum(axes, keepdim), 1 / order)
+
+
+def variance(
+    x: torch.Tensor, dim: Sequence[int] | None = None, *, correction: float | None = None, keepdim: bool = False
+) -> Any:
+    """Mean squared deviation, by n less the correction."""
+    axes = list(range(x.ndim)) if dim is None else list(dim)
+    count = torch.Size([x.shape[axis] for axis in axes]).numel()
+    apart = x - x.mean(axes, keepdim=True)
+    return (apart * apart).sum(axes, keepdim) / (count - (1 if correction is None else correction))
+
+
+def product(x: torch.Tensor, dim: int, keepdim: bool = False, *, dtype: Any = None) -> Any:
+    """By halves, so that no factor is far from its product."""
+    if dtype is not None:
+        return NotImplemented
+    parts = list(x.unbind(dim))
+    while len(parts) > 1:
+        joined = [one * other for one, other in zip(parts[::2], parts[1::2], strict=False)]
+        parts = joined + parts[2 * len(joined) :]
+    return parts[0].unsqueeze(dim) if keepdim else parts[0]
+
+
+def trilinear(  # noqa: PLR0917 — the operation's own order
+    a: torch.Tensor,
+    b: torch.Tensor,
+    c: torch.Tensor,
+    expand_a: Sequence[int],
+    expand_b: Sequence[int],
+    expand_c: Sequence[int],
+    summed: Sequence[int],
+    unroll_dim: int = 1,
+) -> torch.Tensor:
+    """What nn.Bilinear is: a product of three, summed."""
+    factors = []
+    for x, places in ((a, expand_a), (b, expand_b), (c, expand_c)):
+        for place in sorted(places):
+            x = x.unsqueeze(place)  # noqa: PLW2901
+        factors.append(x)
+    first, weight, last = factors
+    return ((first * weight) * last).sum(list(summed))
+
+
+PARTS: dict[Any, Callable[..., Any]] = {
+    aten.rrelu_with_noise_functional.default: rrelu,
+    aten.linalg_vector_norm.default: vector_norm,
+    aten.var.correction: variance,
+    aten.prod.dim_int: product,
+    aten._trilinear.default: trilinear,
+}

@@ -1,0 +1,107 @@
+"""One chunk of pairs: explained rows × outputs × background rows."""
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+import torch
+
+from app.explain.rules.layout import Dims
+from app.explain.rules.program import Program
+
+Values = Mapping[int, torch.Tensor]
+
+
+class Pairs:
+    """R rows, K outputs a row and B background rows; pair (r, k, b) is row (r·K + k)·B + b of a tensor of pairs.
+
+    row, base: values of slots by R rows and by B background rows; or, stacked, both by R·K·B rows, which is how a
+    network whose rows cannot be followed through it is run.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        row: Values,
+        base: Values,
+        counts: tuple[int, int, int],
+        *,
+        stacked: bool,
+        dtype: torch.dtype,
+    ) -> None:
+        self.program = program
+        self.rows, self.outputs, self.background = counts
+        self.count = self.rows * self.outputs * self.background
+        self.stacked = stacked
+        self.dtype = dtype
+        self._row, self._base = row, base
+
+    def around(self, rows: int) -> dict[int, Any]:
+        """Slots that do not depend on the input, for so many rows."""
+        return self.program.around(rows)
+
+    def row(self, slot: int) -> torch.Tensor:
+        """The rows' value of a slot, pairs apart: (…, R, 1, 1, …); stacked, (…, R·K·B, …)."""
+        return self._apart(slot, self._row[slot], self.rows, 1, 1)
+
+    def base(self, slot: int) -> torch.Tensor:
+        """The background's: (…, 1, 1, B, …)."""
+        return self._apart(slot, self._base[slot], 1, 1, self.background)
+
+    def apart(self, slot: int, g: torch.Tensor, rows: int) -> torch.Tensor:
+        """A multiplier of a slot, pairs apart: (…, R, K, B, …), B being 1 while it is the same for all of them."""
+        if self.stacked:
+            return g
+        return g.reshape(self.program.dims[slot].apart(self.rows, self.outputs, rows // (self.rows * self.outputs)))
+
+    def together(self, slot: int, g: torch.Tensor) -> torch.Tensor:
+        """The inverse of apart, for all pairs."""
+        if self.stacked:
+            return g
+        dims = self.program.dims[slot]
+        return g.expand(dims.apart(self.rows, self.outputs, self.background)).reshape(dims.at(self.count))
+
+    def shape(self, slot: int) -> tuple[int, ...]:
+        """Of a multiplier of a slot for all pairs, pairs apart."""
+        dims = self.program.dims[slot]
+        return dims.at(self.count) if self.stacked else dims.apart(self.rows, self.outputs, self.background)
+
+    def wide(self, slot: int, g: torch.Tensor, rows: int) -> torch.Tensor:
+        """A multiplier for all pairs, as it lies in a tensor."""
+        return g if rows == self.count else self.together(slot, self.apart(slot, g, rows))
+
+    def both(self, slot: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """The rows' and the background's values for all pairs, as they lie in a tensor."""
+        return self.together(slot, self.row(slot)), self.together(slot, self.base(slot))
+
+    def constant(self, slot: int, dims: Dims) -> torch.Tensor:
+        """What does not depend on the input, in a shape that broadcasts with a value of `dims`, pairs apart."""
+        value: torch.Tensor | None = self.program.constants.get(slot)
+        rows = self.count if self.stacked else self.rows * self.outputs * self.background
+        if value is None:
+            value = self.around(rows)[slot]
+        assert value is not None, "a step's argument has a value"
+        position = len(dims.multiples) - dims.batch
+        if self.stacked or value.ndim < position:
+            return value
+        at = value.ndim - position
+        if value.shape[at] == 1:
+            return value.reshape(
+                *value.shape[:at], *[1] * (len(dims.apart(1, 1, 1)) - len(dims.multiples)), *value.shape[at:]
+            )
+        wide = Dims((*value.shape[:at], dims.multiples[dims.batch], *value.shape[at + 1 :]), at, dims.before)
+        return value.reshape(wide.apart(self.rows, self.outputs, self.background))
+
+    def _apart(self, slot: int, value: torch.Tensor, *rows: int) -> torch.Tensor:
+        if value.dtype != self.dtype:
+            value = value.to(self.dtype)
+        return value if self.stacked else value.reshape(self.program.dims[slot].apart(*rows))
+
+
+@cache
+def nodes(points: int, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
+    """Gauss–Legendre abscissae in (0, 1) and weights, (points,) each."""
+    from numpy.polynomial.legendre import leggauss  # noqa: PLC0415
+
+    at, weight = leggauss(points)
+    return torch.tensor((at + 1) / 2, dtype=dtype), torch.tensor(weight / 2, dtype=dtype)
