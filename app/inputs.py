@@ -45,17 +45,37 @@ def _reader(spec: InputSpec) -> Any:
     return lambda row: [row[name] if code is None else code[row[name]] for name, code in pairs]
 
 
-def by_key(spec: ModelSpec, flat: np.ndarray) -> dict[str, Any]:
-    """Give values by element, (elements,) in the order of inputs and row-major, the keys and shapes of a row."""
-    row: dict[str, Any] = {}
-    first = 0
+def player_numbers(spec: ModelSpec) -> dict[str, np.ndarray]:
+    """Who shares the credit, by input: each element's player, of the shape of a row.
+
+    Players count from 0 in the order of inputs, row-major. A group's features are one, where its first would stand.
+    """
+    numbers: dict[str, np.ndarray] = {}
+    features: dict[str, int] = {}
+    count = 0
     for item in spec.inputs:
-        part = flat[first : first + int(np.prod(item.row_shape))]
-        first += part.size
         if item.kind == "tabular":
-            row.update(zip((f.name for f in item.features), part.tolist(), strict=True))
+            keys = [feature.group or feature.name for feature in item.features]
+            fresh = [key for key in dict.fromkeys(keys) if key not in features]
+            features.update(zip(fresh, range(count, count + len(fresh)), strict=True))
+            count += len(fresh)
+            flat = np.array([features[key] for key in keys])
         else:
-            row[item.name] = part.reshape(item.row_shape).tolist()
+            flat = np.arange(count, count + int(np.prod(item.shape)))
+            count += flat.size
+        numbers[item.name] = flat.reshape(item.row_shape)
+    return numbers
+
+
+def by_key(spec: ModelSpec, values: np.ndarray) -> dict[str, Any]:
+    """Give values by player, (players,), the keys and shapes of a row; a group has one value, under its name."""
+    row: dict[str, Any] = {}
+    for item, numbers in zip(spec.inputs, player_numbers(spec).values(), strict=True):
+        part = values[numbers].tolist()
+        if item.kind == "tabular":
+            row.update(zip((f.group or f.name for f in item.features), part, strict=True))
+        else:
+            row[item.name] = part
     return row
 
 

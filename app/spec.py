@@ -29,12 +29,16 @@ class Strict(BaseModel):
 
 
 class Feature(Strict):
-    """One column of a tabular input. With `categories`, sent as its string and given as its position there."""
+    """One column of a tabular input. With `categories`, sent as its string and given as its position there.
+
+    Features of one `group`, one-hot columns for one, are sent each by itself and explained as one.
+    """
 
     name: Annotated[str, StringConstraints(min_length=1, max_length=200)]
     unit: str | None = None
     description: str | None = None
     categories: tuple[str, ...] | None = None
+    group: Annotated[str, StringConstraints(min_length=1, max_length=200)] | None = None
 
 
 class InputSpec(Strict):
@@ -120,6 +124,8 @@ class ModelSpec(Strict):
         ):
             if doubled := _first_doubled(names):
                 raise ValueError(f"the {what} {doubled} appears twice")
+        if taken := self.groups & set(self.keys):
+            raise ValueError(f"the group {min(taken)} has the name of a key of an instance")
         return self
 
     @property
@@ -130,6 +136,11 @@ class ModelSpec(Strict):
             for spec in self.inputs
             for key in ([f.name for f in spec.features] if spec.kind == "tabular" else [spec.name])
         )
+
+    @property
+    def groups(self) -> set[str]:
+        """The names of groups of features."""
+        return {f.group for item in self.inputs for f in item.features if f.group}
 
     @property
     def output_names(self) -> tuple[str, ...]:

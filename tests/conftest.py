@@ -61,6 +61,10 @@ class Running:
             with self._changed:
                 self.lines.append(line.rstrip())
                 self._changed.notify_all()
+        # Its output has ended, and so will it: whoever waits for a line need not wait for the time-out.
+        self.process.wait()
+        with self._changed:
+            self._changed.notify_all()
 
     @property
     def output(self) -> str:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from app.errors import InvalidInput
-from app.inputs import RowReader, as_row, by_key, check_arrays, first_not_finite, read_npz
+from app.inputs import RowReader, as_row, by_key, check_arrays, first_not_finite, player_numbers, read_npz
 from app.spec import ModelSpec
 
 SPEC = ModelSpec.model_validate(
@@ -48,6 +48,15 @@ def test_rows_become_arrays_whatever_the_order_of_keys():
 
 def test_attributions_have_the_keys_and_shapes_of_a_row():
     assert by_key(SPEC, np.arange(5.0)) == {"a": 0.0, "b": 1.0, "island": 2.0, "image": [[3.0], [4.0]]}
+
+
+def test_a_group_is_one_player_wherever_its_features_stand():
+    data = SPEC.model_dump()
+    data["inputs"][0]["features"][1]["group"] = data["inputs"][1]["features"][0]["group"] = "place"
+    spec = ModelSpec.model_validate(data)
+    numbers = player_numbers(spec)
+    assert {name: part.tolist() for name, part in numbers.items()} == {"x": [0, 1], "c": [1], "image": [[2], [3]]}
+    assert by_key(spec, np.arange(4.0)) == {"a": 0.0, "place": 1.0, "image": [[2.0], [3.0]]}
 
 
 def test_one_feature_is_a_column_too():

@@ -56,6 +56,7 @@ def test_keys_are_features_and_inputs(tmp_path):
         (('labels = ["no", "yes"]', 'names = ["y"]'), "a classification has output.labels"),
         (('task = "classification"', 'task = "regression"'), "a regression has output.names"),
         (('name = "b"', 'name = "a"'), "the key of an instance a appears twice"),
+        (('name = "b"', 'name = "b", group = "a"'), "the group a has the name of a key of an instance"),
         (('"Dream"', '"Biscoe"'), "the category of island Biscoe appears twice"),
         (('dtype = "int64"', 'dtype = "float32"'), "stand in an input of integer dtype"),
         (("shape = [2, 2, 1]", "shape = [2, 0]"), "inputs.2.shape.1"),

@@ -146,7 +146,7 @@ def explain_response(manifest: Manifest) -> Any:
     by_key: dict[str, Any] = {}
     for item in spec.inputs:
         if item.kind == "tabular":
-            by_key.update(dict.fromkeys((f.name for f in item.features), float))
+            by_key.update(dict.fromkeys((f.group or f.name for f in item.features), float))
         else:
             by_key[item.name] = nested(float, item.shape)
     attributions = typed_dict(f"{name}Attributions", by_key, "How much of value − base_value is due to each.")

@@ -11,7 +11,7 @@ from app.explain.loader import ReadFile, load_network
 from app.explain.methods import METHODS
 from app.explain.network import Network
 from app.explain.players import Players
-from app.inputs import Arrays, check_arrays, read_npz
+from app.inputs import Arrays, check_arrays, player_numbers, read_npz
 from app.manifest import Manifest, read_checked, read_manifest
 from app.outputs import Outputs
 from app.spec import ModelSpec
@@ -30,8 +30,9 @@ def load_background(spec: ModelSpec, read: ReadFile) -> dict[str, torch.Tensor]:
 
 
 def players_of(spec: ModelSpec) -> Players:
-    """Every feature, and every element of the other inputs, a player."""
-    return Players.elements({item.name: item.row_shape for item in spec.inputs})
+    """Every feature or group of features, and every element of the other inputs, a player."""
+    membership = to_tensors(player_numbers(spec))
+    return Players(1 + max(int(numbers.max()) for numbers in membership.values()), membership)
 
 
 class ExplainableModel:
