@@ -53,7 +53,8 @@ def test_a_model_answers_and_says_why(name, client, artifacts):
     assert predicted.json()["model"] == name
     assert answer["method"] == model.manifest.certificate["default"]
     assert answer["manifest"] == model.digest
-    assert answer["background"] == {"rows": 100, "sha256": model.manifest.background_digest}
+    rows = model.manifest.background_rows
+    assert answer["background"] == {"rows": rows, "sha256": model.manifest.background_digest}
     for row, explanation in enumerate(answer["explanations"]):
         assert explanation["prediction"] == predicted.json()["predictions"][row]
         assert [output["output"] for output in explanation["outputs"]] == list(model.spec.output_names)

@@ -153,5 +153,5 @@ def test_shipped_models_are_within_parity_and_certified(artifacts):
             assert manifest.parity.twin_largest <= 1e-5
         default = manifest.certificate["methods"][manifest.certificate["default"]]
         assert default["fits"]
-        assert default["residual"] <= 1e-4
-        assert manifest.background_rows == 100
+        assert default["residual"] <= 1e-3
+        assert 20 <= manifest.background_rows <= 100

@@ -1,6 +1,7 @@
 """One-hot columns explained as the one feature that they are."""
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,6 +28,7 @@ CATEGORY = 'dtype = "int64"\nfeatures = [{ name = "island", categories = ["Bisco
 COLUMNS = "features = [{}]".format(
     ", ".join(f'{{ name = "on_{island}", group = "island" }}' for island in ("Biscoe", "Dream", "Torgersen"))
 )
+PLACED = "nn.functional.embedding(place[:, 0], self.island)"
 NETWORK = """
 import torch
 from torch import nn
@@ -51,7 +53,7 @@ def folder(root, name, place, at, rows):
     path.mkdir(parents=True)
     (path / "model.toml").write_text(SPEC.format(name=name, place=place))
     (path / "network.py").write_text(NETWORK.format(at=at))
-    scope = {}
+    scope: dict[str, Any] = {}
     exec(NETWORK.format(at=at), scope)
     torch.manual_seed(0)
     network = scope["build"]()
