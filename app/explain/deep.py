@@ -10,7 +10,7 @@ import torch
 
 from app.errors import UnsupportedNetwork
 from app.explain.attribution import Attribution, Inputs, Limits, Stopped
-from app.explain.network import Network, as_table, row_count
+from app.explain.network import Network, as_table, check_apart, row_count
 from app.explain.passes import Pace, check_background, check_rows, ranges
 from app.explain.players import Players
 from app.explain.rules import elementwise, linear, lookup, normalise, products, standardise, winners  # noqa: F401
@@ -45,7 +45,9 @@ class Deep:
         self.program = trace(network.module, tuple(self.background[name] for name in network.names))
         self.moves = _moves(self.program)
         self.needs = _needs(self.program, self.moves)
-        self.dtype = self.program.dtypes[self.program.output]
+        floats = {dtype for dtype in self.program.dtypes.values() if dtype.is_floating_point}
+        self.dtype = max(floats, key=lambda dtype: dtype.itemsize)
+        self.mixed = len(floats) > 1
         self.row_bytes = sum(
             torch.Size(dims.multiples).numel() * self.dtype.itemsize for dims in self.program.dims.values()
         )
@@ -55,6 +57,7 @@ class Deep:
         if self.rows * self.row_bytes <= memory_bytes // PARTS:
             self._base = self._run(self.background)
         self.outputs = self._outputs()
+        self.base_values = self.outputs.mean(0)
 
     def explain(self, rows: Inputs, outputs: torch.Tensor, limits: Limits) -> Attribution:
         """Values (R, K, P) of `outputs` (R, K) at `rows`.
@@ -82,7 +85,7 @@ class Deep:
         pace.go_on()
         values /= self.rows
         self._check_finite(values)
-        base = self.outputs.mean(0)[outputs]
+        base = self.base_values[outputs]
         evaluated = count + count * wanted * self.rows
         return Attribution(values=values, base_values=base, predictions=predictions, rows_evaluated=evaluated)
 
@@ -109,6 +112,8 @@ class Deep:
         result, other = torch.cat(own), torch.cat(traced)
         if not torch.isfinite(result).all():
             raise UnsupportedNetwork("the network gives an output that is not finite on a background row")
+        with torch.no_grad():
+            check_apart(self.network, {name: x[:8] for name, x in self.background.items()})
         if (result - other).abs().max() > 1e-4 * max(1.0, float(result.abs().max())):
             raise UnsupportedNetwork("the traced network does not return what the network does")
         return result
@@ -155,9 +160,18 @@ class Deep:
             if taken is None:
                 continue
             g, rows = taken
+            if self.mixed:
+                g = self._typed(move.slot, g)
             for slot, share in move.back(pairs, g, rows):
                 given.add(slot, share, rows if move.linear else pairs.count, move.slot)
         return given
+
+    def _typed(self, slot: int, g: Any) -> Any:
+        """A multiplier in the precision of what it belongs to: a cast in the network is passed on the way back too."""
+        dtype = self.program.dtypes.get(slot, self.dtype)
+        if isinstance(g, dict):
+            return g  # the results of one operation, which need not be of one precision
+        return g.to(dtype) if dtype.is_floating_point else g
 
     def _start(self, outputs: torch.Tensor, rows: int) -> torch.Tensor:
         """1 at the output wanted, a row of it for each row and output."""

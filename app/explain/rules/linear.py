@@ -23,8 +23,7 @@ def by_autograd(step: Step, program: Program) -> Move:
 
     def back(pairs: Pairs, g: Any, rows: int) -> Shares:
         values = pairs.around(rows)
-        zero = torch.zeros((), dtype=pairs.dtype)
-        leaves = [zero.expand(program.dims[s].at(rows)).requires_grad_() for s in step.live]
+        leaves = [_leaf(program, s, rows, pairs.dtype) for s in step.live]
         values.update(zip(step.live, leaves, strict=True))
         with torch.enable_grad():
             result = step.run(values)
@@ -33,6 +32,12 @@ def by_autograd(step: Step, program: Program) -> Move:
         return zip(step.live, torch.autograd.grad(result, leaves, g), strict=True)
 
     return Move(step.slot, step.name, back, linear=True)
+
+
+def _leaf(program: Program, slot: int, rows: int, otherwise: torch.dtype) -> torch.Tensor:
+    dtype = program.dtypes[slot]
+    zero = torch.zeros((), dtype=dtype if dtype.is_floating_point else otherwise)
+    return zero.expand(program.dims[slot].at(rows)).requires_grad_()
 
 
 def reshaped(step: Step, program: Program) -> Move:

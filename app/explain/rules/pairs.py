@@ -1,7 +1,6 @@
 """One chunk of pairs: explained rows × outputs × background rows."""
 
 from collections.abc import Mapping
-from functools import cache
 from typing import Any
 
 import torch
@@ -96,12 +95,3 @@ class Pairs:
         if value.dtype != self.dtype:
             value = value.to(self.dtype)
         return value if self.stacked else value.reshape(self.program.dims[slot].apart(*rows))
-
-
-@cache
-def nodes(points: int, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
-    """Gauss–Legendre abscissae in (0, 1) and weights, (points,) each."""
-    from numpy.polynomial.legendre import leggauss  # noqa: PLC0415
-
-    at, weight = leggauss(points)
-    return torch.tensor((at + 1) / 2, dtype=dtype), torch.tensor(weight / 2, dtype=dtype)

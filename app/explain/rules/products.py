@@ -72,7 +72,7 @@ def matrices(step: Step, program: Program) -> Move | None:
     extra = step.args[0].slot if len(step.args) == 3 and step.is_live(step.args[0]) else None
 
     def back(pairs: Pairs, g: torch.Tensor, rows: int) -> Shares:
-        g = pairs.wide(step.slot, g, rows)
+        g = pairs.wide(step.slot, g, rows).to(pairs.dtype)
         left = pairs.together(a.slot, (pairs.row(a.slot) + pairs.base(a.slot)) / 2)
         right = pairs.together(b.slot, (pairs.row(b.slot) + pairs.base(b.slot)) / 2)
         yield a.slot, torch.bmm(g, right.transpose(1, 2))

@@ -1,11 +1,16 @@
-"""Layer, group and instance norm taken whole: (u − mean u)/σ, along the straight line between the pair."""
+"""Layer, group, instance and RMS norm: (u − mean u)/σ, as a product of what is centred and 1/σ.
+
+Each side of the product counts at the other's midpoint, and 1/σ changes with the squares by its own quotient, so that
+no part is larger than the sides of the pair allow. The path integral along the straight line between the pair sums
+as well, and passes where σ is near 0 when the two sides are opposite: it was up to ten times further from exact values.
+"""
 
 from math import prod
 
 import torch
 
 from app.errors import UnsupportedNetwork
-from app.explain.rules.pairs import Pairs, nodes
+from app.explain.rules.pairs import Pairs
 from app.explain.rules.program import Program, Ref, Step
 from app.explain.rules.registry import Move, Shares, rule
 
@@ -15,42 +20,15 @@ def standardised(
 ) -> torch.Tensor:
     """Multipliers of x, for a multiplier g of the standardised x over `dims`.
 
-    With u(t) = u₀ + t d centred and v(t) = mean u² + eps, the averaged Jacobian needs four numbers a group alone:
-    ∫v^(−1/2) and ∫t^k v^(−3/2) for k = 0, 1, 2. v is a quadratic in t, so that they have closed forms.
+    With u centred, v = mean u² + eps and r = v^(−1/2): Δ(u r) = Δu r̄ + ū Δr and Δr = −r r₀/(1/r + 1/r₀) mean 2ū Δu.
     """
     if centred:
         x, x0 = x - x.mean(dims, keepdim=True), x0 - x0.mean(dims, keepdim=True)
-    d = x - x0
-    a, b, c = (m.mean(dims, keepdim=True, dtype=torch.float64) for m in (d * d, d * x0, x0 * x0))
-    scale, i0, i1, i2 = (i.to(x.dtype) for i in _integrals(a, b, c + eps))
-    g0, gd = (g * x0).mean(dims, keepdim=True), (g * d).mean(dims, keepdim=True)
-    result = g * scale - x0 * (i0 * g0 + i1 * gd) - d * (i1 * g0 + i2 * gd)
+    root, root0 = ((side * side).mean(dims, keepdim=True).add_(eps).sqrt_() for side in (x, x0))
+    twice = x + x0
+    drawn = (g * twice).mean(dims, keepdim=True)
+    result = g * ((root + root0) / (2 * root * root0)) - twice * (drawn / (2 * root * root0 * (root + root0)))
     return result - result.mean(dims, keepdim=True) if centred else result
-
-
-def _integrals(a: torch.Tensor, b: torch.Tensor, c: torch.Tensor) -> list[torch.Tensor]:
-    """∫v^(−1/2), ∫v^(−3/2), ∫t v^(−3/2), ∫t² v^(−3/2) over (0, 1) with v = a t² + 2 b t + c > 0, in float64."""
-    sums = [torch.zeros_like(a) for _ in range(4)]
-    for at, weight in zip(*nodes(24, a.dtype), strict=True):
-        one = (a * at * at + 2 * b * at + c).rsqrt()
-        cube = one**3
-        for total, term in zip(sums, (one, cube, at * cube, at * at * cube), strict=True):
-            total.add_(weight * term)
-    # v is least at −b/a, and a root lies √rest/a beside it: near (0, 1) quadrature fails and the closed form does not.
-    safe = torch.where(a > 0, a, 1.0)
-    rest = (a * c - b * b).clamp_min(torch.finfo(a.dtype).tiny)
-    least = -b / safe
-    sharp = (a > 0) & (rest < 0.25 * a * a) & (least > -1) & (least < 2)
-    if not sharp.any():
-        return sums
-    ends = []
-    for t in (0.0, 1.0):
-        root = (a * t * t + 2 * b * t + c).sqrt()
-        mean = torch.asinh((a * t + b) / rest.sqrt()) / safe.sqrt()
-        k0, k1 = (a * t + b) / (rest * root), -(b * t + c) / (rest * root)
-        ends.append((mean, k0, k1, (mean - 2 * b * k1 - c * k0) / safe))
-    exact = (high - low for low, high in zip(*ends, strict=True))
-    return [torch.where(sharp, e, s) for e, s in zip(exact, sums, strict=True)]
 
 
 @rule("aten.native_layer_norm")

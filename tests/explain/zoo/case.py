@@ -1,8 +1,10 @@
 """A case of the zoo: how to build a network, what goes into it, and who its players are."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+import keras
 import torch
 from torch import nn
 
@@ -61,12 +63,9 @@ class Case:
     def network(self, dtype: torch.dtype = torch.float32) -> Network:
         """Built anew with the case's seed, in eval mode."""
         torch.manual_seed(self.seed)
-        module = self.build()
-        if self.keras:
-            assert dtype is torch.float32, "a Keras network has the dtype it was built with"
-        else:
-            module = module.to(dtype)
-        return Network(module.eval(), tuple(self.inputs))
+        with keras_floats(dtype):
+            module = self.build()
+        return Network(module.to(dtype).eval(), tuple(self.inputs))
 
     def rows(
         self, background: int = 8, rows: int = 3, dtype: torch.dtype = torch.float32
@@ -78,6 +77,19 @@ class Case:
         generator = torch.Generator().manual_seed(1000 + self.seed)
         drawn = {name: spec.draw(background + rows, generator, dtype) for name, spec in self.inputs.items()}
         return {n: x[:background] for n, x in drawn.items()}, {n: x[background:] for n, x in drawn.items()}
+
+
+@contextmanager
+def keras_floats(dtype: torch.dtype) -> Iterator[None]:
+    """Keras builds and calls its networks in this dtype."""
+    before, wanted = keras.config.floatx(), str(dtype).removeprefix("torch.")
+    keras.config.set_floatx(wanted)
+    keras.config.set_dtype_policy(wanted)
+    try:
+        yield
+    finally:
+        keras.config.set_floatx(before)
+        keras.config.set_dtype_policy(before)
 
 
 def features(*shape: int) -> dict[str, Spec]:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from copy import deepcopy
 from itertools import pairwise
 from typing import Any
 
@@ -64,6 +65,7 @@ FUNCTIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
 def around(middle: nn.Module | Callable[[torch.Tensor], torch.Tensor]) -> nn.Module:
     """Linear, something in the middle, linear."""
     first = nn.Linear(6, 8)
+    middle = deepcopy(middle)  # a module with weights of its own for each network
     with torch.no_grad():
         width = middle(first(torch.zeros(2, 6))).shape[1]
     function = Lambda(lambda _, x: middle(x)) if not isinstance(middle, nn.Module) else middle

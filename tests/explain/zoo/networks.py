@@ -1,6 +1,7 @@
 """All cases of the zoo, and each of some saved and loaded by torch.export."""
 
 import io
+import warnings
 
 import torch
 from torch import nn
@@ -20,7 +21,9 @@ def through_file(case: Case) -> Network:
     background, _ = case.rows()
     batch = torch.export.Dim("batch", min=2)
     example = tuple(background[name] for name in network.names)
-    program = torch.export.export(network.module, example, dynamic_shapes=_dynamic(network.module, example, batch))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what torch's own layers do while they are traced
+        program = torch.export.export(network.module, example, dynamic_shapes=_dynamic(network.module, example, batch))
     file = io.BytesIO()
     torch.export.save(program, file)
     file.seek(0)

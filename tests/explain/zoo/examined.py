@@ -1,0 +1,58 @@
+"""A case of the zoo explained, once for all tests that look at it."""
+
+from dataclasses import dataclass
+from functools import cache
+
+import torch
+
+from app.explain.attribution import Attribution, Inputs, Limits
+from app.explain.deep import Deep
+from app.explain.exact import Exact
+from app.explain.network import Network
+from tests.explain.zoo.case import Case
+from tests.explain.zoo.networks import BY_NAME
+
+
+@dataclass(frozen=True)
+class Examined:
+    """wanted: every output at every row. exact: (R, K, P), where the players are few. scale: of the output."""
+
+    case: Case
+    network: Network
+    background: Inputs
+    rows: Inputs
+    wanted: torch.Tensor
+    deep: Attribution
+    exact: torch.Tensor | None
+    scale: float
+
+    def distance(self, values: torch.Tensor) -> float:
+        """mean |φ − exact| over mean |exact|."""
+        assert self.exact is not None
+        return float((values - self.exact).abs().mean() / self.exact.abs().mean())
+
+
+def explain_deep(
+    network: Network, case: Case, background: Inputs, rows: Inputs
+) -> tuple[Deep, torch.Tensor, Attribution]:
+    """Deep made ready, every output at every row, and its answer."""
+    deep = Deep(network, background, case.players)
+    count = next(iter(rows.values())).shape[0]
+    wanted = torch.arange(deep.outputs.shape[1]).expand(count, -1)
+    return deep, wanted, deep.explain(rows, wanted, Limits())
+
+
+def scale_of(deep: Deep, answer: Attribution) -> float:
+    """The largest output in sight."""
+    return float(torch.maximum(answer.predictions.abs().max(), deep.outputs.abs().max()))
+
+
+@cache
+def examine(name: str) -> Examined:
+    """The case of that name in float32, three rows against eight."""
+    case = BY_NAME[name]
+    network = case.network()
+    background, rows = case.rows()
+    deep, wanted, answer = explain_deep(network, case, background, rows)
+    exact = Exact(network, background, case.players).explain(rows, wanted, Limits()).values if case.few else None
+    return Examined(case, network, background, rows, wanted, answer, exact, scale_of(deep, answer))
