@@ -23,10 +23,12 @@ lint: install
 install: $(STAMP)
 
 # torch first and by its exact version: without it the others would bring a build with gigabytes of CUDA.
+# resemblyzer for its weights alone: what it depends on reads sound, and has to be compiled.
 $(STAMP): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) torch==2.13.0
 	$(PIP) -e '.[export,api,worker,dev]'
+	$(PIP) --no-deps resemblyzer==0.1.4
 	@touch $@
 
 bench-explain: install
