@@ -4,6 +4,7 @@ DeepLIFT (Shrikumar et al. 2017) against every background row and averaged (Deep
 Lundberg & Lee 2021), with rules by operation and not by module, so that any way of writing a network adds up.
 """
 
+from math import isfinite
 from typing import Any, ClassVar
 
 import torch
@@ -68,26 +69,31 @@ class Deep:
         rows = check_rows(rows, self.background, self.players)
         count, wanted = row_count(rows), outputs.shape[1]
         pace = Pace(limits, count * wanted * self.rows)
-        values = torch.zeros(count, wanted, self.players.count, dtype=torch.float64)
-        predictions = torch.empty(count, wanted, dtype=torch.float64)
+        totals, predictions = [], []
         of_background = min(self.rows, max(1, self.chunk_pairs // wanted))
         for of_rows in ranges(count, max(1, self.chunk_pairs // (wanted * of_background))):
             chosen = outputs[of_rows]
             given = {name: x[of_rows] for name, x in rows.items()}
             here = self._run(given)
             table = as_table(here[self.program.output], len(chosen)).double()
-            predictions[of_rows] = table.gather(1, chosen)
+            predictions.append(table.gather(1, chosen))
+            total: torch.Tensor | None = None
             for part in ranges(self.rows, of_background):
                 if not pace.go_on():
                     raise Stopped
-                values[of_rows] += self._pairs(here, given, part, chosen)
+                share = self._pairs(here, given, part, chosen)
+                total = share if total is None else total.add_(share)
                 pace.done += chosen.numel() * (part.stop - part.start)
+            assert total is not None, "a background has rows"
+            totals.append(total)
         pace.go_on()
-        values /= self.rows
+        values = torch.cat(totals).div_(self.rows)
         self._check_finite(values)
         base = self.base_values[outputs]
         evaluated = count + count * wanted * self.rows
-        return Attribution(values=values, base_values=base, predictions=predictions, rows_evaluated=evaluated)
+        return Attribution(
+            values=values, base_values=base, predictions=torch.cat(predictions), rows_evaluated=evaluated
+        )
 
     # -- forward -------------------------------------------------------------------------------------
 
@@ -178,7 +184,9 @@ class Deep:
         dims = self.program.dims[self.program.output]
         if len(dims.multiples) == 1:
             return torch.ones(rows, dtype=self.dtype)
-        chosen = outputs.reshape(-1, 1).repeat_interleave(rows // outputs.numel(), 0)
+        chosen = outputs.reshape(-1, 1)
+        if rows != len(chosen):
+            chosen = chosen.repeat_interleave(rows // len(chosen), 0)
         return torch.zeros(dims.at(rows), dtype=self.dtype).scatter_(1, chosen, 1.0)
 
     def _share(self, pairs: Pairs, given: Multipliers, slot: int) -> torch.Tensor:
@@ -196,7 +204,8 @@ class Deep:
         return (g.reshape(*parts, *shape) * change).sum(2, dtype=torch.float64)
 
     def _check_finite(self, values: torch.Tensor) -> None:
-        if not torch.isfinite(values).all():
+        # One sum is cheaper than a test of every element, and all that is needed while it is finite.
+        if not isfinite(values.sum()) and not torch.isfinite(values).all():
             raise UnsupportedNetwork("deep came upon a value that is not finite; another method may not")
 
 

@@ -1,6 +1,7 @@
 """Functions of one number: Δy/Δx (the rescale rule of DeepLIFT, Shrikumar et al. 2017)."""
 
 from collections.abc import Callable
+from math import isnan
 
 import torch
 
@@ -98,7 +99,7 @@ def rectified(step: Step, _: Program) -> Move:
         x, x0 = pairs.row(source), pairs.base(source)
         slope = (pairs.row(step.slot) - pairs.base(step.slot)).div_(x - x0)
         # One sum finds any 0/0 much sooner than looking for it.
-        if torch.isnan(slope.sum()):
+        if isnan(slope.sum()):
             slope = torch.where(torch.isnan(slope), (x > 0).to(slope.dtype), slope)
         return [(source, pairs.together(source, pairs.apart(step.slot, g, rows) * slope))]
 
