@@ -30,9 +30,9 @@ SAVED = [
 # Whole numbers that say what to mask: gradient refuses, as its own tests say.
 UNFOLLOWED = ["encoder_tokens_padded", "keras_embedding_masked"]
 
-# Where a rival that does not add up is nearer all the same, and by how much: a group norm written out in sums and
-# products, whose parts are not taken whole, and a jump.
-BEHIND = {"keras_layer_norm": 1.3, "keras_activation_hard_shrink": 2.1}
+# Where a rival that does not add up is nearer all the same, and by how much at most: a group norm written out in sums
+# and products, whose parts are not taken whole; a jump; and, in the last, by the luck of three rows.
+BEHIND = {"keras_layer_norm": 1.3, "keras_activation_hard_shrink": 2.1, "trained_diabetes_gelu_norm": 1.2}
 
 
 def test_the_zoo_is_as_large_as_it_should_be():
