@@ -44,6 +44,20 @@ def as_table(result: object, rows: int) -> torch.Tensor:
     return result
 
 
+def check_apart(network: Network, rows: Inputs) -> None:
+    """Raises UnsupportedNetwork where the answer for a row depends on the other rows of its batch."""
+    if row_count(rows) < 2:
+        return
+    together = network(rows)
+    first = network({name: torch.cat([x[:1], x[:1], x[1:2]]) for name, x in rows.items()})
+    scale = max(1.0, float(together.abs().max()))
+    if (
+        not (first[0] - together[0]).abs().max() <= 1e-3 * scale
+        or not (first[2] - together[1]).abs().max() <= 1e-3 * scale
+    ):
+        raise UnsupportedNetwork("the network's answer for a row depends on the other rows of its batch")
+
+
 def row_count(inputs: Inputs) -> int:
     """Rows in a batch of inputs."""
     return next(iter(inputs.values())).shape[0]
