@@ -14,7 +14,10 @@ CODE = "import sys; import {module}; print(' '.join(sorted({{name.split('.')[0] 
     [
         ("app.processes.api", {"torch", "keras", "tensorflow", "shap", "onnx"}),
         ("app.processes.worker", {"fastapi", "uvicorn", "starlette", "tensorflow", "onnxruntime", "tf2onnx"}),
-        ("app.processes.supervisor", {"torch", "keras", "tensorflow", "shap", "onnx", "onnxruntime", "uvicorn", "fastapi"}),
+        (
+            "app.processes.supervisor",
+            {"torch", "keras", "tensorflow", "shap", "onnx", "onnxruntime", "uvicorn", "fastapi"},
+        ),
         ("app.export.keras_stage", {"torch", "fastapi", "uvicorn"}),
         ("app.export.torch_stage", {"tensorflow", "fastapi", "uvicorn", "onnxruntime"}),
     ],

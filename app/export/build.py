@@ -60,6 +60,19 @@ def export_all(models: Path, artifacts: Path, budget_ms: float, say: Say) -> Non
         raise ModelFault("\n".join(faults))
 
 
+def export_one(folder: Path, artifacts: Path, budget_ms: float) -> Manifest:
+    """Export one model folder, stale or not, and leave all others alone. Raises what is wrong with it."""
+    settings = {"budget_ms": budget_ms}
+    source = read_source(folder)
+    artifacts.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=artifacts, prefix=".work-") as scratch:
+        job = _prepare(source, Path(scratch, source.spec.name), settings)
+        if source.spec.framework == "keras":
+            run_stage("app.export.keras_stage", [job.task], "tensorflow")
+        run_stage("app.export.torch_stage", [job.task], "torch")
+        return _finish(job, artifacts, settings)
+
+
 def _export(sources: Sequence[Source], artifacts: Path, settings: dict[str, float], say: Say) -> list[str]:
     artifacts.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()

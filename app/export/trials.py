@@ -1,0 +1,60 @@
+"""A background, tried on the network that it is for: only running tells what a torch network takes."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from app.errors import InvalidInput, ModelFault, first_line
+from app.export.describe import read_background
+from app.inputs import Arrays
+
+MOST_ROWS = 100
+
+
+def try_background(network: Any, given: Any) -> tuple[Arrays, dict[str, Any], np.ndarray, tuple[str, ...]]:
+    """Rows of the dtypes that the network takes, features by input, its answers to them, and notes.
+
+    Raises InvalidInput, ModelFault.
+    """
+    dtypes = getattr(network, "dtypes", None)
+    integer = {n: "int" in d for n, d in zip(network.names, dtypes, strict=True)} if dtypes else {}
+    faults: list[Exception] = []
+    # Whether a torch network wants whole numbers in an input shows only when it runs.
+    for guess in [integer] if dtypes else _guesses(network.names):
+        try:
+            arrays, columns = read_background(given, network.names, guess)
+        except InvalidInput as error:
+            faults.append(error)
+            continue
+        rows = len(next(iter(arrays.values())))
+        kept = np.sort(np.random.default_rng(0).permutation(rows)[:MOST_ROWS])
+        arrays = {n: _cast(n, a[kept], guess.get(n, False), network) for n, a in arrays.items()}
+        try:
+            table = network.run(arrays)
+        except ModelFault:
+            raise
+        except Exception as error:
+            faults.append(error)
+            continue
+        notes = (f"the background is {MOST_ROWS} of the {rows} rows given",) if rows > MOST_ROWS else ()
+        return arrays, columns, table, notes
+    ran = [fault for fault in faults if not isinstance(fault, InvalidInput)]
+    if not ran:
+        raise faults[0]
+    raise InvalidInput(f"the background is not what the network takes: {first_line(ran[0])}") from ran[0]
+
+
+def _guesses(names: Sequence[str]) -> list[dict[str, bool]]:
+    """Which inputs of a torch network are whole numbers: none, then each combination."""
+    return [{n: bool(number >> i & 1) for i, n in enumerate(names)} for number in range(1 << min(len(names), 6))]
+
+
+def _cast(name: str, array: np.ndarray, integer: bool, network: Any) -> np.ndarray:
+    if hasattr(network, "dtypes"):
+        return array.astype(network.dtypes[network.names.index(name)])
+    if integer:
+        if array.dtype.kind not in "iub":
+            raise InvalidInput(f'the network takes whole numbers in "{name}"; the background has others')
+        return array.astype(np.int64)
+    return array.astype(network.dtype)
