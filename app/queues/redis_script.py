@@ -14,8 +14,8 @@ from app.errors import Unavailable
 from app.jobs import MAX_DELIVERIES, OVERDUE_S, TIMED_OUT, WORKER_LOST
 
 SCRIPT = Path(__file__).with_name("queue.lua").read_text(encoding="utf-8")
-# The braces put all keys on one node of a cluster, where a script needs them.
-PREFIX = "{whyserve}:"
+# Every key and channel begins so: a Redis user of its own needs no others.
+PREFIX = "whyserve:"
 # The longest that anything blocks on a connection is LOOK_AGAIN_S; redis-py's own limit is none of ours.
 SOCKET_S = 5.0
 CONNECT_S = 1.0

@@ -81,7 +81,7 @@ def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
     if request.param == "embedded":
         world = embedded_world(tmp_path)
     else:
-        world = redis_world(request.getfixturevalue("redis_server").url, f"{{{new_id()}}}:")
+        world = redis_world(request.getfixturevalue("redis_server").url, f"whyserve:{new_id()}:")
     yield world
     for source in world.sources:
         source.close()

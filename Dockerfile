@@ -1,0 +1,87 @@
+# One file, every image: `docker build --target api|worker|export|redis .`
+# What each may hold is decided by pyproject.toml's extras; models are exported here, during the build.
+#
+#   PYTHON_IMAGE      the base; give it a digest to pin it: python:3.11-slim-bookworm@sha256:…
+#   REDIS_IMAGE       the same for the queue
+#   EXTRA_INDEX_URL   one more package index, for a CPU build of torch: https://download.pytorch.org/whl/cpu
+ARG PYTHON_IMAGE=python:3.11-slim-bookworm
+ARG REDIS_IMAGE=redis:7-bookworm
+
+FROM ${PYTHON_IMAGE} AS base
+ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PATH=/opt/whyserve/bin:$PATH
+WORKDIR /srv/whyserve
+RUN groupadd --gid 10001 whyserve \
+ && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin whyserve
+
+# The environments, each from pyproject.toml and constraints.txt alone: a change in app/ installs nothing again.
+FROM base AS install
+ARG EXTRA_INDEX_URL=
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_EXTRA_INDEX_URL=${EXTRA_INDEX_URL}
+RUN python -m venv /opt/whyserve
+WORKDIR /tmp/build
+COPY pyproject.toml constraints.txt docker/requirements.py docker/slim.sh ./
+
+FROM install AS install-export
+RUN pip install -c constraints.txt torch==2.13.0
+RUN python requirements.py export > requirements.txt && pip install -c constraints.txt -r requirements.txt
+
+FROM install AS install-api
+RUN python requirements.py api > requirements.txt && pip install -c constraints.txt -r requirements.txt && sh slim.sh
+
+FROM install AS install-worker
+RUN pip install -c constraints.txt torch==2.13.0
+RUN python requirements.py worker > requirements.txt && pip install -c constraints.txt -r requirements.txt && sh slim.sh
+
+FROM base AS export
+LABEL org.opencontainers.image.title="whyserve-export" org.opencontainers.image.licenses="Apache-2.0"
+COPY --from=install-export /opt/whyserve /opt/whyserve
+COPY app app
+COPY models models
+# Files may have come without read permission for others.
+RUN chmod -R a+rX app models && mkdir artifacts && chown whyserve:whyserve artifacts
+USER 10001:10001
+RUN ["python", "-m", "app.cli", "export"]
+ENTRYPOINT ["python", "-m", "app.cli", "export"]
+
+# The worker needs to know what was exported, and not the ONNX files themselves.
+FROM export AS manifests
+RUN find artifacts/ -name model.onnx -delete
+
+FROM base AS api
+LABEL org.opencontainers.image.title="whyserve-api" org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.description="Predictions and explanations over REST."
+COPY --from=install-api /opt/whyserve /opt/whyserve
+COPY --from=export /srv/whyserve/artifacts artifacts
+COPY --from=export /srv/whyserve/app app
+ENV WHYSERVE_HOST=0.0.0.0 WHYSERVE_PORT=8000
+USER 10001:10001
+EXPOSE 8000
+HEALTHCHECK --interval=5s --timeout=3s --start-period=30s --retries=3 \
+  CMD ["python", "-m", "app.processes.health", "api"]
+ENTRYPOINT ["python", "-m", "app.cli", "api"]
+
+FROM base AS worker
+LABEL org.opencontainers.image.title="whyserve-worker" org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.description="SHAP values on the original networks."
+COPY --from=install-worker /opt/whyserve /opt/whyserve
+COPY --from=manifests /srv/whyserve/artifacts artifacts
+COPY --from=manifests /srv/whyserve/models models
+COPY --from=manifests /srv/whyserve/app app
+ENV KERAS_HOME=/tmp/keras KERAS_BACKEND=torch
+USER 10001:10001
+HEALTHCHECK --interval=5s --timeout=3s --start-period=60s --retries=3 \
+  CMD ["python", "-m", "app.processes.health", "worker"]
+ENTRYPOINT ["python", "-m", "app.cli", "worker"]
+
+# Redis with one user for the queue, its data in a folder that this user owns.
+FROM ${REDIS_IMAGE} AS redis
+LABEL org.opencontainers.image.title="whyserve-redis" org.opencontainers.image.licenses="Apache-2.0"
+RUN mkdir /queue && chown redis:redis /queue
+COPY docker/redis.sh /usr/local/bin/queue
+# Its number is the base image's to choose.
+# hadolint ignore=DL3066
+USER redis
+VOLUME /queue
+EXPOSE 6379
+HEALTHCHECK --interval=2s --timeout=3s --start-period=5s --retries=5 CMD ["sh", "/usr/local/bin/queue", "check"]
+ENTRYPOINT ["sh", "/usr/local/bin/queue"]

@@ -1,0 +1,86 @@
+"""What each image has, and what it has not."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.docker.conftest import ROOT, Project, run
+
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(1800)]
+
+MEGABYTE = 1_000_000
+ABSENT = {
+    "whyserve-api": ["torch", "tensorflow", "keras", "shap", "tf2onnx", "onnx", "pip"],
+    "whyserve-worker": ["tensorflow", "fastapi", "uvicorn", "onnxruntime", "tf2onnx", "pip"],
+}
+PRESENT = {
+    "whyserve-api": ["fastapi", "onnxruntime", "redis", "uvicorn"],
+    "whyserve-worker": ["torch", "keras", "shap", "redis"],
+}
+
+FIND = """
+import importlib.util, json, sys
+print(json.dumps({name: importlib.util.find_spec(name) is not None for name in sys.argv[1:]}))
+"""
+
+
+def inside(image: str, *command: str) -> str:
+    return run("docker", "run", "--rm", "--network=none", "--entrypoint", command[0], image, *command[1:]).stdout
+
+
+@pytest.mark.parametrize("image", ABSENT)
+def test_it_has_what_it_needs_and_no_more(image, project: Project):
+    found = json.loads(inside(image, "python", "-c", FIND, *ABSENT[image], *PRESENT[image]))
+    assert found == dict.fromkeys(ABSENT[image], False) | dict.fromkeys(PRESENT[image], True)
+
+
+@pytest.mark.parametrize("image", ABSENT)
+def test_no_compiler_and_no_cache(image, project: Project):
+    words = inside(
+        image, "sh", "-c", "for tool in gcc cc g++ make; do command -v $tool; done; ls -d /root/.cache ~/.cache; true"
+    )
+    assert words.strip() == ""
+
+
+def test_the_api_has_artifacts_alone_and_the_worker_originals(project: Project):
+    listed = inside("whyserve-api", "sh", "-c", "find . -name 'model.onnx' -o -name '*.safetensors' -o -name '*.keras'")
+    names = [folder.name for folder in (ROOT / "models").iterdir() if (folder / "model.toml").is_file()]
+    assert len([line for line in listed.split() if line.endswith("model.onnx")]) == len(names)
+    assert "safetensors" not in listed
+    assert ".keras" not in listed
+    listed = inside(
+        "whyserve-worker", "sh", "-c", "find . -name 'model.onnx' -o -name manifest.json -o -name model.toml"
+    )
+    assert "model.onnx" not in listed
+    assert listed.count("manifest.json") == listed.count("model.toml") == len(names)
+
+
+def test_the_api_adds_little_to_its_base(project: Project):
+    sizes = {
+        image: int(run("docker", "image", "inspect", "-f", "{{.Size}}", image).stdout)
+        for image in ("python:3.11-slim-bookworm", "whyserve-api", "whyserve-worker")
+    }
+    assert sizes["whyserve-api"] - sizes["python:3.11-slim-bookworm"] <= 350 * MEGABYTE, sizes
+
+
+@pytest.mark.parametrize("image", [*ABSENT, "whyserve-redis"])
+def test_it_runs_as_nobody_in_particular_and_says_what_it_is(image, project: Project):
+    (config,) = (entry["Config"] for entry in json.loads(run("docker", "image", "inspect", image).stdout))
+    user = inside(image, "id", "-u").strip()
+    assert user != "0"
+    assert image == "whyserve-redis" or int(user) >= 10000
+    assert config["Labels"]["org.opencontainers.image.title"] == image
+    assert config["Healthcheck"]["Test"][0] == "CMD"
+    assert "curl" not in " ".join(config["Healthcheck"]["Test"])
+    assert isinstance(config["Entrypoint"], list)
+    assert config["Entrypoint"][0] != "/bin/sh"
+
+
+def test_the_dockerfile_is_clean(project: Project):
+    assert run(str(Path(sys.executable).with_name("hadolint")), str(ROOT / "Dockerfile"), check=False).stdout == ""
+
+
+def test_the_compose_file_is_valid(project: Project):
+    assert "services:" in project.compose("config").stdout
