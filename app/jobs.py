@@ -56,7 +56,7 @@ class ExplainJob(_Message):
     rows: by input, (rows, *shape). served: (rows, columns), what ONNX Runtime answered. outputs: the names to
     explain, a list a row. digest: of the manifest that served; the worker explains with no other.
     created, deadline: seconds since the epoch. caller: whose it is; nobody else is shown it. once: jobs of the
-    same are one job; question: what tells that they ask the same.
+    same are one job; question: what tells that they ask the same. traceparent: of W3C trace context.
     """
 
     id: str
@@ -72,6 +72,7 @@ class ExplainJob(_Message):
     created: float
     deadline: float | None = None
     request_id: str | None = None
+    traceparent: str | None = None
     caller: str | None = None
     once: str | None = None
     question: str | None = None

@@ -48,6 +48,10 @@ class ApiSettings(Settings):
     explain_wait_s: Annotated[
         Seconds, Field(description="Seconds that /explain waits for its result before it answers 202.")
     ] = 30
+    explain_deadline_s: Annotated[
+        Seconds, Field(description="Seconds that one explanation may take; a sampled method answers with what it has.")
+    ] = 300
+    cache_mb: Annotated[int, Field(ge=0, description="Memory of the cache of explanations, MiB; 0 keeps none.")] = 64
     drain_s: Annotated[Seconds, Field(description="Seconds that requests in flight have once it stops.")] = 25
     threads: Annotated[int, Field(ge=1, description="Threads of one prediction.")] = 1
 

@@ -7,30 +7,43 @@ from typing import Any
 
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
+from starlette.routing import Route
 
-from app.api import explanations, health, models, openapi, predictions, problems
+from app.api import events, explanations, health, metrics, models, openapi, problems
+from app.api.edge import Edge
+from app.api.predictions import Predict
 from app.api.service import Service
 from app.errors import WhyserveError
 
 
-def create_app(service: Service) -> FastAPI:
+def create_app(service: Service) -> Edge:
+    """What uvicorn serves."""
+    predict = Predict(service)
+    return Edge(create_api(service, predict), {"/predict": predict})
+
+
+def create_api(service: Service, predict: Predict) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
+        for predictor in service.catalog:
+            await predictor.close()
         await service.queue.close()
 
     app = FastAPI(title="Whyserve", version=version("whyserve"), lifespan=lifespan, redoc_url=None)
     app.state.service = service
     # Plain routes: FastAPI's own machinery would cost more than the prediction, and its types would be one
     # type for all models. The document tells what they take (openapi.py).
-    app.add_route("/predict", predictions.predict, methods=["POST"], include_in_schema=False)
+    app.router.routes.append(Route("/predict", predict, methods=["POST"], include_in_schema=False))
     app.add_route("/explain", explanations.explain, methods=["POST"], include_in_schema=False)
     app.include_router(explanations.router)
+    app.include_router(events.router)
     app.include_router(models.router)
     app.include_router(health.router)
-    app.add_exception_handler(WhyserveError, problems.on_domain_error)
+    app.include_router(metrics.router)
+    app.add_exception_handler(WhyserveError, problems.on_exception)
     app.add_exception_handler(HTTPException, problems.on_http_error)
-    app.add_exception_handler(Exception, problems.on_surprise)
+    app.add_exception_handler(Exception, problems.on_exception)
 
     def document() -> dict[str, Any]:
         if app.openapi_schema is None:

@@ -1,5 +1,7 @@
 """POST /explain, and /explanations/{id}."""
 
+import asyncio
+import hashlib
 import time
 from typing import Any
 
@@ -10,9 +12,11 @@ from starlette.responses import Response
 
 from app import errors
 from app.api.documents import PROBLEMS, ExplanationState
+from app.api.preferences import once, prefers_async, wait_s
 from app.api.service import Service
-from app.errors import WhyserveError
+from app.errors import UnknownExplanation, WhyserveError
 from app.jobs import ExplainJob, JobState, JobStatus, PackedArray, new_id
+from app.metrics import EXPLANATION_S, RESIDUAL
 from app.predict.predictor import Predictor
 
 router = APIRouter(prefix="/explanations", tags=["explain"], responses=PROBLEMS)
@@ -29,44 +33,106 @@ FROM_WORKER: dict[str, type[WhyserveError]] = {
         errors.WorkerLost,
     )
 }
+# Nobody reads it: the caller has gone. It is for the log and the metrics.
+CLIENT_GONE = 499
 
 
 async def explain(request: Request) -> Response:
     """Predict here, have it explained there, and wait for that unless asked not to."""
     service: Service = request.app.state.service
-    asked = service.read(service.explain_adapter, await request.body())
+    body = await request.body()
+    asked = service.read(service.explain_adapter, body)
     predictor = service.catalog.get(asked["model"], asked.get("version"))
-    job = new_job(predictor, asked)
-    await service.queue.submit(job)
-    if _prefers_async(request):
-        return _accepted(await service.queue.state(job.id))
-    state = await service.queue.wait(job.id, service.settings.explain_wait_s)
+    request.scope["state"]["model"] = predictor.spec.name
+    caller = caller_of(request)
+    job = new_job(predictor, asked, deadline_s=service.settings.explain_deadline_s).model_copy(
+        update={
+            "caller": caller,
+            "once": once(request.headers, caller),
+            "question": hashlib.sha256(body).hexdigest(),
+            "request_id": request.scope["state"]["request_id"],
+            "traceparent": request.scope["state"].get("traceparent"),
+        }
+    )
+    if known := service.cache.answer(job):
+        return _answered(known, "hit")
+    accepted = await service.queue.submit(job)
+    if prefers_async(request.headers):
+        return _accepted(await service.queue.state(accepted), {"Preference-Applied": "respond-async"})
+    limit = wait_s(request.headers, service.settings.explain_wait_s)
+    state = await _wait(request, service, accepted, limit)
+    if state is None:
+        # With an Idempotency-Key, the caller means to come back for it.
+        if job.once is None:
+            await service.queue.cancel(accepted)
+        return Response(status_code=CLIENT_GONE)
     if not state.status.is_final:
         return _accepted(state)
-    return Response(result_of(state), media_type="application/json")
+    answer = result_of(state)
+    if accepted == job.id:
+        service.cache.keep(job, answer)
+        observe(predictor.spec.name, answer, time.time() - job.created)
+    return _answered(answer, "miss")
+
+
+async def _wait(request: Request, service: Service, job_id: str, limit_s: float) -> JobState | None:
+    """The job's state once it is final, the time is over or the service stops; None where the caller goes away."""
+    waiting = asyncio.create_task(service.queue.wait(job_id, limit_s))
+    gone = asyncio.ensure_future(request.receive())  # after the body, all that can come is the end
+    hurried = asyncio.create_task(service.hurry.wait())
+    tasks: set[asyncio.Future[Any]] = {waiting, gone, hurried}
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        if waiting.done():
+            return waiting.result()
+        return None if gone.done() else await service.queue.state(job_id)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 @router.get("/{id}", operation_id="getExplanation", response_model=ExplanationState)
 async def show(request: Request, id: str) -> Response:
     """How far an explanation is, and its result once it is there."""
     service: Service = request.app.state.service
-    return Response(_described(await service.queue.state(id)), media_type="application/json")
+    return Response(described(await own(service, request, id)), media_type="application/json")
 
 
 @router.delete("/{id}", operation_id="cancelExplanation", response_model=ExplanationState)
 async def cancel(request: Request, id: str) -> Response:
     """Cancel an explanation that is not there yet."""
     service: Service = request.app.state.service
-    return Response(_described(await service.queue.cancel(id)), media_type="application/json")
+    await own(service, request, id)
+    return Response(described(await service.queue.cancel(id)), media_type="application/json")
 
 
-def new_job(predictor: Predictor, asked: dict[str, Any]) -> ExplainJob:
-    """The job of a checked request: what was served goes with it. Raises InvalidInput, UnknownLabel and others."""
+def caller_of(request: Request) -> str | None:
+    """The name of the key that the request came with; None where there are no keys."""
+    caller: str | None = request.scope["state"].get("caller")
+    return caller
+
+
+async def own(service: Service, request: Request, job_id: str) -> JobState:
+    """The state of the caller's own job. Raises UnknownExplanation, also where it is another's."""
+    state = await service.queue.state(job_id)
+    if state.caller != caller_of(request):
+        raise UnknownExplanation("no explanation has this id, or its result is no longer kept")
+    return state
+
+
+def new_job(predictor: Predictor, asked: dict[str, Any], deadline_s: float | None = None) -> ExplainJob:
+    """The job of a checked request: what was served goes with it. Raises InvalidInput, UnknownLabel and others.
+
+    deadline_s: the longest it may take from now; the request may ask for less.
+    """
     method = asked.get("method", "auto")
     predictor.check_method(method)
     arrays = predictor.arrays(asked["instances"])
     table = predictor.table(arrays)
     wanted = predictor.outputs.wanted(asked.get("outputs", "top"), table)
+    limits = [seconds for seconds in (deadline_s, asked.get("deadline_s")) if seconds is not None]
+    created = time.time()
     return ExplainJob(
         id=new_id(),
         model=predictor.spec.name,
@@ -78,7 +144,8 @@ def new_job(predictor: Predictor, asked: dict[str, Any]) -> ExplainJob:
         method=method,
         samples=asked.get("samples"),
         seed=asked.get("seed", 0),
-        created=time.time(),
+        created=created,
+        deadline=created + min(limits) if limits else None,
     )
 
 
@@ -92,19 +159,30 @@ def result_of(state: JobState) -> bytes:
     raise FROM_WORKER.get(state.error.code, errors.ExplanationFailed)(state.error.message)
 
 
-def _prefers_async(request: Request) -> bool:
-    preferences = ",".join(request.headers.getlist("prefer")).split(",")
-    return any(part.split(";")[0].strip().lower() == "respond-async" for part in preferences)
+def observe(model: str, answer: bytes, seconds: float) -> None:
+    """Note how long an explanation took, and how well it adds up."""
+    body = orjson.loads(answer)
+    outputs = [output for explanation in body["explanations"] for output in explanation["outputs"]]
+    scale = max(abs(output["value"] - output["base_value"]) for output in outputs)
+    residual = max(abs(output["residual"]) for output in outputs)
+    EXPLANATION_S.labels(model, body["method"]).observe(seconds)
+    RESIDUAL.labels(model, body["method"]).observe(residual / scale if scale else residual)
 
 
-def _accepted(state: JobState) -> Response:
-    return Response(_described(state), 202, {"Location": f"/explanations/{state.id}"}, "application/json")
+def _answered(answer: bytes, cache: str) -> Response:
+    return Response(answer, headers={"X-Cache": cache}, media_type="application/json")
 
 
-def _described(state: JobState) -> bytes:
-    described: dict[str, Any] = {"id": state.id, "status": state.status.value, "progress": state.progress}
+def _accepted(state: JobState, headers: dict[str, str] | None = None) -> Response:
+    location = {"Location": f"/explanations/{state.id}", **(headers or {})}
+    return Response(described(state), 202, location, "application/json")
+
+
+def described(state: JobState) -> bytes:
+    """A job's state as JSON."""
+    shown: dict[str, Any] = {"id": state.id, "status": state.status.value, "progress": state.progress}
     if state.error:
-        described["error"] = {"code": state.error.code, "detail": state.error.message}
+        shown["error"] = {"code": state.error.code, "detail": state.error.message}
     if state.result is not None:
-        described["result"] = orjson.Fragment(state.result)
-    return orjson.dumps(described)
+        shown["result"] = orjson.Fragment(state.result)
+    return orjson.dumps(shown)

@@ -112,19 +112,21 @@ def _path(parts: Sequence[int | str]) -> str:
     return text.removeprefix(".")
 
 
-async def on_domain_error(_: Request, error: Exception) -> Response:
-    assert isinstance(error, WhyserveError), "registered for WhyserveError only"
+def from_exception(error: Exception) -> Response:
+    """Any exception as a problem; what is our fault is logged."""
+    if not isinstance(error, WhyserveError):
+        log.error("unexpected", exc_info=error)
+        return problem(500, "internal", "something went wrong here; the service's log says what")
     if status_of(error) == 500:
         log.error("%s: %s", error.code, error.message)
     return from_domain(error)
+
+
+async def on_exception(_: Request, error: Exception) -> Response:
+    return from_exception(error)
 
 
 async def on_http_error(_: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException), "registered for HTTPException only"
     code = HTTP_CODES.get(error.status_code, "http_error")
     return problem(error.status_code, code, error.detail, dict(error.headers or {}))
-
-
-async def on_surprise(_: Request, error: Exception) -> Response:
-    log.error("unexpected", exc_info=error)
-    return problem(500, "internal", "something went wrong here; the service's log says what")

@@ -112,11 +112,13 @@ def explain_request(manifest: Manifest, most: int) -> Any:
     ]
     samples = Annotated[int, Field(ge=1, le=100_000, description="How much to sample, for a method that samples.")]
     seed = Annotated[int, Field(ge=0, lt=2**63, description="Equal seeds give equal answers.")]
+    deadline = Annotated[float, Field(gt=0, le=86_400, description="Seconds that it may take; then what there is.")]
     extra = {
         "method": NotRequired[Annotated[Method, Field(description="auto is the truest method within the budget.")]],
         "outputs": NotRequired[outputs],
         "samples": NotRequired[samples],
         "seed": NotRequired[seed],
+        "deadline_s": NotRequired[deadline],
     }
     return request_type(manifest, "Explain", most, extra)
 
@@ -174,6 +176,7 @@ def explain_response(manifest: Manifest) -> Any:
         ],
         "background": BackgroundUsed,
         "complete": NotRequired[Annotated[bool, Field(description="false when a deadline cut the method short.")]],
+        "cached": NotRequired[Annotated[bool, Field(description="true where it was computed for an earlier request.")]],
         "explanations": list_of(explanation),
     }
     return typed_dict(f"{name}ExplainResponse", fields)

@@ -1,10 +1,12 @@
 """What the endpoints share: the models, the queue, and the adapters that read their requests."""
 
-from dataclasses import dataclass
+import asyncio
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from app.api.cache import ExplanationCache
 from app.api.problems import from_validation
 from app.api.schemas import adapter, explain_request, predict_request, union
 from app.jobs import JobQueue
@@ -14,11 +16,15 @@ from app.settings import ApiSettings
 
 @dataclass(frozen=True, slots=True)
 class Service:
+    """hurry: set when the service is about to stop; who waits for an explanation is then told where it will be."""
+
     settings: ApiSettings
     catalog: Catalog
     queue: JobQueue
     predict_adapter: TypeAdapter[Any]
     explain_adapter: TypeAdapter[Any]
+    cache: ExplanationCache
+    hurry: asyncio.Event = field(default_factory=asyncio.Event)
 
     @classmethod
     def build(cls, settings: ApiSettings, catalog: Catalog, queue: JobQueue) -> "Service":
@@ -30,6 +36,7 @@ class Service:
             queue,
             adapter(union([predict_request(manifest, most) for manifest in manifests])),
             adapter(union([explain_request(manifest, most) for manifest in manifests])),
+            ExplanationCache(settings.cache_mb << 20),
         )
 
     def read(self, of: TypeAdapter[Any], body: bytes) -> dict[str, Any]:

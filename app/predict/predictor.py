@@ -9,17 +9,30 @@ import numpy as np
 from app.errors import InvalidInput, UnsupportedMethod
 from app.inputs import Arrays, Row, RowReader, first_not_finite
 from app.manifest import Manifest, read_manifest
+from app.metrics import BATCH_ROWS
 from app.outputs import Outputs
+from app.predict.batcher import Batcher
+from app.predict.pace import Pace, measure
 from app.predict.session import OnnxSession
+
+# How long a prediction may keep the event loop to itself. A hop to a thread and back costs a tenth of it.
+INLINE_S = 0.001
 
 
 class Predictor:
     """One version of one model."""
 
-    def __init__(self, manifest: Manifest, digest: str, session: OnnxSession) -> None:
+    def __init__(
+        self, manifest: Manifest, digest: str, session: OnnxSession, *, batch_s: float = 0.05, pace: Pace | None = None
+    ) -> None:
+        """batch_s: what one batch may take. pace: measured here unless given."""
         self.manifest, self.spec, self.digest = manifest, manifest.spec, digest
         self.outputs = Outputs(self.spec, manifest.columns)
+        self.pace = pace or measure(session.run, self.spec)
+        self.inline_rows = self.pace.rows_within(INLINE_S) if self.pace.seconds(1) <= INLINE_S else 0
         self._session = session
+        self._rows_run = BATCH_ROWS.labels(self.spec.name)
+        self._batcher = Batcher(self._run, self.pace.rows_within(batch_s), self.spec.name)
         self._read = RowReader(self.spec)
 
     def arrays(self, instances: Sequence[Row]) -> Arrays:
@@ -35,7 +48,24 @@ class Predictor:
 
     def table(self, arrays: Arrays) -> np.ndarray:
         """(rows, columns), what the network returns. Raises InvalidInput where that is not finite."""
+        return self._finite(self._run(arrays))
+
+    def _run(self, arrays: Arrays) -> np.ndarray:
         table = self._session.run(arrays)
+        self._rows_run.observe(len(table))
+        return table
+
+    async def answer(self, arrays: Arrays) -> np.ndarray:
+        """As `table` does, and never keeps the event loop for long: a large model runs in a thread, in batches.
+
+        Raises InvalidInput, and Unavailable while the service stops.
+        """
+        rows = len(next(iter(arrays.values())))
+        if rows <= self.inline_rows:
+            return self.table(arrays)
+        return self._finite(await self._batcher(arrays, rows))
+
+    def _finite(self, table: np.ndarray) -> np.ndarray:
         if not np.isfinite(table).all():
             row = int((~np.isfinite(table).all(axis=1)).argmax())
             raise InvalidInput(
@@ -47,6 +77,10 @@ class Predictor:
     def predict(self, instances: Sequence[Row]) -> list[dict[str, Any]]:
         """One answer an instance, as /predict gives it."""
         return self.outputs.predictions(self.table(self.arrays(instances)))
+
+    async def close(self) -> None:
+        """Answer all who wait, and take no more."""
+        await self._batcher.close()
 
     def check_method(self, method: str) -> None:
         """Raises UnsupportedMethod where the certificate says that the method does not fit this model."""

@@ -1,23 +1,42 @@
 """The API process: HTTP in front of ONNX Runtime, on one event loop."""
 
+import asyncio
 import contextlib
-import logging
 import socket
+from types import FrameType
 
 import uvicorn
 
 from app.api.application import create_app
 from app.api.service import Service
+from app.logs import configure
 from app.predict.catalog import load_catalog
 from app.processes.listening import listen
 from app.processes.parent import stop_with_parent
 from app.queues.choose import open_queue
 from app.settings import ApiSettings
 
+# Of the time to drain, what is left to tell those who wait for an explanation where it will be.
+LAST_SHARE = 0.2
+
+
+class Server(uvicorn.Server):
+    """Lets requests in flight finish, and hurries those that would take too long for that."""
+
+    def __init__(self, config: uvicorn.Config, service: Service, drain_s: float) -> None:
+        super().__init__(config)
+        self._service, self._patience_s = service, (1 - LAST_SHARE) * drain_s
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        super().handle_exit(sig, frame)
+        loop = asyncio.get_running_loop()
+        # A signal may come between any two steps of the loop.
+        loop.call_soon_threadsafe(loop.call_later, self._patience_s, self._service.hurry.set)
+
 
 def main(settings: ApiSettings, listening: socket.socket | None = None) -> None:
     """Serve until SIGTERM or SIGINT; in flight is then finished. Raises WhyserveError before it serves anything."""
-    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s api %(levelname)s %(message)s")
+    configure("api", settings.log_level)
     stop_with_parent()
     listening = listening or listen(settings.host, settings.port)
     catalog = load_catalog(settings.artifacts, settings.threads)
@@ -33,4 +52,4 @@ def main(settings: ApiSettings, listening: socket.socket | None = None) -> None:
         timeout_graceful_shutdown=int(settings.drain_s),
     )
     with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises the signal again once it has drained
-        uvicorn.Server(config).run(sockets=[listening])
+        Server(config, service, settings.drain_s).run(sockets=[listening])

@@ -1,12 +1,12 @@
 """The worker process: SHAP values on the original networks."""
 
-import logging
 import os
 import signal
 
 import torch
 
 from app.explain.worker import Worker, load_models
+from app.logs import configure
 from app.processes.parent import stop_with_parent
 from app.queues.choose import open_source
 from app.settings import WorkerSettings
@@ -14,7 +14,7 @@ from app.settings import WorkerSettings
 
 def main(settings: WorkerSettings) -> None:
     """Explain until SIGTERM or SIGINT; what is in hand is then finished. Raises WhyserveError before it takes a job."""
-    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s worker %(levelname)s %(message)s")
+    configure("worker", settings.log_level)
     os.nice(settings.nice)
     torch.set_num_threads(settings.worker_threads)
     models = load_models(settings.models, settings.artifacts, settings.memory_mb << 20)

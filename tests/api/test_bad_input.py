@@ -1,6 +1,7 @@
 """Whatever is sent, the answer is a problem that names the place: never a 500, an echo or a hang."""
 
 import json
+from typing import Any
 
 import httpx
 import pytest
@@ -77,7 +78,7 @@ def test_a_problem_names_the_place(path, case, client):
     check(client.post(path, content=content), *wanted)
 
 
-EXPLAIN = {
+EXPLAIN: dict[str, Any] = {
     "unknown label": ({"outputs": ["chianti"]}, 422, "unknown_label", None, "outputs[0]"),
     "no labels": ({"outputs": []}, 422, "invalid_input", None, None),
     "label of another type": ({"outputs": [3]}, 422, "invalid_input", None, None),

@@ -1,0 +1,26 @@
+"""GET /metrics, for Prometheus."""
+
+from fastapi import APIRouter
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.requests import Request
+from starlette.responses import Response
+
+from app.api.service import Service
+from app.errors import Unavailable
+from app.metrics import QUEUE_DEPTH, WORKERS
+
+router = APIRouter(tags=["metrics"])
+
+
+@router.get("/metrics", operation_id="metrics", response_class=Response)
+async def show(request: Request) -> Response:
+    """Figures of this process in Prometheus's text format."""
+    service: Service = request.app.state.service
+    try:
+        QUEUE_DEPTH.set(await service.queue.depth())
+        WORKERS.set(len(await service.queue.workers()))
+    except Unavailable:
+        # A queue that cannot be asked has no depth; the other figures are wanted now most of all.
+        QUEUE_DEPTH.set(float("nan"))
+        WORKERS.set(0)
+    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)

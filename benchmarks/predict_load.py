@@ -1,0 +1,97 @@
+"""A load of keep-alive connections, each with one request under way, from one uvloop process.
+
+It writes bytes made once and counts answers by their Content-Length: a client library would be slower than what
+it measures.
+"""
+
+import asyncio
+import re
+import time
+from dataclasses import dataclass
+
+import uvloop
+
+LENGTH = re.compile(rb"(?i)\r\ncontent-length: *(\d+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    port: int
+    request: bytes  # head and body, as sent
+    connections: int
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    requests_per_s: float
+    p50_ms: float
+    p99_ms: float
+
+
+def http_request(path: str, body: bytes, **headers: str) -> bytes:
+    """POST, as its bytes."""
+    lines = [f"POST {path} HTTP/1.1", "Host: 127.0.0.1", f"Content-Length: {len(body)}"]
+    lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+    return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+class _Connection(asyncio.Protocol):
+    def __init__(self, request: bytes, took: list[float], until: float) -> None:
+        self._request, self._took, self._until = request, took, until
+        self._received = b""
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self._send()
+
+    def _send(self) -> None:
+        self._began = time.perf_counter()
+        self._transport.write(self._request)
+
+    def data_received(self, data: bytes) -> None:
+        self._received += data
+        head = self._received.find(b"\r\n\r\n")
+        if head < 0:
+            return
+        length = LENGTH.search(self._received, 0, head + 2)
+        assert length is not None, self._received[:200]
+        if len(self._received) < head + 4 + int(length[1]):
+            return
+        if not self._received.startswith(b"HTTP/1.1 200"):
+            self.done.set_exception(RuntimeError(self._received[:500].decode(errors="replace")))
+            self._transport.close()
+            return
+        now = time.perf_counter()
+        self._took.append(now - self._began)
+        self._received = b""
+        if now < self._until:
+            self._send()
+        else:
+            self._transport.close()
+            self.done.set_result(None)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if not self.done.done():
+            self.done.set_exception(error or ConnectionError("closed before the answer"))
+
+
+async def _drive(load: Load, seconds: float) -> list[float]:
+    loop = asyncio.get_running_loop()
+    took: list[float] = []
+    until = time.perf_counter() + seconds
+    made = [
+        await loop.create_connection(lambda: _Connection(load.request, took, until), "127.0.0.1", load.port)
+        for _ in range(load.connections)
+    ]
+    await asyncio.gather(*(protocol.done for _, protocol in made))
+    return took
+
+
+def drive(load: Load, seconds: float) -> Figures:
+    """Load a server for so long. Raises RuntimeError at the first answer that is not 200."""
+    began = time.perf_counter()
+    took = sorted(uvloop.run(_drive(load, seconds)))
+    whole = time.perf_counter() - began
+    return Figures(len(took) / whole, 1e3 * took[len(took) // 2], 1e3 * took[int(0.99 * len(took))])
