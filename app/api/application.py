@@ -9,8 +9,9 @@ from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
 
-from app.api import events, explanations, health, metrics, models, openapi, problems
+from app.api import events, explanations, health, metrics, models, openapi
 from app.api.edge import Edge
+from app.api.failures import on_exception
 from app.api.predictions import Predict
 from app.api.service import Service
 from app.errors import WhyserveError
@@ -41,9 +42,8 @@ def create_api(service: Service, predict: Predict) -> FastAPI:
     app.include_router(models.router)
     app.include_router(health.router)
     app.include_router(metrics.router)
-    app.add_exception_handler(WhyserveError, problems.on_exception)
-    app.add_exception_handler(HTTPException, problems.on_http_error)
-    app.add_exception_handler(Exception, problems.on_exception)
+    for kind in (WhyserveError, HTTPException, Exception):
+        app.add_exception_handler(kind, on_exception)
 
     def document() -> dict[str, Any]:
         if app.openapi_schema is None:

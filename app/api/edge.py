@@ -9,9 +9,10 @@ import time
 from collections.abc import Mapping
 
 from prometheus_client import Counter, Histogram
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.api.problems import from_exception
+from app.api.failures import CLIENT_GONE, from_exception
 from app.api.tracing import child_of, request_id_from
 from app.logs import request_id, trace_id
 from app.metrics import REQUEST_S, REQUESTS
@@ -45,7 +46,12 @@ class Edge:
             if quick is None:
                 await self._app(scope, receive, send_with_identity)
             else:
-                await _guarded(quick, scope, receive, send_with_identity)
+                await quick(scope, receive, send_with_identity)
+        except ClientDisconnect:
+            status = CLIENT_GONE
+        except Exception as error:  # whatever it is, somebody waits for an answer
+            if not status:
+                await from_exception(scope["path"], error)(scope, receive, send_with_identity)
         finally:
             self._observed(scope, status, time.perf_counter() - began)
 
@@ -66,14 +72,6 @@ def _identify(scope: Scope) -> bytes:
         state["traceparent"] = child
         trace_id.set(child[3:35])
     return identity.encode()
-
-
-async def _guarded(quick: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
-    """The application has its exception handlers; these endpoints stand before it."""
-    try:
-        await quick(scope, receive, send)
-    except Exception as error:  # whatever it is, somebody waits for an answer
-        await from_exception(error)(scope, receive, send)
 
 
 class _Observed:

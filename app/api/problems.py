@@ -1,19 +1,14 @@
 """Domain errors → HTTP, in one table: RFC 9457 problems with a stable code and no echo of what was sent."""
 
-import logging
 from collections.abc import Sequence
 from typing import Any
 
 import orjson
 from pydantic import ValidationError
-from starlette.exceptions import HTTPException
-from starlette.requests import Request
 from starlette.responses import Response
 
 from app import errors
 from app.errors import WhyserveError
-
-log = logging.getLogger("whyserve.api")
 
 # The first class that matches decides; so the special ones stand before the general.
 STATUS: Sequence[tuple[type[WhyserveError], int]] = (
@@ -110,23 +105,3 @@ def _fault(item: Any, known_models: Sequence[str]) -> dict[str, Any]:
 def _path(parts: Sequence[int | str]) -> str:
     text = "".join(f"[{part}]" if isinstance(part, int) else f".{part[:LONGEST_NAME]}" for part in parts)
     return text.removeprefix(".")
-
-
-def from_exception(error: Exception) -> Response:
-    """Any exception as a problem; what is our fault is logged."""
-    if not isinstance(error, WhyserveError):
-        log.error("unexpected", exc_info=error)
-        return problem(500, "internal", "something went wrong here; the service's log says what")
-    if status_of(error) == 500:
-        log.error("%s: %s", error.code, error.message)
-    return from_domain(error)
-
-
-async def on_exception(_: Request, error: Exception) -> Response:
-    return from_exception(error)
-
-
-async def on_http_error(_: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException), "registered for HTTPException only"
-    code = HTTP_CODES.get(error.status_code, "http_error")
-    return problem(error.status_code, code, error.detail, dict(error.headers or {}))

@@ -1,0 +1,158 @@
+"""A question, the job it becomes, and its answer: what every endpoint that explains does."""
+
+import asyncio
+import hashlib
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import orjson
+from starlette.requests import ClientDisconnect, Request
+
+from app import errors
+from app.api.preferences import once, wait_s
+from app.api.service import Service
+from app.errors import WhyserveError
+from app.inputs import Arrays
+from app.jobs import ExplainJob, JobState, JobStatus, PackedArray, new_id
+from app.metrics import EXPLANATION_S, RESIDUAL
+from app.predict.predictor import Predictor
+
+# What a worker says went wrong, as the error it is; another code is the service's own failure.
+FROM_WORKER: dict[str, type[WhyserveError]] = {
+    kind.code: kind
+    for kind in (
+        errors.InvalidInput,
+        errors.UnsupportedMethod,
+        errors.TooManyPlayers,
+        errors.UnsupportedNetwork,
+        errors.ExplanationTimeout,
+        errors.WorkerLost,
+    )
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """body: the answer's JSON, as the API gives it. cache: whether it was known already."""
+
+    body: bytes
+    cache: Literal["hit", "miss"]
+
+
+async def question(
+    request: Request, service: Service, predictor: Predictor, arrays: Arrays, asked: Mapping[str, Any]
+) -> ExplainJob:
+    """The job of a checked request, with whose it is. Raises InvalidInput, UnknownLabel and others.
+
+    asked: of method, outputs, samples, seed and deadline_s, what the caller gave.
+    """
+    caller = caller_of(request)
+    job = await new_job(predictor, arrays, asked, deadline_s=service.settings.explain_deadline_s)
+    return job.model_copy(
+        update={
+            "caller": caller,
+            "once": once(request.headers, caller),
+            "question": hashlib.sha256(request.url.path.encode() + await request.body()).hexdigest(),
+            "request_id": request.scope["state"]["request_id"],
+            "traceparent": request.scope["state"].get("traceparent"),
+        }
+    )
+
+
+async def new_job(
+    predictor: Predictor, arrays: Arrays, asked: Mapping[str, Any], deadline_s: float | None = None
+) -> ExplainJob:
+    """The job of checked rows: what was served goes with it.
+
+    deadline_s: the longest it may take from now; the request may ask for less.
+    """
+    method = asked.get("method", "auto")
+    predictor.check_method(method)
+    table = await predictor.answer(arrays)
+    wanted = predictor.outputs.wanted(asked.get("outputs", "top"), table)
+    limits = [seconds for seconds in (deadline_s, asked.get("deadline_s")) if seconds is not None]
+    created = time.time()
+    return ExplainJob(
+        id=new_id(),
+        model=predictor.spec.name,
+        version=predictor.spec.version,
+        digest=predictor.digest,
+        rows={name: PackedArray.pack(array) for name, array in arrays.items()},
+        served=PackedArray.pack(table),
+        outputs=[[output.name for output in outputs] for outputs in wanted],
+        method=method,
+        samples=asked.get("samples"),
+        seed=asked.get("seed", 0),
+        created=created,
+        deadline=created + min(limits) if limits else None,
+    )
+
+
+async def explained(request: Request, service: Service, job: ExplainJob, *, wait: bool = True) -> Answer | JobState:
+    """Its answer; or how far it is, where that is not waited for, or the time is over, or the service stops.
+
+    Raises what the job ended with, and ClientDisconnect where the caller goes away first.
+    """
+    if known := service.cache.answer(job):
+        return Answer(known, "hit")
+    accepted = await service.queue.submit(job)
+    if not wait:
+        return await service.queue.state(accepted)
+    state = await _wait(request, service, accepted, wait_s(request.headers, service.settings.explain_wait_s))
+    if state is None:
+        # With an Idempotency-Key, the caller means to come back for it.
+        if job.once is None:
+            await service.queue.cancel(accepted)
+        raise ClientDisconnect
+    if not state.status.is_final:
+        return state
+    answer = result_of(state)
+    if accepted == job.id:
+        service.cache.keep(job, answer)
+        observe(job.model, answer, time.time() - job.created)
+    return Answer(answer, "miss")
+
+
+async def _wait(request: Request, service: Service, job_id: str, limit_s: float) -> JobState | None:
+    """The job's state once it is final, the time is over or the service stops; None where the caller goes away."""
+    waiting = asyncio.create_task(service.queue.wait(job_id, limit_s))
+    gone = asyncio.ensure_future(request.receive())  # after the body, all that can come is the end
+    hurried = asyncio.create_task(service.hurry.wait())
+    tasks: set[asyncio.Future[Any]] = {waiting, gone, hurried}
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        if waiting.done():
+            return waiting.result()
+        return None if gone.done() else await service.queue.state(job_id)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def caller_of(request: Request) -> str | None:
+    """The name of the key that the request came with; None where there are no keys."""
+    caller: str | None = request.scope["state"].get("caller")
+    return caller
+
+
+def result_of(state: JobState) -> bytes:
+    """The answer of a final job, or the error that it ended with."""
+    if state.status is JobStatus.done and state.result is not None:
+        return state.result
+    if state.status is JobStatus.cancelled:
+        raise errors.ExplanationCancelled("the explanation was cancelled")
+    assert state.error is not None, "a failed job has its error"
+    raise FROM_WORKER.get(state.error.code, errors.ExplanationFailed)(state.error.message)
+
+
+def observe(model: str, answer: bytes, seconds: float) -> None:
+    """Note how long an explanation took, and how well it adds up."""
+    body = orjson.loads(answer)
+    outputs = [output for explanation in body["explanations"] for output in explanation["outputs"]]
+    scale = max(abs(output["value"] - output["base_value"]) for output in outputs)
+    residual = max(abs(output["residual"]) for output in outputs)
+    EXPLANATION_S.labels(model, body["method"]).observe(seconds)
+    RESIDUAL.labels(model, body["method"]).observe(residual / scale if scale else residual)
