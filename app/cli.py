@@ -1,38 +1,45 @@
-"""`whyserve up | export | api | worker`."""
+"""`whyserve up | export | api | worker | explain`."""
 
 import argparse
 import os
 import socket
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from app.errors import ConfigurationError, WhyserveError
-from app.settings import ApiSettings, ExportSettings, Settings, UpSettings, WorkerSettings
+from app.settings import ApiSettings, ExportSettings, Settings, TableSettings, UpSettings, WorkerSettings
 
 COMMANDS: dict[str, tuple[type[Settings], str]] = {
     "up": (UpSettings, "export what is stale, and serve"),
     "export": (ExportSettings, "make artifacts of the model folders that changed"),
     "api": (ApiSettings, "the API process alone"),
     "worker": (WorkerSettings, "an explanation worker alone"),
+    "explain": (TableSettings, "explain a file of rows here, without a service"),
 }
+
+
+# What a command takes besides settings.
+OWN = ("fd", "model", "rows", "output", "method", "outputs", "samples", "seed", "drop")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command; a fault ends it with exit code 1 and a line that says what to change."""
     given = vars(_parser().parse_args(arguments))
-    command, fd = given.pop("command"), given.pop("fd", None)
+    command = given.pop("command")
+    own = {name: given.pop(name) for name in OWN if name in given}
     try:
-        _run(command, _settings(COMMANDS[command][0], given), fd)
+        _run(command, _settings(COMMANDS[command][0], given), own)
     except WhyserveError as error:
         sys.exit(f"whyserve {command}: {error.message}")
     except KeyboardInterrupt:
         sys.exit(130)
 
 
-def _run(command: str, settings: Settings, fd: int | None) -> None:
+def _run(command: str, settings: Settings, own: dict[str, Any]) -> None:
     # Keras, and matplotlib under shap, else write their settings under the home folder.
     for variable, folder in (("KERAS_HOME", "keras"), ("MPLCONFIGDIR", "matplotlib")):
         os.environ.setdefault(variable, str(settings.state.absolute() / folder))
@@ -49,7 +56,12 @@ def _run(command: str, settings: Settings, fd: int | None) -> None:
         case ApiSettings():
             from app.processes.api import main as api  # noqa: PLC0415
 
-            api(settings, socket.socket(fileno=fd) if fd is not None else None)
+            api(settings, socket.socket(fileno=own["fd"]) if own["fd"] is not None else None)
+        case TableSettings():
+            os.environ["KERAS_BACKEND"] = "torch"
+            from app.processes.table import main as explain  # noqa: PLC0415
+
+            explain(settings, **own)
         case WorkerSettings():
             # Keras reads this when it is imported, and the worker's Keras is torch's.
             os.environ["KERAS_BACKEND"] = "torch"
@@ -70,7 +82,25 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument(flag, default=argparse.SUPPRESS, help=f"{field.description} Default: {default}")
         if name == "api":
             command.add_argument("--fd", type=int, help=argparse.SUPPRESS)
+        if name == "explain":
+            _add_question(command)
     return parser
+
+
+def _add_question(command: argparse.ArgumentParser) -> None:
+    command.add_argument("model", help="Name of an exported model.")
+    command.add_argument("rows", type=Path, help="A CSV or .parquet file, a column for each key of an instance.")
+    command.add_argument("-o", "--output", type=Path, required=True, help="The .parquet file of explanations to write.")
+    command.add_argument(
+        "--method",
+        choices=("auto", "exact", "deep", "gradient", "permutation", "kernel"),
+        default="auto",
+        help="How to explain. Default: auto",
+    )
+    command.add_argument("--outputs", default="top", help="top, all, or names with commas between. Default: top")
+    command.add_argument("--samples", type=int, help="How much to sample, for a method that samples.")
+    command.add_argument("--seed", type=int, default=0, help="Equal seeds give equal answers. Default: 0")
+    command.add_argument("--drop", action="append", default=[], help="A column to pass over; may be given again.")
 
 
 def _settings(kind: type[Settings], given: dict[str, Any]) -> Settings:

@@ -65,5 +65,9 @@ class WorkerSettings(Settings):
     nice: Annotated[int, Field(ge=0, le=19, description="How far explaining steps back for predicting.")] = 5
 
 
+class TableSettings(WorkerSettings):
+    """`whyserve explain`."""
+
+
 class UpSettings(ExportSettings, ApiSettings, WorkerSettings):
     """`whyserve up`: those of all the processes that it starts."""

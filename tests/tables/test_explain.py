@@ -1,0 +1,102 @@
+"""`whyserve explain`: a file in, a file of explanations out, and the same figures as the service gives."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+
+from app.inputs import as_row, read_npz
+from app.spec import read_spec
+from tests.conftest import MODELS, ROOT
+
+
+@pytest.fixture
+def explain(artifacts, tmp_path):
+    def run(*arguments):
+        folders = ["--models", str(MODELS), "--artifacts", str(artifacts), "--state", str(tmp_path / "state")]
+        return subprocess.run(
+            [sys.executable, "-m", "app.cli", "explain", *map(str, arguments), *folders],
+            cwd=ROOT, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+
+    return run
+
+
+def rows_of(name, count):
+    spec, arrays = read_spec(MODELS / name), read_npz((MODELS / name / "background.npz").read_bytes())
+    return [as_row(spec, arrays, number) for number in range(count)]
+
+
+def test_a_table_is_explained_row_by_row_as_the_service_does(explain, client, tmp_path):
+    rows = rows_of("penguins", 40)
+    pa.parquet.write_table(pa.Table.from_pylist(rows), tmp_path / "rows.parquet")
+    done = explain("penguins", tmp_path / "rows.parquet", "-o", tmp_path / "why.parquet", "--outputs", "all")
+    assert done.returncode == 0, done.stderr
+    assert "40 of 40 rows explained" in done.stdout
+    lines = pa.parquet.read_table(tmp_path / "why.parquet").to_pylist()
+    answer = client.post("/explain", json={"model": "penguins", "instances": rows, "outputs": "all"}).json()
+    served = [
+        (number, output)
+        for number, explanation in enumerate(answer["explanations"], 1)
+        for output in explanation["outputs"]
+    ]
+    assert len(lines) == len(served) == 120
+    for line, (number, output) in zip(lines, served, strict=True):
+        assert (line["row"], line["output"], line["error"]) == (number, output["output"], None)
+        for name in ("value", "base_value", "residual"):
+            assert line[name] == pytest.approx(output[name], abs=1e-5)
+        for key, value in output["attributions"].items():
+            assert line[f"attribution.{key}"] == pytest.approx(value, abs=1e-5)
+    facts = json.loads(pa.parquet.read_metadata(tmp_path / "why.parquet").metadata[b"whyserve"])
+    assert facts["manifest"] == answer["manifest"]
+    assert facts["method"] == answer["method"]
+
+
+def test_a_bad_cell_costs_its_own_row_only(explain, tmp_path):
+    path = tmp_path / "rows.csv"
+    path.write_text("bmi,bp,name\n36.1,115,a\nx,80,b\n3e38,-3e38,c\n22,80,d\n")
+    done = explain("fclayer", path, "-o", tmp_path / "why.parquet", "--drop", "name")
+    assert done.returncode == 0, done.stderr
+    assert "2 of 4 rows explained" in done.stdout
+    assert 'rows.csv: row 2, column "bmi": must be a number' in done.stderr
+    first, second, third, fourth = pa.parquet.read_table(tmp_path / "why.parquet").to_pylist()
+    assert second["error"] == 'row 2, column "bmi": must be a number'
+    assert "not finite" in third["error"]
+    for line in (first, fourth):
+        total = line["base_value"] + line["attribution.bmi"] + line["attribution.bp"] + line["residual"]
+        assert line["value"] == pytest.approx(total)
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_an_image_is_explained_pixel_by_pixel_with_standard_errors_where_it_is_sampled(explain, tmp_path):
+    pa.parquet.write_table(pa.Table.from_pylist(rows_of("digits", 2)), tmp_path / "rows.parquet")
+    asked = ("--method", "permutation", "--samples", "2", "--seed", "5")
+    done = explain("digits", tmp_path / "rows.parquet", "-o", tmp_path / "why.parquet", *asked)
+    assert done.returncode == 0, done.stderr
+    for line in pa.parquet.read_table(tmp_path / "why.parquet").to_pylist():
+        assert np.shape(line["attribution.image"]) == np.shape(line["standard_error.image"]) == (8, 8, 1)
+        total = line["base_value"] + np.sum(line["attribution.image"])
+        assert line["value"] == pytest.approx(total, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("model", "flags", "words"),
+    [
+        ("nope", [], "there is no exported model nope"),
+        ("linear", ["--outputs", "profit"], "outputs[0]: the model has no such output; it has progression"),
+        ("linear", ["--samples", "0"], "--samples must be at least 1"),
+        ("breast_cancer", ["--drop", "bmi", "--drop", "bp"], "is missing"),
+    ],
+)
+def test_a_wrong_question_ends_with_one_line_and_no_file(model, flags, words, explain, tmp_path):
+    path = tmp_path / "rows.csv"
+    path.write_text("bmi,bp\n36.1,115\n")
+    done = explain(model, path, "-o", tmp_path / "why.parquet", *flags)
+    assert done.returncode == 1
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+    assert [found.name for found in tmp_path.iterdir() if "why" in found.name] == []

@@ -1,0 +1,111 @@
+"""Files of rows: what is read from them, and which cell is said to be wrong."""
+
+import json
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+
+from app.errors import InvalidInput
+from app.inputs import as_row, read_npz
+from app.spec import read_spec
+from app.tables.rows import read_rows
+from tests.conftest import MODELS
+
+LINEAR = read_spec(MODELS / "linear")
+PENGUINS = read_spec(MODELS / "penguins")
+DIGITS = read_spec(MODELS / "digits")
+
+
+def text(tmp_path, content):
+    path = tmp_path / "rows.csv"
+    path.write_text(content, encoding="utf-8")
+    return path
+
+
+def background(name):
+    return read_npz((MODELS / name / "background.npz").read_bytes())
+
+
+@pytest.mark.parametrize("spec", [LINEAR, PENGUINS, DIGITS], ids=lambda spec: spec.name)
+def test_rows_come_back_from_parquet_as_they_went_in(spec, tmp_path):
+    arrays = background(spec.name)
+    rows = [as_row(spec, arrays, number) for number in range(20)]
+    pa.parquet.write_table(pa.Table.from_pylist(rows), tmp_path / "rows.parquet")
+    read = read_rows(tmp_path / "rows.parquet", spec)
+    assert read.numbers == list(range(1, 21))
+    assert not read.faults
+    for name, array in arrays.items():
+        assert read.arrays[name].dtype == array.dtype
+        np.testing.assert_array_equal(read.arrays[name], array[:20])
+
+
+def test_an_image_stands_in_csv_as_json(tmp_path):
+    image = as_row(DIGITS, background("digits"), 3)["image"]
+    quoted = '"' + json.dumps(image) + '"'
+    read = read_rows(text(tmp_path, f"image\n{quoted}\n\n{quoted}\n[1]\nx\n"), DIGITS)
+    assert read.numbers == [1, 2]
+    assert set(read.faults) == {3, 4}
+    assert "shape (8, 8, 1)" in read.faults[3]
+    np.testing.assert_array_equal(read.arrays["image"][1], np.array(image, dtype=np.float32))
+
+
+def test_each_bad_cell_is_named_and_the_rest_is_read(tmp_path):
+    read = read_rows(
+        text(tmp_path, "\ufeffbp,bmi\n90,30\n,30\nninety,30\n90,NaN\n1e39,30\n1_0,30\n90\n91,31,1\n95, 32.5\n"), LINEAR
+    )
+    assert read.numbers == [1, 9]
+    np.testing.assert_array_equal(read.arrays["x"], np.array([[30, 90], [32.5, 95]], dtype=np.float32))
+    assert read.faults == {
+        2: 'row 2, column "bp": is empty',
+        3: 'row 3, column "bp": must be a number',
+        4: 'row 4, column "bmi": must be a finite number, and not too large for this model',
+        5: 'row 5, column "bp": must be a finite number, and not too large for this model',
+        6: 'row 6, column "bp": must be a number',
+        7: "row 7 has 1 cells; 2 are needed",
+        8: "row 8 has 3 cells; 2 are needed",
+    }
+    assert read.count == 9
+
+
+def test_a_category_is_its_string(tmp_path):
+    rows = [as_row(PENGUINS, background("penguins"), number) for number in range(2)]
+    keys = list(rows[0])
+    category = next(f for i in PENGUINS.inputs for f in i.features if f.categories)
+    lines = [",".join(str(row[key]) for key in keys) for row in rows]
+    wrong = ",".join("Atlantis" if key == category.name else str(rows[0][key]) for key in keys)
+    read = read_rows(text(tmp_path, "\n".join([",".join(keys), *lines, wrong])), PENGUINS)
+    assert read.numbers == [1, 2]
+    assert read.faults[3].startswith(f'row 3, column "{category.name}": must be one of')
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("", "is empty"),
+        ("bmi,bp\n", "holds no rows"),
+        ("bmi\n1\n", 'the column "bp" is missing'),
+        ("bmi,bp,age\n1,2,3\n", 'the column "age" is not an input of linear; `--drop age` passes over it'),
+        ("bmi,bp,bp\n1,2,3\n", 'the column "bp" stands there twice'),
+        ('bmi,bp\n"1,2\n', "cannot be read as CSV or Parquet"),
+    ],
+)
+def test_a_useless_file_is_refused_by_name(content, words, tmp_path):
+    with pytest.raises(InvalidInput, match=r"^rows\.csv: ") as caught:
+        read_rows(text(tmp_path, content), LINEAR)
+    assert words in caught.value.message
+
+
+def test_a_column_may_be_passed_over(tmp_path):
+    read = read_rows(text(tmp_path, "bmi,bp,age\n1,2,3\n"), LINEAR, drop=["age"])
+    assert read.arrays["x"].tolist() == [[1, 2]]
+
+
+def test_other_bytes_are_not_a_file_of_rows(tmp_path):
+    for name in ("rows.csv", "rows.parquet"):
+        (tmp_path / name).write_bytes(b"\xff\xfePAR1\x00")
+        with pytest.raises(InvalidInput, match="cannot be read as CSV or Parquet"):
+            read_rows(tmp_path / name, LINEAR)
+    with pytest.raises(InvalidInput, match="there is no such file"):
+        read_rows(tmp_path / "none.csv", LINEAR)
