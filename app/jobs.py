@@ -55,8 +55,9 @@ class ExplainJob(_Message):
 
     rows: by input, (rows, *shape). served: (rows, columns), what ONNX Runtime answered. outputs: the names to
     explain, a list a row. digest: of the manifest that served; the worker explains with no other.
-    created, deadline: seconds since the epoch. caller: whose it is; nobody else is shown it. once: jobs of the
-    same are one job; question: what tells that they ask the same. traceparent: of W3C trace context.
+    summary: what is wanted is one of all rows, and not of each. created, deadline: seconds since the epoch. caller:
+    whose it is; nobody else is shown it. once: jobs of the same are one job; question: what tells that they ask the
+    same. traceparent: of W3C trace context.
     """
 
     id: str
@@ -69,6 +70,7 @@ class ExplainJob(_Message):
     method: str = "auto"
     samples: int | None = None
     seed: int = 0
+    summary: bool = False
     created: float
     deadline: float | None = None
     request_id: str | None = None
@@ -80,7 +82,7 @@ class ExplainJob(_Message):
     @property
     def lane(self) -> str:
         """Jobs of one lane may be computed together."""
-        return f"{self.digest}/{self.method}"
+        return f"{self.digest}/{self.method}{'/summary' if self.summary else ''}"
 
 
 class JobError(_Message):

@@ -28,6 +28,8 @@ class ExplanationCache:
 
     def answer(self, job: ExplainJob) -> bytes | None:
         """The whole answer, where every row of the job is known; with `cached`, and the id of the one it is from."""
+        if job.summary:
+            return None
         keys = row_keys(job)
         found = [self._kept.get(key) for key in keys]
         known = [entry for entry in found if entry is not None]

@@ -46,7 +46,7 @@ async def question(
 ) -> ExplainJob:
     """The job of a checked request, with whose it is. Raises InvalidInput, UnknownLabel and others.
 
-    asked: of method, outputs, samples, seed and deadline_s, what the caller gave.
+    asked: of method, outputs, samples, seed, deadline_s and summary, what the caller gave.
     """
     caller = caller_of(request)
     job = await new_job(predictor, arrays, asked, deadline_s=service.settings.explain_deadline_s)
@@ -71,7 +71,8 @@ async def new_job(
     method = asked.get("method", "auto")
     predictor.check_method(method)
     table = await predictor.answer(arrays)
-    wanted = predictor.outputs.wanted(asked.get("outputs", "top"), table)
+    summary = asked.get("summary", False)
+    wanted = predictor.outputs.wanted(asked.get("outputs", "all" if summary else "top"), table)
     limits = [seconds for seconds in (deadline_s, asked.get("deadline_s")) if seconds is not None]
     created = time.time()
     return ExplainJob(
@@ -85,6 +86,7 @@ async def new_job(
         method=method,
         samples=asked.get("samples"),
         seed=asked.get("seed", 0),
+        summary=summary,
         created=created,
         deadline=created + min(limits) if limits else None,
     )

@@ -11,7 +11,7 @@ from app.api.documents import PROBLEMS, ExplanationState
 from app.api.explaining import Answer, caller_of, explained, question
 from app.api.preferences import prefers_async
 from app.api.service import Service
-from app.errors import UnknownExplanation
+from app.errors import TooManyInstances, UnknownExplanation
 from app.jobs import JobState
 
 router = APIRouter(prefix="/explanations", tags=["explain"], responses=PROBLEMS)
@@ -24,9 +24,15 @@ async def explain(request: Request) -> Response:
     asked = service.read(service.explain_adapter, await request.body())
     predictor = service.catalog.get(asked["model"], asked.get("version"))
     request.scope["state"]["model"] = predictor.spec.name
+    if not asked.get("summary") and len(asked["instances"]) > service.settings.max_instances:
+        raise TooManyInstances(
+            f'"instances" must hold at most {service.settings.max_instances}; of more, "summary": true gives a summary',
+            field="instances",
+        )
     job = await question(request, service, predictor, predictor.arrays(asked["instances"]), asked)
     is_async = prefers_async(request.headers)
-    outcome = await explained(request, service, job, wait=not is_async)
+    # A summary takes long, and is another answer than an explanation: it is never waited for.
+    outcome = await explained(request, service, job, wait=not is_async and not job.summary)
     if isinstance(outcome, Answer):
         return Response(outcome.body, headers={"X-Cache": outcome.cache}, media_type="application/json")
     return _accepted(outcome, {"Preference-Applied": "respond-async"} if is_async else None)

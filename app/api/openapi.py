@@ -22,12 +22,13 @@ def document(app: FastAPI, service: Service) -> dict[str, Any]:
     base = get_openapi(title="Whyserve", version=app.version, description=DESCRIPTION, routes=app.routes)
     manifests = [predictor.manifest for predictor in service.catalog]
     most = service.settings.max_instances
+    longest = max(most, service.settings.max_summary_rows)
     components = base.setdefault("components", {}).setdefault("schemas", {})
     base["paths"]["/predict"] = {
         "post": _operation("predict", "Predict", manifests, components, lambda m: schemas.predict_request(m, most))
     }
     base["paths"]["/explain"] = {
-        "post": _operation("explain", "Explain", manifests, components, lambda m: schemas.explain_request(m, most))
+        "post": _operation("explain", "Explain", manifests, components, lambda m: schemas.explain_request(m, longest))
     }
     for shared in (Problem, ExplanationState):
         _add(components, shared, "serialization")

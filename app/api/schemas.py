@@ -119,6 +119,7 @@ def explain_request(manifest: Manifest, most: int) -> Any:
         "samples": NotRequired[samples],
         "seed": NotRequired[seed],
         "deadline_s": NotRequired[deadline],
+        "summary": NotRequired[Annotated[bool, Field(description="What counts on the whole, in place of each row.")]],
     }
     return request_type(manifest, "Explain", most, extra)
 

@@ -35,7 +35,7 @@ class Service:
             catalog,
             queue,
             adapter(union([predict_request(manifest, most) for manifest in manifests])),
-            adapter(union([explain_request(manifest, most) for manifest in manifests])),
+            adapter(union([explain_request(manifest, max(most, settings.max_summary_rows)) for manifest in manifests])),
             ExplanationCache(settings.cache_mb << 20),
         )
 

@@ -18,17 +18,8 @@ def answer(
     """The JSON of one job's answer. attribution: of this job's rows, at its outputs' columns."""
     served = job.served.unpack()
     predictions = model.outputs.predictions(served)
-    figures = model.manifest.certificate["methods"][method]
     body: dict[str, Any] = {
-        "id": job.id,
-        "model": job.model,
-        "version": job.version,
-        "manifest": job.digest,
-        "method": method,
-        **({"method_reason": reason} if reason else {}),
-        **({"expected_distance": figures["distance"]} if figures.get("distance") is not None else {}),
-        "background": {"rows": model.manifest.background_rows, "sha256": model.manifest.background_digest},
-        **({} if attribution.complete else {"complete": False}),
+        **head(job, model, method, reason, complete=attribution.complete),
         "explanations": [
             {
                 "prediction": prediction,
@@ -41,6 +32,24 @@ def answer(
         ],
     }
     return to_json(body)
+
+
+def head(
+    job: ExplainJob, model: ExplainableModel, method: str, reason: str | None, *, complete: bool
+) -> dict[str, Any]:
+    """What an answer says of all its rows."""
+    figures = model.manifest.certificate["methods"][method]
+    return {
+        "id": job.id,
+        "model": job.model,
+        "version": job.version,
+        "manifest": job.digest,
+        "method": method,
+        **({"method_reason": reason} if reason else {}),
+        **({"expected_distance": figures["distance"]} if figures.get("distance") is not None else {}),
+        "background": {"rows": model.manifest.background_rows, "sha256": model.manifest.background_digest},
+        **({} if complete else {"complete": False}),
+    }
 
 
 def outputs_of(model: ExplainableModel, names: list[str]) -> list[Output]:

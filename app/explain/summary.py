@@ -1,0 +1,90 @@
+"""Many rows → what counts how much on the whole: the mean |attribution| of each feature, by output."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from pydantic_core import to_json
+
+from app.explain.answers import head, outputs_of
+from app.explain.asked import columns_of, deadline_of, rows_of
+from app.explain.attribution import Attribution, Limits, Stopped
+from app.explain.model import ExplainableModel
+from app.inputs import by_key
+from app.jobs import ExplainJob
+
+CHUNK_ROWS = 64
+
+
+class _Sums:
+    """Of one output, over the rows at which it is explained. absolute: (players,)."""
+
+    def __init__(self, players: int) -> None:
+        self.rows, self.value, self.residual = 0, 0.0, 0.0
+        self.absolute = np.zeros(players)
+
+    def add(self, value: float, values: np.ndarray, residual: float) -> None:
+        self.rows += 1
+        self.value += value
+        self.absolute += np.abs(values)
+        self.residual = max(self.residual, abs(residual))
+
+
+def summarise(job: ExplainJob, model: ExplainableModel, on_progress: Callable[[float], bool]) -> bytes:
+    """The JSON of a summary; of as many rows as a deadline or a stop left time for.
+
+    Raises UnsupportedMethod, UnsupportedNetwork, InvalidInput, and Stopped where that is none.
+    """
+    method, reason = model.choose(job.method)
+    explainer = model.explainer(method)
+    rows, columns = rows_of(job, model), columns_of(model, job.outputs)
+    total = len(columns)
+    sums = {output.name: _Sums(model.players.count) for output in model.outputs.all}
+    done = 0
+    for first in range(0, total, CHUNK_ROWS):
+        part = slice(first, first + CHUNK_ROWS)
+        count = len(columns[part])
+        limits = Limits(
+            samples=job.samples,
+            seed=job.seed,
+            deadline=deadline_of([job]),
+            on_progress=lambda share, first=first, count=count: on_progress((first + share * count) / total),  # type: ignore[misc]
+        )
+        try:
+            found = explainer.explain({name: x[part] for name, x in rows.items()}, columns[part], limits)
+        except Stopped:
+            break
+        if not found.complete:
+            break  # what a stop cut short would weigh less than the others
+        _add(sums, job, model, first, found)
+        done += count
+    if not done:
+        raise Stopped
+    return to_json(
+        {
+            **head(job, model, method, reason, complete=done == total),
+            "rows": done,
+            "summary": [_described(model, name, each) for name, each in sums.items() if each.rows],
+        }
+    )
+
+
+def _add(sums: dict[str, _Sums], job: ExplainJob, model: ExplainableModel, first: int, found: Attribution) -> None:
+    served = job.served.unpack()
+    values, base = found.values.double().numpy(), found.base_values.double().numpy()
+    for row in range(len(values)):
+        for place, output in enumerate(outputs_of(model, job.outputs[first + row])):
+            value = output.offset + output.sign * float(served[first + row, output.column])
+            base_value = output.offset + output.sign * float(base[row, place])
+            each = output.sign * values[row, place]
+            sums[output.name].add(value, each, value - base_value - float(each.sum()))
+
+
+def _described(model: ExplainableModel, name: str, sums: _Sums) -> dict[str, Any]:
+    return {
+        "output": name,
+        "rows": sums.rows,
+        "mean_value": sums.value / sums.rows,
+        "mean_absolute_attributions": by_key(model.spec, sums.absolute / sums.rows),
+        "largest_residual": sums.residual,
+    }

@@ -1,0 +1,82 @@
+"""A summary of many rows: what counts on the whole, the same as each row's explanation says together."""
+
+import time
+
+import numpy as np
+import pytest
+
+from app.inputs import as_row, read_npz
+from app.spec import read_spec
+from tests.conftest import MODELS
+
+
+def rows_of(name, count):
+    spec, arrays = read_spec(MODELS / name), read_npz((MODELS / name / "background.npz").read_bytes())
+    total = len(next(iter(arrays.values())))
+    return [as_row(spec, arrays, number % total) for number in range(count)]
+
+
+def summary_of(client, **request):
+    accepted = client.post("/explain", json={**request, "summary": True})
+    assert accepted.status_code == 202, accepted.text
+    shares = []
+    end = time.monotonic() + 120
+    while time.monotonic() < end:
+        state = client.get(accepted.headers["Location"]).json()
+        shares.append(state["progress"])
+        if state["status"] == "done":
+            assert shares == sorted(shares)
+            return state["result"]
+        assert state["status"] in ("queued", "running"), state
+        time.sleep(0.05)
+    raise AssertionError(state)
+
+
+@pytest.mark.parametrize("name", ["penguins", "linear", "breast_cancer"])
+def test_it_is_the_mean_of_what_each_row_says(name, client):
+    rows = rows_of(name, 90)
+    found = summary_of(client, model=name, instances=rows)
+    answer = client.post("/explain", json={"model": name, "instances": rows, "outputs": "all"}).json()
+    assert found["rows"] == 90
+    assert "explanations" not in found
+    for key in ("model", "version", "manifest", "method", "background"):
+        assert found[key] == answer[key]
+    for place, part in enumerate(found["summary"]):
+        outputs = [explanation["outputs"][place] for explanation in answer["explanations"]]
+        assert {output["output"] for output in outputs} == {part["output"]}
+        assert part["rows"] == 90
+        scale = np.mean([abs(output["value"]) for output in outputs])
+        assert part["mean_value"] == pytest.approx(np.mean([output["value"] for output in outputs]), abs=1e-6 * scale)
+        for key, value in part["mean_absolute_attributions"].items():
+            assert value == pytest.approx(
+                np.mean([abs(output["attributions"][key]) for output in outputs]), rel=1e-3, abs=1e-6 * scale
+            )
+        assert part["largest_residual"] <= 1e-5 * max(1.0, scale)
+
+
+def test_of_what_was_predicted_each_output_has_its_own_rows(client):
+    rows = rows_of("penguins", 60)
+    found = summary_of(client, model="penguins", instances=rows, outputs="top")
+    labels = [
+        p["label"] for p in client.post("/predict", json={"model": "penguins", "instances": rows}).json()["predictions"]
+    ]
+    assert {part["output"]: part["rows"] for part in found["summary"]} == {x: labels.count(x) for x in set(labels)}
+
+
+def test_ten_thousand_rows_are_summarised_and_more_are_refused(client):
+    rows = rows_of("linear", 10_000)
+    assert summary_of(client, model="linear", instances=rows)["rows"] == 10_000
+    refused = client.post("/explain", json={"model": "linear", "instances": [*rows, rows[0]], "summary": True})
+    assert refused.status_code == 422
+    assert refused.json()["code"] == "too_many_instances"
+    refused = client.post("/explain", json={"model": "linear", "instances": rows[:1001]})
+    assert refused.status_code == 422
+    assert refused.json()["code"] == "too_many_instances"
+
+
+def test_one_that_runs_out_of_time_says_of_how_many_rows_it_is(client):
+    rows = rows_of("sunspots", 1000)
+    asked = {"model": "sunspots", "instances": rows, "method": "permutation", "deadline_s": 6}
+    found = summary_of(client, **asked)
+    assert found["complete"] is False
+    assert 0 < found["rows"] < 1000
