@@ -1,0 +1,85 @@
+"""Answers of a running service, drawn by shap's own plots."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+import shap
+
+from app.client import to_shap
+from tests.conftest import ROOT, example
+
+mpl.use("Agg")
+import matplotlib.pyplot as plt
+
+# What shap and matplotlib say of each other's ways.
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:shap", "ignore::PendingDeprecationWarning:shap")
+
+
+@pytest.fixture(autouse=True)
+def closed() -> Iterator[None]:
+    yield
+    plt.close("all")
+
+
+def words_of(figure):
+    return {text.get_text() for axes in figure.axes for text in axes.findobj(mpl.text.Text)}
+
+
+def test_a_waterfall_and_a_force_of_a_table(client):
+    asked = example("penguins")
+    explanation = to_shap(client.post("/explain", json=asked).json(), asked["instances"])
+    assert explanation.values.shape == (1, 6)
+    assert explanation.feature_names == list(asked["instances"][0])
+    shap.plots.waterfall(explanation[0], show=False)
+    drawn = " ".join(words_of(plt.gcf()))
+    for name, value in asked["instances"][0].items():
+        assert name in drawn
+        assert not isinstance(value, str) or value in drawn
+    shap.plots.force(explanation[0], matplotlib=True, show=False)
+    assert f"{explanation.base_values[0] + explanation.values[0].sum():.2f}" in " ".join(words_of(plt.gcf()))
+
+
+def test_a_beeswarm_of_many_rows_of_one_output(client):
+    asked = {**example("wine"), "outputs": ["barolo"]}
+    asked["instances"] = [{k: v * (1 + n / 50) for k, v in asked["instances"][0].items()} for n in range(12)]
+    answer = client.post("/explain", json=asked).json()
+    explanation = to_shap(answer, asked["instances"], output="barolo")
+    assert explanation.output_names == "barolo"
+    outputs = [each["outputs"][0] for each in answer["explanations"]]
+    np.testing.assert_allclose(explanation.values[:, 0], [output["attributions"]["alcohol"] for output in outputs])
+    np.testing.assert_allclose(explanation.base_values, [output["base_value"] for output in outputs])
+    shap.plots.heatmap(explanation, show=False)
+    assert "alcohol" in " ".join(words_of(plt.gcf()))
+
+
+def test_an_image(client):
+    asked = example("digits")
+    explanation = to_shap(client.post("/explain", json={**asked, "outputs": "all"}).json(), asked["instances"], "3")
+    assert explanation.values.shape == (1, 8, 8, 1, 1)
+    np.testing.assert_array_equal(explanation.data[0], np.array(asked["instances"][0]["image"]))
+    shap.plots.image(explanation, show=False)
+    assert "3" in words_of(plt.gcf())
+
+
+def test_a_series_has_a_bar_a_step(client):
+    asked = example("sunspots")
+    explanation = to_shap(client.post("/explain", json=asked).json(), asked["instances"])
+    assert explanation.values.shape[:2] == (1, 20)
+
+
+def test_an_answer_of_other_rows_or_outputs_is_refused(client):
+    asked = example("wine")
+    answer = client.post("/explain", json=asked).json()
+    with pytest.raises(ValueError, match="explains 1 rows, and 2 instances were given"):
+        to_shap(answer, asked["instances"] * 2)
+    with pytest.raises(ValueError, match="does not explain merlot, but"):
+        to_shap(answer, asked["instances"], "merlot")
+
+
+def test_it_needs_no_torch():
+    checked = "import app.client, sys; assert not {'torch', 'keras', 'tensorflow', 'fastapi'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-W", "ignore", "-c", checked], cwd=ROOT, check=True)
