@@ -4,13 +4,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-cache-dir -c constraints.txt
+KSERVE := .venv-kserve
 
 .PHONY: run test install lint bench-explain bench-predict
 
 run: install
 	@$(BIN)/whyserve up
 
-test: install lint
+test: install lint $(KSERVE)/.installed
 	@$(BIN)/whyserve export
 	$(BIN)/python -m pytest
 
@@ -29,6 +30,12 @@ $(STAMP): pyproject.toml constraints.txt
 	$(PIP) torch==2.13.0
 	$(PIP) -e '.[export,api,worker,dev]'
 	$(PIP) --no-deps resemblyzer==0.1.4
+	@touch $@
+
+# A client that cannot stand beside our versions.
+$(KSERVE)/.installed: tests/api/oip/kserve.txt
+	@test -x $(KSERVE)/bin/python || $(PYTHON) -m venv $(KSERVE)
+	$(KSERVE)/bin/python -m pip install --quiet --disable-pip-version-check --no-cache-dir --no-deps -r $<
 	@touch $@
 
 bench-explain: install

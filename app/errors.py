@@ -39,6 +39,12 @@ class TooManyInstances(InvalidInput):
     code = "too_many_instances"
 
 
+class TooLarge(InvalidInput):
+    """The body is larger than the body of a request may be."""
+
+    code = "body_too_large"
+
+
 class UnsupportedMethod(InvalidInput):
     """The explanation method does not exist, or does not fit this model."""
 
@@ -121,6 +127,12 @@ class KeyReused(InvalidInput):
     """An Idempotency-Key came with another request before."""
 
     code = "idempotency_key_reused"
+
+
+class NotThereYet(Unavailable):
+    """The explanation is still being computed; the message says where it will be."""
+
+    code = "not_there_yet"
 
 
 class WorkerLost(WhyserveError):

@@ -46,6 +46,7 @@ class ApiSettings(Settings):
 
     max_instances: Annotated[int, Field(ge=1, description="Instances that one request may hold.")] = 1000
     max_summary_rows: Annotated[int, Field(ge=1, description="Instances that one summary may be of.")] = 10_000
+    max_body_mb: Annotated[int, Field(ge=1, description="MiB that the body of one request may hold, unpacked.")] = 32
     explain_wait_s: Annotated[
         Seconds, Field(description="Seconds that /explain waits for its result before it answers 202.")
     ] = 30

@@ -8,10 +8,13 @@ from typing import Any
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
 from app.api import events, explanations, health, metrics, models, openapi
 from app.api.edge import Edge
 from app.api.failures import on_exception
+from app.api.oip.infer import Infer, is_infer
+from app.api.oip.routes import routes
 from app.api.predictions import Predict
 from app.api.service import Service
 from app.errors import WhyserveError
@@ -19,11 +22,17 @@ from app.errors import WhyserveError
 
 def create_app(service: Service) -> Edge:
     """What uvicorn serves."""
-    predict = Predict(service)
-    return Edge(create_api(service, predict), {"/predict": predict})
+    predict, infer = Predict(service), Infer(service)
+
+    def quick(path: str) -> ASGIApp | None:
+        if path == "/predict":
+            return predict
+        return infer if is_infer(path) else None
+
+    return Edge(create_api(service, predict, infer), quick)
 
 
-def create_api(service: Service, predict: Predict) -> FastAPI:
+def create_api(service: Service, predict: Predict, infer: Infer) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
@@ -36,6 +45,7 @@ def create_api(service: Service, predict: Predict) -> FastAPI:
     # Plain routes: FastAPI's own machinery would cost more than the prediction, and its types would be one
     # type for all models. The document tells what they take (openapi.py).
     app.router.routes.append(Route("/predict", predict, methods=["POST"], include_in_schema=False))
+    app.router.routes.extend(routes(infer))
     app.add_route("/explain", explanations.explain, methods=["POST"], include_in_schema=False)
     app.include_router(explanations.router)
     app.include_router(events.router)

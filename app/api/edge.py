@@ -6,7 +6,7 @@ to the FastAPI application, whose own layers cost more than a small model's pred
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable
 
 from prometheus_client import Counter, Histogram
 from starlette.requests import ClientDisconnect
@@ -21,8 +21,8 @@ log = logging.getLogger("whyserve.access")
 
 
 class Edge:
-    def __init__(self, app: ASGIApp, quick: Mapping[str, ASGIApp]) -> None:
-        """quick: endpoints for POST, by path."""
+    def __init__(self, app: ASGIApp, quick: Callable[[str], ASGIApp | None]) -> None:
+        """quick: the endpoint for POST at a path, where it is one that must be quick."""
         self._app, self._quick = app, quick
         self._observed = _Observed()
 
@@ -42,7 +42,7 @@ class Edge:
             await send(message)
 
         try:
-            quick = self._quick.get(scope["path"]) if scope["method"] == "POST" else None
+            quick = self._quick(scope["path"]) if scope["method"] == "POST" else None
             if quick is None:
                 await self._app(scope, receive, send_with_identity)
             else:

@@ -15,6 +15,7 @@ STATUS: Sequence[tuple[type[WhyserveError], int]] = (
     (errors.MalformedBody, 400),
     (errors.UnknownModel, 404),
     (errors.UnknownExplanation, 404),
+    (errors.TooLarge, 413),
     (errors.InvalidInput, 422),
     (errors.UnsupportedNetwork, 422),
     (errors.Unavailable, 503),
@@ -22,6 +23,7 @@ STATUS: Sequence[tuple[type[WhyserveError], int]] = (
     (errors.ExplanationCancelled, 409),
 )
 HTTP_CODES = {404: "not_found", 405: "method_not_allowed", 406: "not_acceptable", 413: "body_too_large"}
+SHAPE = '{"model": …, "instances": […]}'
 MOST_FAULTS = 20
 LONGEST_NAME = 100
 
@@ -33,6 +35,7 @@ WORDS = {
     "int_type": "must be a whole number",
     "int_from_float": "must be a whole number",
     "string_type": "must be a string",
+    "bool_type": "must be true or false",
     "dict_type": "must be an object",
     "list_type": "must be a list",
     "finite_number": "must be a finite number",
@@ -64,8 +67,8 @@ def from_domain(error: WhyserveError) -> Response:
     return problem(status_of(error), error.code, error.message, headers, **shown)
 
 
-def from_validation(error: ValidationError, known_models: Sequence[str]) -> WhyserveError:
-    """What pydantic found in a body, as the domain error it is."""
+def from_validation(error: ValidationError, known_models: Sequence[str], shape: str = SHAPE) -> WhyserveError:
+    """What pydantic found in a body, as the domain error it is. shape: what a body looks like."""
     found = error.errors(include_url=False, include_input=False, include_context=True)
     first = found[0]
     if first["type"] == "json_invalid":
@@ -75,7 +78,7 @@ def from_validation(error: ValidationError, known_models: Sequence[str]) -> Whys
     if first["type"] == "union_tag_not_found":
         return errors.InvalidInput('"model" is missing, or is not a string', field="model")
     if not first["loc"]:
-        return errors.InvalidInput('the body must be an object: {"model": …, "instances": […]}')
+        return errors.InvalidInput(f"the body must be an object: {shape}")
     faults = [_fault(item, known_models) for item in found[:MOST_FAULTS]]
     kind = errors.TooManyInstances if _is_too_many(first) else errors.InvalidInput
     more = f"; and {len(found) - 1} more" if len(found) > 1 else ""

@@ -103,7 +103,11 @@ def predict_request(manifest: Manifest, most: int) -> Any:
 
 
 def explain_request(manifest: Manifest, most: int) -> Any:
-    labels = list(manifest.spec.output_names)
+    return request_type(manifest, "Explain", most, explain_options(manifest.spec.output_names))
+
+
+def explain_options(labels: tuple[str, ...]) -> dict[str, Any]:
+    """What a request to explain may ask for beside its rows."""
     outputs = Annotated[
         Literal["top", "all"] | Annotated[list[str], Field(min_length=1, max_length=len(labels))],
         Field(
@@ -113,7 +117,7 @@ def explain_request(manifest: Manifest, most: int) -> Any:
     samples = Annotated[int, Field(ge=1, le=100_000, description="How much to sample, for a method that samples.")]
     seed = Annotated[int, Field(ge=0, lt=2**63, description="Equal seeds give equal answers.")]
     deadline = Annotated[float, Field(gt=0, le=86_400, description="Seconds that it may take; then what there is.")]
-    extra = {
+    return {
         "method": NotRequired[Annotated[Method, Field(description="auto is the truest method within the budget.")]],
         "outputs": NotRequired[outputs],
         "samples": NotRequired[samples],
@@ -121,7 +125,6 @@ def explain_request(manifest: Manifest, most: int) -> Any:
         "deadline_s": NotRequired[deadline],
         "summary": NotRequired[Annotated[bool, Field(description="What counts on the whole, in place of each row.")]],
     }
-    return request_type(manifest, "Explain", most, extra)
 
 
 def prediction_type(spec: ModelSpec) -> Any:

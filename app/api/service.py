@@ -46,3 +46,11 @@ class Service:
         except ValidationError as error:
             raise from_validation(error, self.catalog.names) from None
         return request
+
+    def check(self, of: TypeAdapter[Any], content: dict[str, Any]) -> dict[str, Any]:
+        """As `read` does, of JSON that has been parsed."""
+        try:
+            request: dict[str, Any] = of.validate_python(content)
+        except ValidationError as error:
+            raise from_validation(error, self.catalog.names) from None
+        return request

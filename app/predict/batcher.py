@@ -8,7 +8,8 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from time import perf_counter_ns
 
 import numpy as np
 
@@ -23,14 +24,15 @@ class _Waiter:
     arrays: Arrays
     rows: int
     answer: asyncio.Future[np.ndarray]
+    since: int = field(default_factory=perf_counter_ns)
 
 
 class Batcher:
     """Belongs to one event loop."""
 
-    def __init__(self, run: Run, most_rows: int, name: str) -> None:
-        """most_rows: of one batch; a request of more runs alone."""
-        self._run, self._most_rows = run, most_rows
+    def __init__(self, run: Run, most_rows: int, name: str, waited: Callable[[int], None] = lambda _: None) -> None:
+        """most_rows: of one batch; a request of more runs alone. waited: told for how many ns each request did."""
+        self._run, self._most_rows, self._waited = run, most_rows, waited
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"predict-{name}")
         self._waiting: deque[_Waiter] = deque()
         self._serving: asyncio.Task[None] | None = None
@@ -50,6 +52,9 @@ class Batcher:
     async def _serve(self) -> None:
         try:
             while batch := self._next():
+                now = perf_counter_ns()
+                for waiter in batch:
+                    self._waited(now - waiter.since)
                 await self._answer(batch)
         finally:
             self._serving = None

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from time import perf_counter_ns
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from app.outputs import Outputs
 from app.predict.batcher import Batcher
 from app.predict.pace import Pace, measure
 from app.predict.session import OnnxSession
+from app.predict.statistics import Statistics
 
 # How long a prediction may keep the event loop to itself. A hop to a thread and back costs a tenth of it.
 INLINE_S = 0.001
@@ -32,7 +34,10 @@ class Predictor:
         self.inline_rows = self.pace.rows_within(INLINE_S) if self.pace.seconds(1) <= INLINE_S else 0
         self._session = session
         self._rows_run = BATCH_ROWS.labels(self.spec.name)
-        self._batcher = Batcher(self._run, self.pace.rows_within(batch_s), self.spec.name)
+        self.statistics = Statistics()
+        self._batcher = Batcher(
+            self._run, self.pace.rows_within(batch_s), self.spec.name, waited=self.statistics.waited.add
+        )
         self._read = RowReader(self.spec)
 
     def arrays(self, instances: Sequence[Row]) -> Arrays:
@@ -46,12 +51,19 @@ class Predictor:
             )
         return arrays
 
+    @property
+    def output_dtype(self) -> np.dtype[Any]:
+        """Of what the network returns."""
+        return self._session.output_dtype
+
     def table(self, arrays: Arrays) -> np.ndarray:
         """(rows, columns), what the network returns. Raises InvalidInput where that is not finite."""
         return self._finite(self._run(arrays))
 
     def _run(self, arrays: Arrays) -> np.ndarray:
+        began = perf_counter_ns()
         table = self._session.run(arrays)
+        self.statistics.ran(len(table), perf_counter_ns() - began)
         self._rows_run.observe(len(table))
         return table
 
@@ -60,10 +72,16 @@ class Predictor:
 
         Raises InvalidInput, and Unavailable while the service stops.
         """
+        began = perf_counter_ns()
         rows = len(next(iter(arrays.values())))
-        if rows <= self.inline_rows:
-            return self.table(arrays)
-        return self._finite(await self._batcher(arrays, rows))
+        try:
+            inline = rows <= self.inline_rows
+            table = self.table(arrays) if inline else self._finite(await self._batcher(arrays, rows))
+        except Exception:
+            self.statistics.failed.add(perf_counter_ns() - began)
+            raise
+        self.statistics.answered(rows, perf_counter_ns() - began)
+        return table
 
     def _finite(self, table: np.ndarray) -> np.ndarray:
         if not np.isfinite(table).all():

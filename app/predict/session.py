@@ -1,6 +1,7 @@
 """One ONNX graph in one ONNX Runtime session, its digest checked before it is parsed."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -35,6 +36,13 @@ class OnnxSession:
         wanted = {item.name for item in manifest.spec.inputs}
         if given != wanted:
             raise ModelFault(f"{folder.name}/{ONNX_FILE}: takes {sorted(given)}, but the manifest has {sorted(wanted)}")
+
+    @property
+    def output_dtype(self) -> np.dtype[Any]:
+        types = {item.name: item.type for item in self._session.get_outputs()}
+        name = types[self._output[0]].removeprefix("tensor(").removesuffix(")")
+        dtype: np.dtype[Any] = np.dtype({"float": "float32", "double": "float64"}.get(name, name))
+        return dtype
 
     def run(self, arrays: Arrays) -> np.ndarray:
         """(rows, columns)."""

@@ -1,0 +1,78 @@
+"""POST /v2/models/{model}[/versions/{version}]/explain: the request of an inference, and tensors that explain it."""
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+import orjson
+from pydantic import TypeAdapter, ValidationError
+from starlette.requests import Request
+from starlette.responses import Response
+
+from app.api.explaining import Answer, explained, question
+from app.api.oip.attributions import names_of, tensors_of
+from app.api.oip.carriage import unpack
+from app.api.oip.contract import read
+from app.api.oip.infer import find
+from app.api.oip.reply import reply
+from app.api.problems import from_validation
+from app.api.schemas import explain_options, typed_dict
+from app.api.service import Service
+from app.errors import NotThereYet
+from app.jobs import ExplainJob
+
+OPTIONS = ("method", "outputs", "samples", "seed", "deadline_s")
+# Of an explanation's answer, what an inference's answer has no place for but its parameters.
+ABOUT = ("manifest", "method", "method_reason", "expected_distance", "complete", "cached")
+
+
+async def explain(request: Request) -> Response:
+    service: Service = request.app.state.service
+    state = request.scope["state"]
+    body = await request.body()
+    predictor = find(service, request.path_params["model"], request.path_params.get("version"))
+    spec = predictor.spec
+    state["model"] = spec.name
+    parcel = await unpack(request.scope["headers"], body, service.settings.max_body_mb << 20)
+    asked = read(parcel, spec, names_of(spec), service.settings.max_instances)
+    options = _options(asked.parameters, spec.output_names)
+    job = await question(request, service, predictor, asked.arrays, options)
+    found = orjson.loads(await answer(request, service, job))
+    tensors = tensors_of(spec, found["explanations"])
+    # A method that does not sample has no standard errors.
+    wanted = [want for want in asked.outputs if want.name in tensors]
+    about = {key: found[key] for key in ABOUT if key in found}
+    identity = state["request_id"] if asked.id is None else asked.id
+    return reply(spec, identity, tensors, wanted, {"explanation": found["id"], **about})
+
+
+async def answer(request: Request, service: Service, job: ExplainJob) -> bytes:
+    """Clients of these protocols know one answer only: the whole one. Raises NotThereYet where it takes too long."""
+    outcome = await explained(request, service, job)
+    if isinstance(outcome, Answer):
+        return outcome.body
+    raise NotThereYet(
+        f"the explanation takes longer; GET /explanations/{outcome.id} has it once it is there", retry_after_s=5
+    )
+
+
+def _options(parameters: Mapping[str, Any], labels: tuple[str, ...]) -> dict[str, Any]:
+    """What the parameters say of explaining; every output unless they name one, for tensors have one shape."""
+    given = {"outputs": "all", **{name: parameters[name] for name in OPTIONS if name in parameters}}
+    if isinstance(given["outputs"], str) and given["outputs"] not in ("top", "all"):
+        given["outputs"] = [given["outputs"]]
+    return check_options(given, labels)
+
+
+def check_options(given: dict[str, Any], labels: tuple[str, ...]) -> dict[str, Any]:
+    """Raises InvalidInput."""
+    try:
+        checked: dict[str, Any] = _adapter(labels).validate_python(given)
+    except ValidationError as error:
+        raise from_validation(error, ()) from None
+    return checked
+
+
+@lru_cache(maxsize=256)
+def _adapter(labels: tuple[str, ...]) -> TypeAdapter[Any]:
+    return TypeAdapter(typed_dict("ExplainOptions", explain_options(labels)))
