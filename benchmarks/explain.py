@@ -1,0 +1,28 @@
+"""`make bench-explain`: distances and times of every method and rival, into docs/."""
+
+import argparse
+import os
+
+os.environ["KERAS_BACKEND"] = "torch"
+
+import torch
+
+from benchmarks import explain_approximators, explain_distances, explain_speed
+
+PARTS = {
+    "speed": explain_speed.main,
+    "approximators": explain_approximators.main,
+    "distances": explain_distances.main,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help="Some of the tables; all if left out.")
+    torch.set_num_threads(1)
+    for part in parser.parse_args().parts or PARTS:
+        PARTS[part]()
+
+
+if __name__ == "__main__":
+    main()

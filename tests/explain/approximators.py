@@ -1,0 +1,106 @@
+"""shapiq's approximators of Shapley values, on the shipped networks and given as many network rows as ours."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import shapiq
+import torch
+
+from app.explain.attribution import Inputs, Limits
+from app.explain.exact import means
+from app.explain.model import load_model
+from app.explain.network import row_count
+from app.explain.passes import Pace
+from app.explain.permutation import Permutation
+from tests.conftest import MODELS
+
+
+# Sizes drawn alike, and pairs: Musco & Witter 2025.
+def _leverage(players: int) -> np.ndarray:
+    return np.array([0.0, *np.ones(players - 1), 0.0])
+
+
+APPROXIMATORS: dict[str, Callable[[int, int], shapiq.Approximator]] = {
+    "KernelSHAP": lambda n, seed: shapiq.KernelSHAP(n, random_state=seed),
+    "KernelSHAP, paired": lambda n, seed: shapiq.KernelSHAP(n, pairing_trick=True, random_state=seed),
+    "LeverageSHAP": lambda n, seed: shapiq.KernelSHAP(
+        n, pairing_trick=True, sampling_weights=_leverage(n), random_state=seed
+    ),
+    "UnbiasedKernelSHAP": lambda n, seed: shapiq.UnbiasedKernelSHAP(n, random_state=seed),
+    "PermutationSamplingSV": lambda n, seed: shapiq.PermutationSamplingSV(n, random_state=seed),
+    "StratifiedSamplingSV": lambda n, seed: shapiq.StratifiedSamplingSV(n, random_state=seed),
+    "OwenSamplingSV": lambda n, seed: shapiq.OwenSamplingSV(n, n_anchor_points=10, random_state=seed),
+    "SVARM": lambda n, seed: shapiq.SVARM(n, random_state=seed),
+    "KernelSHAPIQ": lambda n, seed: shapiq.KernelSHAPIQ(n, max_order=2, index="SII", random_state=seed),
+    "kADDSHAP": lambda n, seed: shapiq.kADDSHAP(n, max_order=2, random_state=seed),
+    "ProxySPEX": lambda n, seed: shapiq.ProxySPEX(n, max_order=1, index="SV", random_state=seed),
+}
+LONG = 256
+ROWS = 3
+
+
+@dataclass(frozen=True, eq=False)
+class Contest:
+    """One network, a few rows of it, the output predicted at each, and the truth: a run far longer than any tried."""
+
+    method: Permutation
+    rows: Inputs
+    wanted: torch.Tensor
+    truth: torch.Tensor
+
+    @property
+    def players(self) -> int:
+        return self.method.passes.players.count
+
+    @property
+    def background(self) -> int:
+        return self.method.passes.rows
+
+    def distance(self, values: torch.Tensor) -> float:
+        """mean |φ − truth| over mean |truth|. values: (R, P)."""
+        return float((values - self.truth).abs().mean() / self.truth.abs().mean())
+
+    def ours(self, samples: int, seeds: Iterable[int]) -> tuple[float, int]:
+        """Our mean distance, and the coalitions that it took an instance, each of which is a row a background row."""
+        answers = [self.method.explain(self.rows, self.wanted, Limits(samples=samples, seed=seed)) for seed in seeds]
+        spent = answers[0].rows_evaluated / row_count(self.rows) / self.background
+        return float(np.mean([self.distance(answer.values[:, 0]) for answer in answers])), round(spent)
+
+    def theirs(self, name: str, budget: int, seeds: Iterable[int]) -> float | None:
+        """An approximator's mean distance; None where it fails or gives no finite values for so few coalitions."""
+        found = []
+        for seed in seeds:
+            try:
+                values = torch.stack([self._row(name, budget, at, seed) for at in range(row_count(self.rows))])
+            except Exception:
+                return None
+            found.append(self.distance(values))
+        return float(np.mean(found)) if np.isfinite(found).all() else None
+
+    def _row(self, name: str, budget: int, at: int, seed: int) -> torch.Tensor:
+        row = {key: x[at : at + 1] for key, x in self.rows.items()}
+        pace = Pace(Limits(), 1)
+        empty = float(self.method.passes.base_values[self.wanted[at, 0]])
+
+        def game(coalitions: np.ndarray) -> np.ndarray:
+            """Normalised, as shapiq wants it: nobody is worth nothing."""
+            present = torch.from_numpy(np.atleast_2d(coalitions).astype(bool))
+            worth: np.ndarray = means(self.method.passes, present, row, self.wanted[at : at + 1], pace)[0, :, 0].numpy()
+            return worth - empty
+
+        answer = APPROXIMATORS[name](self.players, seed).approximate(budget, game)
+        return torch.tensor([answer[(player,)] for player in range(self.players)], dtype=torch.float64)
+
+
+@cache
+def contest(artifacts: Path, name: str) -> Contest:
+    """A shipped network, with rows of its background."""
+    model = load_model(MODELS, artifacts / name, 1 << 28)
+    rows = {key: x[:: max(1, len(x) // ROWS)][:ROWS] for key, x in model.background.items()}
+    method = Permutation(model.network, model.background, model.players, memory_bytes=1 << 28)
+    wanted = method.passes.table(rows).argmax(1, keepdim=True)
+    truth = method.explain(rows, wanted, Limits(samples=LONG, seed=4242)).values[:, 0]
+    return Contest(method, rows, wanted, truth)
