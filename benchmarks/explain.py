@@ -7,9 +7,10 @@ os.environ["KERAS_BACKEND"] = "torch"
 
 import torch
 
-from benchmarks import explain_approximators, explain_distances, explain_speed
+from benchmarks import certificates, explain_approximators, explain_distances, explain_speed
 
 PARTS = {
+    "certificates": certificates.main,
     "speed": explain_speed.main,
     "approximators": explain_approximators.main,
     "distances": explain_distances.main,
