@@ -19,11 +19,15 @@ def shares(
     """Multipliers over the last dimension of x, given the winners' places there, on either side, and g for each.
 
     The side whose maximum is larger carries y − y₀ at its own winner, whose x has changed by at least as much.
+    All but the last dimensions broadcast.
     """
     y, y0 = x.gather(-1, winner), x0.gather(-1, winner0)
     place = torch.where(y >= y0, winner, winner0)
-    rate = _rate(x.gather(-1, place), x0.gather(-1, place), y - y0)
-    return torch.zeros_like(x).scatter_add_(-1, place, g * rate)
+    at, at0 = (side.expand(*place.shape[:-1], -1).gather(-1, place) for side in (x, x0))
+    rate = _rate(at, at0, y - y0)
+    share = g * rate
+    given = share.new_zeros(*share.shape[:-1], x.shape[-1])
+    return given.scatter_add_(-1, place.expand(share.shape), share)
 
 
 @rule("aten.max_pool2d_with_indices", "aten.max_pool3d_with_indices", "aten.adaptive_max_pool2d",
@@ -31,16 +35,26 @@ def shares(
 def pooled(step: Step, program: Program) -> Move:
     """Over windows; the operation gives the winners itself."""
     (source,) = step.live
+    dims = program.dims[source]
     spatial = 3 if "3d" in step.name else 2
+    rows_first = dims.batch == 0 and dims.multiples[0] == 1
+
+    def winners(pairs: Pairs, x: torch.Tensor, rows: int) -> torch.Tensor:
+        found: torch.Tensor = step.run({source: x.reshape(dims.at(rows)), **pairs.around(rows)})[1]
+        return found.reshape(*x.shape[: x.ndim - spatial], -1)
 
     def back(pairs: Pairs, g: dict[int, torch.Tensor], rows: int) -> Shares:
-        x, x0 = (side.contiguous() for side in pairs.both(source))
-        wide = _pairs_of(pairs, source, g[0], rows)
-        winner, winner0 = (
-            step.run({source: side, **pairs.around(pairs.count)})[1].flatten(-spatial) for side in (x, x0)
-        )
-        given = shares(x.flatten(-spatial), x0.flatten(-spatial), winner, winner0, wide.flatten(-spatial))
-        yield source, given.reshape(x.shape)
+        if pairs.stacked or not rows_first:
+            x, x0 = (side.contiguous() for side in pairs.both(source))
+            wide = _pairs_of(pairs, source, g[0], rows).flatten(-spatial)
+            won = [winners(pairs, side, pairs.count) for side in (x, x0)]
+        else:
+            # Who wins on a side is the same for all its pairs, and at which place for all outputs.
+            x, x0 = pairs.row(source), pairs.base(source)
+            wide = g[0].reshape(pairs.rows, pairs.outputs, -1, *g[0].shape[1 : g[0].ndim - spatial], g[0][0, 0].numel())
+            won = [winners(pairs, x, pairs.rows), winners(pairs, x0, pairs.background)]
+        given = shares(x.flatten(-spatial), x0.flatten(-spatial), won[0], won[1], wide)
+        yield source, given.reshape(dims.at(pairs.count))
 
     return Move(step.slot, step.name, back, frozenset((source,)))
 
