@@ -4,11 +4,31 @@
 #   PYTHON_IMAGE      the base; give it a digest to pin it: python:3.11-slim-bookworm@sha256:…
 #   REDIS_IMAGE       the same for the queue
 #   EXTRA_INDEX_URL   one more package index, for a CPU build of torch: https://download.pytorch.org/whl/cpu
+#   REVISION          what the label org.opencontainers.image.revision says
+#
+# The classic builder makes every stage above the one it is asked for; so they stand in the order of their need.
 ARG PYTHON_IMAGE=python:3.11-slim-bookworm
 ARG REDIS_IMAGE=redis:7-bookworm
 
+# Redis with one user for the queue, its data in a folder that this user owns.
+FROM ${REDIS_IMAGE} AS redis
+RUN mkdir /queue && chown redis:redis /queue
+COPY docker/redis.sh docker/redis.acl /usr/local/lib/queue/
+# Its number is the base image's to choose.
+# hadolint ignore=DL3066
+USER redis
+VOLUME /queue
+EXPOSE 6379
+HEALTHCHECK --interval=2s --timeout=3s --start-period=10s --retries=5 \
+  CMD ["sh", "/usr/local/lib/queue/redis.sh", "check"]
+ENTRYPOINT ["sh", "/usr/local/lib/queue/redis.sh"]
+ARG REVISION=
+LABEL org.opencontainers.image.title="whyserve-redis" org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.description="The queue of explanations." \
+      org.opencontainers.image.version="0.1.0" org.opencontainers.image.revision="${REVISION}"
+
 FROM ${PYTHON_IMAGE} AS base
-ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PATH=/opt/whyserve/bin:$PATH
+ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PATH=/opt/whyserve/bin:$PATH WHYSERVE_STATE=/tmp/whyserve
 WORKDIR /srv/whyserve
 RUN groupadd --gid 10001 whyserve \
  && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin whyserve
@@ -19,37 +39,33 @@ ARG EXTRA_INDEX_URL=
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_EXTRA_INDEX_URL=${EXTRA_INDEX_URL}
 RUN python -m venv /opt/whyserve
 WORKDIR /tmp/build
-COPY pyproject.toml constraints.txt docker/requirements.py docker/slim.sh ./
+COPY constraints.txt docker/requirements.py docker/slim.sh ./
 
-FROM install AS install-export
+# torch first and by its exact version: without it the others would bring a build with gigabytes of CUDA.
+FROM install AS install-torch
 RUN pip install -c constraints.txt torch==2.13.0
-RUN python requirements.py export > requirements.txt && pip install -c constraints.txt -r requirements.txt
 
 FROM install AS install-api
+COPY pyproject.toml ./
 RUN python requirements.py api > requirements.txt && pip install -c constraints.txt -r requirements.txt && sh slim.sh
 
-FROM install AS install-worker
-RUN pip install -c constraints.txt torch==2.13.0
-RUN python requirements.py worker > requirements.txt && pip install -c constraints.txt -r requirements.txt && sh slim.sh
-
-FROM base AS export
-LABEL org.opencontainers.image.title="whyserve-export" org.opencontainers.image.licenses="Apache-2.0"
-COPY --from=install-export /opt/whyserve /opt/whyserve
+FROM install-torch AS export
+COPY pyproject.toml ./
+RUN python requirements.py export > requirements.txt && pip install --no-compile -c constraints.txt -r requirements.txt
+WORKDIR /srv/whyserve
 COPY app app
 COPY models models
 # Files may have come without read permission for others.
-RUN chmod -R a+rX app models && mkdir artifacts && chown whyserve:whyserve artifacts
+RUN chmod -R a+rX . && python -m compileall -q app && mkdir artifacts && chown whyserve:whyserve artifacts
 USER 10001:10001
 RUN ["python", "-m", "app.cli", "export"]
 ENTRYPOINT ["python", "-m", "app.cli", "export"]
-
-# The worker needs to know what was exported, and not the ONNX files themselves.
-FROM export AS manifests
-RUN find artifacts/ -name model.onnx -delete
+ARG REVISION=
+LABEL org.opencontainers.image.title="whyserve-export" org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.description="Makes ONNX files and manifests of model folders." \
+      org.opencontainers.image.version="0.1.0" org.opencontainers.image.revision="${REVISION}"
 
 FROM base AS api
-LABEL org.opencontainers.image.title="whyserve-api" org.opencontainers.image.licenses="Apache-2.0" \
-      org.opencontainers.image.description="Predictions and explanations over REST."
 COPY --from=install-api /opt/whyserve /opt/whyserve
 COPY --from=export /srv/whyserve/artifacts artifacts
 COPY --from=export /srv/whyserve/app app
@@ -59,29 +75,30 @@ EXPOSE 8000
 HEALTHCHECK --interval=5s --timeout=3s --start-period=30s --retries=3 \
   CMD ["python", "-m", "app.processes.health", "api"]
 ENTRYPOINT ["python", "-m", "app.cli", "api"]
+ARG REVISION=
+LABEL org.opencontainers.image.title="whyserve-api" org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.description="Predictions and explanations over REST." \
+      org.opencontainers.image.version="0.1.0" org.opencontainers.image.revision="${REVISION}"
+
+FROM install-torch AS install-worker
+COPY pyproject.toml ./
+RUN python requirements.py worker > requirements.txt && pip install -c constraints.txt -r requirements.txt && sh slim.sh
+
+# The worker needs to know what was exported, and not the ONNX files themselves.
+FROM export AS manifests
+RUN find artifacts/ -name model.onnx -delete
 
 FROM base AS worker
-LABEL org.opencontainers.image.title="whyserve-worker" org.opencontainers.image.licenses="Apache-2.0" \
-      org.opencontainers.image.description="SHAP values on the original networks."
 COPY --from=install-worker /opt/whyserve /opt/whyserve
 COPY --from=manifests /srv/whyserve/artifacts artifacts
 COPY --from=manifests /srv/whyserve/models models
 COPY --from=manifests /srv/whyserve/app app
-ENV KERAS_HOME=/tmp/keras KERAS_BACKEND=torch
+ENV WHYSERVE_HEALTH_FILE=/tmp/worker.alive
 USER 10001:10001
 HEALTHCHECK --interval=5s --timeout=3s --start-period=60s --retries=3 \
   CMD ["python", "-m", "app.processes.health", "worker"]
 ENTRYPOINT ["python", "-m", "app.cli", "worker"]
-
-# Redis with one user for the queue, its data in a folder that this user owns.
-FROM ${REDIS_IMAGE} AS redis
-LABEL org.opencontainers.image.title="whyserve-redis" org.opencontainers.image.licenses="Apache-2.0"
-RUN mkdir /queue && chown redis:redis /queue
-COPY docker/redis.sh /usr/local/bin/queue
-# Its number is the base image's to choose.
-# hadolint ignore=DL3066
-USER redis
-VOLUME /queue
-EXPOSE 6379
-HEALTHCHECK --interval=2s --timeout=3s --start-period=5s --retries=5 CMD ["sh", "/usr/local/bin/queue", "check"]
-ENTRYPOINT ["sh", "/usr/local/bin/queue"]
+ARG REVISION=
+LABEL org.opencontainers.image.title="whyserve-worker" org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.description="SHAP values on the original networks." \
+      org.opencontainers.image.version="0.1.0" org.opencontainers.image.revision="${REVISION}"

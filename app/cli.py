@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import signal
 import socket
 import sys
 from collections.abc import Sequence
@@ -40,6 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _run(command: str, settings: Settings, own: dict[str, Any]) -> None:
+    if command in ("api", "worker"):
+        # Until they have handlers of their own. The first process of a container is sent no signal it has none for.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     # Keras, and matplotlib under shap, else write their settings under the home folder.
     for variable, folder in (("KERAS_HOME", "keras"), ("MPLCONFIGDIR", "matplotlib")):
         os.environ.setdefault(variable, str(settings.state.absolute() / folder))

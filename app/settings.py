@@ -24,6 +24,9 @@ class Settings(BaseSettings):
     artifacts: Annotated[Path, Field(description="Folder of exported models.")] = Path("artifacts")
     state: Annotated[Path, Field(description="Folder of the embedded queue.")] = Path(".whyserve")
     redis_url: Annotated[str | None, Field(description="Redis for many machines; unset, the embedded queue.")] = None
+    redis_wait_s: Annotated[
+        float, Field(ge=0, description="Seconds that a starting process waits for Redis before it gives up.")
+    ] = 10
     queue_depth: Annotated[int, Field(ge=1, description="Explanations that may wait before /explain says 503.")] = 1000
     keep_results_s: Annotated[Seconds, Field(description="Seconds that a finished explanation is kept.")] = 3600
     lease_s: Annotated[Seconds, Field(description="Seconds of silence after which a worker is taken for dead.")] = 10
@@ -65,6 +68,9 @@ class WorkerSettings(Settings):
     memory_mb: Annotated[int, Field(ge=16, description="Memory that one explanation's passes may take, MiB.")] = 512
     worker_threads: Annotated[int, Field(ge=1, description="Threads of one explanation.")] = 1
     nice: Annotated[int, Field(ge=0, le=19, description="How far explaining steps back for predicting.")] = 5
+    health_file: Annotated[
+        Path | None, Field(description="File that is touched while all is well, for a health check; unset, none.")
+    ] = None
 
 
 class TableSettings(WorkerSettings):

@@ -1,5 +1,8 @@
 #!/bin/sh
-# Redis for the queue alone: one user, of the queue's keys and commands; what is accepted is on the disk.
+# Redis for the queue alone: one user, of the queue's keys and commands (redis.acl); what is accepted is on the disk.
+#
+#   redis.sh [FLAG…]   start it, with more of redis-server's flags
+#   redis.sh check     does it answer that user?
 set -eu
 umask 077
 if [ -z "${REDIS_PASSWORD:-}" ]; then
@@ -8,13 +11,12 @@ if [ -z "${REDIS_PASSWORD:-}" ]; then
 fi
 if [ "${1:-}" = check ]; then
   export REDISCLI_AUTH="$REDIS_PASSWORD"
-  [ "$(redis-cli --user whyserve --no-auth-warning ping)" = PONG ]
+  [ "$(redis-cli --user whyserve ping)" = PONG ]
   exit
 fi
-hash=$(printf %s "$REDIS_PASSWORD" | sha256sum | cut -d' ' -f1)
-cat > /tmp/users.acl <<ACL
-user default off
-user whyserve on #$hash resetkeys resetchannels ~whyserve:* &whyserve:* -@all @@COMMANDS@@
-ACL
-exec redis-server --aclfile /tmp/users.acl --dir /queue --appendonly yes --appendfsync always \
-  --maxmemory-policy noeviction --save "" --protected-mode no
+users=$(mktemp)
+# Redis keeps the digest, so that the password itself stands in no file.
+digest=$(printf %s "$REDIS_PASSWORD" | sha256sum | cut -d' ' -f1)
+sed "s/#PASSWORD/#$digest/" "$(dirname "$0")/redis.acl" >"$users"
+exec redis-server --aclfile "$users" --dir "${REDIS_FOLDER:-/queue}" --appendonly yes --appendfsync always --save "" \
+  --maxmemory "${REDIS_MEMORY:-384mb}" --maxmemory-policy noeviction "$@"

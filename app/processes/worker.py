@@ -7,6 +7,7 @@ import torch
 
 from app.explain.worker import Worker, load_models
 from app.logs import configure
+from app.processes.beat import Beating
 from app.processes.parent import stop_with_parent
 from app.queues.choose import open_source
 from app.settings import WorkerSettings
@@ -18,8 +19,9 @@ def main(settings: WorkerSettings) -> None:
     os.nice(settings.nice)
     torch.set_num_threads(settings.worker_threads)
     models = load_models(settings.models, settings.artifacts, settings.memory_mb << 20)
+    source = open_source(settings, os.environ.get("WHYSERVE_OWNER"))
     worker = Worker(
-        open_source(settings, os.environ.get("WHYSERVE_OWNER")),
+        Beating(source, settings.health_file) if settings.health_file else source,
         models,
         batch_jobs=settings.batch_jobs,
         lease_s=settings.lease_s,

@@ -16,9 +16,11 @@ def open_queue(settings: Settings) -> JobQueue:
     if settings.redis_url is None:
         return EmbeddedQueue(settings.state, _store(settings))
     from app.queues.redis_queue import RedisQueue  # noqa: PLC0415
+    from app.queues.redis_reach import reach  # noqa: PLC0415
     from app.queues.redis_script import Terms  # noqa: PLC0415
 
     try:
+        reach(settings.redis_url, settings.redis_wait_s)
         return RedisQueue(settings.redis_url, Terms(settings.queue_depth, settings.keep_results_s, settings.lease_s))
     except ValueError as error:
         raise _wrong_url(error) from error
@@ -29,11 +31,13 @@ def open_source(settings: Settings, owner: str | None = None) -> JobSource:
     owner = owner or f"{os.getpid()}-{new_id()[:8]}"
     if settings.redis_url is None:
         return EmbeddedSource(settings.state, _store(settings), owner)
+    from app.queues.redis_reach import reach  # noqa: PLC0415
     from app.queues.redis_script import Terms  # noqa: PLC0415
     from app.queues.redis_source import RedisSource  # noqa: PLC0415
 
     terms = Terms(settings.queue_depth, settings.keep_results_s, settings.lease_s)
     try:
+        reach(settings.redis_url, settings.redis_wait_s)
         return RedisSource(settings.redis_url, terms, owner)
     except ValueError as error:
         raise _wrong_url(error) from error
