@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-cache-dir -c constraints.txt
 KSERVE := .venv-kserve
 
-.PHONY: run test install lint bench-explain bench-predict
+.PHONY: run test test-docker install lint bench-explain bench-predict
 
 run: install
 	@$(BIN)/whyserve up
@@ -14,6 +14,10 @@ run: install
 test: install lint $(KSERVE)/.installed
 	@$(BIN)/whyserve export
 	$(BIN)/python -m pytest
+
+# Builds the images and runs them: it needs a Docker engine, and minutes.
+test-docker: install
+	$(BIN)/python -m pytest -m docker tests/docker
 
 lint: install
 	$(BIN)/ruff check .

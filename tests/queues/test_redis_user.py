@@ -1,0 +1,165 @@
+"""The Redis of docker/: one user, of the queue's keys and commands, and nobody else; and what a process says of it."""
+
+import asyncio
+import os
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+
+from app.errors import ConfigurationError
+from app.jobs import JobStatus
+from app.queues.choose import open_queue
+from app.queues.redis_reach import reach
+from app.queues.redis_script import SCRIPT
+from app.settings import ApiSettings
+from tests.conftest import MODELS, ROOT, Running
+from tests.queues.conftest import job, redis_world
+from tests.queues.redis_server import free_port, need_redis
+
+PASSWORD = "correct-horse_1"
+ALLOWED = {
+    word[1:]
+    for word in (ROOT / "docker" / "redis.acl").read_text().splitlines()[1].split()
+    if word.startswith("+")
+}  # fmt: skip
+
+
+class Guarded:
+    def __init__(self, folder: Path) -> None:
+        need_redis()
+        self.port = free_port()
+        self.process = subprocess.Popen(
+            ["sh", str(ROOT / "docker" / "redis.sh"), "--port", str(self.port), "--bind", "127.0.0.1"],
+            env={**os.environ, "REDIS_PASSWORD": PASSWORD, "REDIS_FOLDER": str(folder), "TMPDIR": str(folder)},
+            stdout=subprocess.DEVNULL,
+        )
+        with self.client() as client:
+            end = time.monotonic() + 10
+            while True:
+                try:
+                    client.ping()
+                    return
+                except redis.ConnectionError:
+                    assert self.process.poll() is None, "redis-server did not start"
+                    assert time.monotonic() < end, "redis-server does not answer"
+                    time.sleep(0.02)
+
+    def url(self, who: str = f"whyserve:{PASSWORD}@") -> str:
+        return f"redis://{who}127.0.0.1:{self.port}/0"
+
+    def client(self) -> redis.Redis:
+        return redis.Redis.from_url(self.url())
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
+    server = Guarded(tmp_path_factory.mktemp("guarded"))
+    yield server
+    server.process.send_signal(signal.SIGTERM)
+    assert server.process.wait(10) == 0
+
+
+def test_the_queue_does_all_it_does_as_this_user(guarded):
+    asyncio.run(a_day_of(guarded))
+
+
+async def a_day_of(guarded: Guarded) -> None:
+    world = redis_world(guarded.url(), "whyserve:")
+    reach(guarded.url(), 0)
+    queue = world.queue()
+    worker = world.worker()
+    asked, dropped = job(once="o1", question="q"), job()
+    assert await queue.submit(asked) == await queue.submit(asked)
+    (lease,) = worker.take(1, 1)
+    assert worker.report([lease], 0.5) == [True]
+    worker.renew()
+    assert worker.finish(lease, b"{}")
+    assert (await queue.wait(asked.id, 5)).status == JobStatus.done
+    await queue.submit(dropped)
+    assert worker.take(1, 1)
+    worker.close()
+    assert await queue.depth() == 1
+    assert (await queue.cancel(dropped.id)).status == JobStatus.cancelled
+    assert await queue.workers() == []
+    await queue.close()
+
+
+def test_it_lists_what_the_script_calls_and_what_the_client_needs(guarded):
+    called = {name.lower() for name in re.findall(r"redis\.call\('(\w+)'", SCRIPT)}
+    client = {"ping", "evalsha", "script|load", "subscribe", "unsubscribe", "xread"}
+    assert {word.partition("|")[0] for word in ALLOWED} == called | {word.partition("|")[0] for word in client}
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["FLUSHALL", "CONFIG GET *", "KEYS *", "EVAL return 0", "ACL WHOAMI", "SHUTDOWN", "GET elsewhere", "PUBLISH x y"],
+)
+def test_it_may_do_nothing_else(command, guarded):
+    with guarded.client() as client, pytest.raises(redis.ResponseError, match=r"(?i)permission"):
+        client.execute_command(*command.split())
+
+
+@pytest.mark.parametrize("who", ["", "whyserve:wrong@", "whyserve@", ":wrong@", "other:correct-horse_1@"])
+def test_nobody_else_is_let_in_and_is_told_what_to_change(who, guarded):
+    with pytest.raises(ConfigurationError) as caught:
+        reach(guarded.url(who), 0)
+    assert caught.value.message.startswith("WHYSERVE_REDIS_URL: Redis does not take this user and password")
+    assert "wrong" not in caught.value.message
+
+
+def test_a_redis_that_is_not_there_is_named_without_the_password():
+    port = free_port()
+    with pytest.raises(ConfigurationError) as caught:
+        open_queue(ApiSettings(redis_url=f"redis://whyserve:{PASSWORD}@127.0.0.1:{port}/0", redis_wait_s=0))
+    assert f"127.0.0.1:{port}" in caught.value.message
+    assert caught.value.message.endswith("start it, or change the address")
+    assert PASSWORD not in caught.value.message
+
+
+def test_a_redis_that_comes_later_is_waited_for(tmp_path, artifacts):
+    port = free_port()
+    url = f"redis://127.0.0.1:{port}/0"
+    flags = ["--models", str(MODELS), "--artifacts", str(artifacts), "--state", str(tmp_path / "state")]
+    file = tmp_path / "alive"
+    worker = Running(["worker", *flags, "--redis-url", url, "--redis-wait-s", "60", "--health-file", str(file)])
+    server = subprocess.Popen(
+        [need_redis(), "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(tmp_path)],
+        stdout=subprocess.DEVNULL,
+    )
+    try:
+        end = time.monotonic() + 120
+        while not file.exists() and time.monotonic() < end and worker.process.poll() is None:
+            time.sleep(0.1)
+        assert file.exists(), worker.output
+    finally:
+        code = worker.stop()
+        server.terminate()
+        server.wait(10)
+    assert code == 0, worker.output
+
+
+@pytest.mark.parametrize("role", ["api", "worker"])
+def test_a_process_ends_with_one_line(role, artifacts, guarded, tmp_path):
+    flags = ["--models", str(MODELS), "--artifacts", str(artifacts), "--state", str(tmp_path), "--port", "0"]
+    running = Running([role, *flags, "--redis-url", guarded.url("whyserve:wrong@")])
+    assert running.process.wait(60) == 1
+    running.stop()
+    (line,) = running.lines
+    assert line.startswith(f"whyserve {role}: WHYSERVE_REDIS_URL: Redis does not take")
+
+
+def test_a_server_without_a_password_does_not_start():
+    done = subprocess.run(
+        ["sh", str(ROOT / "docker" / "redis.sh")],
+        env={"PATH": os.environ["PATH"]}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        "whyserve redis: REDIS_PASSWORD is not set; set it to the queue's password, as in .env.example"
+    ]
