@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-cache-dir -c constraints.txt
 KSERVE := .venv-kserve
 
-.PHONY: run test test-docker install lint bench-explain bench-predict
+.PHONY: run test test-docker test-ui install lint ui bench-explain bench-predict
 
 run: install
 	@$(BIN)/whyserve up
@@ -18,6 +18,12 @@ test: install lint $(KSERVE)/.installed
 # Builds the images and runs them: it needs a Docker engine, and minutes.
 test-docker: install
 	$(BIN)/python -m pytest -m docker tests/docker
+
+# In Debian's Chromium; where there is npm, the page is also built again and compared.
+test-ui: install
+	@$(BIN)/whyserve export
+	@if command -v npm >/dev/null; then npm --prefix ui ci --silent; fi
+	$(BIN)/python -m pytest -m ui tests/ui
 
 lint: install
 	$(BIN)/ruff check .
@@ -41,6 +47,15 @@ $(KSERVE)/.installed: tests/api/oip/kserve.txt
 	@test -x $(KSERVE)/bin/python || $(PYTHON) -m venv $(KSERVE)
 	$(KSERVE)/bin/python -m pip install --quiet --disable-pip-version-check --no-cache-dir --no-deps -r $<
 	@touch $@
+
+# The page: its client types from the API's own document, then what stands in app/api/static. Needs Node 20.
+ui: install
+	@$(BIN)/whyserve export
+	npm --prefix ui ci --silent
+	$(BIN)/python ui/openapi.py > ui/openapi.json
+	npm --prefix ui run --silent types
+	npm --prefix ui run --silent check
+	npm --prefix ui run --silent build
 
 bench-explain: install
 	$(BIN)/python -m benchmarks.explain

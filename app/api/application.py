@@ -15,6 +15,7 @@ from app.api.edge import Edge
 from app.api.failures import on_exception
 from app.api.oip.infer import Infer, is_infer
 from app.api.oip.routes import routes
+from app.api.page import page_routes
 from app.api.predictions import Predict
 from app.api.service import Service
 from app.errors import WhyserveError
@@ -52,6 +53,7 @@ def create_api(service: Service, predict: Predict, infer: Infer) -> FastAPI:
     app.include_router(models.router)
     app.include_router(health.router)
     app.include_router(metrics.router)
+    app.router.routes.extend(page_routes())
     for kind in (WhyserveError, HTTPException, Exception):
         app.add_exception_handler(kind, on_exception)
 

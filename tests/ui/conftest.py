@@ -1,0 +1,65 @@
+"""The page in Debian's Chromium, against a service that really runs."""
+
+import shutil
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+
+from tests.conftest import ROOT
+
+# A machine that serves the page needs no Node, and tests/api/test_page.py holds the build to its sources there.
+collect_ignore = [] if shutil.which("npm") and (ROOT / "ui" / "node_modules").is_dir() else ["test_build.py"]
+CHROMIUM = "/usr/bin/chromium"
+# A container has neither a sandbox nor a graphics card, and nothing is to be fetched from anywhere.
+FLAGS = [
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+class Console:
+    """What the browser complains about. An answer that is a problem is one of its complaints, and may be expected."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+        self._expected: list[str] = []
+
+    def __call__(self, message: ConsoleMessage) -> None:
+        if message.type in {"error", "warning"}:
+            self.said.append(message.text)
+
+    def expect(self, words: str) -> None:
+        """Complaints with these words are to come, and are no fault."""
+        self._expected.append(words)
+
+    def check(self) -> None:
+        missing = [words for words in self._expected if not any(words in line for line in self.said)]
+        rest = [line for line in self.said if not any(words in line for words in self._expected)]
+        assert (missing, rest) == ([], [])
+
+
+@pytest.fixture
+def console() -> Console:
+    return Console()
+
+
+@pytest.fixture
+def page(browser: Browser, console: Console) -> Iterator[Page]:
+    """A fresh browser profile; at the end nothing unexpected may stand in its console."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True)
+    context.set_default_timeout(30_000)
+    page = context.new_page()
+    page.on("console", console)
+    page.on("pageerror", lambda error: console.said.append(f"uncaught: {error}"))
+    yield page
+    context.close()
+    console.check()

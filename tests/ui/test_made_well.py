@@ -1,0 +1,62 @@
+"""By keyboard, with a screen reader, on a phone, in dark and light; and in little."""
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import expect
+
+from tests.ui.test_row import SAID, opened
+
+pytestmark = pytest.mark.ui
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("model", ["penguins", "digits", "sunspots"])
+def test_axe_finds_nothing(model, scheme, page, service):
+    page.emulate_media(color_scheme=scheme)
+    opened(page, service, model)
+    page.locator("summary").click()
+    results = Axe().run(page)
+    assert results.violations_count == 0, results.generate_report()
+
+
+def test_axe_finds_nothing_where_something_is_wrong(page, service, console):
+    opened(page, service, "fclayer")
+    page.get_by_label("bmi kg/m²").fill("heavy")
+    expect(page.locator(".field.wrong")).to_have_count(1)
+    results = Axe().run(page)
+    assert results.violations_count == 0, results.generate_report()
+    console.expect("422")
+
+
+def test_axe_finds_nothing_in_the_help(page, service):
+    page.goto(f"{service.address}/help#method")
+    results = Axe().run(page)
+    assert results.violations_count == 0, results.generate_report()
+
+
+@pytest.mark.parametrize("model", ["wine", "digits", "sunspots"])
+def test_a_phone_needs_no_sideways_scrolling(model, page, service):
+    page.set_viewport_size({"width": 360, "height": 740})
+    opened(page, service, model)
+    expect(page.locator(".why .picture svg").first).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+
+
+def test_everything_can_be_reached_by_keyboard(page, service):
+    opened(page, service, "fclayer")
+    reached = set()
+    for _ in range(25):
+        page.keyboard.press("Tab")
+        reached.add(page.evaluate("document.activeElement.id || document.activeElement.textContent.trim()"))
+    assert {"field-bmi", "field-bp", "SVG", "PNG", "The numbers"} <= reached
+
+
+def test_it_is_small_and_its_first_picture_comes_at_once(page, service):
+    opened(page, service, "fclayer")
+    loaded = page.evaluate("performance.getEntriesByType('resource').concat(performance.getEntriesByType('navigation'))"
+                           ".reduce((sum, entry) => sum + entry.transferSize, 0)")  # fmt: skip
+    assert 0 < loaded < 300_000
+    page.goto("about:blank")
+    page.goto(f"{service.address}/#model=fclayer")
+    expect(page.locator(".why .picture svg")).to_be_visible(timeout=5000)
+    expect(page.locator(SAID)).to_be_visible()

@@ -1,0 +1,180 @@
+"""One row: every kind of model is filled in, predicted and explained; what-if; what is wrong is said where it is."""
+
+import json
+import re
+from io import BytesIO
+from urllib.parse import parse_qs, quote, urlsplit
+from xml.etree import ElementTree
+
+import pytest
+from PIL import Image
+from playwright.sync_api import Page, expect
+
+from tests.conftest import example, shipped
+
+pytestmark = pytest.mark.ui
+
+SAID = "[data-testid=prediction]"
+
+
+def opened(page: Page, service, model: str, **state: object) -> Page:
+    more = "".join(f"&{key}={quote(json.dumps(value))}" for key, value in state.items())
+    page.goto(f"{service.address}/#model={model}{more}")
+    expect(page.locator("[data-testid=sentence]")).to_be_visible()
+    return page
+
+
+def numbers(page: Page) -> dict[str, str]:
+    """The table under the pictures: what, and what it adds."""
+    page.locator("summary", has_text="The numbers").click()
+    rows = page.locator(".why table tbody tr")
+    return {row.locator("th").inner_text(): row.locator("td").first.inner_text() for row in rows.all()}
+
+
+@pytest.mark.parametrize("model", shipped())
+def test_every_model_is_filled_with_its_example_predicted_and_explained(model, page, service, client):
+    opened(page, service, model)
+    answer = client.post("/explain", json=example(model)).json()
+    (explanation,) = answer["explanations"][:1]
+    prediction = explanation["prediction"]
+    said = page.locator(SAID).inner_text()
+    if "label" in prediction:
+        assert said.startswith(f"{prediction['label']}, ")
+        share = prediction["scores"][prediction["label"]]
+        assert float(re.findall(r"([\d.]+) %$", said)[0]) == pytest.approx(100 * share, abs=0.06)
+    else:
+        assert float(said.split()[0].replace("−", "-")) == pytest.approx(prediction["value"], rel=1e-3)
+    expect(page.locator(".why .picture svg").first).to_be_visible()
+    facts = page.locator(".facts").inner_text()
+    assert answer["method"] in facts
+    assert answer["background"]["sha256"][:8] in facts
+    assert f"{answer['background']['rows']} rows" in facts
+    assert "Adds up" in facts
+
+
+def test_the_picture_says_what_the_service_answered(page, service, client):
+    opened(page, service, "fclayer")
+    (output,) = client.post("/explain", json=example("fclayer")).json()["explanations"][0]["outputs"]
+    shown = numbers(page)
+    for key, value in output["attributions"].items():
+        (said,) = [figure for label, figure in shown.items() if label.startswith(f"{key} = ")]
+        assert float(said.replace("−", "-")) == pytest.approx(value, rel=1e-2)
+    words = page.locator(".picture").get_attribute("aria-label") or ""
+    assert "bmi = 36.1 kg/m²" in words
+
+
+def test_what_if_shows_both_and_the_address_opens_the_same(page, service, browser):
+    opened(page, service, "penguins")
+    first = page.locator(SAID).inner_text()
+    page.get_by_label("island", exact=True).select_option("Biscoe")
+    page.get_by_label("body_mass_g g", exact=True).fill("5000")
+    expect(page.locator("[data-testid=before]")).to_contain_text(first)
+    expect(page.locator(".why figcaption")).to_have_text(["At the start", "Now"])
+    expect(page.locator(SAID)).to_contain_text("Gentoo")
+    changed = page.locator(SAID).inner_text()
+    page.get_by_test_id("class").select_option("Adelie")
+    expect(page.get_by_test_id("sentence")).to_contain_text("for Adelie")
+
+    other = browser.new_context().new_page()
+    other.goto(page.url)
+    expect(other.locator(SAID)).to_have_text(changed)
+    expect(other.get_by_label("island", exact=True)).to_have_value("Biscoe")
+    expect(other.get_by_test_id("sentence")).to_contain_text("for Adelie")
+    expect(other.locator("[data-testid=before]")).to_contain_text(first)
+    other.context.close()
+
+    page.get_by_role("button", name="Back to the start", exact=True).click()
+    expect(page.locator(SAID)).to_have_text(first)
+    expect(page.locator("[data-testid=before]")).to_have_count(0)
+
+
+def test_a_slider_moves_the_number_and_the_prediction(page, service):
+    opened(page, service, "linear")
+    first = page.locator(SAID).inner_text()
+    slider = page.get_by_label("bmi, slider")
+    slider.focus()
+    for _ in range(5):
+        slider.press("ArrowLeft")
+    expect(page.get_by_label("bmi kg/m²")).not_to_have_value("36.1")
+    expect(page.locator(SAID)).not_to_have_text(first)
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        ("fclayer", "bmi kg/m²", "heavy", '"bmi" must be a number'),
+        ("fclayer", "bmi kg/m²", "", '"bmi" is missing'),
+        ("fclayer", "bmi kg/m²", "1e300", '"bmi" holds a number too large'),
+        ("sunspots", "past", "1 2 3", '"past" must hold at least 20'),
+        ("sunspots", "past", "1 2 x", '"past[2]" must be a number'),
+    ],
+)
+def test_a_wrong_field_is_red_and_says_what_the_service_says(case, page, service, console):
+    model, label, typed, words = case
+    opened(page, service, model)
+    said = page.locator(SAID).inner_text()
+    field = page.get_by_label(label, exact=True)
+    before = field.input_value()
+    field.fill(typed)
+    wrong = page.locator(".field.wrong")
+    expect(wrong).to_have_count(1)
+    expect(wrong.get_by_role("alert")).to_contain_text(words)
+    expect(field).to_have_attribute("aria-invalid", "true")
+    # What was there stays, marked as old, and what was typed is kept.
+    assert page.locator(SAID).inner_text() == said
+    assert field.input_value() == typed
+    expect(page.locator(".why .picture svg").first).to_be_visible()
+    field.fill(before)
+    expect(wrong).to_have_count(0)
+    expect(page.locator(".why .old")).to_have_count(0)
+    console.expect("422")
+
+
+def test_an_image_is_drawn_by_pointer_and_keys(page, service):
+    opened(page, service, "digits")
+    page.get_by_role("button", name="Clear").click()
+    expect(page.locator("[data-testid=before]")).to_be_visible()
+    cleared = page.locator(SAID).inner_text()
+    easel = page.get_by_role("application")
+    box = easel.bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 20)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] - 20, steps=12)
+    page.mouse.up()
+    expect(page.locator(SAID)).not_to_have_text(cleared)
+    drawn = json.loads(json.loads(parse_qs(urlsplit(page.url).fragment)["now"][0])["image"])
+    ink = [[pixel[0] for pixel in row] for row in drawn]
+    assert max(ink[0][0], ink[7][0], ink[4][7]) == 0
+    assert min(row[4] for row in ink) > 10
+    easel.focus()
+    easel.press("ArrowLeft")
+    expect(easel).to_have_attribute("aria-label", re.compile(r"Column 4, row 5\."))
+    easel.press(" ")
+    expect(page.locator(".why figcaption")).to_have_text(["At the start", "Now"])
+
+
+def test_an_image_is_taken_from_a_file(page, service, tmp_path):
+    opened(page, service, "digits")
+    drawn = Image.new("L", (64, 64), 0)
+    drawn.paste(255, (28, 4, 38, 60))
+    drawn.save(tmp_path / "one.png")
+    page.locator("input[type=file]").set_input_files(tmp_path / "one.png")
+    expect(page.locator(SAID)).to_contain_text("1, ")
+    (tmp_path / "no.png").write_bytes(b"no image")
+    page.locator("input[type=file]").set_input_files(tmp_path / "no.png")
+    expect(page.locator(".drawing [role=alert]")).to_contain_text("no.png is not an image")
+
+
+def test_pictures_are_kept_as_svg_and_png(page, service):
+    opened(page, service, "wine")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="SVG").click()
+    assert download.value.suggested_filename == "why-wine-says-barbera-99-5.svg"
+    text = download.value.path().read_text()
+    assert "flavanoids = 0.76 g/l" in "".join(ElementTree.fromstring(text).itertext())
+    with page.expect_download() as download:
+        page.get_by_role("button", name="PNG").click()
+    image = Image.open(BytesIO(download.value.path().read_bytes()))
+    assert image.width > 1000
+    assert len(set(image.convert("RGB").resize((100, 60)).get_flattened_data())) > 20

@@ -1,0 +1,118 @@
+"""What goes wrong around the page: no network, a service that is down, a worker that dies, a queue that is full."""
+
+import os
+import signal
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.conftest import start_service
+from tests.test_service import children
+from tests.ui.test_row import SAID, opened
+
+pytestmark = pytest.mark.ui
+
+# On 64 pixels, seconds of work.
+LONG = {"method": "permutation"}
+
+
+def ask_at_length(page):
+    page.get_by_test_id("method").select_option("permutation")
+    page.get_by_test_id("samples").select_option("4096")
+
+
+def test_progress_is_shown_and_can_be_cancelled(page, service, client):
+    opened(page, service, "digits")
+    with page.expect_response(lambda r: r.url.endswith("/explain") and r.status == 202) as accepted:
+        ask_at_length(page)
+    where = accepted.value.headers["location"]
+    progress = page.get_by_test_id("progress")
+    expect(progress).to_contain_text("Explaining")
+    with page.expect_response(lambda r: r.request.method == "DELETE") as deleted:
+        progress.get_by_role("button", name="Cancel").click()
+    assert deleted.value.status == 200
+    assert client.get(where).json()["status"] == "cancelled"
+    expect(page.locator(".why")).to_contain_text("Cancelled.")
+    expect(page.locator(".why .picture svg").first).to_be_visible()
+    page.get_by_test_id("method").select_option("auto")
+    expect(page.locator(".why")).not_to_contain_text("Cancelled.")
+
+
+def test_typing_on_cancels_what_nobody_waits_for(page, service):
+    opened(page, service, "digits")
+    with page.expect_response(lambda r: r.status == 202):
+        ask_at_length(page)
+    with page.expect_response(lambda r: r.request.method == "DELETE"):
+        page.get_by_role("button", name="Clear").click()
+    page.get_by_test_id("progress").get_by_role("button", name="Cancel").click()
+
+
+def test_no_network_is_said_and_nothing_typed_is_lost(page, service, console):
+    opened(page, service, "fclayer")
+    page.context.set_offline(True)
+    page.get_by_label("bmi kg/m²").fill("22")
+    expect(page.get_by_test_id("trouble")).to_contain_text("does not answer")
+    expect(page.get_by_role("button", name="Try again now")).to_be_visible()
+    page.context.set_offline(False)
+    expect(page.get_by_test_id("trouble")).to_have_count(0)
+    expect(page.get_by_label("bmi kg/m²")).to_have_value("22")
+    expect(page.get_by_test_id("sentence")).to_contain_text("bmi = 22")
+    console.expect("ERR_INTERNET_DISCONNECTED")
+
+
+def test_a_worker_killed_while_the_page_waits_costs_time_only(page, artifacts, tmp_path):
+    running = start_service(artifacts, tmp_path)
+    try:
+        opened(page, running, "digits")
+        with page.expect_response(lambda r: r.status == 202):
+            page.get_by_test_id("method").select_option("permutation")
+            page.get_by_test_id("samples").select_option("64")
+        os.kill(children(running.process.pid)["worker"], signal.SIGKILL)
+        running.await_line("the worker died")
+        expect(page.locator(".facts")).to_contain_text("permutation", timeout=120_000)
+        expect(page.get_by_test_id("progress")).to_have_count(0)
+    finally:
+        assert running.stop() == 0, running.output
+
+
+def test_a_service_that_stops_and_comes_back_is_found_again(page, artifacts, tmp_path, console):
+    running = start_service(artifacts, tmp_path)
+    port = running.address.rpartition(":")[2]
+    opened(page, running, "fclayer")
+    assert running.stop() == 0
+    page.get_by_label("bmi kg/m²").fill("22")
+    expect(page.get_by_test_id("trouble")).to_contain_text("does not answer")
+    again = start_service(artifacts, tmp_path, "--port", port)
+    try:
+        assert again.address
+        # Nobody presses anything: it tries by itself.
+        expect(page.get_by_test_id("trouble")).to_have_count(0)
+        expect(page.get_by_test_id("sentence")).to_contain_text("bmi = 22")
+        console.expect("ERR_")
+    finally:
+        assert again.stop() == 0, again.output
+
+
+def test_a_full_queue_is_said_and_tried_again(page, artifacts, tmp_path, console):
+    running = start_service(artifacts, tmp_path, "--queue-depth", "1")
+    try:
+        opened(page, running, "fclayer")
+        worker = children(running.process.pid)["worker"]
+        os.kill(worker, signal.SIGSTOP)
+        with running.client() as client:
+            held = client.post("/explain", json=filling(), headers={"Prefer": "respond-async"})
+            assert held.status_code == 202
+            page.get_by_label("bmi kg/m²").fill("22")
+            expect(page.get_by_test_id("trouble")).to_contain_text("No explanation:")
+            # Predicting goes on meanwhile.
+            expect(page.locator(SAID)).to_be_visible()
+            os.kill(worker, signal.SIGCONT)
+            expect(page.get_by_test_id("trouble")).to_have_count(0)
+        expect(page.get_by_test_id("sentence")).to_contain_text("bmi = 22")
+        console.expect("503")
+    finally:
+        running.stop()
+
+
+def filling():
+    return {"model": "linear", "instances": [{"bmi": 30.0, "bp": 90.0}]}

@@ -1,0 +1,36 @@
+/** What answers have in common, whatever the model. That the document's own types fit is checked where they are assigned. */
+export type Nested = number | Nested[];
+
+export interface Prediction {
+  label?: string;
+  scores?: Record<string, number>;
+  value?: number;
+  values?: Record<string, number>;
+}
+
+export interface Explained {
+  output: string;
+  value: number;
+  base_value: number;
+  attributions: Record<string, Nested>;
+  residual: number;
+  standard_errors?: Record<string, Nested>;
+}
+
+export interface Answer {
+  method: string;
+  method_reason?: string;
+  expected_distance?: number;
+  background: { rows: number; sha256: string };
+  complete?: boolean;
+  cached?: boolean;
+  explanations: { prediction: Prediction; outputs: Explained[] }[];
+}
+
+export function flat(nested: Nested | undefined): number[] {
+  return nested === undefined ? [] : typeof nested === "number" ? [nested] : nested.flatMap(flat);
+}
+
+export function sum(numbers: number[]): number {
+  return numbers.reduce((total, number) => total + number, 0);
+}

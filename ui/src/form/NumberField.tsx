@@ -1,0 +1,49 @@
+/** A number: typed, or moved along the range of the background. */
+import { toNumber } from "../model";
+import { now, type } from "../state";
+import type { EntryProps } from "./Form";
+
+/** A slider's steps from one end to the other. */
+const STEPS = 200;
+
+export function NumberField({ field, id, described, wrong }: EntryProps) {
+  const text = now.value[field.key] ?? "";
+  const number = toNumber(text);
+  const [low, high] = field.range ?? [0, 0];
+  const step = field.integer ? 1 : tidy((high - low) / STEPS);
+  return (
+    <div class="number">
+      {high > low && (
+        <input
+          type="range"
+          aria-label={`${field.key}, slider`}
+          min={floor(low, step)}
+          max={ceil(high, step)}
+          step={step}
+          value={typeof number === "number" ? number : low}
+          onInput={(event) => type(field.key, event.currentTarget.value)}
+        />
+      )}
+      <input
+        id={id}
+        type="text"
+        inputMode="decimal"
+        autocomplete="off"
+        aria-describedby={described}
+        aria-invalid={wrong}
+        value={text}
+        onInput={(event) => type(field.key, event.currentTarget.value)}
+      />
+    </div>
+  );
+}
+
+/** The next smaller of 1, 2, 5, 10, 20, …: steps that people can read. */
+function tidy(step: number): number {
+  const power = 10 ** Math.floor(Math.log10(step));
+  const digit = [5, 2, 1].find((one) => one * power <= step) ?? 1;
+  return Number((digit * power).toPrecision(3));
+}
+
+const floor = (value: number, step: number) => Number((Math.floor(value / step) * step).toPrecision(12));
+const ceil = (value: number, step: number) => Number((Math.ceil(value / step) * step).toPrecision(12));

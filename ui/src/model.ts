@@ -1,0 +1,150 @@
+/** A model as the page needs it: read off its manifest, whatever its kind. */
+import type { components } from "./api/document";
+
+export type Kind = "tabular" | "image" | "sequence" | "tokens" | "tensor";
+
+interface Feature {
+  name: string;
+  unit?: string;
+  description?: string;
+  categories?: string[];
+  group?: string;
+}
+
+interface Input {
+  name: string;
+  kind: Kind;
+  dtype: string;
+  features: Feature[];
+  shape: number[];
+}
+
+interface Method {
+  fits: boolean;
+  why?: string;
+  distance?: number;
+  ms_per_row?: number;
+  standard_error?: number;
+}
+
+/** GET /models/{name}, the parts that are shown. */
+export interface Manifest {
+  spec: {
+    name: string;
+    version: number;
+    task: components["schemas"]["ModelSummary"]["task"];
+    description: string;
+    source: string;
+    score?: { metric: string; value: number; on: string };
+    inputs: Input[];
+    output: { labels: string[]; names: string[]; unit?: string; scores: "probabilities" | "logits" | "values" };
+  };
+  ranges: Record<string, [number, number]>;
+  background_rows: number;
+  example: { instances: Record<string, unknown>[] };
+  certificate: { methods: Record<string, Method>; default: string; reason: string };
+}
+
+/** One thing that a person fills in. */
+export interface Field {
+  key: string;
+  kind: "number" | "category" | "text" | "image" | "sequence" | "tensor";
+  unit?: string;
+  description?: string;
+  range?: [number, number];
+  integer: boolean;
+  categories: string[];
+  shape: number[];
+  /** The key of its attribution, where features are explained as a group. */
+  group?: string;
+}
+
+export function fields(model: Manifest): Field[] {
+  return model.spec.inputs.flatMap((input) => {
+    const integer = input.dtype.includes("int");
+    if (input.kind === "tabular") return input.features.map((feature) => featureField(model, feature, integer));
+    const example = model.example.instances[0]?.[input.name];
+    const kind = typeof example === "string" ? "text" : input.kind === "tokens" ? "sequence" : input.kind;
+    const range = model.ranges[input.name] ?? span(example, input.dtype);
+    return [{ key: input.name, kind, integer, range, categories: [], shape: input.shape }];
+  });
+}
+
+function featureField(model: Manifest, feature: Feature, integer: boolean): Field {
+  const { name, unit, description, group, categories = [] } = feature;
+  const kind = categories.length ? "category" : "number";
+  return { key: name, kind, unit, description, group, integer, categories, range: model.ranges[name], shape: [] };
+}
+
+/** From where to where the numbers of an image go, as far as its example tells. */
+function span(example: unknown, dtype: string): [number, number] {
+  if (dtype === "uint8") return [0, 255];
+  const numbers = JSON.stringify(example ?? [])
+    .split(/[[\],]+/)
+    .filter(Boolean)
+    .map(Number);
+  const [low, high] = [Math.min(0, ...numbers), Math.max(...numbers, 0)];
+  return [low, high > 1 || high === 0 ? high || 1 : 1];
+}
+
+/** A row as it was typed: text by field. Nothing that was typed is lost, however wrong it is. */
+export type Typed = Record<string, string>;
+
+const NUMBER = /^\s*[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?\s*$/i;
+
+/** The row that is sent. What is no number goes as it is, for the service to say so. */
+export function toRow(list: Field[], typed: Typed): Record<string, unknown> {
+  const row: Record<string, unknown> = {};
+  for (const field of list) {
+    const text = typed[field.key] ?? "";
+    if (field.kind !== "text" && text.trim() === "") continue;
+    row[field.key] = toValue(field, text);
+  }
+  return row;
+}
+
+function toValue(field: Field, text: string): unknown {
+  switch (field.kind) {
+    case "number":
+      return toNumber(text);
+    case "sequence":
+      return toSequence(field, text);
+    case "image":
+    case "tensor":
+      try {
+        return JSON.parse(text);
+      } catch {
+        return text;
+      }
+    default:
+      return text;
+  }
+}
+
+/** Decimal commas are how half of the world types. */
+export function toNumber(text: string): number | string {
+  const plain = /^[^.,]*,\d+\s*$/.test(text) ? text.replace(",", ".") : text;
+  return NUMBER.test(plain) ? Number(plain) : text;
+}
+
+/** Numbers between blanks, commas, semicolons or lines; a line a step where a step has several. */
+function toSequence(field: Field, text: string): unknown {
+  const numbers = (part: string) => part.split(/[\s,;]+/).filter(Boolean).map((one) => (NUMBER.test(one) ? Number(one) : one));
+  if (field.shape.length < 2) return numbers(text);
+  return text.split(/\n+/).filter((line) => line.trim()).map(numbers);
+}
+
+export function fromRow(list: Field[], row: Record<string, unknown>): Typed {
+  return Object.fromEntries(list.map((field) => [field.key, fromValue(field, row[field.key])]));
+}
+
+function fromValue(field: Field, value: unknown): string {
+  if (value === undefined || value === null) return "";
+  if (typeof value === "string") return value;
+  if (field.kind !== "sequence" || !Array.isArray(value)) return JSON.stringify(value);
+  return field.shape.length < 2 ? value.join(" ") : value.map((step) => (step as number[]).join(" ")).join("\n");
+}
+
+export function outputs(model: Manifest): string[] {
+  return model.spec.output.labels.length ? model.spec.output.labels : model.spec.output.names;
+}

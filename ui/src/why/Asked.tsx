@@ -1,0 +1,57 @@
+/** What of the prediction is explained, and how. */
+import { METHODS } from "../words";
+import { method, model, output, samples } from "../state";
+import { predicting } from "../answers";
+
+const SAMPLED = new Set(["permutation", "kernel"]);
+
+export function Asked() {
+  const shown = model.value;
+  if (!shown) return null;
+  const { labels } = shown.spec.output;
+  const { methods, default: usual } = shown.certificate;
+  const predicted = predicting.shown.value.value?.label;
+  return (
+    <p class="asked">
+      {labels.length > 0 && (
+        <label>
+          Explain{" "}
+          <select data-testid="class" value={output.value ?? ""} onChange={(event) => (output.value = event.currentTarget.value || null)}>
+            <option value="">what is predicted{predicted !== undefined && ` (${predicted})`}</option>
+            {labels.map((label) => (
+              <option key={label} value={label}>
+                {label}
+              </option>
+            ))}
+          </select>
+        </label>
+      )}{" "}
+      <label>
+        Method{" "}
+        <select data-testid="method" value={method.value} onChange={(event) => (method.value = event.currentTarget.value)}>
+          <option value="auto">the usual ({usual})</option>
+          {Object.entries(methods)
+            .filter(([, about]) => about.fits)
+            .map(([name]) => (
+              <option key={name} value={name}>
+                {METHODS[name]?.name ?? name}
+              </option>
+            ))}
+        </select>
+      </label>{" "}
+      {SAMPLED.has(method.value === "auto" ? usual : method.value) && (
+        <label>
+          Samples{" "}
+          <select data-testid="samples" value={samples.value ?? ""} onChange={(event) => (samples.value = Number(event.currentTarget.value) || null)}>
+            <option value="">as many as usual</option>
+            {[...new Set([16, 64, 256, 1024, 4096, ...(samples.value ? [samples.value] : [])])].sort((one, other) => one - other).map((count) => (
+              <option key={count} value={count}>
+                {count}
+              </option>
+            ))}
+          </select>
+        </label>
+      )}
+    </p>
+  );
+}

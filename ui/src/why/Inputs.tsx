@@ -1,0 +1,78 @@
+/** For inputs that are no features, a picture of their own. */
+import { useCallback } from "preact/hooks";
+
+import type { Nested } from "../api/answer";
+import { toRow, type Field } from "../model";
+import { list, model } from "../state";
+import { scaleOf } from "../words";
+import { Chart } from "./Chart";
+import type { Canvas } from "./draw";
+import { heat, shares } from "./heat";
+import { series } from "./series";
+import type { Pictured } from "./Why";
+
+export function Inputs(pictured: Pictured) {
+  return (
+    <>
+      {list.value.map((field) => {
+        if (field.kind === "image") return <Images key={field.key} field={field} {...pictured} />;
+        if (field.kind === "sequence") return <Steps key={field.key} field={field} {...pictured} />;
+        return null;
+      })}
+    </>
+  );
+}
+
+interface Props extends Pictured {
+  field: Field;
+}
+
+function Images({ field, why, explained, before }: Props) {
+  const share = (of: typeof explained) => Math.max(...shares(field.shape, of.attributions[field.key] ?? []).map(Math.abs));
+  const most = Math.max(share(explained), before ? share(before.explained) : 0) || 1;
+  return (
+    <div class="beside">
+      {before && <OneImage field={field} why={before.why} explained={before.explained} most={most} heading="At the start" />}
+      <OneImage field={field} why={why} explained={explained} most={most} heading={before ? "Now" : undefined} />
+    </div>
+  );
+}
+
+function OneImage({ field, why, explained, most, heading }: Props & { most: number; heading?: string }) {
+  const image = toRow([field], why.row)[field.key] as Nested;
+  const attribution = explained.attributions[field.key] ?? [];
+  const draw = useCallback(
+    (canvas: Canvas) => heat({ shape: field.shape, image, attribution, range: field.range ?? [0, 1], most }, canvas),
+    [field, why, explained, most],
+  );
+  return <Chart draw={draw} heading={heading} title={`${field.key}: why ${explained.output}`} words={`${field.key}, each pixel coloured by what it adds to ${explained.output} or takes away; ${strongest(field, attribution)}`} />;
+}
+
+/** Where the most is, for those who do not see it. */
+function strongest(field: Field, attribution: Nested): string {
+  const all = shares(field.shape, attribution);
+  const width = field.shape.length === 3 && (field.shape[0] ?? 0) <= 4 ? (field.shape[2] ?? 1) : (field.shape[1] ?? 1);
+  const at = all.reduce((best, value, place) => (Math.abs(value) > Math.abs(all[best] ?? 0) ? place : best), 0);
+  return `strongest at column ${(at % width) + 1}, row ${Math.floor(at / width) + 1}, which ${(all[at] ?? 0) < 0 ? "takes away" : "adds"}.`;
+}
+
+function Steps({ field, why, explained, before }: Props) {
+  const shown = model.value;
+  const values = toRow([field], why.row)[field.key] as Nested[];
+  const draw = useCallback(
+    (canvas: Canvas) => {
+      if (!shown) throw new Error("a picture has its model");
+      return series({
+        name: field.key,
+        values,
+        attribution: explained.attributions[field.key] as Nested[],
+        errors: explained.standard_errors?.[field.key] as Nested[] | undefined,
+        scale: scaleOf(shown),
+        before: before && (toRow([field], before.why.row)[field.key] as Nested[]),
+      }, canvas);
+    },
+    [field, why, explained, before?.why, shown],
+  );
+  const words = `${field.key}, ${values.length} steps, and under each of them what it adds to ${explained.output} or takes away; the numbers are in the table below.`;
+  return <Chart draw={draw} title={`${field.key}: why ${explained.output}`} words={words} />;
+}

@@ -1,0 +1,36 @@
+/** What every picture shares: no style of its own, so that a strict policy lets it be, and one frame. */
+import type { Theme } from "../theme";
+
+export interface Canvas {
+  width: number;
+  theme: Theme;
+}
+
+export type Svg = SVGSVGElement;
+
+/** Plot brings a stylesheet that the page's policy would refuse; page.css has what of it is needed. */
+export function bare(plot: Element): Svg {
+  const svg = (plot.tagName.toLowerCase() === "svg" ? plot : plot.querySelector("svg")) as Svg | null;
+  if (!svg) throw new Error("Plot draws an svg");
+  for (const style of svg.querySelectorAll("style")) style.remove();
+  return svg;
+}
+
+/** Pictures under each other as one. */
+export function stacked(parts: Svg[], { width, theme }: Canvas): Svg {
+  const whole = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+  let top = 0;
+  for (const part of parts) {
+    part.setAttribute("y", String(top));
+    top += Number(part.getAttribute("height"));
+    whole.append(part);
+  }
+  whole.setAttribute("width", String(width));
+  whole.setAttribute("height", String(top));
+  whole.setAttribute("viewBox", `0 0 ${width} ${top}`);
+  whole.setAttribute("font-family", "system-ui, sans-serif");
+  whole.setAttribute("fill", theme.ink);
+  return whole;
+}
+
+export const FONT_PX = 12.5;

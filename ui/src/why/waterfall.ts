@@ -1,0 +1,102 @@
+/** From the average of the background to this prediction, step by step, the largest first. */
+import * as Plot from "@observablehq/plot";
+
+import type { Explained } from "../api/answer";
+import type { Scale } from "../words";
+import { FONT_PX, bare, type Canvas, type Svg } from "./draw";
+import { folded, type Element } from "./elements";
+
+const MOST = 9;
+const ROW_PX = 27;
+/** A remainder below this part of what was to explain is rounding, and no bar. */
+const VISIBLE = 0.005;
+
+export interface Waterfall {
+  explained: Explained;
+  elements: Element[];
+  scale: Scale;
+  /** From where to where the axis goes, where two pictures are to be compared. */
+  domain?: [number, number];
+}
+
+interface Step {
+  label: string;
+  from: number;
+  to: number;
+  kind: "up" | "down" | "rest";
+  error?: number;
+}
+
+export function steps({ explained, elements }: Waterfall): Step[] {
+  const { shown, rest } = folded(elements, MOST);
+  const listed = [...shown, ...(rest ? [rest] : [])];
+  if (Math.abs(explained.residual) > VISIBLE * Math.abs(explained.value - explained.base_value)) {
+    listed.push({ label: "left unexplained", value: explained.residual });
+  }
+  let at = explained.base_value;
+  return listed.map(({ label, value, error }) => {
+    const from = at;
+    at += value;
+    const kind = label === "left unexplained" ? "rest" : value < 0 ? "down" : "up";
+    return { label, from, to: at, kind, error };
+  });
+}
+
+/** Where the bars of a waterfall reach. */
+export function reach(waterfall: Waterfall): [number, number] {
+  const ends = steps(waterfall).flatMap((step) => [step.from, step.to]);
+  const all = [...ends, waterfall.explained.base_value, waterfall.explained.value];
+  return [Math.min(...all), Math.max(...all)];
+}
+
+export function waterfall(given: Waterfall, { width, theme }: Canvas): Svg {
+  const { explained, scale } = given;
+  const all = steps(given);
+  const [average, prediction] = ["average", `prediction: ${explained.output}`];
+  const [low, high] = given.domain ?? reach(given);
+  const pad = (high - low || Math.abs(high) || 1) * (width < 480 ? 0.24 : 0.14);
+  const marginLeft = Math.round(Math.min(230, 0.4 * width));
+  const said = (step: Step) => scale.change(step.to - step.from);
+  const text = (right: boolean) =>
+    Plot.text(all.filter((step) => step.to >= step.from === right), {
+      x: "to", y: "label", text: said, dx: right ? 5 : -5, textAnchor: right ? "start" : "end", fill: theme.ink,
+    });
+  // Beside its dot, on the side that has room.
+  const end = (right: boolean) =>
+    Plot.text(ends.filter(({ at }) => (at - low <= 0.6 * (high - low)) === right), {
+      x: "at", y: "label", text: ({ at }: { at: number }) => scale.value(at), dx: right ? 9 : -9, textAnchor: right ? "start" : "end", fontWeight: "bold", fill: theme.ink,
+    });
+  const ends = [
+    { label: average, at: explained.base_value },
+    { label: prediction, at: explained.value },
+  ];
+  return bare(
+    Plot.plot({
+      width,
+      height: ROW_PX * (all.length + 2) + 46,
+      marginLeft,
+      marginRight: 12,
+      marginTop: 4,
+      marginBottom: 40,
+      style: { fontSize: `${FONT_PX}px`, background: theme.paper, color: theme.ink },
+      x: { domain: [low - pad, high + pad], tickFormat: scale.axis, ticks: width < 480 ? 3 : 5, label: null, nice: false },
+      y: { domain: [average, ...all.map((step) => step.label), prediction], label: null, padding: 0.28 },
+      marks: [
+        Plot.gridX({ stroke: theme.rule, strokeOpacity: 0.6, ticks: width < 480 ? 3 : 5 }),
+        Plot.axisY({ lineWidth: (marginLeft - 12) / FONT_PX, textOverflow: "ellipsis", tickSize: 0, fill: theme.ink }),
+        Plot.axisX({ tickSize: 0, tickFormat: scale.axis, ticks: width < 480 ? 3 : 5, fill: theme.muted, label: scale.unit || null, labelAnchor: "right", labelArrow: "none" }),
+        Plot.ruleX([explained.base_value], { stroke: theme.muted, strokeDasharray: "3 3" }),
+        Plot.barX(all, { x1: "from", x2: "to", y: "label", fill: (step: Step) => theme[step.kind], rx: 1.5 }),
+        Plot.ruleY(all.filter((step) => step.error), {
+          x1: (step: Step) => step.to - 2 * (step.error ?? 0), x2: (step: Step) => step.to + 2 * (step.error ?? 0), y: "label", stroke: theme.ink, strokeWidth: 1.2,
+        }),
+        text(true),
+        text(false),
+        Plot.dot(ends, { x: "at", y: "label", r: 4.5, fill: theme.ink }),
+        end(true),
+        end(false),
+      ],
+      color: { type: "identity" },
+    }),
+  );
+}

@@ -1,0 +1,18 @@
+import preact from "@preact/preset-vite";
+import { defineConfig } from "vite";
+
+import { sources } from "./sources.ts";
+
+// Built into the API's own folder, which serves it as it is; nothing is fetched from anywhere else.
+export default defineConfig({
+  plugins: [preact(), sources()],
+  build: {
+    outDir: process.env.UI_OUT ?? "../app/api/static",
+    emptyOutDir: true,
+    assetsInlineLimit: 0,
+    modulePreload: { polyfill: false },
+    target: "es2022",
+    rollupOptions: { input: { index: "index.html", help: "help.html" } },
+  },
+  server: { proxy: Object.fromEntries(["/predict", "/explain", "/explanations", "/models", "/health"].map((path) => [path, process.env.API ?? "http://127.0.0.1:8000"])) },
+});
