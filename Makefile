@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-cache-dir -c constraints.txt
 KSERVE := .venv-kserve
 
-.PHONY: run test test-docker test-ui install lint ui bench-explain bench-predict
+.PHONY: run test test-docker test-fuzz test-ui install lint ui bench-explain bench-predict
 
 run: install
 	@$(BIN)/whyserve up
@@ -41,6 +41,10 @@ $(STAMP): pyproject.toml constraints.txt
 	$(PIP) -e '.[export,api,worker,dev]'
 	$(PIP) --no-deps resemblyzer==0.1.4
 	@touch $@
+
+test-fuzz: install
+	@$(BIN)/whyserve export
+	$(BIN)/python -m pytest -m fuzz
 
 # A client that cannot stand beside our versions.
 $(KSERVE)/.installed: tests/api/oip/kserve.txt

@@ -127,8 +127,11 @@ def _checked(spec: InputSpec, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
         raise fault(f"has shape {array.shape}; ({wanted}) is needed")
     if array.dtype.kind not in ("iu" if spec.is_integer else "iuf"):
         raise fault(f"has dtype {array.dtype}; {spec.dtype} is needed")
-    with np.errstate(over="ignore"):
-        result = array.astype(spec.dtype)
+    if array.dtype == spec.dtype:
+        result = array.copy()
+    else:
+        with np.errstate(over="ignore"):
+            result = array.astype(spec.dtype)
     if not np.isfinite(result).all():
         raise fault("holds a number that is not finite")
     if spec.is_integer and not np.array_equal(result, array):

@@ -12,6 +12,8 @@ from app.errors import InvalidInput, TooLarge
 JSON_LENGTH = b"inference-header-content-length"
 WINDOWS = {b"gzip": 31, b"x-gzip": 31, b"deflate": 15}  # zlib's: 31 is gzip's frame around it, 15 its own
 LONGEST_NUMBER = 12
+JSON_TYPE = (b"content-type", b"application/json")
+BYTES_TYPE = (b"content-type", b"application/octet-stream")
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +22,19 @@ class Parcel:
 
     json: bytes | None
     tail: memoryview
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """An answer."""
+
+    headers: list[tuple[bytes, bytes]]
+    body: bytes
+
+    def response(self) -> Response:
+        made = Response(self.body)
+        made.raw_headers = self.headers
+        return made
 
 
 async def unpack(headers: Iterable[tuple[bytes, bytes]], body: bytes, most_bytes: int) -> Parcel:
@@ -62,9 +77,9 @@ def _split(body: bytes, length: bytes) -> Parcel:
     return Parcel(body[:size] if size else None, memoryview(body)[size:])
 
 
-def pack(json: bytes, parts: Sequence[bytes]) -> Response:
-    """An answer; parts: of the tensors that go as bytes."""
+def pack(json: bytes, parts: Sequence[bytes]) -> Packed:
+    """parts: of the tensors that go as bytes."""
     if not parts:
-        return Response(json, media_type="application/json")
-    headers = {"Inference-Header-Content-Length": str(len(json))}
-    return Response(b"".join([json, *parts]), headers=headers, media_type="application/octet-stream")
+        return Packed([JSON_TYPE, (b"content-length", b"%d" % len(json))], json)
+    body = b"".join([json, *parts])
+    return Packed([BYTES_TYPE, (JSON_LENGTH, b"%d" % len(json)), (b"content-length", b"%d" % len(body))], body)

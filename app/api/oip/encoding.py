@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Sequence
+from functools import cache
 from itertools import chain
 from typing import Any
 
@@ -31,6 +32,7 @@ ELEMENTS: dict[str, tuple[set[type], str]] = {
 }
 
 
+@cache
 def name_of(dtype: Any) -> str:
     """The protocol's name of a numpy dtype."""
     return NAMES[np.dtype(dtype).newbyteorder("=")]

@@ -12,9 +12,9 @@ from starlette.responses import Response
 from app.api.explaining import Answer, explained, question
 from app.api.oip.attributions import names_of, tensors_of
 from app.api.oip.carriage import unpack
-from app.api.oip.contract import read
 from app.api.oip.infer import find
 from app.api.oip.reply import reply
+from app.api.oip.tensors import read
 from app.api.problems import from_validation
 from app.api.schemas import explain_options, typed_dict
 from app.api.service import Service
@@ -43,7 +43,7 @@ async def explain(request: Request) -> Response:
     wanted = [want for want in asked.outputs if want.name in tensors]
     about = {key: found[key] for key in ABOUT if key in found}
     identity = state["request_id"] if asked.id is None else asked.id
-    return reply(spec, identity, tensors, wanted, {"explanation": found["id"], **about})
+    return reply(spec, identity, tensors, wanted, {"explanation": found["id"], **about}).response()
 
 
 async def answer(request: Request, service: Service, job: ExplainJob) -> bytes:

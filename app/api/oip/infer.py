@@ -7,8 +7,8 @@ from starlette.types import Receive, Scope, Send
 
 from app.api.body import read_body
 from app.api.oip.carriage import unpack
-from app.api.oip.contract import Wanted, read
 from app.api.oip.reply import reply
+from app.api.oip.tensors import Wanted, read
 from app.api.service import Service
 from app.errors import UnknownModel
 from app.outputs import Outputs
@@ -55,7 +55,8 @@ class Infer:
         identity = state["request_id"] if asked.id is None else asked.id
         answer = reply(spec, identity, {output: tensor}, asked.outputs)
         predictor.statistics.encoded.add(time.perf_counter_ns() - began)
-        await answer(scope, receive, send)
+        await send({"type": "http.response.start", "status": 200, "headers": answer.headers})
+        await send({"type": "http.response.body", "body": answer.body})
 
     def _addressed(self, path: str) -> Predictor:
         model, *rest = path[len(PREFIX) : -len(SUFFIX)].split("/")

@@ -5,11 +5,10 @@ from typing import Any
 
 import numpy as np
 import orjson
-from starlette.responses import Response
 
-from app.api.oip.carriage import pack
-from app.api.oip.contract import Wanted
+from app.api.oip.carriage import Packed, pack
 from app.api.oip.encoding import name_of, to_bytes, to_json
+from app.api.oip.tensors import Wanted
 from app.spec import ModelSpec
 
 
@@ -19,7 +18,7 @@ def reply(
     tensors: Mapping[str, np.ndarray],
     wanted: Sequence[Wanted],
     parameters: Mapping[str, Any] | None = None,
-) -> Response:
+) -> Packed:
     """tensors: by output, at least those wanted."""
     outputs, parts = [], []
     for want in wanted:

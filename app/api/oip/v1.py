@@ -14,9 +14,9 @@ from starlette.responses import Response
 
 from app.api.explaining import question
 from app.api.oip.carriage import unpack
-from app.api.oip.contract import checked
 from app.api.oip.encoding import from_json, name_of
 from app.api.oip.explain import answer, check_options
+from app.api.oip.tensors import checked
 from app.api.service import Service
 from app.errors import InvalidInput, MalformedBody
 from app.inputs import Arrays

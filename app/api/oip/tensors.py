@@ -1,0 +1,124 @@
+"""A request's tensors as the arrays that a model takes, and the outputs that it asks for."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from app.api.oip.carriage import Parcel
+from app.api.oip.contract import InferRequest, Tensor, read_request
+from app.api.oip.encoding import DATATYPES, from_bytes, from_json, name_of
+from app.errors import InvalidInput, TooManyInstances
+from app.inputs import Arrays, check_arrays
+from app.spec import InputSpec, ModelSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """An output to answer with. classes: so many of the greatest as words, or 0: its numbers."""
+
+    name: str
+    binary: bool
+    classes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    id: str | None
+    arrays: Arrays
+    outputs: Sequence[Wanted]
+    parameters: Mapping[str, Any]
+
+
+def read(parcel: Parcel, spec: ModelSpec, offered: Sequence[str], most_rows: int) -> Asked:
+    """offered: names of the outputs there are. Raises MalformedBody, InvalidInput, TooManyInstances."""
+    if parcel.json is None:
+        return Asked(None, checked(spec, _raw(parcel.tail, spec), most_rows), [Wanted(n, True) for n in offered], {})
+    request = read_request(parcel.json)
+    parameters = request.get("parameters") or {}
+    arrays = checked(spec, _arrays(request["inputs"], parcel.tail, spec), most_rows)
+    return Asked(request.get("id"), arrays, _wanted(request, parameters, offered), parameters)
+
+
+def _raw(tail: memoryview, spec: ModelSpec) -> Arrays:
+    """A body that is the one tensor of one row."""
+    if len(spec.inputs) > 1:
+        raise InvalidInput("a body without JSON is for models of one input; this one has several")
+    (only,) = spec.inputs
+    return {only.name: _named(only.name, from_bytes, tail, name_of(only.dtype), (1, *only.row_shape))}
+
+
+def _arrays(tensors: Sequence[Tensor], tail: memoryview, spec: ModelSpec) -> Arrays:
+    known = {item.name: item for item in spec.inputs}
+    arrays: Arrays = {}
+    at = 0
+    for place, tensor in enumerate(tensors):
+        item = known.get(tensor["name"])
+        if item is None:
+            raise InvalidInput(f"inputs[{place}]: the model has no such input; it has {', '.join(known)}")
+        if item.name in arrays:
+            raise InvalidInput(f'input "{item.name}" stands twice')
+        size = (tensor.get("parameters") or {}).get("binary_data_size")
+        if size is not None and at + size > len(tail):
+            raise InvalidInput(f'input "{item.name}": its binary_data_size runs over the end of the body')
+        arrays[item.name] = _array(tensor, item, None if size is None else tail[at : at + size])
+        at += size or 0
+    if at != len(tail):
+        raise InvalidInput(f"the body goes on for {len(tail) - at} bytes after the last tensor")
+    return arrays
+
+
+def _array(tensor: Tensor, item: InputSpec, raw: memoryview | None) -> np.ndarray:
+    """raw: where it comes as bytes."""
+    name, datatype, data = item.name, tensor["datatype"], tensor.get("data")
+    if "shared_memory_region" in (tensor.get("parameters") or {}):
+        raise InvalidInput(f'input "{name}": shared memory is not taken; send its data or its bytes')
+    if datatype not in DATATYPES:
+        raise InvalidInput(f'input "{name}": its datatype must be one of {", ".join(DATATYPES)}')
+    if (raw is None) == (data is None):
+        raise InvalidInput(f'input "{name}" must have either data or binary_data_size')
+    # Read as what it says it is: a tensor that lies about its length is told that, not that its type is wrong.
+    array = (
+        _named(name, from_json, data, datatype, tensor["shape"])
+        if raw is None
+        else _named(name, from_bytes, raw, datatype, tensor["shape"])
+    )
+    if datatype != name_of(item.dtype):
+        raise InvalidInput(f'input "{name}" has the datatype {datatype}; {name_of(item.dtype)} is needed')
+    return array
+
+
+def _named(name: str, decode: Any, *arguments: Any) -> np.ndarray:
+    try:
+        array: np.ndarray = decode(*arguments)
+    except InvalidInput as error:
+        raise InvalidInput(f'input "{name}": {error.message}', field=name) from None
+    return array
+
+
+def checked(spec: ModelSpec, arrays: Arrays, most_rows: int) -> Arrays:
+    """Raises InvalidInput as check_arrays does, and TooManyInstances."""
+    fit = check_arrays(spec, arrays)
+    rows = len(next(iter(fit.values())))
+    if rows > most_rows:
+        raise TooManyInstances(f"the inputs have {rows} rows; one request may have {most_rows}")
+    return fit
+
+
+def _wanted(request: InferRequest, parameters: Mapping[str, Any], offered: Sequence[str]) -> list[Wanted]:
+    binary = parameters.get("binary_data_output", False)
+    if not isinstance(binary, bool):
+        raise InvalidInput('"parameters.binary_data_output" must be true or false')
+    asked = request.get("outputs")
+    if not asked:
+        return [Wanted(name, binary) for name in offered]
+    found: dict[str, Wanted] = {}
+    for place, output in enumerate(asked):
+        name, own = output["name"], output.get("parameters") or {}
+        if name not in offered:
+            raise InvalidInput(f"outputs[{place}]: there is no such output; there is {', '.join(offered)}")
+        if name in found:
+            raise InvalidInput(f"outputs[{place}]: it is asked for twice")
+        found[name] = Wanted(name, own.get("binary_data", binary), own.get("classification", 0))
+    return list(found.values())

@@ -1,0 +1,231 @@
+"""Generated requests of the binary extension, true and bent: each has an answer, and a true one the right one."""
+
+import gzip
+import json
+import math
+import struct
+import zlib
+from dataclasses import dataclass, replace
+
+import httpx
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+from app.api.oip.encoding import DATATYPES
+from app.manifest import read_manifest
+from app.predict.session import OnnxSession
+from app.spec import ModelSpec
+from tests.conftest import ROOT
+
+ALLOWED = {200, 400, 404, 413}
+MODELS = ["linear", "penguins", "digits", "sunspots"]
+BEFORE_LAST = 64  # bytes of a body that a change is drawn to: few bodies are longer
+
+
+@dataclass(frozen=True)
+class Request:
+    path: str
+    header: bytes
+    tail: bytes
+    length: str | None
+    coding: str = ""
+
+    def send(self, client: httpx.Client) -> httpx.Response:
+        body = self.header + self.tail
+        headers = {} if self.length is None else {"Inference-Header-Content-Length": self.length}
+        if self.coding:
+            headers["Content-Encoding"] = self.coding
+            body = gzip.compress(body) if self.coding == "gzip" else zlib.compress(body)
+        return client.post(self.path, content=body, headers=headers)
+
+
+def spec_of(name: str) -> ModelSpec:
+    return read_manifest(ROOT / "artifacts" / name)[0].spec
+
+
+def rows_for(spec, count, rng):
+    """Any numbers that the model takes."""
+    found = {}
+    for item in spec.inputs:
+        if item.is_integer:
+            limits = [len(feature.categories) for feature in item.features]
+            found[item.name] = rng.integers(0, limits, (count, len(limits))).astype(item.dtype)
+        else:
+            found[item.name] = rng.normal(50, 30, (count, *item.row_shape)).astype(item.dtype)
+    return found
+
+
+@st.composite
+def true_requests(draw):
+    """A request that is right, its model's name and its rows."""
+    name = draw(st.sampled_from(MODELS))
+    spec = spec_of(name)
+    arrays = rows_for(spec, draw(st.integers(1, 5)), np.random.default_rng(draw(st.integers(0, 2**32))))
+    tensors, tail = [], b""
+    for key in draw(st.permutations(list(arrays))):
+        array = arrays[key]
+        datatype = {"float32": "FP32", "int64": "INT64"}[array.dtype.name]
+        tensor = {"name": key, "shape": list(array.shape), "datatype": datatype}
+        if draw(st.booleans()):
+            tensor["parameters"] = {"binary_data_size": array.nbytes}
+            tail += array.tobytes()
+        else:
+            tensor["data"] = array.tolist() if draw(st.booleans()) else array.reshape(-1).tolist()
+        tensors.append(tensor)
+    content = {"id": draw(st.text(max_size=8)), "inputs": tensors}
+    if draw(st.booleans()):
+        content["parameters"] = {"binary_data_output": draw(st.booleans())}
+    if draw(st.booleans()):
+        content["outputs"] = [{"name": "output", "parameters": {"binary_data": draw(st.booleans())}}]
+    header = json.dumps(content).encode()
+    verb = f"/v2/models/{name}{draw(st.sampled_from(['', '/versions/1']))}/infer"
+    coding = draw(st.sampled_from(["", "", "gzip", "deflate"]))
+    length = str(len(header)) if tail or draw(st.booleans()) else None
+    return name, arrays, content, Request(verb, header, tail, length, coding)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=10),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=10), inner, max_size=4),
+    max_leaves=12,
+)
+SIZES = st.integers(-5, 200) | st.sampled_from([2**31, 2**63, 2**64, 10**30])
+
+
+def bend_header(draw, content, request):
+    """Another value in one place of the JSON; its length is told truly."""
+    place = content
+    while True:
+        keys = list(place) if isinstance(place, dict) else list(range(len(place)))
+        key = draw(st.sampled_from(keys))
+        inside = place[key]
+        if not isinstance(inside, dict | list) or not inside or draw(st.booleans()):
+            break
+        place = inside
+    if key == "datatype":
+        place[key] = draw(st.sampled_from([*DATATYPES, "BF16", "fp32", ""]))
+    elif key == "shape":
+        place[key] = draw(st.lists(SIZES, max_size=5))
+    elif key == "binary_data_size":
+        place[key] = draw(SIZES)
+    elif isinstance(place, dict) and draw(st.booleans()):
+        del place[key]
+    else:
+        place[key] = draw(JSON)
+    header = json.dumps(content).encode()
+    return replace(request, header=header, length=request.length and str(len(header)))
+
+
+def bend_length(draw, _, request):
+    return replace(request, length=draw(SIZES.map(str) | st.text(st.characters(codec="ascii", categories=["L", "N"]))))
+
+
+def bend_tail(draw, _, request):
+    """Bytes cut, added or changed."""
+    cut = draw(st.integers(0, min(len(request.tail), BEFORE_LAST)))
+    return replace(request, tail=request.tail[:cut] + draw(st.binary(max_size=40)) + request.tail[cut + 8 :])
+
+
+def bend_strings(draw, content, request):
+    """The first tensor as BYTES, whose lengths may lie."""
+    match content["inputs"]:
+        case [dict() as tensor, *_]:
+            pass
+        case _:
+            return request  # bent already
+    count = draw(st.integers(0, 4))
+    parts = [struct.pack("<I", draw(st.integers(0, 12) | st.just(2**32 - 1))) + draw(st.binary(max_size=12))
+             for _ in range(count)]  # fmt: skip
+    raw = b"".join(parts)
+    tensor.pop("data", None)
+    tensor.update(datatype="BYTES", shape=[count], parameters={"binary_data_size": len(raw)})
+    header = json.dumps({**content, "inputs": [tensor]}).encode()
+    return replace(request, header=header, tail=raw, length=str(len(header)))
+
+
+def bend_path(draw, _, request):
+    place = draw(st.sampled_from(["/v2/models/nope/infer", "/v2/models/linear/versions/2/infer", "/v2/models//infer"]))
+    return replace(request, path=place)
+
+
+BENDS = [bend_header, bend_header, bend_length, bend_tail, bend_strings, bend_path]
+
+
+@st.composite
+def bent_requests(draw):
+    _, _, content, request = draw(true_requests())
+    content = json.loads(json.dumps(content))
+    for bend in draw(st.lists(st.sampled_from(BENDS), min_size=1, max_size=2)):
+        request = bend(draw, content, request) if content.get("inputs") else request
+    return request
+
+
+def numbers_of(answer):
+    """The table of an answer, in whichever encoding it came."""
+    size = int(answer.headers.get("inference-header-content-length", len(answer.content)))
+    header = json.loads(answer.content[:size])
+    (output,) = header["outputs"]
+    flat = output["data"] if "data" in output else np.frombuffer(answer.content[size:], DATATYPES[output["datatype"]])
+    assert len(flat) == math.prod(output["shape"])
+    return header, np.reshape(flat, output["shape"])
+
+
+def truth(request, client, sessions):
+    name, arrays, content, sent = request
+    answer = sent.send(client)
+    assert answer.status_code == 200, answer.text
+    header, table = numbers_of(answer)
+    assert (header["id"], header["model_name"]) == (content["id"], name)
+    np.testing.assert_allclose(table, sessions[name].run(arrays), rtol=1e-5, atol=1e-6)
+
+
+def an_answer(request, client):
+    answer = request.send(client)
+    assert answer.status_code in ALLOWED, answer.text
+    if answer.status_code == 200:
+        numbers_of(answer)
+        return
+    assert answer.headers["content-type"] == "application/json"
+    assert list(answer.json()) == ["error"]
+    assert answer.json()["error"]
+    for leak in ("Traceback", "/app/", "site-packages", ".py"):
+        assert leak not in answer.text
+
+
+@pytest.fixture(scope="module")
+def sessions(artifacts):
+    return {name: OnnxSession(artifacts / name, read_manifest(artifacts / name)[0], 1) for name in MODELS}
+
+
+def bounded(examples):
+    return settings(max_examples=examples, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@bounded(60)
+@given(request=true_requests())
+def test_a_true_request_has_the_right_answer(request, client, sessions):
+    truth(request, client, sessions)
+
+
+@bounded(150)
+@given(request=bent_requests())
+def test_a_bent_request_has_an_answer(request, client):
+    an_answer(request, client)
+
+
+@pytest.mark.fuzz
+@pytest.mark.timeout(900)
+@bounded(1500)
+@given(request=true_requests())
+def test_many_true_requests(request, client, sessions):
+    truth(request, client, sessions)
+
+
+@pytest.mark.fuzz
+@pytest.mark.timeout(900)
+@bounded(6000)
+@given(request=bent_requests())
+def test_many_bent_requests(request, client):
+    an_answer(request, client)
