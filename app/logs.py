@@ -3,6 +3,8 @@
 import json
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any
@@ -11,6 +13,23 @@ from app.errors import first_line
 
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 trace_id: ContextVar[str | None] = ContextVar("trace_id", default=None)
+
+
+@contextmanager
+def about(request: str | None, traceparent: str | None) -> Iterator[None]:
+    """What is logged inside belongs to this request, which another process took."""
+    tokens = request_id.set(request), trace_id.set(traceparent and trace_of(traceparent))
+    try:
+        yield
+    finally:
+        request_id.reset(tokens[0])
+        trace_id.reset(tokens[1])
+
+
+def trace_of(traceparent: str) -> str:
+    """The trace's id in a checked traceparent: 00-<trace>-<span>-<flags>."""
+    return traceparent[3:35]
+
 
 PLAIN = set(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 

@@ -1,6 +1,6 @@
 """What Prometheus is told, in one place. Seconds and rows, by model; a label's values are never a caller's own."""
 
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
 SHORT_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
@@ -30,7 +30,19 @@ RESIDUAL = Histogram(
 
 # -- the worker --------------------------------------------------------------------------------------
 
+# Apart from the API's, whose gauges would stand at zero here.
+WORKER = CollectorRegistry()
+ProcessCollector(registry=WORKER)
 COMPUTE_S = Histogram(
-    "whyserve_worker_compute_seconds", "What computing a batch of jobs took.", ["model", "method"], buckets=SHORT_S
+    "whyserve_worker_compute_seconds",
+    "What computing a batch of jobs took.",
+    ["model", "method"],
+    buckets=SHORT_S,
+    registry=WORKER,
 )
-JOBS = Counter("whyserve_worker_jobs", "Jobs finished, by how they ended.", ["model", "end"])
+JOBS = Counter(
+    "whyserve_worker_jobs",
+    "Jobs finished: done, or the code of what went wrong.",
+    ["model", "end"],
+    registry=WORKER,
+)

@@ -67,6 +67,9 @@ class WorkerSettings(Settings):
     batch_jobs: Annotated[int, Field(ge=1, description="Jobs of one model that share passes.")] = 16
     memory_mb: Annotated[int, Field(ge=16, description="Memory that one explanation's passes may take, MiB.")] = 512
     worker_threads: Annotated[int, Field(ge=1, description="Threads of one explanation.")] = 1
+    worker_metrics_port: Annotated[
+        Port | None, Field(description="Port of the worker's own figures for Prometheus; unset, they are not served.")
+    ] = None
     nice: Annotated[int, Field(ge=0, le=19, description="How far explaining steps back for predicting.")] = 5
     health_file: Annotated[
         Path | None, Field(description="File that is touched while all is well, for a health check; unset, none.")

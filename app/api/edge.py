@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.failures import CLIENT_GONE, from_exception
 from app.api.tracing import child_of, request_id_from
-from app.logs import request_id, trace_id
+from app.logs import request_id, trace_id, trace_of
 from app.metrics import REQUEST_S, REQUESTS
 
 log = logging.getLogger("whyserve.access")
@@ -70,7 +70,7 @@ def _identify(scope: Scope) -> bytes:
     request_id.set(identity)
     if traceparent and (child := child_of(traceparent)):
         state["traceparent"] = child
-        trace_id.set(child[3:35])
+        trace_id.set(trace_of(child))
     return identity.encode()
 
 

@@ -6,6 +6,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 
@@ -13,8 +14,10 @@ from app.errors import ModelFault, Unavailable, WhyserveError
 from app.explain.attribution import Stopped
 from app.explain.compute import compute, shareable
 from app.explain.model import ExplainableModel, load_model
-from app.jobs import JobError, JobSource, Lease, job_error
+from app.jobs import ExplainJob, JobError, JobSource, Lease, job_error
+from app.logs import about
 from app.manifest import MANIFEST_FILE
+from app.metrics import COMPUTE_S, JOBS
 from app.spec import model_folders
 
 log = logging.getLogger("whyserve.worker")
@@ -96,7 +99,13 @@ class Worker:
             for lease in group:
                 alone = self._compute([lease]) if len(group) > 1 else error
                 if alone is not None:
-                    self._patiently(partial(self._source.fail, lease, alone))
+                    self._fail(lease, alone)
+
+    def _fail(self, lease: Lease, error: JobError) -> None:
+        self._patiently(partial(self._source.fail, lease, error))
+        JOBS.labels(lease.job.model, error.code).inc()
+        with _about(lease.job):
+            log.info("not explained", extra={"job": lease.job.id, "model": lease.job.model, "code": error.code})
 
     def _compute(self, leases: Sequence[Lease]) -> JobError | None:
         """Compute and record; or say why not."""
@@ -114,15 +123,22 @@ class Worker:
         except WhyserveError as error:
             return job_error(error.code, error.message)
         except Exception:
-            log.exception("explaining failed", extra={"job": job.id, "model": job.model})
+            with _about(job):
+                log.exception("explaining failed", extra={"job": job.id, "model": job.model})
             return job_error("explanation_failed", f"{job.model} could not be explained; the worker's log says why")
+        took = time.monotonic() - began
+        COMPUTE_S.labels(job.model, model.choose(job.method)[0]).observe(took)
         for lease, result in zip(leases, answers, strict=True):
             self._patiently(partial(self._source.finish, lease, result))
-        log.info(
-            "explained",
-            extra={"model": job.model, "jobs": len(leases), "ms": round(1e3 * (time.monotonic() - began), 2)},
-        )
+            JOBS.labels(job.model, "done").inc()
+            with _about(lease.job):
+                extra = {"job": lease.job.id, "model": job.model, "shared_by": len(leases), "ms": round(1e3 * took, 2)}
+                log.info("explained", extra=extra)
         return None
+
+
+def _about(job: ExplainJob) -> AbstractContextManager[None]:
+    return about(job.request_id, job.traceparent)
 
 
 class _Progress:

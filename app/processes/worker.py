@@ -1,21 +1,28 @@
 """The worker process: SHAP values on the original networks."""
 
+import logging
 import os
 import signal
 
 import torch
+from prometheus_client import start_http_server
 
+from app.errors import ConfigurationError
 from app.explain.worker import Worker, load_models
 from app.logs import configure
+from app.metrics import WORKER
 from app.processes.beat import Beating
 from app.processes.parent import stop_with_parent
 from app.queues.choose import open_source
 from app.settings import WorkerSettings
 
+log = logging.getLogger("whyserve.worker")
+
 
 def main(settings: WorkerSettings) -> None:
     """Explain until SIGTERM or SIGINT; what is in hand is then finished. Raises WhyserveError before it takes a job."""
     configure("worker", settings.log_level)
+    _serve_metrics(settings)
     os.nice(settings.nice)
     torch.set_num_threads(settings.worker_threads)
     models = load_models(settings.models, settings.artifacts, settings.memory_mb << 20)
@@ -30,3 +37,16 @@ def main(settings: WorkerSettings) -> None:
         signal.signal(number, lambda *_: worker.stop())
     stop_with_parent()
     worker.run()
+
+
+def _serve_metrics(settings: WorkerSettings) -> None:
+    if settings.worker_metrics_port is None:
+        return
+    host, port = settings.host, settings.worker_metrics_port
+    try:
+        server, _ = start_http_server(port, host, WORKER)
+    except OSError as error:
+        raise ConfigurationError(
+            f"WHYSERVE_WORKER_METRICS_PORT: cannot listen on {host}:{port}: {error.strerror}; choose another port"
+        ) from error
+    log.info("serving metrics", extra={"port": server.server_port})
