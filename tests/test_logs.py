@@ -121,7 +121,9 @@ def test_an_explanation_that_fails_is_told_with_its_id(talkative):
 
 def test_the_worker_counts_its_jobs_and_times_its_work(talkative):
     with talkative.client() as client:
-        answer = client.post("/explain", json=example("sunspots")).raise_for_status().json()
+        headers = {"X-Request-Id": "counted-1"}
+        answer = client.post("/explain", json=example("sunspots"), headers=headers).raise_for_status().json()
+    lines_of(talkative, "counted-1", "explained")  # said last
     text = worker_figures(talkative)
     assert re.search(r'whyserve_worker_jobs_total\{end="done",model="sunspots"\} [1-9]', text)
     labels = rf'method="{answer["method"]}",model="sunspots"'
