@@ -1,8 +1,10 @@
 """Clients of the protocol that others wrote, on the service that all tests share."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 import tritonclient.http
@@ -10,7 +12,7 @@ from tritonclient.utils import np_to_triton_dtype
 
 from app.inputs import Arrays, RowReader
 from app.manifest import read_manifest
-from tests.conftest import ROOT, Running, example
+from tests.conftest import ROOT, Running, example, start_service
 
 
 @pytest.fixture(scope="session")
@@ -18,6 +20,16 @@ def triton(service: Running) -> Iterator[Any]:
     client = tritonclient.http.InferenceServerClient(service.address.removeprefix("http://"), network_timeout=60)
     yield client
     client.close()
+
+
+@pytest.fixture(scope="session")
+def narrow(artifacts: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    """A service that takes little and does not wait."""
+    flags = ["--max-body-mb", "1", "--explain-wait-s", "0.001"]
+    running = start_service(artifacts, tmp_path_factory.mktemp("narrow"), *flags)
+    with running.client() as client:
+        yield client
+    assert running.stop() == 0, running.output
 
 
 def rows_of(name: str) -> Arrays:

@@ -10,7 +10,7 @@ from app.api.oip.attributions import tensors_of
 from app.manifest import read_manifest
 from app.spec import ModelSpec
 from tests.api.oip.conftest import inputs_of, rows_of
-from tests.conftest import example, shipped, start_service
+from tests.conftest import example, shipped
 
 Triton = tritonclient.http.InferenceServerClient
 
@@ -127,20 +127,14 @@ def test_a_group_has_one_value_in_the_place_of_its_first():
     np.testing.assert_array_equal(found["attributions.place"], [[[0.25], [0.25]]])
 
 
-def test_an_explanation_that_takes_longer_can_be_had_later(artifacts, tmp_path):
+def test_an_explanation_that_takes_longer_can_be_had_later(narrow):
     """These clients know no 202: they are told where it will be."""
-    service = start_service(artifacts, tmp_path, "--explain-wait-s", "0.001")
-    try:
-        with service.client() as client:
-            tensor = {"name": "image", "datatype": "FP32", "shape": [1, 8, 8, 1], "data": [0.5] * 64}
-            answer = client.post("/v2/models/digits/explain", json={"inputs": [tensor]})
-            assert answer.status_code == 503, answer.text
-            assert answer.headers["retry-after"]
-            place = answer.json()["error"].split("GET ")[1].split()[0]
-            state: dict[str, Any] = {}
-            while state.get("status") not in ("done", "failed"):
-                state = client.get(place).json()
-            assert len(state["result"]["explanations"][0]["outputs"]) == 10
-    finally:
-        code = service.stop()
-    assert code == 0, service.output
+    tensor = {"name": "image", "datatype": "FP32", "shape": [1, 8, 8, 1], "data": [0.5] * 64}
+    answer = narrow.post("/v2/models/digits/explain", json={"inputs": [tensor]})
+    assert answer.status_code == 503, answer.text
+    assert answer.headers["retry-after"]
+    place = answer.json()["error"].split("GET ")[1].split()[0]
+    state: dict[str, Any] = {}
+    while state.get("status") not in ("done", "failed"):
+        state = narrow.get(place).json()
+    assert len(state["result"]["explanations"][0]["outputs"]) == 10

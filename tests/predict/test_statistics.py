@@ -1,0 +1,72 @@
+"""What a model counts: every answer, every failure, every run, and how long requests waited for theirs."""
+
+import asyncio
+
+import numpy as np
+import pytest
+
+from app.errors import InvalidInput
+from app.manifest import read_manifest
+from app.predict.pace import Pace
+from app.predict.predictor import Predictor
+from app.predict.session import OnnxSession
+from app.predict.statistics import Statistics
+
+ROWS = np.array([[30.0, 90.0]], np.float32)
+
+
+@pytest.fixture
+def batched(artifacts):
+    """`linear`, taken for a model too slow to run inline, of which eight rows fit one batch."""
+    folder = artifacts / "linear"
+    manifest, digest = read_manifest(folder)
+    pace = Pace(fixed_s=0.0, row_s=0.0062)
+    return Predictor(manifest, digest, OnnxSession(folder, manifest, 1), pace=pace)
+
+
+def test_the_types_are_the_networks_own(batched):
+    assert batched.output_dtype == np.float32
+
+
+async def gathered(predictor, requests):
+    answers = await asyncio.gather(
+        *(predictor.answer({"x": np.repeat(ROWS, rows, axis=0)}) for rows in requests), return_exceptions=True
+    )
+    await predictor.close()
+    return answers
+
+
+def test_requests_that_share_batches_are_each_counted_once(batched):
+    requests = [1, 2, 3, 4, 5, 6]
+    answers = asyncio.run(gathered(batched, requests))
+    known = batched.statistics
+    assert [len(answer) for answer in answers] == requests
+    assert known.rows == 21
+    assert known.succeeded.count == known.waited.count == 6
+    batches = known.batches()
+    assert sum(rows * each.count for rows, each in batches.items()) == 21
+    assert max(batches) <= 8
+    assert sum(each.count for each in batches.values()) < 6
+    # A request's time is its wait and its batch.
+    assert known.succeeded.ns >= known.waited.ns > 0
+    assert all(each.ns > 0 for each in batches.values())
+
+
+def test_a_failure_is_one_and_no_answer(batched):
+    async def asked():
+        with pytest.raises(InvalidInput):
+            await batched.answer({"x": np.full((3, 2), 3e38, np.float32)})
+        await batched.close()
+
+    asyncio.run(asked())
+    known = batched.statistics
+    assert (known.failed.count, known.succeeded.count, known.rows) == (1, 0, 0)
+    assert known.last_s == 0
+
+
+def test_what_was_shown_does_not_change():
+    statistics = Statistics()
+    statistics.ran(4, 10)
+    shown = statistics.batches()
+    statistics.ran(4, 10)
+    assert (shown[4].count, statistics.batches()[4].count) == (1, 2)
