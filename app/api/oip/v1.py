@@ -17,8 +17,9 @@ from app.api.oip.carriage import unpack
 from app.api.oip.encoding import from_json, name_of
 from app.api.oip.explain import answer, check_options
 from app.api.oip.tensors import checked
+from app.api.problems import LONGEST_NAME
 from app.api.service import Service
-from app.errors import InvalidInput, MalformedBody
+from app.errors import InvalidInput, MalformedBody, TooManyInstances
 from app.inputs import Arrays
 from app.predict.predictor import Predictor
 
@@ -44,6 +45,8 @@ async def predict(request: Request) -> Response:
 async def explain(request: Request) -> Response:
     service: Service = request.app.state.service
     predictor, arrays, asked = await _read(request, service, service.explain_adapter)
+    if asked.get("summary"):
+        raise InvalidInput('"summary" is not a field here: POST /explain summarises', field="summary")
     job = await question(request, service, predictor, arrays, asked)
     return Response(await answer(request, service, job), media_type="application/json")
 
@@ -62,12 +65,17 @@ async def _read(
         raise MalformedBody("the body is not JSON") from None
     if not isinstance(asked, dict):
         raise InvalidInput('the body must be an object: {"instances": […]}')
-    instances = asked.get("instances")
+    instances, most = asked.get("instances"), service.settings.max_instances
     if isinstance(instances, list) and instances and isinstance(instances[0], list):
         rest = {key: value for key, value in asked.items() if key != "instances"}
-        arrays = _positional(predictor, instances, service.settings.max_instances)
-        return predictor, arrays, check_options(rest, predictor.spec.output_names)
+        if adapter is service.explain_adapter:
+            rest = check_options(rest, predictor.spec.output_names)
+        elif rest:
+            raise InvalidInput(f'"{min(rest)[:LONGEST_NAME]}" is not a field here')
+        return predictor, _positional(predictor, instances, most), rest
     asked = service.check(adapter, {**asked, "model": predictor.spec.name})
+    if len(asked["instances"]) > most:  # the adapter allows for summaries, which are longer
+        raise TooManyInstances(f'"instances" must hold at most {most}', field="instances")
     return predictor, predictor.arrays(asked["instances"]), asked
 
 

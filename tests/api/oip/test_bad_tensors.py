@@ -238,7 +238,10 @@ V1_CASES: dict[str, tuple[Any, str]] = {
     "bare and not finite": ({"instances": [[1.0, 1e300]]}, "holds a number that is not finite"),
     "bare and then named": ({"instances": [[1.0, 2.0], {"bmi": 1}]}, "instances: data is not nested as its shape"),
     "too many": ({"instances": [[1.0, 2.0]] * 1001}, "have 1001 rows; one request may have 1000"),
+    "too many by name": ({"instances": [{"bmi": 1.0, "bp": 2.0}] * 1001}, '"instances" must hold at most 1000'),
     "unknown key": ({"instances": [[1.0, 2.0]], "colour": 3}, '"colour" is not a field here'),
+    "summary": ({"instances": [[1.0, 2.0]], "summary": True}, '"summary" is not a field here'),
+    "summary by name": ({"instances": [{"bmi": 1.0, "bp": 2.0}], "summary": True}, '"summary" is not a field here'),
 }
 
 
