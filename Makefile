@@ -56,7 +56,7 @@ $(KSERVE)/.installed: tests/api/oip/kserve.txt
 ui: install
 	@$(BIN)/whyserve export
 	npm --prefix ui ci --silent
-	$(BIN)/python ui/openapi.py > ui/openapi.json
+	$(BIN)/whyserve openapi > ui/openapi.json
 	npm --prefix ui run --silent types
 	npm --prefix ui run --silent check
 	npm --prefix ui run --silent build

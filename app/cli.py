@@ -1,4 +1,4 @@
-"""`whyserve up | export | api | worker | explain`."""
+"""`whyserve up | export | api | worker | explain | openapi`."""
 
 import argparse
 import os
@@ -12,7 +12,15 @@ from typing import Any
 from pydantic import ValidationError
 
 from app.errors import ConfigurationError, WhyserveError
-from app.settings import ApiSettings, ExportSettings, Settings, TableSettings, UpSettings, WorkerSettings
+from app.settings import (
+    ApiSettings,
+    DocumentSettings,
+    ExportSettings,
+    Settings,
+    TableSettings,
+    UpSettings,
+    WorkerSettings,
+)
 
 COMMANDS: dict[str, tuple[type[Settings], str]] = {
     "up": (UpSettings, "export what is stale, and serve"),
@@ -20,6 +28,7 @@ COMMANDS: dict[str, tuple[type[Settings], str]] = {
     "api": (ApiSettings, "the API process alone"),
     "worker": (WorkerSettings, "an explanation worker alone"),
     "explain": (TableSettings, "explain a file of rows here, without a service"),
+    "openapi": (DocumentSettings, "print the OpenAPI document of the exported models"),
 }
 
 
@@ -57,6 +66,10 @@ def _run(command: str, settings: Settings, own: dict[str, Any]) -> None:
             from app.export.build import export_all  # noqa: PLC0415
 
             export_all(settings.models, settings.artifacts, settings.budget_ms, lambda line: print(line, flush=True))  # noqa: T201
+        case DocumentSettings():
+            from app.processes.document import main as document  # noqa: PLC0415
+
+            document(settings, sys.stdout)
         case ApiSettings():
             from app.processes.api import main as api  # noqa: PLC0415
 

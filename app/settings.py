@@ -61,6 +61,10 @@ class ApiSettings(Settings):
     threads: Annotated[int, Field(ge=1, description="Threads of one prediction.")] = 1
 
 
+class DocumentSettings(ApiSettings):
+    """`whyserve openapi`: some of what the API knows is in its document."""
+
+
 class WorkerSettings(Settings):
     """`whyserve worker`."""
 

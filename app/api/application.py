@@ -6,6 +6,7 @@ from importlib.metadata import version
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
 from starlette.types import ASGIApp
@@ -41,7 +42,10 @@ def create_api(service: Service, predict: Predict, infer: Infer) -> FastAPI:
             await predictor.close()
         await service.queue.close()
 
-    app = FastAPI(title="Whyserve", version=version("whyserve"), lifespan=lifespan, redoc_url=None)
+    # FastAPI's page at /docs would load its script from a CDN; this one has it in a package.
+    app = FastAPIOffline(
+        title="Whyserve", version=version("whyserve"), lifespan=lifespan, redoc_url=None, static_url="/docs-assets"
+    )
     app.state.service = service
     # Plain routes: FastAPI's own machinery would cost more than the prediction, and its types would be one
     # type for all models. The document tells what they take (openapi.py).

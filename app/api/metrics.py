@@ -12,7 +12,12 @@ from app.metrics import QUEUE_DEPTH, WORKERS
 router = APIRouter(tags=["metrics"])
 
 
-@router.get("/metrics", operation_id="metrics", response_class=Response)
+@router.get(
+    "/metrics",
+    operation_id="metrics",
+    response_class=Response,
+    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}, "description": "Prometheus's text."}},
+)
 async def show(request: Request) -> Response:
     """Figures of this process in Prometheus's text format."""
     service: Service = request.app.state.service

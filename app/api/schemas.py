@@ -115,7 +115,7 @@ def explain_options(labels: tuple[str, ...]) -> dict[str, Any]:
         ),
     ]
     samples = Annotated[int, Field(ge=1, le=100_000, description="How much to sample, for a method that samples.")]
-    seed = Annotated[int, Field(ge=0, lt=2**63, description="Equal seeds give equal answers.")]
+    seed = Annotated[int, Field(ge=0, le=2**63 - 1, description="Equal seeds give equal answers.")]
     deadline = Annotated[float, Field(gt=0, le=86_400, description="Seconds that it may take; then what there is.")]
     return {
         "method": NotRequired[Annotated[Method, Field(description="auto is the truest method within the budget.")]],

@@ -33,8 +33,8 @@ def test_a_build_is_what_is_committed(tmp_path):
 
 def test_the_page_fits_the_document(artifacts):
     printed = subprocess.run(
-        [sys.executable, "ui/openapi.py", str(artifacts)],
-        cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=True,
+        [sys.executable, "-m", "app.cli", "openapi", "--artifacts", str(artifacts)],
+        cwd=ROOT, capture_output=True, text=True, check=True,
     )  # fmt: skip
     (UI / "openapi.json").write_text(printed.stdout)
     npm("types")

@@ -1,0 +1,149 @@
+"""The OpenAPI document: what clients are made from holds for what is served."""
+
+import json
+import re
+import subprocess
+import sys
+
+import jsonschema
+import pytest
+
+from app.manifest import read_manifest
+from tests.conftest import ROOT, shipped
+
+PROBLEM = {"$ref": "#/components/schemas/Problem"}
+
+
+@pytest.fixture(scope="module")
+def document(client):
+    return client.get("/openapi.json").raise_for_status().json()
+
+
+def operations(document):
+    return [(path, verb, each) for path, verbs in document["paths"].items() for verb, each in verbs.items()]
+
+
+def every(part):
+    """Every object inside, itself among them."""
+    if isinstance(part, dict):
+        yield part
+    for inside in part.values() if isinstance(part, dict) else part if isinstance(part, list) else ():
+        yield from every(inside)
+
+
+def valid(document, name, value):
+    """Is it one of the components' `name`, as JSON Schema has it?"""
+    schema = {"$ref": f"#/components/schemas/{name}", "components": document["components"]}
+    jsonschema.Draft202012Validator(schema).validate(value)
+
+
+def test_it_is_printed_without_a_service(document, artifacts, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "app.cli", "openapi", "--artifacts", str(artifacts), "--state", str(tmp_path / "state")],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert json.loads(done.stdout) == document
+    assert not (tmp_path / "state").exists()
+
+
+def test_an_artifact_at_fault_is_said(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "app.cli", "openapi", "--artifacts", str(tmp_path / "none")],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "no such folder" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_operations_have_short_names_of_their_own(document):
+    names = [each["operationId"] for _, _, each in operations(document)]
+    assert len(set(names)) == len(names)
+    assert all(re.fullmatch(r"[a-z][A-Za-z]{2,19}", name) for name in names)
+
+
+def test_an_error_is_a_problem_everywhere(document, client):
+    for path, _, each in operations(document):
+        for status, response in each["responses"].items():
+            if status[0] in "45":
+                assert response["content"] == {"application/problem+json": {"schema": PROBLEM}}, path
+    assert not {"HTTPValidationError", "ValidationError"} & set(document["components"]["schemas"])
+    for refused in (client.post("/predict", content="{"), client.post("/explain", json={}), client.get("/models/none")):
+        valid(document, "Problem", refused.json())
+
+
+def test_nothing_is_null(document):
+    assert not [part for part in every(document) if part.get("type") == "null" or "nullable" in part]
+
+
+def test_every_reference_leads_somewhere(document):
+    wanted = {part["$ref"] for part in every(document) if isinstance(part.get("$ref"), str)}
+    given = {f"#/components/schemas/{name}" for name in document["components"]["schemas"]}
+    assert wanted <= given
+
+
+@pytest.mark.parametrize("union", ["PredictRequest", "PredictResponse", "ExplainRequest", "ExplainResponse"])
+def test_model_tells_the_members_of_a_union_apart(union, document):
+    schema = document["components"]["schemas"][union]
+    assert schema["discriminator"]["propertyName"] == "model"
+    mapping = schema["discriminator"]["mapping"]
+    assert set(mapping) == set(shipped())
+    assert [each["$ref"] for each in schema["oneOf"]] == list(mapping.values())
+    for model, ref in mapping.items():
+        member = document["components"]["schemas"][ref.rpartition("/")[2]]
+        assert member["properties"]["model"]["const"] == model
+        assert "model" in member["required"]
+
+
+@pytest.mark.parametrize("model", shipped())
+def test_a_row_says_what_each_feature_is(model, document, artifacts):
+    manifest, _ = read_manifest(artifacts / model)
+    name = "".join(part.capitalize() for part in model.split("_"))
+    row = document["components"]["schemas"][f"{name}Row"]
+    assert set(row["required"]) == set(manifest.spec.keys) == set(row["properties"])
+    for feature in (f for item in manifest.spec.inputs for f in item.features):
+        shown = row["properties"][feature.name]
+        assert shown.get("x-unit") == feature.unit
+        assert not feature.description or feature.description in shown["description"]
+        if feature.categories:
+            assert shown["enum"] == list(feature.categories)
+        else:
+            low, high = manifest.ranges[feature.name]
+            assert shown["x-range"] == [low, high]
+            assert f"From {low:.6g} to {high:.6g}" in shown["description"]
+
+
+@pytest.mark.parametrize("path", ["/predict", "/explain"])
+@pytest.mark.parametrize("model", shipped())
+def test_examples_work_and_answers_are_what_is_promised(path, model, document, client):
+    content = document["paths"][path]["post"]["requestBody"]["content"]["application/json"]
+    request = content["examples"][model]["value"]
+    kind = path[1:].capitalize()
+    valid(document, f"{kind}Request", request)
+    answer = client.post(path, json=request)
+    assert answer.status_code == 200, answer.text
+    valid(document, f"{kind}Response", answer.json())
+
+
+def test_what_is_accepted_for_later_is_as_promised(document, client):
+    request = document["paths"]["/explain"]["post"]["requestBody"]["content"]["application/json"]["examples"]["wine"]
+    accepted = client.post("/explain", json={**request["value"], "seed": 77}, headers={"Prefer": "respond-async"})
+    assert accepted.status_code == 202
+    valid(document, "ExplanationState", accepted.json())
+    valid(document, "ExplanationState", client.get(accepted.headers["location"]).json())
+    valid(document, "ModelList", client.get("/models").json())
+    valid(document, "Ready", client.get("/health/ready").json())
+
+
+def test_the_page_of_the_document_needs_no_other_server(client):
+    page = client.get("/docs")
+    assert page.status_code == 200
+    links = re.findall(r'(?:src|href)="([^"]+)"', page.text)
+    assert len(links) >= 3
+    assert not re.search(r"//[a-z]", page.text.replace("https://", "//").replace("http://", "//"))
+    for link in links:
+        assert link.startswith("/")
+        answer = client.get(link)
+        assert answer.status_code == 200, link
+        assert answer.content
+    assert "'/openapi.json'" in page.text

@@ -1,0 +1,119 @@
+"""A client that openapi-python-client generates: typed for every model, and mypy knows it."""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from app.api.schemas import type_name
+from app.manifest import read_manifest
+from tests.clients.conftest import checked
+from tests.conftest import example, shipped
+
+PROGRAM = """
+import json
+import sys
+
+from whyserve_client import Client
+from whyserve_client.api.explain import explain
+from whyserve_client.api.predict import predict
+from whyserve_client.models import {name}ExplainRequest, {name}ExplainResponse, {name}PredictRequest
+from whyserve_client.models import {name}PredictResponse, {name}Row, Problem
+
+client = Client(base_url=sys.argv[1])
+rows = [{name}Row.from_dict(row) for row in json.loads(sys.argv[2])]
+
+predicted = predict.sync(client=client, body={name}PredictRequest(model="{model}", instances=rows))
+assert isinstance(predicted, {name}PredictResponse), predicted
+prediction = predicted.predictions[0]
+{prediction}
+
+explained = explain.sync(client=client, body={name}ExplainRequest(model="{model}", instances=rows, seed=3))
+assert isinstance(explained, {name}ExplainResponse), explained
+output = explained.explanations[0].outputs[0]
+share = output.attributions.{key}
+base: float = output.base_value
+residual: float = output.residual
+print(json.dumps([answer, output.value, base, share, residual]))
+
+# What is not a key of this model is not in its types.
+rows[0].no_such_feature  # type: ignore[attr-defined]
+output.attributions.no_such_feature  # type: ignore[attr-defined]
+"""
+REFUSED = """
+import sys
+
+from whyserve_client import Client
+from whyserve_client.api.predict import predict
+from whyserve_client.models import LinearPredictRequest, LinearRow, Problem
+
+client = Client(base_url=sys.argv[1])
+body = LinearPredictRequest(model="linear", instances=[LinearRow(bmi=1e300, bp=90.0)])
+refused = predict.sync(client=client, body=body)
+assert isinstance(refused, Problem), refused
+assert not isinstance(refused.errors, type(None))
+code: str = refused.code
+print(code, refused.status)
+"""
+
+
+@pytest.fixture(scope="module")
+def generated(document, tmp_path_factory) -> Path:
+    folder: Path = tmp_path_factory.mktemp("python")
+    tool = Path(sys.executable).parent / "openapi-python-client"
+    # It formats with ruff, which stands beside it.
+    path = f"{tool.parent}{os.pathsep}{os.environ['PATH']}"
+    said = checked(tool, "generate", "--path", document, "--output-path", folder / "made", cwd=folder, PATH=path)
+    assert "warning" not in said.lower(), said
+    return folder / "made"
+
+
+def program(model, artifacts):
+    manifest, _ = read_manifest(artifacts / model)
+    spec = manifest.spec
+    if spec.task == "classification":
+        prediction = "answer: float = max(prediction.scores.to_dict().values())\nlabel: str = prediction.label.value"
+    elif len(spec.output.names) == 1:
+        prediction = "answer: float = prediction.value"
+    else:
+        prediction = f"answer: float = prediction.values.{spec.output.names[0]}"
+    return PROGRAM.format(name=type_name(model), model=model, prediction=prediction, key=spec.keys[0])
+
+
+def run(generated, file, *arguments):
+    return checked(sys.executable, generated.parent / file, *arguments, cwd=generated, PYTHONPATH=str(generated))
+
+
+def test_programs_for_every_model_are_clean_in_mypy(generated, artifacts):
+    for model in shipped():
+        (generated.parent / f"use_{model}.py").write_text(program(model, artifacts))
+    (generated.parent / "use_refused.py").write_text(REFUSED)
+    files = sorted(generated.parent.glob("use_*.py"))
+    assert len(files) == len(shipped()) + 1
+    checked(
+        sys.executable, "-m", "mypy", "--strict", "--config-file=", f"--cache-dir={generated.parent / 'cache'}", *files,
+        cwd=generated.parent, MYPYPATH=str(generated),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("model", shipped())
+def test_it_predicts_and_explains(model, generated, artifacts, service, client):
+    request = example(model)
+    text = program(model, artifacts).split("# What is not a key")[0]
+    (generated.parent / f"run_{model}.py").write_text(text)
+    said = run(generated, f"run_{model}.py", service.address, json.dumps(request["instances"]))
+    answer, value, base, share, residual = json.loads(said)
+    expected = client.post("/explain", json={**request, "seed": 3}).json()["explanations"][0]
+    output = expected["outputs"][0]
+    assert [value, base, share, residual] == [
+        output["value"], output["base_value"], next(iter(output["attributions"].values())), output["residual"]
+    ]  # fmt: skip
+    prediction = expected["prediction"]
+    assert answer == (prediction["value"] if "value" in prediction else max(prediction["scores"].values()))
+
+
+def test_what_is_refused_is_a_problem_with_its_type(generated, service):
+    (generated.parent / "use_refused.py").write_text(REFUSED)
+    assert run(generated, "use_refused.py", service.address).split() == ["invalid_input", "422"]
