@@ -1,4 +1,4 @@
-"""`whyserve up | export | api | worker | explain | openapi`."""
+"""`whyserve up | export | check | new | api | worker | explain | openapi`."""
 
 import argparse
 import os
@@ -14,8 +14,10 @@ from pydantic import ValidationError
 from app.errors import ConfigurationError, WhyserveError
 from app.settings import (
     ApiSettings,
+    CheckSettings,
     DocumentSettings,
     ExportSettings,
+    NewSettings,
     Settings,
     TableSettings,
     UpSettings,
@@ -25,6 +27,8 @@ from app.settings import (
 COMMANDS: dict[str, tuple[type[Settings], str]] = {
     "up": (UpSettings, "export what is stale, and serve"),
     "export": (ExportSettings, "make artifacts of the model folders that changed"),
+    "check": (CheckSettings, "say what would be served from a model folder, and how it would be explained"),
+    "new": (NewSettings, "write a model folder to fill in"),
     "api": (ApiSettings, "the API process alone"),
     "worker": (WorkerSettings, "an explanation worker alone"),
     "explain": (TableSettings, "explain a file of rows here, without a service"),
@@ -62,6 +66,14 @@ def _run(command: str, settings: Settings, own: dict[str, Any]) -> None:
             from app.processes.supervisor import main as up  # noqa: PLC0415
 
             up(settings)
+        case CheckSettings():
+            from app.export.package import check  # noqa: PLC0415
+
+            print(check(settings.folder, settings.budget_ms))  # noqa: T201
+        case NewSettings():
+            from app.export.new import write_new  # noqa: PLC0415
+
+            print(write_new(settings.models, settings.name, settings.framework))  # noqa: T201
         case ExportSettings():
             from app.export.build import export_all  # noqa: PLC0415
 
@@ -95,6 +107,9 @@ def _parser() -> argparse.ArgumentParser:
     for name, (settings, words) in COMMANDS.items():
         command = commands.add_parser(name, help=words, description=words)
         for key, field in settings.model_fields.items():
+            if field.is_required():
+                command.add_argument(key, help=field.description)
+                continue
             flag, default = "--" + key.replace("_", "-"), field.default
             command.add_argument(flag, default=argparse.SUPPRESS, help=f"{field.description} Default: {default}")
         if name == "api":

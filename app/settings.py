@@ -44,6 +44,19 @@ class ExportSettings(Settings):
     ] = 20
 
 
+class CheckSettings(ExportSettings):
+    """`whyserve check`. What has no default is given by its place on the command line."""
+
+    folder: Annotated[Path, Field(description="A model folder.")]
+
+
+class NewSettings(Settings):
+    """`whyserve new`."""
+
+    name: Annotated[str, Field(description="The model's name, and its folder's.")]
+    framework: Annotated[Literal["torch", "keras"], Field(description="What its network is written in.")] = "torch"
+
+
 class ApiSettings(Settings):
     """`whyserve api`."""
 

@@ -20,7 +20,8 @@ Kind = Literal["tabular", "image", "sequence", "tokens", "tensor"]
 DType = Literal["float32", "float64", "int8", "int16", "int32", "int64", "uint8"]
 Scores = Literal["probabilities", "logits", "values"]
 # A name appears in addresses, file names and generated code alike.
-ModelName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
+NAME = r"^[a-z][a-z0-9_]{0,63}$"
+ModelName = Annotated[str, StringConstraints(pattern=NAME)]
 RESERVED_NAMES = {"stats"}  # /v2/models/stats is an endpoint
 
 
@@ -177,6 +178,14 @@ def read_spec(folder: Path) -> ModelSpec:
     if spec.name != folder.name:
         raise ModelFault(f'{folder.name}/{SPEC_FILE}: name is "{spec.name}", but the folder is "{folder.name}"')
     return spec
+
+
+def check_name(name: str) -> None:
+    """Raises ModelFault where a folder's name cannot be a model's."""
+    if not re.match(NAME, name) or name in RESERVED_NAMES:
+        raise ModelFault(
+            f'"{name}" cannot be a model\'s name: a small letter, then small letters, digits and _ are one; 64 at most'
+        )
 
 
 def one_line(error: ValidationError) -> str:

@@ -34,8 +34,13 @@ def read_background(
             arrays[name] = np.asarray(background[name])
         if arrays[name].dtype.kind not in "iufb" or arrays[name].ndim < 2:
             raise InvalidInput(f'the background of "{name}" must be numbers of shape (rows, …)')
+        if not np.isfinite(arrays[name]).all():
+            row = int(np.argwhere(~np.isfinite(arrays[name]))[0][0])
+            raise InvalidInput(f'row {row} of the background of "{name}" holds a number that is not finite')
     if len({len(array) for array in arrays.values()}) > 1:
         raise InvalidInput("the background's inputs have different numbers of rows")
+    if not len(next(iter(arrays.values()))):
+        raise InvalidInput("the background has no rows")
     return arrays, features
 
 
@@ -118,5 +123,5 @@ def describe_output(table: np.ndarray, labels: Sequence[str], names: Sequence[st
     if len(given) != columns and not (columns == 1 and len(labels) == 2):
         raise ModelFault(f"{len(given)} {'labels' if labels else 'names'} for {columns} outputs: one each is needed")
     if labels:
-        return {"labels": [str(label) for label in labels], "scores": "probabilities" if shares else "logits"}
-    return {"names": [str(name) for name in names], **({"unit": unit} if unit else {}), "scores": "values"}
+        return {"labels": labels, "scores": "probabilities" if shares else "logits"}
+    return {"names": names, **({"unit": unit} if unit else {}), "scores": "values"}

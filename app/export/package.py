@@ -19,7 +19,7 @@ from app.export.toml import to_toml
 from app.export.trials import try_background
 from app.inputs import Arrays, as_row
 from app.manifest import Manifest
-from app.spec import EXAMPLE_FILE, KERAS_FILE, NETWORK_FILE, SPEC_FILE, WEIGHTS_FILE, ModelSpec, one_line
+from app.spec import EXAMPLE_FILE, KERAS_FILE, NETWORK_FILE, SPEC_FILE, WEIGHTS_FILE, ModelSpec, check_name, one_line
 
 TRACED_ROWS = 3
 
@@ -68,6 +68,7 @@ def package(
     kinds: Mapping[str, str] | None = None,
     description: str = "",
     source: str = "",
+    version: int = 1,
     artifacts: str | os.PathLike[str] = "artifacts",
     budget_ms: float = 20,
 ) -> Packaged:
@@ -85,6 +86,7 @@ def package(
     well neither `folder` nor `artifacts` is touched.
     """
     folder = Path(folder)
+    check_name(folder.name)
     network = _network(model)
     arrays, columns, table, notes = try_background(network, background)
     inputs = [
@@ -92,9 +94,10 @@ def package(
         for name in network.names
     ]
     _refine(inputs, units or {}, groups or {})
-    output = describe_output(table, labels, names, unit)
+    output = describe_output(table, list(map(str, labels)), list(map(str, names)), unit)
     described = {
         "name": folder.name,
+        "version": version,
         "framework": "keras" if hasattr(network, "model") else "torch",
         "task": "classification" if "labels" in output else "regression",
         "description": description,

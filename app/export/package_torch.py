@@ -7,7 +7,7 @@ tensors as safetensors. torch.export.save would do, but for what it pickles: exa
 import copy
 import inspect
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,11 @@ from app.spec import NETWORK_FILE, WEIGHTS_FILE
 
 # Bare names that torch's code generator knows of; the last two stand in no plain program.
 KNOWN_GLOBALS = {"torch", "device", "inf", "nan", "math", "operator", "NoneType", "fx_pytree", "pytree"}
+# Operations that act otherwise in training, and how their arguments show it.
+TRAINING: Mapping[str, Callable[[Any], bool]] = {
+    "aten.dropout.default": lambda args: args[2] is True and args[1] > 0,
+    "aten.batch_norm.default": lambda args: args[5] is True,
+}
 SOURCE = '''"""Written by app.export.package from a torch.export program: the network as ATen operations."""
 
 import math
@@ -32,7 +37,7 @@ from math import inf, nan
 import torch
 from torch import device, nn
 
-# The program's own name for each tensor, with its key in weights.safetensors, shape and type.
+# The program's name for each tensor, here and in weights.safetensors: the network's own name, the shape and the type.
 TENSORS = {tensors}
 
 
@@ -44,8 +49,8 @@ class Program(nn.Module):
         for name, (_, shape, dtype) in TENSORS.items():
             self.register_buffer(name, torch.zeros(shape, dtype=dtype))
 
-    def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
-        return program(self, *(getattr(self, name) for name in TENSORS), *inputs)[0]
+    def forward(self, {inputs}):
+        return program(self, *(getattr(self, name) for name in TENSORS), {inputs})[0]
 
 
 def build() -> nn.Module:
@@ -65,7 +70,8 @@ class TorchModel:
     def of(cls, model: nn.Module | ExportedProgram) -> "TorchModel":
         """The caller's network stays as it is: in training or not, and wherever it lies."""
         if isinstance(model, ExportedProgram):
-            return cls(model.module(), tuple(model.graph_signature.user_inputs), model)
+            _check_program(model)
+            return cls(model.module(), tuple(map(str, model.graph_signature.user_inputs)), model)
         parameters = inspect.signature(model.forward).parameters.values()
         named = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
         needed = [p.name for p in parameters if p.default is p.empty and p.name in named]
@@ -87,8 +93,10 @@ class TorchModel:
 
     def files(self, arrays: Mapping[str, np.ndarray]) -> dict[str, bytes]:
         """network.py and weights.safetensors. arrays: a few rows to trace with. Raises ModelFault."""
-        program = self.program or self._traced(arrays)
-        _check_batch(program)
+        program = self.program
+        if program is None:
+            program = self._traced(arrays)
+            _check_program(program)
         return write_program(program)
 
     def _traced(self, arrays: Mapping[str, np.ndarray]) -> ExportedProgram:
@@ -105,12 +113,16 @@ class TorchModel:
             ) from error
 
 
-def _check_batch(program: ExportedProgram) -> None:
-    """The first dimension of every input is the batch, and free; no other is."""
+def _check_program(program: ExportedProgram) -> None:
+    """The first dimension of every input is the batch, and free, no other is; and it is a program of eval mode."""
     wanted = set(program.graph_signature.user_inputs)
     for node in program.graph.nodes:
+        if TRAINING.get(str(node.target), lambda _: False)(node.args):
+            raise ModelFault("the program was exported in training mode; call eval() on the network before")
         if node.op != "placeholder" or node.name not in wanted:
             continue
+        if not isinstance(node.meta["val"], torch.Tensor):
+            raise ModelFault(f'the program\'s input "{node.name}" is not a tensor; export it with tensors only')
         free = [isinstance(size, torch.SymInt) for size in node.meta["val"].shape]
         if not free or not free[0]:
             raise ModelFault(
@@ -142,7 +154,8 @@ def write_program(program: ExportedProgram) -> dict[str, bytes]:
     if unknown := set(written.globals) - KNOWN_GLOBALS:
         raise ModelFault(f"the network uses {min(unknown)}, which is not torch's own")
     code = written.src.strip().replace("def forward(", "def program(", 1) + "\n"
-    source = SOURCE.format(tensors=table, code=code)
+    # Each input by name: torch.onnx takes a call with *inputs for one input that is a tuple.
+    source = SOURCE.format(tensors=table, code=code, inputs=", ".join(signature.user_inputs))
     return {NETWORK_FILE: source.encode(), WEIGHTS_FILE: save(tensors)}
 
 
@@ -170,8 +183,3 @@ def _tensors(program: ExportedProgram) -> tuple[dict[str, torch.Tensor], str]:
         tensors[name] = held.detach().cpu().clone().contiguous()
         lines.append(f"    {name!r}: ({key!r}, {tuple(held.shape)}, {held.dtype}),")
     return tensors, "\n".join(["{", *lines, "}"]) if lines else "{}"
-
-
-def trial(arrays: Mapping[str, np.ndarray], rows: int) -> dict[str, np.ndarray]:
-    """The first rows, repeated where there are fewer: a batch of 1 would become a constant of the program."""
-    return {name: np.resize(array, (rows, *array.shape[1:])) for name, array in arrays.items()}

@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import os
+import re
 from pathlib import Path
 
 os.environ.setdefault("KERAS_BACKEND", "torch")
@@ -70,10 +71,19 @@ def to_onnx(spec: ModelSpec, network: Network, rows: Arrays) -> bytes:
                 external_data=False,
             )
     except Exception as error:
-        raise ModelFault(f"{spec.name}/{NETWORK_FILE}: cannot become ONNX: {first_line(error)}") from error
+        raise ModelFault(f"{spec.name}/{NETWORK_FILE}: {_why(error)}") from error
     assert program is not None, "dynamo=True gives a program"
     content: bytes = program.model_proto.SerializeToString()
     return content
+
+
+def _why(error: BaseException) -> str:
+    """What torch's exporter found: its own first line says how to report a bug, and its last cause what is wrong."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    if lacking := re.search(r"No ONNX function found for <OpOverload\(op='([\w.]+)'", str(error)):
+        return f"ONNX has no operation for torch's {lacking[1]}; build that part from other operations"
+    return f"cannot become ONNX: {first_line(error)}"
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """A background, tried on the network that it is for: only running tells what a torch network takes."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ from app.export.describe import read_background
 from app.inputs import Arrays
 
 MOST_ROWS = 100
+ALONE = 1e-3  # of the output's scale: far above rounding, far below what another row would change
 
 
 def try_background(network: Any, given: Any) -> tuple[Arrays, dict[str, Any], np.ndarray, tuple[str, ...]]:
@@ -29,20 +31,28 @@ def try_background(network: Any, given: Any) -> tuple[Arrays, dict[str, Any], np
             continue
         rows = len(next(iter(arrays.values())))
         kept = np.sort(np.random.default_rng(0).permutation(rows)[:MOST_ROWS])
-        arrays = {n: _cast(n, a[kept], guess.get(n, False), network) for n, a in arrays.items()}
         try:
+            arrays = {n: _cast(n, a[kept], guess.get(n, False), network) for n, a in arrays.items()}
             table = network.run(arrays)
         except ModelFault:
             raise
         except Exception as error:
             faults.append(error)
             continue
+        _check_alone(network, arrays, table)
         notes = (f"the background is {MOST_ROWS} of the {rows} rows given",) if rows > MOST_ROWS else ()
         return arrays, columns, table, notes
     ran = [fault for fault in faults if not isinstance(fault, InvalidInput)]
     if not ran:
         raise faults[0]
-    raise InvalidInput(f"the background is not what the network takes: {first_line(ran[0])}") from ran[0]
+    raise InvalidInput(f"the background is not what the network takes: {_said(ran[0])}") from ran[0]
+
+
+def _said(error: Exception) -> str:
+    """A framework's words. Keras's own begin with where it was called, and say what is wrong two lines further."""
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
+    lines = [line for line in plain.splitlines() if line.strip() and not line.startswith("Exception encountered")]
+    return lines[0] if lines else first_line(error)
 
 
 def _guesses(names: Sequence[str]) -> list[dict[str, bool]]:
@@ -50,8 +60,25 @@ def _guesses(names: Sequence[str]) -> list[dict[str, bool]]:
     return [{n: bool(number >> i & 1) for i, n in enumerate(names)} for number in range(1 << min(len(names), 6))]
 
 
+def _check_alone(network: Any, arrays: Arrays, table: np.ndarray) -> None:
+    """A row's answer is its own, whatever rows are beside it."""
+    first = {name: array[:1] for name, array in arrays.items()}
+    gap = np.abs(np.asarray(network.run(first)) - table[:1]).max(initial=0)
+    scale = np.abs(table).max(initial=0)
+    if np.isfinite(scale) and gap > ALONE * scale:
+        raise ModelFault(
+            "the network's output for a row depends on the rows beside it; it must treat each row by itself"
+            " (statistics over a batch belong into its weights)"
+        )
+
+
 def _cast(name: str, array: np.ndarray, integer: bool, network: Any) -> np.ndarray:
     if hasattr(network, "dtypes"):
+        wanted = network.shapes[network.names.index(name)]
+        if array.shape[1:] != wanted:
+            raise InvalidInput(
+                f'the rows of "{name}" in the background have shape {array.shape[1:]}; the model takes {wanted}'
+            )
         return array.astype(network.dtypes[network.names.index(name)])
     if integer:
         if array.dtype.kind not in "iub":

@@ -1,0 +1,74 @@
+"""Three networks packaged from a notebook, each in one call, served and explained by a service that runs."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from app.manifest import read_manifest
+from tests.conftest import ROOT, start_service
+from tests.export.folders import torch_folder
+
+
+@pytest.mark.timeout(400)
+def test_what_a_notebook_packages_a_service_serves_and_explains(tmp_path):
+    torch_folder(tmp_path / "models", "older")
+    before = start_service(tmp_path / "artifacts", tmp_path / "state", models=tmp_path / "models")
+    with before.client() as client:
+        assert [model["name"] for model in client.get("/models").json()["models"]] == ["older"]
+        packaged(tmp_path)  # beside a service that runs, whose artifacts it leaves alone
+        assert client.get("/health/ready").status_code == 200
+    assert before.stop() == 0, before.output
+
+    service = start_service(tmp_path / "artifacts", tmp_path / "state", models=tmp_path / "models")
+    try:
+        with service.client() as client:
+            served = {model["name"] for model in client.get("/models").json()["models"]}
+            assert served == {"older", "flower", "course", "wave"}
+            explains(client, tmp_path)
+        assert "flower: unchanged" in service.output
+    finally:
+        code = service.stop()
+    assert code == 0, service.output
+
+
+def packaged(root):
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", str(ROOT / "tests" / "notebook.py"), str(root)],
+        cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    for words in (
+        "model      flower, version 1, from torch",
+        "takes      numbers (2 features), sex_of (1 features)",
+        "takes      past (6 × 1)",
+        "explained  by exact: ",
+        "note       the background is 100 of the 150 rows given",
+    ):
+        assert words in done.stdout, done.stdout
+
+
+def explains(client, root):
+    keys = {
+        "flower": ["sepal_length", "sepal_width", "petal_length", "petal_width"],
+        "course": ["bmi", "bp", "sex"],
+        "wave": ["past"],
+    }
+    for name, expected in keys.items():
+        manifest, _ = read_manifest(root / "artifacts" / name)
+        answer = client.post("/explain", json={**manifest.example, "outputs": "all"})
+        assert answer.status_code == 200, answer.text
+        (explanation,) = answer.json()["explanations"]
+        for output in explanation["outputs"]:
+            assert list(output["attributions"]) == expected
+            values = [np.sum(part) for part in output["attributions"].values()]
+            assert output["value"] - output["base_value"] - sum(values) == pytest.approx(0, abs=1e-3)
+    setosa = {"sepal_length": 5.0, "sepal_width": 3.4, "petal_length": 1.5, "petal_width": 0.2}
+    answer = client.post("/predict", json={"model": "flower", "instances": [setosa]}).json()
+    assert answer["predictions"][0]["label"] == "setosa"
+    person = {"bmi": 30.0, "bp": 90.0, "sex": "third"}
+    refused = client.post("/explain", json={"model": "course", "instances": [person]})
+    assert refused.status_code == 422
+    assert "instances[0]: \"sex\" must be 'one' or 'other'" in refused.json()["detail"]
