@@ -4,7 +4,7 @@ import shutil
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
 from tests.conftest import ROOT
 
@@ -22,6 +22,7 @@ FLAGS = [
 def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        expect.set_options(timeout=60_000)  # a machine may be busy
         yield browser
         browser.close()
 
@@ -56,7 +57,7 @@ def console() -> Console:
 def page(browser: Browser, console: Console) -> Iterator[Page]:
     """A fresh browser profile; at the end nothing unexpected may stand in its console."""
     context = browser.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True)
-    context.set_default_timeout(30_000)
+    context.set_default_timeout(60_000)
     page = context.new_page()
     page.on("console", console)
     page.on("pageerror", lambda error: console.said.append(f"uncaught: {error}"))

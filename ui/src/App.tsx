@@ -4,7 +4,8 @@ import { useEffect, useRef } from "preact/hooks";
 import { explaining, predicting } from "./answers";
 import { Refusal, key, keyWanted } from "./api/client";
 import { Form } from "./form/Form";
-import { choose, loading, model, models, open } from "./state";
+import { choose, loading, model, models, open, view } from "./state";
+import { Table } from "./table/Table";
 import { Trouble } from "./Trouble";
 import { Prediction } from "./why/Prediction";
 import { Why } from "./why/Why";
@@ -26,13 +27,24 @@ export function App() {
         {shown && (
           <>
             <About />
-            <div class="columns">
-              <Form />
-              <div class="results">
-                <Prediction />
-                <Why />
-              </div>
+            <div class="views" role="group" aria-label="What to explain">
+              {(["row", "table"] as const).map((one) => (
+                <button key={one} type="button" aria-pressed={view.value === one} onClick={() => (view.value = one)}>
+                  {one === "row" ? "One row" : "A table of rows"}
+                </button>
+              ))}
             </div>
+            {view.value === "row" ? (
+              <div class="columns">
+                <Form />
+                <div class="results">
+                  <Prediction />
+                  <Why />
+                </div>
+              </div>
+            ) : (
+              <Table />
+            )}
           </>
         )}
       </main>

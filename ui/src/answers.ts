@@ -6,7 +6,7 @@ import type { Answer, Explained, Prediction } from "./api/answer";
 import { api, asked, type ExplainRequest, type PredictRequest } from "./api/client";
 import { explain } from "./api/explain";
 import { toRow, type Typed } from "./model";
-import { changed, list, method, model, now, output, samples, start, tellAddress } from "./state";
+import { changed, list, method, model, now, output, samples, start, tellAddress, view } from "./state";
 
 /** A prediction follows what is typed; an explanation waits until it pauses. */
 const PREDICT_AFTER_MS = 60;
@@ -73,7 +73,7 @@ export function follow() {
     if (!same) beginning.ask(0, (watch) => why(from, names, watch));
   });
   effect(() => {
-    void [model.value, start.value, now.value, output.value, method.value, samples.value];
+    void [model.value, start.value, now.value, output.value, method.value, samples.value, view.value];
     tellAddress();
   });
 }

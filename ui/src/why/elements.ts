@@ -4,6 +4,7 @@ import { toRow, type Field, type Typed } from "../model";
 import { plain } from "../words";
 
 export interface Element {
+  key: string;
   label: string;
   value: number;
   error?: number;
@@ -18,11 +19,11 @@ export function elements(fields: Field[], { attributions, standard_errors }: Exp
     seen.add(key);
     const [given, errors] = [attributions[key] ?? 0, standard_errors?.[key]];
     if (field.kind === "number" || field.kind === "category") {
-      return [{ label: field.group ?? `${key} = ${said(field, typed)}`, value: Number(given), error: errors as number | undefined }];
+      return [{ key, label: field.group ?? `${key} = ${said(field, typed)}`, value: Number(given), error: errors as number | undefined }];
     }
     const parts = Array.isArray(given) ? given : [given];
     if (alone && field.kind !== "image") return steps(field, parts, Array.isArray(errors) ? errors : [], typed);
-    return [{ label: `${key}, all ${flat(parts).length} values`, value: sum(flat(parts)) }];
+    return [{ key, label: `${key}, all ${flat(parts).length} values`, value: sum(flat(parts)) }];
   });
 }
 
@@ -37,7 +38,7 @@ function steps(field: Field, parts: Nested[], errors: Nested[], typed: Typed): E
     const value = values[place];
     const label = `${field.key}[${place}]` + (typeof value === "number" ? ` = ${plain(value)}` : "");
     const error = errors[place];
-    return { label, value: sum(flat(part)), error: typeof error === "number" ? error : undefined };
+    return { key: `${field.key}[${place}]`, label, value: sum(flat(part)), error: typeof error === "number" ? error : undefined };
   });
 }
 
@@ -46,5 +47,5 @@ export function folded(all: Element[], most: number): { shown: Element[]; rest: 
   const sorted = [...all].sort((one, other) => Math.abs(other.value) - Math.abs(one.value));
   if (sorted.length <= most + 1) return { shown: sorted, rest: null };
   const [shown, others] = [sorted.slice(0, most), sorted.slice(most)];
-  return { shown, rest: { label: `${others.length} others together`, value: sum(others.map((one) => one.value)) } };
+  return { shown, rest: { key: "", label: `${others.length} others together`, value: sum(others.map((one) => one.value)) } };
 }

@@ -31,7 +31,7 @@ export function steps({ explained, elements }: Waterfall): Step[] {
   const { shown, rest } = folded(elements, MOST);
   const listed = [...shown, ...(rest ? [rest] : [])];
   if (Math.abs(explained.residual) > VISIBLE * Math.abs(explained.value - explained.base_value)) {
-    listed.push({ label: "left unexplained", value: explained.residual });
+    listed.push({ key: "", label: "left unexplained", value: explained.residual });
   }
   let at = explained.base_value;
   return listed.map(({ label, value, error }) => {

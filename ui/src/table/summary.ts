@@ -1,0 +1,132 @@
+/** What matters over many rows: a dot a row and feature, or the mean size of each. */
+import * as Plot from "@observablehq/plot";
+
+import { toNumber, type Field } from "../model";
+import type { Scale } from "../words";
+import { FONT_PX, bare, stacked, type Canvas, type Svg } from "../why/draw";
+import { elements } from "../why/elements";
+import type { Row } from "./rows";
+
+const MOST = 12;
+const SWARM_PX = 46;
+const BAR_PX = 27;
+
+interface Dot {
+  key: string;
+  value: number;
+  /** Of the feature's value, from its least in these rows, 0, to its greatest, 1. */
+  level: number | null;
+}
+
+export interface Summary {
+  key: string;
+  mean: number;
+}
+
+export function means(fields: Field[], rows: Row[]): Summary[] {
+  const sums = new Map<string, number>();
+  for (const row of rows) for (const { key, value } of elements(fields, row.explained, row.typed)) sums.set(key, (sums.get(key) ?? 0) + Math.abs(value));
+  return [...sums].map(([key, total]) => ({ key, mean: total / rows.length })).sort((one, other) => other.mean - one.mean);
+}
+
+export function bars(fields: Field[], rows: Row[], scale: Scale, { width, theme }: Canvas): Svg {
+  const shown = means(fields, rows).slice(0, MOST);
+  const marginLeft = Math.round(Math.min(200, 0.36 * width));
+  return bare(
+    Plot.plot({
+      width, height: BAR_PX * shown.length + 46, marginLeft, marginRight: 60, marginTop: 4, marginBottom: 40,
+      style: { fontSize: `${FONT_PX}px`, background: theme.paper, color: theme.ink },
+      x: { label: null, tickFormat: scale.axis },
+      y: { domain: shown.map((one) => one.key), label: null, padding: 0.28 },
+      marks: [
+        Plot.gridX({ stroke: theme.rule, ticks: 4 }),
+        Plot.axisX({ ticks: 4, tickSize: 0, tickFormat: scale.axis, fill: theme.muted, label: `mean size${scale.unit ? `, ${scale.unit}` : ""}`, labelAnchor: "right", labelArrow: "none" }),
+        Plot.axisY({ tickSize: 0, lineWidth: (marginLeft - 12) / FONT_PX, textOverflow: "ellipsis", fill: theme.ink }),
+        Plot.barX(shown, { x: "mean", y: "key", fill: theme.down, rx: 1.5 }),
+        Plot.text(shown, { x: "mean", y: "key", text: ({ mean }: Summary) => scale.change(mean).replace("+", ""), dx: 5, textAnchor: "start", fill: theme.ink }),
+      ],
+    }),
+  );
+}
+
+export function swarm(fields: Field[], rows: Row[], scale: Scale, { width, theme }: Canvas): Svg {
+  const shown = means(fields, rows).slice(0, MOST).map((one) => one.key);
+  const marginLeft = Math.round(Math.min(200, 0.36 * width));
+  const r = rows.length > 200 ? 1.8 : 3;
+  const dots = spread(shown.map((key) => dotsOf(fields, rows, key)), (1.6 * r) / (width - marginLeft), (2 * r) / SWARM_PX);
+  const colour = ({ level }: Dot) => (level === null ? theme.rest : mix(theme.low, theme.high, level));
+  const plot = Plot.plot({
+    width, height: SWARM_PX * shown.length + 46, marginLeft, marginRight: 16, marginTop: 4, marginBottom: 40,
+    style: { fontSize: `${FONT_PX}px`, background: theme.paper, color: theme.ink },
+    x: { label: null, tickFormat: scale.axis, inset: 8 },
+    y: { domain: [-0.5, shown.length - 0.5], reverse: true, label: null },
+    color: { type: "identity" },
+    marks: [
+      Plot.gridX({ stroke: theme.rule, ticks: 5 }),
+      Plot.axisX({ ticks: 5, tickSize: 0, tickFormat: scale.axis, fill: theme.muted, label: `takes away, or adds${scale.unit ? `, ${scale.unit}` : ""}`, labelAnchor: "right", labelArrow: "none" }),
+      Plot.axisY(shown.map((_, place) => place), { tickFormat: (place: number) => shown[place] ?? "", tickSize: 0, lineWidth: (marginLeft - 12) / FONT_PX, textOverflow: "ellipsis", fill: theme.ink }),
+      Plot.ruleX([0], { stroke: theme.muted }),
+      Plot.dot(dots, { x: "value", y: "place", r, fill: colour }),
+    ],
+  });
+  return stacked([bare(plot), legend({ width, theme })], { width, theme });
+}
+
+/** Of a row's height, the part that its dots keep to: closer together where there are many, and never in the next row. */
+const FILLED = 0.86;
+
+/** Dots of nearly the same value side by side, from the middle outwards. column, apart: in parts of the width and of a row. */
+function spread(features: Dot[][], column: number, apart: number): (Dot & { place: number })[] {
+  const values = features.flat().map((dot) => dot.value);
+  const wide = column * (Math.max(...values) - Math.min(...values) || 1);
+  return features.flatMap((dots, feature) => {
+    const columns = new Map<number, Dot[]>();
+    for (const dot of dots) {
+      const at = Math.round(dot.value / wide);
+      columns.set(at, [...(columns.get(at) ?? []), dot]);
+    }
+    const tallest = Math.max(...[...columns.values()].map((one) => one.length));
+    const step = Math.min(apart, FILLED / tallest);
+    return [...columns.values()].flatMap((one) => one.map((dot, nth) => ({ ...dot, place: feature + step * Math.ceil(nth / 2) * (nth % 2 ? 1 : -1) })));
+  });
+}
+
+function dotsOf(fields: Field[], rows: Row[], key: string): Dot[] {
+  const field = fields.find((one) => one.key === key);
+  const levels = rows.map(({ typed }) => {
+    if (field?.kind === "number") return toNumber(typed[key] ?? "");
+    return field?.kind === "category" ? field.categories.indexOf(typed[key] ?? "") : null;
+  });
+  const numbers = levels.filter((one): one is number => typeof one === "number");
+  const [low, high] = [Math.min(...numbers), Math.max(...numbers)];
+  return rows.map(({ explained, typed }, place) => {
+    const level = levels[place];
+    const value = elements(fields, explained, typed).find((one) => one.key === key)?.value ?? 0;
+    return { key, value, level: typeof level === "number" && high > low ? (level - low) / (high - low) : null };
+  });
+}
+
+function mix(from: string, to: string, share: number): string {
+  const parts = [1, 3, 5].map((at) => {
+    const [one, other] = [from, to].map((hex) => Number.parseInt(hex.slice(at, at + 2), 16)) as [number, number];
+    return Math.round(one + share * (other - one)).toString(16).padStart(2, "0");
+  });
+  return `#${parts.join("")}`;
+}
+
+function legend({ width, theme }: Canvas): Svg {
+  const steps = Array.from({ length: 24 }, (_, step) => step);
+  const left = Math.max(6, width - 300);
+  return bare(
+    Plot.plot({
+      width, height: 26, margin: 0,
+      x: { type: "identity", axis: null }, y: { type: "identity", axis: null }, color: { type: "identity" },
+      style: { fontSize: `${FONT_PX}px`, background: theme.paper, color: theme.ink },
+      marks: [
+        Plot.rect(steps, { x1: (step: number) => left + 82 + 5 * step, x2: (step: number) => left + 87.5 + 5 * step, y1: 7, y2: 19, fill: (step: number) => mix(theme.low, theme.high, step / 23) }),
+        Plot.text([{ x: left + 76, anchor: "end", words: "its value: low" }], { x: "x", y: 13, text: "words", textAnchor: "end", fill: theme.ink }),
+        Plot.text([{ x: left + 210, words: "high" }], { x: "x", y: 13, text: "words", textAnchor: "start", fill: theme.ink }),
+      ],
+    }),
+  );
+}
