@@ -13,7 +13,7 @@ from app.explain.model import ExplainableModel
 from app.inputs import by_key
 from app.jobs import ExplainJob
 
-CHUNK_ROWS = 64
+CHUNK_ROWS = 16
 
 
 class _Sums:
