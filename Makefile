@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-cache-dir -c constraints.txt
 KSERVE := .venv-kserve
 
-.PHONY: run test test-docker test-fuzz test-ui install lint ui bench-explain bench-predict
+.PHONY: run test test-docker test-fuzz test-faults test-ui install lint ui bench-explain bench-predict
 
 run: install
 	@$(BIN)/whyserve up
@@ -45,6 +45,11 @@ $(STAMP): pyproject.toml constraints.txt
 test-fuzz: install
 	@$(BIN)/whyserve export
 	$(BIN)/python -m pytest -m fuzz
+
+# Processes killed, stopped and starved, over and over.
+test-faults: install
+	@$(BIN)/whyserve export
+	$(BIN)/python -m pytest -m faults
 
 # A client that cannot stand beside our versions.
 $(KSERVE)/.installed: tests/api/oip/kserve.txt

@@ -96,6 +96,12 @@ class DigestMismatch(ModelFault):
     code = "digest_mismatch"
 
 
+class LoadRefused(InvalidInput):
+    """A model cannot be loaded or unloaded; what was served before still is."""
+
+    code = "load_refused"
+
+
 class ParityFault(ModelFault):
     """The exported network does not answer as the original does."""
 

@@ -58,14 +58,18 @@ def read_manifest(folder: Path) -> tuple[Manifest, str]:
         raise ModelFault(f"{folder.name}/{MANIFEST_FILE}: {one_line(error)}; run `whyserve export`") from error
 
 
-def read_checked(folder: Path, name: str, manifest: Manifest) -> bytes:
-    """Read a file only if it is the one the manifest describes. Raises DigestMismatch, ModelFault."""
+def read_checked(folder: Path, name: str, manifest: Manifest, of: str | None = None) -> bytes:
+    """Read a file only if it is the one the manifest describes. Raises DigestMismatch, ModelFault.
+
+    of: what messages call the folder.
+    """
+    place = f"{of or folder.name}/{name}"
     try:
         content = (folder / name).read_bytes()
     except OSError as error:
-        raise ModelFault(f"{folder.name}/{name}: cannot be read: {error.strerror}") from error
+        raise ModelFault(f"{place}: cannot be read: {error.strerror}") from error
     if sha256(content) != manifest.files.get(name):
-        raise DigestMismatch(f"{folder.name}/{name}: not the file that was exported; run `whyserve export`")
+        raise DigestMismatch(f"{place}: not the file that was exported; run `whyserve export`")
     return content
 
 

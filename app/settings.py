@@ -70,6 +70,9 @@ class ApiSettings(Settings):
         Seconds, Field(description="Seconds that one explanation may take; a sampled method answers with what it has.")
     ] = 300
     cache_mb: Annotated[int, Field(ge=0, description="Memory of the cache of explanations, MiB; 0 keeps none.")] = 64
+    farewell_s: Annotated[
+        float, Field(ge=0, description="Seconds that it still serves, no longer ready, once it is told to stop.")
+    ] = 1
     drain_s: Annotated[Seconds, Field(description="Seconds that requests in flight have once it stops.")] = 25
     threads: Annotated[int, Field(ge=1, description="Threads of one prediction.")] = 1
 

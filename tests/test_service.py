@@ -187,15 +187,18 @@ def test_a_second_service_on_the_same_state_or_port_is_refused(service, artifact
 
 
 def test_half_a_model_is_never_served(artifacts, tmp_path):
-    """A model file that changed since its export stops the worker, and so the start."""
+    """A network that is not the one that was exported stops the worker, and so the start."""
     import shutil
 
     from tests.conftest import Running
 
     shutil.copytree(MODELS, tmp_path / "models")
-    weights = tmp_path / "models" / "fclayer" / "weights.safetensors"
+    shutil.copytree(artifacts, tmp_path / "artifacts", symlinks=True)
+    original = tmp_path / "artifacts" / "fclayer" / "original"
+    shutil.copytree(MODELS / "fclayer", original, dirs_exist_ok=True)
+    weights = original / "weights.safetensors"
     weights.write_bytes(weights.read_bytes()[:-4] + b"\0\0\0\0")
-    folders = ["--models", str(tmp_path / "models"), "--artifacts", str(artifacts), "--state", str(tmp_path / "state")]
+    folders = [f"--{name}={tmp_path / name}" for name in ("models", "artifacts", "state")]
     worker = Running(["worker", *folders])
     assert worker.process.wait(60) == 1
     worker.stop()

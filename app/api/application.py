@@ -38,7 +38,7 @@ def create_api(service: Service, predict: Predict, infer: Infer) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
-        for predictor in service.catalog:
+        for predictor in service.catalog.all:
             await predictor.close()
         await service.queue.close()
 

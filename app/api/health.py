@@ -22,7 +22,9 @@ async def live() -> Response:
 async def ready(request: Request) -> Response:
     """Ready to predict; and how many workers are there to explain what is served here."""
     service: Service = request.app.state.service
-    served = {predictor.digest for predictor in service.catalog}
+    if service.leaving.is_set():
+        raise Unavailable("the service is stopping; ask another", retry_after_s=1)
+    served = {predictor.digest for predictor in service.catalog.all}
     try:
         workers = sum(worker.digests >= served for worker in await service.queue.workers())
     except Unavailable:

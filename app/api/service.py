@@ -4,42 +4,50 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from app.api.cache import ExplanationCache
 from app.api.problems import from_validation
-from app.api.schemas import adapter, explain_request, predict_request, union
+from app.api.schemas import explain_request, predict_request
+from app.api.versions import VersionedAdapter
 from app.jobs import JobQueue
 from app.predict.catalog import Catalog
 from app.settings import ApiSettings
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Service:
-    """hurry: set when the service is about to stop; who waits for an explanation is then told where it will be."""
+    """catalog: replaced as a whole by `serve`, with its adapters, in one step of the loop.
+    reloading: held while models are loaded or unloaded.
+    leaving: set once it is told to stop, and so no longer ready.
+    hurry: set when the service is about to stop; who waits for an explanation is then told where it will be."""
 
     settings: ApiSettings
     catalog: Catalog
     queue: JobQueue
-    predict_adapter: TypeAdapter[Any]
-    explain_adapter: TypeAdapter[Any]
+    predict_adapter: VersionedAdapter
+    explain_adapter: VersionedAdapter
     cache: ExplanationCache
+    reloading: asyncio.Lock = field(default_factory=asyncio.Lock)
+    leaving: asyncio.Event = field(default_factory=asyncio.Event)
     hurry: asyncio.Event = field(default_factory=asyncio.Event)
 
     @classmethod
     def build(cls, settings: ApiSettings, catalog: Catalog, queue: JobQueue) -> "Service":
-        manifests = [predictor.manifest for predictor in catalog]
-        most = settings.max_instances
         return cls(
             settings,
             catalog,
             queue,
-            adapter(union([predict_request(manifest, most) for manifest in manifests])),
-            adapter(union([explain_request(manifest, max(most, settings.max_summary_rows)) for manifest in manifests])),
+            *_adapters(settings, catalog),
             ExplanationCache(settings.cache_mb << 20),
         )
 
-    def read(self, of: TypeAdapter[Any], body: bytes) -> dict[str, Any]:
+    def serve(self, catalog: Catalog) -> None:
+        """Serve these models from now on; requests in flight finish with what they began with."""
+        self.predict_adapter, self.explain_adapter = _adapters(self.settings, catalog)
+        self.catalog = catalog
+
+    def read(self, of: VersionedAdapter, body: bytes) -> dict[str, Any]:
         """A checked request. Raises MalformedBody, UnknownModel, InvalidInput, TooManyInstances."""
         try:
             request: dict[str, Any] = of.validate_json(body)
@@ -47,10 +55,19 @@ class Service:
             raise from_validation(error, self.catalog.names) from None
         return request
 
-    def check(self, of: TypeAdapter[Any], content: dict[str, Any]) -> dict[str, Any]:
+    def check(self, of: VersionedAdapter, content: dict[str, Any]) -> dict[str, Any]:
         """As `read` does, of JSON that has been parsed."""
         try:
             request: dict[str, Any] = of.validate_python(content)
         except ValidationError as error:
             raise from_validation(error, self.catalog.names) from None
         return request
+
+
+def _adapters(settings: ApiSettings, catalog: Catalog) -> tuple[VersionedAdapter, VersionedAdapter]:
+    most = settings.max_instances
+    most_explained = max(most, settings.max_summary_rows)
+    return (
+        VersionedAdapter(catalog, lambda manifest: predict_request(manifest, most)),
+        VersionedAdapter(catalog, lambda manifest: explain_request(manifest, most_explained)),
+    )

@@ -5,6 +5,7 @@ from threading import Lock
 
 import torch
 
+from app.builds import read_original
 from app.errors import InvalidInput, ModelFault, UnsupportedMethod
 from app.explain.attribution import Explainer
 from app.explain.loader import ReadFile, load_network
@@ -12,7 +13,7 @@ from app.explain.methods import METHODS
 from app.explain.network import Network
 from app.explain.players import Players
 from app.inputs import Arrays, check_arrays, player_numbers, read_npz
-from app.manifest import Manifest, read_checked, read_manifest
+from app.manifest import Manifest, read_manifest
 from app.outputs import Outputs
 from app.spec import ModelSpec
 
@@ -79,7 +80,7 @@ class ExplainableModel:
 def load_model(models: Path, artifact: Path, memory_bytes: int) -> ExplainableModel:
     """Load the original of an artifact. Raises ModelFault, DigestMismatch, which name the file."""
     manifest, digest = read_manifest(artifact)
-    folder = models / manifest.spec.name
-    model = ExplainableModel(manifest, digest, lambda name: read_checked(folder, name, manifest), memory_bytes)
+    build = artifact.resolve()
+    model = ExplainableModel(manifest, digest, lambda name: read_original(models, build, name, manifest), memory_bytes)
     model.warm()
     return model

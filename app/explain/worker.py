@@ -5,20 +5,17 @@ import logging
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
-from pathlib import Path
 
 from app.errors import ModelFault, Unavailable, WhyserveError
 from app.explain.attribution import Stopped
 from app.explain.compute import compute, shareable
-from app.explain.model import ExplainableModel, load_model
+from app.explain.shelf import Shelf
 from app.jobs import ExplainJob, JobError, JobSource, Lease, job_error
 from app.logs import about
-from app.manifest import MANIFEST_FILE
 from app.metrics import COMPUTE_S, JOBS
-from app.spec import model_folders
 
 log = logging.getLogger("whyserve.worker")
 
@@ -28,16 +25,8 @@ RETRY_S = 0.2  # between two tries to reach the queue
 LAST_TRIES_S = 5.0  # that a stopping worker gives to recording what it has
 
 
-def load_models(models: Path, artifacts: Path, memory_bytes: int) -> dict[str, ExplainableModel]:
-    """Every exported model, by manifest digest. Raises ModelFault, DigestMismatch: half a set is not served."""
-    loaded = [load_model(models, folder, memory_bytes) for folder in model_folders(artifacts, MANIFEST_FILE)]
-    return {model.digest: model for model in loaded}
-
-
 class Worker:
-    def __init__(
-        self, source: JobSource, models: Mapping[str, ExplainableModel], *, batch_jobs: int, lease_s: float
-    ) -> None:
+    def __init__(self, source: JobSource, models: Shelf, *, batch_jobs: int, lease_s: float) -> None:
         self._source, self._models = source, models
         self._batch_jobs, self._lease_s = batch_jobs, lease_s
         self._stopping = threading.Event()
@@ -49,15 +38,21 @@ class Worker:
     def run(self) -> None:
         """Serve until stopped."""
         keeper = threading.Thread(target=self._keep_leases, name="leases", daemon=True)
+        watcher = threading.Thread(
+            target=self._models.watch, args=(self._stopping, self._source.announce), name="models", daemon=True
+        )
         keeper.start()
         try:
-            self._patiently(lambda: self._source.announce(list(self._models)))
+            self._patiently(lambda: self._source.announce(self._models.digests))
+            watcher.start()
             while not self._stopping.is_set():
                 self._patiently(self._turn)
         finally:
             # The keeper ends before the source closes: it must not renew what has been handed back.
             self._stopping.set()
             keeper.join()
+            if watcher.ident:
+                watcher.join()
             with contextlib.suppress(Unavailable):  # then the leases end by themselves
                 self._source.close()
 
@@ -102,10 +97,14 @@ class Worker:
                     self._fail(lease, alone)
 
     def _fail(self, lease: Lease, error: JobError) -> None:
-        self._patiently(partial(self._source.fail, lease, error))
+        self._patiently(partial(self._record, lease, partial(self._source.fail, lease, error)))
         JOBS.labels(lease.job.model, error.code).inc()
         with _about(lease.job):
             log.info("not explained", extra={"job": lease.job.id, "model": lease.job.model, "code": error.code})
+
+    def _record(self, lease: Lease, record: Callable[[], bool]) -> None:
+        if not record():
+            log.warning("no longer wanted: cancelled, or given to another", extra={"job": lease.job.id})
 
     def _compute(self, leases: Sequence[Lease]) -> JobError | None:
         """Compute and record; or say why not."""
@@ -129,7 +128,7 @@ class Worker:
         took = time.monotonic() - began
         COMPUTE_S.labels(job.model, model.choose(job.method)[0]).observe(took)
         for lease, result in zip(leases, answers, strict=True):
-            self._patiently(partial(self._source.finish, lease, result))
+            self._patiently(partial(self._record, lease, partial(self._source.finish, lease, result)))
             JOBS.labels(job.model, "done").inc()
             with _about(lease.job):
                 extra = {"job": lease.job.id, "model": job.model, "shared_by": len(leases), "ms": round(1e3 * took, 2)}

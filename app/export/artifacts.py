@@ -10,6 +10,7 @@ import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
+from app.builds import BUILDS, KEPT, ORIGINAL, builds_of
 from app.errors import ModelFault
 from app.export.sources import Source
 from app.manifest import MANIFEST_FILE, ONNX_FILE, Manifest, dump_manifest, read_manifest, sha256
@@ -17,7 +18,6 @@ from app.spec import ModelSpec
 
 # Raised when this program's own part of an export changes, so that everything is exported anew.
 FORMAT = 1
-BUILDS = ".builds"
 
 
 def tools(spec: ModelSpec) -> dict[str, str]:
@@ -43,8 +43,8 @@ def is_current(artifacts: Path, source: Source, settings: dict[str, float]) -> b
     )
 
 
-def write(artifacts: Path, manifest: Manifest, onnx: bytes) -> None:
-    """Put a build in place of the last one of the same name."""
+def write(artifacts: Path, manifest: Manifest, onnx: bytes, source: Source) -> None:
+    """Put a build in place of the last one of the same name; the ones before it stay for those that use them."""
     name = manifest.spec.name
     builds = artifacts / BUILDS
     builds.mkdir(parents=True, exist_ok=True)
@@ -55,6 +55,12 @@ def write(artifacts: Path, manifest: Manifest, onnx: bytes) -> None:
         fresh.mkdir()
         _write_synced(fresh / ONNX_FILE, onnx)
         _write_synced(fresh / MANIFEST_FILE, content)
+        (fresh / ORIGINAL).mkdir()
+        for file, digest in source.digests.items():
+            original = (source.folder / file).read_bytes()
+            if sha256(original) != digest:
+                raise ModelFault(f"{name}/{file}: changed during the export; run it again")
+            _write_synced(fresh / ORIGINAL / file, original)
         shutil.rmtree(build, ignore_errors=True)
         fresh.rename(build)
         link = Path(folder, "link")
@@ -63,19 +69,19 @@ def write(artifacts: Path, manifest: Manifest, onnx: bytes) -> None:
         if target.is_dir() and not target.is_symlink():
             shutil.rmtree(target)  # a folder copied without its links
         os.replace(link, target)
-    for old in builds.glob(f"{name}-*"):
-        if old != build and old.name.rpartition("-")[0] == name:
-            shutil.rmtree(old, ignore_errors=True)
+    for old in builds_of(artifacts, name)[KEPT:]:
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def prune(artifacts: Path, names: set[str]) -> list[str]:
     """Remove artifacts of models whose folder is gone; gives their names."""
     gone = [path for path in artifacts.glob("*") if (path / MANIFEST_FILE).is_file() and path.name not in names]
     for path in gone:
-        build = path.resolve()
+        removed = builds_of(artifacts, path.name)
         if path.is_symlink():
             path.unlink()
-        shutil.rmtree(build, ignore_errors=True)
+        for build in removed:
+            shutil.rmtree(build, ignore_errors=True)
     return sorted(path.name for path in gone)
 
 

@@ -124,7 +124,7 @@ def _finish(job: Job, artifacts: Path, settings: dict[str, float]) -> Manifest:
         built_with=tools(spec),
         settings=settings,
     )
-    write(artifacts, manifest, onnx)
+    write(artifacts, manifest, onnx, job.source)
     return manifest
 
 

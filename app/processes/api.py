@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import signal
 import socket
+import sys
 from types import FrameType
 
 import uvicorn
@@ -21,22 +23,28 @@ LAST_SHARE = 0.2
 
 
 class Server(uvicorn.Server):
-    """Lets requests in flight finish, and hurries those that would take too long for that."""
+    """Says first that it is no longer ready, and still serves for a moment: whoever sends callers here has to hear
+    of it. Then it lets requests in flight finish, and hurries those that would take too long for that.
+    """
 
     def __init__(self, config: uvicorn.Config, service: Service, drain_s: float) -> None:
         super().__init__(config)
         self._service, self._patience_s = service, (1 - LAST_SHARE) * drain_s
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        super().handle_exit(sig, frame)
+        # A signal may come between any two steps of the loop. One at the keyboard, or a second one, waits for nobody.
+        again = self._service.leaving.is_set()
+        delay_s = 0.0 if again or sig == signal.SIGINT else self._service.settings.farewell_s
         loop = asyncio.get_running_loop()
-        # A signal may come between any two steps of the loop.
-        loop.call_soon_threadsafe(loop.call_later, self._patience_s, self._service.hurry.set)
+        loop.call_soon_threadsafe(self._service.leaving.set)
+        loop.call_soon_threadsafe(loop.call_later, delay_s, super().handle_exit, sig, frame)
+        loop.call_soon_threadsafe(loop.call_later, delay_s + self._patience_s, self._service.hurry.set)
 
 
 def main(settings: ApiSettings, listening: socket.socket | None = None) -> None:
     """Serve until SIGTERM or SIGINT; in flight is then finished. Raises WhyserveError before it serves anything."""
     configure("api", settings.log_level)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # uvicorn raises it again once it has drained
     stop_with_parent()
     listening = listening or listen(settings.host, settings.port)
     catalog = load_catalog(settings.artifacts, settings.threads)
@@ -51,5 +59,5 @@ def main(settings: ApiSettings, listening: socket.socket | None = None) -> None:
         server_header=False,
         timeout_graceful_shutdown=int(settings.drain_s),
     )
-    with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises the signal again once it has drained
+    with contextlib.suppress(KeyboardInterrupt):  # raised again in the same way
         Server(config, service, settings.drain_s).run(sockets=[listening])

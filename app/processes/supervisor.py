@@ -26,9 +26,12 @@ from app.spec import model_folders
 Say = Callable[[str], None]
 START_S = 120.0
 LOOK_S = 0.1
-# A worker that dies again and again is started ever later, to leave the machine to the others.
+# A process that never comes to work is started ever later, to leave the machine to the others. One that did work
+# is started at once: a job that ends its worker does so three times at the most.
 BACKOFF_S = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0)
 STEADY_S = 30.0
+# All is stopped by then, whatever hangs: who stops a service kills it after 30 seconds or more.
+STOP_S = 29.0
 
 
 class Supervisor:
@@ -39,6 +42,9 @@ class Supervisor:
         self._listening: socket.socket | None = None
         self._parent_read, self._parent_write = os.pipe()
         self._owner = ""
+        self._began: dict[str, float] = {}
+        self._deaths = {"api": 0, "worker": 0}
+        self._signal: int = signal.SIGTERM
 
     def run(self) -> None:
         """Serve until SIGTERM or SIGINT. Raises WhyserveError where it cannot start, or cannot go on."""
@@ -54,7 +60,7 @@ class Supervisor:
         worker, api = self._start_worker(), self._start("api")
         try:
             self._await_ready(worker, api)
-            self._keep(worker, api)
+            self._keep()
         finally:
             self._shut_down()
             self._store.close()
@@ -62,6 +68,7 @@ class Supervisor:
 
     def _on_signal(self, number: int, _: object) -> None:
         if number != signal.SIGCHLD:
+            self._signal = number
             self._stop.set()
         self._changed.set()
 
@@ -88,18 +95,19 @@ class Supervisor:
 
     def _start(self, role: str, **environment: str) -> subprocess.Popen[bytes]:
         assert self._listening is not None, "set before any child starts"
-        fds = [self._parent_read, self._listening.fileno()]
+        # Only the API listens: held by another too, the port would take callers whom nobody answers.
+        listening = [self._listening.fileno()] if role == "api" else []
         flags = ["--fd", str(self._listening.fileno())] if role == "api" else []
+        self._began[role] = time.monotonic()
         return subprocess.Popen(  # noqa: S603
             [sys.executable, "-m", "app.cli", role, *flags],
             env={**self._environment(), **environment},
-            pass_fds=fds,
+            pass_fds=[self._parent_read, *listening],
             start_new_session=True,  # a Ctrl-C is this process's to hand on, in the right order
         )
 
     def _start_worker(self) -> subprocess.Popen[bytes]:
         self._owner = f"up-{new_id()[:12]}"
-        self._worker_began = time.monotonic()
         return self._start("worker", WHYSERVE_OWNER=self._owner)
 
     def _export(self) -> None:
@@ -157,23 +165,26 @@ class Supervisor:
             self._say(f"  curl -s {self.address}/{path} -H 'Content-Type: application/json' -d '{body}'")
         self._say("\nCtrl-C stops it.")
 
-    def _keep(self, worker: subprocess.Popen[bytes], api: subprocess.Popen[bytes]) -> None:
-        deaths = 0
+    def _keep(self) -> None:
+        """Start again what dies. New callers wait at the socket meanwhile: it is this process's own."""
         while not self._stop.is_set():
-            if api.poll() is not None:
-                raise WhyserveError(f"the API ended with {api.returncode}; stopping")
-            if worker.poll() is not None:
-                lasted = time.monotonic() - self._worker_began
-                deaths = 1 if lasted > STEADY_S else deaths + 1
-                pause = BACKOFF_S[min(deaths, len(BACKOFF_S)) - 1]
-                with contextlib.suppress(Unavailable):  # then its leases end by themselves
-                    self._store.release(self._owner)  # its jobs go to the next one now, not when its leases end
-                self._say(f"the worker died ({_how(worker.returncode)}); starting another in {pause:g} s")
-                self._sleep(pause)
-                if self._stop.is_set():
-                    return
-                worker = self._children["worker"] = self._start_worker()
+            for role, child in list(self._children.items()):
+                if child.poll() is not None:
+                    self._replace(role, child.returncode)
             self._wait()
+
+    def _replace(self, role: str, code: int) -> None:
+        worked = time.monotonic() - self._began[role] > STEADY_S
+        if role == "worker":
+            with contextlib.suppress(Unavailable):  # then its leases end by themselves
+                worked = worked or self._owner in {record.owner for record in self._store.workers()}
+                self._store.release(self._owner)  # its jobs go to the next one now, not when its leases end
+        self._deaths[role] = 1 if worked else self._deaths[role] + 1
+        pause = BACKOFF_S[min(self._deaths[role], len(BACKOFF_S)) - 1]
+        self._say(f"the {role} died ({_how(code)}); starting another in {pause:g} s")
+        self._sleep(pause)
+        if not self._stop.is_set():
+            self._children[role] = self._start_worker() if role == "worker" else self._start("api")
 
     def _sleep(self, seconds: float) -> None:
         end = time.monotonic() + seconds
@@ -181,15 +192,20 @@ class Supervisor:
             self._wait()
 
     def _shut_down(self) -> None:
-        # The API first: the requests it still holds need the worker for their answers.
-        for role, patience in (("api", self._settings.drain_s + 5), ("worker", 10.0)):
+        assert self._listening is not None, "set before any child starts"
+        end = time.monotonic() + STOP_S
+        self._listening.close()  # who comes once the API has closed its own is refused, and need not wait
+        # The API first: the requests it still holds need the worker for their answers. What the worker has not
+        # finished by the end is handed back, and the next one has it.
+        for role, least in (("api", 2.0), ("worker", 0.0)):
             child = self._children[role]
             if child.poll() is None:
-                child.terminate()
+                child.send_signal(self._signal)
+            patience = max(0.0, end - time.monotonic() - least)
             try:
                 child.wait(patience)
             except subprocess.TimeoutExpired:
-                self._say(f"the {role} did not stop in {patience:.0f} s and was killed")
+                self._say(f"the {role} did not stop in time and was killed")
                 child.kill()
                 child.wait()
 

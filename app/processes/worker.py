@@ -8,7 +8,8 @@ import torch
 from prometheus_client import start_http_server
 
 from app.errors import ConfigurationError
-from app.explain.worker import Worker, load_models
+from app.explain.shelf import Shelf
+from app.explain.worker import Worker
 from app.logs import configure
 from app.metrics import WORKER
 from app.processes.beat import Beating
@@ -25,7 +26,7 @@ def main(settings: WorkerSettings) -> None:
     _serve_metrics(settings)
     os.nice(settings.nice)
     torch.set_num_threads(settings.worker_threads)
-    models = load_models(settings.models, settings.artifacts, settings.memory_mb << 20)
+    models = Shelf(settings.models, settings.artifacts, settings.memory_mb << 20)
     source = open_source(settings, os.environ.get("WHYSERVE_OWNER"))
     worker = Worker(
         Beating(source, settings.health_file) if settings.health_file else source,

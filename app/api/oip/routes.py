@@ -6,7 +6,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from app.api.oip import explain, server, v1
+from app.api.oip import explain, repository, server, v1
 from app.api.oip.infer import Infer
 
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -20,6 +20,9 @@ def routes(infer: Infer) -> list[Route]:
         _get("/v2/health/ready", server.ready),
         _get("/v2/models", server.models),
         _post("/v2/repository/index", server.index),
+        _post("/v2/repository/models/{model}/load", repository.load),
+        _post("/v2/repository/models/{model}/unload", repository.unload),
+        _post("/v2/repository/models/{model}/versions/{version}/unload", repository.unload),
         _get("/v2/models/stats", server.all_statistics),
         *(
             route

@@ -40,9 +40,10 @@ async def live(_: Request) -> Response:
     return _json({"live": True})
 
 
-async def ready(_: Request) -> Response:
-    """It listens once its models are loaded, and not before."""
-    return _json({"ready": True})
+async def ready(request: Request) -> Response:
+    """It listens once its models are loaded, and not before; and is no longer ready once it is told to stop."""
+    leaving = _service(request).leaving.is_set()
+    return Response(orjson.dumps({"ready": not leaving}), 503 if leaving else 200, media_type="application/json")
 
 
 async def models(request: Request) -> Response:
@@ -58,7 +59,7 @@ async def model(request: Request) -> Response:
     ]
     columns = predictor.manifest.columns
     output = {"name": spec.output.tensor, "datatype": name_of(predictor.output_dtype), "shape": [-1, columns]}
-    versions = [str(spec.version)]
+    versions = [str(version) for version in sorted(_service(request).catalog.versions(spec.name))]
     return _json({"name": spec.name, "versions": versions, "platform": PLATFORM, "inputs": inputs, "outputs": [output]})
 
 
@@ -71,13 +72,13 @@ async def index(request: Request) -> Response:
     check_index(await request.body())
     listed = [
         {"name": predictor.spec.name, "version": str(predictor.spec.version), "state": "READY", "reason": ""}
-        for predictor in _service(request).catalog
+        for predictor in _service(request).catalog.all
     ]
     return _json(listed)
 
 
 async def all_statistics(request: Request) -> Response:
-    return _json({"model_stats": [_statistics(predictor) for predictor in _service(request).catalog]})
+    return _json({"model_stats": [_statistics(predictor) for predictor in _service(request).catalog.all]})
 
 
 async def statistics(request: Request) -> Response:

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import orjson
-from pydantic import TypeAdapter
 from pydantic_core import from_json as parse
 from starlette.requests import Request
 from starlette.responses import Response
@@ -19,6 +18,7 @@ from app.api.oip.explain import answer, check_options
 from app.api.oip.tensors import checked
 from app.api.problems import LONGEST_NAME
 from app.api.service import Service
+from app.api.versions import VersionedAdapter
 from app.errors import InvalidInput, MalformedBody, TooManyInstances
 from app.inputs import Arrays
 from app.predict.predictor import Predictor
@@ -52,7 +52,7 @@ async def explain(request: Request) -> Response:
 
 
 async def _read(
-    request: Request, service: Service, adapter: TypeAdapter[Any]
+    request: Request, service: Service, adapter: VersionedAdapter
 ) -> tuple[Predictor, Arrays, Mapping[str, Any]]:
     """The model, its arrays, and what else was asked. Raises MalformedBody, InvalidInput, UnknownModel and others."""
     body = await request.body()

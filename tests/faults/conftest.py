@@ -1,0 +1,87 @@
+"""A model that is slow, or ends its process, where a row says so; and services that serve it."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from app.export.build import export_all
+from tests.conftest import Running, start_service
+from tests.export.folders import torch_folder
+
+# Told by the first feature. Only a row that is explained meets this: ONNX Runtime has the graph alone.
+BODY = """import os, time
+        if type(x) is torch.Tensor and not torch.compiler.is_exporting() and not torch.jit.is_tracing():
+            if bool((x[:, 0] == 666).any()):
+                os._exit(9)
+            if bool((x[:, 0] == 777).any()):
+                time.sleep({slow_s})
+            if bool((x[:, 1] == 888).any()):
+                time.sleep({some_s})
+        return self.layer(x)"""
+SLOW_S, SOME_S = 3.0, 0.05
+FATAL, SLOW, SOMEWHAT = 666.0, 777.0, 888.0
+
+
+def ask(a: float, b: float = 0.0, **more: Any) -> dict[str, Any]:
+    return {"model": "frail", "instances": [{"a": a, "b": b}], **more}
+
+
+def submit(client: httpx.Client, a: float, b: float = 0.0, **headers: str) -> str:
+    """The id of an accepted explanation."""
+    answer = client.post("/explain", json=ask(a, b), headers={"Prefer": "respond-async", **headers})
+    assert answer.status_code == 202, answer.text
+    return str(answer.json()["id"])
+
+
+def outcome(client: httpx.Client, job: str) -> dict[str, Any]:
+    answer = client.get(f"/explanations/{job}")
+    assert answer.status_code == 200, answer.text
+    body: dict[str, Any] = answer.json()
+    return body
+
+
+def metric(client: httpx.Client, name: str) -> float:
+    lines = client.get("/metrics").text.splitlines()
+    return float(next(line.split()[-1] for line in lines if line.startswith(name + " ")))
+
+
+@pytest.fixture(scope="session")
+def frail(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Its models folder and its artifacts."""
+    root = tmp_path_factory.mktemp("frail")
+    torch_folder(root / "models", "frail", BODY.format(slow_s=SLOW_S, some_s=SOME_S))
+    export_all(root / "models", root / "artifacts", 20, lambda _: None)
+    return root / "models", root / "artifacts"
+
+
+Start = Callable[..., Running]
+
+
+@pytest.fixture
+def start(frail: tuple[Path, Path], tmp_path: Path) -> Iterator[Start]:
+    """Starts services of the frail model; whatever is left of them is killed at the end."""
+    started: list[Running] = []
+
+    def begin(*flags: str) -> Running:
+        models, artifacts = frail
+        # A short path: the sockets lie in it.
+        running = start_service(artifacts, tmp_path / "q", *flags, models=models, CUDA_VISIBLE_DEVICES="")
+        started.append(running)
+        return running
+
+    yield begin
+    for running in started:
+        if running.process.poll() is None:
+            assert running.stop() == 0, running.output
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True

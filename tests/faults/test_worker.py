@@ -1,0 +1,112 @@
+"""The worker dies, hangs or comes back too late; no accepted explanation is lost, and none is recorded twice."""
+
+import os
+import signal
+import sqlite3
+import time
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.conftest import Running
+from tests.faults.conftest import FATAL, SLOW, SOMEWHAT, ask, metric, outcome, submit
+from tests.test_service import children
+
+KILLS, JOBS = 50, 500
+
+
+def test_a_job_that_ends_its_worker_fails_after_three_tries_and_the_next_completes(start):
+    service = start()
+    with service.client() as client:
+        poison = submit(client, FATAL)
+        after = client.post("/explain", json=ask(1.0))
+        assert after.status_code == 200, after.text
+        state = await_final(client, poison)
+        assert (state["status"], state["error"]["code"]) == ("failed", "worker_lost")
+        assert sum("the worker died (with exit code 9)" in line for line in service.lines) == 3
+        assert client.post("/explain", json=ask(2.0)).status_code == 200
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(600)
+def test_fifty_kills_over_five_hundred_jobs_lose_and_double_nothing(start, tmp_path):
+    service: Running = start("--batch-jobs", "4")
+    with service.client() as client:
+        jobs = [submit(client, float(number % 600), SOMEWHAT) for number in range(JOBS)]
+        noticed, back = [], []
+        left = metric(client, "whyserve_queue_depth")
+        for kill in range(KILLS):
+            # Killed while it works: it has finished something since the last kill, and more waits.
+            left = await_less(client, left)
+            pid = children(service.process.pid)["worker"]
+            os.kill(pid, signal.SIGKILL)
+            began = time.monotonic()
+            await_lines(service, r"the worker died \(by SIGKILL\)", kill + 1)
+            noticed.append(time.monotonic() - began)
+            left = min(left, metric(client, "whyserve_queue_depth"))
+            await_less(client, left)
+            back.append(time.monotonic() - began)
+        states = [await_final(client, job) for job in jobs]
+        assert [state["status"] for state in states] == ["done"] * JOBS
+        assert metric(client, "whyserve_queue_depth") == 0
+        for number in (0, 250, 499):
+            fresh = client.post("/explain", json=ask(float(number % 600), SOMEWHAT)).json()
+            assert states[number]["result"]["explanations"] == fresh["explanations"]
+    with sqlite3.connect(tmp_path / "q" / "queue.sqlite3") as db:
+        counted = db.execute("SELECT count(*), count(result), sum(deliveries > 1) FROM jobs").fetchone()
+    db.close()
+    assert counted[0] == counted[1] >= JOBS
+    assert counted[2] >= KILLS // 2, "the kills hardly met a job"
+    print(f"noticed after {1e3 * max(noticed):.0f} ms at most; answering again after {sorted(back)[KILLS // 2]:.1f} s")
+    # What comes after that is loading the models.
+    assert max(noticed) < 1
+
+
+@pytest.mark.faults
+def test_a_worker_that_was_stopped_past_its_lease_is_refused(start, frail, tmp_path):
+    models, artifacts = frail
+    service = start("--lease-s", "1", "--log-level", "warning")
+    with service.client() as client:
+        slow = submit(client, SLOW)
+        while outcome(client, slow)["status"] != "running":
+            time.sleep(0.05)
+        stopped = children(service.process.pid)["worker"]
+        os.kill(stopped, signal.SIGSTOP)
+        folders = ["--models", str(models), "--artifacts", str(artifacts), "--state", str(tmp_path / "q")]
+        other = Running(["worker", "--lease-s", "1", *folders], {"CUDA_VISIBLE_DEVICES": ""})
+        try:
+            state = await_final(client, slow)
+            assert state["status"] == "done"
+            os.kill(stopped, signal.SIGCONT)
+            service.await_line(r"no longer wanted: cancelled, or given to another", 60)
+            assert outcome(client, slow) == state
+        finally:
+            assert other.stop() == 0, other.output
+
+
+def await_final(client: httpx.Client, job: str, timeout_s: float = 120) -> dict[str, Any]:
+    end = time.monotonic() + timeout_s
+    while True:
+        state = outcome(client, job)
+        if state["status"] in {"done", "failed", "cancelled"}:
+            return state
+        assert time.monotonic() < end, state
+        time.sleep(0.05)
+
+
+def await_less(client: httpx.Client, depth: float, timeout_s: float = 60) -> float:
+    end = time.monotonic() + timeout_s
+    while (now := metric(client, "whyserve_queue_depth")) >= depth:
+        assert time.monotonic() < end, f"still {now} explanations to do"
+        time.sleep(0.005)
+    return now
+
+
+def await_lines(service: Running, pattern: str, count: int, timeout_s: float = 60) -> None:
+    import re
+
+    end = time.monotonic() + timeout_s
+    while sum(bool(re.search(pattern, line)) for line in list(service.lines)) < count:
+        assert time.monotonic() < end, service.output
+        time.sleep(0.005)
