@@ -1,4 +1,4 @@
-"""`whyserve up | export | check | new | api | worker | explain | openapi`."""
+"""`whyserve up | export | check | new | api | worker | explain | openapi | key`."""
 
 import argparse
 import os
@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from app.errors import ConfigurationError, WhyserveError
+from app.keys import SCOPES, fresh
 from app.settings import (
     ApiSettings,
     CheckSettings,
@@ -44,6 +45,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command; a fault ends it with exit code 1 and a line that says what to change."""
     given = vars(_parser().parse_args(arguments))
     command = given.pop("command")
+    if command == "key":
+        _print_key(**given)
+        return
     own = {name: given.pop(name) for name in OWN if name in given}
     try:
         _run(command, _settings(COMMANDS[command][0], given), own)
@@ -51,6 +55,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(f"whyserve {command}: {error.message}")
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _print_key(name: str, scopes: str) -> None:
+    try:
+        secret, line = fresh(name, scopes.split(","))
+    except WhyserveError as error:
+        sys.exit(f"whyserve key: {error.message}")
+    print(f"key, shown this once: {secret}\nline for WHYSERVE_KEYS_FILE: {line}")  # noqa: T201
 
 
 def _run(command: str, settings: Settings, own: dict[str, Any]) -> None:
@@ -116,6 +128,12 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("--fd", type=int, help=argparse.SUPPRESS)
         if name == "explain":
             _add_question(command)
+    words = "print a fresh API key, and its line for the file of keys"
+    command = commands.add_parser("key", help=words, description=words)
+    command.add_argument("name", help="Whose it is: letters, digits, . _ and -")
+    command.add_argument(
+        "--scopes", default="predict,explain", help=f"Of {', '.join(SCOPES)}, with commas. Default: predict,explain"
+    )
     return parser
 
 

@@ -45,6 +45,30 @@ class TooLarge(InvalidInput):
     code = "body_too_large"
 
 
+class DoubledKey(InvalidInput):
+    """A key stands twice in one object of the body, and readers differ in which they take."""
+
+    code = "doubled_key"
+
+
+class UnsupportedMediaType(WhyserveError):
+    """The body is of a kind, or compressed in a way, that is not read here."""
+
+    code = "unsupported_media_type"
+
+
+class Unauthorized(WhyserveError):
+    """The request has no key, or one that is not known here."""
+
+    code = "unauthorized"
+
+
+class Forbidden(WhyserveError):
+    """The request's key does not have the scope that is needed."""
+
+    code = "forbidden"
+
+
 class UnsupportedMethod(InvalidInput):
     """The explanation method does not exist, or does not fit this model."""
 
@@ -121,6 +145,18 @@ class Unavailable(WhyserveError):
     """Not now; the same request may succeed later."""
 
     code = "unavailable"
+
+
+class Busy(Unavailable):
+    """As many requests are under way as may be."""
+
+    code = "busy"
+
+
+class RateLimited(WhyserveError):
+    """The caller asks more than its key may."""
+
+    code = "rate_limited"
 
 
 class QueueFull(Unavailable):

@@ -6,7 +6,7 @@ One class a process; what every process knows stands in the first.
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 Port = Annotated[int, Field(ge=0, le=65535)]
@@ -75,6 +75,24 @@ class ApiSettings(Settings):
     ] = 1
     drain_s: Annotated[Seconds, Field(description="Seconds that requests in flight have once it stops.")] = 25
     threads: Annotated[int, Field(ge=1, description="Threads of one prediction.")] = 1
+
+    keys: Annotated[str | None, Field(description="API keys, as `whyserve key` prints them, ; between them.")] = None
+    keys_file: Annotated[Path | None, Field(description="File of API keys, a line a key; a change is noticed.")] = None
+    allow_anonymous: Annotated[
+        bool, Field(description="Serve other machines without keys: where a gateway in front checks who asks.")
+    ] = False
+    max_requests: Annotated[int, Field(ge=1, description="Requests under way before others are told 503.")] = 1000
+    max_requests_s: Annotated[float, Field(ge=0, description="Requests a second of one key; 0 sets no limit.")] = 0
+    max_explain_cost_s: Annotated[
+        float, Field(ge=0, description="Rows × background rows × outputs a second of one key; 0 sets no limit.")
+    ] = 0
+    read_s: Annotated[float, Field(ge=2, description="Seconds in which a request must have come.")] = 10
+
+    @field_validator("keys", "keys_file", mode="before")
+    @classmethod
+    def _empty_is_none(cls, value: object) -> object:
+        # In a compose file, what is not set is empty.
+        return None if value == "" else value
 
 
 class DocumentSettings(ApiSettings):

@@ -31,7 +31,7 @@ def create_app(service: Service) -> Edge:
             return predict
         return infer if is_infer(path) else None
 
-    return Edge(create_api(service, predict, infer), quick)
+    return Edge(create_api(service, predict, infer), quick, service)
 
 
 def create_api(service: Service, predict: Predict, infer: Infer) -> FastAPI:

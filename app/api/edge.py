@@ -1,29 +1,45 @@
 """The outermost ASGI layer: what every request passes, in as few steps as can be.
 
-It gives a request its id, counts and times it, and hands it on: to one of the endpoints that must be quick, or
-to the FastAPI application, whose own layers cost more than a small model's prediction.
+It gives a request its id, counts and times it, holds it to what a request must be, and hands it on: to one of the
+endpoints that must be quick, or to the FastAPI application, whose own layers cost more than a small model's prediction.
 """
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from prometheus_client import Counter, Histogram
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.api.body import Metered
 from app.api.failures import CLIENT_GONE, from_exception
+from app.api.gate import Gate, Headers
+from app.api.service import Service
 from app.api.tracing import child_of, request_id_from
+from app.errors import Busy
 from app.logs import request_id, trace_id, trace_of
 from app.metrics import REQUEST_S, REQUESTS
 
 log = logging.getLogger("whyserve.access")
 
+# However busy it is, it says that it is there.
+HEALTH = ("/health/", "/v2/health/")
+
+
+# Nothing that answers one caller is kept for another, or taken for what it is not.
+SAFE = ((b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store"))
+
 
 class Edge:
-    def __init__(self, app: ASGIApp, quick: Callable[[str], ASGIApp | None]) -> None:
-        """quick: the endpoint for POST at a path, where it is one that must be quick."""
-        self._app, self._quick = app, quick
+    def __init__(self, app: ASGIApp, quick: Callable[[str], ASGIApp | None], service: Service) -> None:
+        """quick: the endpoint for POST at a path, where it is one that must be quick.
+
+        Raises ConfigurationError where the keys are wrong.
+        """
+        self._app, self._quick, self._bodies = app, quick, service.bodies
+        self._gate, self._most = Gate(service.settings, service.bodies), service.settings.max_requests
+        self._under_way = 0
         self._observed = _Observed()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -31,20 +47,28 @@ class Edge:
             await self._app(scope, receive, send)
             return
         began = time.perf_counter()
-        identity = _identify(scope)
+        headers = dict(scope["headers"])
+        identity = _identify(scope, headers)
         status = 0
+        quick: ASGIApp | None = None
 
         async def send_with_identity(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message.get("headers", ()), (b"x-request-id", identity)]
+                sent = message.get("headers", ())
+                added = SAFE if quick is not None else _missing(sent)
+                message["headers"] = [*sent, (b"x-request-id", identity), *added]
             await send(message)
 
+        self._under_way += 1
         try:
+            if self._under_way > self._most and not scope["path"].startswith(HEALTH):
+                raise Busy(f"{self._most} requests are under way already; ask again", retry_after_s=1)
+            self._gate(scope, headers)
             quick = self._quick(scope["path"]) if scope["method"] == "POST" else None
             if quick is None:
-                await self._app(scope, receive, send_with_identity)
+                await self._metered(scope, receive, send_with_identity)
             else:
                 await quick(scope, receive, send_with_identity)
         except ClientDisconnect:
@@ -53,18 +77,28 @@ class Edge:
             if not status:
                 await from_exception(scope["path"], error)(scope, receive, send_with_identity)
         finally:
+            self._under_way -= 1
             self._observed(scope, status, time.perf_counter() - began)
 
+    async def _metered(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The application reads bodies by itself; what it reads is counted until it has answered."""
+        metered = Metered(receive, self._bodies)
+        try:
+            await self._app(scope, metered, send)
+        finally:
+            metered.release()
 
-def _identify(scope: Scope) -> bytes:
+
+def _missing(sent: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """Of SAFE, what an answer does not say by itself, as the page's files do."""
+    names = {name for name, _ in sent}
+    return [header for header in SAFE if header[0] not in names]
+
+
+def _identify(scope: Scope, headers: Headers) -> bytes:
     """Give the request its id and its place in a trace; the id, as a header has it."""
-    given = traceparent = b""
-    for name, value in scope["headers"]:
-        if name == b"x-request-id":
-            given = value
-        elif name == b"traceparent":
-            traceparent = value
-    identity = request_id_from(given)
+    identity = request_id_from(headers.get(b"x-request-id", b""))
+    traceparent = headers.get(b"traceparent")
     state = scope.setdefault("state", {})
     state["request_id"] = identity
     request_id.set(identity)

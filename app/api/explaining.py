@@ -99,6 +99,9 @@ async def explained(request: Request, service: Service, job: ExplainJob, *, wait
     """
     if known := service.cache.answer(job):
         return Answer(known, "hit")
+    if service.explaining is not None:
+        background = service.catalog.get(job.model, job.version).manifest.background_rows
+        service.explaining.take(job.caller, background * sum(len(names) for names in job.outputs))
     accepted = await service.queue.submit(job)
     if not wait:
         return await service.queue.state(accepted)

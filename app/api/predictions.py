@@ -18,7 +18,7 @@ class Predict:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         state = scope["state"]
         state["route"] = "/predict"
-        asked = self._service.read(self._service.predict_adapter, await read_body(receive))
+        asked = self._service.read(self._service.predict_adapter, await read_body(receive, self._service.bodies))
         predictor = self._service.catalog.get(asked["model"], asked.get("version"))
         state["model"] = predictor.spec.name
         table = await predictor.answer(predictor.arrays(asked["instances"]))

@@ -13,9 +13,13 @@ from app.errors import WhyserveError
 # The first class that matches decides; so the special ones stand before the general.
 STATUS: Sequence[tuple[type[WhyserveError], int]] = (
     (errors.MalformedBody, 400),
+    (errors.Unauthorized, 401),
+    (errors.Forbidden, 403),
     (errors.UnknownModel, 404),
     (errors.UnknownExplanation, 404),
     (errors.TooLarge, 413),
+    (errors.UnsupportedMediaType, 415),
+    (errors.RateLimited, 429),
     (errors.InvalidInput, 422),
     (errors.UnsupportedNetwork, 422),
     (errors.Unavailable, 503),
@@ -59,12 +63,18 @@ def problem(status: int, code: str, detail: str, headers: dict[str, str] | None 
     return Response(orjson.dumps(body), status, headers, media_type="application/problem+json")
 
 
+def headers_of(error: WhyserveError) -> dict[str, str] | None:
+    """When to ask again, or with what."""
+    if isinstance(error, errors.Unauthorized):
+        return {"WWW-Authenticate": 'Bearer realm="whyserve"'}
+    return {"Retry-After": str(error.details["retry_after_s"])} if "retry_after_s" in error.details else None
+
+
 def from_domain(error: WhyserveError) -> Response:
-    headers = {"Retry-After": str(error.details["retry_after_s"])} if "retry_after_s" in error.details else None
     shown = {key: error.details[key] for key in ("instance", "field", "errors") if key in error.details}
     if shown and "errors" not in shown:
         shown = {"errors": [{**shown, "message": error.message}]}
-    return problem(status_of(error), error.code, error.message, headers, **shown)
+    return problem(status_of(error), error.code, error.message, headers_of(error), **shown)
 
 
 def from_validation(error: ValidationError, known_models: Sequence[str], shape: str = SHAPE) -> WhyserveError:

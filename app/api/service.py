@@ -6,7 +6,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from app.api.body import Bodies
 from app.api.cache import ExplanationCache
+from app.api.doubled import check_doubled
+from app.api.limits import Limit
 from app.api.problems import from_validation
 from app.api.schemas import explain_request, predict_request
 from app.api.versions import VersionedAdapter
@@ -14,10 +17,14 @@ from app.jobs import JobQueue
 from app.predict.catalog import Catalog
 from app.settings import ApiSettings
 
+# Seconds' worth of explaining that a caller may ask for at once.
+EXPLAIN_BURST_S = 10.0
+
 
 @dataclass(slots=True)
 class Service:
     """catalog: replaced as a whole by `serve`, with its adapters, in one step of the loop.
+    explaining: what each caller may have explained; None without a limit.
     reloading: held while models are loaded or unloaded.
     leaving: set once it is told to stop, and so no longer ready.
     hurry: set when the service is about to stop; who waits for an explanation is then told where it will be."""
@@ -28,6 +35,8 @@ class Service:
     predict_adapter: VersionedAdapter
     explain_adapter: VersionedAdapter
     cache: ExplanationCache
+    bodies: Bodies
+    explaining: Limit | None
     reloading: asyncio.Lock = field(default_factory=asyncio.Lock)
     leaving: asyncio.Event = field(default_factory=asyncio.Event)
     hurry: asyncio.Event = field(default_factory=asyncio.Event)
@@ -40,6 +49,10 @@ class Service:
             queue,
             *_adapters(settings, catalog),
             ExplanationCache(settings.cache_mb << 20),
+            Bodies(settings.max_body_mb << 20),
+            Limit(settings.max_explain_cost_s, EXPLAIN_BURST_S, "this key asks for more explaining than it may")
+            if settings.max_explain_cost_s
+            else None,
         )
 
     def serve(self, catalog: Catalog) -> None:
@@ -48,11 +61,12 @@ class Service:
         self.catalog = catalog
 
     def read(self, of: VersionedAdapter, body: bytes) -> dict[str, Any]:
-        """A checked request. Raises MalformedBody, UnknownModel, InvalidInput, TooManyInstances."""
+        """A checked request. Raises MalformedBody, UnknownModel, InvalidInput, TooManyInstances, DoubledKey."""
         try:
             request: dict[str, Any] = of.validate_json(body)
         except ValidationError as error:
             raise from_validation(error, self.catalog.names) from None
+        check_doubled(body, request)
         return request
 
     def check(self, of: VersionedAdapter, content: dict[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import resource
 import signal
 import socket
 import sys
@@ -10,16 +11,21 @@ from types import FrameType
 import uvicorn
 
 from app.api.application import create_app
+from app.api.connection import Connection, Sweep
 from app.api.service import Service
 from app.logs import configure
 from app.predict.catalog import load_catalog
-from app.processes.listening import listen
+from app.processes.listening import check_exposure, listen
 from app.processes.parent import stop_with_parent
 from app.queues.choose import open_queue
 from app.settings import ApiSettings
 
 # Of the time to drain, what is left to tell those who wait for an explanation where it will be.
 LAST_SHARE = 0.2
+# uvicorn's own ticks are a tenth of a second.
+SWEEP_TICKS = 5
+# Connections, and some besides: files of models, the queue's, standard streams.
+FILES = Connection.most_connections + 200
 
 
 class Server(uvicorn.Server):
@@ -30,6 +36,12 @@ class Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, service: Service, drain_s: float) -> None:
         super().__init__(config)
         self._service, self._patience_s = service, (1 - LAST_SHARE) * drain_s
+        self._sweep = Sweep(service.settings.read_s, SWEEP_TICKS / 10)
+
+    async def on_tick(self, counter: int) -> bool:
+        if counter % SWEEP_TICKS == 0:
+            self._sweep(self.server_state.connections)
+        return await super().on_tick(counter)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         # A signal may come between any two steps of the loop. One at the keyboard, or a second one, waits for nobody.
@@ -46,13 +58,15 @@ def main(settings: ApiSettings, listening: socket.socket | None = None) -> None:
     configure("api", settings.log_level)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # uvicorn raises it again once it has drained
     stop_with_parent()
+    check_exposure(settings)
+    _allow_files(FILES)
     listening = listening or listen(settings.host, settings.port)
     catalog = load_catalog(settings.artifacts, settings.threads)
     service = Service.build(settings, catalog, open_queue(settings))
     config = uvicorn.Config(
         create_app(service),
         loop="uvloop",
-        http="httptools",
+        http=Connection,
         lifespan="on",
         log_config=None,
         access_log=False,
@@ -61,3 +75,10 @@ def main(settings: ApiSettings, listening: socket.socket | None = None) -> None:
     )
     with contextlib.suppress(KeyboardInterrupt):  # raised again in the same way
         Server(config, service, settings.drain_s).run(sockets=[listening])
+
+
+def _allow_files(count: int) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = count if hard == resource.RLIM_INFINITY else min(count, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

@@ -17,7 +17,7 @@ from typing import IO
 from app.errors import ConfigurationError, Unavailable, WhyserveError
 from app.jobs import new_id
 from app.manifest import MANIFEST_FILE, read_manifest
-from app.processes.listening import listen
+from app.processes.listening import check_exposure, listen
 from app.processes.parent import PARENT_FD
 from app.queues.choose import open_steward
 from app.settings import UpSettings
@@ -50,6 +50,7 @@ class Supervisor:
         """Serve until SIGTERM or SIGINT. Raises WhyserveError where it cannot start, or cannot go on."""
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
             signal.signal(number, self._on_signal)
+        check_exposure(self._settings)
         lock = self._lock_state()
         self._listening = listen(self._settings.host, self._settings.port)
         self._export()

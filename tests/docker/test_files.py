@@ -89,7 +89,7 @@ def test_the_example_of_settings_documents_each_with_its_default():
 
 def test_compose_passes_settings_that_there_are_with_their_defaults():
     defaults = {f"WHYSERVE_{name.upper()}": field.default for name, field in UpSettings.model_fields.items()}
-    own = {"WHYSERVE_PUBLISH", "WHYSERVE_IMAGES", "WHYSERVE_LOG_LEVEL"}
+    own = {"WHYSERVE_PUBLISH", "WHYSERVE_IMAGES", "WHYSERVE_LOG_LEVEL", "WHYSERVE_KEYS", "WHYSERVE_ALLOW_ANONYMOUS"}
     for name, default in VARIABLE.findall(COMPOSE.read_text()):
         if name.startswith("WHYSERVE_") and name not in own:
             assert str(defaults[name]) == default, name

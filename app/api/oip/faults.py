@@ -3,7 +3,7 @@
 import orjson
 from starlette.responses import Response
 
-from app.api.problems import status_of
+from app.api.problems import headers_of, status_of
 from app.errors import WhyserveError
 
 
@@ -14,6 +14,5 @@ def fault(status: int, words: str, headers: dict[str, str] | None = None) -> Res
 
 def from_domain(error: WhyserveError) -> Response:
     status = status_of(error)
-    headers = {"Retry-After": str(error.details["retry_after_s"])} if "retry_after_s" in error.details else None
     # 422 is none of the protocol's statuses, and its clients take it for FastAPI's.
-    return fault(400 if status == 422 else status, error.message, headers)
+    return fault(400 if status == 422 else status, error.message, headers_of(error))

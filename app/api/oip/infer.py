@@ -39,7 +39,7 @@ class Infer:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         state = scope["state"]
         state["route"] = ROUTE
-        body = await read_body(receive)
+        body = await read_body(receive, self._service.bodies)
         predictor = self._addressed(scope["path"])
         spec = predictor.spec
         state["model"] = spec.name

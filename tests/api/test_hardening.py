@@ -1,0 +1,290 @@
+"""Peers that send too much, too slowly or nonsense, on raw sockets: answered or ended, and nothing grows."""
+
+import contextlib
+import json
+import socket
+import threading
+import time
+
+import httpx
+import pytest
+
+from tests.conftest import example
+
+MEGABYTE = 1 << 20
+BODY = json.dumps(example("linear")).encode()
+HEAD = b"POST /predict HTTP/1.1\r\nHost: a\r\n"
+READ_S = 2.0
+
+
+@pytest.fixture(scope="module")
+def api(start_api):
+    return start_api("--max-body-mb", "2", "--read-s", str(READ_S), "--max-requests", "40")
+
+
+def read_all(peer: socket.socket) -> bytes:
+    """What comes until the other side ends it."""
+    parts = []
+    with contextlib.suppress(ConnectionError):
+        while part := peer.recv(65536):
+            parts.append(part)
+    return b"".join(parts)
+
+
+def read_answer(peer: socket.socket) -> tuple[int, dict[str, str], bytes]:
+    """One answer with a Content-Length."""
+    received = b""
+    while b"\r\n\r\n" not in received:
+        part = peer.recv(65536)
+        assert part, received
+        received += part
+    head, _, body = received.partition(b"\r\n\r\n")
+    first, *lines = head.decode().split("\r\n")
+    headers = {name.lower(): value for name, value in (line.split(": ", 1) for line in lines)}
+    while len(body) < int(headers["content-length"]):
+        part = peer.recv(65536)
+        assert part, received
+        body += part
+    return int(first.split()[1]), headers, body
+
+
+def send_until_refused(peer: socket.socket, piece: bytes, most: int) -> None:
+    """Send as a peer does that does not listen."""
+    sent = 0
+    with contextlib.suppress(ConnectionError):
+        while sent < most:
+            peer.sendall(piece)
+            sent += len(piece)
+
+
+def ask(api, request: bytes) -> tuple[int, dict[str, str], bytes]:
+    with api.connect() as peer:
+        peer.sendall(request)
+        return read_answer(peer)
+
+
+def still_serves(api) -> None:
+    answer = httpx.post(f"{api.address}/predict", json=example("linear"), trust_env=False)
+    assert answer.status_code == 200, answer.text
+
+
+def sized(body: bytes, *lines: bytes) -> bytes:
+    return b"".join([HEAD, *(line + b"\r\n" for line in lines), b"Content-Length: %d\r\n\r\n" % len(body), body])
+
+
+# -- bodies ------------------------------------------------------------------------------------------
+
+
+def test_a_large_body_is_refused_by_its_declaration_and_costs_nothing(api):
+    before = api.forget_peak()
+    with api.connect() as peer:
+        peer.sendall(HEAD + b"Content-Length: %d\r\n\r\n" % (100 * MEGABYTE))
+        status, headers, body = read_answer(peer)
+        assert status == 413
+        assert headers["content-type"] == "application/problem+json"
+        assert json.loads(body)["code"] == "body_too_large"
+        send_until_refused(peer, b" " * MEGABYTE, 100 * MEGABYTE)
+    assert api.peak() - before < 10 * MEGABYTE
+    still_serves(api)
+
+
+@pytest.mark.parametrize("path", [b"/predict", b"/explain", b"/v2/models/linear/infer", b"/v1/models/linear:predict"])
+def test_a_chunked_body_without_end_is_refused_at_the_limit(path, api):
+    before = api.forget_peak()
+    with api.connect() as peer:
+        peer.sendall(b"POST %b HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" % path)
+        sender = threading.Thread(
+            target=send_until_refused, args=(peer, b"10000\r\n" + b" " * 65536 + b"\r\n", 40 * MEGABYTE)
+        )
+        sender.start()
+        assert read_answer(peer)[0] == 413
+        sender.join()
+    # What was read of it, twice: in pieces, and joined.
+    assert api.peak() - before < 15 * MEGABYTE
+    still_serves(api)
+
+
+def test_a_body_at_the_limit_is_read(api):
+    body = BODY + b" " * (2 * MEGABYTE - len(BODY))
+    assert ask(api, sized(body))[0] == 200
+    assert ask(api, sized(body + b" "))[0] == 413
+
+
+# -- heads -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b"X-Long: " + b"a" * (60 << 10), b"\r\n".join(b"X-%d: a" % number for number in range(5000))],
+    ids=["one long", "many"],
+)
+def test_a_large_head_is_refused(line, api):
+    status, headers, body = ask(api, HEAD + line + b"\r\nContent-Length: 0\r\n\r\n")
+    assert status == 431
+    assert json.loads(body)["code"] == "head_too_large"
+    assert headers["cache-control"] == "no-store"
+
+
+@pytest.mark.parametrize("start", [HEAD + b"X-Long: ", HEAD, b"POST /"], ids=["a header", "headers", "the address"])
+def test_a_head_without_end_does_not_grow(start, api):
+    piece = b"a" * 8192 if not start.endswith(b"\n") else b"X-Some: aaaaaaaaaaaaaaaaaaaaaaaaa\r\n" * 256
+    before = api.forget_peak()
+    with api.connect() as peer:
+        peer.sendall(start)
+        sender = threading.Thread(target=send_until_refused, args=(peer, piece, 40 * MEGABYTE))
+        sender.start()
+        assert read_answer(peer)[0] in (400, 431)
+        sender.join()
+    assert api.peak() - before < 10 * MEGABYTE
+    still_serves(api)
+
+
+@pytest.mark.parametrize(
+    "tail", [b"1;" + b"a" * 65536, b"0\r\nX-Trailer: " + b"a" * 65536], ids=["an extension", "a trailer"]
+)
+def test_what_stands_around_chunks_does_not_grow(tail, api):
+    before = api.forget_peak()
+    with api.connect() as peer:
+        peer.sendall(HEAD + b"Transfer-Encoding: chunked\r\n\r\n1\r\n{\r\n" + tail)
+        send_until_refused(peer, b"a" * 65536, 40 * MEGABYTE)
+    assert api.peak() - before < 10 * MEGABYTE
+    still_serves(api)
+
+
+@pytest.mark.parametrize("nonsense", [b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" * 9, b"GET\r\n\r\n", b"\0" * 99])
+def test_what_is_not_http_gets_a_plain_answer(nonsense, api):
+    status, _, body = ask(api, nonsense)
+    assert status == 400
+    assert json.loads(body)["code"] == "malformed_request"
+
+
+# -- slow peers --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "start",
+    [b"", b"POST /", HEAD, HEAD + b"Content-Length: 999\r\n\r\n", HEAD + b"Transfer-Encoding: chunked\r\n\r\n99\r\n{"],
+    ids=["nothing", "an address", "half a head", "half a body", "half a chunk"],
+)
+@pytest.mark.parametrize("drip", [b"", b"a"], ids=["silent", "dripping"])
+def test_a_slow_peer_is_gone_in_time(start, drip, api):
+    if start == b"":
+        drip *= 0
+    with api.connect() as peer:
+        began = time.monotonic()
+        peer.sendall(start)
+        stop = threading.Event()
+
+        def trickle() -> None:
+            with contextlib.suppress(OSError):
+                while drip and not stop.wait(0.2):
+                    peer.sendall(drip)
+
+        sender = threading.Thread(target=trickle)
+        sender.start()
+        answer = read_all(peer)
+        took = time.monotonic() - began
+        stop.set()
+        sender.join()
+    # A lone blank is no request, and neither is silence: those are ended without a word.
+    assert not answer or answer.startswith(b"HTTP/1.1 408 ")
+    assert took < READ_S + 8
+    still_serves(api)
+
+
+def test_a_request_in_pieces_and_a_pause_between_requests_are_fine(api):
+    request = sized(BODY, b"Content-Type: application/json")
+    with api.connect() as peer:
+        for first in (0, 10, len(request) - 20):
+            peer.sendall(request[:first])
+            time.sleep(0.3)
+            peer.sendall(request[first:])
+            assert read_answer(peer)[0] == 200
+        time.sleep(READ_S + 0.5)
+        peer.sendall(request)
+        assert read_answer(peer)[0] == 200
+
+
+# -- what is said and not said --------------------------------------------------------------------
+
+
+def test_answers_are_not_kept_sniffed_or_signed(api):
+    for request in (
+        sized(BODY),
+        b"GET /models HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET /nowhere HTTP/1.1\r\nHost: a\r\n\r\n",
+    ):
+        _, headers, _ = ask(api, request)
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["cache-control"] == "no-store"
+        assert "server" not in headers
+
+
+@pytest.mark.parametrize(
+    ("line", "status"),
+    [
+        (b"Content-Type: application/json", 200),
+        (b"Content-Type: Application/JSON; charset=utf-8", 200),
+        (b"Accept: */*", 200),
+        (b"Content-Encoding: identity", 200),
+        (b"Content-Type: application/x-www-form-urlencoded", 415),
+        (b"Content-Type: text/plain", 415),
+        (b"Content-Encoding: gzip", 415),
+    ],
+)
+def test_a_body_of_another_kind_is_refused(line, status, api):
+    answered, _, body = ask(api, sized(BODY, line))
+    assert answered == status
+    assert status == 200 or json.loads(body)["code"] == "unsupported_media_type"
+
+
+@pytest.mark.parametrize(
+    ("body", "field", "instance"),
+    [
+        (b'{"model": "linear", "instances": [{"bmi": 1.0, "bp": 2.0, "bmi": 3.0}]}', "bmi", 0),
+        (b'{"model": "linear", "instances": [{"bmi": 1.0, "bp": 2.0}, {"bmi": 1.0, "bp": 2.0, "bp": 2.0}]}', "bp", 1),
+        (b'{"model": "linear", "model": "linear", "instances": [{"bmi": 1.0, "bp": 2.0}]}', "model", None),
+        (b'{"model": "linear", "mod\\u0065l": "linear", "instances": [{"bmi": 1.0, "bp": 2.0}]}', "model", None),
+    ],
+)
+@pytest.mark.parametrize("path", ["/predict", "/explain"])
+def test_a_key_that_stands_twice_is_refused(path, body, field, instance, api):
+    answer = httpx.post(f"{api.address}{path}", content=body, trust_env=False)
+    assert answer.status_code == 422, answer.text
+    problem = answer.json()
+    assert problem["code"] == "doubled_key"
+    assert problem["errors"][0]["field"] == field
+    assert problem["errors"][0].get("instance") == instance
+
+
+@pytest.mark.parametrize("number", ["1" * 5000, "1" * 400, "-1e999", "NaN", "Infinity", '"1"', "1e", "0x1", "01"])
+def test_a_number_is_a_number(number, api):
+    body = b'{"model": "linear", "instances": [{"bmi": %b, "bp": 2.0}]}' % number.encode()
+    answer = httpx.post(f"{api.address}/predict", content=body, trust_env=False)
+    assert answer.status_code in (400, 422), answer.text
+    assert len(answer.content) < 2000
+
+
+def test_more_requests_than_may_be_under_way_are_told_so(api):
+    """Forty peers hold back the end of their bodies; the next is told to come again, and health answers."""
+    with contextlib.ExitStack() as stack:
+        for _ in range(40):
+            peer = stack.enter_context(api.connect())
+            peer.sendall(HEAD + b"Content-Length: 100000\r\n\r\n" + b" " * 50000)
+        end = time.monotonic() + READ_S
+        statuses = set()
+        while time.monotonic() < end and 503 not in statuses:
+            status, headers, body = ask(api, sized(BODY))
+            statuses.add(status)
+        assert 503 in statuses
+        assert headers["retry-after"] == "1"
+        assert json.loads(body)["code"] == "busy"
+        assert ask(api, b"GET /health/live HTTP/1.1\r\nHost: a\r\n\r\n")[0] == 200
+    still_serves_soon(api)
+
+
+def still_serves_soon(api) -> None:
+    end = time.monotonic() + 30
+    while ask(api, sized(BODY))[0] != 200:
+        assert time.monotonic() < end
+        time.sleep(0.05)
