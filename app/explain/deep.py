@@ -9,12 +9,12 @@ from typing import Any, ClassVar
 
 import torch
 
-from app.errors import UnsupportedNetwork
+from app.errors import UnsupportedNetwork, first_line
 from app.explain.attribution import Attribution, Inputs, Limits, Stopped
 from app.explain.network import Network, as_table, check_apart, row_count
 from app.explain.passes import Pace, check_background, check_rows, ranges
 from app.explain.players import Players
-from app.explain.rules import elementwise, linear, lookup, normalise, products, standardise, winners  # noqa: F401
+from app.explain.rules import elementwise, linear, lookup, normalise, products, shapes, standardise, winners  # noqa: F401
 from app.explain.rules.multipliers import Multipliers
 from app.explain.rules.pairs import Pairs
 from app.explain.rules.program import Program
@@ -59,6 +59,7 @@ class Deep:
             self._base = self._run(self.background)
         self.outputs = self._outputs()
         self.base_values = self.outputs.mean(0)
+        self._try_out()
 
     def explain(self, rows: Inputs, outputs: torch.Tensor, limits: Limits) -> Attribution:
         """Values (R, K, P) of `outputs` (R, K) at `rows`.
@@ -94,6 +95,20 @@ class Deep:
         return Attribution(
             values=values, base_values=base, predictions=torch.cat(predictions), rows_evaluated=evaluated
         )
+
+    def _try_out(self) -> None:
+        """One row of the background against itself: what a rule cannot do is known before anybody asks.
+
+        Raises UnsupportedNetwork.
+        """
+        first = {name: x[:1] for name, x in self.background.items()}
+        try:
+            self._pairs(self._run(first), first, slice(0, 1), torch.zeros(1, 1, dtype=torch.int64))
+        except UnsupportedNetwork:
+            raise
+        except Exception as error:
+            # Whatever torch raises of an operation used in a way that its rule does not know.
+            raise UnsupportedNetwork(f"deep cannot follow the network: {first_line(error)}") from error
 
     # -- forward -------------------------------------------------------------------------------------
 
@@ -215,6 +230,8 @@ def _moves(program: Program) -> list[Move]:
     for step in program.live:
         if is_random(step.op):
             raise UnsupportedNetwork(f"{step.name} draws random numbers: the network has no one answer")
+        if program.dtypes.get(step.slot, torch.bool).is_complex:
+            raise UnsupportedNetwork(f"{step.name} gives complex numbers, which have no rule: deep is not offered")
         move = find(step, program)
         if move is None:
             without.add(step.name)

@@ -68,6 +68,8 @@ def _quiet(module: nn.Module) -> Iterator[None]:
     fast, detect = torch.backends.mha.get_fastpath_enabled(), transformer._detect_is_causal_mask
     # Keras's rolled loop asks for the length of a batch, which fixes it; unrolled it computes the same.
     rolled = [layer for layer in _keras_layers(module) if getattr(layer, "unroll", None) is False]
+    # The best order of a product of three depends on the number of rows, which would fix it.
+    ordered, torch.backends.opt_einsum.enabled = torch.backends.opt_einsum.enabled, False
     torch.backends.mha.set_fastpath_enabled(False)
     transformer._detect_is_causal_mask = lambda mask, is_causal=None, size=None: bool(is_causal)
     for layer in rolled:
@@ -80,6 +82,7 @@ def _quiet(module: nn.Module) -> Iterator[None]:
         for layer in rolled:
             layer.unroll = False
         torch.backends.mha.set_fastpath_enabled(fast)
+        torch.backends.opt_einsum.enabled = ordered
         transformer._detect_is_causal_mask = detect
 
 

@@ -49,7 +49,7 @@ def derivative(step: Step, pairs: Pairs, at: torch.Tensor) -> torch.Tensor:
 
 
 for _name in (
-    "sigmoid", "tanh", "gelu", "silu", "mish", "elu", "celu", "selu", "softplus", "hardtanh", "hardswish",
+    "gelu", "silu", "mish", "elu", "celu", "selu", "softplus", "hardtanh", "hardswish",
     "hardsigmoid",
     "leaky_relu", "log_sigmoid_forward", "softshrink", "hardshrink", "threshold", "abs", "clamp", "clamp_min",
     "clamp_max", "sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "asinh", "acosh", "atanh", "erf", "erfc",
@@ -131,6 +131,25 @@ def square(x: torch.Tensor, x0: torch.Tensor, y: torch.Tensor, y0: torch.Tensor)
     return x + x0
 
 
+TINY = 1e-30  # what a difference of nothing counts as, for a quotient that is 1 there
+
+
+@closed("tanh")
+def hyperbolic(x: torch.Tensor, x0: torch.Tensor, y: torch.Tensor, y0: torch.Tensor) -> torch.Tensor:
+    """(1 − y y₀) tanh(Δx)/Δx, which is the formula for the tangent of a difference."""
+    change = (x - x0).add_(TINY)
+    rate = torch.tanh(change).div_(change)
+    return torch.addcmul(rate, rate, y * y0, value=-1)
+
+
+@closed("sigmoid")
+def logistic(x: torch.Tensor, x0: torch.Tensor, y: torch.Tensor, y0: torch.Tensor) -> torch.Tensor:
+    """(y + y₀ − 2 y y₀) tanh(h)/2h with h = Δx/2: a sigmoid is half a tanh of half its argument."""
+    half = (x - x0).mul_(0.5).add_(TINY)
+    rate = torch.tanh(half).div_(half.mul_(2))
+    return torch.addcmul(y + y0, y, y0, value=-2).mul_(rate)
+
+
 @closed("reciprocal")
 def reciprocal(x: torch.Tensor, x0: torch.Tensor, y: torch.Tensor, y0: torch.Tensor) -> torch.Tensor:
     """−y y₀."""
@@ -170,7 +189,8 @@ def exponential(x: torch.Tensor, x0: torch.Tensor, y: torch.Tensor, y0: torch.Te
 
 @rule("aten.eq", "aten.ne", "aten.gt", "aten.ge", "aten.lt", "aten.le", "aten.sign", "aten.floor", "aten.ceil",
       "aten.round", "aten.trunc", "aten._to_copy", "aten.isnan", "aten.isinf", "aten.signbit", "aten.remainder",
-      "aten.floor_divide", "aten.div", "aten.bitwise_and", "aten.bitwise_or", "aten.fmod")  # fmt: skip
+      "aten.floor_divide", "aten.div", "aten.bitwise_and", "aten.bitwise_or", "aten.fmod",
+      "aten.bucketize")  # fmt: skip
 def stepping(step: Step, program: Program) -> Move | None:
     """What jumps, with one argument that depends on the input: the jump's own Δy/Δx, and 0 where x stays."""
     a = [x for x in step.args if step.is_live(x)]

@@ -1,6 +1,7 @@
 """What is linear in all that depends on the input: its vector-Jacobian product."""
 
 from collections.abc import Iterable
+from math import prod
 from typing import Any
 
 import torch
@@ -40,17 +41,6 @@ def _leaf(program: Program, slot: int, rows: int, otherwise: torch.dtype) -> tor
     return zero.expand(program.dims[slot].at(rows)).requires_grad_()
 
 
-def reshaped(step: Step, program: Program) -> Move:
-    """What keeps every element in its order."""
-    (source,) = step.live
-    dims = program.dims[source]
-    return Move(step.slot, step.name, lambda _, g, rows: [(source, g.reshape(dims.at(rows)))], linear=True)
-
-
-for _name in ("view", "_unsafe_view", "unsqueeze", "squeeze", "reshape"):
-    rule(f"aten.{_name}")(reshaped)
-
-
 @rule(
     "aten.clone", "aten._to_copy", "aten.alias", "aten.detach", "aten.contiguous", "aten.lift_fresh_copy", "aten.copy"
 )
@@ -68,18 +58,6 @@ def same(step: Step, program: Program) -> Move | None:
 def shape_alone(step: Step, _: Program) -> Move:
     """What takes a shape and no values."""
     return Move(step.slot, step.name, lambda *_: (), linear=True)
-
-
-@rule("aten.permute", "aten.transpose", "aten.t")
-def permuted(step: Step, program: Program) -> Move | None:
-    """Dimensions in another order."""
-    (source,) = step.live
-    size = len(program.dims[source].multiples)
-    if step.name != "aten.permute":
-        return by_autograd(step, program)
-    order = [d % size for d in step.args[1]]
-    inverse = [order.index(d) for d in range(size)]
-    return Move(step.slot, step.name, lambda _, g, __: [(source, g.permute(inverse))], linear=True)
 
 
 @rule("aten.mm", "aten.addmm")
@@ -165,16 +143,29 @@ def batch_normalised(step: Step, program: Program) -> Move | None:
     return Move(step.slot, step.name, lambda _, g, __: [(x.slot, g[0] * scale)], linear=True)
 
 
-@rule("getitem")
-def item(step: Step, _: Program) -> Move:
-    """One of several results: its multiplier goes into the parent's, by number."""
-    (source,), number = step.live, step.args[1]
-    return Move(step.slot, step.name, lambda _, g, __: [(source, {number: g})], linear=True)  # type: ignore[list-item]
+@rule("aten.sum", "aten.mean")
+def added_up(step: Step, program: Program) -> Move | None:
+    """The same for every term."""
+    (source,), axes, kept = step.live, step.argument(1), step.argument(2, False)
+    dims = program.dims[source]
+    if not axes or step.kwargs:
+        return None
+    axes = sorted(axis % len(dims.multiples) for axis in axes)
+    if dims.batch in axes:
+        return None
+    count = prod(dims.multiples[axis] for axis in axes) if step.name == "aten.mean" else 1
+
+    def back(_: Pairs, g: torch.Tensor, rows: int) -> Shares:
+        for axis in () if kept else axes:
+            g = g.unsqueeze(axis)
+        return [(source, (g / count if count > 1 else g).expand(dims.at(rows)))]
+
+    return Move(step.slot, step.name, back, linear=True)
 
 
 LINEAR = (
-    "expand", "slice", "select", "cat", "stack", "split", "split_with_sizes", "unbind", "chunk", "flip", "roll",
-    "repeat", "sum", "mean", "cumsum", "avg_pool1d", "avg_pool2d", "avg_pool3d", "_adaptive_avg_pool2d",
+    "stack", "split", "unbind", "chunk", "flip", "roll",
+    "repeat", "cumsum", "avg_pool1d", "avg_pool2d", "avg_pool3d", "_adaptive_avg_pool2d",
     "_adaptive_avg_pool3d",
     "constant_pad_nd", "reflection_pad1d", "reflection_pad2d", "reflection_pad3d", "replication_pad1d",
     "replication_pad2d", "replication_pad3d", "upsample_nearest1d", "upsample_nearest2d", "upsample_nearest3d",
@@ -182,9 +173,9 @@ LINEAR = (
     "_upsample_nearest_exact1d", "_upsample_nearest_exact2d", "im2col", "col2im", "diagonal", "as_strided", "unfold",
     "pixel_shuffle",
     "pixel_unshuffle", "channel_shuffle", "movedim", "tril", "triu", "diag_embed", "narrow", "trace",
-    "repeat_interleave", "slice_scatter", "select_scatter", "_fft_r2c", "_adaptive_avg_pool1d", "rot90", "alias_copy",
+    "repeat_interleave", "slice_scatter", "select_scatter", "_adaptive_avg_pool1d", "rot90", "alias_copy",
 )  # fmt: skip
-for _name in LINEAR:
+for _name in (*LINEAR, "sum", "mean"):
     rule(f"aten.{_name}")(by_autograd)
 
 

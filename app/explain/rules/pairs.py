@@ -34,10 +34,13 @@ class Pairs:
         self.stacked = stacked
         self.dtype = dtype
         self._row, self._base = row, base
+        self._around: dict[int, dict[int, Any]] = {}
 
     def around(self, rows: int) -> dict[int, Any]:
-        """Slots that do not depend on the input, for so many rows."""
-        return self.program.around(rows)
+        """Slots that do not depend on the input, for so many rows; the caller may add to it."""
+        if rows not in self._around:
+            self._around[rows] = self.program.around(rows)
+        return self._around[rows].copy()
 
     def row(self, slot: int) -> torch.Tensor:
         """The rows' value of a slot, pairs apart: (…, R, 1, 1, …); stacked, (…, R·K·B, …)."""

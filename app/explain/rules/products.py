@@ -20,9 +20,9 @@ def product(step: Step, _: Program) -> Move | None:
         return None
 
     def back(pairs: Pairs, g: torch.Tensor, rows: int) -> Shares:
-        g = pairs.apart(step.slot, g, rows)
+        half = pairs.apart(step.slot, g, rows) / 2
         for one, other in ((a.slot, b.slot), (b.slot, a.slot)):
-            share = g * ((pairs.row(other) + pairs.base(other)) / 2)
+            share = (pairs.row(other) + pairs.base(other)) * half
             yield one, pairs.together(one, sum_to(share, pairs.shape(one)))
 
     return Move(step.slot, step.name, back, frozenset((a.slot, b.slot)))

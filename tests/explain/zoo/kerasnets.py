@@ -74,6 +74,39 @@ def _two_inputs() -> Any:
     return keras.Model([x, kind], layers.Dense(2)(layers.Multiply()([y, layers.Dense(12, activation="sigmoid")(y)])))
 
 
+def _grouped_queries() -> Any:
+    x = keras.Input((6, 4))
+    y = layers.Dense(8)(x)
+    y = y + layers.GroupQueryAttention(4, 4, 2)(y, y)
+    return keras.Model(x, layers.Dense(2)(layers.Flatten()(y)))
+
+
+def _additive_attention() -> Any:
+    x = keras.Input((6, 4))
+    return keras.Model(x, layers.Dense(2)(layers.GlobalAveragePooling1D()(layers.AdditiveAttention()([x, x]))))
+
+
+def _categories() -> Any:
+    x, kind = keras.Input((3,), name="x"), keras.Input((2,), dtype="int64", name="kind")
+    y = layers.Normalization(mean=[1.0, 2.0, 3.0], variance=[1.0, 4.0, 9.0])(x)
+    y = layers.Concatenate()([y, layers.CategoryEncoding(5, output_mode="multi_hot")(kind)])
+    return keras.Model([x, kind], layers.Dense(2, activation="sigmoid")(layers.Dense(8, activation="relu")(y)))
+
+
+def _discretised() -> Any:
+    x = keras.Input((6,))
+    y = layers.Embedding(4, 2)(layers.Discretization(bin_boundaries=[-1.0, 0.0, 1.0])(x))
+    return keras.Model(x, layers.Dense(2)(layers.Concatenate()([x, layers.Flatten()(y)])))
+
+
+def _merged() -> Any:
+    x = keras.Input((6,))
+    a, b = layers.Dense(4)(x), layers.Dense(4)(x)
+    dots = [layers.Dot(1)([a, b]), layers.Dot(1, normalize=True)([a, b])]
+    rest = [layers.Minimum()([a, b]), layers.Average()([a, b]), layers.Subtract()([a, b])]
+    return keras.Model(x, layers.Dense(2)(layers.Concatenate()(dots + rest)))
+
+
 def _residual() -> Any:
     x = keras.Input((6,))
     y = layers.Dense(8)(x)
@@ -120,4 +153,12 @@ CASES = [
     Case("keras_embedding_masked", build(lambda: keras.Sequential([
         keras.Input((6,), dtype="int64"), layers.Embedding(9, 5, mask_zero=True), layers.LSTM(4), layers.Dense(2)])),
         {"x": Spec((6,), high=9)}, keras=True),
+    _keras("grouped_queries", _grouped_queries, (6, 4)),
+    _keras("additive_attention", _additive_attention, (6, 4)),
+    Case("keras_categories", build(_categories), {"x": Spec((3,)), "kind": Spec((2,), high=5)}, keras=True),
+    _keras("discretised", _discretised, (6,)),
+    _keras("merged", _merged, (6,)),
+    _keras("conv_lstm", lambda: sequential(
+        layers.ConvLSTM1D(3, 2), layers.Flatten(), layers.Dense(2), shape=(4, 5, 2)),
+        (4, 5, 2), membership=by_axis((4, 5, 2))),
 ]  # fmt: skip

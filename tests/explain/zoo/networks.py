@@ -7,10 +7,12 @@ import torch
 from torch import nn
 
 from app.explain.network import Network
-from tests.explain.zoo import dense, kerasnets, sequence, trained, vision
+from tests.explain.zoo import dense, kerasnets, sequence, trained, unusual, vision
 from tests.explain.zoo.case import Case, Lambda
 
-CASES: list[Case] = [*dense.CASES, *vision.CASES, *sequence.CASES, *kerasnets.CASES, *trained.CASES]
+CASES: list[Case] = [
+    *dense.CASES, *vision.CASES, *sequence.CASES, *unusual.CASES, *kerasnets.CASES, *trained.CASES,
+]  # fmt: skip
 FEW: list[Case] = [case for case in CASES if case.few]
 BY_NAME: dict[str, Case] = {case.name: case for case in CASES}
 
