@@ -9,6 +9,7 @@
 # The classic builder makes every stage above the one it is asked for; so they stand in the order of their need.
 ARG PYTHON_IMAGE=python:3.11-slim-bookworm
 ARG REDIS_IMAGE=redis:7-bookworm
+ARG VERSION=0.1.0
 
 # Redis with one user for the queue, its data in a folder that this user owns.
 FROM ${REDIS_IMAGE} AS redis
@@ -19,13 +20,14 @@ COPY docker/redis.sh docker/redis.acl /usr/local/lib/queue/
 USER redis
 VOLUME /queue
 EXPOSE 6379
-HEALTHCHECK --interval=2s --timeout=3s --start-period=10s --retries=5 \
+HEALTHCHECK --interval=2s --timeout=5s --start-period=10s --retries=5 \
   CMD ["sh", "/usr/local/lib/queue/redis.sh", "check"]
 ENTRYPOINT ["sh", "/usr/local/lib/queue/redis.sh"]
+ARG VERSION
 ARG REVISION=
 LABEL org.opencontainers.image.title="whyserve-redis" org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.description="The queue of explanations." \
-      org.opencontainers.image.version="0.1.0" org.opencontainers.image.revision="${REVISION}"
+      org.opencontainers.image.version="${VERSION}" org.opencontainers.image.revision="${REVISION}"
 
 FROM ${PYTHON_IMAGE} AS base
 ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PATH=/opt/whyserve/bin:$PATH WHYSERVE_STATE=/tmp/whyserve
@@ -60,25 +62,30 @@ RUN chmod -R a+rX . && python -m compileall -q app && mkdir artifacts && chown w
 USER 10001:10001
 RUN ["python", "-m", "app.cli", "export"]
 ENTRYPOINT ["python", "-m", "app.cli", "export"]
+ARG VERSION
 ARG REVISION=
 LABEL org.opencontainers.image.title="whyserve-export" org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.description="Makes ONNX files and manifests of model folders." \
-      org.opencontainers.image.version="0.1.0" org.opencontainers.image.revision="${REVISION}"
+      org.opencontainers.image.version="${VERSION}" org.opencontainers.image.revision="${REVISION}"
 
 FROM base AS api
+ARG VERSION
 COPY --from=install-api /opt/whyserve /opt/whyserve
+# The program is not installed, and says its version all the same.
+RUN mkdir whyserve.dist-info \
+ && printf 'Metadata-Version: 2.1\nName: whyserve\nVersion: %s\n' "$VERSION" > whyserve.dist-info/METADATA
 COPY --from=export /srv/whyserve/artifacts artifacts
 COPY --from=export /srv/whyserve/app app
 ENV WHYSERVE_HOST=0.0.0.0 WHYSERVE_PORT=8000
 USER 10001:10001
 EXPOSE 8000
-HEALTHCHECK --interval=5s --timeout=3s --start-period=30s --retries=3 \
+HEALTHCHECK --interval=5s --timeout=10s --start-period=60s --retries=3 \
   CMD ["python", "-m", "app.processes.health", "api"]
 ENTRYPOINT ["python", "-m", "app.cli", "api"]
 ARG REVISION=
 LABEL org.opencontainers.image.title="whyserve-api" org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.description="Predictions and explanations over REST." \
-      org.opencontainers.image.version="0.1.0" org.opencontainers.image.revision="${REVISION}"
+      org.opencontainers.image.version="${VERSION}" org.opencontainers.image.revision="${REVISION}"
 
 FROM install-torch AS install-worker
 COPY pyproject.toml ./
@@ -95,10 +102,11 @@ COPY --from=manifests /srv/whyserve/models models
 COPY --from=manifests /srv/whyserve/app app
 ENV WHYSERVE_HEALTH_FILE=/tmp/worker.alive
 USER 10001:10001
-HEALTHCHECK --interval=5s --timeout=3s --start-period=60s --retries=3 \
+HEALTHCHECK --interval=5s --timeout=10s --start-period=90s --retries=3 \
   CMD ["python", "-m", "app.processes.health", "worker"]
 ENTRYPOINT ["python", "-m", "app.cli", "worker"]
+ARG VERSION
 ARG REVISION=
 LABEL org.opencontainers.image.title="whyserve-worker" org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.description="SHAP values on the original networks." \
-      org.opencontainers.image.version="0.1.0" org.opencontainers.image.revision="${REVISION}"
+      org.opencontainers.image.version="${VERSION}" org.opencontainers.image.revision="${REVISION}"

@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-cache-dir -c constraints.txt
 KSERVE := .venv-kserve
 
-.PHONY: run test test-docker test-fuzz test-faults test-ui install lint ui bench-explain bench-predict
+.PHONY: run test test-docker test-fuzz test-faults test-ui install lint ui bench-explain bench-predict bench-deploy
 
 run: install
 	@$(BIN)/whyserve up
@@ -71,3 +71,6 @@ bench-explain: install
 
 bench-predict: install
 	$(BIN)/python -m benchmarks.predict
+
+bench-deploy: install
+	$(BIN)/python -m benchmarks.deployment

@@ -1,5 +1,6 @@
 """model.toml: what a person writes about a model."""
 
+import os
 import re
 import tomllib
 from collections.abc import Sequence
@@ -205,7 +206,10 @@ def model_folders(root: Path, file: str) -> list[Path]:
     """Folders under `root` that hold `file`, by name. Raises ModelFault when there is none."""
     if not root.is_dir():
         raise ModelFault(f"{root}: no such folder; name the folder of models")
-    found = sorted(path for path in root.iterdir() if not path.name.startswith(".") and (path / file).is_file())
+    try:
+        found = sorted(path for path in root.iterdir() if not path.name.startswith(".") and (path / file).is_file())
+    except OSError as error:
+        raise ModelFault(f"{root}: {error.strerror}; let user {os.getuid()} read it") from error
     if not found:
         raise ModelFault(f"{root}: no folder in it holds a {file}")
     return found

@@ -7,7 +7,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,12 @@ import pytest
 
 ROOT = Path(__file__).parent.parent.parent
 COMPOSE = ["docker-compose"] if shutil.which("docker-compose") else ["docker", "compose"]
+# Longer than the longest grace period.
+DOWN_S = 90
 BUILD_S, START_S = 1500, 180
+# Images of their own: those that somebody works with stay as they are.
+IMAGES = "whyserve-test"
+BASE = os.environ.get("PYTHON_IMAGE", "python:3.11-slim-bookworm")
 
 
 def run(
@@ -36,23 +41,43 @@ def run(
     return done
 
 
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
 @dataclass
 class Project:
     """One compose project of a name of its own, published on a free port."""
 
     name: str
-    port: int
+    port: int = field(default_factory=free_port)
+    files: tuple[str, ...] = ("docker-compose.yml",)
+    settings: dict[str, str] = field(default_factory=dict)
 
     @property
     def environment(self) -> dict[str, str]:
-        return {"COMPOSE_PROJECT_NAME": self.name, "WHYSERVE_PUBLISH": f"127.0.0.1:{self.port}", "DOCKER_BUILDKIT": "0"}
+        return {
+            "COMPOSE_PROJECT_NAME": self.name,
+            "WHYSERVE_PUBLISH": f"127.0.0.1:{self.port}",
+            "WHYSERVE_IMAGES": IMAGES,
+            "DOCKER_BUILDKIT": "0",
+            **self.settings,
+        }
 
     def compose(self, *arguments: str, timeout_s: float = 120, check: bool = True) -> subprocess.CompletedProcess[str]:
-        return run(*COMPOSE, *arguments, timeout_s=timeout_s, check=check, **self.environment)
+        files = [flag for file in self.files for flag in ("-f", file)]
+        return run(*COMPOSE, *files, *arguments, timeout_s=timeout_s, check=check, **self.environment)
+
+    def down(self) -> None:
+        self.compose("down", "--volumes", "--remove-orphans", timeout_s=DOWN_S, check=False)
 
     def containers(self, service: str) -> list[dict[str, Any]]:
         """What `docker inspect` says of each of a service's containers."""
-        found = self.compose("ps", "-q", service).stdout.split()
+        ours = ["com.docker.compose.project=" + self.name, "com.docker.compose.service=" + service]
+        found = run("docker", "ps", "-aq", *(f"--filter=label={label}" for label in ours)).stdout.split()
+        assert found, f"{service} has no container"
         inspected: list[dict[str, Any]] = json.loads(run("docker", "inspect", *found).stdout)
         return inspected
 
@@ -87,13 +112,11 @@ def engine() -> None:
 
 @pytest.fixture(scope="session")
 def project(engine: None) -> Iterator[Project]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        project = Project(f"whyserve-test-{os.getpid()}", free.getsockname()[1])
+    project = Project(f"whyserve-test-{os.getpid()}")
     project.compose("build", timeout_s=BUILD_S)
     try:
         project.compose("up", "-d", "--scale", "worker=3", timeout_s=START_S)
         project.await_workers(3)
         yield project
     finally:
-        project.compose("down", "--volumes", "--timeout", "35", timeout_s=120, check=False)
+        project.down()

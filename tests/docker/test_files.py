@@ -63,13 +63,14 @@ def test_grafana_is_given_the_source_that_its_panels_ask():
     assert f"{provider['options']['path']}/{BOARD.name}" in COMPOSE.read_text()
 
 
-def test_prometheus_asks_the_api():
+def test_prometheus_asks_the_api_and_the_workers():
     (job,) = yaml.safe_load((OBSERVE / "prometheus.yml").read_text())["scrape_configs"]
-    (found,) = job["dns_sd_configs"]
-    assert found["names"] == ["api"]
-    assert 'job="whyserve"' in json.loads(BOARD.read_text())["panels"][-1]["targets"][0]["expr"]
+    settings = yaml.safe_load(COMPOSE.read_text())["services"]["worker"]["environment"]
+    asked = {(name, found["port"]) for found in job["dns_sd_configs"] for name in found["names"]}
+    assert asked == {("api", 8000), ("worker", int(settings["WHYSERVE_WORKER_METRICS_PORT"]))}
+    assert 'job="whyserve"' in panels()[-1]["targets"][0]["expr"]
     assert job["job_name"] == "whyserve"
-    assert f':{found["port"]}"' in COMPOSE.read_text()
+    assert ':8000"' in COMPOSE.read_text()
 
 
 def test_what_is_mounted_is_there():
@@ -124,6 +125,6 @@ def test_a_change_in_the_program_installs_nothing_again():
 def test_the_version_is_the_program_s():
     version = re.search(r'^version = "(.+)"', Path(ROOT, "pyproject.toml").read_text(), re.MULTILINE)
     assert version
-    assert set(re.findall(r'image\.version="([^"]+)"', (ROOT / "Dockerfile").read_text())) == {version[1]}
+    assert f"\nARG VERSION={version[1]}\n" in (ROOT / "Dockerfile").read_text()
     kustomization = yaml.safe_load((ROOT / "deploy" / "kubernetes" / "kustomization.yaml").read_text())
     assert {image["newTag"] for image in kustomization["images"]} == {version[1]}

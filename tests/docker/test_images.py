@@ -6,18 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.docker.conftest import ROOT, Project, run
+from tests.docker.conftest import BASE, IMAGES, ROOT, Project, run
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(1800)]
 
 MEGABYTE = 1_000_000
 ABSENT = {
-    "whyserve-api": ["torch", "tensorflow", "keras", "shap", "tf2onnx", "onnx", "pip"],
-    "whyserve-worker": ["tensorflow", "fastapi", "uvicorn", "onnxruntime", "tf2onnx", "pip"],
+    f"{IMAGES}-api": ["torch", "tensorflow", "keras", "shap", "tf2onnx", "onnx", "pip"],
+    f"{IMAGES}-worker": ["tensorflow", "fastapi", "uvicorn", "onnxruntime", "tf2onnx", "pip"],
 }
 PRESENT = {
-    "whyserve-api": ["fastapi", "onnxruntime", "redis", "uvicorn"],
-    "whyserve-worker": ["torch", "keras", "shap", "redis"],
+    f"{IMAGES}-api": ["fastapi", "onnxruntime", "redis", "uvicorn"],
+    f"{IMAGES}-worker": ["torch", "keras", "shap", "redis"],
 }
 
 FIND = """
@@ -45,33 +45,38 @@ def test_no_compiler_and_no_cache(image, project: Project):
 
 
 def test_the_api_has_artifacts_alone_and_the_worker_originals(project: Project):
-    listed = inside("whyserve-api", "sh", "-c", "find . -name 'model.onnx' -o -name '*.safetensors' -o -name '*.keras'")
+    listed = inside(
+        f"{IMAGES}-api", "sh", "-c", "find . -name 'model.onnx' -o -name '*.safetensors' -o -name '*.keras'"
+    )
     names = [folder.name for folder in (ROOT / "models").iterdir() if (folder / "model.toml").is_file()]
     assert len([line for line in listed.split() if line.endswith("model.onnx")]) == len(names)
     assert "safetensors" not in listed
     assert ".keras" not in listed
     listed = inside(
-        "whyserve-worker", "sh", "-c", "find . -name 'model.onnx' -o -name manifest.json -o -name model.toml"
+        f"{IMAGES}-worker", "sh", "-c", "find . -name 'model.onnx' -o -name manifest.json -o -name model.toml"
     )
     assert "model.onnx" not in listed
     assert listed.count("manifest.json") == listed.count("model.toml") == len(names)
 
 
 def test_the_api_adds_little_to_its_base(project: Project):
-    sizes = {
-        image: int(run("docker", "image", "inspect", "-f", "{{.Size}}", image).stdout)
-        for image in ("python:3.11-slim-bookworm", "whyserve-api", "whyserve-worker")
-    }
-    assert sizes["whyserve-api"] - sizes["python:3.11-slim-bookworm"] <= 350 * MEGABYTE, sizes
+    base, api = (
+        int(run("docker", "image", "inspect", "-f", "{{.Size}}", image).stdout) for image in (BASE, f"{IMAGES}-api")
+    )
+    assert api - base <= 350 * MEGABYTE
 
 
-@pytest.mark.parametrize("image", [*ABSENT, "whyserve-redis"])
+@pytest.mark.parametrize("image", [*ABSENT, f"{IMAGES}-redis"])
 def test_it_runs_as_nobody_in_particular_and_says_what_it_is(image, project: Project):
     (config,) = (entry["Config"] for entry in json.loads(run("docker", "image", "inspect", image).stdout))
     user = inside(image, "id", "-u").strip()
     assert user != "0"
-    assert image == "whyserve-redis" or int(user) >= 10000
-    assert config["Labels"]["org.opencontainers.image.title"] == image
+    assert image == f"{IMAGES}-redis" or int(user) >= 10000
+    labels = {name.removeprefix("org.opencontainers.image."): value for name, value in config["Labels"].items()}
+    assert labels["title"] == image.replace(IMAGES, "whyserve")
+    assert labels["licenses"] == "Apache-2.0"
+    assert labels["description"]
+    assert labels["version"]
     assert config["Healthcheck"]["Test"][0] == "CMD"
     assert "curl" not in " ".join(config["Healthcheck"]["Test"])
     assert isinstance(config["Entrypoint"], list)
@@ -84,3 +89,4 @@ def test_the_dockerfile_is_clean(project: Project):
 
 def test_the_compose_file_is_valid(project: Project):
     assert "services:" in project.compose("config").stdout
+    assert "grafana" in project.compose("--profile", "observe", "config").stdout
