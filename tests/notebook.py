@@ -2,7 +2,6 @@
 
 python tests/notebook.py FOLDER
 """
-# ruff: noqa: T201
 
 import sys
 from pathlib import Path
