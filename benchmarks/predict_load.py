@@ -8,6 +8,7 @@ import asyncio
 import re
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import uvloop
 
@@ -23,6 +24,7 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
+    requests: int
     requests_per_s: float
     p50_ms: float
     p99_ms: float
@@ -41,8 +43,7 @@ class _Connection(asyncio.Protocol):
         self._received = b""
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
+    def connection_made(self, transport: Any) -> None:  # uvloop's are no asyncio.Transport
         self._transport = transport
         self._send()
 
@@ -94,4 +95,4 @@ def drive(load: Load, seconds: float) -> Figures:
     began = time.perf_counter()
     took = sorted(uvloop.run(_drive(load, seconds)))
     whole = time.perf_counter() - began
-    return Figures(len(took) / whole, 1e3 * took[len(took) // 2], 1e3 * took[int(0.99 * len(took))])
+    return Figures(len(took), len(took) / whole, 1e3 * took[len(took) // 2], 1e3 * took[int(0.99 * len(took))])

@@ -5,7 +5,15 @@ fastapi  the handler most people write: a pydantic model, a sync function, a dic
 """
 
 import json
+import re
+import socket
+import subprocess
 import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +80,72 @@ def fastapi() -> Any:
         }
 
     return app
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    port: int
+    pid: int  # of the process with the event loop
+
+    def cpu_s(self) -> float:
+        """Processor time of all its threads so far."""
+        tasks = Path(f"/proc/{self.pid}/task").glob("*/schedstat")
+        return sum(int(task.read_text().split()[0]) for task in tasks) / 1e9
+
+
+def _api_of(supervisor: int) -> int:
+    children = Path(f"/proc/{supervisor}/task/{supervisor}/children").read_text().split()
+    return next(int(pid) for pid in children if b"\0api\0" in Path(f"/proc/{pid}/cmdline").read_bytes())
+
+
+@contextmanager
+def _running(*command: str, **options: Any) -> Iterator[subprocess.Popen[str]]:
+    process = subprocess.Popen([sys.executable, "-m", *command], text=True, **options)
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+@contextmanager
+def _one_of_ours(which: str) -> Iterator[Server]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with _running("benchmarks.predict_servers", which, str(port)) as process:
+        end = time.monotonic() + 60
+        while True:
+            assert process.poll() is None, f"{which} did not start"
+            assert time.monotonic() < end, f"{which} was not ready"
+            with socket.socket() as trying:
+                if trying.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            time.sleep(0.05)
+        yield Server(port, process.pid)
+
+
+def bare_server() -> Any:
+    return _one_of_ours("bare")
+
+
+def plain_server() -> Any:
+    return _one_of_ours("fastapi")
+
+
+@contextmanager
+def whyserve_server() -> Iterator[Server]:
+    """Whyserve as it is: API and worker, with its defaults."""
+    with (
+        tempfile.TemporaryDirectory() as state,
+        _running("app.cli", "up", "--port", "0", "--state", state, stdout=subprocess.PIPE) as process,
+    ):
+        assert process.stdout is not None
+        for line in process.stdout:
+            if found := re.search(r"ready on http://\S+:(\d+)", line):
+                yield Server(int(found[1]), _api_of(process.pid))
+                return
+        raise RuntimeError("whyserve did not start")
 
 
 def main(which: str, port: int) -> None:

@@ -1,0 +1,87 @@
+"""How long /predict takes while the worker is kept busy explaining, against while it is idle."""
+
+import json
+import statistics
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from benchmarks.pages import table
+from benchmarks.predict_load import Load, drive
+
+IN_LINE = 3
+LOOK_S = 0.1
+
+
+def _ask(port: int, method: str, path: str, body: Any = None) -> Any:
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{port}{path}", method=method, data=json.dumps(body).encode() if body else None,
+        headers={"Prefer": "respond-async"},
+    )  # fmt: skip
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        return json.load(answer)
+
+
+@contextmanager
+def _kept_busy(port: int) -> Iterator[None]:
+    """Always one explanation under way and others behind it; cancelled at the end."""
+    example = json.loads(Path("models/breast_cancer/example.json").read_text())
+    # Some seconds' work, by the method that this model is explained with where it samples most.
+    question = {**example, "instances": example["instances"] * 16, "method": "permutation", "samples": 20_000}
+    stop = threading.Event()
+    jobs: list[str] = []
+    began = threading.Event()
+
+    def feed() -> None:
+        seed = time.time_ns() % 2**40
+        while not stop.is_set():
+            jobs[:] = [job for job in jobs if _ask(port, "GET", f"/explanations/{job}")["status"] in ACTIVE]
+            for _ in range(IN_LINE - len(jobs)):
+                seed += 1
+                jobs.append(_ask(port, "POST", "/explain", {**question, "seed": seed})["id"])
+            if any(_ask(port, "GET", f"/explanations/{job}")["status"] == "running" for job in jobs):
+                began.set()
+            stop.wait(LOOK_S)
+
+    feeder = threading.Thread(target=feed)
+    feeder.start()
+    try:
+        assert began.wait(30), "the worker took nothing"
+        yield
+    finally:
+        stop.set()
+        feeder.join()
+        for job in jobs:
+            _ask(port, "DELETE", f"/explanations/{job}")
+        _await_idle(port, jobs)
+
+
+ACTIVE = {"queued", "running"}
+
+
+def _await_idle(port: int, jobs: list[str]) -> None:
+    while any(_ask(port, "GET", f"/explanations/{job}")["status"] in ACTIVE for job in jobs):
+        time.sleep(LOOK_S)
+    time.sleep(0.5)  # a cancelled one is let go at its next chunk
+
+
+def busy_and_idle(port: int, request: bytes, seconds: float, rounds: int) -> str:
+    """Markdown: percentiles of both, and their ratio."""
+    rows = []
+    for connections in (1, 4, 16):
+        load = Load(port, request, connections)
+        drive(load, 0.3)
+        pairs = []
+        for _ in range(rounds):
+            idle = drive(load, seconds)
+            with _kept_busy(port):
+                pairs.append((idle, drive(load, seconds)))
+        ratio = statistics.median(busy.p99_ms / idle.p99_ms for idle, busy in pairs)
+        half = statistics.median(busy.p50_ms / idle.p50_ms for idle, busy in pairs)
+        times = [f"{statistics.median(each[part].p99_ms for each in pairs):.2f}" for part in (0, 1)]
+        rows.append([str(connections), *times, f"{ratio:.2f}", f"{half:.2f}"])
+    return table(["connections", "p99 idle, ms", "p99 explaining, ms", "p99 ratio", "p50 ratio"], rows)
