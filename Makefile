@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-cache-dir -c constraints.txt
 KSERVE := .venv-kserve
 
-.PHONY: run test test-docker test-fuzz test-faults test-ui install lint ui bench-explain bench-predict bench-deploy
+.PHONY: run test test-docker test-fuzz test-faults test-ui install lint ui bench-explain bench-predict bench-deploy bench-queue soak
 
 run: install
 	@$(BIN)/whyserve up
@@ -74,3 +74,12 @@ bench-predict: install
 
 bench-deploy: install
 	$(BIN)/python -m benchmarks.deployment
+
+bench-queue: install
+	$(BIN)/python -m benchmarks.queue
+
+# Ten minutes at 70 % load: memory, descriptors and threads have to stay where they are.
+MINUTES ?= 10
+soak: install
+	@$(BIN)/whyserve export
+	$(BIN)/python -m benchmarks.soak --minutes $(MINUTES)

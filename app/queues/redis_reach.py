@@ -1,8 +1,10 @@
 """Whether the Redis that is meant is there and lets this process in: asked once, before anything is served.
 
-Later it may go and come back; that is waited for. One that was never there is a mistake in the settings.
+One that is down is waited for while predicting goes on, now as later. A host that nobody knows, or one that refuses
+this process, is a mistake in the settings.
 """
 
+import socket
 import time
 
 import redis
@@ -16,7 +18,7 @@ SETTING = "WHYSERVE_REDIS_URL"
 
 
 def reach(url: str, patience_s: float) -> None:
-    """Wait until it answers. Raises ConfigurationError when it refuses, or is not there; ValueError for no URL."""
+    """Raises ConfigurationError when it refuses, or its host has no address by then; ValueError for no URL."""
     end = time.monotonic() + patience_s
     with redis.Redis.from_url(url, **connection()) as client:
         look = client.register_script(SCRIPT)
@@ -33,6 +35,8 @@ def reach(url: str, patience_s: float) -> None:
                     f"{SETTING}: this user of Redis may not do what the queue needs; docker/redis.acl lists that"
                 ) from error
             except (RedisError, OSError) as error:
+                if not _is_unknown(error):
+                    return  # the host is there; so may Redis be, soon
                 if time.monotonic() > end:
                     # redis-py names host and port here, and never the password.
                     why = str(error).rstrip(".")
@@ -40,3 +44,12 @@ def reach(url: str, patience_s: float) -> None:
                         f"{SETTING}: Redis cannot be reached ({why}); start it, or change the address"
                     ) from error
             time.sleep(AGAIN_S)
+
+
+def _is_unknown(error: BaseException | None) -> bool:
+    """Whether the host's name has no address."""
+    while error is not None:
+        if isinstance(error, socket.gaierror):
+            return True
+        error = error.__cause__ or error.__context__
+    return False

@@ -1,6 +1,5 @@
 """A model that is slow, or ends its process, where a row says so; and services that serve it."""
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -75,13 +74,4 @@ def start(frail: tuple[Path, Path], tmp_path: Path) -> Iterator[Start]:
 
     yield begin
     for running in started:
-        if running.process.poll() is None:
-            assert running.stop() == 0, running.output
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
+        assert running.stop() == 0, running.output

@@ -86,7 +86,7 @@ def test_a_new_version_comes_in_under_load_beside_the_old_one(world):
         request = {"model": "other", "instances": [{"a": 1.0, "b": 2.0}]}
         assert client.post("/explain", json=request).status_code == 200
         assert load(client, "frail/versions/1/unload").status_code == 200
-        assert client.post("/predict", json=old).status_code == 404
+        assert client.post("/predict", json={**new, "version": 1}).status_code == 404
         assert load(client, "frail/unload").status_code == 200
         assert client.post("/predict", json=new).status_code == 404
         last = load(client, "other/unload")
