@@ -28,6 +28,16 @@ def test_axe_finds_nothing_where_something_is_wrong(page, service, console):
     console.expect("422")
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_about_a_table(scheme, page, service):
+    page.emulate_media(color_scheme=scheme)
+    page.goto(f"{service.address}/#model=penguins&view=table")
+    page.get_by_role("button", name="Explain these rows").click()
+    expect(page.get_by_test_id("summed")).to_be_visible()
+    results = Axe().run(page)
+    assert results.violations_count == 0, results.generate_report()
+
+
 def test_axe_finds_nothing_in_the_help(page, service):
     page.goto(f"{service.address}/help#method")
     results = Axe().run(page)

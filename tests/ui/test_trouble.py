@@ -1,12 +1,13 @@
 """What goes wrong around the page: no network, a service that is down, a worker that dies, a queue that is full."""
 
 import os
+import shutil
 import signal
 
 import pytest
 from playwright.sync_api import expect
 
-from tests.conftest import start_service
+from tests.conftest import MODELS, start_service
 from tests.test_service import children
 from tests.ui.test_row import SAID, opened
 
@@ -112,6 +113,32 @@ def test_a_full_queue_is_said_and_tried_again(page, artifacts, tmp_path, console
         console.expect("503")
     finally:
         running.stop()
+
+
+def test_a_model_that_was_unloaded_is_said_and_another_can_be_chosen(page, artifacts, tmp_path, console):
+    for root, kept in ((MODELS, tmp_path / "models"), (artifacts, tmp_path / "artifacts")):
+        for name in ("linear", "fclayer"):
+            shutil.copytree(root / name, kept / name)
+    folders = (tmp_path / "artifacts", tmp_path / "state")
+    running = start_service(*folders, models=tmp_path / "models")
+    port = running.address.rpartition(":")[2]
+    opened(page, running, "fclayer")
+    assert running.stop() == 0
+    for root in ("models", "artifacts"):
+        shutil.rmtree(tmp_path / root / "fclayer")
+    again = start_service(*folders, "--port", port, models=tmp_path / "models")
+    try:
+        assert again.address
+        page.get_by_label("bmi kg/m²").fill("22")
+        expect(page.get_by_test_id("trouble")).to_contain_text("there is no such model; there are linear")
+        page.get_by_role("button", name="Load the models again").click()
+        expect(page.get_by_test_id("model").locator("option")).to_have_text(["linear"])
+        expect(page.get_by_test_id("model")).to_have_value("linear")
+        expect(page.get_by_test_id("sentence")).to_be_visible()
+        expect(page.get_by_test_id("trouble")).to_have_count(0)
+        console.expect("404")
+    finally:
+        assert again.stop() == 0, again.output
 
 
 def filling():

@@ -23,7 +23,7 @@ export function App() {
       </header>
       <main>
         <Key />
-        {loading.value && <Trouble refusal={loading.value} onRetry={() => void open()} what="The models cannot be listed." />}
+        {loading.value && <Trouble refusal={loading.value} onRetry={() => void open()} what="Not as asked:" />}
         {shown && (
           <>
             <About />

@@ -14,6 +14,13 @@ export function Trouble({ refusal, onRetry, what }: Props) {
       <p>
         <strong>{what}</strong> {refusal.message}
       </p>
+      {refusal.status === 404 && (
+        <p>
+          <button type="button" onClick={onRetry}>
+            Load the models again
+          </button>
+        </p>
+      )}
       {refusal.mayPass && (
         <p>
           {waits && "It is tried again every few seconds; nothing you typed is lost. "}

@@ -32,7 +32,10 @@ export async function open(): Promise<void> {
   try {
     models.value = (await asked(api.GET("/models"))).models;
     const wanted = readAddress();
-    await choose(wanted.model ?? models.value[0]?.name ?? "", wanted);
+    const there = models.value.some(({ name }) => name === wanted.model);
+    const isFirst = model.value === null;
+    await (there ? choose(wanted.model ?? "", wanted) : choose(models.value[0]?.name ?? ""));
+    if (wanted.model && !there && isFirst) loading.value = new Refusal("The model that the address names is not served here; this is another.", 404);
   } catch (error) {
     if (!(error instanceof Refusal)) throw error;
     loading.value = error;

@@ -3,7 +3,7 @@ import { useCallback, useMemo } from "preact/hooks";
 
 import type { Explained } from "../api/answer";
 import { beginning, explaining, faults, looked, predicting, type Why as Answered } from "../answers";
-import { changed, list, model } from "../state";
+import { changed, list, model, open } from "../state";
 import { Trouble } from "../Trouble";
 import { METHODS, addsUp, plain, scaleOf, signed, took } from "../words";
 import { Asked } from "./Asked";
@@ -23,7 +23,7 @@ export function Why() {
     <section class="card why" aria-labelledby="why-heading" aria-busy={asking}>
       <h2 id="why-heading">Why</h2>
       <Asked />
-      {trouble && !inFields && <Trouble refusal={trouble} onRetry={() => (predicting.retry(), explaining.retry())} what="No explanation:" />}
+      {trouble && !inFields && <Trouble refusal={trouble} onRetry={() => (trouble.status === 404 ? void open() : (predicting.retry(), explaining.retry()))} what="No explanation:" />}
       {inFields && <p class="fault">Mend what is red, and the explanation comes.</p>}
       {cancelled && (
         <p class="trouble">

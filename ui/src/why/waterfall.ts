@@ -59,12 +59,12 @@ export function waterfall(given: Waterfall, { width, theme }: Canvas): Svg {
   const said = (step: Step) => scale.change(step.to - step.from);
   const text = (right: boolean) =>
     Plot.text(all.filter((step) => step.to >= step.from === right), {
-      x: "to", y: "label", text: said, dx: right ? 5 : -5, textAnchor: right ? "start" : "end", fill: theme.ink,
+      x: "to", y: "label", text: said, dx: right ? 5 : -5, textAnchor: right ? "start" : "end", fill: theme.ink, stroke: theme.paper, strokeWidth: 4,
     });
   // Beside its dot, on the side that has room.
   const end = (right: boolean) =>
     Plot.text(ends.filter(({ at }) => (at - low <= 0.6 * (high - low)) === right), {
-      x: "at", y: "label", text: ({ at }: { at: number }) => scale.value(at), dx: right ? 9 : -9, textAnchor: right ? "start" : "end", fontWeight: "bold", fill: theme.ink,
+      x: "at", y: "label", text: ({ at }: { at: number }) => scale.value(at), dx: right ? 9 : -9, textAnchor: right ? "start" : "end", fontWeight: "bold", fill: theme.ink, stroke: theme.paper, strokeWidth: 4,
     });
   const ends = [
     { label: average, at: explained.base_value },
