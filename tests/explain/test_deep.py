@@ -150,6 +150,7 @@ def test_the_certificate_says_why_deep_is_not_offered():
         (lambda _, x: F.batch_norm(x, None, None, training=True), "rows of (the|its) batch|mixes rows"),
         (lambda _, x: x if x.sum() > 0 else -x, "traced"),
         (lambda _, x: torch.ones(x.shape[0], 2), "does not depend"),
+        (lambda _, x: torch.fft.rfft(x).abs(), "_fft_r2c gives complex numbers"),
     ],
 )
 def test_what_cannot_be_explained_is_refused_when_made_ready(function, said: str):
