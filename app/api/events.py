@@ -10,7 +10,7 @@ from starlette.responses import Response, StreamingResponse
 from app.api.documents import PROBLEMS
 from app.api.explanations import described, own
 from app.api.service import Service
-from app.errors import Unavailable
+from app.errors import Unavailable, UnknownExplanation
 from app.jobs import JobState
 
 router = APIRouter(prefix="/explanations", tags=["explain"], responses=PROBLEMS)
@@ -46,7 +46,7 @@ async def _events(service: Service, state: JobState) -> AsyncIterator[bytes]:
             yield b": still there\n\n"
         try:
             state = await service.queue.wait(state.id, LOOK_S)
-        except Unavailable:
-            return  # the browser's EventSource asks again by itself
+        except (Unavailable, UnknownExplanation):
+            return  # the browser's EventSource asks again by itself, and is told what is wrong
     if state.status.is_final:
         yield f"event: {state.status.value}\n".encode() + b"data: " + described(state) + b"\n\n"
