@@ -28,7 +28,9 @@ def exported(tmp_path_factory):
 def test_an_artifact_has_names_a_symbolic_batch_and_no_other_files(exported):
     root, said = exported
     folder = root / "artifacts" / "good"
-    assert sorted(path.name for path in folder.iterdir()) == ["manifest.json", "model.onnx"]
+    assert sorted(path.name for path in folder.iterdir()) == ["manifest.json", "model.onnx", "original"]
+    made_of = {path.name for path in (folder / "original").iterdir()}
+    assert made_of | {"model.onnx"} == set(read_manifest(folder)[0].files)
     graph = onnx.load(folder / "model.onnx").graph
     (given,), (returned,) = graph.input, graph.output
     assert (given.name, returned.name) == ("x", "output")

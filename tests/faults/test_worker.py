@@ -29,9 +29,9 @@ def test_a_job_that_ends_its_worker_fails_after_three_tries_and_the_next_complet
 
 
 @pytest.mark.faults
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1500)
 def test_fifty_kills_over_five_hundred_jobs_lose_and_double_nothing(start, tmp_path):
-    service: Running = start("--batch-jobs", "4")
+    service: Running = start("--batch-jobs", "4", "--explain-deadline-s", "3600")
     with service.client() as client:
         jobs = [submit(client, float(number % 600), SOMEWHAT) for number in range(JOBS)]
         noticed, back = [], []
