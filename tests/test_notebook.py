@@ -16,11 +16,14 @@ from tests.export.folders import torch_folder
 def test_what_a_notebook_packages_a_service_serves_and_explains(tmp_path):
     torch_folder(tmp_path / "models", "older")
     before = start_service(tmp_path / "artifacts", tmp_path / "state", models=tmp_path / "models")
-    with before.client() as client:
-        assert [model["name"] for model in client.get("/models").json()["models"]] == ["older"]
-        packaged(tmp_path)  # beside a service that runs, whose artifacts it leaves alone
-        assert client.get("/health/ready").status_code == 200
-    assert before.stop() == 0, before.output
+    try:
+        with before.client() as client:
+            assert [model["name"] for model in client.get("/models").json()["models"]] == ["older"]
+            packaged(tmp_path)  # beside a service that runs, whose artifacts it leaves alone
+            assert client.get("/health/ready").status_code == 200
+    finally:
+        code = before.stop()
+    assert code == 0, before.output
 
     service = start_service(tmp_path / "artifacts", tmp_path / "state", models=tmp_path / "models")
     try:
