@@ -1,0 +1,45 @@
+"""A service that asks for a key: it is asked for, a wrong one is said, and the right one stays in the tab."""
+
+import subprocess
+import sys
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.conftest import ROOT, start_service
+
+pytestmark = pytest.mark.ui
+
+
+def fresh_key():
+    done = subprocess.run(
+        [sys.executable, "-m", "app.cli", "key", "browser"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    key, line = (part.partition(": ")[2] for part in done.stdout.splitlines()[:2])
+    return key, line
+
+
+def test_a_key_is_asked_for_and_kept_in_the_tab_only(page, artifacts, tmp_path, console):
+    key, line = fresh_key()
+    (tmp_path / "keys").write_text(f"{line}\n")
+    running = start_service(artifacts, tmp_path / "state", "--keys-file", str(tmp_path / "keys"))
+    try:
+        page.goto(f"{running.address}/#model=fclayer")
+        asked = page.get_by_test_id("key")
+        for wrong in ("", "whyserve_wrong"):
+            if wrong:
+                asked.get_by_label("Key", exact=True).fill(wrong)
+                asked.get_by_role("button").click()
+            expect(asked.get_by_role("alert")).not_to_be_empty()
+        asked.get_by_label("Key", exact=True).fill(key)
+        asked.get_by_role("button").click()
+        expect(page.get_by_test_id("sentence")).to_be_visible()
+        expect(asked).to_have_count(0)
+        assert page.evaluate("Object.values(localStorage).length + document.cookie.length") == 0
+        assert key not in page.url
+        other = page.context.new_page()
+        other.goto(running.address)
+        expect(other.get_by_test_id("key")).to_be_visible()
+        console.expect("401")
+    finally:
+        assert running.stop() == 0, running.output
