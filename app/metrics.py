@@ -27,6 +27,7 @@ RESIDUAL = Histogram(
     ["model", "method"],
     buckets=SHARES,
 )
+CACHE_ROWS = Counter("whyserve_explanation_cache_rows", "Rows to explain, by whether they were known.", ["found"])
 
 # -- the worker --------------------------------------------------------------------------------------
 

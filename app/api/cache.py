@@ -11,11 +11,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import orjson
-from prometheus_client import Counter
 
 from app.jobs import ExplainJob
-
-ROWS = Counter("whyserve_explanation_cache_rows", "Rows to explain, by whether they were known.", ["found"])
+from app.metrics import CACHE_ROWS
 
 
 class ExplanationCache:
@@ -34,9 +32,9 @@ class ExplanationCache:
         found = [self._kept.get(key) for key in keys]
         known = [entry for entry in found if entry is not None]
         if len(known) < len(found):
-            ROWS.labels("no").inc(len(found))
+            CACHE_ROWS.labels("no").inc(len(found))
             return None
-        ROWS.labels("yes").inc(len(found))
+        CACHE_ROWS.labels("yes").inc(len(found))
         for key in keys:
             self._kept.move_to_end(key)
         rows = b",".join(row for _, row in known)

@@ -1,6 +1,7 @@
 """Jobs of one model and method → answers. What may share passes is computed as one batch of rows."""
 
 from collections.abc import Callable, Sequence
+from math import frexp
 
 import torch
 
@@ -13,8 +14,13 @@ from app.jobs import ExplainJob
 
 
 def shareable(job: ExplainJob) -> tuple[object, ...]:
-    """Jobs of one lane with the same key share passes: samples, seed, and outputs a row; a summary is made alone."""
-    return (job.id,) if job.summary else (job.samples, job.seed, len(job.outputs[0]))
+    """Jobs of one lane with the same key share passes: samples, seed, outputs a row, and about the same patience.
+
+    A summary is made alone.
+    """
+    # The first deadline ends a batch for all of it: one of a second must not cut short its neighbours of minutes.
+    patience = None if job.deadline is None else frexp(job.deadline - job.created)[1]
+    return (job.id,) if job.summary else (job.samples, job.seed, len(job.outputs[0]), patience)
 
 
 def compute(jobs: Sequence[ExplainJob], model: ExplainableModel, on_progress: Callable[[float], bool]) -> list[bytes]:

@@ -56,7 +56,7 @@ ADDRESSES = {
     "/metrics": ("GET", "admin"),
     "/v2/models/stats": ("GET", "admin"),
     "/v2/repository/index": ("POST", "admin"),
-    "/v2/repository/models/linear/unload": ("POST", "admin"),
+    "/v2/repository/models/none/unload": ("POST", "admin"),
     "/an/address/of/tomorrow": ("POST", "admin"),
     "/predict/": ("POST", "admin"),
 }

@@ -52,7 +52,7 @@ def from_json(data: list[Any], datatype: str, shape: Sequence[int]) -> np.ndarra
             raise InvalidInput(f"data holds a number outside {datatype}")
     try:
         with np.errstate(over="ignore"):
-            return np.array(flat, dtype=dtype).reshape(tuple(shape))
+            return _shaped(np.array(flat, dtype=dtype), shape)
     except OverflowError:
         raise InvalidInput(f"data holds a number too large for {datatype}") from None
 
@@ -74,12 +74,19 @@ def from_bytes(raw: memoryview, datatype: str, shape: Sequence[int]) -> np.ndarr
     """raw: exactly this tensor's bytes. Raises InvalidInput."""
     dtype, count = DATATYPES[datatype], math.prod(shape)
     if dtype.kind == "O":
-        return _strings(raw, count).reshape(tuple(shape))
+        return _shaped(_strings(raw, count), shape)
     if len(raw) != count * dtype.itemsize:
         raise InvalidInput(f"has {len(raw)} bytes where {datatype} of its shape needs {count * dtype.itemsize}")
     if dtype.kind == "b" and np.frombuffer(raw, np.uint8).max(initial=0) > 1:
         raise InvalidInput("has a byte other than 0 and 1 where BOOL needs one of them")
-    return np.frombuffer(raw, dtype).reshape(tuple(shape))
+    return _shaped(np.frombuffer(raw, dtype), shape)
+
+
+def _shaped(flat: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    try:
+        return flat.reshape(tuple(shape))
+    except ValueError:  # of nothing, in sizes whose product is more than an array may have
+        raise InvalidInput("its shape is larger than any array's") from None
 
 
 def _strings(raw: memoryview, count: int) -> np.ndarray:

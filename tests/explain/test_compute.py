@@ -1,0 +1,27 @@
+"""Which jobs share passes."""
+
+import numpy as np
+
+from app.explain.compute import shareable
+from app.jobs import ExplainJob, PackedArray
+
+ARRAY = PackedArray.pack(np.zeros((1, 2), np.float32))
+JOB = ExplainJob(
+    id="a", model="m", version=1, digest="d", rows={"x": ARRAY}, served=ARRAY, outputs=[["y"]], created=100.0
+)
+
+
+def changed(**change):
+    return JOB.model_copy(update={"id": "b", **change})
+
+
+def test_the_same_question_about_other_rows_shares_passes():
+    assert shareable(JOB) == shareable(changed(created=200.0))
+    assert shareable(changed(deadline=400.0)) == shareable(changed(created=101.0, deadline=401.0))
+
+
+def test_what_would_change_a_neighbour_does_not():
+    apart = [changed(seed=1), changed(samples=2), changed(outputs=[["y", "z"]]), changed(summary=True)]
+    assert len({shareable(job) for job in (JOB, *apart)}) == 5
+    assert shareable(changed(deadline=101.0)) != shareable(changed(deadline=400.0))
+    assert shareable(changed(summary=True)) != shareable(changed(id="c", summary=True))
