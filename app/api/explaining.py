@@ -11,7 +11,7 @@ import orjson
 from starlette.requests import ClientDisconnect, Request
 
 from app import errors
-from app.api.preferences import once, wait_s
+from app.api.preferences import once
 from app.api.service import Service
 from app.errors import WhyserveError
 from app.inputs import Arrays
@@ -92,8 +92,8 @@ async def new_job(
     )
 
 
-async def explained(request: Request, service: Service, job: ExplainJob, *, wait: bool = True) -> Answer | JobState:
-    """Its answer; or how far it is, where that is not waited for, or the time is over, or the service stops.
+async def explained(request: Request, service: Service, job: ExplainJob, limit_s: float) -> Answer | JobState:
+    """Its answer; or how far it is, where that is not there within `limit_s`, or the service stops.
 
     Raises what the job ended with, and ClientDisconnect where the caller goes away first.
     """
@@ -103,9 +103,9 @@ async def explained(request: Request, service: Service, job: ExplainJob, *, wait
         background = service.catalog.get(job.model, job.version).manifest.background_rows
         service.explaining.take(job.caller, background * sum(len(names) for names in job.outputs))
     accepted = await service.queue.submit(job)
-    if not wait:
+    if not limit_s:
         return await service.queue.state(accepted)
-    state = await _wait(request, service, accepted, wait_s(request.headers, service.settings.explain_wait_s))
+    state = await _wait(request, service, accepted, limit_s)
     if state is None:
         # With an Idempotency-Key, the caller means to come back for it.
         if job.once is None:

@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from app.api.documents import PROBLEMS, ExplanationState
 from app.api.explaining import Answer, caller_of, explained, question
-from app.api.preferences import prefers_async
+from app.api.preferences import prefers_async, wait_s
 from app.api.service import Service
 from app.errors import TooManyInstances, UnknownExplanation
 from app.jobs import JobState
@@ -30,12 +30,12 @@ async def explain(request: Request) -> Response:
             field="instances",
         )
     job = await question(request, service, predictor, predictor.arrays(asked["instances"]), asked)
-    is_async = prefers_async(request.headers)
     # A summary takes long, and is another answer than an explanation: it is never waited for.
-    outcome = await explained(request, service, job, wait=not is_async and not job.summary)
+    limit_s = 0.0 if job.summary else wait_s(request.headers, service.settings.explain_wait_s)
+    outcome = await explained(request, service, job, limit_s)
     if isinstance(outcome, Answer):
         return Response(outcome.body, headers={"X-Cache": outcome.cache}, media_type="application/json")
-    return _accepted(outcome, {"Preference-Applied": "respond-async"} if is_async else None)
+    return _accepted(outcome, {"Preference-Applied": "respond-async"} if prefers_async(request.headers) else None)
 
 
 @router.get("/{id}", operation_id="getExplanation", response_model=ExplanationState)

@@ -15,9 +15,15 @@ def prefers_async(headers: Headers) -> bool:
 
 
 def wait_s(headers: Headers, most: float) -> float:
-    """How long to wait for a result before 202: what the caller prefers, and at most so long."""
-    asked = _preferences(headers).get("wait", "")
-    return min(most, float(asked)) if asked.isdecimal() and len(asked) < 10 else most
+    """How long to wait for a result before 202: what the caller prefers, and at most so long.
+
+    `respond-async` alone waits for nothing, and with `wait` for that.
+    """
+    preferences = _preferences(headers)
+    asked = preferences.get("wait", "")
+    if asked.isdecimal() and len(asked) < 10:
+        return min(most, float(asked))
+    return 0.0 if "respond-async" in preferences else most
 
 
 def _preferences(headers: Headers) -> dict[str, str]:

@@ -48,7 +48,7 @@ async def explain(request: Request) -> Response:
 
 async def answer(request: Request, service: Service, job: ExplainJob) -> bytes:
     """Clients of these protocols know one answer only: the whole one. Raises NotThereYet where it takes too long."""
-    outcome = await explained(request, service, job)
+    outcome = await explained(request, service, job, service.settings.explain_wait_s)
     if isinstance(outcome, Answer):
         return outcome.body
     raise NotThereYet(

@@ -1,0 +1,130 @@
+"""Explanations that are not waited for: where they are, how far, and how they are followed and cancelled."""
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.conftest import Running, example, start_service
+
+SLOW = {"model": "sunspots", "instances": [{"past": [float(10 + year) for year in range(20)]}], "method": "permutation"}
+ASYNC = {"Prefer": "respond-async"}
+
+
+@pytest.fixture(scope="module")
+def other(artifacts: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A service of this module's own: others would wait behind what is slow here."""
+    running = start_service(artifacts, tmp_path_factory.mktemp("state"))
+    yield running
+    assert running.stop() == 0, running.output
+
+
+@pytest.fixture(scope="module")
+def asker(other: Running) -> Iterator[httpx.Client]:
+    with other.client() as client:
+        yield client
+
+
+def slow(samples: int, seed: int = 0) -> dict[str, Any]:
+    return {**SLOW, "samples": samples, "seed": seed}
+
+
+def await_status(asker, place, *wanted):
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        state = asker.get(place).json()
+        if state["status"] in wanted:
+            return state
+        time.sleep(0.02)
+    raise AssertionError(state)
+
+
+def test_what_is_not_waited_for_is_found_where_it_is_said_to_be(asker):
+    asked = {**example("wine"), "seed": 11}
+    accepted = asker.post("/explain", json=asked, headers=ASYNC)
+    assert accepted.status_code == 202
+    assert accepted.headers["Preference-Applied"] == "respond-async"
+    assert accepted.json()["status"] in ("queued", "running", "done")
+    assert accepted.headers["Location"] == f"/explanations/{accepted.json()['id']}"
+    done = await_status(asker, accepted.headers["Location"], "done")
+    assert done["progress"] == 1
+    waited = asker.post("/explain", json=asked).json()
+    assert done["result"]["explanations"] == waited["explanations"]
+
+
+def test_as_long_as_is_preferred_is_waited(asker):
+    answered = asker.post(
+        "/explain", json={**example("linear"), "seed": 3}, headers={"Prefer": "respond-async, wait=20"}
+    )
+    assert answered.status_code == 200
+    accepted = asker.post("/explain", json=slow(100_000), headers={"Prefer": "wait=1"})
+    assert accepted.status_code == 202
+    assert "Preference-Applied" not in accepted.headers
+    asker.delete(accepted.headers["Location"])
+
+
+def test_a_cancelled_one_makes_way_for_the_next(asker):
+    place = asker.post("/explain", json=slow(100_000, 1), headers=ASYNC).headers["Location"]
+    await_status(asker, place, "running")
+    assert asker.delete(place).json()["status"] == "cancelled"
+    assert asker.get(place).json()["status"] == "cancelled"
+    assert asker.post("/explain", json={**example("linear"), "seed": 4}).status_code == 200
+    assert asker.delete(place).json()["status"] == "cancelled"
+
+
+def test_one_key_asks_for_one_explanation(asker):
+    headers = {**ASYNC, "Idempotency-Key": "the-same"}
+    first, again = (asker.post("/explain", json=slow(3, 2), headers=headers) for _ in range(2))
+    assert first.json()["id"] == again.json()["id"]
+    other = asker.post("/explain", json=slow(4, 2), headers=headers)
+    assert (other.status_code, other.json()["code"]) == (422, "idempotency_key_reused")
+    waited = asker.post("/explain", json=slow(3, 2), headers={"Idempotency-Key": "the-same"})
+    assert waited.json()["id"] == first.json()["id"]
+    assert asker.post("/explain", json=slow(3), headers={"Idempotency-Key": "a b"}).status_code == 422
+
+
+def test_it_is_followed_by_events_to_its_end(asker):
+    place = asker.post("/explain", json=slow(400, 5), headers=ASYNC).headers["Location"]
+    events: list[tuple[str, dict[str, Any]]] = []
+    with asker.stream("GET", f"{place}/events") as stream:
+        assert stream.headers["content-type"].startswith("text/event-stream")
+        for block in stream.read().decode().split("\n\n"):
+            if block.startswith("event: "):
+                name, _, data = block.partition("\ndata: ")
+                events.append((name.removeprefix("event: "), json.loads(data)))
+    assert [name for name, _ in events[:-1]] == ["progress"] * (len(events) - 1)
+    shares = [data["progress"] for _, data in events]
+    assert shares == sorted(shares)
+    assert len(set(shares)) > 2
+    name, last = events[-1]
+    assert name == last["status"] == "done"
+    assert last["result"]["method"] == "permutation"
+
+
+def test_a_caller_who_goes_away_takes_the_question_along(asker):
+    with pytest.raises(httpx.ReadTimeout):
+        asker.post("/explain", json=slow(100_000, 6), timeout=1)
+    # Nothing else would let this one through: the worker would be busy for minutes.
+    assert asker.post("/explain", json={**example("linear"), "seed": 5}).status_code == 200
+
+
+def test_at_its_deadline_a_sampled_method_answers_with_what_it_has(asker):
+    answer = asker.post("/explain", json={**slow(100_000, 7), "deadline_s": 5}).json()
+    assert answer["complete"] is False
+    (output,) = answer["explanations"][0]["outputs"]
+    assert abs(output["residual"]) < 1e-3 * abs(output["value"])
+    assert any(error > 0 for error in output["standard_errors"]["past"])
+
+
+def test_the_same_question_is_answered_once(asker):
+    asked = {**example("penguins"), "seed": 8}
+    first, again = asker.post("/explain", json=asked), asker.post("/explain", json=asked)
+    assert (first.headers["X-Cache"], again.headers["X-Cache"]) == ("miss", "hit")
+    assert again.json()["cached"] is True
+    assert again.json()["explanations"] == first.json()["explanations"]
+    other = asker.post("/explain", json={**asked, "seed": 9})
+    assert other.headers["X-Cache"] == "miss"
