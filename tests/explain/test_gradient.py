@@ -72,8 +72,10 @@ def plain(network: Network, background, rows, case: Case, points: int = 5):
     for start in background["x"]:
         for a, w in zip(at.tolist(), weight.tolist(), strict=True):
             x = (start + a * (rows["x"][1] - start))[None].requires_grad_()
-            slope = torch.autograd.grad(network({"x": x.clone()})[0, 0], x)[0][0]
-            total += w * slope * (rows["x"][1] - start) / len(background["x"])
+            (slope,) = torch.autograd.grad(
+                network({"x": x.clone()})[0, 0], x, allow_unused=True, materialize_grads=True
+            )
+            total += w * slope[0] * (rows["x"][1] - start) / len(background["x"])
     return case.players.collect({"x": total}).numpy()
 
 
