@@ -11,6 +11,7 @@ import pytest
 
 from app.errors import KeyReused, QueueFull, UnknownExplanation
 from app.jobs import MAX_DELIVERIES, JobQueue, JobSource, JobState, JobStatus, job_error, new_id
+from app.queues.waiters import LOOK_AGAIN_S
 from tests.queues.conftest import DIGEST, LEASE_S, World, job
 
 FAULT = job_error("explanation_failed", "no luck")
@@ -430,8 +431,11 @@ def test_many_callers_and_workers_lose_and_double_nothing(world):
             thread.join(10)
 
 
-def test_an_empty_job_goes_round_within_two_milliseconds(world):
-    """The median of 200, one after another."""
+def test_an_empty_job_goes_round_by_being_told_of_and_not_looked_for(world):
+    """The median of 200, one after another, is far below the time after which anybody looks again.
+
+    What it is by the clock depends on the disk and on whatever else the machine does: `make bench-queue` measures it.
+    """
     worker = world.worker(lease_s=30)
     stop = threading.Event()
 
@@ -457,4 +461,4 @@ def test_an_empty_job_goes_round_within_two_milliseconds(world):
     finally:
         stop.set()
         thread.join(10)
-    assert median_s <= 0.002
+    assert median_s <= LOOK_AGAIN_S / 20
