@@ -128,6 +128,7 @@ def test_oldest_first_and_only_one_lane_together(world):
     async def scene(queue: JobQueue) -> None:
         for each in jobs:
             await queue.submit(each)
+            await asyncio.sleep(0.002)  # of two lanes, Redis knows which is the older by the millisecond
 
     run(world, scene)
     batches = [[lease.job.id for lease in worker.take(2, 1)] for _ in range(4)]
