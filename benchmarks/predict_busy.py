@@ -20,7 +20,7 @@ LOOK_S = 0.1
 def _ask(port: int, method: str, path: str, body: Any = None) -> Any:
     request = urllib.request.Request(
         f"http://127.0.0.1:{port}{path}", method=method, data=json.dumps(body).encode() if body else None,
-        headers={"Prefer": "respond-async"},
+        headers={"Prefer": "respond-async", "Content-Type": "application/json"},
     )  # fmt: skip
     with urllib.request.urlopen(request, timeout=30) as answer:
         return json.load(answer)
