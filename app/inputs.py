@@ -5,8 +5,10 @@ are by input name, (rows, *shape), in the input's dtype.
 """
 
 import io
+import struct
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from operator import itemgetter
 from typing import Any
 
@@ -23,11 +25,41 @@ class RowReader:
     """Turns checked rows of one model into arrays. Built once a model, used for every request."""
 
     def __init__(self, spec: ModelSpec) -> None:
-        self._readers = [(i.name, _reader(i), np.dtype(i.dtype)) for i in spec.inputs]
+        self._readers = [(i.name, _reader(i), np.dtype(i.dtype), _packed(i)) for i in spec.inputs]
 
     def __call__(self, rows: Sequence[Row]) -> Arrays:
-        """Rows whose types, keys and shapes the schema has checked already."""
-        return {name: np.array([read(row) for row in rows], dtype=dtype) for name, read, dtype in self._readers}
+        """Rows whose types, keys and shapes the schema has checked already.
+
+        Raises OverflowError where a number is too large for its dtype.
+        """
+        return {
+            name: _pack(map(read, rows), len(rows), *packed) if packed else _array(map(read, rows), dtype)
+            for name, read, dtype, packed in self._readers
+        }
+
+    def loosely(self, rows: Sequence[Row]) -> Arrays:
+        """As above, with infinity for what is too large."""
+        return {name: np.array([read(row) for row in rows], dtype=dtype) for name, read, dtype, _ in self._readers}
+
+
+def _packed(spec: InputSpec) -> tuple[int, str] | None:
+    """Columns and format of an input of plain numbers: packed by the struct module in half of NumPy's time."""
+    formats = {"float32": "f", "float64": "d"}
+    return (len(spec.features), formats[spec.dtype]) if spec.kind == "tabular" and spec.dtype in formats else None
+
+
+def _pack(rows: Iterable[Sequence[float]], count: int, columns: int, form: str) -> np.ndarray:
+    array = np.empty((count, columns), f"<{form}")
+    struct.pack_into(f"<{count * columns}{form}", array.data, 0, *chain.from_iterable(rows))
+    return array
+
+
+def _array(rows: Iterable[Any], dtype: np.dtype[Any]) -> np.ndarray:
+    with np.errstate(over="raise"):
+        try:
+            return np.array(list(rows), dtype=dtype)
+        except FloatingPointError as error:
+            raise OverflowError from error
 
 
 def _reader(spec: InputSpec) -> Any:

@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Scope
 
 from app.api import events, explanations, health, metrics, models, openapi
 from app.api.edge import Edge
@@ -26,7 +26,10 @@ def create_app(service: Service) -> Edge:
     """What uvicorn serves."""
     predict, infer = Predict(service), Infer(service)
 
-    def quick(path: str) -> ASGIApp | None:
+    def quick(scope: Scope) -> ASGIApp | None:
+        path = scope["path"]
+        if scope["method"] != "POST":
+            return None
         if path == "/predict":
             return predict
         return infer if is_infer(path) else None

@@ -4,18 +4,20 @@ What a well-kept peer sends costs nothing here but a look; the accounting begins
 """
 
 import asyncio
-import time
-from collections.abc import Iterable
+from collections.abc import Callable
 from typing import Any, ClassVar
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
+from app.api.at_once import AtOnce, run_at_once
 from app.api.problems import problem
 
 # Bytes that may come before a body, or between or behind its pieces.
 MOST_HEAD = 32 << 10
 # A peer that takes its answer so slowly is given up.
 TAKE_S = 60.0
+# A connection that has had its answer may rest so long.
+REST_S = 5.0
 
 
 class Connection(HttpToolsProtocol):
@@ -24,6 +26,8 @@ class Connection(HttpToolsProtocol):
     def __init__(self, *arguments: Any, **more: Any) -> None:
         super().__init__(*arguments, **more)
         self._idle_bytes, self._moved = 0, False
+        self._is_quick: Callable[[Any], bool] = getattr(self.app, "is_quick", lambda scope: False)
+        self._held: tuple[RequestResponseCycle, Any] | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         super().connection_made(transport)
@@ -39,6 +43,34 @@ class Connection(HttpToolsProtocol):
         cycle = self.cycle
         if cycle is None or cycle.more_body or cycle.scope is not self.scope:
             self._part_way(len(data))
+        if self._held is not None:
+            self._begin(*self._held)
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        if cycle.more_body and self._is_quick(cycle.scope):
+            self._held = cycle, app  # its body may be behind its head
+        else:
+            super()._start_asgi_task(cycle, app)
+
+    def _begin(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._held = None
+        if cycle.more_body or self.transport.is_closing():
+            super()._start_asgi_task(cycle, app)
+            return
+        # uvicorn makes its cycles itself, of its own class.
+        cycle.__class__ = AtOnce
+        if task := run_at_once(cycle.run_asgi(app), self.loop):
+            self.tasks.add(task)
+            task.add_done_callback(self.tasks.discard)
+
+    def on_response_complete(self) -> None:
+        """As uvicorn's, without a timer for each answer: the sweep ends a connection that rests for too long."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
 
     def on_body(self, body: bytes) -> None:
         self._moved = True
@@ -79,10 +111,19 @@ class Connection(HttpToolsProtocol):
         cycle = self.cycle
         if cycle is None or (cycle.more_body and not cycle.response_complete):
             return read_s
-        return read_s if cycle.response_complete and self.timeout_keep_alive_task is None else None
+        if not cycle.response_complete:
+            return None
+        return REST_S if self._rests() else read_s
+
+    def _rests(self) -> bool:
+        """Whether it has had its answer, and nothing of a next request has come."""
+        return self.cycle is not None and self.cycle.response_complete and self.cycle.scope is self.scope
 
     def give_up(self) -> None:
         cycle = self.cycle
+        if self._rests() and not self.flow.write_paused:
+            self.transport.close()
+            return
         if self.transport.is_closing() or self.flow.write_paused or (cycle and cycle.response_started):
             self.transport.abort()
             return
@@ -99,30 +140,6 @@ class _Deaf(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self._connection.connection_lost(error)
-
-
-class Sweep:
-    """Ends connections that take too long. It looks now and then, so that no request has to set a timer."""
-
-    def __init__(self, read_s: float, every_s: float) -> None:
-        self._read_s, self._margin_s = read_s, 2 * every_s
-        # What each slow connection was doing, and since when. The scope tells one request from the next.
-        self._since: dict[Connection, tuple[object, float, float]] = {}
-
-    def __call__(self, connections: Iterable[Any]) -> None:
-        now, slow = time.monotonic(), {}
-        for connection in list(connections):
-            patience = connection.patience_s(self._read_s)
-            if patience is None:
-                continue
-            doing = (connection.scope, patience, now)
-            before = self._since.get(connection, doing)
-            since = before if before[0] is doing[0] and before[1] == patience else doing
-            if now - since[2] > patience - self._margin_s:
-                connection.give_up()
-            else:
-                slow[connection] = since
-        self._since = slow
 
 
 def _answer(status: int, code: str, words: str, *headers: tuple[bytes, bytes]) -> bytes:

@@ -8,7 +8,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -20,6 +20,7 @@ from app.api.tracing import child_of, request_id_from
 from app.errors import Busy
 from app.logs import request_id, trace_id, trace_of
 from app.metrics import REQUEST_S, REQUESTS
+from app.tallies import Tally
 
 log = logging.getLogger("whyserve.access")
 
@@ -32,8 +33,8 @@ SAFE = ((b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store")
 
 
 class Edge:
-    def __init__(self, app: ASGIApp, quick: Callable[[str], ASGIApp | None], service: Service) -> None:
-        """quick: the endpoint for POST at a path, where it is one that must be quick.
+    def __init__(self, app: ASGIApp, quick: Callable[[Scope], ASGIApp | None], service: Service) -> None:
+        """quick: the endpoint for a request, where it is one that must be quick.
 
         Raises ConfigurationError where the keys are wrong.
         """
@@ -41,6 +42,9 @@ class Edge:
         self._gate, self._most = Gate(service.settings, service.bodies), service.settings.max_requests
         self._under_way = 0
         self._observed = _Observed()
+
+    def is_quick(self, scope: Scope) -> bool:
+        return self._quick(scope) is not None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -66,7 +70,7 @@ class Edge:
             if self._under_way > self._most and not scope["path"].startswith(HEALTH):
                 raise Busy(f"{self._most} requests are under way already; ask again", retry_after_s=1)
             self._gate(scope, headers)
-            quick = self._quick(scope["path"]) if scope["method"] == "POST" else None
+            quick = self._quick(scope)
             if quick is None:
                 await self._metered(scope, receive, send_with_identity)
             else:
@@ -112,7 +116,7 @@ class _Observed:
     """Counts, times and logs requests by route and model; what prometheus_client would look up is kept."""
 
     def __init__(self) -> None:
-        self._kept: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
+        self._kept: dict[tuple[str, str, int], tuple[Counter, Tally]] = {}
 
     def __call__(self, scope: Scope, status: int, seconds: float) -> None:
         model = scope["state"].get("model", "")

@@ -34,7 +34,10 @@ class Statistics:
     def ran(self, rows: int, ns: int) -> None:
         """ONNX Runtime was given so many rows at once."""
         with self._lock:
-            self._batches.setdefault(rows, Duration()).add(ns)
+            batch = self._batches.get(rows)
+            if batch is None:
+                batch = self._batches[rows] = Duration()
+            batch.add(ns)
 
     def batches(self) -> dict[int, Duration]:
         """By the number of their rows."""

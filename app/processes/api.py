@@ -11,8 +11,9 @@ from types import FrameType
 import uvicorn
 
 from app.api.application import create_app
-from app.api.connection import Connection, Sweep
+from app.api.connection import Connection
 from app.api.service import Service
+from app.api.sweep import Sweep
 from app.logs import configure
 from app.predict.catalog import load_catalog
 from app.processes.listening import check_exposure, listen
@@ -71,6 +72,7 @@ def main(settings: ApiSettings, listening: socket.socket | None = None) -> None:
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,
         timeout_graceful_shutdown=int(settings.drain_s),
     )
     with contextlib.suppress(KeyboardInterrupt):  # raised again in the same way
