@@ -46,13 +46,37 @@ class JobFault(TypedDict):
 
 
 class ExplanationState(TypedDict):
-    """How far an explanation is; `result` is there once `status` is done."""
+    """How far an explanation is; `result` is there once `status` is done: an explanation, or a summary."""
 
     id: str
     status: JobStatus
     progress: float
-    result: NotRequired[dict[str, Any]]
+    result: NotRequired[dict[str, Any]]  # of whichever model: openapi.py says what that may be
     error: NotRequired[JobFault]
+
+
+class Trial(TypedDict):
+    """One method on this model: whether it fits, and why not; or what was measured at export.
+
+    residual: as a share of the output's scale. distance: from the reference, as a share of the mean |attribution|.
+    """
+
+    fits: bool
+    why: NotRequired[str]
+    residual: NotRequired[float]
+    distance: NotRequired[float]
+    ms_per_row: NotRequired[float]
+    standard_error: NotRequired[float]
+
+
+class Certificate(TypedDict):
+    """How well each method explains this model. reference: what distances are to. rows: that were tried."""
+
+    reference: str
+    rows: int
+    methods: dict[str, Trial]
+    default: str
+    reason: str
 
 
 class Live(TypedDict):

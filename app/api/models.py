@@ -7,6 +7,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
+from app.api.components import content
 from app.api.documents import PROBLEMS, ModelList
 from app.api.service import Service
 
@@ -32,10 +33,21 @@ async def list_models(request: Request) -> Response:
     return Response(orjson.dumps({"models": listed}), media_type="application/json")
 
 
-@router.get("/models/{name}", operation_id="getModel", response_model=dict[str, Any])
+# A model's manifest has types of its own, which the document adds (openapi.py).
+DESCRIBED: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The model.", "content": content("ModelDescription")}
+}
+
+
+@router.get("/models/{name}", operation_id="getModel", response_class=Response, responses=DESCRIBED)
 async def show_model(request: Request, name: str) -> Response:
     """A model's manifest: its features, its parity, and its certificate of explainability."""
     service: Service = request.app.state.service
     predictor = service.catalog.get(name)
     manifest = predictor.manifest.model_dump(mode="json", exclude_none=True)
+    # A distance that is not known is null in the file, and not there in an answer.
+    manifest["certificate"]["methods"] = {
+        method: {key: figure for key, figure in trial.items() if figure is not None}
+        for method, trial in manifest["certificate"]["methods"].items()
+    }
     return Response(orjson.dumps({"manifest": predictor.digest, **manifest}), media_type="application/json")

@@ -4,14 +4,27 @@ import json
 import re
 import subprocess
 import sys
+from typing import Any
 
 import jsonschema
 import pytest
 
+from app.api.access import needed
+from app.api.oip.routes import routes
+from app.keys import fresh
 from app.manifest import read_manifest
 from tests.conftest import ROOT, shipped
 
-PROBLEM = {"$ref": "#/components/schemas/Problem"}
+PROBLEM = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+OIP_ERROR = {"application/json": {"schema": {"$ref": "#/components/schemas/OipError"}}}
+# Addresses that take a model's tensors or rows, and what they answer with.
+PROTOCOLS = {
+    "/v2/models/{model}/infer": "InferResponse",
+    "/v2/models/{model}/explain": "ExplainTensorsResponse",
+    "/v2/models/{model}/versions/{version}/infer": "InferResponse",
+    "/v1/models/{model}:predict": "KservePredictResponse",
+    "/v1/models/{model}:explain": "ExplainResponse",
+}
 
 
 @pytest.fixture(scope="module")
@@ -62,14 +75,47 @@ def test_operations_have_short_names_of_their_own(document):
     assert all(re.fullmatch(r"[a-z][A-Za-z]{2,19}", name) for name in names)
 
 
-def test_an_error_is_a_problem_everywhere(document, client):
+def test_an_error_is_a_problem_everywhere_and_in_the_protocols_their_own(document, client):
     for path, _, each in operations(document):
         for status, response in each["responses"].items():
             if status[0] in "45":
-                assert response["content"] == {"application/problem+json": {"schema": PROBLEM}}, path
+                assert response["content"] == (OIP_ERROR if path.startswith(("/v1", "/v2")) else PROBLEM), path
     assert not {"HTTPValidationError", "ValidationError"} & set(document["components"]["schemas"])
     for refused in (client.post("/predict", content="{"), client.post("/explain", json={}), client.get("/models/none")):
         valid(document, "Problem", refused.json())
+    for refused in (client.post("/v2/models/wine/infer", content="{"), client.get("/v1/models/none")):
+        valid(document, "OipError", refused.json())
+
+
+def test_every_address_that_is_served_is_in_it(document):
+    infer: Any = print  # nobody asks it
+    served = {route.path for route in routes(infer)}
+    assert served - {"/v2/"} <= set(document["paths"])
+
+
+def test_it_says_how_any_request_may_be_refused(document):
+    for path, _, each in operations(document):
+        statuses = set(each["responses"])
+        scope = needed(path)
+        assert ("401" in statuses) == (scope != "open"), path
+        assert ("403" in statuses) == (scope not in ("open", "any")), path
+        assert ("413" in statuses) == ("requestBody" in each), path
+        assert ("429" in statuses) == (not path.startswith("/health/")), path
+        assert {"4XX", "5XX"} <= statuses
+    assert document["security"] == [{}, {"bearer": []}, {"apiKey": []}]
+
+
+def test_where_there_are_keys_every_operation_names_its_scope(artifacts, start_api):
+    secret, line = fresh("all", ["predict", "explain"])
+    api = start_api("--keys", line)
+    with api.client(headers={"X-API-Key": secret}) as client:
+        document = client.get("/openapi.json").raise_for_status().json()
+    assert "security" not in document
+    assert set(document["components"]["securitySchemes"]) == {"bearer", "apiKey"}
+    for path, _, each in operations(document):
+        scope = needed(path)
+        roles = [scope] if scope in ("predict", "explain", "admin") else []
+        assert each["security"] == ([] if scope == "open" else [{"bearer": roles}, {"apiKey": roles}]), path
 
 
 def test_nothing_is_null(document):
@@ -123,6 +169,55 @@ def test_examples_work_and_answers_are_what_is_promised(path, model, document, c
     answer = client.post(path, json=request)
     assert answer.status_code == 200, answer.text
     valid(document, f"{kind}Response", answer.json())
+
+
+@pytest.mark.parametrize("path", PROTOCOLS)
+@pytest.mark.parametrize("model", shipped())
+def test_examples_of_the_protocols_work_too(path, model, document, client):
+    content = document["paths"][path]["post"]["requestBody"]["content"]["application/json"]
+    request = content["examples"][model]["value"]
+    valid(document, content["schema"]["$ref"].rpartition("/")[2], request)
+    answer = client.post(path.format(model=model, version=1), json=request)
+    assert answer.status_code == 200, answer.text
+    valid(document, PROTOCOLS[path], answer.json())
+
+
+@pytest.mark.parametrize(
+    ("place", "name"),
+    [
+        ("/v2", "ServerMetadata"),
+        ("/v2/health/live", "ServerLive"),
+        ("/v2/health/ready", "ServerReady"),
+        ("/v2/models", "ServedModels"),
+        ("/v2/models/stats", "StatisticsList"),
+        ("/v2/models/wine", "ModelMetadata"),
+        ("/v2/models/wine/versions/1/ready", "ModelReady"),
+        ("/v2/models/wine/stats", "StatisticsList"),
+        ("/v1/models", "ServedModels"),
+        ("/v1/models/wine", "ModelReady"),
+        *((f"/models/{model}", "ModelDescription") for model in shipped()),
+    ],
+)
+def test_what_is_told_is_as_promised(place, name, document, client):
+    valid(document, name, client.get(place).raise_for_status().json())
+
+
+def test_the_repository_s_index_is_as_promised(document, client):
+    for entry in client.post("/v2/repository/index", json={"ready": True}).raise_for_status().json():
+        valid(document, "IndexEntry", entry)
+
+
+@pytest.mark.parametrize("summary", [False, True])
+def test_a_result_is_as_promised_whether_of_a_row_or_a_summary(summary, document, client):
+    request = document["paths"]["/explain"]["post"]["requestBody"]["content"]["application/json"]["examples"]["linear"]
+    asked = {**request["value"], "summary": summary, "seed": 78}
+    place = client.post("/explain", json=asked, headers={"Prefer": "respond-async"}).headers["location"]
+    with client.stream("GET", f"{place}/events") as events:
+        events.read()
+    state = client.get(place).json()
+    assert state["status"] == "done"
+    valid(document, "ExplanationState", state)
+    valid(document, "LinearSummaryResponse" if summary else "LinearExplainResponse", state["result"])
 
 
 def test_what_is_accepted_for_later_is_as_promised(document, client):

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from app.api.schemas import type_name
+from app.jobs import new_id
 from app.manifest import read_manifest
 from tests.clients.conftest import checked
 from tests.conftest import example, shipped
@@ -57,6 +58,43 @@ assert not isinstance(refused.errors, type(None))
 code: str = refused.code
 print(code, refused.status)
 """
+# What has a type though it is of any model: a result that was not waited for, a manifest, tensors.
+OTHERS = """
+import json
+import sys
+import time
+
+from whyserve_client import Client
+from whyserve_client.api.explain import explain, get_explanation
+from whyserve_client.api.models import get_model
+from whyserve_client.api.oip import infer
+from whyserve_client.models import ExplanationState, InferRequest, InferResponse, JobStatus, ModelDescription, ModelName
+from whyserve_client.models import LinearExplainRequest, LinearExplainResponse, LinearRow, OipError
+
+client = Client(base_url=sys.argv[1])
+body = LinearExplainRequest(model="linear", instances=[LinearRow(bmi=36.1, bp=90.0)], seed=4)
+state = explain.sync(client=client, body=body, prefer="respond-async", idempotency_key=sys.argv[2])
+while isinstance(state, ExplanationState) and state.status in (JobStatus.QUEUED, JobStatus.RUNNING):
+    time.sleep(0.05)
+    state = get_explanation.sync(state.id, client=client)
+assert isinstance(state, ExplanationState), state
+assert isinstance(state.result, LinearExplainResponse), state
+share: float = state.result.explanations[0].outputs[0].attributions.bmi
+
+described = get_model.sync("linear", client=client)
+assert isinstance(described, ModelDescription), described
+default: str = described.certificate.default
+kind: str = described.spec.inputs[0].kind.value
+
+tensor = {"name": "x", "shape": [1, 2], "datatype": "FP32", "data": [36.1, 90.0]}
+request = InferRequest.from_dict({"inputs": [tensor]})
+inferred = infer.sync(ModelName.LINEAR, client=client, body=request)
+assert isinstance(inferred, InferResponse), inferred
+request.inputs[0].name = "y"
+refused = infer.sync(ModelName.LINEAR, client=client, body=request)
+assert isinstance(refused, OipError), refused
+print(json.dumps([share, default, kind, inferred.outputs[0].data, refused.error]))
+"""
 
 
 @pytest.fixture(scope="module")
@@ -90,8 +128,9 @@ def test_programs_for_every_model_are_clean_in_mypy(generated, artifacts):
     for model in shipped():
         (generated.parent / f"use_{model}.py").write_text(program(model, artifacts))
     (generated.parent / "use_refused.py").write_text(REFUSED)
+    (generated.parent / "use_others.py").write_text(OTHERS)
     files = sorted(generated.parent.glob("use_*.py"))
-    assert len(files) == len(shipped()) + 1
+    assert len(files) == len(shipped()) + 2
     checked(
         sys.executable, "-m", "mypy", "--strict", "--config-file=", f"--cache-dir={generated.parent / 'cache'}", *files,
         cwd=generated.parent, MYPYPATH=str(generated),
@@ -117,3 +156,15 @@ def test_it_predicts_and_explains(model, generated, artifacts, service, client):
 def test_what_is_refused_is_a_problem_with_its_type(generated, service):
     (generated.parent / "use_refused.py").write_text(REFUSED)
     assert run(generated, "use_refused.py", service.address).split() == ["invalid_input", "422"]
+
+
+def test_what_is_of_any_model_has_its_type_too(generated, service, client):
+    (generated.parent / "use_others.py").write_text(OTHERS)
+    said = run(generated, "use_others.py", service.address, new_id())
+    share, default, kind, (value,), error = json.loads(said)
+    request = {"model": "linear", "instances": [{"bmi": 36.1, "bp": 90.0}], "seed": 4}
+    explained = client.post("/explain", json=request).json()["explanations"][0]
+    assert share == explained["outputs"][0]["attributions"]["bmi"]
+    assert value == pytest.approx(explained["prediction"]["value"], rel=1e-6)
+    assert (default, kind) == (client.get("/models/linear").json()["certificate"]["default"], "tabular")
+    assert error == "inputs[0]: the model has no such input; it has x"

@@ -1,0 +1,74 @@
+"""The OpenAPI document's components: types by name, as JSON Schema that generators of clients take well."""
+
+from typing import Any
+
+from pydantic import BaseModel, TypeAdapter
+from pydantic.json_schema import JsonSchemaMode
+
+REF = "#/components/schemas/{model}"
+JSON = "application/json"
+
+
+def ref(name: str) -> dict[str, str]:
+    return {"$ref": REF.format(model=name)}
+
+
+def content(name: str, media: str = JSON) -> dict[str, Any]:
+    """A body that is one of the components."""
+    return {media: {"schema": ref(name)}}
+
+
+def add(components: dict[str, Any], of: Any, mode: JsonSchemaMode) -> None:
+    """Add a type and those that it is made of; what is there already stays."""
+    schema = TypeAdapter(of).json_schema(mode=mode, ref_template=REF)
+    for name, inner in schema.pop("$defs", {}).items():
+        components.setdefault(name, plain(inner))
+    components.setdefault(schema["title"], plain(schema))
+
+
+def add_dumped(components: dict[str, Any], model: type[BaseModel]) -> None:
+    """Add a model as `model_dump(exclude_none=True)` has it: whatever is not null is there."""
+    schema = model.model_json_schema(mode="serialization", ref_template=REF)
+    for name, each in {**schema.pop("$defs", {}), schema["title"]: schema}.items():
+        made = plain(each)
+        if properties := each.get("properties"):
+            made["required"] = [key for key, of in properties.items() if not _nullable(of)]
+            for of in made["properties"].values():
+                of.pop("default", None)
+        components.setdefault(name, made)
+
+
+def add_union(components: dict[str, Any], name: str, members: dict[str, str]) -> None:
+    """One of several types, told apart by `model`. members: component by model."""
+    refs = {model: REF.format(model=member) for model, member in members.items()}
+    components[name] = {
+        "title": name,
+        "oneOf": [{"$ref": each} for each in refs.values()],
+        "discriminator": {"propertyName": "model", "mapping": refs},
+    }
+
+
+def plain(schema: Any) -> Any:
+    """The same without null: what may be null may be left out, and is what is left out here. A pair is a list."""
+    if isinstance(schema, list):
+        return [plain(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    made = {key: plain(part) for key, part in schema.items() if not (key == "default" and part is None)}
+    if "anyOf" in made:
+        some = [part for part in made["anyOf"] if part != {"type": "null"}]
+        made = {**made, "anyOf": some} if len(some) > 1 else {**_without(made, "anyOf"), **some[0]}
+    if isinstance(schema.get("properties"), dict) and "required" in made:
+        made["required"] = [name for name in made["required"] if not _nullable(schema["properties"][name])]
+    first, *others = made.get("prefixItems", [None])
+    if first and all(other == first for other in others):
+        made = {**_without(made, "prefixItems"), "items": first}
+    return made
+
+
+def _nullable(schema: Any) -> bool:
+    return {"type": "null"} in schema.get("anyOf", ())
+
+
+def _without(schema: dict[str, Any], key: str) -> dict[str, Any]:
+    return {name: part for name, part in schema.items() if name != key}

@@ -1,0 +1,32 @@
+"""What a summary of many rows answers: each model's own type, made of that of its explanations."""
+
+from typing import Annotated, Any, get_args
+
+from pydantic import Field
+
+from app.api.schemas import explain_response, list_of, one_of, type_name, typed_dict
+from app.manifest import Manifest
+
+# Of an explanation's answer, what a summary has something else for, or never is.
+NOT_HERE = ("explanations", "cached")
+
+
+def summary_response(manifest: Manifest) -> Any:
+    name = type_name(manifest.spec.name)
+    answer = explain_response(manifest).__annotations__
+    (explanation,) = get_args(answer["explanations"])
+    (output,) = get_args(explanation.__annotations__["outputs"])
+    summed = typed_dict(
+        f"{name}SummarisedOutput",
+        {
+            "output": one_of(manifest.spec.output_names),
+            "rows": int,
+            "mean_value": float,
+            "mean_absolute_attributions": output.__annotations__["attributions"],
+            "largest_residual": float,
+        },
+        "One output, over the rows at which it was explained.",
+    )
+    fields = {key: of for key, of in answer.items() if key not in NOT_HERE}
+    rows = Annotated[int, Field(description="How many rows it is of: fewer than asked where time ran out.")]
+    return typed_dict(f"{name}SummaryResponse", {**fields, "rows": rows, "summary": list_of(summed)})
