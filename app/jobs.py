@@ -92,6 +92,18 @@ class JobError(_Message):
     message: str
 
 
+class Figures(_Message):
+    """What one explanation took, for Prometheus. seconds: from its request to its result.
+
+    residual: the largest |residual| of it, over the largest |value − base value|; None of a summary.
+    """
+
+    model: str
+    method: str
+    seconds: float
+    residual: float | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class JobState:
     """What is known of a job. result: the answer's JSON, as the API gives it."""
@@ -155,6 +167,10 @@ class JobQueue(Protocol):
         """Workers that are ready now."""
         ...
 
+    async def figures(self) -> list[Figures]:
+        """Of what has been explained since anybody asked, in whatever process: each is given once."""
+        ...
+
     async def close(self) -> None: ...
 
 
@@ -173,8 +189,8 @@ class JobSource(Protocol):
         """Up to `limit` jobs of one model and method, oldest first; an empty list when the time is over."""
         ...
 
-    def finish(self, lease: Lease, result: bytes) -> bool:
-        """Record a result. False when the lease is no longer this worker's, and nothing was recorded."""
+    def finish(self, lease: Lease, result: bytes, figures: Figures | None = None) -> bool:
+        """Record a result, and what it took. False when the lease is no longer this worker's: nothing was recorded."""
         ...
 
     def fail(self, lease: Lease, error: JobError) -> bool:

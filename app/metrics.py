@@ -19,7 +19,7 @@ QUEUE_DEPTH = Gauge("whyserve_queue_depth", "Explanations accepted and not yet f
 WORKERS = Gauge("whyserve_workers", "Workers that are ready to explain.")
 EXPLANATION_S = Histogram(
     "whyserve_explanation_seconds",
-    "From an explanation's request to its result, for those who waited.",
+    "From an explanation's request to its result, each counted by one process, whoever waited for it.",
     ["model", "method"],
     buckets=SHORT_S,
 )

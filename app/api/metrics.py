@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from app.api.service import Service
 from app.errors import Unavailable
-from app.metrics import QUEUE_DEPTH, WORKERS
+from app.metrics import EXPLANATION_S, QUEUE_DEPTH, RESIDUAL, WORKERS
 
 router = APIRouter(tags=["metrics"])
 
@@ -19,11 +19,15 @@ router = APIRouter(tags=["metrics"])
     responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}, "description": "Prometheus's text."}},
 )
 async def show(request: Request) -> Response:
-    """Figures of this process in Prometheus's text format."""
+    """Figures of this process in Prometheus's text format; of explanations, those that no other process has given."""
     service: Service = request.app.state.service
     try:
         QUEUE_DEPTH.set(await service.queue.depth())
         WORKERS.set(len(await service.queue.workers()))
+        for figures in await service.queue.figures():
+            EXPLANATION_S.labels(figures.model, figures.method).observe(figures.seconds)
+            if figures.residual is not None:
+                RESIDUAL.labels(figures.model, figures.method).observe(figures.residual)
     except Unavailable:
         # A queue that cannot be asked has no depth; the other figures are wanted now most of all.
         QUEUE_DEPTH.set(float("nan"))

@@ -1,5 +1,6 @@
 """Attributions of a network's columns → explanations of named outputs, as the API gives them."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,19 @@ from app.jobs import ExplainJob
 from app.outputs import Output
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """json: as the API gives it. residual: the largest of it, as a share of what is explained; None of a summary."""
+
+    json: bytes
+    method: str
+    residual: float | None = None
+
+
 def answer(
     job: ExplainJob, model: ExplainableModel, method: str, reason: str | None, attribution: Attribution
-) -> bytes:
-    """The JSON of one job's answer. attribution: of this job's rows, at its outputs' columns."""
+) -> Answer:
+    """One job's answer. attribution: of this job's rows, at its outputs' columns."""
     served = job.served.unpack()
     predictions = model.outputs.predictions(served)
     body: dict[str, Any] = {
@@ -31,7 +41,15 @@ def answer(
             for row, prediction in enumerate(predictions)
         ],
     }
-    return to_json(body)
+    return Answer(to_json(body), method, _residual(body))
+
+
+def _residual(body: dict[str, Any]) -> float:
+    """The largest |residual|, over the largest |value − base value|."""
+    outputs = [output for explanation in body["explanations"] for output in explanation["outputs"]]
+    scale = max(abs(output["value"] - output["base_value"]) for output in outputs)
+    residual: float = max(abs(output["residual"]) for output in outputs)
+    return residual / scale if scale else residual
 
 
 def head(

@@ -5,7 +5,7 @@ from math import frexp
 
 import torch
 
-from app.explain.answers import answer
+from app.explain.answers import Answer, answer
 from app.explain.asked import columns_of, deadline_of, rows_of
 from app.explain.attribution import Attribution, Limits
 from app.explain.model import ExplainableModel
@@ -23,7 +23,7 @@ def shareable(job: ExplainJob) -> tuple[object, ...]:
     return (job.id,) if job.summary else (job.samples, job.seed, len(job.outputs[0]), patience)
 
 
-def compute(jobs: Sequence[ExplainJob], model: ExplainableModel, on_progress: Callable[[float], bool]) -> list[bytes]:
+def compute(jobs: Sequence[ExplainJob], model: ExplainableModel, on_progress: Callable[[float], bool]) -> list[Answer]:
     """The answers of jobs with the same `shareable` key, in their order.
 
     Raises UnsupportedMethod, UnsupportedNetwork, InvalidInput, Stopped.

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from pydantic_core import to_json
 
-from app.explain.answers import head, outputs_of
+from app.explain.answers import Answer, head, outputs_of
 from app.explain.asked import columns_of, deadline_of, rows_of
 from app.explain.attribution import Attribution, Limits, Stopped
 from app.explain.model import ExplainableModel
@@ -30,8 +30,8 @@ class _Sums:
         self.residual = max(self.residual, abs(residual))
 
 
-def summarise(job: ExplainJob, model: ExplainableModel, on_progress: Callable[[float], bool]) -> bytes:
-    """The JSON of a summary; of as many rows as a deadline or a stop left time for.
+def summarise(job: ExplainJob, model: ExplainableModel, on_progress: Callable[[float], bool]) -> Answer:
+    """A summary; of as many rows as a deadline or a stop left time for.
 
     Raises UnsupportedMethod, UnsupportedNetwork, InvalidInput, and Stopped where that is none.
     """
@@ -60,13 +60,12 @@ def summarise(job: ExplainJob, model: ExplainableModel, on_progress: Callable[[f
         done += count
     if not done:
         raise Stopped
-    return to_json(
-        {
-            **head(job, model, method, reason, complete=done == total),
-            "rows": done,
-            "summary": [_described(model, name, each) for name, each in sums.items() if each.rows],
-        }
-    )
+    body = {
+        **head(job, model, method, reason, complete=done == total),
+        "rows": done,
+        "summary": [_described(model, name, each) for name, each in sums.items() if each.rows],
+    }
+    return Answer(to_json(body), method)
 
 
 def _add(sums: dict[str, _Sums], job: ExplainJob, model: ExplainableModel, first: int, found: Attribution) -> None:

@@ -13,7 +13,7 @@ from app.errors import ModelFault, Unavailable, WhyserveError
 from app.explain.attribution import Stopped
 from app.explain.compute import compute, shareable
 from app.explain.shelf import Shelf
-from app.jobs import ExplainJob, JobError, JobSource, Lease, job_error
+from app.jobs import ExplainJob, Figures, JobError, JobSource, Lease, job_error
 from app.logs import about
 from app.metrics import COMPUTE_S, JOBS
 
@@ -126,9 +126,12 @@ class Worker:
                 log.exception("explaining failed", extra={"job": job.id, "model": job.model})
             return job_error("explanation_failed", f"{job.model} could not be explained; the worker's log says why")
         took = time.monotonic() - began
-        COMPUTE_S.labels(job.model, model.choose(job.method)[0]).observe(took)
-        for lease, result in zip(leases, answers, strict=True):
-            self._patiently(partial(self._record, lease, partial(self._source.finish, lease, result)))
+        COMPUTE_S.labels(job.model, answers[0].method).observe(took)
+        for lease, answer in zip(leases, answers, strict=True):
+            seconds = max(0.0, time.time() - lease.job.created)
+            figures = Figures(model=job.model, method=answer.method, seconds=seconds, residual=answer.residual)
+            record = partial(self._source.finish, lease, answer.json, figures)
+            self._patiently(partial(self._record, lease, record))
             JOBS.labels(job.model, "done").inc()
             with _about(lease.job):
                 extra = {"job": lease.job.id, "model": job.model, "shared_by": len(leases), "ms": round(1e3 * took, 2)}

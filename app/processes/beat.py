@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from app.errors import ConfigurationError
-from app.jobs import JobError, JobSource, Lease
+from app.jobs import Figures, JobError, JobSource, Lease
 
 
 class Beating:
@@ -37,8 +37,8 @@ class Beating:
         self._file.touch()
         return held
 
-    def finish(self, lease: Lease, result: bytes) -> bool:
-        return self._source.finish(lease, result)
+    def finish(self, lease: Lease, result: bytes, figures: Figures | None = None) -> bool:
+        return self._source.finish(lease, result, figures)
 
     def fail(self, lease: Lease, error: JobError) -> bool:
         return self._source.fail(lease, error)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from app.errors import ConfigurationError, Unavailable
-from app.jobs import ExplainJob, JobError, JobState, Lease, WorkerRecord, new_id
+from app.jobs import ExplainJob, Figures, JobError, JobState, Lease, WorkerRecord, new_id
 from app.queues.store import Store
 from app.queues.waiters import LOOK_AGAIN_S, Waiters
 from app.queues.wakeup import API, WORKER, Bell
@@ -79,6 +79,9 @@ class EmbeddedQueue:
     async def workers(self) -> list[WorkerRecord]:
         return await self._call(self._store.workers)
 
+    async def figures(self) -> list[Figures]:
+        return await self._call(self._store.figures)
+
     async def close(self) -> None:
         if self._listening:
             self._listening.remove_reader(self._bell.fileno())
@@ -113,15 +116,17 @@ class EmbeddedSource:
             self._bell.wait(min(left, LOOK_AGAIN_S))
         return leases
 
-    def finish(self, lease: Lease, result: bytes) -> bool:
-        return self._finish(lease, result, None)
+    def finish(self, lease: Lease, result: bytes, figures: Figures | None = None) -> bool:
+        return self._finish(lease, result, None, figures)
 
     def fail(self, lease: Lease, error: JobError) -> bool:
         return self._finish(lease, None, error)
 
-    def _finish(self, lease: Lease, result: bytes | None, error: JobError | None) -> bool:
+    def _finish(
+        self, lease: Lease, result: bytes | None, error: JobError | None, figures: Figures | None = None
+    ) -> bool:
         with _as_unavailable():
-            recorded = self._store.finish(self._owner, lease, result, error)
+            recorded = self._store.finish(self._owner, lease, result, error, figures)
         self._bell.ring(lease.job.id)
         return recorded
 

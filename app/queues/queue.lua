@@ -7,12 +7,14 @@
 --   open          sorted set: jobs that are not final, by deadline; its size is the depth
 --   once:<once>   string: the job of an idempotency key
 --   workers, alive   hash and sorted set: the manifests of each worker, and until when it is taken for alive
+--   figures       stream: what results took that nobody has counted yet; the oldest make way
 --   bell          stream of one entry: whoever waits for a job waits for a change of it
 
 local P = KEYS[1]
 local time = redis.call('TIME')
 local now = tonumber(time[1]) + tonumber(time[2]) / 1e6
 local GROUP = 'workers'
+local MOST_FIGURES = 10000
 
 local function job_key(id) return P .. 'job:' .. id end
 local function line_key(lane) return P .. 'line:' .. lane end
@@ -177,10 +179,21 @@ function T.take(owner, digests, limit, lease_ms, most, lost, keep_s, ...)
   return {heard, leases}
 end
 
-function T.finish(owner, id, fence, status, field, value, keep_s)
+function T.finish(owner, id, fence, status, field, value, keep_s, figures)
   if not holds(owner, id, fence) then return 0 end
   final(id, status, keep_s, field, value, 'progress', '1')
+  if figures ~= '' then
+    redis.call('XADD', P .. 'figures', 'MAXLEN', MOST_FIGURES, '*', 'of', figures)
+    redis.call('EXPIRE', P .. 'figures', keep_s)
+  end
   return 1
+end
+
+function T.figures()
+  local found = {}
+  for _, entry in ipairs(redis.call('XRANGE', P .. 'figures', '-', '+')) do found[#found + 1] = entry[2][2] end
+  redis.call('DEL', P .. 'figures')
+  return found
 end
 
 function T.report(owner, progress, ...)

@@ -10,7 +10,7 @@ from redis.asyncio.retry import Retry
 from redis.exceptions import RedisError
 
 from app.errors import KeyReused, QueueFull, UnknownExplanation
-from app.jobs import ExplainJob, JobError, JobState, JobStatus, WorkerRecord
+from app.jobs import ExplainJob, Figures, JobError, JobState, JobStatus, WorkerRecord
 from app.queues.redis_script import PREFIX, SCRIPT, Terms, as_unavailable, connection
 from app.queues.waiters import LOOK_AGAIN_S, Waiters
 
@@ -87,6 +87,9 @@ class RedisQueue:
             WorkerRecord(owner.decode(), frozenset(digests.decode().split()))
             for owner, digests in zip(found, found, strict=True)
         ]
+
+    async def figures(self) -> list[Figures]:
+        return [Figures.model_validate_json(body) for body in await self._call("figures")]
 
     async def close(self) -> None:
         # redis-py loses a cancellation that comes while it connects; so it is said until it is heard.

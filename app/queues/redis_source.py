@@ -7,7 +7,7 @@ from typing import Any
 
 import redis
 
-from app.jobs import ExplainJob, JobError, JobStatus, Lease, WorkerRecord
+from app.jobs import ExplainJob, Figures, JobError, JobStatus, Lease, WorkerRecord
 from app.queues.redis_script import PREFIX, SCRIPT, Terms, as_unavailable, connection
 from app.queues.waiters import LOOK_AGAIN_S
 
@@ -52,16 +52,19 @@ class RedisSource:
             self._held[lease.job.id] = lease.fence
         return lease
 
-    def finish(self, lease: Lease, result: bytes) -> bool:
-        return self._finish(lease, JobStatus.done, "result", result)
+    def finish(self, lease: Lease, result: bytes, figures: Figures | None = None) -> bool:
+        return self._finish(lease, JobStatus.done, "result", result, figures)
 
     def fail(self, lease: Lease, error: JobError) -> bool:
         return self._finish(lease, JobStatus.failed, "error", error.model_dump_json())
 
-    def _finish(self, lease: Lease, status: JobStatus, field: str, value: bytes | str) -> bool:
+    def _finish(
+        self, lease: Lease, status: JobStatus, field: str, value: bytes | str, figures: Figures | None = None
+    ) -> bool:
         done = self._call(
-            "finish", self._owner, lease.job.id, lease.fence, status.value, field, value, self._terms.keep
-        )
+            "finish", self._owner, lease.job.id, lease.fence, status.value, field, value, self._terms.keep,
+            figures.model_dump_json() if figures else "",
+        )  # fmt: skip
         with self._lock:
             self._held.pop(lease.job.id, None)
         return bool(done)

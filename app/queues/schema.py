@@ -3,7 +3,7 @@
 import sqlite3
 
 # Raised with every change below. A file of another version is emptied: it is a queue, not an archive.
-VERSION = 2
+VERSION = 3
 
 TABLES = """
 CREATE TABLE jobs (
@@ -29,6 +29,7 @@ CREATE TABLE line (place INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNI
 CREATE INDEX open ON jobs (deadline) WHERE finished IS NULL;
 CREATE INDEX leased ON jobs (lease_until) WHERE status = 'running';
 CREATE INDEX ended ON jobs (finished) WHERE finished IS NOT NULL;
+CREATE TABLE figures (finished REAL NOT NULL, body TEXT NOT NULL);  -- of results that nobody has counted yet
 CREATE TABLE workers (owner TEXT PRIMARY KEY, digests TEXT NOT NULL, alive_until REAL NOT NULL);
 """
 
@@ -40,7 +41,7 @@ def prepare(db: sqlite3.Connection) -> None:
     db.execute("PRAGMA synchronous=FULL")
     db.execute("BEGIN IMMEDIATE")  # two processes may open a new queue at once
     if db.execute("PRAGMA user_version").fetchone()[0] != VERSION:
-        for table in ("jobs", "line", "workers"):
+        for table in ("jobs", "line", "figures", "workers"):
             db.execute(f"DROP TABLE IF EXISTS {table}")
         for statement in TABLES.split(";")[:-1]:
             db.execute(statement)

@@ -17,6 +17,7 @@ from app.jobs import (
     TIMED_OUT,
     WORKER_LOST,
     ExplainJob,
+    Figures,
     JobError,
     JobState,
     JobStatus,
@@ -54,7 +55,8 @@ class Store:
     def submit(self, job: ExplainJob) -> str:
         body = job.model_dump_json()
         with self._transaction() as db:
-            db.execute("DELETE FROM jobs WHERE finished < ?", (time.time() - self._keep_s,))
+            for table in ("jobs", "figures"):
+                db.execute(f"DELETE FROM {table} WHERE finished < ?", (time.time() - self._keep_s,))  # noqa: S608
             _expire(db)
             known = db.execute("SELECT id, question FROM jobs WHERE once = ?", (job.once,)).fetchone()
             if known:
@@ -107,6 +109,13 @@ class Store:
             ).fetchall()
         return [WorkerRecord(owner, frozenset(digests.split())) for owner, digests in rows]
 
+    def figures(self) -> list[Figures]:
+        with self._lock:  # a look without a write lock, as when jobs are taken
+            if not self._db.execute("SELECT 1 FROM figures LIMIT 1").fetchone():
+                return []
+        with self._transaction() as db:
+            return [Figures.model_validate_json(body) for (body,) in db.execute("DELETE FROM figures RETURNING body")]
+
     # -- the worker's side ---------------------------------------------------------------------------
 
     def announce(self, owner: str, digests: Sequence[str]) -> None:
@@ -136,7 +145,9 @@ class Store:
         ).fetchone()
         return Lease(ExplainJob.model_validate_json(body), fence)
 
-    def finish(self, owner: str, lease: Lease, result: bytes | None, error: JobError | None) -> bool:
+    def finish(
+        self, owner: str, lease: Lease, result: bytes | None, error: JobError | None, figures: Figures | None = None
+    ) -> bool:
         status = JobStatus.failed if error else JobStatus.done
         with self._transaction() as db:
             done = db.execute(
@@ -147,6 +158,8 @@ class Store:
                     lease.job.id, owner, lease.fence,
                 ),
             )  # fmt: skip
+            if figures and done.rowcount:
+                db.execute("INSERT INTO figures VALUES (?, ?)", (time.time(), figures.model_dump_json()))
             return done.rowcount == 1
 
     def report(self, owner: str, leases: Sequence[Lease], progress: float) -> list[bool]:

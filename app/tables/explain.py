@@ -93,8 +93,8 @@ class _Run:
             self._say(numbers[0] - 1 + share * len(numbers), self._read.count)
             return True
 
-        (content,) = compute([_job(self._model, arrays, self._question)], self._model, on_progress)
-        answer: dict[str, Any] = json.loads(content)
+        (made,) = compute([_job(self._model, arrays, self._question)], self._model, on_progress)
+        answer: dict[str, Any] = json.loads(made.json)
         return answer
 
 

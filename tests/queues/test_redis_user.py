@@ -13,7 +13,7 @@ import pytest
 import redis
 
 from app.errors import ConfigurationError
-from app.jobs import JobStatus
+from app.jobs import Figures, JobStatus
 from app.queues.choose import open_queue
 from app.queues.redis_reach import reach
 from app.queues.redis_script import SCRIPT
@@ -79,7 +79,9 @@ async def a_day_of(guarded: Guarded) -> None:
     (lease,) = worker.take(1, 1)
     assert worker.report([lease], 0.5) == [True]
     worker.renew()
-    assert worker.finish(lease, b"{}")
+    figures = Figures(model="wine", method="exact", seconds=1)
+    assert worker.finish(lease, b"{}", figures)
+    assert await queue.figures() == [figures]
     assert (await queue.wait(asked.id, 5)).status == JobStatus.done
     await queue.submit(dropped)
     assert worker.take(1, 1)
