@@ -15,6 +15,9 @@ import orjson
 from app.jobs import ExplainJob
 from app.metrics import CACHE_ROWS
 
+# About 10 MB of keys.
+MOST_EXPECTED_ROWS = 100_000
+
 
 class ExplanationCache:
     """Bounded by what its entries take; the least lately used goes first."""
@@ -23,12 +26,18 @@ class ExplanationCache:
         self._most_bytes, self._bytes = most_bytes, 0
         # Row's key → what its answer begins with, all but the rows; and the row's own explanation.
         self._kept: OrderedDict[bytes, tuple[bytes, bytes]] = OrderedDict()
+        # Job's id → its rows' keys, until its answer is seen: at once, or whenever its caller comes back for it.
+        self._expected: OrderedDict[str, list[bytes]] = OrderedDict()
+        self._expected_rows = 0
 
-    def answer(self, job: ExplainJob) -> bytes | None:
-        """The whole answer, where every row of the job is known; with `cached`, and the id of the one it is from."""
-        if job.summary:
+    def keys(self, job: ExplainJob) -> list[bytes]:
+        """One a row; none where nothing would be kept: of a summary, or in no memory."""
+        return row_keys(job) if self._most_bytes and not job.summary else []
+
+    def answer(self, keys: Sequence[bytes]) -> bytes | None:
+        """The whole answer, where every row of a job is known; with `cached`, and the id of the one it is from."""
+        if not keys:
             return None
-        keys = row_keys(job)
         found = [self._kept.get(key) for key in keys]
         known = [entry for entry in found if entry is not None]
         if len(known) < len(found):
@@ -40,15 +49,33 @@ class ExplanationCache:
         rows = b",".join(row for _, row in known)
         return known[0][0][:-1] + b',"cached":true,"explanations":[' + rows + b"]}"
 
-    def keep(self, job: ExplainJob, answer: bytes) -> None:
-        """Remember a job's answer, unless a deadline cut it short."""
+    def expect(self, job_id: str, keys: list[bytes]) -> None:
+        """Remember what a job is of, so that its answer can be kept; of too many, the first are forgotten."""
+        if keys:
+            self._expected[job_id] = keys
+            self._expected_rows += len(keys)
+        while self._expected_rows > MOST_EXPECTED_ROWS:
+            _, gone = self._expected.popitem(last=False)
+            self._expected_rows -= len(gone)
+
+    def keep(self, job_id: str, answer: bytes) -> None:
+        """Remember a job's answer the first time that it is seen here, unless a deadline cut it short."""
+        keys = self.forget(job_id)
+        if not keys:
+            return
         body: dict[str, Any] = orjson.loads(answer)
         rows: Sequence[Any] = body.pop("explanations")
         if not body.get("complete", True):
             return
         head = orjson.dumps(body)
-        for key, row in zip(row_keys(job), rows, strict=True):
+        for key, row in zip(keys, rows, strict=True):
             self._put(key, (head, orjson.dumps(row)))
+
+    def forget(self, job_id: str) -> list[bytes] | None:
+        """Expect a job's answer no longer; gives its rows' keys."""
+        keys = self._expected.pop(job_id, None)
+        self._expected_rows -= len(keys or ())
+        return keys
 
     def _put(self, key: bytes, entry: tuple[bytes, bytes]) -> None:
         if (old := self._kept.pop(key, None)) is not None:

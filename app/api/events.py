@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from app.api.documents import PROBLEMS
+from app.api.explaining import seen
 from app.api.explanations import described, own
 from app.api.service import Service
 from app.errors import Unavailable, UnknownExplanation
@@ -45,7 +46,7 @@ async def _events(service: Service, state: JobState) -> AsyncIterator[bytes]:
             said_at = time.monotonic()
             yield b": still there\n\n"
         try:
-            state = await service.queue.wait(state.id, LOOK_S)
+            state = seen(service, await service.queue.wait(state.id, LOOK_S))
         except (Unavailable, UnknownExplanation):
             return  # the browser's EventSource asks again by itself, and is told what is wrong
     if state.status.is_final:

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import orjson
 from starlette.requests import ClientDisconnect, Request
 
 from app import errors
@@ -16,7 +15,6 @@ from app.api.service import Service
 from app.errors import WhyserveError
 from app.inputs import Arrays
 from app.jobs import ExplainJob, JobState, JobStatus, PackedArray, new_id
-from app.metrics import EXPLANATION_S, RESIDUAL
 from app.predict.predictor import Predictor
 
 # What a worker says went wrong, as the error it is; another code is the service's own failure.
@@ -97,27 +95,34 @@ async def explained(request: Request, service: Service, job: ExplainJob, limit_s
 
     Raises what the job ended with, and ClientDisconnect where the caller goes away first.
     """
-    if known := service.cache.answer(job):
+    keys = service.cache.keys(job)
+    # An Idempotency-Key names one job: what another one answered is not its answer.
+    if job.once is None and (known := service.cache.answer(keys)):
         return Answer(known, "hit")
     if service.explaining is not None:
         background = service.catalog.get(job.model, job.version).manifest.background_rows
         service.explaining.take(job.caller, background * sum(len(names) for names in job.outputs))
     accepted = await service.queue.submit(job)
+    if accepted == job.id:
+        service.cache.expect(accepted, keys)
     if not limit_s:
-        return await service.queue.state(accepted)
+        return seen(service, await service.queue.state(accepted))
     state = await _wait(request, service, accepted, limit_s)
     if state is None:
         # With an Idempotency-Key, the caller means to come back for it.
         if job.once is None:
-            await service.queue.cancel(accepted)
+            seen(service, await service.queue.cancel(accepted))
         raise ClientDisconnect
-    if not state.status.is_final:
-        return state
-    answer = result_of(state)
-    if accepted == job.id:
-        service.cache.keep(job, answer)
-        observe(job.model, answer, time.time() - job.created)
-    return Answer(answer, "miss")
+    return Answer(result_of(state), "miss") if seen(service, state).status.is_final else state
+
+
+def seen(service: Service, state: JobState) -> JobState:
+    """Wherever a job's state is asked for: once its answer is there, it goes into the cache."""
+    if state.status is JobStatus.done and state.result is not None:
+        service.cache.keep(state.id, state.result)
+    elif state.status.is_final:
+        service.cache.forget(state.id)
+    return state
 
 
 async def _wait(request: Request, service: Service, job_id: str, limit_s: float) -> JobState | None:
@@ -151,13 +156,3 @@ def result_of(state: JobState) -> bytes:
         raise errors.ExplanationCancelled("the explanation was cancelled")
     assert state.error is not None, "a failed job has its error"
     raise FROM_WORKER.get(state.error.code, errors.ExplanationFailed)(state.error.message)
-
-
-def observe(model: str, answer: bytes, seconds: float) -> None:
-    """Note how long an explanation took, and how well it adds up."""
-    body = orjson.loads(answer)
-    outputs = [output for explanation in body["explanations"] for output in explanation["outputs"]]
-    scale = max(abs(output["value"] - output["base_value"]) for output in outputs)
-    residual = max(abs(output["residual"]) for output in outputs)
-    EXPLANATION_S.labels(model, body["method"]).observe(seconds)
-    RESIDUAL.labels(model, body["method"]).observe(residual / scale if scale else residual)

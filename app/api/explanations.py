@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from app.api.documents import PROBLEMS, ExplanationState
-from app.api.explaining import Answer, caller_of, explained, question
+from app.api.explaining import Answer, caller_of, explained, question, seen
 from app.api.preferences import prefers_async, wait_s
 from app.api.service import Service
 from app.errors import TooManyInstances, UnknownExplanation
@@ -50,7 +50,7 @@ async def cancel(request: Request, id: str) -> Response:
     """Cancel an explanation that is not there yet."""
     service: Service = request.app.state.service
     await own(service, request, id)
-    return Response(described(await service.queue.cancel(id)), media_type="application/json")
+    return Response(described(seen(service, await service.queue.cancel(id))), media_type="application/json")
 
 
 async def own(service: Service, request: Request, job_id: str) -> JobState:
@@ -58,7 +58,7 @@ async def own(service: Service, request: Request, job_id: str) -> JobState:
     state = await service.queue.state(job_id)
     if state.caller != caller_of(request):
         raise UnknownExplanation("no explanation has this id, or its result is no longer kept")
-    return state
+    return seen(service, state)
 
 
 def _accepted(state: JobState, headers: dict[str, str] | None = None) -> Response:

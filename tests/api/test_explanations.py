@@ -1,6 +1,7 @@
 """Explanations that are not waited for: where they are, how far, and how they are followed and cancelled."""
 
 import json
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -85,6 +86,46 @@ def test_one_key_asks_for_one_explanation(asker):
     waited = asker.post("/explain", json=slow(3, 2), headers={"Idempotency-Key": "the-same"})
     assert waited.json()["id"] == first.json()["id"]
     assert asker.post("/explain", json=slow(3), headers={"Idempotency-Key": "a b"}).status_code == 422
+
+
+def test_a_key_names_one_explanation_though_the_answer_is_known(asker):
+    asked = {**example("penguins"), "seed": 21}
+    known = asker.post("/explain", json=asked)
+    assert asker.post("/explain", json=asked).headers["X-Cache"] == "hit"
+    first, again = (asker.post("/explain", json=asked, headers={"Idempotency-Key": "a-key"}) for _ in range(2))
+    assert first.headers["X-Cache"] == again.headers["X-Cache"] == "miss"
+    assert known.json()["id"] != first.json()["id"] == again.json()["id"]
+    assert first.json()["explanations"] == known.json()["explanations"]
+
+
+def test_an_answer_that_was_fetched_later_is_known_from_then_on(asker):
+    asked = {**example("penguins"), "seed": 22}
+    place = asker.post("/explain", json=asked, headers=ASYNC).headers["Location"]
+    done = await_status(asker, place, "done")
+    again = asker.post("/explain", json=asked)
+    assert (again.status_code, again.headers["X-Cache"]) == (200, "hit")
+    assert again.json()["id"] == done["id"]
+    assert again.json()["explanations"] == done["result"]["explanations"]
+    # And so is one that was followed.
+    asked["seed"] = 23
+    place = asker.post("/explain", json=asked, headers=ASYNC).headers["Location"]
+    with asker.stream("GET", f"{place}/events") as events:
+        events.read()
+    assert asker.post("/explain", json=asked).headers["X-Cache"] == "hit"
+
+
+def test_each_explanation_is_counted_once_whether_it_was_waited_for_or_not(asker):
+    def counted(name):
+        labels = r'\{method="permutation",model="sunspots"\}'
+        found = re.search(rf"^whyserve_explanation_{name}_count{labels} (\S+)", asker.get("/metrics").text, re.M)
+        return float(found[1]) if found else 0.0
+
+    before = counted("seconds"), counted("residual")
+    place = asker.post("/explain", json=slow(2, 31), headers=ASYNC).headers["Location"]
+    await_status(asker, place, "done")
+    asker.post("/explain", json=slow(2, 32)).raise_for_status()
+    for _ in range(2):
+        assert (counted("seconds"), counted("residual")) == (before[0] + 2, before[1] + 2)
 
 
 def test_it_is_followed_by_events_to_its_end(asker):
