@@ -38,7 +38,7 @@ COMMANDS: dict[str, tuple[type[Settings], str]] = {
 
 
 # What a command takes besides settings.
-OWN = ("fd", "model", "rows", "output", "method", "outputs", "samples", "seed", "drop")
+OWN = ("fd", "model", "rows", "output", "method", "outputs", "samples", "seed", "background", "drop")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -150,6 +150,11 @@ def _add_question(command: argparse.ArgumentParser) -> None:
     command.add_argument("--outputs", default="top", help="top, all, or names with commas between. Default: top")
     command.add_argument("--samples", type=int, help="How much to sample, for a method that samples.")
     command.add_argument("--seed", type=int, default=0, help="Equal seeds give equal answers. Default: 0")
+    command.add_argument(
+        "--background",
+        default="default",
+        help="What to explain against: one of the model's by its name, or a .csv or .parquet file. Default: default",
+    )
     command.add_argument("--drop", action="append", default=[], help="A column to pass over; may be given again.")
 
 

@@ -192,3 +192,12 @@ def first_not_finite(spec: ModelSpec, arrays: Arrays) -> tuple[int, str] | None:
         row, *inside = (int(i) for i in np.argwhere(~np.isfinite(array))[0])
         return row, item.features[inside[0]].name if item.kind == "tabular" else item.name
     return None
+
+
+def fault_in(place: str, row: int, words: str, key: str | None = None) -> InvalidInput:
+    """What is wrong with row `row` of the list `place` of a request, and with which of its keys."""
+    if place == "instances":
+        named = f'instances[{row}]: "{key}" {words}' if key else f"instances[{row}]: {words}"
+        return InvalidInput(named, instance=row, **({"field": key} if key else {}))
+    field = f"{place}[{row}].{key}" if key else f"{place}[{row}]"
+    return InvalidInput(f'"{field}" {words}' if key else f"{field}: {words}", field=field)

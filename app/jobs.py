@@ -1,14 +1,17 @@
 """What API and worker say to each other: jobs, results, and the queue between them. JSON on every wire."""
 
 import base64
+import hashlib
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol, Self
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
+
+from app.spec import DEFAULT_BACKGROUND
 
 # A job that took so many workers with it is taken for the cause.
 MAX_DELIVERIES = 3
@@ -50,12 +53,30 @@ class PackedArray(_Message):
         return flat.reshape(self.shape).astype(self.dtype)  # a copy: what comes from a buffer is read-only
 
 
+class GivenBackground(_Message):
+    """A background that came with a request. arrays: by input, (rows, *shape). sha256: of all that they hold."""
+
+    arrays: dict[str, PackedArray]
+    sha256: str
+
+    @classmethod
+    def pack(cls, arrays: Mapping[str, np.ndarray]) -> Self:
+        packed = {name: PackedArray.pack(arrays[name]) for name in sorted(arrays)}
+        said = [(name, each.dtype, each.shape, each.data) for name, each in packed.items()]
+        return cls(arrays=packed, sha256=hashlib.sha256(repr(said).encode()).hexdigest())
+
+    @property
+    def rows(self) -> int:
+        return next(iter(self.arrays.values())).shape[0]
+
+
 class ExplainJob(_Message):
     """One request to explain.
 
     rows: by input, (rows, *shape). served: (rows, columns), what ONNX Runtime answered. outputs: the names to
     explain, a list a row. digest: of the manifest that served; the worker explains with no other.
-    summary: what is wanted is one of all rows, and not of each. created, deadline: seconds since the epoch. caller:
+    background: the name of one of the model's, or rows. summary: what is wanted is one of all rows, and not of each.
+    created, deadline: seconds since the epoch. caller:
     whose it is; nobody else is shown it. once: jobs of the same are one job; question: what tells that they ask the
     same. traceparent: of W3C trace context.
     """
@@ -70,6 +91,7 @@ class ExplainJob(_Message):
     method: str = "auto"
     samples: int | None = None
     seed: int = 0
+    background: str | GivenBackground = DEFAULT_BACKGROUND
     summary: bool = False
     created: float
     deadline: float | None = None
@@ -82,7 +104,13 @@ class ExplainJob(_Message):
     @property
     def lane(self) -> str:
         """Jobs of one lane may be computed together."""
-        return f"{self.digest}/{self.method}{'/summary' if self.summary else ''}"
+        against = "" if self.background == DEFAULT_BACKGROUND else f"/{self.background_key}"
+        return f"{self.digest}/{self.method}{against}{'/summary' if self.summary else ''}"
+
+    @property
+    def background_key(self) -> str:
+        """Tells one background of a model from its others."""
+        return self.background if isinstance(self.background, str) else f"sha256:{self.background.sha256}"
 
 
 class JobError(_Message):

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import Field, ValidationError
 
 from app.errors import DigestMismatch, ModelFault
-from app.spec import ModelSpec, Strict, one_line
+from app.spec import DEFAULT_BACKGROUND, ModelSpec, Strict, one_line
 
 MANIFEST_FILE = "manifest.json"
 ONNX_FILE = "model.onnx"
@@ -33,15 +33,17 @@ class Manifest(Strict):
     columns: int  # of the network's output
     ranges: dict[str, tuple[float, float]]  # numeric feature: least and greatest of the background
     background_rows: int
+    backgrounds: dict[str, int] = Field(default_factory=dict)  # named ones besides: rows
     example: dict[str, Any]  # a request that works
     parity: Parity
     certificate: dict[str, Any] = Field(default_factory=dict)
     built_with: dict[str, str]
     settings: dict[str, float] = Field(default_factory=dict)  # of the export, where they shape its result
 
-    @property
-    def background_digest(self) -> str:
-        return self.files[self.spec.explain.background]
+    def background(self, name: str = DEFAULT_BACKGROUND) -> tuple[int, str]:
+        """Rows and SHA-256 of a background of this model."""
+        rows = self.background_rows if name == DEFAULT_BACKGROUND else self.backgrounds[name]
+        return rows, self.files[self.spec.explain.files[name]]
 
 
 def read_manifest(folder: Path) -> tuple[Manifest, str]:

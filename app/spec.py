@@ -24,6 +24,8 @@ Scores = Literal["probabilities", "logits", "values"]
 NAME = r"^[a-z][a-z0-9_]{0,63}$"
 ModelName = Annotated[str, StringConstraints(pattern=NAME)]
 RESERVED_NAMES = {"stats"}  # /v2/models/stats is an endpoint
+# What the background of model.toml is called, and one whose rows came with a request.
+DEFAULT_BACKGROUND, REQUEST_BACKGROUND = "default", "request"
 
 
 class Strict(BaseModel):
@@ -83,8 +85,22 @@ class OutputSpec(Strict):
 
 
 class ExplainSpec(Strict):
+    """backgrounds: others that a request may name, files by name. The certificate is of `background` alone."""
+
     method: Literal["auto", "exact", "deep", "gradient", "permutation", "kernel"] = "auto"
     background: str = "background.npz"
+    backgrounds: dict[ModelName, str] = {}
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if taken := {DEFAULT_BACKGROUND, REQUEST_BACKGROUND} & set(self.backgrounds):
+            raise ValueError(f"the name {min(taken)} of a background is taken")
+        return self
+
+    @property
+    def files(self) -> dict[str, str]:
+        """The file of each background, by name."""
+        return {DEFAULT_BACKGROUND: self.background, **self.backgrounds}
 
 
 class Score(Strict):
@@ -161,7 +177,7 @@ class ModelSpec(Strict):
     def source_files(self) -> tuple[str, ...]:
         """Files without which the folder is no model; the manifest holds their digests."""
         network = (KERAS_FILE,) if self.framework == "keras" else (NETWORK_FILE, WEIGHTS_FILE)
-        return (SPEC_FILE, *network, self.explain.background)
+        return (SPEC_FILE, *network, *self.explain.files.values())
 
 
 def read_spec(folder: Path) -> ModelSpec:

@@ -11,6 +11,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from app.inputs import read_npz
+from app.spec import read_spec
 from tests.conftest import MODELS, ROOT, shipped
 
 COMPARE_KERAS = """
@@ -36,10 +37,11 @@ def test_training_again_gives_the_same_model(name, tmp_path):
     score = tomllib.loads((MODELS / name / "model.toml").read_text())["score"]
     assert f"{score['metric']} {score['value']:.3f} on {score['on']}" in said
     assert (tmp_path / "example.json").read_text() == (MODELS / name / "example.json").read_text()
-    made, shipped_rows = (read_npz((folder / "background.npz").read_bytes()) for folder in (tmp_path, MODELS / name))
-    for key, array in shipped_rows.items():
-        np.testing.assert_array_equal(made[key], array)
-        assert len(array) <= 100
+    for file in read_spec(MODELS / name).explain.files.values():
+        made, shipped_rows = (read_npz((folder / file).read_bytes()) for folder in (tmp_path, MODELS / name))
+        for key, array in shipped_rows.items():
+            np.testing.assert_array_equal(made[key], array)
+            assert len(array) <= 100
     if (tmp_path / "model.keras").exists():
         gap = float(run("-c", COMPARE_KERAS, str(tmp_path / "model.keras"), str(MODELS / name / "model.keras")))
         assert gap < 1e-3

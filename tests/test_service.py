@@ -54,7 +54,7 @@ def test_a_model_answers_and_says_why(name, client, artifacts):
     assert answer["method"] == model.manifest.certificate["default"]
     assert answer["manifest"] == model.digest
     rows = model.manifest.background_rows
-    assert answer["background"] == {"rows": rows, "sha256": model.manifest.background_digest}
+    assert answer["background"] == {"name": "default", "rows": rows, "sha256": model.manifest.background()[1]}
     for row, explanation in enumerate(answer["explanations"]):
         assert explanation["prediction"] == predicted.json()["predictions"][row]
         assert [output["output"] for output in explanation["outputs"]] == list(model.spec.output_names)

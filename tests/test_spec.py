@@ -63,6 +63,11 @@ def test_keys_are_features_and_inputs(tmp_path):
         (("shape = [2, 2, 1]", ""), "an input of kind image has a shape"),
         (('labels = ["no", "yes"]', 'labels = ["no", "yes"]\ncolour = 1'), "output.colour: Extra inputs"),
         (('name = "m"', 'name = "stats"'), "the name stats is taken"),
+        (
+            ("[output]", '[explain.backgrounds]\nrequest = "x.npz"\n[output]'),
+            "the name request of a background is taken",
+        ),
+        (("[output]", '[explain.backgrounds]\n"A b" = "x.npz"\n[output]'), "explain.backgrounds.A b"),
     ],
 )
 def test_a_fault_is_one_line_that_names_the_file(tmp_path, change, words):

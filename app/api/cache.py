@@ -1,8 +1,8 @@
 """Explanations that were computed before, by row: the same question is answered once.
 
 A row's key is all that its explanation depends on: the manifest's digest (which holds the network's and the
-background's), method, samples, seed, outputs, the row and what was served for it; and the caller, so that nobody
-learns from the time an answer takes what others have asked.
+backgrounds'), the background, method, samples, seed, outputs, the row and what was served for it; and the caller, so
+that nobody learns from the time an answer takes what others have asked.
 """
 
 import hashlib
@@ -93,7 +93,9 @@ def _size(entry: tuple[bytes, bytes]) -> int:
 
 def row_keys(job: ExplainJob) -> list[bytes]:
     """One key a row, of 256 bits."""
-    common = hashlib.sha256(repr((job.digest, job.method, job.samples, job.seed, job.caller)).encode())
+    common = hashlib.sha256(
+        repr((job.digest, job.background_key, job.method, job.samples, job.seed, job.caller)).encode()
+    )
     arrays = [job.rows[name].unpack() for name in sorted(job.rows)] + [job.served.unpack()]
     keys = []
     for row, outputs in enumerate(job.outputs):

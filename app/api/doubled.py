@@ -23,6 +23,11 @@ def check_doubled(body: bytes, request: dict[str, Any]) -> None:
     for number, row in enumerate(whole["instances"]):
         if row.doubled is not None:
             raise DoubledKey(f'instances[{number}]: "{row.doubled}" stands twice', instance=number, field=row.doubled)
+    background = whole.get("background")
+    for number, row in enumerate(background if isinstance(background, list) else ()):
+        if row.doubled is not None:
+            field = f"background[{number}].{row.doubled}"
+            raise DoubledKey(f'"{field}" stands twice', field=field)
 
 
 def _object(pairs: list[tuple[str, Any]]) -> _Object:

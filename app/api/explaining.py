@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -13,9 +13,10 @@ from app import errors
 from app.api.preferences import once
 from app.api.service import Service
 from app.errors import WhyserveError
-from app.inputs import Arrays
-from app.jobs import ExplainJob, JobState, JobStatus, PackedArray, new_id
+from app.inputs import Arrays, Row
+from app.jobs import ExplainJob, GivenBackground, JobState, JobStatus, PackedArray, new_id
 from app.predict.predictor import Predictor
+from app.spec import DEFAULT_BACKGROUND
 
 # What a worker says went wrong, as the error it is; another code is the service's own failure.
 FROM_WORKER: dict[str, type[WhyserveError]] = {
@@ -44,7 +45,7 @@ async def question(
 ) -> ExplainJob:
     """The job of a checked request, with whose it is. Raises InvalidInput, UnknownLabel and others.
 
-    asked: of method, outputs, samples, seed, deadline_s and summary, what the caller gave.
+    asked: of method, outputs, samples, seed, deadline_s, background and summary, what the caller gave.
     """
     caller = caller_of(request)
     job = await new_job(predictor, arrays, asked, deadline_s=service.settings.explain_deadline_s)
@@ -71,6 +72,7 @@ async def new_job(
     table = await predictor.answer(arrays)
     summary = asked.get("summary", False)
     wanted = predictor.outputs.wanted(asked.get("outputs", "all" if summary else "top"), table)
+    background = await _background(predictor, asked.get("background", DEFAULT_BACKGROUND))
     limits = [seconds for seconds in (deadline_s, asked.get("deadline_s")) if seconds is not None]
     created = time.time()
     return ExplainJob(
@@ -84,10 +86,20 @@ async def new_job(
         method=method,
         samples=asked.get("samples"),
         seed=asked.get("seed", 0),
+        background=background,
         summary=summary,
         created=created,
         deadline=created + min(limits) if limits else None,
     )
+
+
+async def _background(predictor: Predictor, asked: str | Sequence[Row]) -> str | GivenBackground:
+    """A background by name, or of checked rows. Raises InvalidInput where a row is none that the model can answer."""
+    if isinstance(asked, str):
+        return asked
+    arrays = predictor.arrays(asked, "background")
+    await predictor.answer(arrays, "background")
+    return GivenBackground.pack(arrays)
 
 
 async def explained(request: Request, service: Service, job: ExplainJob, limit_s: float) -> Answer | JobState:
@@ -100,8 +112,7 @@ async def explained(request: Request, service: Service, job: ExplainJob, limit_s
     if job.once is None and (known := service.cache.answer(keys)):
         return Answer(known, "hit")
     if service.explaining is not None:
-        background = service.catalog.get(job.model, job.version).manifest.background_rows
-        service.explaining.take(job.caller, background * sum(len(names) for names in job.outputs))
+        service.explaining.take(job.caller, _background_rows(service, job) * sum(len(names) for names in job.outputs))
     accepted = await service.queue.submit(job)
     if accepted == job.id:
         service.cache.expect(accepted, keys)
@@ -123,6 +134,12 @@ def seen(service: Service, state: JobState) -> JobState:
     elif state.status.is_final:
         service.cache.forget(state.id)
     return state
+
+
+def _background_rows(service: Service, job: ExplainJob) -> int:
+    if isinstance(job.background, GivenBackground):
+        return job.background.rows
+    return service.catalog.get(job.model, job.version).manifest.background(job.background)[0]
 
 
 async def _wait(request: Request, service: Service, job_id: str, limit_s: float) -> JobState | None:

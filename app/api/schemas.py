@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal, NotRequired
 
-from pydantic import ConfigDict, FailFast, Field, TypeAdapter
+from pydantic import ConfigDict, Discriminator, Field, Tag, TypeAdapter
 from typing_extensions import TypedDict
 
 from app.manifest import Manifest
@@ -18,6 +18,8 @@ INTEGER_BOUNDS = {
     "int64": (-(2**63), 2**63 - 1),
     "uint8": (0, 255),
 }
+# Each is paid for by every row that is explained; a model's own backgrounds have as many.
+MOST_BACKGROUND_ROWS = 100
 Method = Literal["auto", "exact", "deep", "gradient", "permutation", "kernel"]
 Version = Annotated[int, Field(ge=1, description="A version of the model; the one served if left out.")]
 
@@ -83,8 +85,24 @@ def nested(of: Any, shape: tuple[int, ...], description: str | None = None) -> A
     """Lists in lists, of exactly this shape; reading stops at the first fault."""
     made = of
     for size in reversed(shape):
-        made = Annotated[list_of(made), Field(min_length=size, max_length=size), FailFast()]
+        made = Annotated[list_of(made), Field(min_length=size, max_length=size, fail_fast=True)]
     return Annotated[made, Field(description=description)]
+
+
+def rows_type(manifest: Manifest, most: int) -> Any:
+    """A list of 1 to `most` rows."""
+    return Annotated[list_of(row_type(manifest)), Field(min_length=1, max_length=most, fail_fast=True)]
+
+
+def list_or_text(items: Any, text: Any, words: str) -> Any:
+    """A list or a string, of these types; words: said of what is neither. Faults are of the one that it is."""
+
+    def which(value: Any) -> str | None:
+        return "[list]" if isinstance(value, list) else "[text]" if isinstance(value, str) else None
+
+    # An error's place leaves out parts with brackets.
+    union = Annotated[items, Tag("[list]")] | Annotated[text, Tag("[text]")]
+    return Annotated[union, Discriminator(which, custom_error_type="list_or_text", custom_error_message=words)]
 
 
 def request_type(manifest: Manifest, kind: str, most: int, extra: dict[str, Any]) -> Any:
@@ -93,7 +111,7 @@ def request_type(manifest: Manifest, kind: str, most: int, extra: dict[str, Any]
     fields = {
         "model": one_of([name]),
         "version": NotRequired[Version],
-        "instances": Annotated[list_of(row_type(manifest)), Field(min_length=1, max_length=most), FailFast()],
+        "instances": rows_type(manifest, most),
     }
     return typed_dict(f"{type_name(name)}{kind}Request", fields | extra)
 
@@ -103,11 +121,20 @@ def predict_request(manifest: Manifest, most: int) -> Any:
 
 
 def explain_request(manifest: Manifest, most: int) -> Any:
-    return request_type(manifest, "Explain", most, explain_options(manifest.spec.output_names))
+    return request_type(
+        manifest, "Explain", most, explain_options(manifest.spec.output_names, background_type(manifest))
+    )
 
 
-def explain_options(labels: tuple[str, ...]) -> dict[str, Any]:
-    """What a request to explain may ask for beside its rows."""
+def background_type(manifest: Manifest) -> Any:
+    """What a request may name or hold as background."""
+    names = ", ".join(manifest.spec.explain.files)
+    words = f"must be the name of a background ({names}), or a list of instances"
+    return list_or_text(rows_type(manifest, MOST_BACKGROUND_ROWS), one_of(manifest.spec.explain.files), words)
+
+
+def explain_options(labels: tuple[str, ...], background: Any) -> dict[str, Any]:
+    """What a request to explain may ask for beside its rows. background: the type of that."""
     outputs = Annotated[
         Literal["top", "all"] | Annotated[list[str], Field(min_length=1, max_length=len(labels))],
         Field(
@@ -122,6 +149,11 @@ def explain_options(labels: tuple[str, ...]) -> dict[str, Any]:
         "outputs": NotRequired[outputs],
         "samples": NotRequired[samples],
         "seed": NotRequired[seed],
+        "background": NotRequired[
+            Annotated[
+                background, Field(description="What to explain against; the model's default background if left out.")
+            ]
+        ],
         "deadline_s": NotRequired[deadline],
         "summary": NotRequired[Annotated[bool, Field(description="What counts on the whole, in place of each row.")]],
     }
@@ -186,7 +218,16 @@ def explain_response(manifest: Manifest) -> Any:
     return typed_dict(f"{name}ExplainResponse", fields)
 
 
-BackgroundUsed = typed_dict("BackgroundUsed", {"rows": int, "sha256": str})
+BackgroundUsed = typed_dict(
+    "BackgroundUsed",
+    {
+        "name": Annotated[
+            str, Field(description="default, another of the model's, or request: its rows came with it.")
+        ],
+        "rows": int,
+        "sha256": str,
+    },
+)
 
 
 def union(types: list[Any]) -> Any:

@@ -11,6 +11,7 @@ from app.explain.model import ExplainableModel
 from app.inputs import by_key
 from app.jobs import ExplainJob
 from app.outputs import Output
+from app.spec import DEFAULT_BACKGROUND
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,8 @@ def head(
     job: ExplainJob, model: ExplainableModel, method: str, reason: str | None, *, complete: bool
 ) -> dict[str, Any]:
     """What an answer says of all its rows."""
-    figures = model.manifest.certificate["methods"][method]
+    # What was measured holds for the background it was measured with.
+    figures = model.manifest.certificate["methods"][method] if job.background == DEFAULT_BACKGROUND else {}
     return {
         "id": job.id,
         "model": job.model,
@@ -65,7 +67,7 @@ def head(
         "method": method,
         **({"method_reason": reason} if reason else {}),
         **({"expected_distance": figures["distance"]} if figures.get("distance") is not None else {}),
-        "background": {"rows": model.manifest.background_rows, "sha256": model.manifest.background_digest},
+        "background": model.described(job.background),
         **({} if complete else {"complete": False}),
     }
 

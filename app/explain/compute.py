@@ -30,8 +30,8 @@ def compute(jobs: Sequence[ExplainJob], model: ExplainableModel, on_progress: Ca
     """
     if jobs[0].summary:
         return [summarise(job, model, on_progress) for job in jobs]
-    method, reason = model.choose(jobs[0].method)
-    explainer = model.explainer(method)
+    method, reason = model.choose(jobs[0].method, jobs[0].background)
+    explainer = model.explainer(method, jobs[0].background)
     given = [rows_of(job, model) for job in jobs]
     rows = {name: torch.cat([part[name] for part in given]) for name in given[0]}
     columns = columns_of(model, [names for job in jobs for names in job.outputs])

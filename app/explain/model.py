@@ -1,33 +1,44 @@
 """A model as the worker holds it: the original network, its background, and the methods made ready."""
 
+from collections import OrderedDict
 from pathlib import Path
 from threading import Lock
+from typing import Any
 
 import torch
 
 from app.builds import read_original
 from app.errors import InvalidInput, ModelFault, UnsupportedMethod
-from app.explain.attribution import Explainer
+from app.explain.attribution import Explainer, Inputs
 from app.explain.loader import ReadFile, load_network
 from app.explain.methods import METHODS
 from app.explain.network import Network
 from app.explain.players import Players
 from app.inputs import Arrays, check_arrays, player_numbers, read_npz
+from app.jobs import GivenBackground
 from app.manifest import Manifest, read_manifest
 from app.outputs import Outputs
-from app.spec import ModelSpec
+from app.spec import DEFAULT_BACKGROUND, REQUEST_BACKGROUND, ModelSpec
+
+Background = str | GivenBackground
+"""The name of one of the model's, or rows that came with a request."""
+
+# Methods made ready for backgrounds that came with requests: of a person who tries one row after another, the last.
+KEPT_GIVEN = 2
+ELSEWHERE = "chosen, and measured, with the default background and not with this one"
 
 
 def to_tensors(arrays: Arrays) -> dict[str, torch.Tensor]:
     return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
 
-def load_background(spec: ModelSpec, read: ReadFile) -> dict[str, torch.Tensor]:
-    """The background, (rows, *shape) by input. Raises ModelFault."""
+def load_background(spec: ModelSpec, read: ReadFile, name: str = DEFAULT_BACKGROUND) -> dict[str, torch.Tensor]:
+    """A background, (rows, *shape) by input. Raises ModelFault."""
+    file = spec.explain.files[name]
     try:
-        return to_tensors(check_arrays(spec, read_npz(read(spec.explain.background))))
+        return to_tensors(check_arrays(spec, read_npz(read(file))))
     except InvalidInput as error:
-        raise ModelFault(f"{spec.name}/{spec.explain.background}: {error.message}") from error
+        raise ModelFault(f"{spec.name}/{file}: {error.message}") from error
 
 
 def players_of(spec: ModelSpec) -> Players:
@@ -43,34 +54,59 @@ class ExplainableModel:
         self.manifest, self.spec, self.digest = manifest, manifest.spec, digest
         self.outputs = Outputs(self.spec, manifest.columns)
         self.players = players_of(self.spec)
-        self.background = load_background(self.spec, read)
+        self.backgrounds = {name: load_background(self.spec, read, name) for name in self.spec.explain.files}
+        self.background = self.backgrounds[DEFAULT_BACKGROUND]
         self.network: Network = load_network(self.spec, read)
         self._memory_bytes = memory_bytes
-        self._ready: dict[str, Explainer] = {}
+        self._ready: dict[tuple[str, str], Explainer] = {}
+        self._given: OrderedDict[tuple[str, str], Explainer] = OrderedDict()
         self._lock = Lock()
 
-    def choose(self, asked: str) -> tuple[str, str | None]:
+    def choose(self, asked: str, background: Background = DEFAULT_BACKGROUND) -> tuple[str, str | None]:
         """The method for what was asked, and why, where that is not the method asked for.
 
+        Another background than the default has the method that was chosen for that one, and the reason says so.
         Raises UnsupportedMethod where the method does not fit this model.
         """
         tried = self.manifest.certificate["methods"]
         wanted = self.spec.explain.method if asked == "auto" else asked
         if wanted == "auto":
-            return self.manifest.certificate["default"], self.manifest.certificate["reason"]
+            reason = self.manifest.certificate["reason"]
+            known = background == DEFAULT_BACKGROUND
+            return self.manifest.certificate["default"], reason if known else f"{ELSEWHERE}: {reason}"
         if wanted not in tried or not tried[wanted]["fits"]:
             why = tried[wanted]["why"] if wanted in tried else "there is no such method"
             raise UnsupportedMethod(f'"{wanted}" cannot explain {self.spec.name}: {why}', field="method")
         return wanted, None if wanted == asked else "the method of model.toml"
 
-    def explainer(self, method: str) -> Explainer:
-        """The method, made ready at its first use and kept."""
+    def explainer(self, method: str, background: Background = DEFAULT_BACKGROUND) -> Explainer:
+        """The method, made ready at its first use and kept; of backgrounds that came with requests, the last few.
+
+        Raises UnsupportedNetwork, and InvalidInput for rows that are not the model's.
+        """
         with self._lock:
-            if method not in self._ready:
-                self._ready[method] = METHODS[method](
-                    self.network, self.background, self.players, memory_bytes=self._memory_bytes
-                )
-            return self._ready[method]
+            if isinstance(background, str):
+                if (method, background) not in self._ready:
+                    self._ready[method, background] = self._prepare(method, self.backgrounds[background])
+                return self._ready[method, background]
+            key = (method, background.sha256)
+            if key not in self._given:
+                arrays = {name: packed.unpack() for name, packed in background.arrays.items()}
+                self._given[key] = self._prepare(method, to_tensors(check_arrays(self.spec, arrays)))
+            self._given.move_to_end(key)
+            if len(self._given) > KEPT_GIVEN:
+                self._given.popitem(last=False)
+            return self._given[key]
+
+    def _prepare(self, method: str, background: Inputs) -> Explainer:
+        return METHODS[method](self.network, background, self.players, memory_bytes=self._memory_bytes)
+
+    def described(self, background: Background) -> dict[str, Any]:
+        """What an answer says of the background it is against."""
+        if isinstance(background, str):
+            rows, digest = self.manifest.background(background)
+            return {"name": background, "rows": rows, "sha256": digest}
+        return {"name": REQUEST_BACKGROUND, "rows": background.rows, "sha256": background.sha256}
 
     def warm(self) -> None:
         """Make the default method ready, so that the first caller does not wait for it."""

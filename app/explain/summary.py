@@ -35,8 +35,8 @@ def summarise(job: ExplainJob, model: ExplainableModel, on_progress: Callable[[f
 
     Raises UnsupportedMethod, UnsupportedNetwork, InvalidInput, and Stopped where that is none.
     """
-    method, reason = model.choose(job.method)
-    explainer = model.explainer(method)
+    method, reason = model.choose(job.method, job.background)
+    explainer = model.explainer(method, job.background)
     rows, columns = rows_of(job, model), columns_of(model, job.outputs)
     total = len(columns)
     sums = {output.name: _Sums(model.players.count) for output in model.outputs.all}

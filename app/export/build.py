@@ -118,6 +118,7 @@ def _finish(job: Job, artifacts: Path, settings: dict[str, float]) -> Manifest:
         columns=columns,
         ranges=_ranges(job.source),
         background_rows=len(next(iter(job.source.background.values()))),
+        backgrounds={name: len(next(iter(each.values()))) for name, each in job.source.backgrounds.items()},
         example=job.source.example,
         parity=parity,
         certificate=json.loads((work / CERTIFICATE_FILE).read_text()),

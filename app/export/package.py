@@ -76,7 +76,7 @@ def package(
 
     model: a torch nn.Module, a torch.export program or a Keras model. It is left as it is.
     background: rows of real data, (rows, …): an array, a dict of arrays or DataFrames by input name, or a DataFrame;
-        of more than 100 rows, 100 drawn evenly are kept.
+        of more than 100 rows, 100 drawn evenly are kept; app.export.backgrounds.medoids chooses few with care.
     labels, names: of a classification's outputs, or a regression's; needed where the outputs do not tell.
     features: the names of a table's columns, where no DataFrame tells; by input name where several are tables.
     units, groups: units by feature; lists of features that are explained as one, by the group's name.
@@ -87,7 +87,7 @@ def package(
     """
     folder = Path(folder)
     check_name(folder.name)
-    network = _network(model)
+    network = network_of(model)
     arrays, columns, table, notes = try_background(network, background)
     inputs = [
         _input(name, arrays[name], columns.get(name), _named(features, name, network.names), kinds or {})
@@ -122,7 +122,8 @@ def check(folder: str | os.PathLike[str], budget_ms: float = 20) -> Packaged:
         return Packaged(folder, export_one(folder, Path(artifacts), budget_ms))
 
 
-def _network(model: Any) -> Any:
+def network_of(model: Any) -> Any:
+    """A torch or Keras network as packaging sees it. Raises InvalidInput, ModelFault."""
     keras = sys.modules.get("keras")
     if keras is not None and isinstance(model, keras.Model):  # on the torch backend it is an nn.Module too
         from app.export.package_keras import KerasModel  # noqa: PLC0415

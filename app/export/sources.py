@@ -8,18 +8,19 @@ from typing import Any
 from app.errors import InvalidInput, ModelFault
 from app.inputs import Arrays, as_row, check_arrays, read_npz
 from app.manifest import sha256
-from app.spec import EXAMPLE_FILE, ModelSpec, read_spec
+from app.spec import DEFAULT_BACKGROUND, EXAMPLE_FILE, ModelSpec, read_spec
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """folder: where it lies. digests: SHA-256 by file name. background: (rows, *shape) by input.
-    example: a request for this model; without one in the folder, of the background's first row."""
+    """folder: where it lies. digests: SHA-256 by file name. background: (rows, *shape) by input. backgrounds: the named
+    ones besides. example: a request for this model; without one in the folder, of the background's first row."""
 
     folder: Path
     spec: ModelSpec
     digests: dict[str, str]
     background: Arrays
+    backgrounds: dict[str, Arrays]
     example: dict[str, Any]
 
 
@@ -28,12 +29,16 @@ def read_source(folder: Path) -> Source:
     spec = read_spec(folder)
     given = [EXAMPLE_FILE] if (folder / EXAMPLE_FILE).exists() else []
     contents = {name: _read(folder, name) for name in [*spec.source_files, *given]}
-    background = _background(spec, contents[spec.explain.background], f"{folder.name}/{spec.explain.background}")
+    backgrounds = {
+        name: _background(spec, contents[file], f"{folder.name}/{file}") for name, file in spec.explain.files.items()
+    }
+    background = backgrounds.pop(DEFAULT_BACKGROUND)
     if given:
         example = _example(spec, contents[EXAMPLE_FILE], f"{folder.name}/{EXAMPLE_FILE}")
     else:
         example = {"model": spec.name, "instances": [as_row(spec, background, 0)]}
-    return Source(folder, spec, {name: sha256(content) for name, content in contents.items()}, background, example)
+    digests = {name: sha256(content) for name, content in contents.items()}
+    return Source(folder, spec, digests, background, backgrounds, example)
 
 
 def _read(folder: Path, name: str) -> bytes:

@@ -40,9 +40,19 @@ def export(task: Task) -> None:
         np.save(Path(task.work, ORIGINAL_FILE), outputs)
         Path(task.work, ONNX_FILE).write_bytes(to_onnx(spec, network, rows))
     columns = outputs[0].size  # whether there are as many as labels is the parity check's to say
+    for name in spec.explain.backgrounds:
+        _check_background(spec, network, load_background(spec, task.read, name), spec.explain.backgrounds[name])
     background = load_background(spec, task.read)
     certificate = certify(network, background, players_of(spec), columns, task.budget_ms)
     Path(task.work, CERTIFICATE_FILE).write_text(json.dumps(certificate))
+
+
+def _check_background(spec: ModelSpec, network: Network, background: dict[str, torch.Tensor], file: str) -> None:
+    """Raises ModelFault where explanations against it would have no base value."""
+    with torch.no_grad():
+        odd = (~torch.isfinite(network(background))).any(1).nonzero()[:, 0]
+    if len(odd):
+        raise ModelFault(f"{spec.name}/{file}: the network's output is not finite on row {int(odd[0])}")
 
 
 def run(network: Network, rows: Arrays) -> np.ndarray:

@@ -14,8 +14,10 @@ MOST_ROWS = 100
 ALONE = 1e-3  # of the output's scale: far above rounding, far below what another row would change
 
 
-def try_background(network: Any, given: Any) -> tuple[Arrays, dict[str, Any], np.ndarray, tuple[str, ...]]:
-    """Rows of the dtypes that the network takes, features by input, its answers to them, and notes.
+def try_background(
+    network: Any, given: Any, most: int | None = MOST_ROWS
+) -> tuple[Arrays, dict[str, Any], np.ndarray, tuple[str, ...]]:
+    """Rows of the dtypes that the network takes, at most `most`, features by input, its answers to them, and notes.
 
     Raises InvalidInput, ModelFault.
     """
@@ -30,7 +32,7 @@ def try_background(network: Any, given: Any) -> tuple[Arrays, dict[str, Any], np
             faults.append(error)
             continue
         rows = len(next(iter(arrays.values())))
-        kept = np.sort(np.random.default_rng(0).permutation(rows)[:MOST_ROWS])
+        kept = np.sort(np.random.default_rng(0).permutation(rows)[:most])
         try:
             arrays = {n: _cast(n, a[kept], guess.get(n, False), network) for n, a in arrays.items()}
             table = network.run(arrays)
@@ -40,7 +42,7 @@ def try_background(network: Any, given: Any) -> tuple[Arrays, dict[str, Any], np
             faults.append(error)
             continue
         _check_alone(network, arrays, table)
-        notes = (f"the background is {MOST_ROWS} of the {rows} rows given",) if rows > MOST_ROWS else ()
+        notes = (f"the background is {most} of the {rows} rows given",) if len(kept) < rows else ()
         return arrays, columns, table, notes
     ran = [fault for fault in faults if not isinstance(fault, InvalidInput)]
     if not ran:

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from app.errors import InvalidInput, UnsupportedMethod
-from app.inputs import Arrays, Row, RowReader, first_not_finite
+from app.errors import UnsupportedMethod
+from app.inputs import Arrays, Row, RowReader, fault_in, first_not_finite
 from app.manifest import Manifest, read_manifest
 from app.metrics import BATCH_ROWS
 from app.outputs import Outputs
@@ -42,19 +42,20 @@ class Predictor:
         )
         self._read = RowReader(self.spec)
 
-    def arrays(self, instances: Sequence[Row]) -> Arrays:
-        """Instances that the schema has checked → arrays. Raises InvalidInput where a number overflows its dtype."""
+    def arrays(self, instances: Sequence[Row], place: str = "instances") -> Arrays:
+        """Instances that the schema has checked → arrays. Raises InvalidInput where a number overflows its dtype.
+
+        place: where they stand in the request.
+        """
         try:
             return self._read(instances)
         except OverflowError:
             pass
         with np.errstate(over="ignore"):
             arrays = self._read.loosely(instances)
-        if place := first_not_finite(self.spec, arrays):
-            row, field = place
-            raise InvalidInput(
-                f'instances[{row}]: "{field}" holds a number too large for this model', instance=row, field=field
-            )
+        if fault := first_not_finite(self.spec, arrays):
+            row, field = fault
+            raise fault_in(place, row, "holds a number too large for this model", field)
         return arrays
 
     @property
@@ -73,32 +74,31 @@ class Predictor:
         self._rows_run.observe(len(table))
         return table
 
-    async def answer(self, arrays: Arrays) -> np.ndarray:
+    async def answer(self, arrays: Arrays, place: str = "instances") -> np.ndarray:
         """As `table` does, and never keeps the event loop for long: a large model runs in a thread, in batches.
 
-        Raises InvalidInput, and Unavailable while the service stops.
+        place: where the rows stand in the request. Raises InvalidInput, and Unavailable while the service stops.
         """
         began = perf_counter_ns()
         rows = len(next(iter(arrays.values())))
         try:
             inline = rows <= self.inline_rows
-            table = self.table(arrays) if inline else self._finite(await self._batcher(arrays, rows))
+            table = self._run(arrays) if inline else await self._batcher(arrays, rows)
+            table = self._finite(table, place)
         except Exception:
             self.statistics.failed.add(perf_counter_ns() - began)
             raise
         self.statistics.answered(rows, perf_counter_ns() - began)
         return table
 
-    def _finite(self, table: np.ndarray) -> np.ndarray:
+    def _finite(self, table: np.ndarray, place: str = "instances") -> np.ndarray:
         # A sum is finite where all its parts are, and for a few numbers far sooner known.
         if table.size <= SHORT and isfinite(sum(table.ravel().tolist())):
             return table
         if not np.isfinite(table).all():
             row = int((~np.isfinite(table).all(axis=1)).argmax())
-            raise InvalidInput(
-                f"instances[{row}]: the model's output is not finite; its numbers are far outside what the model knows",
-                instance=row,
-            )
+            words = "the model's output is not finite; its numbers are far outside what the model knows"
+            raise fault_in(place, row, words)
         return table
 
     def predict(self, instances: Sequence[Row]) -> list[dict[str, Any]]:

@@ -10,11 +10,12 @@ import torch
 from tqdm import tqdm
 
 from app.errors import ConfigurationError
-from app.explain.model import load_model
+from app.explain.model import ExplainableModel, load_model
+from app.jobs import GivenBackground
 from app.manifest import MANIFEST_FILE
 from app.settings import TableSettings
 from app.spec import model_folders
-from app.tables.explain import Question, explain_file
+from app.tables.explain import Question, explain_file, read_given
 
 # Faults that are named on the terminal; the file of answers has them all.
 SHOWN = 10
@@ -30,6 +31,7 @@ def main(
     outputs: str,
     samples: int | None,
     seed: int,
+    background: str,
     drop: Sequence[str],
 ) -> None:
     """Explain and say what came of it. Raises WhyserveError; rows that cannot be explained are no error."""
@@ -41,7 +43,8 @@ def main(
     if artifact is None:
         raise ConfigurationError(f"there is no exported model {model} in {settings.artifacts}; run `whyserve export`")
     loaded = load_model(settings.models, artifact, settings.memory_mb << 20)
-    question = Question(method, outputs if outputs in {"top", "all"} else outputs.split(","), samples, seed)
+    against = background if background in loaded.backgrounds else _given(background, loaded, drop)
+    question = Question(method, outputs if outputs in {"top", "all"} else outputs.split(","), samples, seed, against)
     began = time.monotonic()
     with tqdm(unit=" rows", file=sys.stderr, disable=None) as bar:
 
@@ -56,3 +59,13 @@ def main(
         print(f"{rows.name}: and {len(explained.faults) - SHOWN} more rows", file=sys.stderr)  # noqa: T201
     good = explained.rows - len(explained.faults)
     print(f"{output}: {good} of {explained.rows} rows explained in {time.monotonic() - began:.1f} s")  # noqa: T201
+
+
+def _given(background: str, model: ExplainableModel, drop: Sequence[str]) -> GivenBackground:
+    path = Path(background)
+    if path.suffix.lower() not in (".csv", ".parquet"):
+        names = ", ".join(model.backgrounds)
+        raise ConfigurationError(
+            f"--background: {model.spec.name} has {names}; or name a .csv or .parquet file of rows"
+        )
+    return read_given(path, model, drop)

@@ -13,7 +13,8 @@ from app.errors import InvalidInput, UnsupportedNetwork
 from app.explain.compute import compute
 from app.explain.model import ExplainableModel, to_tensors
 from app.inputs import Arrays
-from app.jobs import ExplainJob, PackedArray
+from app.jobs import ExplainJob, GivenBackground, PackedArray
+from app.spec import DEFAULT_BACKGROUND
 from app.tables.answers import AnswerFile, Line, lines_of, lines_of_faults
 from app.tables.rows import RowsRead, read_rows
 
@@ -30,6 +31,7 @@ class Question:
     outputs: str | Sequence[str] = "top"
     samples: int | None = None
     seed: int = 0
+    background: str | GivenBackground = DEFAULT_BACKGROUND
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,14 @@ def explain_file(
         for first in range(1, read.count + 1, CHUNK_ROWS):
             file.write(run.lines(range(first, min(first + CHUNK_ROWS, read.count + 1))), run.facts)
     return Explained(read.count, dict(sorted(run.faults.items())))
+
+
+def read_given(path: Path, model: ExplainableModel, drop: Sequence[str]) -> GivenBackground:
+    """A background from a file of rows. Raises InvalidInput, also for one bad cell: half a background is another."""
+    read = read_rows(path, model.spec, drop)
+    for fault in read.faults.values():
+        raise InvalidInput(f"{path.name}: {fault}", field="background")
+    return GivenBackground.pack(read.arrays)
 
 
 class _Run:
@@ -113,5 +123,6 @@ def _job(model: ExplainableModel, arrays: Arrays, question: Question) -> Explain
         method=question.method,
         samples=question.samples,
         seed=question.seed,
+        background=question.background,
         created=time.time(),
     )

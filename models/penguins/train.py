@@ -1,4 +1,4 @@
-"""Make this folder's weights, background and example: `python models/penguins/train.py [FOLDER]`."""
+"""Make this folder's weights, backgrounds and example: `python models/penguins/train.py [FOLDER]`."""
 
 import json
 import sys
@@ -44,6 +44,8 @@ def main(folder: Path) -> None:
     save_file(network.state_dict(), folder / "weights.safetensors")
     chosen = np.random.default_rng(0).choice(len(x), 100, replace=False)
     np.savez(folder / "background.npz", measured=x[chosen], known=c[chosen])
+    adelie = np.flatnonzero(y == SPECIES.index("Adelie"))[:50]
+    np.savez(folder / "adelie.npz", measured=x[adelie], known=c[adelie])
     instance = {name: round(float(value), 1) for name, value in zip(MEASURED, x_test[0], strict=True)}
     instance |= {name: KNOWN[name][code] for name, code in zip(KNOWN, c_test[0], strict=True)}
     example = {"model": "penguins", "instances": [instance]}

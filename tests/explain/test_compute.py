@@ -3,7 +3,7 @@
 import numpy as np
 
 from app.explain.compute import shareable
-from app.jobs import ExplainJob, PackedArray
+from app.jobs import ExplainJob, GivenBackground, PackedArray
 
 ARRAY = PackedArray.pack(np.zeros((1, 2), np.float32))
 JOB = ExplainJob(
@@ -25,3 +25,14 @@ def test_what_would_change_a_neighbour_does_not():
     assert len({shareable(job) for job in (JOB, *apart)}) == 5
     assert shareable(changed(deadline=101.0)) != shareable(changed(deadline=400.0))
     assert shareable(changed(summary=True)) != shareable(changed(id="c", summary=True))
+
+
+def test_questions_against_different_backgrounds_stand_in_different_lanes():
+    rows = [GivenBackground.pack({"x": np.full((2, 2), number, np.float32)}) for number in (0, 1, 1)]
+    jobs = [JOB, changed(background="default"), changed(background="healthy"), *(changed(background=b) for b in rows)]
+    lanes = [job.lane for job in jobs]
+    assert lanes[0] == lanes[1]
+    assert lanes[4] == lanes[5]
+    assert len(set(lanes)) == 4
+    assert all(lane.split("/")[0] == "d" for lane in lanes)
+    assert ExplainJob.model_validate_json(jobs[4].model_dump_json()) == jobs[4]

@@ -121,6 +121,14 @@ def test_every_faulty_folder_has_one_line_and_the_good_one_is_exported(tmp_path)
     (torch_folder(models, "outside") / "model.toml").write_text(
         (models / "outside" / "model.toml").read_text() + '[explain]\nbackground = "../good/background.npz"\n'
     )
+    named = {"named": np.zeros((5, 3)), "far": np.array([[0, 0], [3e38, 3e38]]), "gone": None}
+    for name, rows in named.items():
+        body = "return self.layer(x * 2)" if name == "far" else "return self.layer(x)"
+        folder = torch_folder(models, name, body)
+        with (folder / "model.toml").open("a") as spec:
+            spec.write('[explain.backgrounds]\nothers = "others.npz"\n')
+        if rows is not None:
+            np.savez(folder / "others.npz", x=rows.astype(np.float32))
     said: list[str] = []
     with pytest.raises(ModelFault) as caught:
         export_all(models, tmp_path / "artifacts", 20, said.append)
@@ -137,10 +145,13 @@ def test_every_faulty_folder_has_one_line_and_the_good_one_is_exported(tmp_path)
         "build/network.py: has no function build()",
         'example/example.json: instances[0]: "',
         "outside/../good/background.npz: lies outside the model's folder",
+        'named/others.npz: input "x" has shape (5, 3); (rows, 2) is needed',
+        "far/others.npz: the network's output is not finite on row 1",
+        "gone/others.npz: cannot be read: No such file or directory",
     ):
         assert any(fault.startswith(line) for fault in faults), (line, faults)
     assert any(fault.startswith("mixes") for fault in faults), faults
-    assert len(faults) == 12
+    assert len(faults) == 15
     assert str(tmp_path) not in caught.value.message
     assert any(line.startswith("good: exported") for line in said)
     assert [path.name for path in (tmp_path / "artifacts").iterdir() if path.name != ".builds"] == ["good"]

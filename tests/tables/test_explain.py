@@ -100,3 +100,23 @@ def test_a_wrong_question_ends_with_one_line_and_no_file(model, flags, words, ex
     assert words in done.stderr
     assert "Traceback" not in done.stderr
     assert [found.name for found in tmp_path.iterdir() if "why" in found.name] == []
+
+
+def test_a_file_is_explained_against_another_background(explain, client, tmp_path):
+    rows = rows_of("penguins", 5)
+    pa.parquet.write_table(pa.Table.from_pylist(rows), tmp_path / "rows.parquet")
+    for background, given in (("adelie", "adelie"), (tmp_path / "rows.parquet", rows)):
+        done = explain(
+            "penguins", tmp_path / "rows.parquet", "-o", tmp_path / "why.parquet", "--background", background
+        )
+        assert done.returncode == 0, done.stderr
+        facts = json.loads(pa.parquet.read_metadata(tmp_path / "why.parquet").metadata[b"whyserve"])
+        answer = client.post("/explain", json={"model": "penguins", "instances": rows, "background": given}).json()
+        assert facts["background"] == answer["background"]
+        lines = pa.parquet.read_table(tmp_path / "why.parquet").to_pylist()
+        for line, explanation in zip(lines, answer["explanations"], strict=True):
+            assert line["base_value"] == pytest.approx(explanation["outputs"][0]["base_value"], abs=1e-5)
+    refused = explain("penguins", tmp_path / "rows.parquet", "-o", tmp_path / "no.parquet", "--background", "gentoo")
+    assert refused.returncode == 1
+    assert "penguins has default, adelie; or name a .csv or .parquet file of rows" in refused.stderr
+    assert not (tmp_path / "no.parquet").exists()

@@ -16,12 +16,13 @@ from app.api.oip.infer import find
 from app.api.oip.reply import reply
 from app.api.oip.tensors import read
 from app.api.problems import from_validation
-from app.api.schemas import explain_options, typed_dict
+from app.api.schemas import explain_options, one_of, typed_dict
 from app.api.service import Service
 from app.errors import NotThereYet
 from app.jobs import ExplainJob
+from app.spec import ModelSpec
 
-OPTIONS = ("method", "outputs", "samples", "seed", "deadline_s")
+OPTIONS = ("method", "outputs", "samples", "seed", "deadline_s", "background")
 # Of an explanation's answer, what an inference's answer has no place for but its parameters.
 ABOUT = ("manifest", "method", "method_reason", "expected_distance", "complete", "cached")
 
@@ -35,13 +36,14 @@ async def explain(request: Request) -> Response:
     state["model"] = spec.name
     parcel = await unpack(request.scope["headers"], body, service.settings.max_body_mb << 20)
     asked = read(parcel, spec, names_of(spec), service.settings.max_instances)
-    options = _options(asked.parameters, spec.output_names)
+    options = _options(asked.parameters, spec)
     job = await question(request, service, predictor, asked.arrays, options)
     found = orjson.loads(await answer(request, service, job))
     tensors = tensors_of(spec, found["explanations"])
     # A method that does not sample has no standard errors.
     wanted = [want for want in asked.outputs if want.name in tensors]
     about = {key: found[key] for key in ABOUT if key in found}
+    about |= {"background": found["background"]["name"], "background_sha256": found["background"]["sha256"]}
     identity = state["request_id"] if asked.id is None else asked.id
     return reply(spec, identity, tensors, wanted, {"explanation": found["id"], **about}).response()
 
@@ -56,23 +58,23 @@ async def answer(request: Request, service: Service, job: ExplainJob) -> bytes:
     )
 
 
-def _options(parameters: Mapping[str, Any], labels: tuple[str, ...]) -> dict[str, Any]:
+def _options(parameters: Mapping[str, Any], spec: ModelSpec) -> dict[str, Any]:
     """What the parameters say of explaining; every output unless they name one, for tensors have one shape."""
     given = {"outputs": "all", **{name: parameters[name] for name in OPTIONS if name in parameters}}
     if isinstance(given["outputs"], str) and given["outputs"] not in ("top", "all"):
         given["outputs"] = [given["outputs"]]
-    return check_options(given, labels)
+    return check_options(given, spec)
 
 
-def check_options(given: dict[str, Any], labels: tuple[str, ...]) -> dict[str, Any]:
-    """Raises InvalidInput."""
+def check_options(given: dict[str, Any], spec: ModelSpec) -> dict[str, Any]:
+    """Here a background is one of the model's, by name. Raises InvalidInput."""
     try:
-        checked: dict[str, Any] = _adapter(labels).validate_python(given)
+        checked: dict[str, Any] = _adapter(spec.output_names, tuple(spec.explain.files)).validate_python(given)
     except ValidationError as error:
         raise from_validation(error, ()) from None
     return checked
 
 
 @lru_cache(maxsize=256)
-def _adapter(labels: tuple[str, ...]) -> TypeAdapter[Any]:
-    return TypeAdapter(typed_dict("ExplainOptions", explain_options(labels)))
+def _adapter(labels: tuple[str, ...], backgrounds: tuple[str, ...]) -> TypeAdapter[Any]:
+    return TypeAdapter(typed_dict("ExplainOptions", explain_options(labels, one_of(backgrounds))))

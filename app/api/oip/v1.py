@@ -69,7 +69,7 @@ async def _read(
     if isinstance(instances, list) and instances and isinstance(instances[0], list):
         rest = {key: value for key, value in asked.items() if key != "instances"}
         if adapter is service.explain_adapter:
-            rest = check_options(rest, predictor.spec.output_names)
+            rest = check_options(rest, predictor.spec)
         elif rest:
             raise InvalidInput(f'"{min(rest)[:LONGEST_NAME]}" is not a field here')
         return predictor, _positional(predictor, instances, most), rest
