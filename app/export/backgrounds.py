@@ -21,8 +21,10 @@ from app.inputs import Arrays
 
 # Up to so many players every coalition is tried, and beyond them they are sampled.
 ENUMERABLE = 12
-# Rows that all of them are taken to be where there are more: what they say of a few rows changes no more.
-MOST_ROWS = 1000
+# Rows that all of them are taken to be where there are more, drawn evenly: fewer of an image, which takes long.
+MOST_ROWS, FEWEST_ROWS, PLAYER_ROWS = 1000, 100, 8_000
+# Network rows that sampling takes for the attributions against one background, and the seconds that it may.
+NETWORK_ROWS = 150_000
 PATIENCE_S = 60.0
 # Backgrounds drawn at random, to compare with.
 DRAWS = 3
@@ -139,7 +141,8 @@ class _Trial:
         """distance, by_chance and noise of Medoids."""
         total = len(next(iter(self._arrays.values())))
         rng = np.random.default_rng(self._seed)
-        everything = np.sort(rng.permutation(total)[:MOST_ROWS])
+        most = min(MOST_ROWS, max(FEWEST_ROWS, PLAYER_ROWS // self._players.count))
+        everything = np.sort(rng.permutation(total)[:most])
         draws = [np.sort(rng.choice(total, len(chosen), replace=False)) for _ in range(DRAWS)]
         try:
             truth, *others = (self._against(rows) for rows in (everything, chosen, *draws))
@@ -153,7 +156,9 @@ class _Trial:
     def _against(self, background: np.ndarray) -> Attribution:
         method = Exact if self._players.count <= ENUMERABLE else Permutation
         explainer = method(self._network, self._taken(background), self._players)
-        limits = Limits(deadline=time.monotonic() + PATIENCE_S, seed=self._seed)
+        walk = len(self._wanted) * 2 * max(1, self._players.count - 1) * len(background)
+        samples = max(2, NETWORK_ROWS // walk) if method is Permutation else None
+        limits = Limits(samples=samples, deadline=time.monotonic() + PATIENCE_S, seed=self._seed)
         found: Attribution = explainer.explain(self._rows, self._wanted, limits)
         return found
 
