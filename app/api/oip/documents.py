@@ -159,7 +159,7 @@ class KservePredictResponse(TypedDict):
 # Of /explain's options, what these protocols take too; which outputs there are, the address says.
 OUTPUTS = "Which outputs to explain: the one predicted, all, or some by name."
 OPTIONS = {
-    **{key: of for key, of in explain_options(("any",)).items() if key not in ("outputs", "summary")},
+    **{key: of for key, of in explain_options(("any",), str).items() if key not in ("outputs", "summary")},
     "outputs": NotRequired[Annotated[Literal["top", "all"] | list[str], Field(description=OUTPUTS)]],
 }
 
