@@ -16,6 +16,7 @@ import numpy as np
 
 from app.errors import InvalidInput
 from app.spec import InputSpec, ModelSpec
+from app.texts import TextReader
 
 Arrays = dict[str, np.ndarray]
 Row = Mapping[str, Any]
@@ -24,22 +25,47 @@ Row = Mapping[str, Any]
 class RowReader:
     """Turns checked rows of one model into arrays. Built once a model, used for every request."""
 
-    def __init__(self, spec: ModelSpec) -> None:
+    def __init__(self, spec: ModelSpec, texts: Mapping[str, TextReader] | None = None) -> None:
+        """texts: by the name of each input that is sent as text."""
         self._readers = [(i.name, _reader(i), np.dtype(i.dtype), _packed(i)) for i in spec.inputs]
+        self._texts = texts or {}
 
-    def __call__(self, rows: Sequence[Row]) -> Arrays:
-        """Rows whose types, keys and shapes the schema has checked already.
+    def __call__(self, rows: Sequence[Row], place: str = "instances") -> Arrays:
+        """Rows whose types, keys and shapes the schema has checked already. place: where they stand in the request.
 
-        Raises OverflowError where a number is too large for its dtype.
+        Raises InvalidInput for a text, and OverflowError where a number is too large for its dtype.
         """
         return {
-            name: _pack(map(read, rows), len(rows), *packed) if packed else _array(map(read, rows), dtype)
+            name: _pack(map(read, rows), len(rows), *packed) if packed else self._array(name, rows, read, dtype, place)
             for name, read, dtype, packed in self._readers
         }
 
-    def loosely(self, rows: Sequence[Row]) -> Arrays:
+    def loosely(self, rows: Sequence[Row], place: str = "instances") -> Arrays:
         """As above, with infinity for what is too large."""
-        return {name: np.array([read(row) for row in rows], dtype=dtype) for name, read, dtype, _ in self._readers}
+        with np.errstate(over="ignore"):
+            return {
+                name: np.array(self._plain(name, rows, read, place), dtype=dtype)
+                for name, read, dtype, _ in self._readers
+            }
+
+    def _array(self, name: str, rows: Sequence[Row], read: Any, dtype: np.dtype[Any], place: str) -> np.ndarray:
+        plain = self._plain(name, rows, read, place)
+        with np.errstate(over="raise"):
+            try:
+                return np.array(plain, dtype=dtype)
+            except FloatingPointError as error:
+                raise OverflowError from error
+
+    def _plain(self, name: str, rows: Sequence[Row], read: Any, place: str) -> list[Any]:
+        if name not in self._texts:
+            return [read(row) for row in rows]
+        found = []
+        for number, row in enumerate(rows):
+            try:
+                found.append(self._texts[name].ids(row[name]))
+            except InvalidInput as fault:
+                raise fault_in(place, number, fault.message, name) from None
+        return found
 
 
 def _packed(spec: InputSpec) -> tuple[int, str] | None:
@@ -52,14 +78,6 @@ def _pack(rows: Iterable[Sequence[float]], count: int, columns: int, form: str) 
     array = np.empty((count, columns), f"<{form}")
     struct.pack_into(f"<{count * columns}{form}", array.data, 0, *chain.from_iterable(rows))
     return array
-
-
-def _array(rows: Iterable[Any], dtype: np.dtype[Any]) -> np.ndarray:
-    with np.errstate(over="raise"):
-        try:
-            return np.array(list(rows), dtype=dtype)
-        except FloatingPointError as error:
-            raise OverflowError from error
 
 
 def _reader(spec: InputSpec) -> Any:
@@ -111,14 +129,21 @@ def by_key(spec: ModelSpec, values: np.ndarray) -> dict[str, Any]:
     return row
 
 
-def as_row(spec: ModelSpec, arrays: Arrays, number: int) -> dict[str, Any]:
-    """Row `number` of arrays as people write it: the shortest decimals that mean it, and categories by name."""
+def as_row(
+    spec: ModelSpec, arrays: Arrays, number: int, texts: Mapping[str, TextReader] | None = None
+) -> dict[str, Any]:
+    """Row `number` of arrays as people write it: the shortest decimals that mean it, and categories by name.
+
+    texts: by the name of each input that is sent as text.
+    """
     row: dict[str, Any] = {}
     for item in spec.inputs:
         values = _decimal(arrays[item.name][number])
         if item.kind == "tabular":
             for feature, value in zip(item.features, values, strict=True):
                 row[feature.name] = feature.categories[value] if feature.categories else value
+        elif texts and item.name in texts:
+            row[item.name] = texts[item.name].text(values)
         else:
             row[item.name] = values
     return row

@@ -12,6 +12,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from app.spec import DEFAULT_BACKGROUND
+from app.texts import Spans
 
 # A job that took so many workers with it is taken for the cause.
 MAX_DELIVERIES = 3
@@ -74,9 +75,9 @@ class ExplainJob(_Message):
     """One request to explain.
 
     rows: by input, (rows, *shape). served: (rows, columns), what ONNX Runtime answered. outputs: the names to
-    explain, a list a row. digest: of the manifest that served; the worker explains with no other.
-    background: the name of one of the model's, or rows. summary: what is wanted is one of all rows, and not of each.
-    created, deadline: seconds since the epoch. caller:
+    explain, a list a row. texts: by input that was sent as text, where each row's tokens stand in it. digest: of the
+    manifest that served; the worker explains with no other. background: the name of one of the model's, or rows.
+    summary: what is wanted is one of all rows, and not of each. created, deadline: seconds since the epoch. caller:
     whose it is; nobody else is shown it. once: jobs of the same are one job; question: what tells that they ask the
     same. traceparent: of W3C trace context.
     """
@@ -88,6 +89,7 @@ class ExplainJob(_Message):
     rows: dict[str, PackedArray]
     served: PackedArray
     outputs: list[list[str]]
+    texts: dict[str, tuple[Spans, ...]] = {}
     method: str = "auto"
     samples: int | None = None
     seed: int = 0

@@ -5,7 +5,7 @@ import re
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
@@ -16,6 +16,7 @@ KERAS_FILE = "model.keras"
 NETWORK_FILE = "network.py"
 WEIGHTS_FILE = "weights.safetensors"
 EXAMPLE_FILE = "example.json"
+TOKENIZER_FILE = "tokenizer.json"
 
 Kind = Literal["tabular", "image", "sequence", "tokens", "tensor"]
 DType = Literal["float32", "float64", "int8", "int16", "int32", "int64", "uint8"]
@@ -46,13 +47,17 @@ class Feature(Strict):
 
 
 class InputSpec(Strict):
-    """One input of the network. Tabular inputs have features, the other kinds a shape without the batch."""
+    """One input of the network. Tabular inputs have features, the other kinds a shape without the batch.
+
+    An input of tokens with a `tokenizer`, a file of the folder, is sent as text; without one, as whole numbers.
+    """
 
     name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
     kind: Kind = "tabular"
     dtype: DType = "float32"
     features: tuple[Feature, ...] = ()
     shape: tuple[Annotated[int, Field(gt=0)], ...] = ()
+    tokenizer: Annotated[str, StringConstraints(min_length=1, max_length=200)] | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -62,6 +67,8 @@ class InputSpec(Strict):
             raise ValueError(f"an input of kind {self.kind} has a shape, and no features")
         if any(f.categories for f in self.features) and not self.is_integer:
             raise ValueError(f"features with categories stand in an input of integer dtype, not {self.dtype}")
+        if self.tokenizer and (self.kind != "tokens" or not self.is_integer or len(self.shape) != 1):
+            raise ValueError("an input with a tokenizer is of kind tokens and integer dtype, its shape [tokens]")
         return self
 
     @property
@@ -177,14 +184,20 @@ class ModelSpec(Strict):
     def source_files(self) -> tuple[str, ...]:
         """Files without which the folder is no model; the manifest holds their digests."""
         network = (KERAS_FILE,) if self.framework == "keras" else (NETWORK_FILE, WEIGHTS_FILE)
-        return (SPEC_FILE, *network, *self.explain.files.values())
+        tokenizers = dict.fromkeys(item.tokenizer for item in self.inputs if item.tokenizer)
+        return (SPEC_FILE, *network, *self.explain.files.values(), *tokenizers)
 
 
 def read_spec(folder: Path) -> ModelSpec:
-    """Read and check folder/model.toml. Raises ModelFault, which names the file and the fault."""
+    """Read and check folder/model.toml. Raises ModelFault, which names the file and the fault.
+
+    Where the folder has a tokenizer.json, inputs of tokens are read with it without being told to.
+    """
     path = folder / SPEC_FILE
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
+        if (folder / TOKENIZER_FILE).is_file():
+            _take_tokenizer(data)
         spec = ModelSpec.model_validate(data)
     except OSError as error:
         raise ModelFault(f"{folder.name}/{SPEC_FILE}: cannot be read: {error.strerror}") from error
@@ -195,6 +208,13 @@ def read_spec(folder: Path) -> ModelSpec:
     if spec.name != folder.name:
         raise ModelFault(f'{folder.name}/{SPEC_FILE}: name is "{spec.name}", but the folder is "{folder.name}"')
     return spec
+
+
+def _take_tokenizer(data: dict[str, Any]) -> None:
+    items = data.get("inputs")
+    for item in items if isinstance(items, list) else ():
+        if isinstance(item, dict) and item.get("kind") == "tokens":
+            item.setdefault("tokenizer", TOKENIZER_FILE)
 
 
 def check_name(name: str) -> None:

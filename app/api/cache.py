@@ -1,8 +1,8 @@
 """Explanations that were computed before, by row: the same question is answered once.
 
 A row's key is all that its explanation depends on: the manifest's digest (which holds the network's and the
-backgrounds'), the background, method, samples, seed, outputs, the row and what was served for it; and the caller, so
-that nobody learns from the time an answer takes what others have asked.
+backgrounds'), the background, method, samples, seed, outputs, the row, where its texts' tokens stand, and what was
+served for it; and the caller, so that nobody learns from the time an answer takes what others have asked.
 """
 
 import hashlib
@@ -101,6 +101,8 @@ def row_keys(job: ExplainJob) -> list[bytes]:
     for row, outputs in enumerate(job.outputs):
         digest = common.copy()
         digest.update(repr(outputs).encode())
+        # The same ids may come of texts whose tokens stand elsewhere.
+        digest.update(repr([(name, job.texts[name][row]) for name in sorted(job.texts)]).encode())
         for array in arrays:
             digest.update(array[row].tobytes())
         keys.append(digest.digest())

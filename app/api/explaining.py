@@ -45,7 +45,8 @@ async def question(
 ) -> ExplainJob:
     """The job of a checked request, with whose it is. Raises InvalidInput, UnknownLabel and others.
 
-    asked: of method, outputs, samples, seed, deadline_s, background and summary, what the caller gave.
+    asked: of method, outputs, samples, seed, deadline_s, background and summary, what the caller gave; and instances,
+    where the rows are from these.
     """
     caller = caller_of(request)
     job = await new_job(predictor, arrays, asked, deadline_s=service.settings.explain_deadline_s)
@@ -67,7 +68,7 @@ async def new_job(
 
     deadline_s: the longest it may take from now; the request may ask for less.
     """
-    method = asked.get("method", "auto")
+    method, instances = asked.get("method", "auto"), asked.get("instances")
     predictor.check_method(method)
     table = await predictor.answer(arrays)
     summary = asked.get("summary", False)
@@ -83,6 +84,7 @@ async def new_job(
         rows={name: PackedArray.pack(array) for name, array in arrays.items()},
         served=PackedArray.pack(table),
         outputs=[[output.name for output in outputs] for outputs in wanted],
+        texts=predictor.spans(instances) if instances and not summary else {},
         method=method,
         samples=asked.get("samples"),
         seed=asked.get("seed", 0),

@@ -49,6 +49,8 @@ WORDS = {
     "less_than": "must be less than {lt}",
     "too_long": "must hold at most {max_length}",
     "too_short": "must hold at least {min_length}",
+    "string_too_long": "must have at most {max_length} characters",
+    "string_too_short": "must not be empty",
 }
 
 

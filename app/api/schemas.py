@@ -8,6 +8,7 @@ from typing_extensions import TypedDict
 
 from app.manifest import Manifest
 from app.spec import Feature, InputSpec, ModelSpec
+from app.texts import most_letters
 
 make_typed_dict: Any = TypedDict  # called with names and fields that a type checker cannot see
 STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
@@ -54,6 +55,9 @@ def row_type(manifest: Manifest) -> Any:
     for item in spec.inputs:
         if item.kind == "tabular":
             fields.update({f.name: _feature_type(item, f, manifest) for f in item.features})
+        elif item.tokenizer:
+            words = f"A text that makes at most {item.shape[0]} tokens, one of them known to the model."
+            fields[item.name] = Annotated[str, Field(min_length=1, max_length=most_letters(item), description=words)]
         else:
             fields[item.name] = nested(_number(item), item.shape, f"{item.kind}, {item.dtype}")
     return typed_dict(f"{type_name(spec.name)}Row", fields, f"One instance of {spec.name}.")
@@ -185,6 +189,8 @@ def explain_response(manifest: Manifest) -> Any:
     for item in spec.inputs:
         if item.kind == "tabular":
             by_key.update(dict.fromkeys((f.group or f.name for f in item.features), float))
+        elif item.tokenizer:
+            by_key[item.name] = list_of(TokenValue)
         else:
             by_key[item.name] = nested(float, item.shape)
     attributions = typed_dict(f"{name}Attributions", by_key, "How much of value − base_value is due to each.")
@@ -218,6 +224,16 @@ def explain_response(manifest: Manifest) -> Any:
     return typed_dict(f"{name}ExplainResponse", fields)
 
 
+TokenValue = typed_dict(
+    "TokenValue",
+    {
+        "token": Annotated[str, Field(description="As the tokenizer has it.")],
+        "start": Annotated[int, Field(description="Where in the text it begins, in code points from 0.")],
+        "end": Annotated[int, Field(description="Where it has ended; as start, where it stands for no letters.")],
+        "value": float,
+    },
+    "A token of a text, and what is due to it. The padding is one, and stands for no letters.",
+)
 BackgroundUsed = typed_dict(
     "BackgroundUsed",
     {

@@ -1,5 +1,6 @@
 """Attributions of a network's columns → explanations of named outputs, as the API gives them."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ from app.inputs import by_key
 from app.jobs import ExplainJob
 from app.outputs import Output
 from app.spec import DEFAULT_BACKGROUND
+from app.texts import Spans
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +37,7 @@ def answer(
             {
                 "prediction": prediction,
                 "outputs": [
-                    _output(model, output, served[row], attribution, (row, place))
+                    _output(model, output, served[row], attribution, (row, place), texts=_texts(job, row))
                     for place, output in enumerate(outputs_of(model, job.outputs[row]))
                 ],
             }
@@ -72,13 +74,23 @@ def head(
     }
 
 
+def _texts(job: ExplainJob, row: int) -> dict[str, Spans]:
+    return {name: spans[row] for name, spans in job.texts.items()}
+
+
 def outputs_of(model: ExplainableModel, names: list[str]) -> list[Output]:
     by_name = {output.name: output for output in model.outputs.all}
     return [by_name[name] for name in names]
 
 
 def _output(
-    model: ExplainableModel, output: Output, served: np.ndarray, attribution: Attribution, at: tuple[int, int]
+    model: ExplainableModel,
+    output: Output,
+    served: np.ndarray,
+    attribution: Attribution,
+    at: tuple[int, int],
+    *,
+    texts: Mapping[str, Spans],
 ) -> dict[str, Any]:
     """`value` is what was served, and the residual is measured from it: a drift between the two would show."""
     value = output.offset + output.sign * float(served[output.column])
@@ -88,9 +100,16 @@ def _output(
         "output": output.name,
         "value": value,
         "base_value": base,
-        "attributions": by_key(model.spec, values),
+        "attributions": _by_token(by_key(model.spec, values), texts),
         "residual": value - base - float(values.sum()),
     }
     if attribution.standard_errors is not None:
-        explained["standard_errors"] = by_key(model.spec, attribution.standard_errors[at].double().numpy())
+        # Of the padding, a sum of several: at most this, however they go together.
+        errors = by_key(model.spec, attribution.standard_errors[at].double().numpy())
+        explained["standard_errors"] = _by_token(errors, texts)
     return explained
+
+
+def _by_token(values: dict[str, Any], texts: Mapping[str, Spans]) -> dict[str, Any]:
+    """By key of an instance; of a text, a list of its tokens in place of a number for each place of the input."""
+    return {**values, **{name: spans.described(values[name]) for name, spans in texts.items()}}

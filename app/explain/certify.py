@@ -22,14 +22,22 @@ PATIENCE_S = 20.0
 REFERENCE_SEED = 1_000_003  # not the seed of any trial, so that walks are not held against themselves
 
 
-def certify(network: Network, background: Inputs, players: Players, columns: int, budget_ms: float) -> dict[str, Any]:
-    """Try every method on rows of the background, all outputs wanted.
+def certify(
+    network: Network,
+    background: Inputs,
+    players: Players,
+    columns: int,
+    budget_ms: float,
+    *,
+    examples: Inputs | None = None,
+) -> dict[str, Any]:
+    """Try every method on rows of the background, and before them of examples, all outputs wanted.
 
     Gives JSON: `methods` by name, each with `fits` and either `why` not, or residual and distance (both as shares:
     of the output's scale, and of the mean size of an attribution), and ms_per_row; `reference`, what distances are
     to; `default` and the `reason` for it.
     """
-    rows = _trial_rows(background)
+    rows = _trial_rows(background, examples or {})
     trial = _Trial(network, background, players, rows, torch.arange(columns).expand(row_count(rows), columns))
     reference, description = _reference(trial)
     methods = {name: _try(name, trial, reference) for name in METHODS}
@@ -78,10 +86,15 @@ def _distance_words(figures: Mapping[str, Any]) -> str:
     return f"{distance:.1%} from the reference" if distance else "exact"
 
 
-def _trial_rows(background: Inputs) -> dict[str, torch.Tensor]:
-    total = row_count(background)
-    chosen = torch.linspace(0, total - 1, min(ROWS, total)).long()
-    return {name: tensor[chosen] for name, tensor in background.items()}
+def _trial_rows(background: Inputs, examples: Inputs) -> dict[str, torch.Tensor]:
+    """Up to ROWS, with at most half of them examples."""
+    first = {name: tensor[: ROWS // 2] for name, tensor in examples.items()}
+    total, left = row_count(background), ROWS - (row_count(first) if first else 0)
+    chosen = torch.linspace(0, total - 1, min(left, total)).long()
+    return {
+        name: torch.cat([first[name], tensor[chosen]]) if first else tensor[chosen]
+        for name, tensor in background.items()
+    }
 
 
 def _reference(trial: _Trial) -> tuple[Attribution | None, str]:

@@ -1,6 +1,8 @@
 """A model as the worker holds it: the original network, its background, and the methods made ready."""
 
 from collections import OrderedDict
+from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -19,6 +21,7 @@ from app.jobs import GivenBackground
 from app.manifest import Manifest, read_manifest
 from app.outputs import Outputs
 from app.spec import DEFAULT_BACKGROUND, REQUEST_BACKGROUND, ModelSpec
+from app.texts import TextReader, text_readers
 
 Background = str | GivenBackground
 """The name of one of the model's, or rows that came with a request."""
@@ -57,10 +60,15 @@ class ExplainableModel:
         self.backgrounds = {name: load_background(self.spec, read, name) for name in self.spec.explain.files}
         self.background = self.backgrounds[DEFAULT_BACKGROUND]
         self.network: Network = load_network(self.spec, read)
-        self._memory_bytes = memory_bytes
+        self._memory_bytes, self._read = memory_bytes, read
         self._ready: dict[tuple[str, str], Explainer] = {}
         self._given: OrderedDict[tuple[str, str], Explainer] = OrderedDict()
         self._lock = Lock()
+
+    @cached_property
+    def texts(self) -> Mapping[str, TextReader]:
+        """Of each input that is sent as text, its reader: for rows of a file, as a job's were read already."""
+        return text_readers(self.spec, self._read)
 
     def choose(self, asked: str, background: Background = DEFAULT_BACKGROUND) -> tuple[str, str | None]:
         """The method for what was asked, and why, where that is not the method asked for.

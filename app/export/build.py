@@ -16,6 +16,7 @@ from app.export.rows import TrialRows, trial_rows
 from app.export.sources import Source, read_source
 from app.export.stage import (
     CERTIFICATE_FILE,
+    EXAMPLES_FILE,
     FAULT_FILE,
     NETWORK_OUTPUT_FILE,
     ORIGINAL_FILE,
@@ -96,8 +97,13 @@ def _export(sources: Sequence[Source], artifacts: Path, settings: dict[str, floa
 
 def _prepare(source: Source, work: Path, settings: dict[str, float]) -> Job:
     work.mkdir()
-    rows = trial_rows(source.spec, source.background)
+    # The background of a model of texts may be no text at all, and so no row to try anything on.
+    examples = source.examples() if source.texts else {}
+    vocabularies = {name: reader.vocabulary for name, reader in source.texts.items()}
+    rows = trial_rows(source.spec, source.background, examples, vocabularies)
     np.savez(work / ROWS_FILE, **rows.arrays)  # type: ignore[arg-type]  # numpy's stub takes the first for a flag
+    if examples:
+        np.savez(work / EXAMPLES_FILE, **examples)  # type: ignore[arg-type]
     return Job(source, Task(str(source.folder.resolve()), str(work), source.digests, settings["budget_ms"]), rows)
 
 

@@ -1,5 +1,6 @@
 """Rows to try a network on: real ones, random ones in their range, and extreme ones."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +11,8 @@ from app.spec import InputSpec, ModelSpec
 RANDOM_ROWS = 128
 # Numbers a parity run may hold an input: an image of 150,000 needs fewer rows than a table of thirteen.
 ELEMENTS = 2_000_000
+
+_Kind = tuple[InputSpec, int | None]  # an input, and how many ids it may hold where it is text
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,16 +28,23 @@ class TrialRows:
         return f"{name} row {row - first}"
 
 
-def trial_rows(spec: ModelSpec, background: Arrays) -> TrialRows:
-    """Background rows, random rows between each element's least and greatest, and rows far outside."""
+def trial_rows(
+    spec: ModelSpec, background: Arrays, examples: Arrays | None = None, vocabularies: Mapping[str, int] | None = None
+) -> TrialRows:
+    """Background rows, random rows between each element's least and greatest, and rows far outside.
+
+    examples: more rows that are real. vocabularies: how many ids there are, by the name of each input that is text.
+    """
+    kinds = {i.name: (i, (vocabularies or {}).get(i.name)) for i in spec.inputs}
     rng = np.random.default_rng(0)
     largest = max(int(np.prod(item.row_shape)) for item in spec.inputs)
     count = max(2, min(RANDOM_ROWS, ELEMENTS // largest))
     real = {name: array[:count] for name, array in background.items()}
     parts = [
         ("background", real),
-        ("random", {i.name: _random(i, background[i.name], count, rng) for i in spec.inputs}),
-        ("extreme", {i.name: _extreme(i, background[i.name]) for i in spec.inputs}),
+        *([("example", examples)] if examples else []),
+        ("random", {name: _random(kind, background[name], count, rng) for name, kind in kinds.items()}),
+        ("extreme", {name: _extreme(kind, background[name]) for name, kind in kinds.items()}),
     ]
     sets, first = [], 0
     for name, arrays in parts:
@@ -45,17 +55,20 @@ def trial_rows(spec: ModelSpec, background: Arrays) -> TrialRows:
     return TrialRows(joined, tuple(sets))
 
 
-def bounds(spec: InputSpec, array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The least and greatest of each element, and of a category all of its codes."""
+def _bounds(kind: _Kind, array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The least and greatest of each element; of a category all of its codes, and of a token all of its ids."""
+    spec, vocabulary = kind
     low, high = array.min(axis=0), array.max(axis=0)
+    if vocabulary is not None:
+        return np.zeros_like(low), np.full_like(high, vocabulary - 1)
     for column, feature in enumerate(spec.features):
         if feature.categories:
             low[column], high[column] = 0, len(feature.categories) - 1
     return low, high
 
 
-def _random(spec: InputSpec, array: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-    low, high = bounds(spec, array)
+def _random(kind: _Kind, array: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    spec, (low, high) = kind[0], _bounds(kind, array)
     if spec.is_integer:
         drawn = rng.integers(low, high, size=(count, *low.shape), endpoint=True)
     else:
@@ -63,9 +76,9 @@ def _random(spec: InputSpec, array: np.ndarray, count: int, rng: np.random.Gener
     return np.asarray(drawn, dtype=spec.dtype)
 
 
-def _extreme(spec: InputSpec, array: np.ndarray) -> np.ndarray:
+def _extreme(kind: _Kind, array: np.ndarray) -> np.ndarray:
     """Each end of the range and, for numbers, ten spans beyond it, and nought."""
-    low, high = bounds(spec, array)
+    spec, (low, high) = kind[0], _bounds(kind, array)
     if spec.is_integer:  # an index beyond its table is not a row of this model
         return np.stack([low, high, low, high, low]).astype(spec.dtype)
     span = high - low

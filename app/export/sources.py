@@ -6,15 +6,17 @@ from pathlib import Path
 from typing import Any
 
 from app.errors import InvalidInput, ModelFault
-from app.inputs import Arrays, as_row, check_arrays, read_npz
+from app.inputs import Arrays, RowReader, as_row, check_arrays, read_npz
 from app.manifest import sha256
 from app.spec import DEFAULT_BACKGROUND, EXAMPLE_FILE, ModelSpec, read_spec
+from app.texts import TextReader, check_ids, text_readers
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
     """folder: where it lies. digests: SHA-256 by file name. background: (rows, *shape) by input. backgrounds: the named
-    ones besides. example: a request for this model; without one in the folder, of the background's first row."""
+    ones besides. example: a request for this model; without one in the folder, of the background's first row. texts: by
+    the name of each input that is sent as text."""
 
     folder: Path
     spec: ModelSpec
@@ -22,6 +24,15 @@ class Source:
     background: Arrays
     backgrounds: dict[str, Arrays]
     example: dict[str, Any]
+    texts: dict[str, TextReader]
+
+    def examples(self) -> Arrays:
+        """The example's rows, (rows, *shape) by input, of a model that is sent text. Raises ModelFault."""
+        try:
+            return check_arrays(self.spec, RowReader(self.spec, self.texts)(self.example["instances"]))
+        except (InvalidInput, ValueError, KeyError, TypeError) as error:
+            words = error.message if isinstance(error, InvalidInput) else "not a request that the model takes"
+            raise ModelFault(f"{self.folder.name}/{EXAMPLE_FILE}: {words}") from error
 
 
 def read_source(folder: Path) -> Source:
@@ -29,16 +40,18 @@ def read_source(folder: Path) -> Source:
     spec = read_spec(folder)
     given = [EXAMPLE_FILE] if (folder / EXAMPLE_FILE).exists() else []
     contents = {name: _read(folder, name) for name in [*spec.source_files, *given]}
+    texts = text_readers(spec, lambda name: contents[name])
     backgrounds = {
-        name: _background(spec, contents[file], f"{folder.name}/{file}") for name, file in spec.explain.files.items()
+        name: _background(spec, contents[file], f"{folder.name}/{file}", texts)
+        for name, file in spec.explain.files.items()
     }
     background = backgrounds.pop(DEFAULT_BACKGROUND)
     if given:
         example = _example(spec, contents[EXAMPLE_FILE], f"{folder.name}/{EXAMPLE_FILE}")
     else:
-        example = {"model": spec.name, "instances": [as_row(spec, background, 0)]}
+        example = {"model": spec.name, "instances": [as_row(spec, background, 0, texts)]}
     digests = {name: sha256(content) for name, content in contents.items()}
-    return Source(folder, spec, digests, background, backgrounds, example)
+    return Source(folder, spec, digests, background, backgrounds, example, texts)
 
 
 def _read(folder: Path, name: str) -> bytes:
@@ -51,9 +64,11 @@ def _read(folder: Path, name: str) -> bytes:
         raise ModelFault(f"{folder.name}/{name}: cannot be read: {error.strerror}") from error
 
 
-def _background(spec: ModelSpec, content: bytes, place: str) -> Arrays:
+def _background(spec: ModelSpec, content: bytes, place: str, texts: dict[str, TextReader]) -> Arrays:
     try:
-        return check_arrays(spec, read_npz(content))
+        arrays = check_arrays(spec, read_npz(content))
+        check_ids(texts, arrays)
+        return arrays
     except InvalidInput as error:
         raise ModelFault(f"{place}: {error.message}") from error
 

@@ -24,6 +24,7 @@ from app.spec import ModelSpec, read_spec
 
 FAULT_FILE = "fault.txt"
 ROWS_FILE = "rows.npz"
+EXAMPLES_FILE = "examples.npz"  # the example's rows, of a model that is sent text
 ORIGINAL_FILE = "original.npy"  # what the original returns for the rows
 NETWORK_OUTPUT_FILE = "network.npy"  # what the torch network that explains returns for them
 CERTIFICATE_FILE = "certificate.json"
@@ -51,6 +52,11 @@ class Task:
 
     def rows(self) -> Arrays:
         return read_npz(Path(self.work, ROWS_FILE).read_bytes())
+
+    def examples(self) -> Arrays:
+        """By input; empty where there are none."""
+        path = Path(self.work, EXAMPLES_FILE)
+        return read_npz(path.read_bytes()) if path.exists() else {}
 
 
 def run_stage(module: str, tasks: Sequence[Task], keras_backend: str) -> None:

@@ -15,7 +15,7 @@ import torch
 from app.errors import ModelFault, first_line
 from app.explain.certify import certify
 from app.explain.loader import load_network
-from app.explain.model import load_background, players_of
+from app.explain.model import load_background, players_of, to_tensors
 from app.explain.network import Network
 from app.export.stage import CERTIFICATE_FILE, NETWORK_OUTPUT_FILE, ORIGINAL_FILE, Task, in_batches, main
 from app.inputs import Arrays
@@ -43,7 +43,8 @@ def export(task: Task) -> None:
     for name in spec.explain.backgrounds:
         _check_background(spec, network, load_background(spec, task.read, name), spec.explain.backgrounds[name])
     background = load_background(spec, task.read)
-    certificate = certify(network, background, players_of(spec), columns, task.budget_ms)
+    examples = to_tensors(task.examples())
+    certificate = certify(network, background, players_of(spec), columns, task.budget_ms, examples=examples)
     Path(task.work, CERTIFICATE_FILE).write_text(json.dumps(certificate))
 
 

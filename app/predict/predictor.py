@@ -1,6 +1,6 @@
 """A model as the API holds it: rows ▶ arrays ▶ ONNX Runtime ▶ named answers."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import isfinite
 from pathlib import Path
 from time import perf_counter_ns
@@ -8,15 +8,17 @@ from typing import Any
 
 import numpy as np
 
+from app.builds import ORIGINAL
 from app.errors import UnsupportedMethod
 from app.inputs import Arrays, Row, RowReader, fault_in, first_not_finite
-from app.manifest import Manifest, read_manifest
+from app.manifest import Manifest, read_checked, read_manifest
 from app.metrics import BATCH_ROWS
 from app.outputs import Outputs
 from app.predict.batcher import Batcher
 from app.predict.pace import Pace, measure
 from app.predict.session import OnnxSession
 from app.predict.statistics import Statistics
+from app.texts import Spans, TextReader, spans_of, text_readers
 
 # How long a prediction may keep the event loop to itself. A hop to a thread and back costs a tenth of it.
 INLINE_S = 0.001
@@ -27,9 +29,16 @@ class Predictor:
     """One version of one model."""
 
     def __init__(
-        self, manifest: Manifest, digest: str, session: OnnxSession, *, batch_s: float = 0.05, pace: Pace | None = None
+        self,
+        manifest: Manifest,
+        digest: str,
+        session: OnnxSession,
+        *,
+        batch_s: float = 0.05,
+        pace: Pace | None = None,
+        texts: Mapping[str, TextReader] | None = None,
     ) -> None:
-        """batch_s: what one batch may take. pace: measured here unless given."""
+        """batch_s: what one batch may take. pace: measured here unless given. texts: of each input sent as text."""
         self.manifest, self.spec, self.digest = manifest, manifest.spec, digest
         self.outputs = Outputs(self.spec, manifest.columns)
         self.pace = pace or measure(session.run, self.spec)
@@ -40,23 +49,26 @@ class Predictor:
         self._batcher = Batcher(
             self._run, self.pace.rows_within(batch_s), self.spec.name, waited=self.statistics.waited.add
         )
-        self._read = RowReader(self.spec)
+        self.texts = texts or {}
+        self._read = RowReader(self.spec, self.texts)
 
     def arrays(self, instances: Sequence[Row], place: str = "instances") -> Arrays:
-        """Instances that the schema has checked → arrays. Raises InvalidInput where a number overflows its dtype.
+        """Instances that the schema has checked → arrays. place: where they stand in the request.
 
-        place: where they stand in the request.
+        Raises InvalidInput where a number overflows its dtype, and for a text that the model cannot read.
         """
         try:
-            return self._read(instances)
+            return self._read(instances, place)
         except OverflowError:
-            pass
-        with np.errstate(over="ignore"):
-            arrays = self._read.loosely(instances)
+            arrays = self._read.loosely(instances, place)
         if fault := first_not_finite(self.spec, arrays):
             row, field = fault
             raise fault_in(place, row, "holds a number too large for this model", field)
         return arrays
+
+    def spans(self, instances: Sequence[Row]) -> dict[str, tuple[Spans, ...]]:
+        """Where the tokens of instances that `arrays` has taken stand in their texts, by input that is text."""
+        return spans_of(self.texts, instances)
 
     @property
     def output_dtype(self) -> np.dtype[Any]:
@@ -123,4 +135,7 @@ def load_predictor(folder: Path, threads: int) -> Predictor:
     # Resolved once: the link may point elsewhere by the time the second file is read.
     folder = folder.resolve()
     manifest, digest = read_manifest(folder)
-    return Predictor(manifest, digest, OnnxSession(folder, manifest, threads))
+    texts = text_readers(
+        manifest.spec, lambda name: read_checked(folder / ORIGINAL, name, manifest, manifest.spec.name)
+    )
+    return Predictor(manifest, digest, OnnxSession(folder, manifest, threads), texts=texts)

@@ -16,6 +16,8 @@ Line = dict[str, Any]
 # Facts of the whole file, kept once, in its metadata.
 FACTS = ("model", "version", "manifest", "method", "method_reason", "expected_distance", "background")
 
+TOKEN = pa.struct([("token", pa.string()), ("start", pa.int64()), ("end", pa.int64()), ("value", pa.float64())])
+
 
 def columns_of(spec: ModelSpec) -> dict[str, pa.DataType]:
     """What is explained, a feature or a group of them or a whole input, with the type of its attribution."""
@@ -23,6 +25,8 @@ def columns_of(spec: ModelSpec) -> dict[str, pa.DataType]:
     for item in spec.inputs:
         if item.kind == "tabular":
             types.update(dict.fromkeys((f.group or f.name for f in item.features), pa.float64()))
+        elif item.tokenizer:
+            types[item.name] = pa.list_(TOKEN)
         else:
             nested = pa.float64()
             for _ in item.shape:

@@ -17,6 +17,7 @@ from app.jobs import ExplainJob, GivenBackground, PackedArray
 from app.spec import DEFAULT_BACKGROUND
 from app.tables.answers import AnswerFile, Line, lines_of, lines_of_faults
 from app.tables.rows import RowsRead, read_rows
+from app.texts import Spans
 
 CHUNK_ROWS = 32
 
@@ -49,7 +50,7 @@ def explain_file(
     say: told how many rows are done, counting parts, and how many there are.
     Raises InvalidInput, UnknownLabel, UnsupportedMethod, ConfigurationError.
     """
-    read = read_rows(rows, model.spec, drop)
+    read = read_rows(rows, model.spec, drop, model.texts)
     run = _Run(model, read, question, say)
     with AnswerFile(answers, model.spec) as file:
         for first in range(1, read.count + 1, CHUNK_ROWS):
@@ -98,17 +99,23 @@ class _Run:
     def _answer(self, numbers: list[int]) -> dict[str, Any]:
         places = [self._places[number] for number in numbers]
         arrays = {name: array[places] for name, array in self._read.arrays.items()}
+        texts = {
+            name: tuple(self._model.texts[name].spans(texts[place]) for place in places)
+            for name, texts in self._read.texts.items()
+        }
 
         def on_progress(share: float) -> bool:
             self._say(numbers[0] - 1 + share * len(numbers), self._read.count)
             return True
 
-        (made,) = compute([_job(self._model, arrays, self._question)], self._model, on_progress)
+        (made,) = compute([_job(self._model, arrays, texts, self._question)], self._model, on_progress)
         answer: dict[str, Any] = json.loads(made.json)
         return answer
 
 
-def _job(model: ExplainableModel, arrays: Arrays, question: Question) -> ExplainJob:
+def _job(
+    model: ExplainableModel, arrays: Arrays, texts: dict[str, tuple[Spans, ...]], question: Question
+) -> ExplainJob:
     with torch.no_grad():
         table = model.network(to_tensors(arrays)).numpy()
     wanted = model.outputs.wanted(question.outputs, table)
@@ -120,6 +127,7 @@ def _job(model: ExplainableModel, arrays: Arrays, question: Question) -> Explain
         rows={name: PackedArray.pack(array) for name, array in arrays.items()},
         served=PackedArray.pack(table),
         outputs=[[output.name for output in outputs] for outputs in wanted],
+        texts=texts,
         method=question.method,
         samples=question.samples,
         seed=question.seed,

@@ -1,14 +1,14 @@
 """A file of rows, CSV or Parquet → arrays; and which cell of it is wrong, where one is.
 
-A column for each key of an instance. Categories stand as their strings, and inputs that are no table as nested
-lists: in CSV written as JSON.
+A column for each key of an instance. Categories and texts stand as their strings, and inputs that are neither text
+nor a table as nested lists: in CSV written as JSON.
 """
 
 import csv
 import io
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ import pyarrow.parquet
 from app.errors import InvalidInput, first_line
 from app.inputs import Arrays
 from app.spec import Feature, InputSpec, ModelSpec
+from app.texts import TextReader
 
 Read = Callable[[Any], Any]
 
@@ -28,12 +29,13 @@ Read = Callable[[Any], Any]
 class RowsRead:
     """numbers: of the rows that can be explained, from 1 as in a spreadsheet without its heading; arrays: theirs.
 
-    faults: what is wrong with each of the others, by its number.
+    texts: theirs, by the name of each input that is text. faults: what is wrong with each of the others, by its number.
     """
 
     numbers: list[int]
     arrays: Arrays
     faults: dict[int, str]
+    texts: dict[str, list[str]]
 
     @property
     def count(self) -> int:
@@ -41,16 +43,19 @@ class RowsRead:
         return len(self.numbers) + len(self.faults)
 
 
-def read_rows(path: Path, spec: ModelSpec, drop: Sequence[str] = ()) -> RowsRead:
-    """Read rows of a model. drop: columns that are not the model's and may be there.
+def read_rows(
+    path: Path, spec: ModelSpec, drop: Sequence[str] = (), texts: Mapping[str, TextReader] | None = None
+) -> RowsRead:
+    """Read rows of a model. drop: columns that are not the model's and may be there. texts: of inputs that are text.
 
     Raises InvalidInput for what makes the whole file useless: not such a file, a column missing or of no use.
     """
     names, lines = _open(path)
     _check_columns(path, spec, names, drop)
     places = {name: place for place, name in enumerate(names)}
-    readers = {item.name: _readers(item, places) for item in spec.inputs}
+    readers = {item.name: _readers(item, places, (texts or {}).get(item.name)) for item in spec.inputs}
     good: dict[str, list[Any]] = {name: [] for name in readers}
+    written: dict[str, list[str]] = {name: [] for name in texts or {}}
     numbers: list[int] = []
     faults: dict[int, str] = {}
     for number, line in enumerate(lines, 1):
@@ -64,10 +69,12 @@ def read_rows(path: Path, spec: ModelSpec, drop: Sequence[str] = ()) -> RowsRead
         numbers.append(number)
         for name, values in row.items():
             good[name].append(values)
+        for name, kept in written.items():
+            kept.append(line[places[name]])
     if not numbers and not faults:
         raise InvalidInput(f"{path.name}: holds no rows")
     arrays = {i.name: np.array(good[i.name], dtype=i.dtype).reshape(-1, *i.row_shape) for i in spec.inputs}
-    return RowsRead(numbers, arrays, faults)
+    return RowsRead(numbers, arrays, faults, written)
 
 
 def _open(path: Path) -> tuple[list[str], Iterator[Sequence[Any]]]:
@@ -99,8 +106,11 @@ def _check_columns(path: Path, spec: ModelSpec, names: Sequence[str], drop: Sequ
         raise InvalidInput(f'{path.name}: the column "{doubled}" stands there twice', field=doubled)
 
 
-def _readers(item: InputSpec, places: dict[str, int]) -> Read:
+def _readers(item: InputSpec, places: dict[str, int], text: TextReader | None) -> Read:
     """Takes a line and gives this input's row. It raises ValueError with words that follow "row 7"."""
+    if text is not None:
+        place = places[item.name]
+        return lambda line: _named(item.name, lambda cell: _ids(text, cell), line[place])
     if item.kind != "tabular":
         place = places[item.name]
         return lambda line: _named(item.name, lambda cell: _nested(item, cell), line[place])
@@ -113,6 +123,15 @@ def _named(name: str, read: Read, cell: Any) -> Any:
         return read(cell)
     except ValueError as fault:
         raise ValueError(f', column "{name}": {fault}') from None
+
+
+def _ids(text: TextReader, cell: Any) -> list[int]:
+    if not isinstance(cell, str):
+        raise ValueError("must be text")
+    try:
+        return text.ids(cell)
+    except InvalidInput as fault:
+        raise ValueError(fault.message) from None
 
 
 def _reader(item: InputSpec, feature: Feature) -> Read:

@@ -35,7 +35,7 @@ async def explain(request: Request) -> Response:
     spec = predictor.spec
     state["model"] = spec.name
     parcel = await unpack(request.scope["headers"], body, service.settings.max_body_mb << 20)
-    asked = read(parcel, spec, names_of(spec), service.settings.max_instances)
+    asked = read(parcel, predictor, names_of(spec), service.settings.max_instances)
     options = _options(asked.parameters, spec)
     job = await question(request, service, predictor, asked.arrays, options)
     found = orjson.loads(await answer(request, service, job))

@@ -46,7 +46,7 @@ class Infer:
         parcel = await unpack(scope["headers"], body, self._service.settings.max_body_mb << 20)
         began = time.perf_counter_ns()
         output = spec.output.tensor
-        asked = read(parcel, spec, [output], self._service.settings.max_instances)
+        asked = read(parcel, predictor, [output], self._service.settings.max_instances)
         predictor.statistics.decoded.add(time.perf_counter_ns() - began)
         table = await predictor.answer(asked.arrays)
         began = time.perf_counter_ns()

@@ -11,7 +11,9 @@ from app.api.oip.contract import InferRequest, Tensor, read_request
 from app.api.oip.encoding import DATATYPES, from_bytes, from_json, name_of
 from app.errors import InvalidInput, TooManyInstances
 from app.inputs import Arrays, check_arrays
+from app.predict.predictor import Predictor
 from app.spec import InputSpec, ModelSpec
+from app.texts import TextReader, check_ids
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +33,15 @@ class Asked:
     parameters: Mapping[str, Any]
 
 
-def read(parcel: Parcel, spec: ModelSpec, offered: Sequence[str], most_rows: int) -> Asked:
+def read(parcel: Parcel, predictor: Predictor, offered: Sequence[str], most_rows: int) -> Asked:
     """offered: names of the outputs there are. Raises MalformedBody, InvalidInput, TooManyInstances."""
+    spec, texts = predictor.spec, predictor.texts
     if parcel.json is None:
-        return Asked(None, checked(spec, _raw(parcel.tail, spec), most_rows), [Wanted(n, True) for n in offered], {})
+        raw = checked(spec, _raw(parcel.tail, spec), most_rows, texts)
+        return Asked(None, raw, [Wanted(n, True) for n in offered], {})
     request = read_request(parcel.json)
     parameters = request.get("parameters") or {}
-    arrays = checked(spec, _arrays(request["inputs"], parcel.tail, spec), most_rows)
+    arrays = checked(spec, _arrays(request["inputs"], parcel.tail, spec), most_rows, texts)
     return Asked(request.get("id"), arrays, _wanted(request, parameters, offered), parameters)
 
 
@@ -84,8 +88,9 @@ def _array(tensor: Tensor, item: InputSpec, raw: memoryview | None) -> np.ndarra
         if raw is None
         else _named(name, from_bytes, raw, datatype, tensor["shape"])
     )
-    if datatype != name_of(item.dtype):
-        raise InvalidInput(f'input "{name}" has the datatype {datatype}; {name_of(item.dtype)} is needed')
+    if datatype != name_of(item.dtype) and not (item.tokenizer and datatype == "BYTES"):
+        or_text = ", or BYTES" if item.tokenizer else ""
+        raise InvalidInput(f'input "{name}" has the datatype {datatype}; {name_of(item.dtype)}{or_text} is needed')
     return array
 
 
@@ -97,13 +102,34 @@ def _named(name: str, decode: Any, *arguments: Any) -> np.ndarray:
     return array
 
 
-def checked(spec: ModelSpec, arrays: Arrays, most_rows: int) -> Arrays:
-    """Raises InvalidInput as check_arrays does, and TooManyInstances."""
-    fit = check_arrays(spec, arrays)
-    rows = len(next(iter(fit.values())))
+def checked(spec: ModelSpec, arrays: Arrays, most_rows: int, texts: Mapping[str, TextReader]) -> Arrays:
+    """Raises InvalidInput as check_arrays and check_ids do, and TooManyInstances.
+
+    texts: of inputs that may be sent as text, too: a string a row in place of its ids.
+    """
+    rows = max((array.shape[0] for array in arrays.values() if array.ndim), default=0)
     if rows > most_rows:
         raise TooManyInstances(f"the inputs have {rows} rows; one request may have {most_rows}")
+    fit = check_arrays(spec, {name: _ids(name, array, texts) for name, array in arrays.items()})
+    check_ids(texts, fit)
     return fit
+
+
+def _ids(name: str, array: np.ndarray, texts: Mapping[str, TextReader]) -> np.ndarray:
+    """(rows,) or (rows, 1) of strings → (rows, tokens); another array is what it is."""
+    if name not in texts or array.dtype.kind != "O":
+        return array
+    if array.ndim == 0 or array.size != len(array):
+        raise InvalidInput(f'input "{name}" has shape {array.shape}; of strings, (rows,) or (rows, 1) is needed')
+    rows = []
+    for number, element in enumerate(array.ravel()):
+        try:
+            rows.append(texts[name].ids(element if isinstance(element, str) else element.decode()))
+        except UnicodeDecodeError:
+            raise InvalidInput(f'input "{name}", row {number}: is not UTF-8', field=name) from None
+        except InvalidInput as fault:
+            raise InvalidInput(f'input "{name}", row {number}: {fault.message}', field=name) from None
+    return np.array(rows)
 
 
 def _wanted(request: InferRequest, parameters: Mapping[str, Any], offered: Sequence[str]) -> list[Wanted]:

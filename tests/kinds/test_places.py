@@ -1,0 +1,166 @@
+"""A text: a string in, one attribution a token out, with the letters that it stands for."""
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.conftest import MODELS, example
+
+NAME = "Naujoji Zelandija"
+SPOKEN = {
+    "Nouvelle-Zélande": "French",
+    "Niederösterreich": "German",
+    "Új-Zéland": "Hungarian",
+    "Nuova Zelanda": "Italian",
+    NAME: "Lithuanian",
+    "Nowa Zelandia": "Polish",
+}
+
+
+def asked(*names, **more):
+    return {"model": "places", "instances": [{"name": name} for name in names], **more}
+
+
+def outputs_of(client, *names, **more):
+    answer = client.post("/explain", json=asked(*names, **more))
+    assert answer.status_code == 200, answer.text
+    return [explanation["outputs"][0] for explanation in answer.json()["explanations"]]
+
+
+def finished(client, accepted) -> dict[str, Any]:
+    assert accepted.status_code == 202, accepted.text
+    while True:
+        state: dict[str, Any] = client.get(accepted.headers["Location"]).json()
+        if state["status"] in ("done", "failed"):
+            return state
+
+
+def test_what_is_served_tells_languages(client):
+    answer = client.post("/predict", json=asked(*SPOKEN))
+    assert answer.status_code == 200, answer.text
+    assert [prediction["label"] for prediction in answer.json()["predictions"]] == list(SPOKEN.values())
+
+
+@pytest.mark.parametrize("method", ["auto", "permutation", "deep", "gradient", "kernel"])
+def test_attributions_are_by_token_with_its_letters_and_add_up(method, client):
+    for name, output in zip(SPOKEN, outputs_of(client, *SPOKEN, method=method), strict=True):
+        *tokens, padding = output["attributions"]["name"]
+        assert (padding["token"], padding["start"], padding["end"]) == ("[PAD]", len(name), len(name))
+        # The tokens are the text, in its order, and nothing else.
+        assert "".join(name[token["start"] : token["end"]] for token in tokens) == name
+        assert "".join(token["token"] for token in tokens).replace("▁", " ").strip() == name.lower()
+        total = sum(token["value"] for token in output["attributions"]["name"])
+        assert output["value"] - output["base_value"] - total == pytest.approx(output["residual"], abs=1e-9)
+        assert abs(output["residual"]) < 1e-4
+        if method == "permutation":
+            errors = output["standard_errors"]["name"]
+            assert [token["token"] for token in errors] == [token["token"] for token in output["attributions"]["name"]]
+            assert all(token["value"] >= 0 for token in errors)
+
+
+def test_what_is_said_of_a_language_is_what_tells_it(client):
+    """Without the token that speaks loudest for a language, it is less likely than without any other."""
+    (output,) = outputs_of(client, NAME, outputs=["Lithuanian"], method="permutation")
+    *tokens, _ = output["attributions"]["name"]
+    loudest = max(range(len(tokens)), key=lambda place: tokens[place]["value"])
+    left = [NAME[: token["start"]] + NAME[token["end"] :] for token in tokens]
+    predictions = client.post("/predict", json=asked(*left)).json()["predictions"]
+    scores = [prediction["scores"]["Lithuanian"] for prediction in predictions]
+    assert min(scores) == scores[loudest]
+    assert tokens[loudest]["token"] == "ija"
+
+
+def test_the_letters_are_counted_as_they_were_sent(client):
+    # Two code points for an accent, one beyond the basic plane, and blanks: ids as of the plain text, spans not.
+    plain, sent = "Új-Zéland", "  U\u0301j-Ze\u0301land"
+    one, other = outputs_of(client, plain, sent, method="permutation", outputs=["Hungarian"])
+    for output, name in ((one, plain), (other, sent)):
+        assert "".join(name[t["start"] : t["end"]] for t in output["attributions"]["name"]).strip() == name.strip()
+    (strange,) = outputs_of(client, "Új\U0001f1f3-Zéland", outputs=["Hungarian"])
+    unknown = next(token for token in strange["attributions"]["name"] if token["token"] == "[UNK]")
+    assert (unknown["start"], unknown["end"]) == (2, 3)
+
+
+def test_what_was_known_of_another_text_with_the_same_ids_is_not_its_answer(client):
+    upper, lower = "LIETUVA", "lietuva "
+    first = client.post("/explain", json=asked(upper))
+    second = client.post("/explain", json=asked(lower))
+    assert (first.headers["X-Cache"], second.headers["X-Cache"]) == ("miss", "miss")
+    assert client.post("/explain", json=asked(upper)).headers["X-Cache"] == "hit"
+    (ends, other_ends) = (
+        [token["end"] for token in answer.json()["explanations"][0]["outputs"][0]["attributions"]["name"]]
+        for answer in (first, second)
+    )
+    assert ends[-1] == len(upper)
+    assert other_ends[-1] == len(lower)
+
+
+def test_an_explanation_that_is_fetched_later_has_its_letters_too(client):
+    accepted = client.post("/explain", json=asked("Lietuvos Respublika"), headers={"Prefer": "respond-async"})
+    state = finished(client, accepted)
+    (output,) = state["result"]["explanations"][0]["outputs"]
+    assert output["attributions"]["name"][0]["start"] == 0
+    assert output["attributions"]["name"][-1]["end"] == len("Lietuvos Respublika")
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("東京", 'instances[1]: "name" has no token that this model knows'),
+        ("   ", 'instances[1]: "name" has no token that this model knows'),
+        ("", 'instances[1]: "name" must not be empty'),
+        ("Süd-Georgien und die südlichen Sandwichinseln", "tokens, and this model reads 14: shorten it"),
+        ("a" * 449, 'instances[1]: "name" must have at most 448 characters'),
+        ([2, 3], 'instances[1]: "name" must be a string'),
+        (None, 'instances[1]: "name" must be a string'),
+    ],
+)
+def test_a_text_that_cannot_be_read_is_named_and_not_repeated(name, words, client):
+    for path in ("/predict", "/explain", "/v1/models/places:predict"):
+        answer = client.post(path, json=asked(NAME, name))
+        assert answer.status_code == (400 if path.startswith("/v1") else 422), answer.text
+        assert words in answer.text.replace('\\"', '"')
+        assert "Georgien" not in answer.text
+        if path == "/predict":
+            assert answer.json()["errors"][0] | {"message": ""} == {"instance": 1, "field": "name", "message": ""}
+
+
+def test_a_summary_is_by_place(client):
+    accepted = client.post("/explain", json=asked(*SPOKEN, summary=True))
+    state = finished(client, accepted)
+    assert all(len(each["mean_absolute_attributions"]["name"]) == 14 for each in state["result"]["summary"])
+
+
+def test_tensors_may_be_strings_or_ids(client):
+    def infer(tensor, what="infer", **more):
+        return client.post(f"/v2/models/places/{what}", json={"inputs": [{"name": "name", **tensor}], **more})
+
+    texts = infer({"shape": [2, 1], "datatype": "BYTES", "data": [NAME, "Nowa Zelandia"]})
+    assert texts.status_code == 200, texts.text
+    rows = np.array(texts.json()["outputs"][0]["data"]).reshape(2, 6)
+    served = client.post("/predict", json=asked(NAME, "Nowa Zelandia")).json()["predictions"]
+    np.testing.assert_allclose(rows, [list(prediction["scores"].values()) for prediction in served])
+    known = json.loads((MODELS / "places" / "tokenizer.json").read_text())["model"]["vocab"]
+    ids = [known[token] for token in ("▁naujoji", "▁z", "eland", "ija")] + [0] * 10
+    plain = infer({"shape": [1, 14], "datatype": "INT64", "data": ids})
+    np.testing.assert_allclose(plain.json()["outputs"][0]["data"], rows[0])
+    why = infer({"shape": [1], "datatype": "BYTES", "data": [NAME]}, "explain", parameters={"outputs": "top"})
+    assert why.status_code == 200, why.text
+    assert why.json()["outputs"][0]["shape"] == [1, 14, 1]
+    for tensor, words in (
+        ({"shape": [1, 14], "datatype": "INT64", "data": [1500, *ids[1:]]}, "holds an id outside the 1500 of its"),
+        ({"shape": [1, 14], "datatype": "INT64", "data": [-1, *ids[1:]]}, "holds an id outside the 1500 of its"),
+        ({"shape": [1, 2], "datatype": "BYTES", "data": [NAME, NAME]}, "of strings, (rows,) or (rows, 1) is needed"),
+        ({"shape": [], "datatype": "BYTES", "data": [NAME]}, "of strings, (rows,) or (rows, 1) is needed"),
+        ({"shape": [2], "datatype": "BYTES", "data": [NAME, "東京"]}, "row 1: has no token that this model knows"),
+        ({"shape": [1], "datatype": "FP32", "data": [1.0]}, "INT64, or BYTES is needed"),
+    ):
+        refused = infer(tensor)
+        assert refused.status_code == 400, refused.text
+        assert words in refused.json()["error"]
+
+
+def test_the_example_is_one(client):
+    assert client.post("/predict", json=example("places")).status_code == 200
