@@ -37,6 +37,13 @@ def example(name: str) -> dict[str, Any]:
     return request
 
 
+def numbers_of(part: Any) -> Any:
+    """The numbers of one attribution, whether of a feature, of an array or of a text's tokens."""
+    if isinstance(part, list) and isinstance(part[0], dict):
+        return [token["value"] for token in part]
+    return part
+
+
 class Running:
     """A process of ours, its output read as it comes, and a client of its address."""
 

@@ -13,7 +13,7 @@ import torch
 from app.explain.model import load_model, to_tensors
 from app.inputs import RowReader
 from app.manifest import read_manifest
-from tests.conftest import MODELS, example, shipped, start_service
+from tests.conftest import MODELS, example, numbers_of, shipped, start_service
 
 
 def children(pid: int) -> dict[str, int]:
@@ -34,7 +34,7 @@ def original(name, artifacts, instances):
     """What the original network returns for instances."""
     model = load_model(MODELS, artifacts / name, 1 << 28)
     with torch.no_grad():
-        table = model.network(to_tensors(RowReader(model.spec)(instances))).numpy()
+        table = model.network(to_tensors(RowReader(model.spec, model.texts)(instances))).numpy()
         base = model.network(model.background).double().mean(0).numpy()
     return model, table, base
 
@@ -62,9 +62,8 @@ def test_a_model_answers_and_says_why(name, client, artifacts):
             assert output["value"] == pytest.approx(table[row, column], abs=1e-5 * scale)
             assert output["base_value"] == pytest.approx(base[column], abs=1e-5 * scale)
             assert set(output["attributions"]) == set(model.spec.keys)
-            rest = (
-                output["value"] - output["base_value"] - sum(np.sum(part) for part in output["attributions"].values())
-            )
+            total = sum(np.sum(numbers_of(part)) for part in output["attributions"].values())
+            rest = output["value"] - output["base_value"] - total
             assert abs(rest) <= 1e-3 * scale
             assert output["residual"] == pytest.approx(rest, abs=1e-9 * scale)
 

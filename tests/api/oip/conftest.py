@@ -12,7 +12,8 @@ from tritonclient.utils import np_to_triton_dtype
 
 from app.inputs import Arrays, RowReader
 from app.manifest import read_manifest
-from tests.conftest import ROOT, Running, example, start_service
+from app.texts import text_readers
+from tests.conftest import MODELS, ROOT, Running, example, start_service
 
 
 @pytest.fixture(scope="session")
@@ -34,8 +35,9 @@ def narrow(artifacts: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 def rows_of(name: str) -> Arrays:
     """A model's example request as the network's own inputs."""
-    manifest, _ = read_manifest(ROOT / "artifacts" / name)
-    return RowReader(manifest.spec)(example(name)["instances"])
+    spec = read_manifest(ROOT / "artifacts" / name)[0].spec
+    texts = text_readers(spec, lambda file: (MODELS / name / file).read_bytes())
+    return RowReader(spec, texts)(example(name)["instances"])
 
 
 def inputs_of(arrays: Arrays, *, binary: bool = True) -> list[Any]:
