@@ -37,8 +37,8 @@ def test_training_again_gives_the_same_model(name, tmp_path):
     score = tomllib.loads((MODELS / name / "model.toml").read_text())["score"]
     assert f"{score['metric']} {score['value']:.3f} on {score['on']}" in said
     assert (tmp_path / "example.json").read_text() == (MODELS / name / "example.json").read_text()
-    for file in MODELS.glob(f"{name}/tokenizer.json"):
-        assert (tmp_path / file.name).read_bytes() == file.read_bytes()
+    for tokenizer in MODELS.glob(f"{name}/tokenizer.json"):
+        assert (tmp_path / tokenizer.name).read_bytes() == tokenizer.read_bytes()
     for file in read_spec(MODELS / name).explain.files.values():
         made, shipped_rows = (read_npz((folder / file).read_bytes()) for folder in (tmp_path, MODELS / name))
         for key, array in shipped_rows.items():

@@ -26,6 +26,7 @@ PARTS = 4
 # Pairs of one chunk, where memory is plenty: more do not fit the cache, and fewer show the cost of calling.
 CACHE_BYTES = 12 << 20
 LEAST_PAIRS = 128
+FEW_OUTPUTS = 256  # whose unit vectors are kept
 
 Values = dict[int, torch.Tensor]
 
@@ -58,6 +59,8 @@ class Deep:
         if self.rows * self.row_bytes <= memory_bytes // PARTS:
             self._base = self._run(self.background)
         self.outputs = self._outputs()
+        few = self.outputs.shape[1] <= FEW_OUTPUTS
+        self._one_hot = torch.eye(self.outputs.shape[1], dtype=self.dtype) if few else None
         self.base_values = self.outputs.mean(0)
         self._try_out()
 
@@ -199,10 +202,12 @@ class Deep:
         dims = self.program.dims[self.program.output]
         if len(dims.multiples) == 1:
             return torch.ones(rows, dtype=self.dtype)
-        chosen = outputs.reshape(-1, 1)
+        chosen = outputs.reshape(-1)
         if rows != len(chosen):
-            chosen = chosen.repeat_interleave(rows // len(chosen), 0)
-        return torch.zeros(dims.at(rows), dtype=self.dtype).scatter_(1, chosen, 1.0)
+            chosen = chosen.repeat_interleave(rows // len(chosen))
+        if self._one_hot is None:
+            return torch.zeros(dims.at(rows), dtype=self.dtype).scatter_(1, chosen[:, None], 1.0)
+        return self._one_hot.index_select(0, chosen).reshape(dims.at(rows))
 
     def _share(self, pairs: Pairs, given: Multipliers, slot: int) -> torch.Tensor:
         """Multiplier times change, (R, K, *shape), summed over the background rows."""

@@ -1,7 +1,7 @@
 """Who shares the credit: a player is a feature, or a group of elements that enter and leave together."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
@@ -19,6 +19,13 @@ class Players:
 
     count: int
     membership: Mapping[str, torch.Tensor]
+    # The one input, where each of its elements is a player of its own and in their order: nothing is to be summed.
+    alone: str | None = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        name, index = next(iter(self.membership.items()), ("", torch.empty(0)))
+        plain = len(self.membership) == 1 and index.ndim and torch.equal(index.flatten(), torch.arange(self.count))
+        object.__setattr__(self, "alone", name if plain else None)
 
     @classmethod
     def elements(cls, shapes: Mapping[str, tuple[int, ...]]) -> "Players":
@@ -43,6 +50,8 @@ class Players:
 
     def collect(self, elements: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """Sum attributions by element, (…, *shape) an input, into attributions by player, (…, P)."""
+        if self.alone is not None:
+            return elements[self.alone].flatten(start_dim=elements[self.alone].ndim - self.membership[self.alone].ndim)
         total: torch.Tensor | None = None
         for name, index in self.membership.items():
             flat = (
