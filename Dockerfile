@@ -4,6 +4,7 @@
 #   PYTHON_IMAGE      the base; give it a digest to pin it: python:3.11-slim-bookworm@sha256:…
 #   REDIS_IMAGE       the same for the queue
 #   EXTRA_INDEX_URL   one more package index, for a CPU build of torch: https://download.pytorch.org/whl/cpu
+#   EXTRAS            more of pyproject.toml's extras in API and worker: otel, for traces
 #   REVISION          what the label org.opencontainers.image.revision says
 #
 # The classic builder makes every stage above the one it is asked for; so they stand in the order of their need.
@@ -48,8 +49,9 @@ FROM install AS install-torch
 RUN pip install -c constraints.txt torch==2.13.0
 
 FROM install AS install-api
+ARG EXTRAS=
 COPY pyproject.toml ./
-RUN python requirements.py api > requirements.txt && pip install -c constraints.txt -r requirements.txt && sh slim.sh
+RUN python requirements.py "api,${EXTRAS}" > requirements.txt && pip install -c constraints.txt -r requirements.txt && sh slim.sh
 
 FROM install-torch AS export
 COPY pyproject.toml ./
@@ -88,8 +90,9 @@ LABEL org.opencontainers.image.title="whyserve-api" org.opencontainers.image.lic
       org.opencontainers.image.version="${VERSION}" org.opencontainers.image.revision="${REVISION}"
 
 FROM install-torch AS install-worker
+ARG EXTRAS=
 COPY pyproject.toml ./
-RUN python requirements.py worker > requirements.txt && pip install -c constraints.txt -r requirements.txt && sh slim.sh
+RUN python requirements.py "worker,${EXTRAS}" > requirements.txt && pip install -c constraints.txt -r requirements.txt && sh slim.sh
 
 # The worker needs to know what was exported, and not the ONNX files themselves.
 FROM export AS manifests

@@ -38,10 +38,11 @@ install: $(STAMP)
 $(STAMP): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) torch==2.13.0
-	$(PIP) -e '.[export,api,worker,dev]'
+	$(PIP) -e '.[export,api,worker,otel,dev]'
 	$(PIP) --no-deps resemblyzer==0.1.4
 	@touch $@
 
+# Thousands of requests made up anew. WHYSERVE_FUZZ=0.1 takes a tenth of them, the same each time: that is for CI.
 test-fuzz: install
 	@$(BIN)/whyserve export
 	$(BIN)/python -m pytest -m fuzz

@@ -1,13 +1,14 @@
-"""Print what one part of the program needs: the common dependencies of pyproject.toml and those of an extra."""
+"""Print what one part of the program needs: the common dependencies of pyproject.toml, and those of extras (a,b)."""
 
 import sys
 import tomllib
 from pathlib import Path
 
 
-def main(extra: str) -> None:
+def main(extras: str) -> None:
     project = tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))["project"]
-    sys.stdout.write("\n".join([*project["dependencies"], *project["optional-dependencies"][extra], ""]))
+    chosen = [each for extra in extras.split(",") if extra for each in project["optional-dependencies"][extra]]
+    sys.stdout.write("\n".join([*project["dependencies"], *chosen, ""]))
 
 
 if __name__ == "__main__":

@@ -29,3 +29,12 @@ def test_a_process_imports_no_other_process_dependencies(module, never):
         env=environment, capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert not never & set(done.stdout.splitlines()[-1].split())
+
+
+@pytest.mark.parametrize("module", ["app.processes.api", "app.processes.worker"])
+def test_what_traces_need_is_loaded_where_traces_are_wanted_only(module):
+    code = f"import sys; import {module}; print('opentelemetry.sdk' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True
+    )  # fmt: skip
+    assert done.stdout.splitlines()[-1] == "False"

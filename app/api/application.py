@@ -47,7 +47,13 @@ def create_api(service: Service, predict: Predict, infer: Infer) -> FastAPI:
 
     # FastAPI's page at /docs would load its script from a CDN; this one has it in a package.
     app = FastAPIOffline(
-        title="Whyserve", version=version("whyserve"), lifespan=lifespan, redoc_url=None, static_url="/docs-assets"
+        title="Whyserve",
+        version=version("whyserve"),
+        lifespan=lifespan,
+        redoc_url=None,
+        static_url="/docs-assets",
+        # Its own spans would be of what passes it alone; ours are of all requests (traced.py).
+        telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.state.service = service
     # Plain routes: FastAPI's own machinery would cost more than the prediction, and its types would be one

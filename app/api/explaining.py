@@ -56,7 +56,7 @@ async def question(
             "once": once(request.headers, caller),
             "question": hashlib.sha256(request.url.path.encode() + await request.body()).hexdigest(),
             "request_id": request.scope["state"]["request_id"],
-            "traceparent": request.scope["state"].get("traceparent"),
+            "traceparent": service.spans.traceparent() if service.spans else request.scope["state"].get("traceparent"),
         }
     )
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
@@ -12,10 +12,14 @@ from app.api.doubled import check_doubled
 from app.api.limits import Limit
 from app.api.problems import from_validation
 from app.api.schemas import explain_request, predict_request
+from app.api.traced import traced
 from app.api.versions import VersionedAdapter
 from app.jobs import JobQueue
 from app.predict.catalog import Catalog
 from app.settings import ApiSettings
+
+if TYPE_CHECKING:
+    from app.spans import Spans
 
 # Seconds' worth of explaining that a caller may ask for at once.
 EXPLAIN_BURST_S = 10.0
@@ -27,6 +31,7 @@ class Service:
     explaining: what each caller may have explained; None without a limit.
     reloading: held while models are loaded or unloaded.
     leaving: set once it is told to stop, and so no longer ready.
+    spans: where traces are wanted.
     hurry: set when the service is about to stop; who waits for an explanation is then told where it will be."""
 
     settings: ApiSettings
@@ -37,12 +42,14 @@ class Service:
     cache: ExplanationCache
     bodies: Bodies
     explaining: Limit | None
+    spans: "Spans | None" = None
     reloading: asyncio.Lock = field(default_factory=asyncio.Lock)
     leaving: asyncio.Event = field(default_factory=asyncio.Event)
     hurry: asyncio.Event = field(default_factory=asyncio.Event)
 
     @classmethod
-    def build(cls, settings: ApiSettings, catalog: Catalog, queue: JobQueue) -> "Service":
+    def build(cls, settings: ApiSettings, catalog: Catalog, queue: JobQueue, spans: "Spans | None" = None) -> "Service":
+        catalog = traced(catalog, spans) if spans else catalog
         return cls(
             settings,
             catalog,
@@ -53,10 +60,12 @@ class Service:
             Limit(settings.max_explain_cost_s, EXPLAIN_BURST_S, "this key asks for more explaining than it may")
             if settings.max_explain_cost_s
             else None,
+            spans,
         )
 
     def serve(self, catalog: Catalog) -> None:
         """Serve these models from now on; requests in flight finish with what they began with."""
+        catalog = traced(catalog, self.spans) if self.spans else catalog
         self.predict_adapter, self.explain_adapter = _adapters(self.settings, catalog)
         self.catalog = catalog
 

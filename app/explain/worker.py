@@ -8,14 +8,19 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
+from typing import TYPE_CHECKING
 
 from app.errors import ModelFault, Unavailable, WhyserveError
 from app.explain.attribution import Stopped
 from app.explain.compute import compute, shareable
 from app.explain.shelf import Shelf
+from app.explain.traced import trace
 from app.jobs import ExplainJob, Figures, JobError, JobSource, Lease, job_error
 from app.logs import about
 from app.metrics import COMPUTE_S, JOBS
+
+if TYPE_CHECKING:
+    from app.spans import Spans
 
 log = logging.getLogger("whyserve.worker")
 
@@ -26,8 +31,10 @@ LAST_TRIES_S = 5.0  # that a stopping worker gives to recording what it has
 
 
 class Worker:
-    def __init__(self, source: JobSource, models: Shelf, *, batch_jobs: int, lease_s: float) -> None:
-        self._source, self._models = source, models
+    def __init__(
+        self, source: JobSource, models: Shelf, *, batch_jobs: int, lease_s: float, spans: "Spans | None" = None
+    ) -> None:
+        self._source, self._models, self._spans = source, models, spans
         self._batch_jobs, self._lease_s = batch_jobs, lease_s
         self._stopping = threading.Event()
 
@@ -83,10 +90,13 @@ class Worker:
                 log.exception("leases could not be renewed; trying again")
 
     def _serve(self, leases: Sequence[Lease]) -> None:
+        for lease in leases:
+            trace(self._spans, "queue wait", lease, (lease.job.created, time.time()))
         groups: dict[object, list[Lease]] = defaultdict(list)
         for lease in leases:
             groups[shareable(lease.job)].append(lease)
         for group in groups.values():
+            began = time.time()
             error = self._compute(group)
             if error is None:
                 continue
@@ -95,6 +105,7 @@ class Worker:
                 alone = self._compute([lease]) if len(group) > 1 else error
                 if alone is not None:
                     self._fail(lease, alone)
+                    trace(self._spans, "explain", lease, (began, time.time()), error=alone.code)
 
     def _fail(self, lease: Lease, error: JobError) -> None:
         self._patiently(partial(self._record, lease, partial(self._source.fail, lease, error)))
@@ -126,6 +137,7 @@ class Worker:
                 log.exception("explaining failed", extra={"job": job.id, "model": job.model})
             return job_error("explanation_failed", f"{job.model} could not be explained; the worker's log says why")
         took = time.monotonic() - began
+        when = (time.time() - took, time.time())
         COMPUTE_S.labels(job.model, answers[0].method).observe(took)
         for lease, answer in zip(leases, answers, strict=True):
             seconds = max(0.0, time.time() - lease.job.created)
@@ -133,6 +145,7 @@ class Worker:
             record = partial(self._source.finish, lease, answer.json, figures)
             self._patiently(partial(self._record, lease, record))
             JOBS.labels(job.model, "done").inc()
+            trace(self._spans, "explain", lease, when, method=answer.method, shared_by=len(leases))
             with _about(lease.job):
                 extra = {"job": lease.job.id, "model": job.model, "shared_by": len(leases), "ms": round(1e3 * took, 2)}
                 log.info("explained", extra=extra)

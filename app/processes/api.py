@@ -9,15 +9,18 @@ import sys
 from types import FrameType
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from app.api.application import create_app
 from app.api.connection import Connection
 from app.api.service import Service
 from app.api.sweep import Sweep
+from app.api.traced import TracedApp
 from app.logs import configure
 from app.predict.catalog import load_catalog
 from app.processes.listening import check_exposure, listen
 from app.processes.parent import stop_with_parent
+from app.processes.traces import open_spans
 from app.queues.choose import open_queue
 from app.settings import ApiSettings
 
@@ -63,9 +66,11 @@ def main(settings: ApiSettings, listening: socket.socket | None = None) -> None:
     _allow_files(FILES)
     listening = listening or listen(settings.host, settings.port)
     catalog = load_catalog(settings.artifacts, settings.threads)
-    service = Service.build(settings, catalog, open_queue(settings))
+    spans = open_spans("api")
+    service = Service.build(settings, catalog, open_queue(settings), spans)
+    app: ASGIApp = create_app(service)
     config = uvicorn.Config(
-        create_app(service),
+        TracedApp(app, spans) if spans else app,
         loop="uvloop",
         http=Connection,
         lifespan="on",
@@ -75,8 +80,12 @@ def main(settings: ApiSettings, listening: socket.socket | None = None) -> None:
         proxy_headers=False,
         timeout_graceful_shutdown=int(settings.drain_s),
     )
-    with contextlib.suppress(KeyboardInterrupt):  # raised again in the same way
-        Server(config, service, settings.drain_s).run(sockets=[listening])
+    try:
+        with contextlib.suppress(KeyboardInterrupt):  # raised again in the same way
+            Server(config, service, settings.drain_s).run(sockets=[listening])
+    finally:
+        if spans:
+            spans.close()
 
 
 def _allow_files(count: int) -> None:

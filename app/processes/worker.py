@@ -14,6 +14,7 @@ from app.logs import configure
 from app.metrics import WORKER
 from app.processes.beat import Beating
 from app.processes.parent import stop_with_parent
+from app.processes.traces import open_spans
 from app.queues.choose import open_source
 from app.settings import WorkerSettings
 
@@ -28,16 +29,22 @@ def main(settings: WorkerSettings) -> None:
     torch.set_num_threads(settings.worker_threads)
     models = Shelf(settings.models, settings.artifacts, settings.memory_mb << 20)
     source = open_source(settings, os.environ.get("WHYSERVE_OWNER"))
+    spans = open_spans("worker")
     worker = Worker(
         Beating(source, settings.health_file) if settings.health_file else source,
         models,
         batch_jobs=settings.batch_jobs,
         lease_s=settings.lease_s,
+        spans=spans,
     )
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: worker.stop())
     stop_with_parent()
-    worker.run()
+    try:
+        worker.run()
+    finally:
+        if spans:
+            spans.close()
 
 
 def _serve_metrics(settings: WorkerSettings) -> None:
