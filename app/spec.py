@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, StringConstraints, ValidationError, model_validator
 
 from app.errors import ModelFault
 
@@ -49,7 +49,9 @@ class Feature(Strict):
 class InputSpec(Strict):
     """One input of the network. Tabular inputs have features, the other kinds a shape without the batch.
 
-    An input of tokens with a `tokenizer`, a file of the folder, is sent as text; without one, as whole numbers.
+    range: of an image, what the network takes black and white for: the levels 0 and 255 of a picture. 0 to 255 if
+    left out. An input of tokens with a `tokenizer`, a file of the folder, is sent as text; without one, as whole
+    numbers.
     """
 
     name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
@@ -58,6 +60,7 @@ class InputSpec(Strict):
     features: tuple[Feature, ...] = ()
     shape: tuple[Annotated[int, Field(gt=0)], ...] = ()
     tokenizer: Annotated[str, StringConstraints(min_length=1, max_length=200)] | None = None
+    range: tuple[FiniteFloat, FiniteFloat] | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -69,6 +72,8 @@ class InputSpec(Strict):
             raise ValueError(f"features with categories stand in an input of integer dtype, not {self.dtype}")
         if self.tokenizer and (self.kind != "tokens" or not self.is_integer or len(self.shape) != 1):
             raise ValueError("an input with a tokenizer is of kind tokens and integer dtype, its shape [tokens]")
+        if self.range and (self.kind != "image" or self.range[0] >= self.range[1]):
+            raise ValueError("range = [black, white], the lesser first, is of an input of kind image")
         return self
 
     @property

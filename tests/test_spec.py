@@ -60,6 +60,8 @@ def test_keys_are_features_and_inputs(tmp_path):
         (('"Dream"', '"Biscoe"'), "the category of island Biscoe appears twice"),
         (('dtype = "int64"', 'dtype = "float32"'), "stand in an input of integer dtype"),
         (("shape = [2, 2, 1]", "shape = [2, 0]"), "inputs.2.shape.1"),
+        (("shape = [2, 2, 1]", "shape = [2, 2, 1]\nrange = [1, 0]"), "range = [black, white]"),
+        (('dtype = "int64"', 'dtype = "int64"\nrange = [0, 1]'), "range = [black, white]"),
         (("shape = [2, 2, 1]", ""), "an input of kind image has a shape"),
         (('labels = ["no", "yes"]', 'labels = ["no", "yes"]\ncolour = 1'), "output.colour: Extra inputs"),
         (('name = "m"', 'name = "stats"'), "the name stats is taken"),

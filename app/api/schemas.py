@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, NotRequired
 from pydantic import ConfigDict, Discriminator, Field, Tag, TypeAdapter
 from typing_extensions import TypedDict
 
+from app.images import LEVELS, MOST_TEXT, Layout
 from app.manifest import Manifest
 from app.spec import Feature, InputSpec, ModelSpec
 from app.texts import most_letters
@@ -59,8 +60,25 @@ def row_type(manifest: Manifest) -> Any:
             words = f"A text that makes at most {item.shape[0]} tokens, one of them known to the model."
             fields[item.name] = Annotated[str, Field(min_length=1, max_length=most_letters(item), description=words)]
         else:
-            fields[item.name] = nested(_number(item), item.shape, f"{item.kind}, {item.dtype}")
+            fields[item.name] = _other_type(item)
     return typed_dict(f"{type_name(spec.name)}Row", fields, f"One instance of {spec.name}.")
+
+
+def _other_type(item: InputSpec) -> Any:
+    """An input that is no table: nested lists, or, of an image, a picture."""
+    layout = Layout.of(item)
+    words = f"{item.kind}, {item.dtype}"
+    if layout is None:
+        return nested(_number(item), item.shape, words)
+    low, high = item.range or LEVELS
+    words += f", {low:g} for black and {high:g} for white; or a PNG or JPEG in base64, {layout.mode}"
+    words += f", of {layout.width} × {layout.height} pixels"
+    text = Annotated[str, Field(max_length=MOST_TEXT, json_schema_extra={"contentEncoding": "base64"})]
+    fault = "must be a list, or a PNG or JPEG in base64"
+    return Annotated[
+        list_or_text(nested(_number(item), item.shape), text, fault),
+        Field(description=words, json_schema_extra={"x-range": [low, high]}),
+    ]
 
 
 def _feature_type(item: InputSpec, feature: Feature, manifest: Manifest) -> Any:

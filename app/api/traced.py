@@ -59,10 +59,10 @@ class TracedPredictor(Predictor):
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
 
-    async def answer(self, arrays: Arrays) -> np.ndarray:
+    async def answer(self, arrays: Arrays, place: str = "instances") -> np.ndarray:
         rows = len(next(iter(arrays.values())))
         with self._spans.inside("predict", {"whyserve.model": self._inner.spec.name, "whyserve.rows": rows}):
-            return await self._inner.answer(arrays)
+            return await self._inner.answer(arrays, place)
 
 
 def traced(catalog: Catalog, spans: "Spans") -> Catalog:

@@ -99,6 +99,16 @@ def kind_of(shape: tuple[int, ...]) -> str:
     return "image" if len(shape) == 3 and (shape[-1] in {1, 3, 4} or shape[0] in {1, 3, 4}) else "tensor"
 
 
+def range_of(images: np.ndarray) -> tuple[float, float]:
+    """From black to white, as far as the images of a background tell."""
+    low, high = float(images.min()), float(images.max())
+    if low >= 0 and high <= 1 and images.dtype.kind == "f":
+        return 0.0, 1.0
+    if images.dtype == np.uint8 or (low >= 0 and 127 < high <= 255):
+        return 0.0, 255.0
+    return (low, high) if low < high else (low, low + 1)
+
+
 def describe_output(table: np.ndarray, labels: Sequence[str], names: Sequence[str], unit: str | None) -> dict[str, Any]:
     """[output] of model.toml. table: what the network returns for the background. Raises ModelFault."""
     if table.ndim > 2:

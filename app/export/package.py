@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from app.errors import InvalidInput, ModelFault
 from app.export.build import export_one
-from app.export.describe import describe_output, kind_of
+from app.export.describe import describe_output, kind_of, range_of
 from app.export.toml import to_toml
 from app.export.trials import try_background
 from app.inputs import Arrays, as_row
@@ -66,6 +66,7 @@ def package(
     units: Mapping[str, str] | None = None,
     groups: Mapping[str, Sequence[str]] | None = None,
     kinds: Mapping[str, str] | None = None,
+    ranges: Mapping[str, tuple[float, float]] | None = None,
     description: str = "",
     source: str = "",
     version: int = 1,
@@ -81,6 +82,8 @@ def package(
     features: the names of a table's columns, where no DataFrame tells; by input name where several are tables.
     units, groups: units by feature; lists of features that are explained as one, by the group's name.
     kinds: "tabular", "image", "sequence", "tokens" or "tensor" by input name, where the shape misleads.
+    ranges: (black, white) of an image by input name: what the network takes the levels 0 and 255 of a picture for. As
+        the background looks if left out: 0 to 1, 0 to 255, or its own least and greatest.
 
     Raises ModelFault, InvalidInput, ParityFault, UnsupportedNetwork: one line that says what to change. Until all is
     well neither `folder` nor `artifacts` is touched.
@@ -94,6 +97,7 @@ def package(
         for name in network.names
     ]
     _refine(inputs, units or {}, groups or {})
+    notes += _ranged(inputs, arrays, ranges or {})
     output = describe_output(table, list(map(str, labels)), list(map(str, names)), unit)
     described = {
         "name": folder.name,
@@ -161,6 +165,21 @@ def _input(
             ' give them keras.Input(..., dtype="int64") of their own, or one-hot columns (pandas.get_dummies)'
         )
     return {**described, "features": columns}
+
+
+def _ranged(inputs: list[dict[str, Any]], arrays: Arrays, ranges: Mapping[str, Any]) -> tuple[str, ...]:
+    """Give each image its range; the notes of those that were guessed."""
+    notes = []
+    known = {item["name"]: item for item in inputs if item["kind"] == "image"}
+    for name in ranges:
+        if name not in known:
+            raise InvalidInput(f'there is no image "{name}" to give a range')
+    for name, item in known.items():
+        item["range"] = [float(end) for end in ranges.get(name) or range_of(arrays[name])]
+        if name not in ranges:
+            black, white = item["range"]
+            notes.append(f'a picture\'s black and white are taken for {black:g} and {white:g} in "{name}"')
+    return tuple(notes)
 
 
 def _refine(inputs: list[dict[str, Any]], units: Mapping[str, str], groups: Mapping[str, Sequence[str]]) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 
 from app.builds import ORIGINAL
 from app.errors import UnsupportedMethod
+from app.images import Pictures
 from app.inputs import Arrays, Row, RowReader, fault_in, first_not_finite
 from app.manifest import Manifest, read_checked, read_manifest
 from app.metrics import BATCH_ROWS
@@ -50,13 +51,15 @@ class Predictor:
             self._run, self.pace.rows_within(batch_s), self.spec.name, waited=self.statistics.waited.add
         )
         self.texts = texts or {}
-        self._read = RowReader(self.spec, self.texts)
+        self._pictures, self._read = Pictures(self.spec), RowReader(self.spec, self.texts)
 
     def arrays(self, instances: Sequence[Row], place: str = "instances") -> Arrays:
         """Instances that the schema has checked → arrays. place: where they stand in the request.
 
-        Raises InvalidInput where a number overflows its dtype, and for a text that the model cannot read.
+        Raises InvalidInput where a number overflows its dtype, a text cannot be read or a picture is none for this
+        model; TooManyInstances.
         """
+        instances = self._pictures(instances, place)
         try:
             return self._read(instances, place)
         except OverflowError:

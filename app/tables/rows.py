@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from app.errors import InvalidInput, first_line
+from app.images import Layout, read_picture
 from app.inputs import Arrays
 from app.spec import Feature, InputSpec, ModelSpec
 from app.texts import TextReader
@@ -168,6 +169,9 @@ def _number(item: InputSpec, cell: Any) -> float:
 
 
 def _nested(item: InputSpec, cell: Any) -> np.ndarray:
+    layout = Layout.of(item)
+    if isinstance(cell, str) and layout is not None and not cell.lstrip().startswith("["):
+        return read_picture(cell, item, layout)
     if isinstance(cell, str):
         try:
             cell = json.loads(cell)

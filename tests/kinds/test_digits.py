@@ -5,6 +5,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 from tests.conftest import example
+from tests.pictures import bomb, text_of
 
 
 def test_what_is_served_reads_real_digits(client):
@@ -66,3 +67,50 @@ def test_an_image_of_another_shape_is_refused(image, words, client):
     answer = client.post("/predict", json={"model": "digits", "instances": [{"image": image}]})
     assert answer.status_code == 422
     assert words in answer.json()["detail"]
+
+
+def test_a_picture_is_what_its_numbers_are(client):
+    """Levels of a picture, 0 to 255, are the input's 0 to 16; by PNG to the bit, by JPEG nearly."""
+    levels = np.round(load_digits().images[:20] * (255 / 16)).astype(int)
+    by_hand = [{"image": (level[..., None] / 255 * 16).tolist()} for level in levels]
+    by_png = [{"image": text_of(level)} for level in levels]
+    by_jpeg = [{"image": text_of(level, "JPEG", quality=98)} for level in levels]
+    for path in ("/predict", "/explain"):
+        one, two = (client.post(path, json={"model": "digits", "instances": rows}).json() for rows in (by_hand, by_png))
+        assert one.get("predictions") == two.get("predictions")
+        assert one.get("explanations") == two.get("explanations")
+    mixed = client.post("/predict", json={"model": "digits", "instances": [by_hand[0], by_jpeg[1], by_png[2]]}).json()
+    expected = client.post("/predict", json={"model": "digits", "instances": by_hand[:3]}).json()
+    for prediction, wanted in zip(mixed["predictions"], expected["predictions"], strict=True):
+        assert prediction["scores"] == pytest.approx(wanted["scores"], abs=0.05)
+    background = {"model": "digits", "instances": by_png[:1], "background": [by_png[1], by_hand[2]]}
+    assert client.post("/explain", json=background).json()["background"]["rows"] == 2
+
+
+@pytest.mark.parametrize(
+    ("image", "words"),
+    [
+        (3, 'instances[1]: "image" must be a list, or a PNG or JPEG in base64'),
+        ("aGVsbG8=", 'instances[1]: "image" is no PNG or JPEG'),
+        (text_of(np.zeros((9, 8))), 'instances[1]: "image" is a picture of 8 × 9 pixels; 8 × 8 are needed'),
+        (text_of(np.zeros((8, 8, 3))), 'instances[1]: "image" is a picture of mode RGB'),
+        (bomb(60_000, 60_000), "60000 × 60000 pixels"),
+        ("A" * 12_000_000, 'instances[1]: "image" must have at most'),
+    ],
+)
+@pytest.mark.parametrize("path", ["/predict", "/explain"])
+def test_a_picture_that_is_none_for_it_is_refused(path, image, words, client):
+    instances = [example("digits")["instances"][0], {"image": image}]
+    answer = client.post(path, json={"model": "digits", "instances": instances})
+    assert answer.status_code == 422, answer.text
+    assert words in answer.json()["detail"]
+    assert answer.json()["errors"][0] | {"message": ""} == {"instance": 1, "field": "image", "message": ""}
+    assert len(answer.content) < 1000
+
+
+def test_what_black_and_white_mean_is_published(client):
+    (item,) = client.get("/models/digits").json()["spec"]["inputs"]
+    assert item["range"] == [0, 16]
+    row = client.get("/openapi.json").json()["components"]["schemas"]["DigitsRow"]["properties"]["image"]
+    assert row["x-range"] == [0, 16]
+    assert [each["type"] for each in row["oneOf"]] == ["array", "string"]
