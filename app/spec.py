@@ -182,6 +182,11 @@ class ModelSpec(Strict):
         """Columns that the network may return; two labels may also stand on one sigmoid output."""
         return len(self.output_names)
 
+    @property
+    def outputs_asked(self) -> int:
+        """How many outputs a request explains that does not say which: the label predicted, or all of a regression."""
+        return 1 if self.task == "classification" else self.width
+
     def accepts_width(self, columns: int) -> bool:
         return columns == self.width or (columns == 1 and len(self.output.labels) == 2)
 

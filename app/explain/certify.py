@@ -9,13 +9,12 @@ import torch
 
 from app.errors import WhyserveError
 from app.explain.attribution import Attribution, Explainer, Inputs, Limits, Stopped
+from app.explain.exact import MOST_PLAYERS
 from app.explain.methods import METHODS
 from app.explain.network import Network, row_count
 from app.explain.players import Players
 
 ROWS = 6
-# Players up to which enumeration is the yardstick; beyond them it is a long run of walks.
-ENUMERABLE = 12
 REFERENCE_SAMPLES = 64
 # Seconds that one method may take for all its trial rows before it is called too slow to offer.
 PATIENCE_S = 20.0
@@ -29,16 +28,19 @@ def certify(
     columns: int,
     budget_ms: float,
     *,
+    asked: int | None = None,
     examples: Inputs | None = None,
 ) -> dict[str, Any]:
     """Try every method on rows of the background, and before them of examples, all outputs wanted.
 
+    asked: how many outputs a request explains that does not say which, all if left out; the times are for these.
     Gives JSON: `methods` by name, each with `fits` and either `why` not, or residual and distance (both as shares:
     of the output's scale, and of the mean size of an attribution), and ms_per_row; `reference`, what distances are
     to; `default` and the `reason` for it.
     """
     rows = _trial_rows(background, examples or {})
-    trial = _Trial(network, background, players, rows, torch.arange(columns).expand(row_count(rows), columns))
+    wanted = torch.arange(columns).expand(row_count(rows), columns)
+    trial = _Trial(network, background, players, rows, wanted, asked or columns)
     reference, description = _reference(trial)
     methods = {name: _try(name, trial, reference) for name in METHODS}
     default, reason = choose_default(methods, budget_ms)
@@ -47,13 +49,14 @@ def certify(
 
 @dataclass(frozen=True, slots=True)
 class _Trial:
-    """What every method is tried on. rows: real ones. wanted: (R, K), every column."""
+    """What every method is tried on. rows: real ones. wanted: (R, K), every column. asked: as many are timed."""
 
     network: Network
     background: Inputs
     players: Players
     rows: Inputs
     wanted: torch.Tensor
+    asked: int
 
     def prepare(self, method: str) -> Explainer:
         return METHODS[method](self.network, self.background, self.players)
@@ -98,13 +101,15 @@ def _trial_rows(background: Inputs, examples: Inputs) -> dict[str, torch.Tensor]
 
 
 def _reference(trial: _Trial) -> tuple[Attribution | None, str]:
-    """What distances are measured to, and its description."""
-    deadline = time.monotonic() + 3 * PATIENCE_S
+    """What distances are measured to, in words too: enumeration where it ends in time, or a long run of walks."""
+    if trial.players.count <= MOST_PLAYERS:
+        try:
+            limits = Limits(deadline=time.monotonic() + PATIENCE_S)
+            return trial.prepare("exact").explain(trial.rows, trial.wanted, limits), "exact enumeration"
+        except (Stopped, WhyserveError):
+            pass
     try:
-        if trial.players.count <= ENUMERABLE:
-            exact = trial.prepare("exact").explain(trial.rows, trial.wanted, Limits(deadline=deadline))
-            return exact, "exact enumeration"
-        limits = Limits(samples=REFERENCE_SAMPLES, deadline=deadline, seed=REFERENCE_SEED)
+        limits = Limits(samples=REFERENCE_SAMPLES, deadline=time.monotonic() + 3 * PATIENCE_S, seed=REFERENCE_SEED)
         long = trial.prepare("permutation").explain(trial.rows, trial.wanted, limits)
     except (Stopped, WhyserveError):
         return None, f"none: {trial.players.count} players are too many to enumerate or to walk"
@@ -118,8 +123,8 @@ def _try(name: str, trial: _Trial, reference: Attribution | None) -> dict[str, A
         explainer = trial.prepare(name)
         first = {key: tensor[:1] for key, tensor in trial.rows.items()}
         # The first call pays for set-up, and shows early what would take too long.
-        explainer.explain(first, trial.wanted[:1], Limits(deadline=time.monotonic() + PATIENCE_S))
-        answer, seconds = _timed(explainer, trial.rows, trial.wanted)
+        explainer.explain(first, trial.wanted[:1, : trial.asked], Limits(deadline=time.monotonic() + PATIENCE_S))
+        answer, seconds = _timed(explainer, trial)
     except Stopped:
         return {"fits": False, "why": f"takes more than {PATIENCE_S:.0f} s a row of {trial.players.count} players"}
     except WhyserveError as error:
@@ -136,15 +141,14 @@ def _try(name: str, trial: _Trial, reference: Attribution | None) -> dict[str, A
     return figures
 
 
-def _timed(explainer: Explainer, rows: Inputs, wanted: torch.Tensor) -> tuple[Attribution, float]:
-    """The answer for all rows, and the seconds they took one by one: as single requests would."""
-    count = row_count(rows)
+def _timed(explainer: Explainer, trial: _Trial) -> tuple[Attribution, float]:
+    """All outputs of all rows, and the seconds that the outputs asked for took row by row: as single requests would."""
     began = time.monotonic()
-    for row in range(count):
-        one = {key: tensor[row : row + 1] for key, tensor in rows.items()}
-        explainer.explain(one, wanted[row : row + 1], Limits(deadline=began + PATIENCE_S))
+    for row in range(row_count(trial.rows)):
+        one = {key: tensor[row : row + 1] for key, tensor in trial.rows.items()}
+        explainer.explain(one, trial.wanted[row : row + 1, : trial.asked], Limits(deadline=began + PATIENCE_S))
     seconds = time.monotonic() - began
-    return explainer.explain(rows, wanted, Limits(deadline=time.monotonic() + PATIENCE_S)), seconds
+    return explainer.explain(trial.rows, trial.wanted, Limits(deadline=time.monotonic() + 3 * PATIENCE_S)), seconds
 
 
 def _distance(values: torch.Tensor, reference: torch.Tensor) -> float:

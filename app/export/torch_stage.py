@@ -44,7 +44,9 @@ def export(task: Task) -> None:
         _check_background(spec, network, load_background(spec, task.read, name), spec.explain.backgrounds[name])
     background = load_background(spec, task.read)
     examples = to_tensors(task.examples())
-    certificate = certify(network, background, players_of(spec), columns, task.budget_ms, examples=examples)
+    certificate = certify(
+        network, background, players_of(spec), columns, task.budget_ms, asked=spec.outputs_asked, examples=examples
+    )
     Path(task.work, CERTIFICATE_FILE).write_text(json.dumps(certificate))
 
 

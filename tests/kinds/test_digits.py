@@ -25,7 +25,8 @@ def test_attributions_have_the_image_s_shape_and_add_up(client):
     values = np.array(output["attributions"]["image"])
     assert values.shape == (8, 8, 1)
     assert output["value"] - output["base_value"] - values.sum() == pytest.approx(output["residual"], abs=1e-6)
-    assert abs(output["residual"]) < 1e-4
+    # By the truest method within the budget of the machine that exported it: `gradient` stops at a thousandth.
+    assert abs(output["residual"]) < 3e-3
 
 
 def test_the_pixels_that_count_are_those_that_change_the_answer(client):
