@@ -14,6 +14,8 @@ if [ "${1:-}" = check ]; then
   [ "$(redis-cli --user whyserve ping)" = PONG ]
   exit
 fi
+# Nobody can be the user default, who is off. But at its start Redis reads back, as that user, what it keeps on the
+# disk, and passes over each transaction that the user may not: so may it do everything.
 users=$(mktemp)
 # Redis keeps the digest, so that the password itself stands in no file.
 digest=$(printf %s "$REDIS_PASSWORD" | sha256sum | cut -d' ' -f1)

@@ -33,10 +33,14 @@ ALLOWED = {
 class Guarded:
     def __init__(self, folder: Path) -> None:
         need_redis()
-        self.port = free_port()
+        self._folder, self.port = folder, free_port()
+        self.start()
+
+    def start(self) -> None:
+        folder = str(self._folder)
         self.process = subprocess.Popen(
             ["sh", str(ROOT / "docker" / "redis.sh"), "--port", str(self.port), "--bind", "127.0.0.1"],
-            env={**os.environ, "REDIS_PASSWORD": PASSWORD, "REDIS_FOLDER": str(folder), "TMPDIR": str(folder)},
+            env={**os.environ, "REDIS_PASSWORD": PASSWORD, "REDIS_FOLDER": folder, "TMPDIR": folder},
             stdout=subprocess.DEVNULL,
         )
         with self.client() as client:
@@ -50,6 +54,10 @@ class Guarded:
                     assert time.monotonic() < end, "redis-server does not answer"
                     time.sleep(0.02)
 
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        self.process.send_signal(number)
+        return self.process.wait(10)
+
     def url(self, who: str = f"whyserve:{PASSWORD}@") -> str:
         return f"redis://{who}127.0.0.1:{self.port}/0"
 
@@ -61,8 +69,7 @@ class Guarded:
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
     server = Guarded(tmp_path_factory.mktemp("guarded"))
     yield server
-    server.process.send_signal(signal.SIGTERM)
-    assert server.process.wait(10) == 0
+    assert server.stop() == 0
 
 
 def test_the_queue_does_all_it_does_as_this_user(guarded):
@@ -89,6 +96,33 @@ async def a_day_of(guarded: Guarded) -> None:
     assert await queue.depth() == 1
     assert (await queue.cancel(dropped.id)).status == JobStatus.cancelled
     assert await queue.workers() == []
+    await queue.close()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_what_it_accepted_outlasts_it(number, guarded):
+    asyncio.run(a_restart_of(guarded, number))
+
+
+async def a_restart_of(guarded: Guarded, number: int) -> None:
+    queue, worker = (world := redis_world(guarded.url(), "whyserve:")).queue(), world.worker()
+    done, taken, waiting = job(), job(), job()
+    await queue.submit(done)
+    assert worker.finish(*worker.take(1, 1), b"{}")
+    await queue.submit(taken)
+    assert worker.take(1, 1)
+    await queue.submit(waiting)
+    await queue.close()
+    guarded.stop(number)
+    guarded.start()
+    queue = world.queue()
+    assert (await queue.state(done.id)).result == b"{}"
+    assert (await queue.state(taken.id)).status == JobStatus.running
+    assert (await queue.state(waiting.id)).status == JobStatus.queued
+    assert await queue.depth() == 2
+    for open_job in (taken, waiting):
+        await queue.cancel(open_job.id)
+    worker.close()
     await queue.close()
 
 
