@@ -70,14 +70,18 @@ LABEL org.opencontainers.image.title="whyserve-export" org.opencontainers.image.
       org.opencontainers.image.description="Makes ONNX files and manifests of model folders." \
       org.opencontainers.image.version="${VERSION}" org.opencontainers.image.revision="${REVISION}"
 
+# The API answers from the ONNX files, and needs nothing of what these were made of.
+FROM export AS served
+RUN rm -r artifacts/.builds/*/original
+
 FROM base AS api
 ARG VERSION
 COPY --from=install-api /opt/whyserve /opt/whyserve
 # The program is not installed, and says its version all the same.
 RUN mkdir whyserve.dist-info \
  && printf 'Metadata-Version: 2.1\nName: whyserve\nVersion: %s\n' "$VERSION" > whyserve.dist-info/METADATA
-COPY --from=export /srv/whyserve/artifacts artifacts
-COPY --from=export /srv/whyserve/app app
+COPY --from=served /srv/whyserve/artifacts artifacts
+COPY --from=served /srv/whyserve/app app
 ENV WHYSERVE_HOST=0.0.0.0 WHYSERVE_PORT=8000
 USER 10001:10001
 EXPOSE 8000
@@ -94,15 +98,14 @@ ARG EXTRAS=
 COPY pyproject.toml ./
 RUN python requirements.py "worker,${EXTRAS}" > requirements.txt && pip install -c constraints.txt -r requirements.txt && sh slim.sh
 
-# The worker needs to know what was exported, and not the ONNX files themselves.
-FROM export AS manifests
-RUN find artifacts/ -name model.onnx -delete
+# The worker explains on the originals, which lie beside their manifests, and needs no ONNX files.
+FROM export AS originals
+RUN rm artifacts/.builds/*/model.onnx
 
 FROM base AS worker
 COPY --from=install-worker /opt/whyserve /opt/whyserve
-COPY --from=manifests /srv/whyserve/artifacts artifacts
-COPY --from=manifests /srv/whyserve/models models
-COPY --from=manifests /srv/whyserve/app app
+COPY --from=originals /srv/whyserve/artifacts artifacts
+COPY --from=originals /srv/whyserve/app app
 ENV WHYSERVE_HEALTH_FILE=/tmp/worker.alive
 USER 10001:10001
 HEALTHCHECK --interval=5s --timeout=10s --start-period=90s --retries=3 \

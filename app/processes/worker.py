@@ -27,8 +27,9 @@ def main(settings: WorkerSettings) -> None:
     _serve_metrics(settings)
     os.nice(settings.nice)
     torch.set_num_threads(settings.worker_threads)
-    models = Shelf(settings.models, settings.artifacts, settings.memory_mb << 20)
+    # First, for a queue that refuses is told at once, and models take seconds to load.
     source = open_source(settings, os.environ.get("WHYSERVE_OWNER"))
+    models = Shelf(settings.models, settings.artifacts, settings.memory_mb << 20)
     spans = open_spans("worker")
     worker = Worker(
         Beating(source, settings.health_file) if settings.health_file else source,

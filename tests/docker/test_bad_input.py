@@ -12,7 +12,7 @@ from tests.docker.conftest import IMAGES, START_S, Project, run
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(1800)]
 
-ARTIFACTS, MODELS = "/srv/whyserve/artifacts", "/srv/whyserve/models"
+ARTIFACTS = "/srv/whyserve/artifacts"
 RETRIES = 5
 
 
@@ -87,8 +87,19 @@ def test_a_broken_manifest_is_named(role, folder, project: Project):
     assert "wine/manifest.json: " in only_line(role, "-v", f"{folder}:{ARTIFACTS}:ro")
 
 
-def test_an_empty_folder_of_models(folder, project: Project):
-    assert "breast_cancer/" in only_line("worker", "-v", f"{folder}:{MODELS}:ro")
+@pytest.mark.parametrize(("role", "file"), [("api", "model.onnx"), ("worker", "original/model.keras")])
+def test_a_file_that_is_not_what_was_exported_is_named(role, file, folder, project: Project):
+    name = f"copied-{os.getpid()}"
+    run("docker", "create", "--name", name, f"{IMAGES}-{role}")
+    try:
+        run("docker", "cp", f"{name}:{ARTIFACTS}/.", str(folder))
+    finally:
+        run("docker", "rm", name)
+    broken = (folder / "wine").resolve() / file
+    broken.write_bytes(broken.read_bytes()[:-1])
+    line = only_line(role, "-v", f"{folder}:{ARTIFACTS}:ro")
+    assert line.endswith(f"/{Path(file).name}: not the file that was exported; run `whyserve export`")
+    assert "wine" in line
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import shipped
 from tests.docker.conftest import BASE, IMAGES, ROOT, Project, run
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(1800)]
@@ -44,19 +45,27 @@ def test_no_compiler_and_no_cache(image, project: Project):
     assert words.strip() == ""
 
 
-def test_the_api_has_artifacts_alone_and_the_worker_originals(project: Project):
-    listed = inside(
-        f"{IMAGES}-api", "sh", "-c", "find . -name 'model.onnx' -o -name '*.safetensors' -o -name '*.keras'"
-    )
-    names = [folder.name for folder in (ROOT / "models").iterdir() if (folder / "model.toml").is_file()]
-    assert len([line for line in listed.split() if line.endswith("model.onnx")]) == len(names)
-    assert "safetensors" not in listed
-    assert ".keras" not in listed
-    listed = inside(
-        f"{IMAGES}-worker", "sh", "-c", "find . -name 'model.onnx' -o -name manifest.json -o -name model.toml"
-    )
-    assert "model.onnx" not in listed
-    assert listed.count("manifest.json") == listed.count("model.toml") == len(names)
+def files(image: str) -> set[str]:
+    """The files in the folder of the program that are not its own, by the name of each in its build or folder."""
+    listed = inside(image, "find", "-H", ".", "-type", "f", "-not", "-path", "./app/*").splitlines()
+    assert listed
+    return {name for name in listed if not name.startswith("./whyserve.dist-info/")}
+
+
+def test_the_api_has_what_was_exported_and_nothing_of_what_it_was_made_of(project: Project):
+    held = files(f"{IMAGES}-api")
+    assert len(held) == 2 * len(shipped())
+    assert {Path(name).name for name in held} == {"manifest.json", "model.onnx"}
+    assert {Path(name).parts[:2] for name in held} == {("artifacts", ".builds")}
+
+
+def test_the_worker_has_manifests_and_originals_alone(project: Project):
+    held = {Path(name).relative_to("artifacts/.builds") for name in files(f"{IMAGES}-worker")}
+    manifests = {path.parts[0] for path in held if path.name == "manifest.json"}
+    assert len(manifests) == len(shipped())
+    originals = held - {Path(build, "manifest.json") for build in manifests}
+    assert {path.parts[:2] for path in originals} == {(build, "original") for build in manifests}
+    assert not {path.name for path in originals} & {"model.onnx", "train.py"}
 
 
 def test_the_api_adds_little_to_its_base(project: Project):
