@@ -64,13 +64,25 @@ def test_grafana_is_given_the_source_that_its_panels_ask():
 
 
 def test_prometheus_asks_the_api_and_the_workers():
-    (job,) = yaml.safe_load((OBSERVE / "prometheus.yml").read_text())["scrape_configs"]
+    jobs = yaml.safe_load((OBSERVE / "prometheus.yml").read_text())["scrape_configs"]
     settings = yaml.safe_load(COMPOSE.read_text())["services"]["worker"]["environment"]
-    asked = {(name, found["port"]) for found in job["dns_sd_configs"] for name in found["names"]}
-    assert asked == {("api", 8000), ("worker", int(settings["WHYSERVE_WORKER_METRICS_PORT"]))}
+    asked = {
+        job["job_name"]: [(name, found["port"]) for found in job["dns_sd_configs"] for name in found["names"]]
+        for job in jobs
+    }
+    port = int(settings["WHYSERVE_WORKER_METRICS_PORT"])
+    assert asked == {"whyserve": [("api", 8000)], "whyserve-worker": [("worker", port)]}
     assert 'job="whyserve"' in panels()[-1]["targets"][0]["expr"]
-    assert job["job_name"] == "whyserve"
     assert ':8000"' in COMPOSE.read_text()
+
+
+def test_prometheus_has_a_key_where_there_are_keys_and_gives_it_to_the_api_alone():
+    jobs = {job["job_name"]: job for job in yaml.safe_load((OBSERVE / "prometheus.yml").read_text())["scrape_configs"]}
+    place = jobs["whyserve"]["authorization"]["credentials_file"]
+    mounts = yaml.safe_load(COMPOSE.read_text())["services"]["prometheus"]["volumes"]
+    assert f"${{PROMETHEUS_KEY_FILE:-./docker/observe/no-key}}:{place}:ro" in mounts
+    assert (OBSERVE / "no-key").read_bytes() == b""
+    assert "authorization" not in jobs["whyserve-worker"]
 
 
 def test_what_is_mounted_is_there():
