@@ -4,19 +4,18 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
-import onnx
 
 from app.errors import ModelFault, ParityFault, first_line
 from app.export.rows import TrialRows
 from app.export.stage import NETWORK_OUTPUT_FILE, ORIGINAL_FILE, in_batches
 from app.inputs import Arrays
 from app.manifest import ONNX_FILE, Parity
+from app.predict.graph import check_graph
 from app.runtime import onnxruntime as ort
 from app.spec import ModelSpec
 
 BOUND = 1e-5  # of the output's scale
 BATCHES = (1, 2, 64)
-DOMAINS = {"", "ai.onnx"}
 
 
 def check_parity(spec: ModelSpec, work: Path, rows: TrialRows) -> tuple[Parity, int]:
@@ -27,7 +26,7 @@ def check_parity(spec: ModelSpec, work: Path, rows: TrialRows) -> tuple[Parity, 
     original = as_table(spec, np.load(work / ORIGINAL_FILE))
     _check_finite(spec, original, rows)
     content = (work / ONNX_FILE).read_bytes()
-    check_graph(spec, content)
+    check_graph(content, f"{spec.name}/{ONNX_FILE}")
     try:
         session = ort.InferenceSession(content, providers=["CPUExecutionProvider"])
     except Exception as error:
@@ -56,18 +55,6 @@ def as_table(spec: ModelSpec, array: np.ndarray) -> np.ndarray:
             f" but the network returns {tuple(array.shape[1:]) or 1} a row"
         )
     return table
-
-
-def check_graph(spec: ModelSpec, content: bytes) -> None:
-    """Refuse a graph that reaches outside itself: foreign operators, or weights in other files."""
-    graph = onnx.load_model_from_string(content)
-    nodes = [*graph.graph.node, *(node for function in graph.functions for node in function.node)]
-    local = {function.domain for function in graph.functions}
-    for node in nodes:
-        if node.domain not in DOMAINS | local:
-            raise ModelFault(f"{spec.name}/{ONNX_FILE}: operator {node.domain}.{node.op_type} is not ONNX's own")
-    if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in graph.graph.initializer):
-        raise ModelFault(f"{spec.name}/{ONNX_FILE}: keeps weights in another file")
 
 
 def _run(session: ort.InferenceSession, rows: Arrays) -> np.ndarray:

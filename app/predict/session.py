@@ -1,4 +1,4 @@
-"""One ONNX graph in one ONNX Runtime session, its digest checked before it is parsed."""
+"""One ONNX graph in one ONNX Runtime session; its digest and what it asks for are checked before it is parsed."""
 
 from pathlib import Path
 from typing import Any
@@ -8,6 +8,7 @@ import numpy as np
 from app.errors import ModelFault, first_line
 from app.inputs import Arrays
 from app.manifest import ONNX_FILE, Manifest, read_checked
+from app.predict.graph import check_graph
 from app.runtime import onnxruntime as ort
 
 
@@ -16,6 +17,7 @@ class OnnxSession:
 
     def __init__(self, folder: Path, manifest: Manifest, threads: int) -> None:
         content = read_checked(folder, ONNX_FILE, manifest)
+        check_graph(content, f"{manifest.spec.name}/{ONNX_FILE}")
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
@@ -23,6 +25,8 @@ class OnnxSession:
         # Threads that spin while idle take the core from whoever else needs it (onnxruntime#13808).
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+        # Never a format of its own, whatever the file begins with: what was checked is what is parsed.
+        options.add_session_config_entry("session.load_model_format", "ONNX")
         try:
             self._session = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         except Exception as error:
