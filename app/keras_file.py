@@ -6,9 +6,15 @@ from pathlib import Path
 from app.errors import ModelFault
 from app.spec import KERAS_FILE, ModelSpec
 
+HDF5 = b"\x89HDF\r\n\x1a\n"
+
 
 def open_keras(content: bytes):  # type: ignore[no-untyped-def]  # Keras is untyped, and either backend's
-    """Parse a .keras file, on whichever backend the process has; Lambda layers with Python code are refused."""
+    """Parse a .keras file, on whichever backend the process has. Raises ValueError, also for HDF5 and for Lambda layers
+    with Python code.
+    """
+    if content.startswith(HDF5):
+        raise ValueError('is HDF5 by another name, which can hold code; save the model anew: model.save("model.keras")')
     import keras  # noqa: PLC0415
 
     # Keras reads a path only. A copy of the bytes whose digest was checked cannot change underneath it.

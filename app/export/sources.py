@@ -8,8 +8,21 @@ from typing import Any
 from app.errors import InvalidInput, ModelFault
 from app.inputs import Arrays, RowReader, as_row, check_arrays, read_npz
 from app.manifest import sha256
-from app.spec import DEFAULT_BACKGROUND, EXAMPLE_FILE, ModelSpec, read_spec
+from app.spec import DEFAULT_BACKGROUND, EXAMPLE_FILE, KERAS_FILE, WEIGHTS_FILE, ModelSpec, read_spec
 from app.texts import TextReader, check_ids, text_readers
+
+# Where a file is missing: what else a network may have been saved as, and what to do about that.
+UNREAD = {
+    KERAS_FILE: (
+        {".h5", ".hdf5"},
+        'HDF5 can hold code, and is not read; save the model anew: model.save("model.keras")',
+    ),
+    WEIGHTS_FILE: (
+        {".pt", ".pth", ".bin", ".ckpt", ".pkl"},
+        "pickled weights can hold code, and are not read; save them anew: "
+        'safetensors.torch.save_file(network.state_dict(), "weights.safetensors")',
+    ),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +74,10 @@ def _read(folder: Path, name: str) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
+        suffixes, words = UNREAD.get(name, (set(), ""))
+        for other in sorted(folder.iterdir()):
+            if other.suffix in suffixes and not path.exists():
+                raise ModelFault(f"{folder.name}/{other.name}: {words}") from error
         raise ModelFault(f"{folder.name}/{name}: cannot be read: {error.strerror}") from error
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from app.errors import DigestMismatch, ModelFault
 from app.export.build import export_all
+from app.keras_file import open_keras
 from app.manifest import ONNX_FILE, read_checked, read_manifest, sha256
 from tests.conftest import shipped
 from tests.export.folders import torch_folder
@@ -168,3 +169,26 @@ def test_shipped_models_are_within_parity_and_certified(artifacts):
         assert default["fits"]
         assert default["residual"] <= 1e-3
         assert 20 <= manifest.background_rows <= 100
+
+
+@pytest.mark.parametrize(
+    ("framework", "missing", "other", "words"),
+    [
+        ("keras", "model.keras", "model.h5", "HDF5 can hold code, and is not read; save the model anew"),
+        ("torch", "weights.safetensors", "weights.pt", "pickled weights can hold code, and are not read; save them"),
+    ],
+)
+def test_a_network_saved_as_what_may_hold_code_is_refused(framework, missing, other, words, tmp_path):
+    folder = torch_folder(tmp_path / "models", "old")
+    spec = folder / "model.toml"
+    spec.write_text(spec.read_text().replace('"torch"', f'"{framework}"'))
+    (folder / missing).unlink(missing_ok=True)
+    (folder / other).write_bytes(b"anything")
+    with pytest.raises(ModelFault) as fault:
+        export_all(tmp_path / "models", tmp_path / "artifacts", 20, lambda line: None)
+    assert fault.value.message.startswith(f"old/{other}: {words}")
+
+
+def test_hdf5_by_another_name_is_refused():
+    with pytest.raises(ValueError, match=r"is HDF5 by another name, which can hold code; save the model anew"):
+        open_keras(b"\x89HDF\r\n\x1a\n" + bytes(2048))
