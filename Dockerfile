@@ -70,9 +70,9 @@ LABEL org.opencontainers.image.title="whyserve-export" org.opencontainers.image.
       org.opencontainers.image.description="Makes ONNX files and manifests of model folders." \
       org.opencontainers.image.version="${VERSION}" org.opencontainers.image.revision="${REVISION}"
 
-# The API answers from the ONNX files, and needs nothing of what these were made of.
+# The API answers from the ONNX files; of what these were made of it needs the tokenizers alone, which are JSON.
 FROM export AS served
-RUN rm -r artifacts/.builds/*/original
+RUN find artifacts/.builds/*/original -type f \( ! -name '*.json' -o -name example.json \) -delete
 
 FROM base AS api
 ARG VERSION

@@ -59,7 +59,7 @@ class InputSpec(Strict):
     dtype: DType = "float32"
     features: tuple[Feature, ...] = ()
     shape: tuple[Annotated[int, Field(gt=0)], ...] = ()
-    tokenizer: Annotated[str, StringConstraints(min_length=1, max_length=200)] | None = None
+    tokenizer: Annotated[str, StringConstraints(pattern=r"^[^/\\]{1,200}\.json$")] | None = None
     range: tuple[FiniteFloat, FiniteFloat] | None = None
 
     @model_validator(mode="after")
