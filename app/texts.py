@@ -70,12 +70,12 @@ class TextReader:
         self._fill_first = filling.get("direction") == "left"
         self._unknown = {self._fill, _unknown_id(self._tokenizer, described["model"])}
 
-    def ids(self, text: str) -> list[int]:
-        """The ids that a text becomes, as many as the input has places.
+    def ids(self, text: str, known: bool = True) -> list[int]:
+        """The ids that a text becomes, as many as the input has places. known: one of them at least must be.
 
         Raises InvalidInput, whose words follow the name of what is read.
         """
-        ids: list[int] = self._encoded(text).ids
+        ids: list[int] = self._encoded(text, known).ids
         rest = [self._fill] * (self._length - len(ids))
         return rest + ids if self._fill_first else ids + rest
 
@@ -93,19 +93,28 @@ class TextReader:
         end = len(text)
         return Spans(tokens=(*tokens, (self._fill_name, end, end)), places=(*places, *[len(tokens)] * rest))
 
+    def knows(self, text: str) -> bool:
+        """Whether it can be read."""
+        try:
+            self._encoded(text)
+        except InvalidInput:
+            return False
+        return True
+
     def text(self, ids: Sequence[int]) -> str:
         """A text for ids, as near as the tokenizer can tell."""
         text: str = self._tokenizer.decode([i for i in ids if i != self._fill])
         return text
 
-    def _encoded(self, text: str) -> Any:
+    def _encoded(self, text: str, known: bool = True) -> Any:
         if len(text) > self._most_letters:
             raise InvalidInput(f"must have at most {self._most_letters} characters")
         found = self._tokenizer.encode(text)
         if len(found.ids) > self._length:
             raise InvalidInput(f"has {len(found.ids)} tokens, and this model reads {self._length}: shorten it")
         read = zip(found.ids, found.tokens, found.special_tokens_mask, strict=True)
-        if not any(token.strip(BLANKS) and not special and i not in self._unknown for i, token, special in read):
+        says = any(token.strip(BLANKS) and not special and i not in self._unknown for i, token, special in read)
+        if known and not says:
             raise InvalidInput("has no token that this model knows")
         return found
 

@@ -15,11 +15,24 @@ from pydantic import ValidationError
 from app.errors import InvalidInput, ModelFault
 from app.export.build import export_one
 from app.export.describe import describe_output, kind_of, range_of
+from app.export.package_text import TextBackground, read_texts
 from app.export.toml import to_toml
 from app.export.trials import try_background
 from app.inputs import Arrays, as_row
 from app.manifest import Manifest
-from app.spec import EXAMPLE_FILE, KERAS_FILE, NETWORK_FILE, SPEC_FILE, WEIGHTS_FILE, ModelSpec, check_name, one_line
+from app.spec import (
+    EXAMPLE_FILE,
+    KERAS_FILE,
+    NETWORK_FILE,
+    SPEC_FILE,
+    TOKENIZER_FILE,
+    WEIGHTS_FILE,
+    InputSpec,
+    ModelSpec,
+    check_name,
+    one_line,
+)
+from app.texts import text_readers
 
 TRACED_ROWS = 3
 
@@ -35,7 +48,7 @@ class Packaged:
     def __repr__(self) -> str:
         manifest, spec = self.manifest, self.manifest.spec
         figures = manifest.certificate["methods"][manifest.certificate["default"]]
-        inputs = ", ".join(f"{i.name} ({_count(i.row_shape, bool(i.features))})" for i in spec.inputs)
+        inputs = ", ".join(f"{i.name} ({_count(i)})" for i in spec.inputs)
         lines = {
             "model": f"{spec.name}, version {spec.version}, from {spec.framework}, in {self.folder}",
             "takes": inputs,
@@ -50,8 +63,10 @@ class Packaged:
         return "\n".join([*text, *(f"{'note':<10} {note}" for note in (*self.notes, *no))])
 
 
-def _count(shape: tuple[int, ...], features: bool) -> str:
-    return f"{shape[0]} features" if features else " × ".join(map(str, shape))
+def _count(item: InputSpec) -> str:
+    if item.tokenizer:
+        return f"text of {item.shape[0]} tokens"
+    return f"{len(item.features)} features" if item.features else " × ".join(map(str, item.shape))
 
 
 def package(
@@ -67,6 +82,7 @@ def package(
     groups: Mapping[str, Sequence[str]] | None = None,
     kinds: Mapping[str, str] | None = None,
     ranges: Mapping[str, tuple[float, float]] | None = None,
+    tokenizer: Any = None,
     description: str = "",
     source: str = "",
     version: int = 1,
@@ -84,6 +100,8 @@ def package(
     kinds: "tabular", "image", "sequence", "tokens" or "tensor" by input name, where the shape misleads.
     ranges: (black, white) of an image by input name: what the network takes the levels 0 and 255 of a picture for. As
         the background looks if left out: 0 to 1, 0 to 255, or its own least and greatest.
+    tokenizer: of a network that reads text: a Tokenizer of the tokenizers library, or the path of its tokenizer.json.
+        The background of that input is then texts, or their ids (rows, tokens).
 
     Raises ModelFault, InvalidInput, ParityFault, UnsupportedNetwork: one line that says what to change. Until all is
     well neither `folder` nor `artifacts` is touched.
@@ -91,11 +109,16 @@ def package(
     folder = Path(folder)
     check_name(folder.name)
     network = network_of(model)
-    arrays, columns, table, notes = try_background(network, background)
+    text = read_texts(tokenizer, background, network, kinds or {})
+    arrays, columns, table, notes = try_background(network, text.background)
+    kinds = {**(kinds or {}), **text.kinds}
     inputs = [
-        _input(name, arrays[name], columns.get(name), _named(features, name, network.names), kinds or {})
+        _input(name, arrays[name], columns.get(name), _named(features, name, network.names), kinds)
         for name in network.names
     ]
+    for item in inputs:
+        if item["name"] in text.kinds:
+            item["tokenizer"] = TOKENIZER_FILE
     _refine(inputs, units or {}, groups or {})
     notes += _ranged(inputs, arrays, ranges or {})
     output = describe_output(table, list(map(str, labels)), list(map(str, names)), unit)
@@ -114,8 +137,8 @@ def package(
     except ValidationError as error:
         raise ModelFault(f"{folder.name}: {one_line(error)}") from error
     files = network.files({name: np.resize(array, (TRACED_ROWS, *array.shape[1:])) for name, array in arrays.items()})
-    files[SPEC_FILE] = to_toml(described).encode()
-    manifest = _written(folder, spec, files, arrays, artifacts=Path(artifacts), budget_ms=budget_ms)
+    files |= {SPEC_FILE: to_toml(described).encode(), **text.files}
+    manifest = _written(folder, spec, files, arrays, text, artifacts=Path(artifacts), budget_ms=budget_ms)
     return Packaged(folder, manifest, notes)
 
 
@@ -194,7 +217,14 @@ def _refine(inputs: list[dict[str, Any]], units: Mapping[str, str], groups: Mapp
 
 
 def _written(
-    folder: Path, spec: ModelSpec, files: dict[str, bytes], arrays: Arrays, *, artifacts: Path, budget_ms: float
+    folder: Path,
+    spec: ModelSpec,
+    files: dict[str, bytes],
+    arrays: Arrays,
+    text: TextBackground,
+    *,
+    artifacts: Path,
+    budget_ms: float,
 ) -> Manifest:
     """Export from a folder beside the real one, which takes its place file by file once all is well."""
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -204,12 +234,13 @@ def _written(
         for name, content in files.items():
             (fresh / name).write_bytes(content)
         np.savez(fresh / spec.explain.background, **arrays)  # type: ignore[arg-type]  # numpy's stub again
-        example = {"model": spec.name, "instances": [as_row(spec, arrays, 0)]}
+        row = as_row(spec, arrays, 0, text_readers(spec, lambda name: files[name]))
+        example = {"model": spec.name, "instances": [{**row, **text.example}]}
         (fresh / EXAMPLE_FILE).write_text(json.dumps(example, ensure_ascii=False) + "\n", encoding="utf-8")
         manifest = export_one(fresh, artifacts, budget_ms)
         folder.mkdir(exist_ok=True)
         for path in fresh.iterdir():
             os.replace(path, folder / path.name)
-        for old in {KERAS_FILE, NETWORK_FILE, WEIGHTS_FILE} - set(files):
+        for old in {KERAS_FILE, NETWORK_FILE, WEIGHTS_FILE, TOKENIZER_FILE} - set(files):
             (folder / old).unlink(missing_ok=True)
     return manifest

@@ -10,7 +10,7 @@ pytestmark = pytest.mark.ui
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("model", ["penguins", "digits", "sunspots"])
+@pytest.mark.parametrize("model", ["penguins", "digits", "sunspots", "places"])
 def test_axe_finds_nothing(model, scheme, page, service):
     page.emulate_media(color_scheme=scheme)
     opened(page, service, model)
@@ -44,7 +44,7 @@ def test_axe_finds_nothing_in_the_help(page, service):
     assert results.violations_count == 0, results.generate_report()
 
 
-@pytest.mark.parametrize("model", ["wine", "digits", "sunspots"])
+@pytest.mark.parametrize("model", ["wine", "digits", "sunspots", "places"])
 def test_a_phone_needs_no_sideways_scrolling(model, page, service):
     page.set_viewport_size({"width": 360, "height": 740})
     opened(page, service, model)

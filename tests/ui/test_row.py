@@ -99,9 +99,44 @@ def test_a_slider_moves_the_number_and_the_prediction(page, service):
     expect(page.locator(SAID)).not_to_have_text(first)
 
 
+def test_a_text_is_typed_and_its_pieces_are_coloured_numbered_and_said(page, service, client):
+    opened(page, service, "places", now={"name": "Új-Zéland"})
+    expect(page.locator(SAID)).to_have_text(re.compile("^Hungarian, "))
+    # First the text, then the bars.
+    texts = page.locator(".why .beside").first
+    expect(texts.locator("figcaption")).to_have_text(["At the start", "Now"])
+    now = texts.locator("figure").nth(1)
+    asked = {"model": "places", "instances": [{"name": "Új-Zéland"}]}
+    (output,) = client.post("/explain", json=asked).json()["explanations"][0]["outputs"]
+    shares = output["attributions"]["name"]
+    words = now.locator(".picture").get_attribute("aria-label") or ""
+    assert words.startswith("name, each piece coloured by what it adds to Hungarian or takes away: “Új” ")
+    drawn = now.locator("svg svg").first
+    boxes = drawn.locator("rect")
+    expect(boxes).to_have_count(len(shares))
+    written = drawn.locator("text").all_text_contents()
+    letters, numbers_below = written[::2], written[1::2]
+    assert letters == ["Új", "-", "Z", "é", "land", "nothing more"]
+    strongest = max(shares, key=lambda token: abs(token["value"]))
+    for place, token in enumerate(shares):
+        said = float(numbers_below[place].replace("−", "-"))
+        assert said == pytest.approx(100 * token["value"], abs=0.06)
+        # Orange adds and blue takes away, and the strongest is the deepest.
+        assert boxes.nth(place).get_attribute("fill") == ("#c85200" if token["value"] >= 0 else "#0069a8")
+        assert float(boxes.nth(place).get_attribute("fill-opacity") or 0) <= 0.6
+    assert float(boxes.nth(shares.index(strongest)).get_attribute("fill-opacity") or 0) == pytest.approx(0.6)
+    shown = numbers(page)
+    assert list(shown) == ["“Új”", "“-”", "“Z”", "“é”", "“land”", "nothing more"]
+    with page.expect_download() as download:
+        now.get_by_role("button", name="SVG").click()
+    assert "nothing more" in "".join(ElementTree.fromstring(download.value.path().read_text()).itertext())
+
+
 @pytest.mark.parametrize(
     "case",
     [
+        ("places", "name", "東京", '"name" has no token that this model knows'),
+        ("places", "name", "", '"name" must not be empty'),
         ("fclayer", "bmi kg/m²", "heavy", '"bmi" must be a number'),
         ("fclayer", "bmi kg/m²", "", '"bmi" is missing'),
         ("fclayer", "bmi kg/m²", "1e300", '"bmi" holds a number too large'),

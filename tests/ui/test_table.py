@@ -115,3 +115,21 @@ def test_progress_is_shown_and_a_table_can_be_cancelled(page, service, artifacts
         expect(progress).to_contain_text(re.compile("[1-9] of 20"), timeout=60_000)
         progress.get_by_role("button", name="Cancel").click()
     expect(progress).to_have_count(0)
+
+
+def test_texts_are_summed_up_by_their_pieces_and_kept_with_them(page, service, console):
+    opened(page, service, "places")
+    expect(page.get_by_label("Paste a table")).to_have_value(re.compile("^name\n"))
+    page.get_by_label("Paste a table").fill("name\nNouvelle-Zélande\n東京\nÎle-de-France\n")
+    page.get_by_test_id("rows-class").select_option("French")
+    explain(page)
+    expect(page.locator(SUMMED)).to_have_text("2 rows, explained for French.")
+    expect(page.get_by_test_id("rows-faults")).to_contain_text('Row 2: "name" has no token that this model knows')
+    with page.expect_download() as download:
+        page.get_by_role("button", name="CSV").click()
+    first, second = csv.DictReader(io.StringIO(download.value.path().read_text()))
+    assert float(first["“Nouvelle”"]) > 0
+    assert second["“Nouvelle”"] == ""
+    pieces = [float(value) for key, value in second.items() if value and key not in ("row", "output", "value")]
+    assert sum(pieces) == pytest.approx(float(second["value"]))
+    console.expect("422")

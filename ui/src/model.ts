@@ -17,6 +17,8 @@ interface Input {
   dtype: string;
   features: Feature[];
   shape: number[];
+  /** Of an input that is sent as text. */
+  tokenizer?: string;
 }
 
 interface Method {
@@ -64,8 +66,8 @@ export function fields(model: Manifest): Field[] {
     const integer = input.dtype.includes("int");
     if (input.kind === "tabular") return input.features.map((feature) => featureField(model, feature, integer));
     const example = model.example.instances[0]?.[input.name];
-    const kind = typeof example === "string" ? "text" : input.kind === "tokens" ? "sequence" : input.kind;
-    const range = model.ranges[input.name] ?? span(example, input.dtype);
+    const kind = input.tokenizer ? "text" : input.kind === "tokens" ? "sequence" : input.kind;
+    const range = input.tokenizer ? undefined : (model.ranges[input.name] ?? span(example, input.dtype));
     return [{ key: input.name, kind, integer, range, categories: [], shape: input.shape }];
   });
 }

@@ -8,13 +8,23 @@ export interface Prediction {
   values?: Record<string, number>;
 }
 
+/** A piece of a text, from and up to which of its code points, and what is due to it. */
+export interface Token {
+  token: string;
+  start: number;
+  end: number;
+  value: number;
+}
+
+export type Share = Nested | Token[];
+
 export interface Explained {
   output: string;
   value: number;
   base_value: number;
-  attributions: Record<string, Nested>;
+  attributions: Record<string, Share>;
   residual: number;
-  standard_errors?: Record<string, Nested>;
+  standard_errors?: Record<string, Share>;
 }
 
 export interface Answer {
@@ -25,6 +35,10 @@ export interface Answer {
   complete?: boolean;
   cached?: boolean;
   explanations: { prediction: Prediction; outputs: Explained[] }[];
+}
+
+export function isTokens(share: Share | undefined): share is Token[] {
+  return Array.isArray(share) && typeof share[0] === "object" && "token" in share[0];
 }
 
 export function flat(nested: Nested | undefined): number[] {

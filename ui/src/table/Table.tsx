@@ -29,7 +29,7 @@ const picture = signal<"dots" | "bars">("dots");
 
 /** A table to begin with: the names of the columns, and the row of the form. */
 function template(): string {
-  const tabular = list.value.every((field) => field.kind === "number" || field.kind === "category");
+  const tabular = list.value.every((field) => ["number", "category", "text"].includes(field.kind));
   if (!tabular) return JSON.stringify(model.value?.example.instances ?? []);
   const keys = list.value.map((field) => field.key);
   return csvFormatRows([keys, keys.map((key) => now.value[key] ?? "")]);

@@ -1,9 +1,9 @@
 /** Rows as people have them, CSV or JSON, and back. */
 import { csvFormatRows, dsvFormat } from "d3-dsv";
 
-import { elements } from "../why/elements";
+import { elements, type Element } from "../why/elements";
 import { fromRow, type Field, type Typed } from "../model";
-import type { Explained, Prediction } from "../api/answer";
+import { sum, type Explained, type Prediction } from "../api/answer";
 
 export interface Table {
   rows: Typed[];
@@ -56,13 +56,19 @@ export interface Row {
 }
 
 export function writeCsv(fields: Field[], rows: Row[]): string {
-  const names = rows[0] ? elements(fields, rows[0].explained, rows[0].typed).map((one) => one.key) : [];
+  const shares = rows.map((row) => elements(fields, row.explained, row.typed));
+  // Texts have pieces of their own, and some of them twice.
+  const names = [...new Set(shares.flatMap((all) => all.map((one) => one.key)))];
+  const share = (all: Element[], name: string) => {
+    const found = all.filter((one) => one.key === name);
+    return found.length ? String(sum(found.map((one) => one.value))) : "";
+  };
   const head = ["row", "output", "value", "base_value", ...names, "residual"];
   return csvFormatRows([
     head,
-    ...rows.map(({ line, explained, typed }) => [
+    ...rows.map(({ line, explained }, place) => [
       String(line), explained.output, String(explained.value), String(explained.base_value),
-      ...elements(fields, explained, typed).map((one) => String(one.value)), String(explained.residual),
+      ...names.map((name) => share(shares[place] ?? [], name)), String(explained.residual),
     ]),
   ]);
 }

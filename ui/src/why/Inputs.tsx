@@ -1,14 +1,16 @@
 /** For inputs that are no features, a picture of their own. */
 import { useCallback } from "preact/hooks";
 
-import type { Nested } from "../api/answer";
+import { isTokens, type Nested } from "../api/answer";
 import { toRow, type Field } from "../model";
 import { list, model } from "../state";
 import { scaleOf } from "../words";
 import { Chart } from "./Chart";
 import type { Canvas } from "./draw";
 import { heat, shares } from "./heat";
+import { written } from "./elements";
 import { series } from "./series";
+import { tinted } from "./tokens";
 import type { Pictured } from "./Why";
 
 export function Inputs(pictured: Pictured) {
@@ -16,6 +18,7 @@ export function Inputs(pictured: Pictured) {
     <>
       {list.value.map((field) => {
         if (field.kind === "image") return <Images key={field.key} field={field} {...pictured} />;
+        if (field.kind === "text") return <Texts key={field.key} field={field} {...pictured} />;
         if (field.kind === "sequence") return <Steps key={field.key} field={field} {...pictured} />;
         return null;
       })}
@@ -28,7 +31,7 @@ interface Props extends Pictured {
 }
 
 function Images({ field, why, explained, before }: Props) {
-  const share = (of: typeof explained) => Math.max(...shares(field.shape, of.attributions[field.key] ?? []).map(Math.abs));
+  const share = (of: typeof explained) => Math.max(...shares(field.shape, (of.attributions[field.key] ?? []) as Nested).map(Math.abs));
   const most = Math.max(share(explained), before ? share(before.explained) : 0) || 1;
   return (
     <div class="beside">
@@ -40,7 +43,7 @@ function Images({ field, why, explained, before }: Props) {
 
 function OneImage({ field, why, explained, most, heading }: Props & { most: number; heading?: string }) {
   const image = toRow([field], why.row)[field.key] as Nested;
-  const attribution = explained.attributions[field.key] ?? [];
+  const attribution = (explained.attributions[field.key] ?? []) as Nested;
   const draw = useCallback(
     (canvas: Canvas) => heat({ shape: field.shape, image, attribution, range: field.range ?? [0, 1], most }, canvas),
     [field, why, explained, most],
@@ -54,6 +57,36 @@ function strongest(field: Field, attribution: Nested): string {
   const width = field.shape.length === 3 && (field.shape[0] ?? 0) <= 4 ? (field.shape[2] ?? 1) : (field.shape[1] ?? 1);
   const at = all.reduce((best, value, place) => (Math.abs(value) > Math.abs(all[best] ?? 0) ? place : best), 0);
   return `strongest at column ${(at % width) + 1}, row ${Math.floor(at / width) + 1}, which ${(all[at] ?? 0) < 0 ? "takes away" : "adds"}.`;
+}
+
+function Texts({ field, why, explained, before }: Props) {
+  const share = (of: typeof explained) => {
+    const given = of.attributions[field.key];
+    return isTokens(given) ? Math.max(...given.map((one) => Math.abs(one.value))) : 0;
+  };
+  const most = Math.max(share(explained), before ? share(before.explained) : 0) || 1;
+  return (
+    <div class="beside">
+      {before && <OneText field={field} why={before.why} explained={before.explained} most={most} heading="At the start" />}
+      <OneText field={field} why={why} explained={explained} most={most} heading={before ? "Now" : undefined} />
+    </div>
+  );
+}
+
+function OneText({ field, why, explained, most, heading }: Props & { most: number; heading?: string }) {
+  const shown = model.value;
+  const given = explained.attributions[field.key];
+  const draw = useCallback(
+    (canvas: Canvas) => {
+      if (!shown) throw new Error("a picture has its model");
+      return tinted({ pieces: isTokens(given) ? written(given, why.row[field.key] ?? "") : [], scale: scaleOf(shown), most }, canvas);
+    },
+    [field, why, given, most, shown],
+  );
+  if (!shown || !isTokens(given)) return null;
+  const scale = scaleOf(shown);
+  const listed = written(given, why.row[field.key] ?? "").map((one) => `${one.label} ${scale.change(one.value)}`).join("; ");
+  return <Chart draw={draw} heading={heading} title={`${field.key}: why ${explained.output}`} words={`${field.key}, each piece coloured by what it adds to ${explained.output} or takes away: ${listed}.`} />;
 }
 
 function Steps({ field, why, explained, before }: Props) {

@@ -50,6 +50,9 @@ function Shown({ why }: { why: Answered }) {
   const before = changed.value.length ? beginning.shown.value.value : undefined;
   if (!explained || !shown) return null;
   const from = before?.explained.find((one) => one.output === explained.output);
+  const pictured: Pictured = { why, explained, before: from && before ? { why: before, explained: from } : undefined };
+  // A text is read before its parts are compared.
+  const textFirst = list.value.length === 1 && list.value[0]?.kind === "text";
   return (
     <>
       {why.explained.length > 1 && (
@@ -67,8 +70,9 @@ function Shown({ why }: { why: Answered }) {
         </p>
       )}
       <Sentence why={why} explained={explained} />
-      <Falls why={why} explained={explained} before={from && before ? { why: before, explained: from } : undefined} />
-      <Inputs why={why} explained={explained} before={from && before ? { why: before, explained: from } : undefined} />
+      {textFirst && <Inputs {...pictured} />}
+      <Falls {...pictured} />
+      {!textFirst && <Inputs {...pictured} />}
       <Facts why={why} explained={explained} />
       <Numbers why={why} explained={explained} before={from} />
     </>

@@ -1,5 +1,5 @@
 /** What the credit is shared among, in the order of the row: features, steps, tokens; an image as a whole. */
-import { flat, sum, type Explained, type Nested } from "../api/answer";
+import { flat, isTokens, sum, type Explained, type Nested, type Token } from "../api/answer";
 import { toRow, type Field, type Typed } from "../model";
 import { plain } from "../words";
 
@@ -21,10 +21,41 @@ export function elements(fields: Field[], { attributions, standard_errors }: Exp
     if (field.kind === "number" || field.kind === "category") {
       return [{ key, label: field.group ?? `${key} = ${said(field, typed)}`, value: Number(given), error: errors as number | undefined }];
     }
-    const parts = Array.isArray(given) ? given : [given];
-    if (alone && field.kind !== "image") return steps(field, parts, Array.isArray(errors) ? errors : [], typed);
+    if (isTokens(given)) {
+      const pieces = written(given, typed[key] ?? "");
+      if (alone) return pieces.map(({ name, label, value }, place) => ({ key: name, label, value, error: isTokens(errors) ? errors[place]?.value : undefined }));
+      return [{ key, label: `${key}, all ${pieces.length} pieces`, value: sum(pieces.map((one) => one.value)) }];
+    }
+    const parts = (Array.isArray(given) ? given : [given]) as Nested[];
+    if (alone && field.kind !== "image") return steps(field, parts, Array.isArray(errors) ? (errors as Nested[]) : [], typed);
     return [{ key, label: `${key}, all ${flat(parts).length} values`, value: sum(flat(parts)) }];
   });
+}
+
+export interface Piece extends Token {
+  /** Its letters as they stand in the text; none where it stands for none. */
+  letters: string;
+  /** What it is in any text. */
+  name: string;
+  /** What it is in this one: no other piece's. */
+  label: string;
+}
+
+/** Tokens with their letters. The service counts code points, and JavaScript half of those beyond the first 65,536. */
+export function written(tokens: Token[], text: string): Piece[] {
+  const points = [...text];
+  const seen = new Map<string, number>();
+  return tokens.map((one) => {
+    const letters = points.slice(one.start, one.end).join("");
+    const name = letters.trim() ? `“${letters.trim()}”` : lettersless(one);
+    const nth = (seen.get(name) ?? 0) + 1;
+    seen.set(name, nth);
+    return { ...one, letters, name, label: nth > 1 ? `${name} (${nth})` : name };
+  });
+}
+
+function lettersless({ token, start, end }: Token): string {
+  return start === end && /pad/i.test(token) ? "nothing more" : token.replace(/[▁Ġ\s]/g, "␣") || "␣";
 }
 
 function said(field: Field, typed: Typed): string {

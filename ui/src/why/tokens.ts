@@ -1,0 +1,66 @@
+/** A text whose pieces are coloured by what each adds or takes away, with the number below it: colour is not all. */
+import type { Scale } from "../words";
+import { stacked, type Canvas, type Svg } from "./draw";
+import type { Piece } from "./elements";
+import { legend } from "./heat";
+
+export interface Tinted {
+  pieces: Piece[];
+  scale: Scale;
+  /** The largest share, where two pictures are to be compared. */
+  most: number;
+}
+
+const TEXT_PX = 18;
+const SHARE_PX = 11;
+const LINE_PX = 58;
+const BOX_PX = 27;
+const PAD_PX = 5;
+const BLANK_PX = 7;
+const EDGE_PX = 4;
+const FONT = "system-ui, sans-serif";
+/** The strongest colour; what is written on it must stay readable. */
+const STRONGEST = 0.6;
+
+export function tinted({ pieces, scale, most }: Tinted, canvas: Canvas): Svg {
+  const { width, theme } = canvas;
+  const svg = element("svg", { "font-family": FONT, fill: theme.ink }) as Svg;
+  let [x, y] = [EDGE_PX, EDGE_PX];
+  pieces.forEach((piece, place) => {
+    const shown = piece.letters.trim() || piece.name;
+    const share = scale.change(piece.value);
+    const own = Math.max(measured(shown, TEXT_PX), measured(share, SHARE_PX)) + 2 * PAD_PX;
+    const size = Math.min(own, width - 2 * EDGE_PX);
+    const apart = place > 0 && (/^\s/.test(piece.letters) || !piece.letters || (pieces[place - 1]?.end ?? 0) < piece.start);
+    if (apart && x > EDGE_PX) x += BLANK_PX;
+    if (x + size > width - EDGE_PX && x > EDGE_PX) [x, y] = [EDGE_PX, y + LINE_PX];
+    const colour = piece.value < 0 ? theme.down : theme.up;
+    const strength = STRONGEST * Math.sqrt(Math.min(1, Math.abs(piece.value) / most));
+    const middle = { x: x + size / 2, "text-anchor": "middle" };
+    svg.append(
+      element("rect", { x: x + 0.5, y, width: size - 1, height: BOX_PX, rx: 3, fill: colour, "fill-opacity": strength, stroke: theme.rule }),
+      element("text", { ...middle, y: y + 19, "font-size": TEXT_PX, ...(piece.letters.trim() ? {} : { fill: theme.muted, "font-style": "italic" }) }, shown),
+      element("text", { ...middle, y: y + BOX_PX + 13, "font-size": SHARE_PX, fill: theme.muted }, share),
+    );
+    x += size;
+  });
+  const height = y + LINE_PX - 8;
+  for (const [key, value] of Object.entries({ width, height, viewBox: `0 0 ${width} ${height}` })) svg.setAttribute(key, String(value));
+  return stacked([svg, legend(Math.min(width, 360), theme)], canvas);
+}
+
+let ruler: CanvasRenderingContext2D | null | undefined;
+
+function measured(text: string, px: number): number {
+  ruler ??= document.createElement("canvas").getContext("2d");
+  if (!ruler) throw new Error("this browser has no canvas");
+  ruler.font = `${px}px ${FONT}`;
+  return ruler.measureText(text).width;
+}
+
+function element(name: string, given: Record<string, string | number>, text?: string): SVGElement {
+  const made = document.createElementNS("http://www.w3.org/2000/svg", name);
+  for (const [key, value] of Object.entries(given)) made.setAttribute(key, String(value));
+  if (text !== undefined) made.textContent = text;
+  return made;
+}
