@@ -32,7 +32,8 @@ def to_shap(answer: Mapping[str, Any], instances: Sequence[Row], output: str | N
     if keys_of_text := [key for key in keys if _is_text(chosen[0]["attributions"][key])]:
         if keys != keys_of_text or len(keys) > 1:
             raise ValueError("text beside other inputs has no plot of shap's")
-        return _text([each["attributions"][keys[0]] for each in chosen], base, name)
+        texts = [instance[keys[0]] for instance in instances]
+        return _text([each["attributions"][keys[0]] for each in chosen], texts, base, name)
     values = [_parts(each["attributions"], keys) for each in chosen]
     data = [_parts(instance, keys) for instance in instances]
     if len(keys) == 1 and values[0][0].ndim:
@@ -68,12 +69,23 @@ def _is_text(part: Any) -> bool:
     return isinstance(part, list) and bool(part) and isinstance(part[0], Mapping)
 
 
-def _text(rows: Sequence[Sequence[Mapping[str, Any]]], base: np.ndarray, name: str | None) -> shap.Explanation:
+def _text(
+    rows: Sequence[Sequence[Mapping[str, Any]]], texts: Sequence[str], base: np.ndarray, name: str | None
+) -> shap.Explanation:
     values, data = np.empty(len(rows), object), np.empty(len(rows), object)
-    for number, tokens in enumerate(rows):
+    for number, (tokens, text) in enumerate(zip(rows, texts, strict=True)):
         values[number] = np.array([token["value"] for token in tokens])
-        data[number] = np.array([token["token"] for token in tokens])
+        data[number] = np.array(_pieces(tokens, text))
     return _explanation(values, data, base, name, None)
+
+
+def _pieces(tokens: Sequence[Mapping[str, Any]], text: str) -> list[str]:
+    """Each token's letters and the blanks up to the next, so that all together are the text; else its own name."""
+    ends = [*(token["start"] for token in tokens[1:]), len(text)]
+    return [
+        text[token["start"] : max(token["end"], end)] if token["start"] < token["end"] else token["token"]
+        for token, end in zip(tokens, ends, strict=True)
+    ]
 
 
 def _explanation(

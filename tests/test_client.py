@@ -65,6 +65,26 @@ def test_an_image(client):
     assert "3" in words_of(plt.gcf())
 
 
+def test_a_text_is_drawn_by_its_pieces(client):
+    asked = example("places")
+    asked["instances"].append({"name": "Île-de-France"})
+    answer = client.post("/explain", json={**asked, "outputs": ["French"]}).json()
+    explanation = to_shap(answer, asked["instances"], "French")
+    assert explanation.output_names == "French"
+    for row, (explained, instance) in enumerate(zip(answer["explanations"], asked["instances"], strict=True)):
+        *pieces, padding = explanation.data[row]
+        assert ("".join(pieces), padding) == (instance["name"], "[PAD]")
+        (output,) = explained["outputs"]
+        total = explanation.base_values[row] + explanation.values[row].sum() + output["residual"]
+        assert total == pytest.approx(output["value"], abs=1e-9)
+    assert list(explanation.data[0][:2]) == ["Naujoji", " Z"]
+    html = shap.plots.text(explanation[0], display=False)
+    for piece in explanation.data[0]:
+        assert piece.strip() in html
+    assert "Zelandija" not in html  # it is in pieces
+    assert shap.plots.text(explanation, display=False).count("Naujoji") >= 1
+
+
 def test_a_series_has_a_bar_a_step(client):
     asked = example("sunspots")
     explanation = to_shap(client.post("/explain", json=asked).json(), asked["instances"])
