@@ -19,8 +19,14 @@ def test_what_a_notebook_packages_a_service_serves_and_explains(tmp_path):
     try:
         with before.client() as client:
             assert [model["name"] for model in client.get("/models").json()["models"]] == ["older"]
-            packaged(tmp_path)  # beside a service that runs, whose artifacts it leaves alone
-            assert client.get("/health/ready").status_code == 200
+            packaged(tmp_path)  # beside a service that runs, which goes on with what it has until it is told
+            assert (
+                client.post("/predict", json={"model": "flower", "instances": [{}]}).json()["code"] == "unknown_model"
+            )
+            for name in ("flower", "course", "wave"):
+                loaded = client.post(f"/v2/repository/models/{name}/load")
+                assert loaded.status_code == 200, loaded.text
+            explains(client, tmp_path)
     finally:
         code = before.stop()
     assert code == 0, before.output
@@ -30,7 +36,6 @@ def test_what_a_notebook_packages_a_service_serves_and_explains(tmp_path):
         with service.client() as client:
             served = {model["name"] for model in client.get("/models").json()["models"]}
             assert served == {"older", "flower", "course", "wave"}
-            explains(client, tmp_path)
         assert "flower: unchanged" in service.output
     finally:
         code = service.stop()
