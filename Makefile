@@ -5,8 +5,9 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-cache-dir -c constraints.txt
 KSERVE := .venv-kserve
+AUDIT := .venv-audit
 
-.PHONY: run test test-docker test-fuzz test-faults test-ui install lint ui bench-explain bench-predict bench-deploy bench-queue soak
+.PHONY: run test test-docker test-fuzz test-faults test-ui install lint ui bench-explain bench-predict bench-deploy bench-queue soak audit sbom
 
 run: install
 	@$(BIN)/whyserve up
@@ -57,6 +58,22 @@ $(KSERVE)/.installed: tests/api/oip/kserve.txt
 	@test -x $(KSERVE)/bin/python || $(PYTHON) -m venv $(KSERVE)
 	$(KSERVE)/bin/python -m pip install --quiet --disable-pip-version-check --no-cache-dir --no-deps -r $<
 	@touch $@
+
+$(AUDIT)/.installed: .ci/audit.txt
+	@test -x $(AUDIT)/bin/python || $(PYTHON) -m venv $(AUDIT)
+	$(AUDIT)/bin/python -m pip install --quiet --disable-pip-version-check --no-cache-dir --no-deps -r $<
+	@touch $@
+
+# Known vulnerabilities of what is installed; AUDIT_FLAGS=--if-reached where they may not be there to be asked for.
+AUDIT_FLAGS ?=
+audit: install $(AUDIT)/.installed
+	@$(AUDIT)/bin/python .ci/audit.py $(VENV)/lib/python3.11/site-packages $(AUDIT_FLAGS)
+
+# What each image is made of, in CycloneDX's form.
+sbom: install $(AUDIT)/.installed
+	@mkdir -p dist
+	@$(AUDIT)/bin/cyclonedx-py environment $(VENV) --pyproject pyproject.toml --output-reproducible -o dist/environment.cdx.json
+	@$(AUDIT)/bin/python .ci/sbom.py dist/environment.cdx.json $(VENV)/lib/python3.11/site-packages dist
 
 # The page: its client types from the API's own document, then what stands in app/api/static. Needs Node 20.
 ui: install
