@@ -56,7 +56,10 @@ ADDRESSES = {
     "/metrics": ("GET", "admin"),
     "/v2/models/stats": ("GET", "admin"),
     "/v2/repository/index": ("POST", "admin"),
+    "/v2/models/linear/versions/1/stats": ("GET", "admin"),
+    "/v2/repository/models/none/load": ("POST", "admin"),
     "/v2/repository/models/none/unload": ("POST", "admin"),
+    "/v2/repository/models/linear/versions/9/unload": ("POST", "admin"),
     "/an/address/of/tomorrow": ("POST", "admin"),
     "/predict/": ("POST", "admin"),
 }
