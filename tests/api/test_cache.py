@@ -1,0 +1,50 @@
+"""The cache of explanations, of answers that come at once and of those that are fetched later."""
+
+import orjson
+import pytest
+
+from app.api.cache import MOST_EXPECTED_ROWS, ExplanationCache
+
+
+def answer(*rows: int, **more: object) -> bytes:
+    return orjson.dumps({"id": "first", **more, "explanations": [{"row": row} for row in rows]})
+
+
+def test_an_answer_is_known_once_it_was_seen():
+    known = ExplanationCache(1 << 20)
+    known.expect("job", [b"a", b"b"])
+    assert known.answer([b"a", b"b"]) is None
+    known.keep("job", answer(1, 2))
+    found = orjson.loads(known.answer([b"b", b"a"]) or b"{}")
+    assert found == {"id": "first", "cached": True, "explanations": [{"row": 2}, {"row": 1}]}
+    assert known.answer([b"a", b"c"]) is None
+
+
+@pytest.mark.parametrize("made", [answer(1, complete=False), None])
+def test_what_was_cut_short_or_ended_otherwise_is_not_kept(made):
+    known = ExplanationCache(1 << 20)
+    known.expect("job", [b"a"])
+    if made is None:
+        known.forget("job")
+        made = answer(1)
+    known.keep("job", made)
+    assert known.answer([b"a"]) is None
+
+
+def test_nobody_expects_an_answer_that_was_not_asked_for_here():
+    known = ExplanationCache(1 << 20)
+    known.keep("another's", answer(1))
+    known.expect("job", [])  # of a summary
+    known.keep("job", b'{"summary": []}')
+    assert known.answer([]) is None
+
+
+def test_what_never_comes_is_forgotten_in_the_end():
+    known = ExplanationCache(1 << 20)
+    many = MOST_EXPECTED_ROWS // 2
+    for number in range(3):
+        known.expect(f"job{number}", [b"%d" % number] * many)
+    known.keep("job0", answer(*range(many)))
+    known.keep("job2", answer(*range(many)))
+    assert known.answer([b"0"]) is None
+    assert known.answer([b"2"]) is not None
