@@ -1,10 +1,10 @@
 """What a summary of many rows answers: each model's own type, made of that of its explanations."""
 
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any
 
 from pydantic import Field
 
-from app.api.schemas import explain_response, list_of, one_of, type_name, typed_dict
+from app.api.schemas import explain_response, list_of, nested, one_of, type_name, typed_dict
 from app.manifest import Manifest
 
 # Of an explanation's answer, what a summary has something else for, or never is.
@@ -14,15 +14,19 @@ NOT_HERE = ("explanations", "cached")
 def summary_response(manifest: Manifest) -> Any:
     name = type_name(manifest.spec.name)
     answer = explain_response(manifest).__annotations__
-    (explanation,) = get_args(answer["explanations"])
-    (output,) = get_args(explanation.__annotations__["outputs"])
+    means: dict[str, Any] = {}
+    for item in manifest.spec.inputs:
+        if item.kind == "tabular":
+            means.update(dict.fromkeys((f.group or f.name for f in item.features), float))
+        else:
+            means[item.name] = nested(float, item.shape)  # of a text, too: its tokens differ from row to row
     summed = typed_dict(
         f"{name}SummarisedOutput",
         {
             "output": one_of(manifest.spec.output_names),
             "rows": int,
             "mean_value": float,
-            "mean_absolute_attributions": output.__annotations__["attributions"],
+            "mean_absolute_attributions": typed_dict(f"{name}MeanAttributions", means),
             "largest_residual": float,
         },
         "One output, over the rows at which it was explained.",

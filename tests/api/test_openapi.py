@@ -11,6 +11,7 @@ import pytest
 
 from app.api.access import needed
 from app.api.oip.routes import routes
+from app.api.schemas import type_name
 from app.keys import fresh
 from app.manifest import read_manifest
 from tests.conftest import ROOT, shipped
@@ -208,8 +209,9 @@ def test_the_repository_s_index_is_as_promised(document, client):
 
 
 @pytest.mark.parametrize("summary", [False, True])
-def test_a_result_is_as_promised_whether_of_a_row_or_a_summary(summary, document, client):
-    request = document["paths"]["/explain"]["post"]["requestBody"]["content"]["application/json"]["examples"]["linear"]
+@pytest.mark.parametrize("model", shipped())
+def test_a_result_is_as_promised_whether_of_a_row_or_a_summary(model, summary, document, client):
+    request = document["paths"]["/explain"]["post"]["requestBody"]["content"]["application/json"]["examples"][model]
     asked = {**request["value"], "summary": summary, "seed": 78}
     place = client.post("/explain", json=asked, headers={"Prefer": "respond-async"}).headers["location"]
     with client.stream("GET", f"{place}/events") as events:
@@ -217,7 +219,7 @@ def test_a_result_is_as_promised_whether_of_a_row_or_a_summary(summary, document
     state = client.get(place).json()
     assert state["status"] == "done"
     valid(document, "ExplanationState", state)
-    valid(document, "LinearSummaryResponse" if summary else "LinearExplainResponse", state["result"])
+    valid(document, f"{type_name(model)}{'Summary' if summary else 'Explain'}Response", state["result"])
 
 
 def test_what_is_accepted_for_later_is_as_promised(document, client):
