@@ -7,6 +7,13 @@ from pydantic.json_schema import JsonSchemaMode
 
 REF = "#/components/schemas/{model}"
 JSON = "application/json"
+IDEMPOTENCY_KEY = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "description": "Requests of one key are one explanation, however often they come.",
+    "schema": {"type": "string", "pattern": "^[!-~]{1,200}$"},
+}
 
 
 def ref(name: str) -> dict[str, str]:

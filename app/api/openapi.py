@@ -7,7 +7,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from app.api import schemas
-from app.api.components import JSON, add, add_dumped, add_union, content, ref
+from app.api.components import IDEMPOTENCY_KEY, JSON, add, add_dumped, add_union, content, ref
 from app.api.documents import Certificate, ExplanationState, Problem
 from app.api.oip.openapi import add_paths
 from app.api.refusals import guard
@@ -24,13 +24,7 @@ WISHES: list[dict[str, Any]] = [
         "description": "respond-async: answer 202 at once. wait=10: answer 202 unless it is there within so many s.",
         "schema": {"type": "string"},
     },
-    {
-        "name": "Idempotency-Key",
-        "in": "header",
-        "required": False,
-        "description": "Requests of one key are one explanation, however often they come.",
-        "schema": {"type": "string", "pattern": "^[!-~]{1,200}$"},
-    },
+    IDEMPOTENCY_KEY,
 ]
 CACHED = {"X-Cache": {"description": "hit where it was known.", "schema": {"type": "string", "enum": ["hit", "miss"]}}}
 LOCATION = {"Location": {"description": "Where its state is.", "schema": {"type": "string"}}}

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from app.api.components import JSON, add, content, ref
+from app.api.components import IDEMPOTENCY_KEY, JSON, add, content, ref
 from app.api.oip import documents
 from app.api.oip.contract import IndexRequest, InferRequest
 from app.api.oip.encoding import DATATYPES, name_of
@@ -81,7 +81,9 @@ def _models(place: str, of: str, parameters: list[Any], predictors: Iterable[Pre
     name = of.lower()
     infer, explain = ("infer", "explainTensors") if of == "Model" else ("inferVersion", "explainVersion")
     inferred = _operation(infer, "Predict, of tensors.", "InferResponse", parameters)
-    explained = _operation(explain, "Predict, and say why, in tensors.", "ExplainTensorsResponse", parameters)
+    explained = _operation(
+        explain, "Predict, and say why, in tensors.", "ExplainTensorsResponse", [*parameters, IDEMPOTENCY_KEY]
+    )
     return {
         place: {"get": _operation(f"{name}Metadata", "The model's tensors.", "ModelMetadata", parameters)},
         f"{place}/ready": {"get": _operation(f"{name}Ready", "It is served.", "ModelReady", parameters)},
@@ -118,7 +120,8 @@ def _kserve(predictors: Iterable[Predictor]) -> dict[str, Any]:
         ("explain", "Predict, and say why.", "ExplainResponse"),
     ):
         kind = f"Kserve{verb.capitalize()}"
-        operation = _operation(f"kserve{verb.capitalize()}", words, answer, [MODEL])
+        parameters = [MODEL, IDEMPOTENCY_KEY] if verb == "explain" else [MODEL]
+        operation = _operation(f"kserve{verb.capitalize()}", words, answer, parameters)
         asked = {"schema": ref(f"{kind}Request"), "examples": examples}
         operation["requestBody"] = {"required": True, "content": {JSON: asked}}
         found[f"/v1/models/{{model}}:{verb}"] = {"post": operation}
