@@ -48,8 +48,8 @@ REQUESTS = {
     ("repositoryIndex", BENT): 100,
     ("loadModel", AS_IT_HAS_IT): 50,
 }
-# Members of the unions to draw from: numbers, categories, a nested shape. Drawing thirty features takes long.
-DRAWN = ("linear", "penguins", "sunspots")
+# Members of the unions to draw from: numbers, categories, a nested shape, text. Drawing thirty features takes long.
+DRAWN = ("linear", "penguins", "sunspots", "places")
 ANSWER_S = 60.0
 
 

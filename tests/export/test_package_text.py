@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
@@ -14,7 +15,9 @@ from torch import nn
 
 from app.errors import WhyserveError
 from app.export.package import package
+from app.export.package_text import read_texts
 from app.manifest import read_manifest
+from app.predict.predictor import load_predictor
 from app.spec import read_spec
 from app.texts import text_readers
 from tests.conftest import ROOT, start_service
@@ -158,3 +161,39 @@ def test_a_folder_at_fault_is_named(change, said, tmp_path):
     assert done.returncode == 1
     assert said in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_whole_numbers_stay_whole_numbers_without_a_tokenizer(tmp_path):
+    ids = np.random.default_rng(0).integers(0, 8, (20, 5))
+    torch.manual_seed(0)
+    made = package(
+        Opinion(), tmp_path / "models" / "opinion", background=ids, labels=LABELS, kinds={"review": "tokens"},
+        artifacts=tmp_path / "artifacts",
+    )  # fmt: skip
+    (item,) = made.manifest.spec.inputs
+    assert (item.kind, item.shape, item.tokenizer) == ("tokens", (5,), None)
+    assert made.manifest.example["instances"] == [{"review": ids[0].tolist()}]
+    predictor = load_predictor(tmp_path / "artifacts" / "opinion", 1)
+    assert predictor.predict([{"review": [2, 4, 0, 0, 0]}])[0]["label"] in LABELS
+    assert not predictor.spans([{"review": [2, 4, 0, 0, 0]}])
+
+
+class Two:
+    names = ("age", "review")
+
+
+def test_of_several_inputs_the_one_that_holds_texts_is_read():
+    ages = np.arange(6.0)[:, None]
+    for background, kinds in (
+        ({"age": ages, "review": pd.Series(TEXTS)}, {}),
+        ({"age": ages, "review": pd.DataFrame({"review": TEXTS})}, {}),
+        ({"age": ages, "review": np.array(TEXTS)}, {"review": "tokens"}),
+    ):
+        text = read_texts(words(), background, Two(), kinds)
+        assert text.kinds == {"review": "tokens"}
+        assert text.background["review"].shape == (6, 5)
+        assert text.background["age"] is ages
+        assert text.example == {"review": "a good film"}
+    for wrong, said in ((ages, "give the background as a dict"), ({"age": ages, "review": ages}, "Say kinds=")):
+        with pytest.raises(WhyserveError, match=said):
+            read_texts(words(), wrong, Two(), {})

@@ -120,3 +120,24 @@ def test_a_file_is_explained_against_another_background(explain, client, tmp_pat
     assert refused.returncode == 1
     assert "penguins has default, adelie; or name a .csv or .parquet file of rows" in refused.stderr
     assert not (tmp_path / "no.parquet").exists()
+
+
+def test_texts_are_explained_by_their_tokens(explain, client, tmp_path):
+    names = ["Naujoji Zelandija", "東京", "Nowa, “Zelandia”", ""]
+    path = tmp_path / "rows.csv"
+    path.write_text("name\n" + "\n".join('"' + name + '"' for name in names) + "\n")
+    done = explain("places", path, "-o", tmp_path / "why.parquet", "--method", "permutation")
+    assert "2 of 4 rows explained" in done.stdout, done.stderr
+    lines = pa.parquet.read_table(tmp_path / "why.parquet").to_pylist()
+    fault = 'column "name": has no token that this model knows'
+    assert [line["error"] for line in lines] == [None, f"row 2, {fault}", None, f"row 4, {fault}"]
+    asked = {"model": "places", "method": "permutation", "instances": [{"name": names[0]}, {"name": names[2]}]}
+    explained = client.post("/explain", json=asked).json()["explanations"]
+    for line, explanation in zip((lines[0], lines[2]), explained, strict=True):
+        (output,) = explanation["outputs"]
+        found, expected = line["attribution.name"], output["attributions"]["name"]
+        assert [(t["token"], t["start"], t["end"]) for t in found] == [
+            (t["token"], t["start"], t["end"]) for t in expected
+        ]
+        np.testing.assert_allclose([t["value"] for t in found], [t["value"] for t in expected], atol=1e-5)
+        assert len(line["standard_error.name"]) == len(expected)
