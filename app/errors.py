@@ -51,6 +51,12 @@ class DoubledKey(InvalidInput):
     code = "doubled_key"
 
 
+class NotAcceptable(WhyserveError):
+    """The caller accepts no form that the answer can have."""
+
+    code = "not_acceptable"
+
+
 class UnsupportedMediaType(WhyserveError):
     """The body is of a kind, or compressed in a way, that is not read here."""
 

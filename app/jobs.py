@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Protocol, Self
+from typing import Any, Literal, Protocol, Self
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
@@ -71,8 +71,15 @@ class GivenBackground(_Message):
         return next(iter(self.arrays.values())).shape[0]
 
 
+class Drawing(_Message):
+    """What makes a job one of drawing: its answer, known already and of one row and output, as a picture."""
+
+    kind: Literal["svg", "png"]
+    answer: str
+
+
 class ExplainJob(_Message):
-    """One request to explain.
+    """One request to explain, or to draw an explanation.
 
     rows: by input, (rows, *shape). served: (rows, columns), what ONNX Runtime answered. outputs: the names to
     explain, a list a row. texts: by input that was sent as text, where each row's tokens stand in it. digest: of the
@@ -95,6 +102,7 @@ class ExplainJob(_Message):
     seed: int = 0
     background: str | GivenBackground = DEFAULT_BACKGROUND
     summary: bool = False
+    drawing: Drawing | None = None
     created: float
     deadline: float | None = None
     request_id: str | None = None
@@ -106,6 +114,8 @@ class ExplainJob(_Message):
     @property
     def lane(self) -> str:
         """Jobs of one lane may be computed together."""
+        if self.drawing:
+            return f"{self.digest}/drawing"
         against = "" if self.background == DEFAULT_BACKGROUND else f"/{self.background_key}"
         return f"{self.digest}/{self.method}{against}{'/summary' if self.summary else ''}"
 
@@ -183,6 +193,10 @@ class JobQueue(Protocol):
 
     async def state(self, job_id: str) -> JobState:
         """Raises UnknownExplanation."""
+        ...
+
+    async def job(self, job_id: str) -> ExplainJob:
+        """The job itself, for as long as its state is known. Raises UnknownExplanation."""
         ...
 
     async def cancel(self, job_id: str) -> JobState:

@@ -12,7 +12,7 @@ CODE = "import sys; import {module}; print(' '.join(sorted({{name.split('.')[0] 
 @pytest.mark.parametrize(
     ("module", "never"),
     [
-        ("app.processes.api", {"torch", "keras", "tensorflow", "shap", "onnx"}),
+        ("app.processes.api", {"torch", "keras", "tensorflow", "shap", "onnx", "matplotlib"}),
         ("app.processes.worker", {"fastapi", "uvicorn", "starlette", "tensorflow", "onnxruntime", "tf2onnx"}),
         (
             "app.processes.supervisor",

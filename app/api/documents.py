@@ -96,3 +96,21 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
     "4XX": {"description": "What is wrong with the request, and where.", "content": PROBLEM_CONTENT},
     "5XX": {"description": "Why it cannot be answered now.", "content": PROBLEM_CONTENT},
 }
+# An explanation as a picture, drawn by a worker.
+PICTURES = {kind: {"schema": {"type": "string", "format": "binary"}} for kind in ("image/svg+xml", "image/png")}
+PICTURED: list[dict[str, Any]] = [
+    {
+        "name": "instance",
+        "in": "query",
+        "required": False,
+        "description": "Which instance a picture is of, from 0; the first if left out.",
+        "schema": {"type": "integer", "minimum": 0},
+    },
+    {
+        "name": "output",
+        "in": "query",
+        "required": False,
+        "description": "Which of the outputs explained a picture is of; the first if left out.",
+        "schema": {"type": "string"},
+    },
+]

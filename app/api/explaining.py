@@ -114,13 +114,13 @@ async def explained(request: Request, service: Service, job: ExplainJob, limit_s
     if job.once is None and (known := service.cache.answer(keys)):
         return Answer(known, "hit")
     if service.explaining is not None:
-        service.explaining.take(job.caller, _background_rows(service, job) * sum(len(names) for names in job.outputs))
+        service.explaining.take(job.caller, background_rows(service, job) * sum(len(names) for names in job.outputs))
     accepted = await service.queue.submit(job)
     if accepted == job.id:
         service.cache.expect(accepted, keys)
     if not limit_s:
         return seen(service, await service.queue.state(accepted))
-    state = await _wait(request, service, accepted, limit_s)
+    state = await wait(request, service, accepted, limit_s)
     if state is None:
         # With an Idempotency-Key, the caller means to come back for it.
         if job.once is None:
@@ -138,13 +138,14 @@ def seen(service: Service, state: JobState) -> JobState:
     return state
 
 
-def _background_rows(service: Service, job: ExplainJob) -> int:
+def background_rows(service: Service, job: ExplainJob) -> int:
+    """Rows of what a job is explained against."""
     if isinstance(job.background, GivenBackground):
         return job.background.rows
     return service.catalog.get(job.model, job.version).manifest.background(job.background)[0]
 
 
-async def _wait(request: Request, service: Service, job_id: str, limit_s: float) -> JobState | None:
+async def wait(request: Request, service: Service, job_id: str, limit_s: float) -> JobState | None:
     """The job's state once it is final, the time is over or the service stops; None where the caller goes away."""
     waiting = asyncio.create_task(service.queue.wait(job_id, limit_s))
     gone = asyncio.ensure_future(request.receive())  # after the body, all that can come is the end

@@ -7,11 +7,12 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from app.api.documents import PROBLEMS, ExplanationState
-from app.api.explaining import Answer, caller_of, explained, question, seen
+from app.api.documents import PICTURED, PICTURES, PROBLEMS, ExplanationState
+from app.api.explaining import Answer, caller_of, explained, question, result_of, seen
+from app.api.pictures import VARY, accepted, check_pictured, chosen, drawn
 from app.api.preferences import prefers_async, wait_s
 from app.api.service import Service
-from app.errors import TooManyInstances, UnknownExplanation
+from app.errors import InvalidInput, TooManyInstances, UnknownExplanation
 from app.jobs import JobState
 
 router = APIRouter(prefix="/explanations", tags=["explain"], responses=PROBLEMS)
@@ -21,6 +22,7 @@ async def explain(request: Request) -> Response:
     """Predict here, have it explained there, and wait for that unless asked not to."""
     service: Service = request.app.state.service
     request.scope["state"]["route"] = "/explain"
+    kind = accepted(request.headers)
     asked = service.read(service.explain_adapter, await request.body())
     predictor = service.catalog.get(asked["model"], asked.get("version"))
     request.scope["state"]["model"] = predictor.spec.name
@@ -30,19 +32,42 @@ async def explain(request: Request) -> Response:
             field="instances",
         )
     job = await question(request, service, predictor, predictor.arrays(asked["instances"]), asked)
+    if kind:
+        check_pictured(job)
     # A summary takes long, and is another answer than an explanation: it is never waited for.
     limit_s = 0.0 if job.summary else wait_s(request.headers, service.settings.explain_wait_s)
     outcome = await explained(request, service, job, limit_s)
     if isinstance(outcome, Answer):
-        return Response(outcome.body, headers={"X-Cache": outcome.cache}, media_type="application/json")
+        if kind:
+            picture = await drawn(request, service, job, outcome.body, kind=kind, at=(0, job.outputs[0][0]))
+            picture.headers["X-Cache"] = outcome.cache
+            return picture
+        return Response(outcome.body, headers={"X-Cache": outcome.cache, **VARY}, media_type="application/json")
     return _accepted(outcome, {"Preference-Applied": "respond-async"} if prefers_async(request.headers) else None)
 
 
-@router.get("/{id}", operation_id="getExplanation", response_model=ExplanationState)
+@router.get(
+    "/{id}",
+    operation_id="getExplanation",
+    response_model=ExplanationState,
+    responses={200: {"content": PICTURES}},
+    openapi_extra={"parameters": PICTURED},
+)
 async def show(request: Request, id: str) -> Response:
-    """How far an explanation is, and its result once it is there."""
+    """How far an explanation is, and its result once it is there; or a picture of that, where Accept asks for one."""
     service: Service = request.app.state.service
-    return Response(described(await own(service, request, id)), media_type="application/json")
+    kind = accepted(request.headers)
+    state = await own(service, request, id)
+    if not kind:
+        return Response(described(state), headers=VARY, media_type="application/json")
+    if not state.status.is_final:
+        return _accepted(state)
+    answer, job = result_of(state), await service.queue.job(id)
+    if job.summary or job.drawing:
+        raise InvalidInput("there is no picture of this: it explains no single instance")
+    at = chosen(request, job)
+    await request.body()  # what comes after it is the caller's end
+    return await drawn(request, service, job, answer, kind=kind, at=at)
 
 
 @router.delete("/{id}", operation_id="cancelExplanation", response_model=ExplanationState)

@@ -8,7 +8,7 @@ from fastapi.openapi.utils import get_openapi
 
 from app.api import schemas
 from app.api.components import IDEMPOTENCY_KEY, JSON, add, add_dumped, add_union, content, ref
-from app.api.documents import Certificate, ExplanationState, Problem
+from app.api.documents import PICTURES, Certificate, ExplanationState, Problem
 from app.api.oip.openapi import add_paths
 from app.api.refusals import guard
 from app.api.service import Service
@@ -45,6 +45,7 @@ def document(app: FastAPI, service: Service) -> dict[str, Any]:
     explain = _operation("explain", "Explain", manifests, components, lambda m: schemas.explain_request(m, longest))
     explain["parameters"] = WISHES
     explain["responses"]["200"]["headers"] = CACHED
+    explain["responses"]["200"]["content"] |= PICTURES
     explain["responses"]["202"] = {
         "description": "Accepted; it is being computed, or waits for that.",
         "headers": LOCATION,

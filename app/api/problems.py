@@ -17,6 +17,7 @@ STATUS: Sequence[tuple[type[WhyserveError], int]] = (
     (errors.Forbidden, 403),
     (errors.UnknownModel, 404),
     (errors.UnknownExplanation, 404),
+    (errors.NotAcceptable, 406),
     (errors.TooLarge, 413),
     (errors.UnsupportedMediaType, 415),
     (errors.RateLimited, 429),

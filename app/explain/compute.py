@@ -16,11 +16,11 @@ from app.jobs import ExplainJob
 def shareable(job: ExplainJob) -> tuple[object, ...]:
     """Jobs of one lane with the same key share passes: samples, seed, outputs a row, and about the same patience.
 
-    A summary is made alone.
+    A summary is made alone, and so is a drawing.
     """
     # The first deadline ends a batch for all of it: one of a second must not cut short its neighbours of minutes.
     patience = None if job.deadline is None else frexp(job.deadline - job.created)[1]
-    return (job.id,) if job.summary else (job.samples, job.seed, len(job.outputs[0]), patience)
+    return (job.id,) if job.summary or job.drawing else (job.samples, job.seed, len(job.outputs[0]), patience)
 
 
 def compute(jobs: Sequence[ExplainJob], model: ExplainableModel, on_progress: Callable[[float], bool]) -> list[Answer]:
@@ -28,6 +28,10 @@ def compute(jobs: Sequence[ExplainJob], model: ExplainableModel, on_progress: Ca
 
     Raises UnsupportedMethod, UnsupportedNetwork, InvalidInput, Stopped.
     """
+    if jobs[0].drawing:
+        from app.explain.pictures.draw import drawn  # noqa: PLC0415 (matplotlib, for a worker that is asked to draw)
+
+        return [Answer(drawn(job, model.spec), "drawing") for job in jobs]
     if jobs[0].summary:
         return [summarise(job, model, on_progress) for job in jobs]
     method, reason = model.choose(jobs[0].method, jobs[0].background)

@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from app.errors import ModelFault, Unavailable, WhyserveError
+from app.explain.answers import Answer
 from app.explain.attribution import Stopped
 from app.explain.compute import compute, shareable
 from app.explain.shelf import Shelf
@@ -140,9 +141,7 @@ class Worker:
         when = (time.time() - took, time.time())
         COMPUTE_S.labels(job.model, answers[0].method).observe(took)
         for lease, answer in zip(leases, answers, strict=True):
-            seconds = max(0.0, time.time() - lease.job.created)
-            figures = Figures(model=job.model, method=answer.method, seconds=seconds, residual=answer.residual)
-            record = partial(self._source.finish, lease, answer.json, figures)
+            record = partial(self._source.finish, lease, answer.json, _figures(lease.job, answer))
             self._patiently(partial(self._record, lease, record))
             JOBS.labels(job.model, "done").inc()
             trace(self._spans, "explain", lease, when, method=answer.method, shared_by=len(leases))
@@ -150,6 +149,14 @@ class Worker:
                 extra = {"job": lease.job.id, "model": job.model, "shared_by": len(leases), "ms": round(1e3 * took, 2)}
                 log.info("explained", extra=extra)
         return None
+
+
+def _figures(job: ExplainJob, answer: Answer) -> Figures | None:
+    """What an explanation took; a drawing of one is none."""
+    if job.drawing:
+        return None
+    seconds = max(0.0, time.time() - job.created)
+    return Figures(model=job.model, method=answer.method, seconds=seconds, residual=answer.residual)
 
 
 def _about(job: ExplainJob) -> AbstractContextManager[None]:

@@ -68,6 +68,9 @@ class EmbeddedQueue:
     async def state(self, job_id: str) -> JobState:
         return await self._call(self._store.state, job_id)
 
+    async def job(self, job_id: str) -> ExplainJob:
+        return await self._call(self._store.job, job_id)
+
     async def cancel(self, job_id: str) -> JobState:
         await self._call(self._store.cancel, job_id)
         self._waiters.wake(job_id)

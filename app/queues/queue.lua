@@ -141,6 +141,10 @@ function T.state(id, ...)
   return redis.call('HMGET', job_key(id), 'status', 'progress', 'result', 'error', 'caller')
 end
 
+function T.body(id)
+  return redis.call('HGET', job_key(id), 'body')
+end
+
 function T.cancel(id, keep_s)
   local status = redis.call('HGET', job_key(id), 'status')
   if status == 'queued' or status == 'running' then final(id, 'cancelled', keep_s) end

@@ -74,6 +74,12 @@ class RedisQueue:
             job_id, JobStatus(status.decode()), float(progress), result, fault, caller.decode() if caller else None
         )
 
+    async def job(self, job_id: str) -> ExplainJob:
+        body = await self._call("body", job_id)
+        if body is None:
+            raise UnknownExplanation("no explanation has this id, or its result is no longer kept")
+        return ExplainJob.model_validate_json(body)
+
     async def cancel(self, job_id: str) -> JobState:
         await self._call("cancel", job_id, self._terms.keep)
         return await self.state(job_id)

@@ -89,6 +89,13 @@ class Store:
         fault = JobError.model_validate_json(error) if error else None
         return JobState(job_id, JobStatus(status), progress, result, fault, caller)
 
+    def job(self, job_id: str) -> ExplainJob:
+        with self._lock:
+            row = self._db.execute("SELECT body FROM jobs WHERE id = ?", (job_id,)).fetchone()
+        if row is None:
+            raise UnknownExplanation("no explanation has this id, or its result is no longer kept")
+        return ExplainJob.model_validate_json(row[0])
+
     def cancel(self, job_id: str) -> None:
         with self._transaction() as db:
             db.execute(

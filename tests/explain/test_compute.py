@@ -3,7 +3,7 @@
 import numpy as np
 
 from app.explain.compute import shareable
-from app.jobs import ExplainJob, GivenBackground, PackedArray
+from app.jobs import Drawing, ExplainJob, GivenBackground, PackedArray
 
 ARRAY = PackedArray.pack(np.zeros((1, 2), np.float32))
 JOB = ExplainJob(
@@ -34,5 +34,9 @@ def test_questions_against_different_backgrounds_stand_in_different_lanes():
     assert lanes[0] == lanes[1]
     assert lanes[4] == lanes[5]
     assert len(set(lanes)) == 4
+    drawing = changed(drawing=Drawing(kind="svg", answer="{}"), background="healthy")
+    lanes.append(drawing.lane)
+    assert len(set(lanes)) == 5
     assert all(lane.split("/")[0] == "d" for lane in lanes)
+    assert shareable(drawing) != shareable(changed(id="c", drawing=drawing.drawing))
     assert ExplainJob.model_validate_json(jobs[4].model_dump_json()) == jobs[4]

@@ -49,6 +49,7 @@ def test_a_job_goes_through_with_all_that_it_says(world):
     async def scene(queue: JobQueue) -> None:
         assert await queue.submit(given) == given.id
         assert await queue.depth() == 1
+        assert await queue.job(given.id) == given
         assert await queue.state(given.id) == JobState(given.id, JobStatus.queued, caller="ann")
         lease = await off_loop(one, worker)
         assert lease.job == given
@@ -57,6 +58,9 @@ def test_a_job_goes_through_with_all_that_it_says(world):
         assert worker.finish(lease, b'{"x":1}')
         state = await queue.wait(given.id, 5)
         assert state == JobState(given.id, JobStatus.done, 1.0, b'{"x":1}', caller="ann")
+        assert await queue.job(given.id) == given
+        with pytest.raises(UnknownExplanation):
+            await queue.job(new_id())
         assert await queue.depth() == 0
         # One recorded result: neither a second nor an error goes over it.
         assert not worker.finish(lease, b"{}")

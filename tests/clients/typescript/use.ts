@@ -4,7 +4,8 @@ import type { components, paths } from "./schema.js";
 
 const [address, rows] = process.argv.slice(2);
 if (address === undefined || rows === undefined) throw new Error("use.js ADDRESS ROWS");
-const client = createClient<paths>({ baseUrl: address });
+// An explanation may also be had as a picture; this client takes JSON.
+const client = createClient<paths, `application/${string}`>({ baseUrl: address });
 const instances: components["schemas"]["WineRow"][] = JSON.parse(rows);
 
 const predicted = await client.POST("/predict", { body: { model: "wine", instances } });

@@ -21,7 +21,8 @@ export const key = {
   set: (value: string) => (value ? sessionStorage.setItem(KEY, value) : sessionStorage.removeItem(KEY)),
 };
 
-export const api = createClient<paths>({ baseUrl: location.origin });
+/** Of an answer that has several forms the JSON, which is what comes to who accepts anything. */
+export const api = createClient<paths, `application/${string}`>({ baseUrl: location.origin });
 
 api.use({
   onRequest({ request }) {

@@ -1,0 +1,154 @@
+"""What a picture says of an answer, whatever names and numbers are in it, and that equal answers are equal bytes."""
+
+import base64
+import json
+import xml.etree.ElementTree as ET
+
+import numpy as np
+import pytest
+
+from app.explain.pictures.draw import drawn
+from app.explain.pictures.elements import elements, flat, steps
+from app.explain.pictures.words import Scale, adds_up, plain
+from app.jobs import Drawing, ExplainJob, PackedArray
+from app.spec import Feature, InputSpec, ModelSpec, OutputSpec
+
+SVG = "{http://www.w3.org/2000/svg}"
+ODD = ["$x_1^{2$", "a<b>&amp;</svg><script>", "tab\tand\nline\x07", "身長 é", "w" * 200]
+
+
+def spec_of(*inputs, task="regression", **output):
+    given = {"names": ("y",), **output} if task == "regression" else output
+    return ModelSpec(name="m", framework="torch", task=task, inputs=inputs, output=OutputSpec(**given))
+
+
+def job_of(spec, arrays, output, kind="svg", **answer):
+    used = {"name": "default", "rows": 9, "sha256": "ab" * 32}
+    body = {
+        "model": "m", "version": 1, "method": "exact", "background": used,
+        "explanations": [{"prediction": {"value": 1.0}, "outputs": [output]}], **answer,
+    }  # fmt: skip
+    packed = {name: PackedArray.pack(np.asarray(array)) for name, array in arrays.items()}
+    return ExplainJob(
+        id="a", model="m", version=1, digest="d", rows=packed, served=PackedArray.pack(np.zeros((1, 1))),
+        outputs=[[output["output"]]], created=0.0, drawing=Drawing(kind=kind, answer=json.dumps(body)),
+    )  # fmt: skip
+
+
+def explained(attributions, base=0.0, residual=0.0, name="y", **more):
+    total = sum(sum(flat(value)) for value in attributions.values())
+    return {"output": name, "value": base + total + residual, "base_value": base, "attributions": attributions,
+            "residual": residual, **more}  # fmt: skip
+
+
+def picture(job, spec):
+    return base64.b64decode(json.loads(drawn(job, spec))["data"])
+
+
+def texts(svg):
+    return [part.text for part in ET.fromstring(svg).iter(f"{SVG}text")]
+
+
+TABLE = InputSpec(name="x", features=tuple(Feature(name=name, unit="kg") for name in ODD))
+
+
+def test_odd_names_are_text_and_nothing_else():
+    spec = spec_of(TABLE, names=(ODD[1],))
+    output = explained(dict(zip(ODD, (1.0, -2.0, 3.0, 0.5, -0.25), strict=True)), name=ODD[1])
+    arrays = {"x": np.arange(5, dtype=np.float32)[None]}
+    svg = picture(job_of(spec, arrays, output), spec)
+    shown = texts(svg)
+    assert not list(ET.fromstring(svg).iter(f"{SVG}script"))
+    assert "$x_1^{2$ = 0 kg" in shown
+    assert "a<b>&amp;</svg><script> = 1 kg" in shown
+    assert any(text.startswith("tab and line") for text in shown)
+    assert any(text.startswith("身長 é = 3") for text in shown)
+    assert any(text.startswith("wwww") and text.endswith("…") and len(text) == 34 for text in shown)
+    assert picture(job_of(spec, arrays, output, "png"), spec).startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("kind", ["svg", "png"])
+def test_equal_answers_are_equal_bytes(kind):
+    spec = spec_of(InputSpec(name="s", kind="sequence", shape=(6,)))
+    arrays = {"s": np.arange(6, dtype=np.float32)[None]}
+    one, two = (explained({"s": [1.0, -1.0, 2.0, 0.0, 0.5, last]}, standard_errors={"s": [0.1] * 6}) for last in (1, 2))
+    first = picture(job_of(spec, arrays, one, kind), spec)
+    assert picture(job_of(spec, arrays, one, kind), spec) == first
+    assert picture(job_of(spec, arrays, two, kind), spec) != first
+
+
+INPUTS = {
+    "grey": (InputSpec(name="i", kind="image", shape=(4, 5), range=(0, 1)), (4, 5)),
+    "channels last": (InputSpec(name="i", kind="image", shape=(4, 5, 3)), (4, 5, 3)),
+    "channels first": (InputSpec(name="i", kind="image", shape=(1, 4, 5)), (1, 4, 5)),
+    "an odd image": (InputSpec(name="i", kind="image", shape=(2, 2, 2, 2)), (2, 2, 2, 2)),
+    "steps of several": (InputSpec(name="i", kind="sequence", shape=(7, 4)), (7, 4)),
+    "a long series": (InputSpec(name="i", kind="sequence", shape=(5000,)), (5000,)),
+    "one step": (InputSpec(name="i", kind="sequence", shape=(1,)), (1,)),
+    "a tensor": (InputSpec(name="i", kind="tensor", shape=(3, 2)), (3, 2)),
+    "tokens": (InputSpec(name="i", kind="tokens", dtype="int64", shape=(12,)), (12,)),
+}
+
+
+@pytest.mark.parametrize("beside", [False, True], ids=["alone", "beside a table"])
+@pytest.mark.parametrize("case", INPUTS)
+def test_every_kind_is_drawn(case, beside):
+    item, shape = INPUTS[case]
+    more = (InputSpec(name="t", features=(Feature(name="a"),)),) if beside else ()
+    spec = spec_of(item, *more)
+    rng = np.random.default_rng(0)
+    arrays = {"i": (100 * rng.random((1, *shape))).astype(item.dtype), "t": np.ones((1, 1), np.float32)}
+    output = explained({"i": rng.normal(size=shape).tolist(), **({"a": 1.5} if beside else {})})
+    given = {name: array for name, array in arrays.items() if name == "i" or beside}
+    shown = texts(picture(job_of(spec, given, output), spec))
+    assert ("speaks for it" in shown) == (item.kind == "image" and len(shape) < 4)
+    assert ("step, counted from 0" in shown) == (item.kind == "sequence")
+    assert ("average" in shown) == (beside or not (item.kind == "image" and len(shape) < 4))
+    if beside:
+        assert f"i, all {np.prod(shape)} values" in shown
+
+
+def test_groups_share_a_bar_and_the_small_are_folded_into_one():
+    features = [Feature(name=f"f{i}", group="g" if i < 3 else None) for i in range(20)]
+    spec = spec_of(InputSpec(name="x", features=tuple(features)))
+    output = explained({"g": 5.0, **{f"f{i}": 1.0 / i for i in range(3, 20)}})
+    found = elements(spec, {f"f{i}": float(i) for i in range(20)}, output)
+    assert [found[0].label, found[1].label] == ["g", "f3 = 3"]
+    bars = steps(output, found)
+    assert len(bars) == 10
+    assert bars[-1].label == "9 others together"
+    assert bars[-1].end == pytest.approx(output["value"])
+
+
+def test_what_does_not_add_up_is_a_bar_and_said():
+    output = explained({"a": 1.0}, residual=0.5)
+    bars = steps(output, elements(spec_of(InputSpec(name="x", features=(Feature(name="a"),))), {"a": 1.0}, output))
+    assert (bars[-1].label, bars[-1].kind) == ("left unexplained", "rest")
+    scale = Scale(percent=False, unit="")
+    assert adds_up(output, scale) == "+0.5 is left unexplained, 33.3 % of what was to explain"
+    assert adds_up(explained({"a": 1.0}, residual=1e-7), scale).endswith("to rounding")
+    assert adds_up(explained({"a": 0.0}), scale).endswith("to rounding")
+
+
+def test_tokens_are_named_by_their_text():
+    spec = spec_of(InputSpec(name="t", kind="tokens", dtype="int64", shape=(2,)))
+    shares = [{"token": "Deutsch", "value": 0.5, "start": 0, "end": 7}, {"token": "land", "value": -0.25}]
+    found = elements(spec, {"t": "Deutschland"}, {"attributions": {"t": shares}})
+    assert [(each.label, each.value) for each in found] == [("“Deutsch”", 0.5), ("“land”", -0.25)]
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [(0, "0"), (-0.0, "0"), (12.5, "12.5"), (12345.6, "12,350"), (-1.5, "−1.5"), (1e-7, "1.00e−07"), (2e9, "2.00e+09")],
+)
+def test_numbers_are_short(number, text):
+    assert plain(number) == text
+
+
+def test_a_probability_is_in_percent_and_a_logit_is_not():
+    labels = ("no", "yes")
+    percent = Scale.of(OutputSpec(labels=labels))
+    assert (percent.value(0.25), percent.change(-0.031), percent.change(1e-6)) == ("25.0 %", "−3.1", "0.0")
+    logit = Scale.of(OutputSpec(labels=labels, scores="logits"))
+    assert (logit.value(0.25), logit.change(2.0)) == ("0.25", "+2")
+    assert Scale.of(OutputSpec(names=("y",), unit="points", scores="values")).value(3.0) == "3 points"
