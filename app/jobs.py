@@ -146,7 +146,10 @@ class Figures(_Message):
 
 @dataclass(frozen=True, slots=True)
 class JobState:
-    """What is known of a job. result: the answer's JSON, as the API gives it."""
+    """What is known of a job. result: the answer's JSON, as the API gives it.
+
+    standard_error: of what is sampled, over the mean |attribution| so far.
+    """
 
     id: str
     status: JobStatus
@@ -154,6 +157,7 @@ class JobState:
     result: bytes | None = None
     error: JobError | None = None
     caller: str | None = None
+    standard_error: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,8 +245,11 @@ class JobSource(Protocol):
         """Record why there is no result, in the same way."""
         ...
 
-    def report(self, leases: Sequence[Lease], progress: float) -> list[bool]:
-        """Note progress and keep the leases; for each, whether it is still wanted."""
+    def report(self, leases: Sequence[Lease], progress: float, error: float | None = None) -> list[bool]:
+        """Note progress and keep the leases; for each, whether it is still wanted.
+
+        error: of what is sampled, the mean standard error over the mean |attribution| so far.
+        """
         ...
 
     def renew(self) -> None:

@@ -46,11 +46,15 @@ class JobFault(TypedDict):
 
 
 class ExplanationState(TypedDict):
-    """How far an explanation is; `result` is there once `status` is done: an explanation, or a summary."""
+    """How far an explanation is; `result` is there once `status` is done: an explanation, or a summary.
+
+    standard_error: where it is sampled, the mean standard error so far over the mean |attribution|; it shrinks.
+    """
 
     id: str
     status: JobStatus
     progress: float
+    standard_error: NotRequired[float]
     result: NotRequired[dict[str, Any]]  # of whichever model: openapi.py says what that may be
     error: NotRequired[JobFault]
 

@@ -94,6 +94,8 @@ def _accepted(state: JobState, headers: dict[str, str] | None = None) -> Respons
 def described(state: JobState) -> bytes:
     """A job's state as JSON."""
     shown: dict[str, Any] = {"id": state.id, "status": state.status.value, "progress": state.progress}
+    if state.standard_error is not None:
+        shown["standard_error"] = state.standard_error
     if state.error:
         shown["error"] = {"code": state.error.code, "detail": state.error.message}
     if state.result is not None:

@@ -23,6 +23,7 @@ class Limits:
     deadline: a time.monotonic() instant; past it a method stops at its next chunk.
     seed: equal seeds give equal answers for a row, whatever else shares the batch.
     on_progress: called after a chunk with the share done, in [0, 1]; answering False asks to stop.
+    on_error: called after a round of sampling with the mean standard error over the mean |φ| so far.
     """
 
     samples: int | None = None
@@ -30,6 +31,7 @@ class Limits:
     deadline: float | None = None
     seed: int = 0
     on_progress: Callable[[float], bool] | None = None
+    on_error: Callable[[float], None] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,8 +23,13 @@ def shareable(job: ExplainJob) -> tuple[object, ...]:
     return (job.id,) if job.summary or job.drawing else (job.samples, job.seed, len(job.outputs[0]), patience)
 
 
-def compute(jobs: Sequence[ExplainJob], model: ExplainableModel, on_progress: Callable[[float], bool]) -> list[Answer]:
-    """The answers of jobs with the same `shareable` key, in their order.
+def compute(
+    jobs: Sequence[ExplainJob],
+    model: ExplainableModel,
+    on_progress: Callable[[float], bool],
+    on_error: Callable[[float], None] | None = None,
+) -> list[Answer]:
+    """The answers of jobs with the same `shareable` key, in their order. on_progress, on_error: as Limits has them.
 
     Raises UnsupportedMethod, UnsupportedNetwork, InvalidInput, Stopped.
     """
@@ -39,7 +44,13 @@ def compute(jobs: Sequence[ExplainJob], model: ExplainableModel, on_progress: Ca
     given = [rows_of(job, model) for job in jobs]
     rows = {name: torch.cat([part[name] for part in given]) for name in given[0]}
     columns = columns_of(model, [names for job in jobs for names in job.outputs])
-    limits = Limits(samples=jobs[0].samples, seed=jobs[0].seed, deadline=deadline_of(jobs), on_progress=on_progress)
+    limits = Limits(
+        samples=jobs[0].samples,
+        seed=jobs[0].seed,
+        deadline=deadline_of(jobs),
+        on_progress=on_progress,
+        on_error=on_error,
+    )
     whole = explainer.explain(rows, columns, limits)
     counts = [len(job.outputs) for job in jobs]
     return [answer(job, model, method, reason, part) for job, part in zip(jobs, _split(whole, counts), strict=True)]

@@ -83,6 +83,8 @@ class Permutation:
                 if number == 0:
                     raise
                 return False
+            if limits.on_error is not None:
+                limits.on_error(float(tally.errors(floor).mean() / tally.mean().abs().mean().clamp_min(1e-300)))
             if limits.samples is None or limits.standard_error is not None:
                 active = (~settled(tally, floor, limits)).nonzero()[:, 0]
                 if not len(active):

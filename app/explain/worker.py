@@ -126,7 +126,8 @@ class Worker:
             return job_error("manifest_mismatch", f"this worker has no {job.model} of the manifest that predicted")
         began = time.monotonic()
         try:
-            answers = compute([lease.job for lease in leases], model, _Progress(self._source, leases))
+            progress = _Progress(self._source, leases)
+            answers = compute([lease.job for lease in leases], model, progress, progress.note)
         except Stopped:
             return job_error("explanation_timeout", "the explanation was stopped before it had anything to answer")
         except ModelFault as error:
@@ -169,6 +170,11 @@ class _Progress:
     def __init__(self, source: JobSource, leases: Sequence[Lease]) -> None:
         self._source, self._leases = source, leases
         self._next = time.monotonic() + REPORT_EVERY_S
+        self._error: float | None = None
+
+    def note(self, error: float) -> None:
+        """A standard error, to be told with the next report."""
+        self._error = error
 
     def __call__(self, share: float) -> bool:
         now = time.monotonic()
@@ -176,6 +182,6 @@ class _Progress:
             return True
         self._next = now + REPORT_EVERY_S
         try:
-            return any(self._source.report(self._leases, share))
+            return any(self._source.report(self._leases, share, self._error))
         except Unavailable:
             return True  # the result will say

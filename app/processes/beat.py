@@ -32,8 +32,8 @@ class Beating:
         self._file.touch()
         return leases
 
-    def report(self, leases: Sequence[Lease], progress: float) -> list[bool]:
-        held = self._source.report(leases, progress)
+    def report(self, leases: Sequence[Lease], progress: float, error: float | None = None) -> list[bool]:
+        held = self._source.report(leases, progress, error)
         self._file.touch()
         return held
 

@@ -133,9 +133,9 @@ class EmbeddedSource:
         self._bell.ring(lease.job.id)
         return recorded
 
-    def report(self, leases: Sequence[Lease], progress: float) -> list[bool]:
+    def report(self, leases: Sequence[Lease], progress: float, error: float | None = None) -> list[bool]:
         with _as_unavailable():
-            return self._store.report(self._owner, leases, progress)
+            return self._store.report(self._owner, leases, progress, error)
 
     def renew(self) -> None:
         with _as_unavailable():

@@ -138,7 +138,7 @@ end
 
 function T.state(id, ...)
   expire(...)
-  return redis.call('HMGET', job_key(id), 'status', 'progress', 'result', 'error', 'caller')
+  return redis.call('HMGET', job_key(id), 'status', 'progress', 'result', 'error', 'caller', 'standard_error')
 end
 
 function T.body(id)
@@ -200,12 +200,12 @@ function T.figures()
   return found
 end
 
-function T.report(owner, progress, ...)
+function T.report(owner, progress, standard_error, ...)
   local wanted, given = {}, {...}
   for i = 1, #given, 2 do
     local held = holds(owner, given[i], given[i + 1])
     if held then
-      redis.call('HSET', job_key(given[i]), 'progress', progress)
+      redis.call('HSET', job_key(given[i]), 'progress', progress, 'standard_error', standard_error)
       claim_again(owner, given[i], 0)
     end
     wanted[#wanted + 1] = held and 1 or 0

@@ -66,13 +66,14 @@ class RedisQueue:
             await asyncio.sleep(RECONNECT_S)
 
     async def state(self, job_id: str) -> JobState:
-        status, progress, result, error, caller = await self._call("state", job_id, *self._terms.expiry)
+        status, progress, result, error, caller, deviation = await self._call("state", job_id, *self._terms.expiry)
         if status is None:
             raise UnknownExplanation("no explanation has this id, or its result is no longer kept")
         fault = JobError.model_validate_json(error) if error else None
         return JobState(
-            job_id, JobStatus(status.decode()), float(progress), result, fault, caller.decode() if caller else None
-        )
+            job_id, JobStatus(status.decode()), float(progress), result, fault, caller.decode() if caller else None,
+            float(deviation) if deviation else None,
+        )  # fmt: skip
 
     async def job(self, job_id: str) -> ExplainJob:
         body = await self._call("body", job_id)

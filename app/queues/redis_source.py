@@ -69,9 +69,11 @@ class RedisSource:
             self._held.pop(lease.job.id, None)
         return bool(done)
 
-    def report(self, leases: Sequence[Lease], progress: float) -> list[bool]:
+    def report(self, leases: Sequence[Lease], progress: float, error: float | None = None) -> list[bool]:
         named = [part for lease in leases for part in (lease.job.id, lease.fence)]
-        return [bool(held) for held in self._call("report", self._owner, progress, *named)]
+        return [
+            bool(held) for held in self._call("report", self._owner, progress, "" if error is None else error, *named)
+        ]
 
     def renew(self) -> None:
         with self._lock:

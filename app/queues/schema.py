@@ -3,7 +3,7 @@
 import sqlite3
 
 # Raised with every change below. A file of another version is emptied: it is a queue, not an archive.
-VERSION = 3
+VERSION = 4
 
 TABLES = """
 CREATE TABLE jobs (
@@ -17,6 +17,7 @@ CREATE TABLE jobs (
   deadline REAL,
   status TEXT NOT NULL DEFAULT 'queued',
   progress REAL NOT NULL DEFAULT 0,
+  standard_error REAL,
   deliveries INTEGER NOT NULL DEFAULT 0,  -- also the fence
   owner TEXT,
   lease_until REAL,

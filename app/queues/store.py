@@ -77,17 +77,18 @@ class Store:
     def state(self, job_id: str) -> JobState:
         with self._lock:
             row = self._db.execute(
-                "SELECT status, progress, result, error, caller, deadline FROM jobs WHERE id = ?", (job_id,)
+                "SELECT status, progress, result, error, caller, standard_error, deadline FROM jobs WHERE id = ?",
+                (job_id,),
             ).fetchone()
         if row is None:
             raise UnknownExplanation("no explanation has this id, or its result is no longer kept")
-        status, progress, result, error, caller, deadline = row
+        status, progress, result, error, caller, standard_error, deadline = row
         if status == JobStatus.queued and deadline is not None and deadline < time.time():
             with self._transaction() as db:
                 _expire(db)
             return self.state(job_id)
         fault = JobError.model_validate_json(error) if error else None
-        return JobState(job_id, JobStatus(status), progress, result, fault, caller)
+        return JobState(job_id, JobStatus(status), progress, result, fault, caller, standard_error)
 
     def job(self, job_id: str) -> ExplainJob:
         with self._lock:
@@ -169,14 +170,14 @@ class Store:
                 db.execute("INSERT INTO figures VALUES (?, ?)", (time.time(), figures.model_dump_json()))
             return done.rowcount == 1
 
-    def report(self, owner: str, leases: Sequence[Lease], progress: float) -> list[bool]:
+    def report(self, owner: str, leases: Sequence[Lease], progress: float, error: float | None) -> list[bool]:
         until = time.time() + self._lease_s
         with self._transaction() as db:
             return [
                 db.execute(
-                    "UPDATE jobs SET progress = ?, lease_until = ?"
+                    "UPDATE jobs SET progress = ?, standard_error = ?, lease_until = ?"
                     " WHERE id = ? AND status = 'running' AND owner = ? AND deliveries = ?",
-                    (progress, until, lease.job.id, owner, lease.fence),
+                    (progress, error, until, lease.job.id, owner, lease.fence),
                 ).rowcount
                 == 1
                 for lease in leases

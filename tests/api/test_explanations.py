@@ -141,6 +141,9 @@ def test_it_is_followed_by_events_to_its_end(asker):
     shares = [data["progress"] for _, data in events]
     assert shares == sorted(shares)
     assert len(set(shares)) > 2
+    errors = [data["standard_error"] for _, data in events if "standard_error" in data]
+    assert 0 < errors[-1] < errors[0] < 1
+    assert len(set(errors)) > 2
     name, last = events[-1]
     assert name == last["status"] == "done"
     assert last["result"]["method"] == "permutation"

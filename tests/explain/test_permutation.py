@@ -239,3 +239,14 @@ def test_what_does_not_fit_is_named():
     broken = method_of(lambda x: torch.log(x[:, 0] * x[:, 1]), torch.full((4, 5), 2.0))
     with pytest.raises(UnsupportedNetwork, match="not finite"):
         broken.explain({"x": torch.full((1, 5), -2.0)}, torch.zeros(1, 1, dtype=torch.int64), Limits())
+
+
+def test_it_tells_how_its_error_shrinks_round_by_round():
+    network, background, rows = wild(18)
+    method = Permutation(network, {"x": background}, Players.elements({"x": (18,)}))
+    told: list[float] = []
+    answer = method.explain({"x": rows}, torch.tensor([[0], [1]]), Limits(samples=160, on_error=told.append))
+    assert len(told) > 2
+    assert told[-1] < told[0] / 1.5
+    assert answer.standard_errors is not None
+    assert told[-1] == pytest.approx(float(answer.standard_errors.mean() / answer.values.abs().mean()))

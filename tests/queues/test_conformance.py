@@ -55,9 +55,12 @@ def test_a_job_goes_through_with_all_that_it_says(world):
         assert lease.job == given
         assert worker.report([lease], 0.5) == [True]
         assert await queue.state(given.id) == JobState(given.id, JobStatus.running, 0.5, caller="ann")
+        assert worker.report([lease], 0.75, 0.125) == [True]
+        known = JobState(given.id, JobStatus.running, 0.75, caller="ann", standard_error=0.125)
+        assert await queue.state(given.id) == known
         assert worker.finish(lease, b'{"x":1}')
         state = await queue.wait(given.id, 5)
-        assert state == JobState(given.id, JobStatus.done, 1.0, b'{"x":1}', caller="ann")
+        assert state == JobState(given.id, JobStatus.done, 1.0, b'{"x":1}', caller="ann", standard_error=0.125)
         assert await queue.job(given.id) == given
         with pytest.raises(UnknownExplanation):
             await queue.job(new_id())

@@ -1,6 +1,7 @@
 """What goes wrong around the page: no network, a service that is down, a worker that dies, a queue that is full."""
 
 import os
+import re
 import shutil
 import signal
 
@@ -29,6 +30,7 @@ def test_progress_is_shown_and_can_be_cancelled(page, service, client):
     where = accepted.value.headers["location"]
     progress = page.get_by_test_id("progress")
     expect(progress).to_contain_text("Explaining")
+    expect(progress).to_contain_text(re.compile(r"Sampled to ± [0-9.]+ % of the mean effect so far"), timeout=60_000)
     with page.expect_response(lambda r: r.request.method == "DELETE") as deleted:
         progress.get_by_role("button", name="Cancel").click()
     assert deleted.value.status == 200

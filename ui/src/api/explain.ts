@@ -13,11 +13,15 @@ export interface Watching {
   onState?: (state: Followed) => void;
 }
 
-/** How far it is. lost: the service cannot be reached, and is asked again and again. */
+/**
+ * How far it is. standard_error: of what is sampled, as a share of the mean effect so far. lost: the service cannot be
+ * reached, and is asked again and again.
+ */
 export interface Followed {
   id?: string;
   status: State["status"];
   progress: number;
+  standard_error?: number;
   lost?: boolean;
 }
 

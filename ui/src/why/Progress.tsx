@@ -3,9 +3,12 @@ import { useEffect, useState } from "preact/hooks";
 
 import { explaining } from "../answers";
 import { api } from "../api/client";
+import type { Followed } from "../api/explain";
 
 /** Someone who waits so long for a worker wants to know whether there is one. */
 const ASK_AFTER_MS = 2500;
+
+const percent = (part: number) => `${(100 * part).toPrecision(2)} %`;
 
 export function Progress() {
   const { asking, followed } = explaining.shown.value;
@@ -31,8 +34,9 @@ export function Progress() {
   );
 }
 
-function words(followed: { status: string; lost?: boolean }, workers: number | null, share: number): string {
+function words(followed: Followed, workers: number | null, share: number): string {
   if (followed.lost) return "The service does not answer; it is asked again every second. The explanation itself is safe.";
   if (followed.status === "queued") return workers === 0 ? "No worker is there to explain just now; the explanation waits for one." : "Waiting for its turn …";
-  return `Explaining, ${share} % …`;
+  const error = followed.standard_error;
+  return `Explaining, ${share} % …${error === undefined ? "" : ` Sampled to ± ${percent(error)} of the mean effect so far.`}`;
 }
