@@ -2,6 +2,8 @@
 
 import contextlib
 import json
+import resource
+import select
 import socket
 import threading
 import time
@@ -9,6 +11,7 @@ import time
 import httpx
 import pytest
 
+from app.api.connection import Connection
 from tests.conftest import example
 
 MEGABYTE = 1 << 20
@@ -281,6 +284,55 @@ def test_more_requests_than_may_be_under_way_are_told_so(api):
         assert json.loads(body)["code"] == "busy"
         assert ask(api, b"GET /health/live HTTP/1.1\r\nHost: a\r\n\r\n")[0] == 200
     still_serves_soon(api)
+
+
+def test_bodies_that_are_read_together_have_a_bound(api):
+    """Each is within its own: eight whole ones may be in memory at once, and nobody's neighbours pay for a ninth."""
+    size = 2 * MEGABYTE
+    with contextlib.ExitStack() as open_peers:
+        peers = [open_peers.enter_context(api.connect()) for _ in range(10)]
+        for peer in peers:
+            peer.settimeout(20)
+            with contextlib.suppress(ConnectionError):
+                peer.sendall(HEAD + b"Content-Length: %d\r\n\r\n" % size + b" " * (size - 1))
+        told = [answer for answer in map(told_at_once, peers) if answer]
+    assert {status for status, _, _ in told} <= {503, 408}
+    busy = [(headers, json.loads(body)) for status, headers, body in told if status == 503]
+    assert busy, told
+    for headers, problem in busy:
+        assert headers["retry-after"] == "1"
+        assert problem["detail"] == "too many large requests are being read; ask again"
+    still_serves_soon(api)
+
+
+def told_at_once(peer: socket.socket) -> tuple[int, dict[str, str], bytes] | None:
+    """The answer to a request that is not whole yet, if there is one soon."""
+    ready, _, _ = select.select([peer], [], [], 1.0)
+    try:
+        return read_answer(peer) if ready else None
+    except ConnectionError:
+        return None
+
+
+def test_connections_have_a_bound(start_api):
+    most = Connection.most_connections
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, most + 500)), hard))
+    try:
+        api = start_api("--read-s", "60")
+        with contextlib.ExitStack() as open_peers:
+            peers = [open_peers.enter_context(api.connect()) for _ in range(most)]
+            peers[0].sendall(sized(BODY))
+            assert read_answer(peers[0])[0] == 200
+            with api.connect() as late:
+                status, headers, body = read_answer(late)
+                assert (status, headers["retry-after"], json.loads(body)["code"]) == (503, "1", "busy")
+                assert late.recv(1) == b""
+            peers[0].sendall(sized(BODY))
+            assert read_answer(peers[0])[0] == 200
+        still_serves_soon(api)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def still_serves_soon(api) -> None:
