@@ -21,6 +21,9 @@ os.environ.setdefault("MPLCONFIGDIR", str(STATE / "matplotlib"))
 import httpx  # noqa: E402
 import pytest  # noqa: E402
 
+from app.inputs import as_row, read_npz  # noqa: E402
+from app.spec import read_spec  # noqa: E402
+
 ROOT = Path(__file__).parent.parent
 MODELS = ROOT / "models"
 START_S = 120.0
@@ -29,6 +32,13 @@ START_S = 120.0
 def shipped() -> list[str]:
     """The names of the models in the repository."""
     return sorted(path.parent.name for path in MODELS.glob("*/model.toml"))
+
+
+def rows_of(name: str, count: int) -> list[dict[str, Any]]:
+    """Instances of a shipped model: its background's rows, again from the first where there are no more."""
+    spec, arrays = read_spec(MODELS / name), read_npz((MODELS / name / "background.npz").read_bytes())
+    total = len(next(iter(arrays.values())))
+    return [as_row(spec, arrays, number % total) for number in range(count)]
 
 
 def example(name: str) -> dict[str, Any]:

@@ -5,15 +5,7 @@ import time
 import numpy as np
 import pytest
 
-from app.inputs import as_row, read_npz
-from app.spec import read_spec
-from tests.conftest import MODELS
-
-
-def rows_of(name, count):
-    spec, arrays = read_spec(MODELS / name), read_npz((MODELS / name / "background.npz").read_bytes())
-    total = len(next(iter(arrays.values())))
-    return [as_row(spec, arrays, number % total) for number in range(count)]
+from tests.conftest import rows_of
 
 
 def summary_of(client, **request):

@@ -9,9 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from app.inputs import as_row, read_npz
-from app.spec import read_spec
-from tests.conftest import MODELS, ROOT
+from tests.conftest import MODELS, ROOT, rows_of
 
 
 @pytest.fixture
@@ -24,11 +22,6 @@ def explain(artifacts, tmp_path):
         )  # fmt: skip
 
     return run
-
-
-def rows_of(name, count):
-    spec, arrays = read_spec(MODELS / name), read_npz((MODELS / name / "background.npz").read_bytes())
-    return [as_row(spec, arrays, number) for number in range(count)]
 
 
 def test_a_table_is_explained_row_by_row_as_the_service_does(explain, client, tmp_path):
