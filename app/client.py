@@ -4,6 +4,8 @@ answer = requests.post(".../explain", json=question).json()
 shap.plots.waterfall(to_shap(answer, question["instances"])[0])
 """
 
+import base64
+import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -35,7 +37,7 @@ def to_shap(answer: Mapping[str, Any], instances: Sequence[Row], output: str | N
         texts = [instance[keys[0]] for instance in instances]
         return _text([each["attributions"][keys[0]] for each in chosen], texts, base, name)
     values = [_parts(each["attributions"], keys) for each in chosen]
-    data = [_parts(instance, keys) for instance in instances]
+    data = [_seen(instance, keys, parts) for instance, parts in zip(instances, values, strict=True)]
     if len(keys) == 1 and values[0][0].ndim:
         # shap's picture of an image takes an axis of outputs, last.
         whole, seen = (np.stack([part for (part,) in rows]) for rows in (values, data))
@@ -59,6 +61,25 @@ def _chosen(outputs: Sequence[Mapping[str, Any]], name: str | None) -> Mapping[s
 def _parts(row: Row, keys: Sequence[str]) -> list[np.ndarray]:
     # A group of features is explained under a name that no instance has.
     return [np.asarray(row.get(key, "")) for key in keys]
+
+
+def _seen(instance: Row, keys: Sequence[str], values: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """An instance's parts; a picture as its levels, in the shape of its attributions."""
+    parts = _parts(instance, keys)
+    return [
+        _levels(str(part), like.shape) if like.ndim > 1 and part.dtype.kind == "U" and not part.ndim else part
+        for part, like in zip(parts, values, strict=True)
+    ]
+
+
+def _levels(picture: str, shape: tuple[int, ...]) -> np.ndarray:
+    from PIL import Image  # noqa: PLC0415 (comes with what draws it)
+
+    with Image.open(io.BytesIO(base64.b64decode(picture)), formats=("PNG", "JPEG")) as image:
+        levels = np.asarray(image)
+    if levels.ndim == 3 and levels.shape != shape:
+        levels = np.moveaxis(levels, 2, 0)
+    return levels.reshape(shape)
 
 
 def _names(key: str, shape: tuple[int, ...]) -> list[str]:

@@ -25,6 +25,8 @@ MOST_TEXT = -(-MOST_BYTES // 3) * 4
 MOST_NUMBERS = 16 << 20
 # What the levels of a picture, 0 to 255, become where model.toml does not say.
 LEVELS = (0.0, 255.0)
+# Each scan of a JPEG goes over all of its pixels; a progressive one has about ten.
+SCAN, MOST_SCANS = b"\xff\xda", 100
 PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
 
 
@@ -111,11 +113,16 @@ def _content(text: str) -> bytes:
 def _levels(content: bytes, layout: Layout) -> np.ndarray:
     """(H, W) or (H, W, 3) of 0 to 255."""
     # Pillow knows many formats, and these two readers alone are ever reached.
-    kind: Any = PngImageFile if content.startswith(PNG) else JpegImageFile if content.startswith(JPEG) else None
-    if kind is None:
-        raise NotTaken("is no PNG or JPEG")
     try:
-        with kind(io.BytesIO(content)) as picture:
+        if content.startswith(PNG):
+            picture: Any = PngImageFile(io.BytesIO(_pixels_alone(content)))
+        elif content.startswith(JPEG):
+            if content.count(SCAN) > MOST_SCANS:
+                raise NotTaken("is a JPEG of too many scans")
+            picture = JpegImageFile(io.BytesIO(content))
+        else:
+            raise NotTaken("is no PNG or JPEG")
+        with picture:
             _check(picture, layout)
             return np.asarray(picture)
     except NotTaken:
@@ -124,12 +131,27 @@ def _levels(content: bytes, layout: Layout) -> np.ndarray:
         raise NotTaken("is a picture that cannot be read: it is broken or cut short") from None
 
 
+def _pixels_alone(content: bytes) -> bytes:
+    """A PNG without what is no pixel: packed texts and colour profiles cost time, and change no number.
+
+    Raises NotTaken for one that moves.
+    """
+    kept, at = [PNG], len(PNG)
+    while at + 8 <= len(content):
+        end = at + 12 + int.from_bytes(content[at : at + 4])
+        name = content[at + 4 : at + 8]
+        if name == b"acTL":
+            raise NotTaken("is an animated picture; one that stands still is needed")
+        if name in (b"IHDR", b"PLTE", b"IDAT", b"IEND"):
+            kept.append(content[at:end])
+        at = end
+    return b"".join(kept)
+
+
 def _check(picture: Any, layout: Layout) -> None:
     if picture.size != (layout.width, layout.height):
         width, height = picture.size
         raise NotTaken(f"is a picture of {width} × {height} pixels; {layout.width} × {layout.height} are needed")
-    if getattr(picture, "is_animated", False):
-        raise NotTaken("is an animated picture; one that stands still is needed")
     if picture.mode != layout.mode:
         raise NotTaken(f"is a picture of mode {picture.mode}; {MODES[layout.mode]} is needed")
 

@@ -40,3 +40,10 @@ def wordy(pixels: Any) -> str:
     data = b"Comment\x00\x00" + zlib.compress(bytes(100 << 20), 9)
     chunk = struct.pack(">I", len(data)) + b"zTXt" + data + struct.pack(">I", zlib.crc32(b"zTXt" + data))
     return base64.b64encode(whole[:33] + chunk + whole[33:]).decode()
+
+
+def scans(count: int) -> str:
+    """A JPEG whose pixels are gone over again and again."""
+    whole = base64.b64decode(text_of(np.zeros((5, 4)), "JPEG", progressive=True))
+    at = whole.rindex(b"\xff\xda")
+    return base64.b64encode(whole[:at] + whole[at:-2] * count + whole[-2:]).decode()

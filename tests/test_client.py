@@ -11,6 +11,7 @@ import shap
 
 from app.client import to_shap
 from tests.conftest import ROOT, example
+from tests.pictures import text_of
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
@@ -103,3 +104,12 @@ def test_an_answer_of_other_rows_or_outputs_is_refused(client):
 def test_it_needs_no_torch():
     checked = "import app.client, sys; assert not {'torch', 'keras', 'tensorflow', 'fastapi'} & set(sys.modules)"
     subprocess.run([sys.executable, "-W", "ignore", "-c", checked], cwd=ROOT, check=True)
+
+
+def test_an_image_that_was_sent_as_a_picture_is_shown_as_one(client):
+    levels = np.arange(64).reshape(8, 8) * 4
+    instances = [{"image": text_of(levels)}]
+    explanation = to_shap(client.post("/explain", json={"model": "digits", "instances": instances}).json(), instances)
+    np.testing.assert_array_equal(explanation.data[0, ..., 0], levels)
+    shap.plots.image(explanation, show=False)
+    assert plt.gcf().axes

@@ -10,7 +10,7 @@ from PIL import Image
 from app.errors import InvalidInput, TooManyInstances
 from app.images import MOST_BYTES, MOST_NUMBERS, Layout, NotTaken, Pictures, read_picture
 from app.spec import InputSpec, ModelSpec, OutputSpec
-from tests.pictures import animated, bomb, text_of, wordy
+from tests.pictures import animated, bomb, scans, text_of, wordy
 
 RNG = np.random.default_rng(0)
 GREY, COLOUR = RNG.integers(0, 256, (5, 4)), RNG.integers(0, 256, (5, 4, 3))
@@ -58,6 +58,16 @@ def test_a_jpeg_is_nearly_its_pixels():
     np.testing.assert_allclose(found[..., 0], smooth, atol=4)
 
 
+def test_what_is_written_beside_the_pixels_is_never_unpacked():
+    text = wordy(GREY)
+    tracemalloc.start()
+    try:
+        np.testing.assert_array_equal(read(image((5, 4)), text), GREY)
+        assert tracemalloc.get_traced_memory()[1] < 16 << 20
+    finally:
+        tracemalloc.stop()
+
+
 def test_what_no_picture_fits_has_no_layout():
     for shape in ((5,), (5, 4, 2), (2, 5, 4), (1, 2, 3, 4)):
         assert Layout.of(image(shape)) is None
@@ -83,7 +93,8 @@ BAD = {
     "CMYK": (text_of(Image.new("CMYK", (4, 5)), "JPEG"), "is a picture of mode CMYK"),
     "animated": (animated(GREY), "is an animated picture"),
     "a bomb": (bomb(60_000, 60_000), "is a picture of 60000 × 60000 pixels"),
-    "a bomb of text": (wordy(GREY), "is broken or cut short"),
+    "a JPEG of a thousand scans": (scans(1000), "is a JPEG of too many scans"),
+    "a chunk longer than the file": (base64.b64encode(base64.b64decode(GOOD)[:8] + b"\xff" * 8).decode(), "is broken"),
     "too large a file": (base64.b64encode(bytes(MOST_BYTES + 10)).decode(), "is a picture of more than 8 MiB"),
 }
 

@@ -50,7 +50,10 @@ async def explain(request: Request) -> Response:
     "/{id}",
     operation_id="getExplanation",
     response_model=ExplanationState,
-    responses={200: {"content": PICTURES}},
+    responses={
+        200: {"content": PICTURES},
+        202: {"model": ExplanationState, "description": "There is no picture yet: it is not explained so far."},
+    },
     openapi_extra={"parameters": PICTURED},
 )
 async def show(request: Request, id: str) -> Response:

@@ -205,6 +205,17 @@ def test_explaining_is_limited_by_what_it_costs(start_api):
         assert client.post("/predict", json=example("linear")).status_code == 200
 
 
+def test_a_background_costs_as_many_rows_as_it_has(start_api):
+    api = start_api("--max-explain-cost-s", "1")
+    with httpx.Client(base_url=api.address, trust_env=False) as client:
+        asked = {**example("linear"), "background": example("linear")["instances"] * 4}
+        headers = {"Prefer": "respond-async"}
+        for _ in range(2):
+            assert client.post("/explain", json=asked, headers=headers).status_code == 202
+        asked["background"] *= 25
+        assert client.post("/explain", json=asked, headers=headers).status_code == 429
+
+
 @pytest.mark.parametrize(
     ("environment", "words"),
     [

@@ -164,3 +164,10 @@ def test_a_key_that_stands_twice_in_a_row_is_named(client):
 def test_a_prediction_takes_none(client):
     answer = client.post("/predict", json={**example("penguins"), "background": "adelie"})
     check(answer, 422, "invalid_input", None, "background")
+
+
+def test_what_is_asked_with_one_key_is_asked_against_one_background(client):
+    headers = {"Idempotency-Key": "against", "Prefer": "respond-async"}
+    asked = {**example("penguins"), "seed": 22}
+    assert client.post("/explain", json={**asked, "background": "adelie"}, headers=headers).status_code == 202
+    check(client.post("/explain", json=asked, headers=headers), 422, "idempotency_key_reused", None, None)

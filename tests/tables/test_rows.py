@@ -1,5 +1,6 @@
 """Files of rows: what is read from them, and which cell is said to be wrong."""
 
+import csv
 import json
 
 import numpy as np
@@ -12,6 +13,7 @@ from app.inputs import as_row, read_npz
 from app.spec import read_spec
 from app.tables.rows import read_rows
 from tests.conftest import MODELS
+from tests.pictures import text_of
 
 LINEAR = read_spec(MODELS / "linear")
 PENGUINS = read_spec(MODELS / "penguins")
@@ -109,3 +111,16 @@ def test_other_bytes_are_not_a_file_of_rows(tmp_path):
             read_rows(tmp_path / name, LINEAR)
     with pytest.raises(InvalidInput, match="there is no such file"):
         read_rows(tmp_path / "none.csv", LINEAR)
+
+
+def test_an_image_is_nested_lists_or_a_picture(tmp_path):
+    levels = np.arange(64).reshape(8, 8) * 4
+    cells = [json.dumps(np.ones((8, 8, 1)).tolist()), text_of(levels), "aGVsbG8=", text_of(levels[:4])]
+    with (tmp_path / "rows.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([["image"], *([cell] for cell in cells)])
+    read = read_rows(tmp_path / "rows.csv", DIGITS)
+    np.testing.assert_allclose(read.arrays["image"][1, ..., 0], levels / 255 * 16, rtol=1e-6)
+    assert read.faults == {
+        3: 'row 3, column "image": is no PNG or JPEG',
+        4: 'row 4, column "image": is a picture of 8 × 4 pixels; 8 × 8 are needed',
+    }
