@@ -68,7 +68,8 @@ def _parts(item: InputSpec, given: Any, shares: Any, errors: Any, spec: ModelSpe
         return [Element(clean(f"{item.name}, all {len(flat(parts))} values"), float(np.sum(flat(parts))))]
     made = []
     for place, part in enumerate(parts):
-        value = given[place] if isinstance(given, Sequence) and not isinstance(given, str) else None
+        known = isinstance(given, Sequence) and not isinstance(given, str) and place < len(given)
+        value = given[place] if known else None
         said = f" = {plain(value)}" if isinstance(value, int | float) else ""
         token = part.get("token") if isinstance(part, Mapping) else None
         error = errors[place] if isinstance(errors, list) and isinstance(errors[place], int | float) else 0.0

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from app.explain.pictures import panels
+from app.explain.pictures import panels, text
 from app.explain.pictures.elements import Step
 from app.explain.pictures.words import Scale
 from app.inputs import Arrays
@@ -16,7 +16,7 @@ from app.spec import InputSpec, ModelSpec
 
 # Inches; of a hundred pixels each.
 WIDTH, LEFT, RIGHT, HEAD, FOOT, GAP = 7.2, 2.4, 0.25, 0.55, 0.2, 0.35
-BAR, AXIS, LINE = 0.27, 0.55, 0.17
+BAR, AXIS, LINE, TOKENS = 0.27, 0.55, 0.17, 0.28
 DPI = 100
 # Signs of a title that fit the width; a longer one is smaller.
 LONGEST_TITLE = 64
@@ -43,10 +43,13 @@ def is_image_alone(spec: ModelSpec) -> bool:
 def figure_of(of: Pictured, found: list[Step], title: str, said: list[str]) -> Figure:
     images = [item for item in of.spec.inputs if item.kind == "image" and _layout(item) is not None]
     rows = [item for item in of.spec.inputs if item.kind == "sequence"]
+    shares = of.output["attributions"]
+    texts = [text.lines_of(shares[item.name]) for item in of.spec.inputs if text.is_text(shares.get(item.name))]
     bars = 0.0 if is_image_alone(of.spec) else BAR * (len(found) + 2)
+    written = [TOKENS * len(lines) + GAP for lines in texts]
     lines = [line for each in said for line in textwrap.wrap(each, 104)]
     heights = [*([bars + AXIS] if bars else []), *(_height(item) + GAP for item in images), *(3.9 for _ in rows)]
-    height = HEAD + sum(heights) + LINE * len(lines) + FOOT
+    height = HEAD + sum(written) + sum(heights) + LINE * len(lines) + FOOT
     figure = Figure((WIDTH, height), DPI, facecolor=panels.PAPER)
     size = 11.5 * min(1.0, LONGEST_TITLE / len(title))
     figure.text(0.14 / WIDTH, 1 - 0.3 / height, title, fontsize=size, fontweight="bold", color=panels.INK, va="center")
@@ -59,6 +62,9 @@ def figure_of(of: Pictured, found: list[Step], title: str, said: list[str]) -> F
     def axes(left: float, below: float, wide: float, high: float) -> Any:
         return figure.add_axes((left / WIDTH, (top - below - high) / height, wide / WIDTH, high / height))
 
+    for each, high in zip(texts, written, strict=True):
+        text.tokens(axes(0.2, 0, WIDTH - 0.4, high - GAP), each)
+        top -= high
     if bars:
         panels.waterfall(axes(LEFT, 0, WIDTH - LEFT - RIGHT, bars), of.output, found, of.scale)
         top -= bars + AXIS
@@ -70,8 +76,9 @@ def figure_of(of: Pictured, found: list[Step], title: str, said: list[str]) -> F
         wide = WIDTH - 0.9 - RIGHT
         pair = axes(0.9, 0.25, wide, 1.3), axes(0.9, 1.95, wide, 1.4)
         errors = of.output.get("standard_errors", {}).get(item.name)
-        shares = of.output["attributions"][item.name]
-        panels.series(*pair, name=item.name, values=of.row[item.name], shares=shares, errors=errors, scale=of.scale)
+        panels.series(
+            *pair, name=item.name, values=of.row[item.name], shares=shares[item.name], errors=errors, scale=of.scale
+        )
         top -= 3.9
     return figure
 

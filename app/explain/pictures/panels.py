@@ -56,11 +56,11 @@ def _beside(axes: Axes, x: float, y: float, text: str, right: bool, *, bold: boo
 
 def overlay(axes: Axes, levels: np.ndarray, shares: np.ndarray) -> None:
     """levels: (H, W) or (H, W, 3) of 0 to 1. shares: (H, W), laid over it by colour and strength."""
-    paper, ink = _rgb(PAPER), _rgb(INK)
+    paper, ink = rgb(PAPER), rgb(INK)
     # The picture itself steps back, so that the shares stand out on it.
     seen = levels if levels.ndim == 3 else paper + 0.62 * levels[..., None] * (ink - paper)
     strength = np.sqrt(np.abs(shares) / (np.abs(shares).max() or 1.0))[..., None] * 0.84
-    tint = np.where(shares[..., None] < 0, _rgb(FILL["down"]), _rgb(FILL["up"]))
+    tint = np.where(shares[..., None] < 0, rgb(FILL["down"]), rgb(FILL["up"]))
     axes.imshow(np.clip(seen + strength * (tint - seen), 0, 1), interpolation="nearest", aspect="equal")
     axes.set_xticks([])
     axes.set_yticks([])
@@ -112,5 +112,6 @@ def _first(words: str) -> str:
     return words if len(words) <= 60 else words[:59] + "…"
 
 
-def _rgb(colour: str) -> np.ndarray:
+def rgb(colour: str) -> np.ndarray:
+    """(3,) of 0 to 1."""
     return np.array([int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)])

@@ -137,6 +137,16 @@ def test_tokens_are_named_by_their_text():
     assert [(each.label, each.value) for each in found] == [("“Deutsch”", 0.5), ("“land”", -0.25)]
 
 
+def test_a_text_is_shown_token_by_token_on_its_colours():
+    spec = spec_of(InputSpec(name="t", kind="tokens", dtype="int64", shape=(40,)))
+    words = ["Deutsch", "##land", "<b>", "[PAD]", *(f"word{i:02}" for i in range(20))]
+    shares = [{"token": word, "start": 0, "end": 1, "value": 0.5 - i} for i, word in enumerate(words)]
+    svg = picture(job_of(spec, {"t": np.ones((1, 40), np.int64)}, explained({"t": shares})), spec)
+    shown = texts(svg)
+    assert [text for text in shown if text in words] == words
+    assert {"speaks for it", "speaks against", "“word19”"} <= set(shown)
+
+
 @pytest.mark.parametrize(
     ("number", "text"),
     [(0, "0"), (-0.0, "0"), (12.5, "12.5"), (12345.6, "12,350"), (-1.5, "−1.5"), (1e-7, "1.00e−07"), (2e9, "2.00e+09")],
