@@ -30,37 +30,32 @@ class RowReader:
         self._readers = [(i.name, _reader(i), np.dtype(i.dtype), _packed(i)) for i in spec.inputs]
         self._texts = texts or {}
 
-    def __call__(self, rows: Sequence[Row], place: str = "instances") -> Arrays:
-        """Rows whose types, keys and shapes the schema has checked already. place: where they stand in the request.
+    def __call__(self, rows: Sequence[Row], place: str = "instances", first: int = 0) -> Arrays:
+        """Rows whose types, keys and shapes the schema has checked already.
 
+        place: where they stand in the request; first: the number of the first of them there, both for messages.
         Raises InvalidInput for a text, and OverflowError where a number is too large for its dtype.
         """
         return {
-            name: _pack(map(read, rows), len(rows), *packed) if packed else self._array(name, rows, read, dtype, place)
+            name: _pack(map(read, rows), len(rows), *packed)
+            if packed
+            else _exact(self._plain(name, rows, read, place, first), dtype)
             for name, read, dtype, packed in self._readers
         }
 
-    def loosely(self, rows: Sequence[Row], place: str = "instances") -> Arrays:
+    def loosely(self, rows: Sequence[Row], place: str = "instances", first: int = 0) -> Arrays:
         """As above, with infinity for what is too large."""
         with np.errstate(over="ignore"):
             return {
-                name: np.array(self._plain(name, rows, read, place), dtype=dtype)
+                name: np.array(self._plain(name, rows, read, place, first), dtype=dtype)
                 for name, read, dtype, _ in self._readers
             }
 
-    def _array(self, name: str, rows: Sequence[Row], read: Any, dtype: np.dtype[Any], place: str) -> np.ndarray:
-        plain = self._plain(name, rows, read, place)
-        with np.errstate(over="raise"):
-            try:
-                return np.array(plain, dtype=dtype)
-            except FloatingPointError as error:
-                raise OverflowError from error
-
-    def _plain(self, name: str, rows: Sequence[Row], read: Any, place: str) -> list[Any]:
+    def _plain(self, name: str, rows: Sequence[Row], read: Any, place: str, first: int) -> list[Any]:
         if name not in self._texts:
             return [read(row) for row in rows]
         found = []
-        for number, row in enumerate(rows):
+        for number, row in enumerate(rows, first):
             try:
                 found.append(self._texts[name].ids(row[name]))
             except InvalidInput as fault:
@@ -78,6 +73,14 @@ def _pack(rows: Iterable[Sequence[float]], count: int, columns: int, form: str) 
     array = np.empty((count, columns), f"<{form}")
     struct.pack_into(f"<{count * columns}{form}", array.data, 0, *chain.from_iterable(rows))
     return array
+
+
+def _exact(rows: list[Any], dtype: np.dtype[Any]) -> np.ndarray:
+    with np.errstate(over="raise"):
+        try:
+            return np.array(rows, dtype=dtype)
+        except FloatingPointError as error:
+            raise OverflowError from error
 
 
 def _reader(spec: InputSpec) -> Any:

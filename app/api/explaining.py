@@ -84,7 +84,7 @@ async def new_job(
         rows={name: PackedArray.pack(array) for name, array in arrays.items()},
         served=PackedArray.pack(table),
         outputs=[[output.name for output in outputs] for outputs in wanted],
-        texts=predictor.spans(instances) if instances and not summary else {},
+        texts=await predictor.spans(instances) if instances and not summary else {},
         method=method,
         samples=asked.get("samples"),
         seed=asked.get("seed", 0),

@@ -31,7 +31,7 @@ async def explain(request: Request) -> Response:
             f'"instances" must hold at most {service.settings.max_instances}; of more, "summary": true gives a summary',
             field="instances",
         )
-    job = await question(request, service, predictor, predictor.arrays(asked["instances"]), asked)
+    job = await question(request, service, predictor, await predictor.read(asked["instances"]), asked)
     if kind:
         check_pictured(job)
     # A summary takes long, and is another answer than an explanation: it is never waited for.

@@ -21,7 +21,7 @@ class Predict:
         asked = self._service.read(self._service.predict_adapter, await read_body(receive, self._service.bodies))
         predictor = self._service.catalog.get(asked["model"], asked.get("version"))
         state["model"] = predictor.spec.name
-        table = await predictor.answer(predictor.arrays(asked["instances"]))
+        table = await predictor.answer(await predictor.read(asked["instances"]))
         answer = {
             "model": predictor.spec.name,
             "version": predictor.spec.version,

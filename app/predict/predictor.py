@@ -1,6 +1,7 @@
 """A model as the API holds it: rows ▶ arrays ▶ ONNX Runtime ▶ named answers."""
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import Iterator, Mapping, Sequence
 from math import isfinite
 from pathlib import Path
 from time import perf_counter_ns
@@ -24,6 +25,8 @@ from app.texts import Spans, TextReader, spans_of, text_readers
 # How long a prediction may keep the event loop to itself. A hop to a thread and back costs a tenth of it.
 INLINE_S = 0.001
 SHORT = 64  # numbers
+# Of texts, read before that: a tokenizer holds Python's lock, so a thread would not make room for others.
+INLINE_LETTERS = 2_000
 
 
 class Predictor:
@@ -53,25 +56,50 @@ class Predictor:
         self.texts = texts or {}
         self._pictures, self._read = Pictures(self.spec), RowReader(self.spec, self.texts)
 
-    def arrays(self, instances: Sequence[Row], place: str = "instances") -> Arrays:
-        """Instances that the schema has checked → arrays. place: where they stand in the request.
+    async def read(self, instances: Sequence[Row]) -> Arrays:
+        """As `arrays` does, and never keeps the event loop for long: between texts, others have their turn."""
+        if not self.texts:
+            return self.arrays(instances)
+        parts: list[Arrays] = []
+        for first, part in self._parts(instances):
+            parts.append(self.arrays(part, first=first))
+            await asyncio.sleep(0)
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    async def spans(self, instances: Sequence[Row]) -> dict[str, tuple[Spans, ...]]:
+        """Where the tokens of instances that `read` has taken stand in their texts, by input that is text."""
+        found: dict[str, tuple[Spans, ...]] = dict.fromkeys(self.texts, ())
+        for _, part in self._parts(instances) if self.texts else ():
+            found = {name: (*found[name], *spans) for name, spans in spans_of(self.texts, part).items()}
+            await asyncio.sleep(0)
+        return found
+
+    def _parts(self, instances: Sequence[Row]) -> Iterator[tuple[int, Sequence[Row]]]:
+        """Instances in pieces that take about as long, each with the number of its first."""
+        first = letters = 0
+        for number, instance in enumerate(instances):
+            if letters > INLINE_LETTERS:
+                yield first, instances[first:number]
+                first, letters = number, 0
+            letters += sum(len(instance[name]) for name in self.texts)
+        yield first, instances[first:]
+
+    def arrays(self, instances: Sequence[Row], place: str = "instances", first: int = 0) -> Arrays:
+        """Instances that the schema has checked → arrays. place: where they stand in the request; first: the number of
+        the first of them there.
 
         Raises InvalidInput where a number overflows its dtype, a text cannot be read or a picture is none for this
         model; TooManyInstances.
         """
         instances = self._pictures(instances, place)
         try:
-            return self._read(instances, place)
+            return self._read(instances, place, first)
         except OverflowError:
-            arrays = self._read.loosely(instances, place)
+            arrays = self._read.loosely(instances, place, first)
         if fault := first_not_finite(self.spec, arrays):
             row, field = fault
-            raise fault_in(place, row, "holds a number too large for this model", field)
+            raise fault_in(place, first + row, "holds a number too large for this model", field)
         return arrays
-
-    def spans(self, instances: Sequence[Row]) -> dict[str, tuple[Spans, ...]]:
-        """Where the tokens of instances that `arrays` has taken stand in their texts, by input that is text."""
-        return spans_of(self.texts, instances)
 
     @property
     def output_dtype(self) -> np.dtype[Any]:

@@ -1,5 +1,6 @@
 """A network that reads text, packaged with its tokenizer: torch and Keras, texts and ids, and what is refused."""
 
+import asyncio
 import json
 import subprocess
 import sys
@@ -175,7 +176,7 @@ def test_whole_numbers_stay_whole_numbers_without_a_tokenizer(tmp_path):
     assert made.manifest.example["instances"] == [{"review": ids[0].tolist()}]
     predictor = load_predictor(tmp_path / "artifacts" / "opinion", 1)
     assert predictor.predict([{"review": [2, 4, 0, 0, 0]}])[0]["label"] in LABELS
-    assert not predictor.spans([{"review": [2, 4, 0, 0, 0]}])
+    assert not asyncio.run(predictor.spans([{"review": [2, 4, 0, 0, 0]}]))
 
 
 class Two:

@@ -164,3 +164,30 @@ def test_tensors_may_be_strings_or_ids(client):
 
 def test_the_example_is_one(client):
     assert client.post("/predict", json=example("places")).status_code == 200
+
+
+def test_v1_takes_a_text_alone(client):
+    answer = client.post("/v1/models/places:predict", json={"instances": [NAME, {"name": NAME}]})
+    assert answer.status_code == 200, answer.text
+    one, other = answer.json()["predictions"]
+    assert one == other
+    assert one["label"] == "Lithuanian"
+    why = client.post("/v1/models/places:explain", json={"instances": [NAME]}).json()["explanations"]
+    assert why[0]["outputs"][0]["attributions"]["name"][0]["end"] == len("Naujoji")
+    refused = client.post("/v1/models/places:predict", json={"instances": [NAME, "東京"]})
+    assert 'instances[1]: \\"name\\" has no token' in refused.text
+
+
+def test_the_numbers_of_many_texts_are_right_and_so_are_their_answers(client):
+    """More letters than are read in one go."""
+    names = [name + " " * (number % 3) for number in range(100) for name in SPOKEN]
+    answer = client.post("/predict", json=asked(*names))
+    assert [prediction["label"] for prediction in answer.json()["predictions"]] == list(SPOKEN.values()) * 100
+    explained = outputs_of(client, *names[:300], method="deep")
+    assert [output["attributions"]["name"][-1]["end"] for output in explained] == [len(name) for name in names[:300]]
+    refused = client.post("/predict", json=asked(*names, "東京"))
+    assert f'instances[{len(names)}]: "name" has no token' in refused.json()["detail"]
+    data = [NAME + " " * 400] * 260
+    tensor = {"name": "name", "shape": [len(data)], "datatype": "BYTES", "data": data}
+    refused = client.post("/v2/models/places/infer", json={"inputs": [tensor]})
+    assert "holds more than 100000 letters; send fewer rows at once" in refused.json()["error"]

@@ -1,6 +1,6 @@
 """KServe's V1 protocol: {"instances": […]} in, {"predictions": […]} or {"explanations": […]} out.
 
-An instance is a row as /predict takes it; or, for a model of one input, that input's numbers.
+An instance is a row as /predict takes it; or, for a model of one input, that input's numbers or its text.
 """
 
 from collections.abc import Mapping
@@ -66,6 +66,11 @@ async def _read(
     if not isinstance(asked, dict):
         raise InvalidInput('the body must be an object: {"instances": […]}')
     instances, most = asked.get("instances"), service.settings.max_instances
+    if len(predictor.texts) == len(predictor.spec.inputs) == 1 and isinstance(instances, list):
+        # Of a model of one text, the text alone will do.
+        (name,) = predictor.texts
+        rows = [{name: each} if isinstance(each, str) else each for each in instances]
+        asked = {**asked, "instances": rows}
     if isinstance(instances, list) and instances and isinstance(instances[0], list):
         rest = {key: value for key, value in asked.items() if key != "instances"}
         if adapter is service.explain_adapter:
@@ -76,7 +81,7 @@ async def _read(
     asked = service.check(adapter, {**asked, "model": predictor.spec.name})
     if len(asked["instances"]) > most:  # the adapter allows for summaries, which are longer
         raise TooManyInstances(f'"instances" must hold at most {most}', field="instances")
-    return predictor, predictor.arrays(asked["instances"]), asked
+    return predictor, await predictor.read(asked["instances"]), asked
 
 
 def _positional(predictor: Predictor, instances: list[Any], most: int) -> Arrays:
