@@ -32,6 +32,7 @@ class Manifest(Strict):
     files: dict[str, str]  # file name: SHA-256; model.onnx and the folder's files
     columns: int  # of the network's output
     ranges: dict[str, tuple[float, float]]  # numeric feature: least and greatest of the background
+    vocabularies: dict[str, int] = Field(default_factory=dict)  # input: ids 0 to n − 1 are all that it takes
     background_rows: int
     backgrounds: dict[str, int] = Field(default_factory=dict)  # named ones besides: rows
     example: dict[str, Any]  # a request that works

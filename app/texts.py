@@ -148,13 +148,11 @@ def text_readers(spec: ModelSpec, read: Callable[[str], bytes]) -> dict[str, Tex
     }
 
 
-def check_ids(readers: Mapping[str, TextReader], arrays: Mapping[str, np.ndarray]) -> None:
-    """Raises InvalidInput, which names the input, for ids that its tokenizer does not have."""
-    for name, reader in readers.items():
-        if arrays[name].min(initial=0) < 0 or arrays[name].max(initial=0) >= reader.vocabulary:
-            raise InvalidInput(
-                f'input "{name}" holds an id outside the {reader.vocabulary} of its tokenizer', field=name
-            )
+def check_ids(vocabularies: Mapping[str, int], arrays: Mapping[str, np.ndarray]) -> None:
+    """Raises InvalidInput, which names the input, for ids that are not among its first so many."""
+    for name, count in vocabularies.items():
+        if arrays[name].min(initial=0) < 0 or arrays[name].max(initial=0) >= count:
+            raise InvalidInput(f'input "{name}" holds an id that is not from 0 to {count - 1}', field=name)
 
 
 def spans_of(readers: Mapping[str, TextReader], rows: Sequence[Mapping[str, Any]]) -> dict[str, tuple[Spans, ...]]:

@@ -60,16 +60,16 @@ def row_type(manifest: Manifest) -> Any:
             words = f"A text that makes at most {item.shape[0]} tokens, one of them known to the model."
             fields[item.name] = Annotated[str, Field(min_length=1, max_length=most_letters(item), description=words)]
         else:
-            fields[item.name] = _other_type(item)
+            fields[item.name] = _other_type(item, manifest.vocabularies.get(item.name))
     return typed_dict(f"{type_name(spec.name)}Row", fields, f"One instance of {spec.name}.")
 
 
-def _other_type(item: InputSpec) -> Any:
+def _other_type(item: InputSpec, vocabulary: int | None) -> Any:
     """An input that is no table: nested lists, or, of an image, a picture."""
     layout = Layout.of(item)
     words = f"{item.kind}, {item.dtype}"
     if layout is None:
-        return nested(_number(item), item.shape, words)
+        return nested(_number(item, vocabulary), item.shape, words)
     low, high = item.range or LEVELS
     words += f", {low:g} for black and {high:g} for white; or a PNG or JPEG in base64, {layout.mode}"
     words += f", of {layout.width} × {layout.height} pixels"
@@ -96,10 +96,10 @@ def _feature_type(item: InputSpec, feature: Feature, manifest: Manifest) -> Any:
     ]
 
 
-def _number(item: InputSpec) -> Any:
+def _number(item: InputSpec, vocabulary: int | None = None) -> Any:
     if not item.is_integer:
         return float
-    low, high = INTEGER_BOUNDS[item.dtype]
+    low, high = INTEGER_BOUNDS[item.dtype] if vocabulary is None else (0, vocabulary - 1)
     return Annotated[int, Field(ge=low, le=high)]
 
 

@@ -21,6 +21,7 @@ from app.export.stage import (
     NETWORK_OUTPUT_FILE,
     ORIGINAL_FILE,
     ROWS_FILE,
+    VOCABULARIES_FILE,
     Task,
     run_stage,
 )
@@ -123,6 +124,7 @@ def _finish(job: Job, artifacts: Path, settings: dict[str, float]) -> Manifest:
         files={**job.source.digests, ONNX_FILE: sha256(onnx)},
         columns=columns,
         ranges=_ranges(job.source),
+        vocabularies=_vocabularies(job),
         background_rows=len(next(iter(job.source.background.values()))),
         backgrounds={name: len(next(iter(each.values()))) for name, each in job.source.backgrounds.items()},
         example=job.source.example,
@@ -133,6 +135,12 @@ def _finish(job: Job, artifacts: Path, settings: dict[str, float]) -> Manifest:
     )
     write(artifacts, manifest, onnx, job.source)
     return manifest
+
+
+def _vocabularies(job: Job) -> dict[str, int]:
+    """What the network takes, and of a text what its tokenizer may give."""
+    found: dict[str, int] = json.loads((Path(job.task.work) / VOCABULARIES_FILE).read_text())
+    return found | {name: reader.vocabulary for name, reader in job.source.texts.items()}
 
 
 def _ranges(source: Source) -> dict[str, tuple[float, float]]:

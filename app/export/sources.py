@@ -84,7 +84,7 @@ def _read(folder: Path, name: str) -> bytes:
 def _background(spec: ModelSpec, content: bytes, place: str, texts: dict[str, TextReader]) -> Arrays:
     try:
         arrays = check_arrays(spec, read_npz(content))
-        check_ids(texts, arrays)
+        check_ids({name: reader.vocabulary for name, reader in texts.items()}, arrays)
         return arrays
     except InvalidInput as error:
         raise ModelFault(f"{place}: {error.message}") from error

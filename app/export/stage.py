@@ -28,6 +28,7 @@ EXAMPLES_FILE = "examples.npz"  # the example's rows, of a model that is sent te
 ORIGINAL_FILE = "original.npy"  # what the original returns for the rows
 NETWORK_OUTPUT_FILE = "network.npy"  # what the torch network that explains returns for them
 CERTIFICATE_FILE = "certificate.json"
+VOCABULARIES_FILE = "vocabularies.json"
 BATCH = 64
 
 

@@ -17,7 +17,16 @@ from app.explain.certify import certify
 from app.explain.loader import load_network
 from app.explain.model import load_background, players_of, to_tensors
 from app.explain.network import Network
-from app.export.stage import CERTIFICATE_FILE, NETWORK_OUTPUT_FILE, ORIGINAL_FILE, Task, in_batches, main
+from app.export.ids import vocabularies
+from app.export.stage import (
+    CERTIFICATE_FILE,
+    NETWORK_OUTPUT_FILE,
+    ORIGINAL_FILE,
+    VOCABULARIES_FILE,
+    Task,
+    in_batches,
+    main,
+)
 from app.inputs import Arrays
 from app.manifest import ONNX_FILE
 from app.spec import NETWORK_FILE, ModelSpec
@@ -36,6 +45,8 @@ def export(task: Task) -> None:
     except Exception as error:
         raise ModelFault(f"{spec.name}: the network raises on a row of its own inputs: {first_line(error)}") from error
     np.save(Path(task.work, NETWORK_OUTPUT_FILE), outputs)
+    known = vocabularies(spec, lambda row: run(network, row), rows)
+    Path(task.work, VOCABULARIES_FILE).write_text(json.dumps(known))
     if spec.framework == "torch":
         np.save(Path(task.work, ORIGINAL_FILE), outputs)
         Path(task.work, ONNX_FILE).write_bytes(to_onnx(spec, network, rows))

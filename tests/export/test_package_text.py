@@ -11,9 +11,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from pydantic import TypeAdapter, ValidationError
 from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import nn
 
+from app.api.schemas import row_type
 from app.errors import WhyserveError
 from app.export.package import package
 from app.export.package_text import read_texts
@@ -140,7 +142,7 @@ def test_what_cannot_be_packaged_is_told_why(fault, tmp_path):
     ("change", "said"),
     [
         ({"tokenizer": '{"version": "1.0"}'}, "opinion/tokenizer.json: not a file of the tokenizers library"),
-        ({"ids": 9}, 'opinion/background.npz: input "review" holds an id outside the 8 of its tokenizer'),
+        ({"ids": 9}, 'opinion/background.npz: input "review" holds an id that is not from 0 to 7'),
         ({"toml": ('dtype = "int64"', 'dtype = "float32"')}, "an input with a tokenizer is of kind tokens and integer"),
         ({"example": {"review": 3}}, "opinion/example.json: not a request that the model takes"),
     ],
@@ -176,6 +178,12 @@ def test_whole_numbers_stay_whole_numbers_without_a_tokenizer(tmp_path):
     assert made.manifest.example["instances"] == [{"review": ids[0].tolist()}]
     predictor = load_predictor(tmp_path / "artifacts" / "opinion", 1)
     assert predictor.predict([{"review": [2, 4, 0, 0, 0]}])[0]["label"] in LABELS
+    assert made.manifest.vocabularies == {"review": 8}
+    adapter = TypeAdapter(row_type(made.manifest))
+    adapter.validate_python({"review": [0, 7, 0, 0, 0]})
+    for odd in (-1, 8):
+        with pytest.raises(ValidationError, match="review"):
+            adapter.validate_python({"review": [0, odd, 0, 0, 0]})
     assert not asyncio.run(predictor.spans([{"review": [2, 4, 0, 0, 0]}]))
 
 

@@ -150,8 +150,8 @@ def test_tensors_may_be_strings_or_ids(client):
     assert why.status_code == 200, why.text
     assert why.json()["outputs"][0]["shape"] == [1, 14, 1]
     for tensor, words in (
-        ({"shape": [1, 14], "datatype": "INT64", "data": [1500, *ids[1:]]}, "holds an id outside the 1500 of its"),
-        ({"shape": [1, 14], "datatype": "INT64", "data": [-1, *ids[1:]]}, "holds an id outside the 1500 of its"),
+        ({"shape": [1, 14], "datatype": "INT64", "data": [1500, *ids[1:]]}, "holds an id that is not from 0 to 1499"),
+        ({"shape": [1, 14], "datatype": "INT64", "data": [-1, *ids[1:]]}, "holds an id that is not from 0 to 1499"),
         ({"shape": [1, 2], "datatype": "BYTES", "data": [NAME, NAME]}, "of strings, (rows,) or (rows, 1) is needed"),
         ({"shape": [], "datatype": "BYTES", "data": [NAME]}, "of strings, (rows,) or (rows, 1) is needed"),
         ({"shape": [2], "datatype": "BYTES", "data": [NAME, "東京"]}, "row 1: has no token that this model knows"),

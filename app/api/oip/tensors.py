@@ -38,13 +38,13 @@ class Asked:
 
 def read(parcel: Parcel, predictor: Predictor, offered: Sequence[str], most_rows: int) -> Asked:
     """offered: names of the outputs there are. Raises MalformedBody, InvalidInput, TooManyInstances."""
-    spec, texts = predictor.spec, predictor.texts
+    spec = predictor.spec
     if parcel.json is None:
-        raw = checked(spec, _raw(parcel.tail, spec), most_rows, texts)
+        raw = checked(predictor, _raw(parcel.tail, spec), most_rows)
         return Asked(None, raw, [Wanted(n, True) for n in offered], {})
     request = read_request(parcel.json)
     parameters = request.get("parameters") or {}
-    arrays = checked(spec, _arrays(request["inputs"], parcel.tail, spec), most_rows, texts)
+    arrays = checked(predictor, _arrays(request["inputs"], parcel.tail, spec), most_rows)
     return Asked(request.get("id"), arrays, _wanted(request, parameters, offered), parameters)
 
 
@@ -105,16 +105,17 @@ def _named(name: str, decode: Any, *arguments: Any) -> np.ndarray:
     return array
 
 
-def checked(spec: ModelSpec, arrays: Arrays, most_rows: int, texts: Mapping[str, TextReader]) -> Arrays:
+def checked(predictor: Predictor, arrays: Arrays, most_rows: int) -> Arrays:
     """Raises InvalidInput as check_arrays and check_ids do, and TooManyInstances.
 
-    texts: of inputs that may be sent as text, too: a string a row in place of its ids.
+    What may be sent as text may come as a string a row in place of its ids.
     """
     rows = max((array.shape[0] for array in arrays.values() if array.ndim), default=0)
     if rows > most_rows:
         raise TooManyInstances(f"the inputs have {rows} rows; one request may have {most_rows}")
-    fit = check_arrays(spec, {name: _ids(name, array, texts) for name, array in arrays.items()})
-    check_ids(texts, fit)
+    ids = {name: _ids(name, array, predictor.texts) for name, array in arrays.items()}
+    fit = check_arrays(predictor.spec, ids)
+    check_ids(predictor.manifest.vocabularies, fit)
     return fit
 
 

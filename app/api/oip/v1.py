@@ -92,4 +92,4 @@ def _positional(predictor: Predictor, instances: list[Any], most: int) -> Arrays
         array = from_json(instances, name_of(only.dtype), (len(instances), *only.row_shape))
     except InvalidInput as error:
         raise InvalidInput(f"instances: {error.message}", field="instances") from None
-    return checked(predictor.spec, {only.name: array}, most, predictor.texts)
+    return checked(predictor, {only.name: array}, most)
