@@ -88,6 +88,25 @@ def test_what_if_shows_both_and_the_address_opens_the_same(page, service, browse
     expect(page.locator("[data-testid=before]")).to_have_count(0)
 
 
+def test_another_background_is_chosen_and_stands_in_the_address(page, service, client, browser):
+    opened(page, service, "penguins")
+    asked = {**example("penguins"), "background": "adelie"}
+    answer = client.post("/explain", json=asked).json()
+    page.get_by_test_id("background").select_option("adelie")
+    facts = page.locator(".facts")
+    expect(facts).to_contain_text(f"{answer['background']['rows']} rows of the background adelie")
+    expect(facts).to_contain_text(answer["background"]["sha256"][:8])
+    shown = numbers(page)
+    (output,) = answer["explanations"][0]["outputs"]
+    for key, value in output["attributions"].items():
+        (said,) = [figure for label, figure in shown.items() if label.startswith(f"{key} = ")]
+        assert float(said.split()[0].replace("−", "-")) == pytest.approx(100 * value, abs=0.06)
+    other = browser.new_page()
+    other.goto(page.url)
+    expect(other.locator(".facts")).to_contain_text("of the background adelie")
+    other.close()
+
+
 def test_a_slider_moves_the_number_and_the_prediction(page, service):
     opened(page, service, "linear")
     first = page.locator(SAID).inner_text()

@@ -104,7 +104,7 @@ def test_what_is_no_table_is_said(text, words, page, service):
 def test_progress_is_shown_and_a_table_can_be_cancelled(page, service, artifacts):
     opened(page, service, "digits")
     page.get_by_role("button", name="One row").click()
-    page.get_by_test_id("method").select_option("permutation")
+    page.get_by_test_id("method").select_option("kernel")
     page.get_by_role("button", name="A table of rows").click()
     rows = table("digits", artifacts, 20)
     page.get_by_label("Paste a table").fill(str(rows).replace("'", '"'))

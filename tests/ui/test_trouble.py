@@ -18,13 +18,13 @@ pytestmark = pytest.mark.ui
 LONG = {"method": "permutation"}
 
 
-def ask_at_length(page):
+def ask_at_length(page, samples="4096"):
     page.get_by_test_id("method").select_option("permutation")
-    page.get_by_test_id("samples").select_option("4096")
+    page.get_by_test_id("samples").select_option(samples)
 
 
 def test_progress_is_shown_and_can_be_cancelled(page, service, client):
-    opened(page, service, "digits")
+    opened(page, service, "sunspots")
     with page.expect_response(lambda r: r.url.endswith("/explain") and r.status == 202) as accepted:
         ask_at_length(page)
     where = accepted.value.headers["location"]
@@ -42,11 +42,11 @@ def test_progress_is_shown_and_can_be_cancelled(page, service, client):
 
 
 def test_typing_on_cancels_what_nobody_waits_for(page, service):
-    opened(page, service, "digits")
+    opened(page, service, "sunspots")
     with page.expect_response(lambda r: r.status == 202):
         ask_at_length(page)
     with page.expect_response(lambda r: r.request.method == "DELETE"):
-        page.get_by_role("button", name="Clear").click()
+        page.locator("form textarea").fill(" ".join(["50"] * 20))
     page.get_by_test_id("progress").get_by_role("button", name="Cancel").click()
 
 
@@ -66,10 +66,9 @@ def test_no_network_is_said_and_nothing_typed_is_lost(page, service, console):
 def test_a_worker_killed_while_the_page_waits_costs_time_only(page, artifacts, tmp_path):
     running = start_service(artifacts, tmp_path)
     try:
-        opened(page, running, "digits")
+        opened(page, running, "sunspots")
         with page.expect_response(lambda r: r.status == 202):
-            page.get_by_test_id("method").select_option("permutation")
-            page.get_by_test_id("samples").select_option("64")
+            ask_at_length(page, "256")
         os.kill(children(running.process.pid)["worker"], signal.SIGKILL)
         running.await_line("the worker died")
         expect(page.locator(".facts")).to_contain_text("permutation", timeout=120_000)

@@ -6,6 +6,7 @@ export interface Address {
   output?: string;
   method?: string;
   samples?: number;
+  background?: string;
   view?: "row" | "table";
   /** What differs from the example. */
   start?: Typed;
@@ -24,6 +25,7 @@ export function readAddress(): Address {
     output: given.get("output") ?? undefined,
     method: given.get("method") ?? undefined,
     samples: Number.isInteger(samples) && samples > 0 ? samples : undefined,
+    background: given.get("background") ?? undefined,
     view: given.get("view") === "table" ? "table" : undefined,
     start: readTyped(given.get("start")),
     now: readTyped(given.get("now")),

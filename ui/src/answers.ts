@@ -6,7 +6,7 @@ import type { Answer, Explained, Prediction } from "./api/answer";
 import { api, asked, type ExplainRequest, type PredictRequest } from "./api/client";
 import { explain } from "./api/explain";
 import { toRow, type Typed } from "./model";
-import { changed, list, method, model, now, output, samples, start, tellAddress, view } from "./state";
+import { background, changed, list, method, model, now, output, samples, start, tellAddress, view } from "./state";
 
 /** A prediction follows what is typed; an explanation waits until it pauses. */
 const PREDICT_AFTER_MS = 60;
@@ -40,6 +40,7 @@ async function why(typed: Typed, outputs: "top" | string[], watch: Parameters<ty
     outputs,
     ...(method.peek() === "auto" ? {} : { method: method.peek() }),
     ...(samples.peek() === null ? {} : { samples: samples.peek() }),
+    ...(background.peek() === null ? {} : { background: background.peek() }),
   } as unknown as ExplainRequest;
   const answer = await explain(body, watch);
   const [first] = answer.explanations;
@@ -58,7 +59,7 @@ export function follow() {
   });
   effect(() => {
     const [shown, typed, wanted] = [model.value, now.value, output.value];
-    void [method.value, samples.value];
+    void [method.value, samples.value, background.value];
     if (!shown) return;
     explaining.ask(EXPLAIN_AFTER_MS, (watch) => why(typed, wanted ? [wanted] : "top", watch), shown !== last);
     last = shown;
@@ -69,11 +70,11 @@ export function follow() {
     const from = start.value;
     const names = there.explained.map((one) => one.output);
     const known = beginning.shown.peek().value;
-    const same = known?.row === from && known.answer.method === there.answer.method && known.explained.map((one) => one.output).join() === names.join();
+    const same = known?.row === from && known.answer.method === there.answer.method && known.answer.background.sha256 === there.answer.background.sha256 && known.explained.map((one) => one.output).join() === names.join();
     if (!same) beginning.ask(0, (watch) => why(from, names, watch));
   });
   effect(() => {
-    void [model.value, start.value, now.value, output.value, method.value, samples.value, view.value];
+    void [model.value, start.value, now.value, output.value, method.value, samples.value, background.value, view.value];
     tellAddress();
   });
 }

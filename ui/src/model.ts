@@ -19,6 +19,8 @@ interface Input {
   shape: number[];
   /** Of an input that is sent as text. */
   tokenizer?: string;
+  /** Of an image: what the network takes black and white for. */
+  range?: [number, number];
 }
 
 interface Method {
@@ -43,6 +45,8 @@ export interface Manifest {
   };
   ranges: Record<string, [number, number]>;
   background_rows: number;
+  /** The rows of each named background besides the default. */
+  backgrounds?: Record<string, number>;
   example: { instances: Record<string, unknown>[] };
   certificate: { methods: Record<string, Method>; default: string; reason: string };
 }
@@ -67,7 +71,7 @@ export function fields(model: Manifest): Field[] {
     if (input.kind === "tabular") return input.features.map((feature) => featureField(model, feature, integer));
     const example = model.example.instances[0]?.[input.name];
     const kind = input.tokenizer ? "text" : input.kind === "tokens" ? "sequence" : input.kind;
-    const range = input.tokenizer ? undefined : (model.ranges[input.name] ?? span(example, input.dtype));
+    const range = input.tokenizer ? undefined : (input.range ?? model.ranges[input.name] ?? span(example, input.dtype));
     return [{ key: input.name, kind, integer, range, categories: [], shape: input.shape }];
   });
 }

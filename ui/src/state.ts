@@ -15,6 +15,8 @@ export const output = signal<string | null>(null);
 export const method = signal("auto");
 /** How much a sampled method samples; null is its own default. */
 export const samples = signal<number | null>(null);
+/** What is compared with; null is the model's default background. */
+export const background = signal<string | null>(null);
 export const view = signal<"row" | "table">("row");
 export const loading = signal<Refusal | null>(null);
 /** Whether the row is too large to stand in the address. */
@@ -55,6 +57,7 @@ export async function choose(name: string, wanted: ReturnType<typeof readAddress
     output.value = wanted.output && outputs(shown).includes(wanted.output) ? wanted.output : null;
     method.value = wanted.method && shown.certificate.methods[wanted.method]?.fits ? wanted.method : "auto";
     samples.value = wanted.samples ?? null;
+    background.value = wanted.background && shown.backgrounds?.[wanted.background] ? wanted.background : null;
     view.value = wanted.view ?? "row";
   });
 }
@@ -69,6 +72,7 @@ export function tellAddress() {
     output: output.value ?? undefined,
     method: method.value === "auto" ? undefined : method.value,
     samples: samples.value ?? undefined,
+    background: background.value ?? undefined,
     view: view.value === "row" ? undefined : view.value,
     start: differing(start.value, example),
     now: differing(now.value, start.value),

@@ -31,7 +31,7 @@ export interface Answer {
   method: string;
   method_reason?: string;
   expected_distance?: number;
-  background: { rows: number; sha256: string };
+  background: { name: string; rows: number; sha256: string };
   complete?: boolean;
   cached?: boolean;
   explanations: { prediction: Prediction; outputs: Explained[] }[];

@@ -5,7 +5,7 @@ import { useCallback, useEffect } from "preact/hooks";
 
 import { Refusal } from "../api/client";
 import { outputs } from "../model";
-import { list, method, model, now, output } from "../state";
+import { background, list, method, model, now, output } from "../state";
 import { Trouble } from "../Trouble";
 import { Chart } from "../why/Chart";
 import type { Canvas } from "../why/draw";
@@ -45,7 +45,7 @@ async function start() {
     [total.value, ignored.value, running.value] = [table.rows.length, table.ignored, control];
     const wanted = output.value ?? outputs(shown)[0] ?? "";
     await explainAll({
-      model: shown.spec.name, output: wanted, method: method.value === "auto" ? undefined : method.value,
+      model: shown.spec.name, output: wanted, method: method.value === "auto" ? undefined : method.value, background: background.value ?? undefined,
       fields: list.value, rows: table.rows, signal: control.signal, onChange: (state) => (soFar.value = state),
     });
   } catch (error) {

@@ -13,6 +13,7 @@ export interface Batches {
   model: string;
   output: string;
   method?: string;
+  background?: string;
   fields: Field[];
   rows: Typed[];
   signal: AbortSignal;
@@ -54,9 +55,9 @@ export async function explainAll(asked: Batches): Promise<SoFar> {
   return soFar;
 }
 
-async function some({ model, output, method, fields, rows, signal }: Batches, batch: number[], onProgress: (share: number) => void): Promise<Row[]> {
+async function some({ model, output, method, background, fields, rows, signal }: Batches, batch: number[], onProgress: (share: number) => void): Promise<Row[]> {
   const instances = batch.map((line) => toRow(fields, rows[line] ?? {}));
-  const body = { model, instances, outputs: [output], ...(method ? { method } : {}) } as unknown as ExplainRequest;
+  const body = { model, instances, outputs: [output], ...(method ? { method } : {}), ...(background ? { background } : {}) } as unknown as ExplainRequest;
   const answer = await explain(body, { signal, onState: ({ progress }) => onProgress(progress) });
   return answer.explanations.flatMap(({ outputs: [explained], prediction }, place) => {
     const line = batch[place];

@@ -1,6 +1,6 @@
 /** What of the prediction is explained, and how. */
 import { METHODS } from "../words";
-import { method, model, output, samples } from "../state";
+import { background, method, model, output, samples } from "../state";
 import { predicting } from "../answers";
 
 const SAMPLED = new Set(["permutation", "kernel"]);
@@ -39,6 +39,19 @@ export function Asked() {
             ))}
         </select>
       </label>{" "}
+      {Object.keys(shown.backgrounds ?? {}).length > 0 && (
+        <label>
+          Compare with{" "}
+          <select data-testid="background" value={background.value ?? ""} onChange={(event) => (background.value = event.currentTarget.value || null)}>
+            <option value="">the usual background</option>
+            {Object.entries(shown.backgrounds ?? {}).map(([name, rows]) => (
+              <option key={name} value={name}>
+                {name} ({rows} rows)
+              </option>
+            ))}
+          </select>
+        </label>
+      )}{" "}
       {SAMPLED.has(method.value === "auto" ? usual : method.value) && (
         <label>
           Samples{" "}

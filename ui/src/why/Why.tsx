@@ -154,7 +154,7 @@ function Facts({ why, explained }: Pictured) {
       <dd>{addsUp(explained, scaleOf(shown))}.</dd>
       <dt>Compared with</dt>
       <dd>
-        the {answer.background.rows} rows of the background <span title={answer.background.sha256}>({answer.background.sha256.slice(0, 8)}…)</span>
+        the {answer.background.rows} rows of the background{answer.background.name !== "default" && ` ${answer.background.name}`} <span title={answer.background.sha256}>({answer.background.sha256.slice(0, 8)}…)</span>
       </dd>
       <dt>Took</dt>
       <dd>
