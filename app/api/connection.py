@@ -18,10 +18,14 @@ MOST_HEAD = 32 << 10
 TAKE_S = 60.0
 # A connection that has had its answer may rest so long.
 REST_S = 5.0
+# With so many connections, what came together is answered together, once all of it is read: the callers are then ready
+# with their next requests together, too, and neither side wakes for each one.
+MANY = 4
 
 
 class Connection(HttpToolsProtocol):
     most_connections: ClassVar[int] = 2000
+    due: ClassVar[list[tuple["Connection", RequestResponseCycle, Any]]] = []
 
     def __init__(self, *arguments: Any, **more: Any) -> None:
         super().__init__(*arguments, **more)
@@ -59,6 +63,14 @@ class Connection(HttpToolsProtocol):
             return
         # uvicorn makes its cycles itself, of its own class.
         cycle.__class__ = AtOnce
+        if len(self.connections) < MANY:
+            self._run(cycle, app)
+            return
+        self.due.append((self, cycle, app))
+        if len(self.due) == 1:
+            self.loop.call_soon(_run_due, self.due)
+
+    def _run(self, cycle: RequestResponseCycle, app: Any) -> None:
         if task := run_at_once(cycle.run_asgi(app), self.loop):
             self.tasks.add(task)
             task.add_done_callback(self.tasks.discard)
@@ -130,6 +142,13 @@ class Connection(HttpToolsProtocol):
         if self.scope is not None:
             self.transport.write(_answer(408, "request_timeout", "the request did not come in time"))
         self.transport.close()
+
+
+def _run_due(due: list[tuple[Connection, RequestResponseCycle, Any]]) -> None:
+    begun = due.copy()
+    due.clear()
+    for connection, cycle, app in begun:
+        connection._run(cycle, app)
 
 
 class _Deaf(asyncio.Protocol):

@@ -2,6 +2,7 @@
 
 import json
 import socket
+from contextlib import ExitStack
 
 import pytest
 
@@ -61,6 +62,29 @@ def test_many_in_one_packet_are_answered_in_their_order(connection):
     for (_, head, _), name in zip(found, ("one", "two", "three", "four", "five", "six"), strict=True):
         assert f"x-request-id: {name}".encode() in head
     assert found[0][2] == found[-1][2]
+
+
+def test_many_connections_at_once_get_each_its_own(service):
+    """Quick ones, faulty ones and one that waits for a thread; one caller has gone before its answer."""
+    host, port = service.address.removeprefix("http://").split(":")
+    bodies = {"quick": (WINE, 200), "faulty": (b"{", 400), "slow": (DIGITS, 200)}
+    with ExitStack() as peers:
+        asked = []
+        for number in range(24):
+            name = ("quick", "faulty", "quick", "slow")[number % 4]
+            made = peers.enter_context(socket.create_connection((host, int(port)), timeout=30))
+            asked.append((made, f"{name}-{number}", name))
+        for _ in range(3):
+            with socket.create_connection((host, int(port)), timeout=30) as gone:
+                for made, identity, name in asked:
+                    made.sendall(request("/predict", bodies[name][0], f"X-Request-ID: {identity}"))
+                gone.sendall(request("/predict", WINE))
+            said: dict[str, bytes] = {}
+            for made, identity, name in asked:
+                ((status, head, body),) = answers(made, 1)
+                assert status == bodies[name][1]
+                assert f"x-request-id: {identity}".encode() in head
+                assert said.setdefault(name, body) == body
 
 
 def test_a_body_in_parts_is_answered_as_one_that_comes_whole(connection):
