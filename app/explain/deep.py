@@ -4,7 +4,6 @@ DeepLIFT (Shrikumar et al. 2017) against every background row and averaged (Deep
 Lundberg & Lee 2021), with rules by operation and not by module, so that any way of writing a network adds up.
 """
 
-from math import isfinite
 from typing import Any, ClassVar
 
 import torch
@@ -12,7 +11,7 @@ import torch
 from app.errors import UnsupportedNetwork, first_line
 from app.explain.attribution import Attribution, Inputs, Limits, Stopped
 from app.explain.network import Network, as_table, check_apart, row_count
-from app.explain.passes import Pace, check_background, check_rows, ranges
+from app.explain.passes import Pace, all_finite, check_background, check_rows, ranges
 from app.explain.players import Players
 from app.explain.rules import elementwise, linear, lookup, normalise, products, shapes, standardise, winners  # noqa: F401
 from app.explain.rules.multipliers import Multipliers
@@ -224,8 +223,7 @@ class Deep:
         return (g.reshape(*parts, *shape) * change).sum(2, dtype=torch.float64)
 
     def _check_finite(self, values: torch.Tensor) -> None:
-        # One sum is cheaper than a test of every element, and all that is needed while it is finite.
-        if not isfinite(values.sum()) and not torch.isfinite(values).all():
+        if not all_finite(values):
             raise UnsupportedNetwork("deep came upon a value that is not finite; another method may not")
 
 

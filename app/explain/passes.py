@@ -67,6 +67,11 @@ def ranges(count: int, step: int) -> Iterator[slice]:
     return (slice(first, min(first + step, count)) for first in range(0, count, step))
 
 
+def all_finite(x: torch.Tensor) -> bool:
+    """Whether every element is. One sum is sooner known than a test of each, and enough while it is finite."""
+    return isfinite(x.sum()) or bool(torch.isfinite(x).all())
+
+
 def check_background(background: Inputs, players: Players) -> Inputs:
     """The players' inputs of a background, rows first. Raises UnsupportedNetwork naming what does not fit."""
     return _check(background, players.membership, "the background", UnsupportedNetwork)
@@ -88,8 +93,7 @@ def _check(inputs: Inputs, shapes: Mapping[str, torch.Tensor], what: str, fault:
         x = inputs[name]
         if x.shape[1:] != membership.shape or x.ndim == 0:
             raise fault(f"{what}: input {name!r} is {tuple(x.shape)}, not (rows, *{tuple(membership.shape)})")
-        # A sum is finite where all its parts are, and sooner known.
-        if x.is_floating_point() and not isfinite(x.sum()) and not torch.isfinite(x).all():
+        if x.is_floating_point() and not all_finite(x):
             raise fault(f"{what}: input {name!r} holds a value that is not finite")
         counts.add(x.shape[0])
     if len(counts) != 1 or 0 in counts:

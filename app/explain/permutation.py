@@ -83,10 +83,11 @@ class Permutation:
                 if number == 0:
                     raise
                 return False
+            errors = tally.errors(floor)
             if limits.on_error is not None:
-                limits.on_error(float(tally.errors(floor).mean() / tally.mean().abs().mean().clamp_min(1e-300)))
+                limits.on_error(float(errors.mean() / tally.mean().abs().mean().clamp_min(1e-300)))
             if limits.samples is None or limits.standard_error is not None:
-                active = (~settled(tally, floor, limits)).nonzero()[:, 0]
+                active = (~settled(tally, errors, floor, limits)).nonzero()[:, 0]
                 if not len(active):
                     break
         return True
@@ -132,9 +133,8 @@ def groups(walks: int, background: int) -> int:
     return min(walks, max(2, ceil(FREEDOM / background) + 1))
 
 
-def settled(tally: Tally, floor: torch.Tensor, limits: Limits) -> torch.Tensor:
+def settled(tally: Tally, errors: torch.Tensor, floor: torch.Tensor, limits: Limits) -> torch.Tensor:
     """(R,) bool: rows whose standard errors are small enough. A row once settled stays so: it gets no more rounds."""
-    errors = tally.errors(floor)
     if limits.standard_error is not None:
         return (errors <= torch.clamp(floor, min=limits.standard_error)).flatten(1).all(1)
     near = NEAR_ENOUGH * tally.mean().abs().mean(-1)
