@@ -4,6 +4,7 @@ DeepLIFT (Shrikumar et al. 2017) against every background row and averaged (Deep
 Lundberg & Lee 2021), with rules by operation and not by module, so that any way of writing a network adds up.
 """
 
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
@@ -13,7 +14,7 @@ from app.explain.attribution import Attribution, Inputs, Limits, Stopped
 from app.explain.network import Network, as_table, check_apart, row_count
 from app.explain.passes import Pace, all_finite, check_background, check_rows, ranges
 from app.explain.players import Players
-from app.explain.rules import elementwise, linear, lookup, normalise, products, shapes, standardise, winners  # noqa: F401
+from app.explain.rules import elementwise, linear, lookup, normalise, products, recurrent, shapes, standardise, winners  # noqa: F401
 from app.explain.rules.multipliers import Multipliers
 from app.explain.rules.pairs import Pairs
 from app.explain.rules.program import Program
@@ -27,7 +28,8 @@ CACHE_BYTES = 12 << 20
 LEAST_PAIRS = 128
 FEW_OUTPUTS = 256  # whose unit vectors are kept
 
-Values = dict[int, torch.Tensor]
+Values = dict[int, Any]
+"""By slot: a tensor, or the list of what a rule keeps."""
 
 
 class Deep:
@@ -46,12 +48,13 @@ class Deep:
         self.program = trace(network.module, tuple(self.background[name] for name in network.names))
         self.moves = _moves(self.program)
         self.needs = _needs(self.program, self.moves)
+        steps = zip(self.program.live, self.moves, strict=True)
+        self.steps = [step if move.run is None else replace(step, op=move.run) for step, move in steps]
         floats = {dtype for dtype in self.program.dtypes.values() if dtype.is_floating_point}
         self.dtype = max(floats, key=lambda dtype: dtype.itemsize)
         self.mixed = len(floats) > 1
-        self.row_bytes = sum(
-            torch.Size(dims.multiples).numel() * self.dtype.itemsize for dims in self.program.dims.values()
-        )
+        numbers = sum(torch.Size(dims.multiples).numel() for dims in self.program.dims.values())
+        self.row_bytes = self.dtype.itemsize * (numbers + sum(move.held for move in self.moves))
         fits = max(1, memory_bytes // (PARTS * self.row_bytes))
         self.chunk_pairs = min(fits, max(LEAST_PAIRS, CACHE_BYTES // self.row_bytes))
         self._base: Values | None = None
@@ -120,9 +123,10 @@ class Deep:
         values: dict[int, Any] = program.around(row_count(inputs))
         values.update(zip(program.inputs, (inputs[name] for name in self.network.names), strict=True))
         with torch.no_grad():
-            for step in program.live:
+            for step in self.steps:
                 values[step.slot] = step.run(values)
-        return {slot: values[slot] for slot in self.needs}
+        found = ((slot, values[slot]) for slot in self.needs)
+        return {slot: value[-1] if isinstance(value, tuple) else value for slot, value in found}
 
     def _outputs(self) -> torch.Tensor:
         """(B, outputs) float64. Raises UnsupportedNetwork when the trace does not do what the network does."""
@@ -150,7 +154,9 @@ class Deep:
         size = part.stop - part.start
         return {slot: self._some(slot, value, part, size) for slot, value in self._base.items()}
 
-    def _some(self, slot: int, value: torch.Tensor, part: slice, size: int) -> torch.Tensor:
+    def _some(self, slot: int, value: Any, part: slice, size: int) -> Any:
+        if isinstance(value, list):
+            return [tuple(x[:, part] for x in each) for each in value]
         dims = self.program.dims[slot]
         axis = dims.batch + (dims.multiples[dims.batch] != 1)
         return value.reshape(dims.apart(self.rows)).narrow(axis, part.start, size).reshape(dims.at(size))
@@ -231,7 +237,7 @@ def _moves(program: Program) -> list[Move]:
     """The steps' rules, in the steps' order. Raises UnsupportedNetwork, which names every operation without one."""
     moves, without = [], set()
     for step in program.live:
-        if is_random(step.op):
+        if is_random(step.op, step.args):
             raise UnsupportedNetwork(f"{step.name} draws random numbers: the network has no one answer")
         if program.dtypes.get(step.slot, torch.bool).is_complex:
             raise UnsupportedNetwork(f"{step.name} gives complex numbers, which have no rule: deep is not offered")

@@ -7,7 +7,7 @@ functional code and Keras's torch backend come down to one vocabulary, and runni
 import operator
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -23,11 +23,16 @@ from app.explain.parts import PARTS
 from app.explain.rules.layout import Dims, dims_of, multiple_of
 from app.explain.rules.program import ROWS, Program, Ref, Step
 
+aten = torch.ops.aten
+
 # torch.export patches torch while it traces: one trace at a time in a process.
 _tracing = threading.Lock()
 
+FIXED = "its code fixes the number of rows, as len(x) and a loop over rows do; x.shape[0] leaves it open"
 # Checks and hints that a trace leaves behind, of no effect on a value.
 _SILENT = {"aten._assert_tensor_metadata", "aten._assert_scalar", "aten._assert_async", "aten.sym_constrain_range"}
+# Recurrent layers, which have rules of their own.
+WHOLE = (aten.lstm.input, aten.gru.input, aten.rnn_tanh.input, aten.rnn_relu.input)
 # What keeps elements in their order, so that the rows stay behind as many elements as before.
 _VIEWS = {"aten.view", "aten._unsafe_view", "aten.reshape", "aten.squeeze", "aten.unsqueeze"}
 
@@ -44,7 +49,7 @@ def trace(module: nn.Module, example: tuple[torch.Tensor, ...]) -> Program:
         try:
             exported = _export(module, example)
         except Exception as error:
-            reason = first_line(error)
+            reason = FIXED if "specialized it to be a constant" in str(error) else first_line(error)
             raise UnsupportedNetwork(f"the network cannot be traced with a variable batch: {reason}") from error
     return _Reader(exported).program()
 
@@ -99,8 +104,20 @@ def _export(module: nn.Module, example: tuple[torch.Tensor, ...]) -> torch.expor
     table = CustomDecompTable()  # type: ignore[no-untyped-call]
     for operation, parts in PARTS.items():
         table[operation] = parts
+    for operation in _recurrent(exported):
+        table.pop(operation)  # type: ignore[no-untyped-call]
     decomposed: torch.export.ExportedProgram = exported.run_decompositions(table)
     return decomposed
+
+
+def _recurrent(exported: torch.export.ExportedProgram) -> set[Any]:
+    """Recurrent layers that are left whole: those whose weights are parameters, and not reckoned from something."""
+    calls = [node for node in exported.graph.nodes if node.target in WHOLE]
+    return {
+        operation
+        for operation in WHOLE
+        if all(weight.op == "placeholder" for node in calls if node.target is operation for weight in node.args[2])
+    }
 
 
 class _Reader:
@@ -178,7 +195,7 @@ class _Reader:
             step = Step(number, operator.mul, name, (Ref(ROWS) if symbolic else 1, multiple), {}, ())
             self.by_size.add(number)
             self.sized.append(step)
-        elif live or is_random(node.target):
+        elif live or is_random(node.target, node.args):
             self.depends.add(number)
             self.live.append(step)
             self._note(node, step)
@@ -230,8 +247,11 @@ def name_of(target: Any) -> str:
     return getattr(target, "__name__", str(target))
 
 
-def is_random(target: Any) -> bool:
+def is_random(target: Any, arguments: Sequence[Any]) -> bool:
     """Whether an operation draws random numbers."""
+    if target in WHOLE:
+        dropout, training = arguments[5:7]
+        return bool(dropout and training)
     return isinstance(target, torch._ops.OpOverload) and torch.Tag.nondeterministic_seeded in target.tags
 
 

@@ -96,14 +96,19 @@ def rectified(step: Step, _: Program) -> Move:
     (source,) = step.live
 
     def back(pairs: Pairs, g: torch.Tensor, rows: int) -> Shares:
-        x, x0 = pairs.row(source), pairs.base(source)
-        slope = (pairs.row(step.slot) - pairs.base(step.slot)).div_(x - x0)
-        # One sum finds any 0/0 much sooner than looking for it.
-        if isnan(slope.sum()):
-            slope = torch.where(torch.isnan(slope), (x > 0).to(slope.dtype), slope)
+        slope = rectifying(pairs.row(source), pairs.base(source), pairs.row(step.slot), pairs.base(step.slot))
         return [(source, pairs.together(source, pairs.apart(step.slot, g, rows) * slope))]
 
     return Move(step.slot, step.name, back, frozenset((source, step.slot)))
+
+
+def rectifying(x: torch.Tensor, x0: torch.Tensor, y: torch.Tensor, y0: torch.Tensor) -> torch.Tensor:
+    """Δy/Δx of y = max(x, 0)."""
+    slope = (y - y0).div_(x - x0)
+    # One sum finds any 0/0 much sooner than looking for it.
+    if isnan(slope.sum()):
+        slope = torch.where(torch.isnan(slope), (x > 0).to(slope.dtype), slope)
+    return slope
 
 
 def closed(*names: str) -> Callable[[Closed], Closed]:

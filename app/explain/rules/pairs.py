@@ -1,6 +1,6 @@
 """One chunk of pairs: explained rows × outputs × background rows."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -8,7 +8,7 @@ import torch
 from app.explain.rules.layout import Dims
 from app.explain.rules.program import Program
 
-Values = Mapping[int, torch.Tensor]
+Values = Mapping[int, Any]
 
 
 class Pairs:
@@ -49,6 +49,21 @@ class Pairs:
     def base(self, slot: int) -> torch.Tensor:
         """The background's: (…, 1, 1, B, …)."""
         return self._apart(slot, self._base[slot], 1, 1, self.background)
+
+    def kept(self, slot: int) -> tuple[list[tuple[torch.Tensor, ...]], list[tuple[torch.Tensor, ...]]]:
+        """What a rule kept of the rows' run and of the background's: (T, R, 1, 1, …) and (T, 1, 1, B, …)."""
+
+        def apart(held: Sequence[tuple[torch.Tensor, ...]], *rows: int) -> list[tuple[torch.Tensor, ...]]:
+            typed = [tuple(x.to(self.dtype) for x in each) for each in held]
+            if self.stacked:
+                return typed
+            return [tuple(x.reshape(len(x), *rows, *x.shape[2:]) for x in each) for each in typed]
+
+        return apart(self._row[slot], self.rows, 1, 1), apart(self._base[slot], 1, 1, self.background)
+
+    def spread(self, g: torch.Tensor) -> torch.Tensor:
+        """(T, rows, H) with pairs apart: (T, R, K, B, H), B being 1 while it is the same for all of them."""
+        return g if self.stacked else g.reshape(len(g), self.rows, self.outputs, -1, g.shape[-1])
 
     def apart(self, slot: int, g: torch.Tensor, rows: int) -> torch.Tensor:
         """A multiplier of a slot, pairs apart: (…, R, K, B, …), B being 1 while it is the same for all of them."""

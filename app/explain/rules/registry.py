@@ -21,6 +21,9 @@ class Move:
         arguments. linear moves are the same for every pair and take any number of rows; others take as many as there
         are pairs.
     needs: slots whose values, on either side of a pair, the rule looks at.
+    run: the step's operation as the rule wants it run, in place of torch's: its results, and last a list of what the
+        rule keeps, which is what `needs` then gives for the step's own slot.
+    held: numbers that this list has for a row.
     """
 
     slot: int
@@ -28,6 +31,8 @@ class Move:
     back: Callable[[Pairs, Any, int], Shares]
     needs: frozenset[int] = frozenset()
     linear: bool = False
+    run: Callable[..., Any] | None = None
+    held: int = 0
 
 
 Maker = Callable[[Step, Program], Move | None]
