@@ -25,7 +25,7 @@ from app.explain.trace import is_random, trace
 PARTS = 4
 # Pairs of one chunk, where memory is plenty: more do not fit the cache, and fewer show the cost of calling.
 CACHE_BYTES = 12 << 20
-LEAST_PAIRS = 128
+LEAST_PAIRS = 256
 FEW_OUTPUTS = 256  # whose unit vectors are kept
 
 Values = dict[int, Any]
