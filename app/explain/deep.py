@@ -11,6 +11,7 @@ import torch
 
 from app.errors import UnsupportedNetwork, first_line
 from app.explain.attribution import Attribution, Inputs, Limits, Stopped
+from app.explain.graph import is_random
 from app.explain.network import Network, as_table, check_apart, row_count
 from app.explain.passes import Pace, all_finite, check_background, check_rows, ranges
 from app.explain.players import Players
@@ -19,7 +20,7 @@ from app.explain.rules.multipliers import Multipliers
 from app.explain.rules.pairs import Pairs
 from app.explain.rules.program import Program
 from app.explain.rules.registry import Move, find
-from app.explain.trace import is_random, trace
+from app.explain.trace import trace
 
 # What one pair's multipliers take at a time, in activations of the network: the multiplier, a rule's own, its result.
 PARTS = 4

@@ -6,6 +6,7 @@ it where the network is smooth. The integral is taken by Gauss–Legendre points
 the residual, and there is no standard error.
 """
 
+from contextlib import nullcontext
 from functools import lru_cache
 from typing import ClassVar
 
@@ -117,7 +118,8 @@ class Gradient:
         looked_up = [given.pop(f"lookup {number}") for number in range(len(found))]
         given.update(whole)
         with torch.enable_grad():
-            with Lookups(whole, players.membership, looked_up):
+            # Watching every function costs as much as a small network: only where there is something to put in.
+            with Lookups(whole, players.membership, looked_up) if whole else nullcontext():
                 out = self.passes.network(given)
             wanted = out[:, outputs[0]].sum(0)
             if not torch.isfinite(wanted).all():

@@ -15,6 +15,7 @@ from app.explain.attribution import Explainer, Inputs
 from app.explain.loader import ReadFile, load_network
 from app.explain.methods import METHODS
 from app.explain.network import Network
+from app.explain.plain import quick_network
 from app.explain.players import Players
 from app.inputs import Arrays, check_arrays, player_numbers, read_npz
 from app.jobs import GivenBackground
@@ -59,7 +60,7 @@ class ExplainableModel:
         self.players = players_of(self.spec)
         self.backgrounds = {name: load_background(self.spec, read, name) for name in self.spec.explain.files}
         self.background = self.backgrounds[DEFAULT_BACKGROUND]
-        self.network: Network = load_network(self.spec, read)
+        self.network: Network = quick_network(self.spec, load_network(self.spec, read), self.background)
         self._memory_bytes, self._read = memory_bytes, read
         self._ready: dict[tuple[str, str], Explainer] = {}
         self._given: OrderedDict[tuple[str, str], Explainer] = OrderedDict()

@@ -17,6 +17,7 @@ from app.explain.certify import certify
 from app.explain.loader import load_network
 from app.explain.model import load_background, players_of, to_tensors
 from app.explain.network import Network
+from app.explain.plain import quick_network
 from app.export.ids import vocabularies
 from app.export.stage import (
     CERTIFICATE_FILE,
@@ -55,6 +56,7 @@ def export(task: Task) -> None:
         _check_background(spec, network, load_background(spec, task.read, name), spec.explain.backgrounds[name])
     background = load_background(spec, task.read)
     examples = to_tensors(task.examples())
+    network = quick_network(spec, network, background)  # as the worker will have it
     certificate = certify(
         network, background, players_of(spec), columns, task.budget_ms, asked=spec.outputs_asked, examples=examples
     )
