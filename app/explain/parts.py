@@ -38,6 +38,13 @@ def vector_norm(
     return torch.pow(torch.pow(x.abs(), order).sum(axes, keepdim), 1 / order)
 
 
+def distances(a: torch.Tensor, b: torch.Tensor, order: float, _: int | None = None) -> Any:
+    """Norms of the differences of every row of a and every row of b: torch.cdist."""
+    if order in (0, float("-inf")):
+        return NotImplemented
+    return vector_norm(a.unsqueeze(-2) - b.unsqueeze(-3), order, (-1,))
+
+
 def variance(
     x: torch.Tensor, dim: Sequence[int] | None = None, *, correction: float | None = None, keepdim: bool = False
 ) -> Any:
@@ -82,6 +89,7 @@ def trilinear(  # noqa: PLR0917 — the operation's own order
 PARTS: dict[Any, Callable[..., Any]] = {
     aten.rrelu_with_noise_functional.default: rrelu,
     aten.linalg_vector_norm.default: vector_norm,
+    aten._cdist_forward.default: distances,
     aten.var.correction: variance,
     aten.prod.dim_int: product,
     aten._trilinear.default: trilinear,

@@ -26,6 +26,7 @@ Lower = Callable[[torch.export.ExportedProgram], torch.export.ExportedProgram]
 _tracing = threading.Lock()
 
 FIXED = "its code fixes the number of rows, as len(x) and a loop over rows do; x.shape[0] leaves it open"
+DECIDED = "what it computes depends on how many rows there are, as torch.cdist does unless told a compute_mode"
 
 
 def trace(module: nn.Module, example: tuple[torch.Tensor, ...]) -> Program:
@@ -58,9 +59,16 @@ def _program(module: nn.Module, example: tuple[torch.Tensor, ...], lower: Lower)
         try:
             exported = lower(_export(module, example))
         except Exception as error:
-            reason = FIXED if "specialized it to be a constant" in str(error) else first_line(error)
+            reason = _reason(error)
             raise UnsupportedNetwork(f"the network cannot be traced with a variable batch: {reason}") from error
     return Reader(exported).program()
+
+
+def _reason(error: Exception) -> str:
+    said = str(error)
+    if "specialized it to be a constant" in said:
+        return FIXED
+    return DECIDED if "Constraints violated" in said else first_line(error)
 
 
 class _Positional(nn.Module):

@@ -176,6 +176,19 @@ class Binned(nn.Module):
         return result
 
 
+class Radial(nn.Module):
+    """Distances to centres, of two kinds, and a bell of each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.centres, self.head = nn.Parameter(torch.randn(7, 6)), nn.Linear(14, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        far = torch.cdist(x, self.centres, compute_mode="donot_use_mm_for_euclid_dist")
+        result: torch.Tensor = self.head(torch.exp(-torch.cat([far, torch.cdist(x, self.centres, p=1)], -1) / 4))
+        return result
+
+
 def parametrised() -> nn.Module:
     """Weights that are computed anew at every call."""
     make = nn.utils.parametrizations
@@ -208,6 +221,7 @@ CASES = [
     Case("cross_layers", Cross, features(6)),
     Case("differential_equation", RungeKutta, features(6)),
     Case("window_attention", Windows, features(1, 6, 6), by_axis((1, 6, 6), 1)),
+    Case("radial", Radial, features(6)),
     Case("binned", Binned, features(6)),
     Case("parametrised", parametrised, features(6)),
     Case("distribution", lambda: Lambda(_distribution, body=nn.Linear(6, 3)), features(6)),
