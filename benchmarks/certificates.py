@@ -22,6 +22,7 @@ def main() -> None:
 def cell(figures: dict[str, Any], is_default: bool) -> str:
     if not figures["fits"]:
         return "–"
+    figures = figures["within_budget"] if is_default and "within_budget" in figures else figures
     distance = "?" if figures["distance"] is None else f"{figures['distance']:.2g}"
     words = f"{distance} · {figures['ms_per_row']:.2g} ms"
     return f"**{words}**" if is_default else words

@@ -59,6 +59,16 @@ class ExplanationState(TypedDict):
     error: NotRequired[JobFault]
 
 
+class Fewer(TypedDict):
+    """A sampling method with as many samples as the time budget has room for."""
+
+    samples: int
+    residual: float
+    distance: NotRequired[float]
+    ms_per_row: float
+    standard_error: NotRequired[float]
+
+
 class Trial(TypedDict):
     """One method on this model: whether it fits, and why not; or what was measured at export.
 
@@ -71,16 +81,21 @@ class Trial(TypedDict):
     distance: NotRequired[float]
     ms_per_row: NotRequired[float]
     standard_error: NotRequired[float]
+    within_budget: NotRequired[Fewer]
 
 
 class Certificate(TypedDict):
-    """How well each method explains this model. reference: what distances are to. rows: that were tried."""
+    """How well each method explains this model. reference: what distances are to. rows: that were tried.
+
+    samples: what the default method takes where a request names neither a method nor samples; its own, if left out.
+    """
 
     reference: str
     rows: int
     methods: dict[str, Trial]
     default: str
     reason: str
+    samples: NotRequired[int]
 
 
 class Live(TypedDict):

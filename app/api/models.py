@@ -47,7 +47,10 @@ async def show_model(request: Request, name: str) -> Response:
     manifest = predictor.manifest.model_dump(mode="json", exclude_none=True)
     # A distance that is not known is null in the file, and not there in an answer.
     manifest["certificate"]["methods"] = {
-        method: {key: figure for key, figure in trial.items() if figure is not None}
-        for method, trial in manifest["certificate"]["methods"].items()
+        method: _known(trial) for method, trial in manifest["certificate"]["methods"].items()
     }
     return Response(orjson.dumps({"manifest": predictor.digest, **manifest}), media_type="application/json")
+
+
+def _known(figures: dict[str, Any]) -> dict[str, Any]:
+    return {key: _known(x) if isinstance(x, dict) else x for key, x in figures.items() if x is not None}

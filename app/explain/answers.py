@@ -8,11 +8,10 @@ import numpy as np
 from pydantic_core import to_json
 
 from app.explain.attribution import Attribution
-from app.explain.model import ExplainableModel
+from app.explain.model import Choice, ExplainableModel
 from app.inputs import by_key
 from app.jobs import ExplainJob
 from app.outputs import Output
-from app.spec import DEFAULT_BACKGROUND
 from app.texts import Spans
 
 
@@ -25,14 +24,12 @@ class Answer:
     residual: float | None = None
 
 
-def answer(
-    job: ExplainJob, model: ExplainableModel, method: str, reason: str | None, attribution: Attribution
-) -> Answer:
+def answer(job: ExplainJob, model: ExplainableModel, choice: Choice, attribution: Attribution) -> Answer:
     """One job's answer. attribution: of this job's rows, at its outputs' columns."""
     served = job.served.unpack()
     predictions = model.outputs.predictions(served)
     body: dict[str, Any] = {
-        **head(job, model, method, reason, complete=attribution.complete),
+        **head(job, model, choice, complete=attribution.complete),
         "explanations": [
             {
                 "prediction": prediction,
@@ -44,7 +41,7 @@ def answer(
             for row, prediction in enumerate(predictions)
         ],
     }
-    return Answer(to_json(body), method, _residual(body))
+    return Answer(to_json(body), choice.method, _residual(body))
 
 
 def _residual(body: dict[str, Any]) -> float:
@@ -55,20 +52,16 @@ def _residual(body: dict[str, Any]) -> float:
     return residual / scale if scale else residual
 
 
-def head(
-    job: ExplainJob, model: ExplainableModel, method: str, reason: str | None, *, complete: bool
-) -> dict[str, Any]:
+def head(job: ExplainJob, model: ExplainableModel, choice: Choice, *, complete: bool) -> dict[str, Any]:
     """What an answer says of all its rows."""
-    # What was measured holds for the background it was measured with.
-    figures = model.manifest.certificate["methods"][method] if job.background == DEFAULT_BACKGROUND else {}
     return {
         "id": job.id,
         "model": job.model,
         "version": job.version,
         "manifest": job.digest,
-        "method": method,
-        **({"method_reason": reason} if reason else {}),
-        **({"expected_distance": figures["distance"]} if figures.get("distance") is not None else {}),
+        "method": choice.method,
+        **({"method_reason": choice.reason} if choice.reason else {}),
+        **({} if choice.distance is None else {"expected_distance": choice.distance}),
         "background": model.described(job.background),
         **({} if complete else {"complete": False}),
     }

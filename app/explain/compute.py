@@ -39,13 +39,13 @@ def compute(
         return [Answer(drawn(job, model.spec), "drawing") for job in jobs]
     if jobs[0].summary:
         return [summarise(job, model, on_progress) for job in jobs]
-    method, reason = model.choose(jobs[0].method, jobs[0].background)
-    explainer = model.explainer(method, jobs[0].background)
+    choice = model.choose(jobs[0].method, jobs[0].background, samples=jobs[0].samples)
+    explainer = model.explainer(choice.method, jobs[0].background)
     given = [rows_of(job, model) for job in jobs]
     rows = {name: torch.cat([part[name] for part in given]) for name in given[0]}
     columns = columns_of(model, [names for job in jobs for names in job.outputs])
     limits = Limits(
-        samples=jobs[0].samples,
+        samples=choice.samples,
         seed=jobs[0].seed,
         deadline=deadline_of(jobs),
         on_progress=on_progress,
@@ -53,7 +53,7 @@ def compute(
     )
     whole = explainer.explain(rows, columns, limits)
     counts = [len(job.outputs) for job in jobs]
-    return [answer(job, model, method, reason, part) for job, part in zip(jobs, _split(whole, counts), strict=True)]
+    return [answer(job, model, choice, part) for job, part in zip(jobs, _split(whole, counts), strict=True)]
 
 
 def _split(whole: Attribution, counts: Sequence[int]) -> list[Attribution]:

@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
@@ -29,7 +30,21 @@ Background = str | GivenBackground
 
 # Methods made ready for backgrounds that came with requests: of a person who tries one row after another, the last.
 KEPT_GIVEN = 2
+SAMPLING = {"permutation", "gradient", "kernel"}  # to which `samples` is something
 ELSEWHERE = "chosen, and measured, with the default background and not with this one"
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """How something is explained. reason: of the method, where it was not asked for. samples: None is its default.
+
+    distance: what was measured, where it was with this background and as many samples.
+    """
+
+    method: str
+    reason: str | None
+    samples: int | None
+    distance: float | None
 
 
 def to_tensors(arrays: Arrays) -> dict[str, torch.Tensor]:
@@ -71,22 +86,28 @@ class ExplainableModel:
         """Of each input that is sent as text, its reader: for rows of a file, as a job's were read already."""
         return text_readers(self.spec, self._read)
 
-    def choose(self, asked: str, background: Background = DEFAULT_BACKGROUND) -> tuple[str, str | None]:
-        """The method for what was asked, and why, where that is not the method asked for.
+    def choose(self, asked: str, background: Background = DEFAULT_BACKGROUND, *, samples: int | None = None) -> Choice:
+        """The method for what was asked, with the samples that were, or else that its time budget has room for.
 
         Another background than the default has the method that was chosen for that one, and the reason says so.
         Raises UnsupportedMethod where the method does not fit this model.
         """
-        tried = self.manifest.certificate["methods"]
-        wanted = self.spec.explain.method if asked == "auto" else asked
-        if wanted == "auto":
-            reason = self.manifest.certificate["reason"]
-            known = background == DEFAULT_BACKGROUND
-            return self.manifest.certificate["default"], reason if known else f"{ELSEWHERE}: {reason}"
-        if wanted not in tried or not tried[wanted]["fits"]:
-            why = tried[wanted]["why"] if wanted in tried else "there is no such method"
-            raise UnsupportedMethod(f'"{wanted}" cannot explain {self.spec.name}: {why}', field="method")
-        return wanted, None if wanted == asked else "the method of model.toml"
+        certificate, known = self.manifest.certificate, background == DEFAULT_BACKGROUND
+        tried = certificate["methods"]
+        method = self.spec.explain.method if asked == "auto" else asked
+        reason = None if method == asked else "the method of model.toml"
+        if method == "auto":
+            method, reason = certificate["default"], certificate["reason"]
+            if not known:
+                reason = f"{ELSEWHERE}: {reason}"
+            if samples is None and "samples" in certificate:
+                fewer = tried[method]["within_budget"]
+                return Choice(method, reason, fewer["samples"], fewer["distance"] if known else None)
+        elif method not in tried or not tried[method]["fits"]:
+            why = tried[method]["why"] if method in tried else "there is no such method"
+            raise UnsupportedMethod(f'"{method}" cannot explain {self.spec.name}: {why}', field="method")
+        measured = known and (samples is None or method not in SAMPLING)
+        return Choice(method, reason, samples, tried[method]["distance"] if measured else None)
 
     def explainer(self, method: str, background: Background = DEFAULT_BACKGROUND) -> Explainer:
         """The method, made ready at its first use and kept; of backgrounds that came with requests, the last few.
@@ -119,7 +140,7 @@ class ExplainableModel:
 
     def warm(self) -> None:
         """Make the default method ready, so that the first caller does not wait for it."""
-        self.explainer(self.choose("auto")[0])
+        self.explainer(self.choose("auto").method)
 
 
 def load_model(models: Path, artifact: Path, memory_bytes: int) -> ExplainableModel:

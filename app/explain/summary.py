@@ -35,8 +35,8 @@ def summarise(job: ExplainJob, model: ExplainableModel, on_progress: Callable[[f
 
     Raises UnsupportedMethod, UnsupportedNetwork, InvalidInput, and Stopped where that is none.
     """
-    method, reason = model.choose(job.method, job.background)
-    explainer = model.explainer(method, job.background)
+    choice = model.choose(job.method, job.background, samples=job.samples)
+    explainer = model.explainer(choice.method, job.background)
     rows, columns = rows_of(job, model), columns_of(model, job.outputs)
     total = len(columns)
     sums = {output.name: _Sums(model.players.count) for output in model.outputs.all}
@@ -45,7 +45,7 @@ def summarise(job: ExplainJob, model: ExplainableModel, on_progress: Callable[[f
         part = slice(first, first + CHUNK_ROWS)
         count = len(columns[part])
         limits = Limits(
-            samples=job.samples,
+            samples=choice.samples,
             seed=job.seed,
             deadline=deadline_of([job]),
             on_progress=lambda share, first=first, count=count: on_progress((first + share * count) / total),  # type: ignore[misc]
@@ -61,11 +61,11 @@ def summarise(job: ExplainJob, model: ExplainableModel, on_progress: Callable[[f
     if not done:
         raise Stopped
     body = {
-        **head(job, model, method, reason, complete=done == total),
+        **head(job, model, choice, complete=done == total),
         "rows": done,
         "summary": [_described(model, name, each) for name, each in sums.items() if each.rows],
     }
-    return Answer(to_json(body), method)
+    return Answer(to_json(body), choice.method)
 
 
 def _add(sums: dict[str, _Sums], job: ExplainJob, model: ExplainableModel, first: int, found: Attribution) -> None:

@@ -48,6 +48,8 @@ class Packaged:
     def __repr__(self) -> str:
         manifest, spec = self.manifest, self.manifest.spec
         figures = manifest.certificate["methods"][manifest.certificate["default"]]
+        if "samples" in manifest.certificate:
+            figures = figures["within_budget"]
         inputs = ", ".join(f"{i.name} ({_count(i)})" for i in spec.inputs)
         lines = {
             "model": f"{spec.name}, version {spec.version}, from {spec.framework}, in {self.folder}",
