@@ -8,13 +8,31 @@ import pytest
 from tests.conftest import rows_of
 
 
-def summary_of(client, **request):
+def begun(client, **request):
     accepted = client.post("/explain", json={**request, "summary": True})
     assert accepted.status_code == 202, accepted.text
+    return accepted.headers["Location"]
+
+
+def under_way(client, location):
+    """Its state, once some of its rows are done."""
+    end = time.monotonic() + 120
+    while (state := client.get(location).json())["progress"] == 0:
+        assert state["status"] in ("queued", "running"), state
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    return state
+
+
+def summary_of(client, **request):
+    return ended(client, begun(client, **request))
+
+
+def ended(client, location):
     shares = []
     end = time.monotonic() + 120
     while time.monotonic() < end:
-        state = client.get(accepted.headers["Location"]).json()
+        state = client.get(location).json()
         shares.append(state["progress"])
         if state["status"] == "done":
             assert shares == sorted(shares)
@@ -76,3 +94,33 @@ def test_one_that_runs_out_of_time_says_of_how_many_rows_it_is(client):
     found = summary_of(client, **asked)
     assert found["complete"] is False
     assert 0 < found["rows"] < 4000
+
+
+def test_others_are_explained_between_its_chunks(client):
+    long = begun(client, model="sunspots", instances=rows_of("sunspots", 4000), method="permutation", deadline_s=100)
+    under_way(client, long)
+    for name in ("sunspots", "penguins", "linear"):
+        answer = client.post("/explain", json={"model": name, "instances": rows_of(name, 1)})
+        assert answer.status_code == 200, answer.text
+    state = client.get(long).json()
+    assert state["status"] == "running"
+    assert 0 < state["progress"] < 1
+    assert client.delete(long).json()["status"] == "cancelled"
+
+
+def test_what_comes_between_changes_nothing_in_it_and_another_summary_waits_for_its_end(client):
+    asked = {"model": "sunspots", "method": "permutation", "samples": 4}
+    rows, others = rows_of("sunspots", 160), rows_of("sunspots", 200)[160:]
+    first = begun(client, instances=rows, **asked)
+    under_way(client, first)
+    second = begun(client, instances=others, **asked)
+    for seed in range(3):
+        answer = client.post("/explain", json={"model": "sunspots", "instances": rows[:1], "seed": seed})
+        assert answer.status_code == 200, answer.text
+    found, other = ended(client, first), ended(client, second)
+    assert (found["rows"], other["rows"]) == (160, 40)
+    # A row's walks are its own: in another order, undisturbed, the means are the same.
+    (part,), (again,) = found["summary"], summary_of(client, instances=rows[::-1], **asked)["summary"]
+    assert part["mean_absolute_attributions"]["past"] == pytest.approx(
+        again["mean_absolute_attributions"]["past"], rel=1e-4, abs=1e-6
+    )

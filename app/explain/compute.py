@@ -28,8 +28,11 @@ def compute(
     model: ExplainableModel,
     on_progress: Callable[[float], bool],
     on_error: Callable[[float], None] | None = None,
+    between: Callable[[], None] | None = None,
 ) -> list[Answer]:
     """The answers of jobs with the same `shareable` key, in their order. on_progress, on_error: as Limits has them.
+
+    between: called between the chunks of a summary.
 
     Raises UnsupportedMethod, UnsupportedNetwork, InvalidInput, Stopped.
     """
@@ -38,7 +41,7 @@ def compute(
 
         return [Answer(drawn(job, model.spec), "drawing") for job in jobs]
     if jobs[0].summary:
-        return [summarise(job, model, on_progress) for job in jobs]
+        return [summarise(job, model, on_progress, between) for job in jobs]
     choice = model.choose(jobs[0].method, jobs[0].background, samples=jobs[0].samples)
     explainer = model.explainer(choice.method, jobs[0].background)
     given = [rows_of(job, model) for job in jobs]

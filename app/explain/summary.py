@@ -30,8 +30,13 @@ class _Sums:
         self.residual = max(self.residual, abs(residual))
 
 
-def summarise(job: ExplainJob, model: ExplainableModel, on_progress: Callable[[float], bool]) -> Answer:
-    """A summary; of as many rows as a deadline or a stop left time for.
+def summarise(
+    job: ExplainJob,
+    model: ExplainableModel,
+    on_progress: Callable[[float], bool],
+    between: Callable[[], None] | None = None,
+) -> Answer:
+    """A summary; of as many rows as a deadline or a stop left time for. between: called between two chunks of rows.
 
     Raises UnsupportedMethod, UnsupportedNetwork, InvalidInput, and Stopped where that is none.
     """
@@ -42,6 +47,8 @@ def summarise(job: ExplainJob, model: ExplainableModel, on_progress: Callable[[f
     sums = {output.name: _Sums(model.players.count) for output in model.outputs.all}
     done = 0
     for first in range(0, total, CHUNK_ROWS):
+        if first and between is not None:
+            between()
         part = slice(first, first + CHUNK_ROWS)
         count = len(columns[part])
         limits = Limits(

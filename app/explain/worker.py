@@ -38,6 +38,8 @@ class Worker:
         self._source, self._models, self._spans = source, models, spans
         self._batch_jobs, self._lease_s = batch_jobs, lease_s
         self._stopping = threading.Event()
+        self._aside: list[Lease] = []  # summaries met while another was under way: they wait for its end
+        self._away_s = 0.0  # spent on others between the chunks of summaries
 
     def stop(self) -> None:
         """Finish what is in hand, and take no more. Safe in a signal handler."""
@@ -65,8 +67,26 @@ class Worker:
                 self._source.close()
 
     def _turn(self) -> None:
-        if leases := self._source.take(self._batch_jobs, TAKE_S):
+        leases = self._aside or self._source.take(self._batch_jobs, TAKE_S)
+        self._aside = []
+        if leases:
             self._serve(leases)
+
+    def _give_way(self) -> None:
+        """One batch of those that wait, between two chunks of a summary, which may have thousands of rows."""
+        began = time.monotonic()
+        while len(self._aside) < self._batch_jobs and not self._stopping.is_set():
+            try:
+                leases = self._source.take(self._batch_jobs, 0)
+            except Unavailable:
+                break  # said where jobs are taken
+            if leases and leases[0].job.summary:
+                self._aside += leases
+                continue
+            if leases:
+                self._serve(leases)
+            break
+        self._away_s += time.monotonic() - began
 
     def _patiently(self, step: Callable[[], object]) -> None:
         """Do it once the queue can be reached, which it may not be for a while."""
@@ -124,10 +144,12 @@ class Worker:
         model = self._models.get(job.digest)
         if model is None:
             return job_error("manifest_mismatch", f"this worker has no {job.model} of the manifest that predicted")
-        began = time.monotonic()
+        began, away_s = time.monotonic(), self._away_s
+        # What was with a lost worker is done alone, so that it, or what it met there, takes nothing with it again.
+        between = self._give_way if leases[0].fence == 1 else None
         try:
             progress = _Progress(self._source, leases)
-            answers = compute([lease.job for lease in leases], model, progress, progress.note)
+            answers = compute([lease.job for lease in leases], model, progress, progress.note, between)
         except Stopped:
             return job_error("explanation_timeout", "the explanation was stopped before it had anything to answer")
         except ModelFault as error:
@@ -138,7 +160,7 @@ class Worker:
             with _about(job):
                 log.exception("explaining failed", extra={"job": job.id, "model": job.model})
             return job_error("explanation_failed", f"{job.model} could not be explained; the worker's log says why")
-        took = time.monotonic() - began
+        took = time.monotonic() - began - (self._away_s - away_s)
         when = (time.time() - took, time.time())
         COMPUTE_S.labels(job.model, answers[0].method).observe(took)
         for lease, answer in zip(leases, answers, strict=True):
