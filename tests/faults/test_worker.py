@@ -28,6 +28,23 @@ def test_a_job_that_ends_its_worker_fails_after_three_tries_and_the_next_complet
         assert client.post("/explain", json=ask(2.0)).status_code == 200
 
 
+def test_a_job_that_ends_its_worker_between_the_chunks_of_a_summary_does_not_take_it_with_it(start):
+    service = start()
+    with service.client() as client:
+        rows = [{"a": float(number % 600), "b": SOMEWHAT} for number in range(800)]
+        accepted = client.post("/explain", json={"model": "frail", "instances": rows, "summary": True})
+        assert accepted.status_code == 202, accepted.text
+        summary = str(accepted.json()["id"])
+        while outcome(client, summary)["progress"] == 0:
+            time.sleep(0.02)
+        poison = submit(client, FATAL)
+        state = await_final(client, poison)
+        assert (state["status"], state["error"]["code"]) == ("failed", "worker_lost")
+        state = await_final(client, summary)
+        assert state["status"] == "done"
+        assert state["result"]["rows"] == len(rows)
+
+
 @pytest.mark.faults
 @pytest.mark.timeout(1500)
 def test_fifty_kills_over_five_hundred_jobs_lose_and_double_nothing(start, tmp_path):
