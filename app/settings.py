@@ -87,6 +87,7 @@ class ApiSettings(Settings):
         float, Field(ge=0, description="Rows × background rows × outputs a second of one key; 0 sets no limit.")
     ] = 0
     read_s: Annotated[float, Field(ge=2, description="Seconds in which a request must have come.")] = 10
+    take_s: Annotated[float, Field(ge=2, description="Seconds in which its answer must have been taken.")] = 60
 
     @field_validator("keys", "keys_file", mode="before")
     @classmethod

@@ -14,8 +14,6 @@ from app.api.problems import problem
 
 # Bytes that may come before a body, or between or behind its pieces.
 MOST_HEAD = 32 << 10
-# A peer that takes its answer so slowly is given up.
-TAKE_S = 60.0
 # A connection that has had its answer may rest so long.
 REST_S = 5.0
 # With so many connections, what came together is answered together, once all of it is read: the callers are then ready
@@ -114,10 +112,10 @@ class Connection(HttpToolsProtocol):
 
     # -- deadlines ---------------------------------------------------------------------------------
 
-    def patience_s(self, read_s: float) -> float | None:
-        """How long what it is doing may take; None where it waits for us, or rests between requests."""
+    def patience_s(self, read_s: float, take_s: float) -> float | None:
+        """How long what it is doing may take, to send a request or to take an answer; None where it waits for us."""
         if self.transport.is_closing() or self.flow.write_paused:
-            return TAKE_S
+            return take_s
         if self.flow.read_paused:
             return None
         cycle = self.cycle

@@ -40,7 +40,7 @@ class Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, service: Service, drain_s: float) -> None:
         super().__init__(config)
         self._service, self._patience_s = service, (1 - LAST_SHARE) * drain_s
-        self._sweep = Sweep(service.settings.read_s, SWEEP_TICKS / 10)
+        self._sweep = Sweep(service.settings.read_s, service.settings.take_s, SWEEP_TICKS / 10)
 
     async def on_tick(self, counter: int) -> bool:
         if counter % SWEEP_TICKS == 0:

@@ -7,6 +7,7 @@ import select
 import socket
 import threading
 import time
+from pathlib import Path
 
 import httpx
 import pytest
@@ -193,6 +194,43 @@ def test_a_slow_peer_is_gone_in_time(start, drip, api):
     assert not answer or answer.startswith(b"HTTP/1.1 408 ")
     assert took < READ_S + 8
     still_serves(api)
+
+
+MANY = 300  # answers that no socket's buffers hold
+SCHEMA = b"GET /openapi.json HTTP/1.1\r\nHost: a\r\n\r\n"
+
+
+@pytest.fixture(scope="module")
+def impatient(start_api):
+    return start_api("--take-s", "3")
+
+
+def descriptors(api) -> int:
+    return len(list(Path(f"/proc/{api.process.pid}/fd").iterdir()))
+
+
+def test_who_does_not_take_the_answers_is_given_up(impatient):
+    before = descriptors(impatient)
+    with impatient.connect() as peer:
+        peer.sendall(SCHEMA * MANY)
+        time.sleep(0.5)  # it has begun to answer, and cannot go on
+        assert descriptors(impatient) == before + 1
+        end = time.monotonic() + 30
+        while descriptors(impatient) > before:
+            assert time.monotonic() < end, "the connection is still there"
+            time.sleep(0.1)
+        received = read_all(peer)
+    assert received.count(b"HTTP/1.1 200 ") < MANY
+    still_serves(impatient)
+
+
+def test_who_takes_them_after_a_while_gets_them_all(impatient):
+    with impatient.connect() as peer:
+        peer.sendall(SCHEMA * (MANY - 1) + SCHEMA.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+        time.sleep(1)
+        received = read_all(peer)
+    assert received.count(b"HTTP/1.1 200 ") == MANY
+    assert received.endswith(b"}")
 
 
 def test_a_request_in_pieces_and_a_pause_between_requests_are_fine(api):
