@@ -7,6 +7,7 @@ os.environ["KERAS_BACKEND"] = "torch"
 
 import torch
 
+from app.allocator import keep_freed_memory
 from benchmarks import certificates, explain_approximators, explain_distances, explain_speed
 
 PARTS = {
@@ -21,6 +22,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help="Some of the tables; all if left out.")
     torch.set_num_threads(1)
+    keep_freed_memory()  # as a worker does
     for part in parser.parse_args().parts or PARTS:
         PARTS[part]()
 

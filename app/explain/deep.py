@@ -26,7 +26,7 @@ from app.explain.trace import trace
 PARTS = 4
 # Pairs of one chunk, where memory is plenty: more do not fit the cache, and fewer show the cost of calling.
 CACHE_BYTES = 12 << 20
-LEAST_PAIRS = 256
+LEAST_PAIRS = 128
 FEW_OUTPUTS = 256  # whose unit vectors are kept
 
 Values = dict[int, Any]
@@ -56,8 +56,10 @@ class Deep:
         self.mixed = len(floats) > 1
         numbers = sum(torch.Size(dims.multiples).numel() for dims in self.program.dims.values())
         self.row_bytes = self.dtype.itemsize * (numbers + sum(move.held for move in self.moves))
+        # What a rule keeps it works on step by step: no more than a step of it is wanted in the cache.
+        at_hand = max(LEAST_PAIRS, CACHE_BYTES // (self.dtype.itemsize * numbers))
         fits = max(1, memory_bytes // (PARTS * self.row_bytes))
-        self.chunk_pairs = min(fits, max(LEAST_PAIRS, CACHE_BYTES // self.row_bytes))
+        self.chunk_pairs = min(fits, at_hand)
         self._base: Values | None = None
         if self.rows * self.row_bytes <= memory_bytes // PARTS:
             self._base = self._run(self.background)

@@ -1,6 +1,7 @@
 """An exported graph read into a program: each operation sorted by what it depends on."""
 
 import operator
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -85,6 +86,10 @@ class Reader:
         name = name_of(node.target)
         if name in _SILENT:
             return
+        if name == "aten.slice" and _is_whole(*node.args[1:]):
+            (source,) = node.all_input_nodes
+            self.numbers[node] = self.numbers[source]  # as x[:, t] has of its rows
+            return
         value = node.meta.get("val")
         sources = {self.numbers[n] for n in node.all_input_nodes}
         live = tuple(sorted(sources & self.depends))
@@ -140,6 +145,10 @@ class Reader:
         if isinstance(argument, tuple | list):
             return tuple(self._arguments(a) for a in argument)
         return argument
+
+
+def _is_whole(_: Any = 0, start: Any = None, end: Any = None, step: Any = 1) -> bool:
+    return start in (None, 0) and end in (None, sys.maxsize) and step == 1
 
 
 def name_of(target: Any) -> str:

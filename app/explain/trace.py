@@ -131,7 +131,7 @@ def _apart(exported: torch.export.ExportedProgram) -> torch.export.ExportedProgr
     table = CustomDecompTable()  # type: ignore[no-untyped-call]
     for operation, parts in PARTS.items():
         table[operation] = parts
-    for operation in _recurrent(exported):
+    for operation in (torch.ops.aten.logsumexp.default, *_recurrent(exported)):
         table.pop(operation)  # type: ignore[no-untyped-call]
     decomposed: torch.export.ExportedProgram = exported.run_decompositions(table)
     return decomposed

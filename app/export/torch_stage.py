@@ -12,6 +12,7 @@ os.environ.setdefault("KERAS_BACKEND", "torch")
 import numpy as np
 import torch
 
+from app.allocator import keep_freed_memory
 from app.errors import ModelFault, first_line
 from app.explain.certify import certify
 from app.explain.loader import load_network
@@ -114,4 +115,5 @@ def _why(error: BaseException) -> str:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
+    keep_freed_memory()
     main(export)

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
+from app.allocator import keep_freed_memory
 from app.errors import ConfigurationError
 from app.explain.model import ExplainableModel, load_model
 from app.jobs import GivenBackground
@@ -37,6 +38,7 @@ def main(
     """Explain and say what came of it. Raises WhyserveError; rows that cannot be explained are no error."""
     logging.basicConfig(level=settings.log_level.upper())
     torch.set_num_threads(settings.worker_threads)
+    keep_freed_memory()
     if (samples is not None and samples < 1) or seed < 0:
         raise ConfigurationError("--samples must be at least 1, and --seed at least 0")
     artifact = next((f for f in model_folders(settings.artifacts, MANIFEST_FILE) if f.name == model), None)

@@ -7,6 +7,7 @@ import signal
 import torch
 from prometheus_client import start_http_server
 
+from app.allocator import keep_freed_memory
 from app.errors import ConfigurationError
 from app.explain.shelf import Shelf
 from app.explain.worker import Worker
@@ -27,6 +28,7 @@ def main(settings: WorkerSettings) -> None:
     _serve_metrics(settings)
     os.nice(settings.nice)
     torch.set_num_threads(settings.worker_threads)
+    keep_freed_memory()
     # First, for a queue that refuses is told at once, and models take seconds to load.
     source = open_source(settings, os.environ.get("WHYSERVE_OWNER"))
     models = Shelf(settings.models, settings.artifacts, settings.memory_mb << 20)

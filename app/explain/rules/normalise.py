@@ -1,4 +1,4 @@
-"""Softmax and its logarithm taken whole, by logarithmic means.
+"""Softmax, its logarithm, and the logarithm of a sum of exponentials, each taken whole, by logarithmic means.
 
 With L(a, b) = (a − b)/(ln a − ln b), the change of a sum of exponentials in its logarithm is Σ w Δx, where w is
 L(e, e₀)/L(S, S₀), and that of a probability is L(p, p₀) times that of its logarithm: index decomposition without
@@ -30,6 +30,23 @@ def softmax(step: Step, _: Program) -> Move:
         if not logarithmic:
             g = g * _mean(x - total, x0 - total0)
         yield source, g - weight * g.sum(dim, keepdim=True)
+
+    return Move(step.slot, step.name, back, frozenset((source,)))
+
+
+@rule("aten.logsumexp")
+def log_of_sum(step: Step, _: Program) -> Move | None:
+    """g w, over the dimensions that are summed."""
+    (source,), dims, kept = step.live, tuple(step.args[1]), step.argument(2, False)
+
+    def back(pairs: Pairs, g: torch.Tensor, rows: int) -> Shares:
+        g = pairs.wide(step.slot, g, rows)
+        for dim in () if kept else sorted(dim % len(pairs.program.dims[source].multiples) for dim in dims):
+            g = g.unsqueeze(dim)
+        x, x0 = pairs.both(source)
+        total, total0 = x.logsumexp(dims, keepdim=True), x0.logsumexp(dims, keepdim=True)
+        shift = torch.maximum(total, total0)
+        yield source, g * (_mean(x - shift, x0 - shift) / _mean(total - shift, total0 - shift))
 
     return Move(step.slot, step.name, back, frozenset((source,)))
 
