@@ -18,6 +18,8 @@ from app.texts import Spans
 MAX_DELIVERIES = 3
 # A worker stops at a deadline by itself; one that has not after so many seconds never will.
 OVERDUE_S = 30.0
+# How the lanes of summaries end; a worker that makes one takes other jobs between its chunks, and no second summary.
+SUMMARY_LANE = "/summary"
 
 
 class JobStatus(StrEnum):
@@ -117,7 +119,7 @@ class ExplainJob(_Message):
         if self.drawing:
             return f"{self.digest}/drawing"
         against = "" if self.background == DEFAULT_BACKGROUND else f"/{self.background_key}"
-        return f"{self.digest}/{self.method}{against}{'/summary' if self.summary else ''}"
+        return f"{self.digest}/{self.method}{against}{SUMMARY_LANE if self.summary else ''}"
 
     @property
     def background_key(self) -> str:
@@ -233,8 +235,11 @@ class JobSource(Protocol):
         """Say that this worker explains with these manifests from now on; it is given their jobs only."""
         ...
 
-    def take(self, limit: int, timeout_s: float) -> list[Lease]:
-        """Up to `limit` jobs of one model and method, oldest first; an empty list when the time is over."""
+    def take(self, limit: int, timeout_s: float, *, summaries: bool = True) -> list[Lease]:
+        """Up to `limit` jobs of one model and method, oldest first; an empty list when the time is over.
+
+        summaries: whether they may be among them.
+        """
         ...
 
     def finish(self, lease: Lease, result: bytes, figures: Figures | None = None) -> bool:

@@ -28,6 +28,7 @@ log = logging.getLogger("whyserve.worker")
 TAKE_S = 0.5  # an idle worker hears a stop this late at the most
 REPORT_EVERY_S = 0.1
 RETRY_S = 0.2  # between two tries to reach the queue
+GIVE_WAY_S = 0.05  # so often at the most, what waits is taken between two chunks of a summary
 LAST_TRIES_S = 5.0  # that a stopping worker gives to recording what it has
 
 
@@ -38,8 +39,7 @@ class Worker:
         self._source, self._models, self._spans = source, models, spans
         self._batch_jobs, self._lease_s = batch_jobs, lease_s
         self._stopping = threading.Event()
-        self._aside: list[Lease] = []  # summaries met while another was under way: they wait for its end
-        self._away_s = 0.0  # spent on others between the chunks of summaries
+        self._lent_s, self._looked = 0.0, 0.0  # what other jobs had of a summary's time, and when they last could
 
     def stop(self) -> None:
         """Finish what is in hand, and take no more. Safe in a signal handler."""
@@ -67,26 +67,21 @@ class Worker:
                 self._source.close()
 
     def _turn(self) -> None:
-        leases = self._aside or self._source.take(self._batch_jobs, TAKE_S)
-        self._aside = []
-        if leases:
+        if leases := self._source.take(self._batch_jobs, TAKE_S):
             self._serve(leases)
 
     def _give_way(self) -> None:
-        """One batch of those that wait, between two chunks of a summary, which may have thousands of rows."""
+        """Between two chunks of a summary: serve what waits, one batch of it, so that both go on."""
         began = time.monotonic()
-        while len(self._aside) < self._batch_jobs and not self._stopping.is_set():
-            try:
-                leases = self._source.take(self._batch_jobs, 0)
-            except Unavailable:
-                break  # said where jobs are taken
-            if leases and leases[0].job.summary:
-                self._aside += leases
-                continue
-            if leases:
+        if self._stopping.is_set() or began - self._looked < GIVE_WAY_S:
+            return
+        try:
+            if leases := self._source.take(self._batch_jobs, 0, summaries=False):
                 self._serve(leases)
-            break
-        self._away_s += time.monotonic() - began
+        except Unavailable:
+            pass  # the summary goes on, and its result waits for the queue
+        self._looked = time.monotonic()
+        self._lent_s += self._looked - began
 
     def _patiently(self, step: Callable[[], object]) -> None:
         """Do it once the queue can be reached, which it may not be for a while."""
@@ -144,8 +139,8 @@ class Worker:
         model = self._models.get(job.digest)
         if model is None:
             return job_error("manifest_mismatch", f"this worker has no {job.model} of the manifest that predicted")
-        began, away_s = time.monotonic(), self._away_s
-        # What was with a lost worker is done alone, so that it, or what it met there, takes nothing with it again.
+        began, lent_s = time.monotonic(), self._lent_s
+        # Should a job end its worker, a summary is lost with it once only: delivered again, it goes alone.
         between = self._give_way if leases[0].fence == 1 else None
         try:
             progress = _Progress(self._source, leases)
@@ -160,7 +155,7 @@ class Worker:
             with _about(job):
                 log.exception("explaining failed", extra={"job": job.id, "model": job.model})
             return job_error("explanation_failed", f"{job.model} could not be explained; the worker's log says why")
-        took = time.monotonic() - began - (self._away_s - away_s)
+        took = time.monotonic() - began - (self._lent_s - lent_s)
         when = (time.time() - took, time.time())
         COMPUTE_S.labels(job.model, answers[0].method).observe(took)
         for lease, answer in zip(leases, answers, strict=True):

@@ -27,8 +27,8 @@ class Beating:
         self._source.announce(digests)
         self._file.touch()
 
-    def take(self, limit: int, timeout_s: float) -> list[Lease]:
-        leases = self._source.take(limit, timeout_s)
+    def take(self, limit: int, timeout_s: float, *, summaries: bool = True) -> list[Lease]:
+        leases = self._source.take(limit, timeout_s, summaries=summaries)
         self._file.touch()
         return leases
 

@@ -106,13 +106,13 @@ class EmbeddedSource:
             self._store.announce(self._owner, digests)
         self._digests = digests
 
-    def take(self, limit: int, timeout_s: float) -> list[Lease]:
+    def take(self, limit: int, timeout_s: float, *, summaries: bool = True) -> list[Lease]:
         with _as_unavailable():
-            return self._take(limit, timeout_s)
+            return self._take(limit, timeout_s, summaries)
 
-    def _take(self, limit: int, timeout_s: float) -> list[Lease]:
+    def _take(self, limit: int, timeout_s: float, summaries: bool) -> list[Lease]:
         deadline = time.monotonic() + timeout_s
-        while not (leases := self._store.take(self._owner, self._digests, limit)):
+        while not (leases := self._store.take(self._owner, self._digests, limit, summaries)):
             left = deadline - time.monotonic()
             if left <= 0:
                 break

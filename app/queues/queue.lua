@@ -7,6 +7,7 @@
 --   open          sorted set: jobs that are not final, by deadline; its size is the depth
 --   once:<once>   string: the job of an idempotency key
 --   workers, alive   hash and sorted set: the manifests of each worker, and until when it is taken for alive
+--   place         string: where the last accepted job stands in its line, which no later one stands before
 --   figures       stream: what results took that nobody has counted yet; the oldest make way
 --   bell          stream of one entry: whoever waits for a job waits for a change of it
 
@@ -65,11 +66,13 @@ local function lease(owner, id)
   return {redis.call('HGET', key, 'body'), fence}
 end
 
-local function mine(digests)
+-- kept_out: how the lanes end that are passed over; '' passes over none.
+local function mine(digests, kept_out)
   local wanted, found = {}, {}
   for digest in string.gmatch(digests, '%S+') do wanted[digest] = true end
   for _, lane in ipairs(redis.call('SMEMBERS', P .. 'lanes')) do
-    if wanted[string.match(lane, '^[^/]*')] then found[#found + 1] = lane end
+    local out = kept_out ~= '' and string.sub(lane, -#kept_out) == kept_out
+    if wanted[string.match(lane, '^[^/]*')] and not out then found[#found + 1] = lane end
   end
   return found
 end
@@ -110,6 +113,16 @@ local function oldest(lanes)
   return best
 end
 
+-- One order for all lanes: streams number theirs apart, within a millisecond and where the clock goes back.
+local function place()
+  local ms, n = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000), 0
+  local last_ms, last_n = string.match(redis.call('GET', P .. 'place') or '', '(%d+)-(%d+)')
+  if last_ms and tonumber(last_ms) >= ms then ms, n = tonumber(last_ms), tonumber(last_n) + 1 end
+  local id = string.format('%.0f-%.0f', ms, n)
+  redis.call('SET', P .. 'place', id)
+  return id
+end
+
 local T = {}
 
 function T.submit(id, lane, body, deadline, once, question, caller, depth, ...)
@@ -127,7 +140,7 @@ function T.submit(id, lane, body, deadline, once, question, caller, depth, ...)
   if redis.call('SADD', P .. 'lanes', lane) == 1 then
     redis.call('XGROUP', 'CREATE', line_key(lane), GROUP, '0', 'MKSTREAM')
   end
-  local entry = redis.call('XADD', line_key(lane), '*', 'id', id)
+  local entry = redis.call('XADD', line_key(lane), place(), 'id', id)
   redis.call('HSET', job_key(id), 'status', 'queued', 'progress', '0', 'deliveries', '0', 'body', body, 'lane', lane,
     'entry', entry, 'once', once, 'question', question, 'caller', caller)
   redis.call('ZADD', P .. 'open', deadline, id)
@@ -169,14 +182,14 @@ function T.workers()
 end
 
 -- Gives the bell as it was, so that what comes after this look is heard.
-function T.take(owner, digests, limit, lease_ms, most, lost, keep_s, ...)
+function T.take(owner, digests, kept_out, limit, lease_ms, most, lost, keep_s, ...)
   expire(keep_s, ...)
   local bell = redis.call('XREVRANGE', P .. 'bell', '+', '-', 'COUNT', 1)[1]
   local heard = bell and bell[1] or '0-0'
-  local lanes = mine(digests)
+  local lanes = mine(digests, kept_out)
   local leases = reclaim(owner, lanes, lease_ms, keep_s, tonumber(most), lost)
   if #leases > 0 then return {heard, leases} end
-  local lane = oldest(mine(digests))
+  local lane = oldest(mine(digests, kept_out))
   if not lane then return {heard, {}} end
   local read = redis.call('XREADGROUP', 'GROUP', GROUP, owner, 'COUNT', limit, 'STREAMS', line_key(lane), '>')
   for _, entry in ipairs(read[1][2]) do leases[#leases + 1] = lease(owner, entry[2][2]) end

@@ -7,7 +7,7 @@ from typing import Any
 
 import redis
 
-from app.jobs import ExplainJob, Figures, JobError, JobStatus, Lease, WorkerRecord
+from app.jobs import SUMMARY_LANE, ExplainJob, Figures, JobError, JobStatus, Lease, WorkerRecord
 from app.queues.redis_script import PREFIX, SCRIPT, Terms, as_unavailable, connection
 from app.queues.waiters import LOOK_AGAIN_S
 
@@ -33,10 +33,11 @@ class RedisSource:
         self._call("announce", self._owner, " ".join(digests), self._terms.alive_s)
         self._digests = " ".join(digests)
 
-    def take(self, limit: int, timeout_s: float) -> list[Lease]:
+    def take(self, limit: int, timeout_s: float, *, summaries: bool = True) -> list[Lease]:
         deadline = time.monotonic() + timeout_s
+        kept_out = "" if summaries else SUMMARY_LANE
         while True:
-            heard, found = self._call("take", self._owner, self._digests, limit, *self._terms.taking)
+            heard, found = self._call("take", self._owner, self._digests, kept_out, limit, *self._terms.taking)
             if found:
                 return [self._leased(body, fence) for body, fence in found]
             left = deadline - time.monotonic()

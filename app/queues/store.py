@@ -14,6 +14,7 @@ from app.errors import KeyReused, QueueFull, UnknownExplanation
 from app.jobs import (
     MAX_DELIVERIES,
     OVERDUE_S,
+    SUMMARY_LANE,
     TIMED_OUT,
     WORKER_LOST,
     ExplainJob,
@@ -131,9 +132,9 @@ class Store:
         with self._transaction() as db:
             db.execute("INSERT OR REPLACE INTO workers VALUES (?, ?, ?)", (owner, " ".join(digests), until))
 
-    def take(self, owner: str, digests: Sequence[str], limit: int) -> list[Lease]:
+    def take(self, owner: str, digests: Sequence[str], limit: int, summaries: bool = True) -> list[Lease]:
         with self._lock:  # a look without a write lock, so an idle worker disturbs nobody
-            idle = not _next(self._db, digests, 1)
+            idle = not _next(self._db, digests, 1, summaries)
             expired = self._db.execute(
                 "SELECT 1 FROM jobs WHERE status = 'running' AND lease_until < ? LIMIT 1", (time.time(),)
             ).fetchone()
@@ -142,7 +143,7 @@ class Store:
         with self._transaction() as db:
             _hand_back(db, "lease_until < ?", time.time())
             _expire(db)
-            return [self._lease(db, owner, job_id) for job_id in _next(db, digests, limit)]
+            return [self._lease(db, owner, job_id) for job_id in _next(db, digests, limit, summaries)]
 
     def _lease(self, db: sqlite3.Connection, owner: str, job_id: str) -> Lease:
         db.execute("DELETE FROM line WHERE id = ?", (job_id,))
@@ -212,14 +213,15 @@ class Store:
             self._db.close()
 
 
-def _next(db: sqlite3.Connection, digests: Sequence[str], limit: int) -> list[str]:
+def _next(db: sqlite3.Connection, digests: Sequence[str], limit: int, summaries: bool) -> list[str]:
     """The oldest job that these manifests explain, and others of its lane.
 
     A job that was with a lost worker goes alone, so that one that ends its worker takes no other with it again.
     """
     marks = ",".join("?" * len(digests))
+    kept_out = "" if summaries else f"AND lane NOT LIKE '%{SUMMARY_LANE}'"
     first = db.execute(
-        f"SELECT id, lane, tried FROM line WHERE digest IN ({marks}) ORDER BY place LIMIT 1",  # noqa: S608
+        f"SELECT id, lane, tried FROM line WHERE digest IN ({marks}) {kept_out} ORDER BY place LIMIT 1",  # noqa: S608
         tuple(digests),
     ).fetchone()
     if first is None or first[2]:

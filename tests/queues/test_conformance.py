@@ -166,6 +166,20 @@ def test_nothing_to_take_is_said_after_the_time(world):
     assert 0.15 < time.monotonic() - began < 1.5
 
 
+def test_who_makes_a_summary_takes_no_other(world):
+    worker = world.worker()
+    jobs = [job(summary=True), job(), job(summary=True, method="deep")]
+
+    async def scene(queue: JobQueue) -> None:
+        for each in jobs:
+            await queue.submit(each)
+
+    run(world, scene)
+    assert [lease.job.id for lease in worker.take(5, 0, summaries=False)] == [jobs[1].id]
+    assert worker.take(5, 0, summaries=False) == []
+    assert {lease.job.id for _ in range(2) for lease in worker.take(5, 0)} == {jobs[0].id, jobs[2].id}
+
+
 def test_oldest_first_and_only_one_lane_together(world):
     worker = world.worker(digests=(DIGEST, "e" * 64))
     jobs = [job(), job(method="deep"), job(), job(digest="e" * 64), job()]
@@ -173,11 +187,22 @@ def test_oldest_first_and_only_one_lane_together(world):
     async def scene(queue: JobQueue) -> None:
         for each in jobs:
             await queue.submit(each)
-            await asyncio.sleep(0.002)  # of two lanes, Redis knows which is the older by the millisecond
 
     run(world, scene)
     batches = [[lease.job.id for lease in worker.take(2, 1)] for _ in range(4)]
     assert batches == [[jobs[0].id, jobs[2].id], [jobs[1].id], [jobs[3].id], [jobs[4].id]]
+
+
+def test_many_at_once_in_several_lanes_keep_their_order(world):
+    worker = world.worker()
+    jobs = [job(method=("deep", "exact", "gradient")[number * number % 3]) for number in range(60)]
+
+    async def scene(queue: JobQueue) -> None:
+        for each in jobs:
+            await queue.submit(each)
+
+    run(world, scene)
+    assert [one(worker).job.id for _ in jobs] == [each.id for each in jobs]
 
 
 def test_a_worker_is_given_what_it_can_explain(world):
