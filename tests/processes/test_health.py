@@ -67,7 +67,7 @@ def test_a_check_without_a_file_says_what_to_set():
 class Lost:
     """A source that can no longer be asked."""
 
-    def take(self, limit, timeout_s):
+    def take(self, limit, timeout_s, *, summaries=True):
         raise Unavailable("gone")
 
 
