@@ -5,9 +5,11 @@ import torch
 from torch import nn
 
 from app.errors import WhyserveError
+from app.explain.attribution import Limits
 from app.explain.certify import certify, choose_default
 from app.explain.network import Network
 from app.explain.players import Players
+from app.explain.trial import Trial, with_fewer_samples
 
 
 def network(features, outputs):
@@ -88,20 +90,31 @@ def test_a_method_that_samples_may_be_the_truest_with_fewer_samples():
     assert "samples" not in choose_default(methods, 20)
 
 
-def test_fewer_samples_are_tried_where_those_of_its_own_take_too_long():
-    """A budget of two fifths of what the method takes, and as a machine may be busy at one of two times, of a tenth."""
+def test_as_many_samples_are_tried_as_the_budget_has_room_for():
     background, players = {"x": torch.randn(20, 18)}, Players.elements({"x": (18,)})
-    whole = certify(network(18, 2), background, players, 2, 1e6)["methods"]["permutation"]
-    assert "within_budget" not in whole
-    made = [certify(network(18, 2), background, players, 2, whole["ms_per_row"] * part) for part in (0.4, 0.1)]
-    found = [each["methods"]["permutation"]["within_budget"] for each in made if
-             "within_budget" in each["methods"]["permutation"]]  # fmt: skip
-    assert found
-    for few in found:
-        assert few["samples"] >= 1
-        assert few["ms_per_row"] < whole["ms_per_row"]
-        assert few["standard_error"] > whole["standard_error"]
-        assert few["distance"] < 0.5
+    rows = {"x": background["x"][:6]}
+    trial = Trial(network(18, 2), background, players, rows, torch.arange(2).expand(6, 2), 2)
+    reference = trial.prepare("permutation").explain(rows, trial.wanted, Limits(samples=64, seed=1))
+    few = with_fewer_samples("permutation", trial, reference, 200)
+    assert few is not None
+    assert few["samples"] >= 1
+    assert few["ms_per_row"] <= 200
+    assert few["distance"] < 0.5
+    assert few["standard_error"] > 0
+    assert with_fewer_samples("permutation", trial, reference, 1e-6) is None
+
+
+def test_a_certificate_tries_fewer_samples_where_those_of_its_own_take_too_long():
+    """Times differ from one moment to the next on a busy machine, so that one of several certificates must show it."""
+    background, players = {"x": torch.randn(20, 18)}, Players.elements({"x": (18,)})
+    for _ in range(20):
+        whole = certify(network(18, 2), background, players, 2, 1e6)["methods"]["permutation"]
+        assert "within_budget" not in whole
+        budget_ms = whole["ms_per_row"] * 0.5
+        made = certify(network(18, 2), background, players, 2, budget_ms)["methods"]["permutation"]
+        if "within_budget" in made:
+            break
+    assert made["within_budget"]["ms_per_row"] <= budget_ms
 
 
 def test_of_two_as_true_it_is_the_one_that_adds_up_better():
