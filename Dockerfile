@@ -31,7 +31,7 @@ LABEL org.opencontainers.image.title="whyserve-redis" org.opencontainers.image.l
       org.opencontainers.image.version="${VERSION}" org.opencontainers.image.revision="${REVISION}"
 
 FROM ${PYTHON_IMAGE} AS base
-ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PATH=/opt/whyserve/bin:$PATH WHYSERVE_STATE=/tmp/whyserve
+ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PATH=/opt/whyserve/bin:$PATH PYTHONPATH=/srv/whyserve/app WHYSERVE_STATE=/tmp/whyserve
 WORKDIR /srv/whyserve
 RUN groupadd --gid 10001 whyserve \
  && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin whyserve
@@ -62,8 +62,8 @@ COPY models models
 # Files may have come without read permission for others.
 RUN chmod -R a+rX . && python -m compileall -q app && mkdir artifacts && chown whyserve:whyserve artifacts
 USER 10001:10001
-RUN ["python", "-m", "app.cli", "export"]
-ENTRYPOINT ["python", "-m", "app.cli", "export"]
+RUN ["python", "-m", "whyserve.cli", "export"]
+ENTRYPOINT ["python", "-m", "whyserve.cli", "export"]
 ARG VERSION
 ARG REVISION=
 LABEL org.opencontainers.image.title="whyserve-export" org.opencontainers.image.licenses="Apache-2.0" \
@@ -77,17 +77,14 @@ RUN find artifacts/.builds/*/original -type f \( ! -name '*.json' -o -name examp
 FROM base AS api
 ARG VERSION
 COPY --from=install-api /opt/whyserve /opt/whyserve
-# The program is not installed, and says its version all the same.
-RUN mkdir whyserve.dist-info \
- && printf 'Metadata-Version: 2.1\nName: whyserve\nVersion: %s\n' "$VERSION" > whyserve.dist-info/METADATA
 COPY --from=served /srv/whyserve/artifacts artifacts
 COPY --from=served /srv/whyserve/app app
 ENV WHYSERVE_HOST=0.0.0.0 WHYSERVE_PORT=8000
 USER 10001:10001
 EXPOSE 8000
 HEALTHCHECK --interval=5s --timeout=10s --start-period=60s --retries=3 \
-  CMD ["python", "-m", "app.processes.health", "api"]
-ENTRYPOINT ["python", "-m", "app.cli", "api"]
+  CMD ["python", "-m", "whyserve.processes.healthcheck", "api"]
+ENTRYPOINT ["python", "-m", "whyserve.cli", "api"]
 ARG REVISION=
 LABEL org.opencontainers.image.title="whyserve-api" org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.description="Predictions and explanations over REST." \
@@ -109,8 +106,8 @@ COPY --from=originals /srv/whyserve/app app
 ENV WHYSERVE_HEALTH_FILE=/tmp/worker.alive
 USER 10001:10001
 HEALTHCHECK --interval=5s --timeout=10s --start-period=90s --retries=3 \
-  CMD ["python", "-m", "app.processes.health", "worker"]
-ENTRYPOINT ["python", "-m", "app.cli", "worker"]
+  CMD ["python", "-m", "whyserve.processes.healthcheck", "worker"]
+ENTRYPOINT ["python", "-m", "whyserve.cli", "worker"]
 ARG VERSION
 ARG REVISION=
 LABEL org.opencontainers.image.title="whyserve-worker" org.opencontainers.image.licenses="Apache-2.0" \

@@ -78,7 +78,7 @@ sbom: install $(AUDIT)/.installed
 	@$(AUDIT)/bin/cyclonedx-py environment $(VENV) --pyproject pyproject.toml --output-reproducible -o dist/environment.cdx.json
 	@$(AUDIT)/bin/python .ci/sbom.py dist/environment.cdx.json $(VENV)/lib/python3.11/site-packages dist
 
-# The page: its client types from the API's own document, then what stands in app/api/static. Needs Node 20.
+# The page: its client types from the API's own document, then what stands in app/whyserve/api/static. Needs Node 20.
 ui: install
 	@$(BIN)/whyserve export
 	npm --prefix ui ci --silent

@@ -65,7 +65,7 @@ def running() -> Iterator[Service]:
         kept = ["--appendonly", "yes", "--appendfsync", "always", "--save", "", "--dir", folder]
         start(started, "redis-server", "--port", str(redis_port), *kept)
         flags = ["--redis-url", f"redis://127.0.0.1:{redis_port}/0", "--state", folder, "--port", str(api_port)]
-        program = [sys.executable, "-m", "app.cli"]
+        program = [sys.executable, "-m", "whyserve.cli"]
         api = start(started, *program, "api", *flags, "--cache-mb", "0")
         worker = start(started, *program, "worker", *flags, "--nice", "0")
         with contextlib.closing(redis.Redis(port=redis_port)) as client:

@@ -7,8 +7,8 @@ os.environ["KERAS_BACKEND"] = "torch"
 
 import torch
 
-from app.allocator import keep_freed_memory
 from benchmarks import certificates, explain_approximators, explain_distances, explain_speed
+from whyserve.explain.allocator import keep_freed_memory
 
 PARTS = {
     "certificates": certificates.main,

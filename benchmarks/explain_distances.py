@@ -8,14 +8,14 @@ import numpy as np
 import shap
 import torch
 
-from app.explain.attribution import Limits
-from app.explain.methods import METHODS
-from app.explain.network import row_count
 from benchmarks.pages import put, table
 from tests.explain import rivals
 from tests.explain.zoo.case import Case
 from tests.explain.zoo.examined import Examined, examine
 from tests.explain.zoo.networks import FEW
+from whyserve.explain.game.base import Limits
+from whyserve.explain.game.network import row_count
+from whyserve.explain.methods.registry import METHODS
 
 OURS = ("permutation", "deep", "gradient", "kernel")
 PERMUTATIONS = 10  # of shap.PermutationExplainer, as its default is

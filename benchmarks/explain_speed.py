@@ -8,17 +8,17 @@ import shap
 import torch
 from torch import nn
 
-from app.explain.attribution import Limits
-from app.explain.deep import Deep
-from app.explain.network import Network
-from app.explain.permutation import Permutation
-from app.explain.players import Players
 from benchmarks.clock import interleaved
 from benchmarks.pages import put, table
 from tests.explain.rivals import Table
 from tests.explain.trained import trained
 from tests.explain.zoo.case import Case
 from tests.explain.zoo.networks import CASES
+from whyserve.explain.game.base import Limits
+from whyserve.explain.game.network import Network
+from whyserve.explain.game.players import Players
+from whyserve.explain.methods.deep.deep import Deep
+from whyserve.explain.methods.permutation.permutation import Permutation
 
 BACKGROUND = 100
 LONG = 768  # samples of the run that stands for the truth where players are too many to enumerate

@@ -138,7 +138,7 @@ def whyserve_server() -> Iterator[Server]:
     """Whyserve as it is: API and worker, with its defaults."""
     with (
         tempfile.TemporaryDirectory() as state,
-        _running("app.cli", "up", "--port", "0", "--state", state, stdout=subprocess.PIPE) as process,
+        _running("whyserve.cli", "up", "--port", "0", "--state", state, stdout=subprocess.PIPE) as process,
     ):
         assert process.stdout is not None
         for line in process.stdout:

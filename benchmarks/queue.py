@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from app.jobs import ExplainJob, JobQueue, PackedArray, new_id
-from app.queues.choose import open_queue, open_source
-from app.settings import Settings
+from whyserve.jobs import ExplainJob, JobQueue, PackedArray, new_id
+from whyserve.queues.factory import open_queue, open_source
+from whyserve.settings import Settings
 
 DIGEST = "0" * 64
 JOBS = 500

@@ -103,7 +103,7 @@ def children(pid: int) -> dict[str, int]:
     found = {}
     for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
         command = Path(f"/proc/{child}/cmdline").read_bytes().decode().split("\0")
-        found[command[command.index("app.cli") + 1]] = int(child)
+        found[command[command.index("whyserve.cli") + 1]] = int(child)
     return found
 
 
@@ -129,7 +129,7 @@ def main() -> None:
     minutes = parser.parse_args().minutes
     with tempfile.TemporaryDirectory() as state:
         flags = ["--port", "0", "--state", state, "--cache-mb", "1"]
-        up = subprocess.Popen([sys.executable, "-m", "app.cli", "up", *flags], stdout=subprocess.PIPE, text=True)
+        up = subprocess.Popen([sys.executable, "-m", "whyserve.cli", "up", *flags], stdout=subprocess.PIPE, text=True)
         assert up.stdout is not None
         address = next(line.split()[4] for line in up.stdout if line.startswith("whyserve is ready on"))
         try:

@@ -21,8 +21,8 @@ os.environ.setdefault("MPLCONFIGDIR", str(STATE / "matplotlib"))
 import httpx  # noqa: E402
 import pytest  # noqa: E402
 
-from app.inputs import as_row, read_npz  # noqa: E402
-from app.spec import read_spec  # noqa: E402
+from whyserve.model.rows import as_row, read_npz  # noqa: E402
+from whyserve.model.spec import read_spec  # noqa: E402
 
 ROOT = Path(__file__).parent.parent
 MODELS = ROOT / "models"
@@ -60,7 +60,7 @@ class Running:
     def __init__(self, arguments: list[str], environment: dict[str, str] | None = None) -> None:
         clean = {key: value for key, value in os.environ.items() if not key.startswith("WHYSERVE_")}
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "app.cli", *arguments],
+            [sys.executable, "-m", "whyserve.cli", *arguments],
             cwd=ROOT,
             env={**clean, **(environment or {})},
             stdout=subprocess.PIPE,
@@ -128,7 +128,7 @@ def artifacts() -> Path:
     """The shipped models, exported; what is current already is left as it is."""
     folder = ROOT / "artifacts"
     done = subprocess.run(
-        [sys.executable, "-m", "app.cli", "export", "--models", str(MODELS), "--artifacts", str(folder)],
+        [sys.executable, "-m", "whyserve.cli", "export", "--models", str(MODELS), "--artifacts", str(folder)],
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr

@@ -13,7 +13,7 @@ import torch
 from sklearn.datasets import load_diabetes, load_iris
 from torch import nn
 
-from app.export.package import package
+from whyserve.export.package.package import package
 
 root = Path(sys.argv[1])
 artifacts = root / "artifacts"

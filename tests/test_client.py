@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import shap
 
-from app.client import to_shap
 from tests.conftest import ROOT, example
 from tests.pictures import text_of
+from whyserve.client import to_shap
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
@@ -102,7 +102,7 @@ def test_an_answer_of_other_rows_or_outputs_is_refused(client):
 
 
 def test_it_needs_no_torch():
-    checked = "import app.client, sys; assert not {'torch', 'keras', 'tensorflow', 'fastapi'} & set(sys.modules)"
+    checked = "import whyserve.client, sys; assert not {'torch', 'keras', 'tensorflow', 'fastapi'} & set(sys.modules)"
     subprocess.run([sys.executable, "-W", "ignore", "-c", checked], cwd=ROOT, check=True)
 
 

@@ -12,14 +12,14 @@ CODE = "import sys; import {module}; print(' '.join(sorted({{name.split('.')[0] 
 @pytest.mark.parametrize(
     ("module", "never"),
     [
-        ("app.processes.api", {"torch", "keras", "tensorflow", "shap", "onnx", "matplotlib"}),
-        ("app.processes.worker", {"fastapi", "uvicorn", "starlette", "tensorflow", "onnxruntime", "tf2onnx"}),
+        ("whyserve.processes.api", {"torch", "keras", "tensorflow", "shap", "onnx", "matplotlib"}),
+        ("whyserve.processes.worker", {"fastapi", "uvicorn", "starlette", "tensorflow", "onnxruntime", "tf2onnx"}),
         (
-            "app.processes.supervisor",
+            "whyserve.processes.supervisor",
             {"torch", "keras", "tensorflow", "shap", "onnx", "onnxruntime", "uvicorn", "fastapi"},
         ),
-        ("app.export.keras_stage", {"torch", "fastapi", "uvicorn"}),
-        ("app.export.torch_stage", {"tensorflow", "fastapi", "uvicorn", "onnxruntime"}),
+        ("whyserve.export.stages.keras", {"torch", "fastapi", "uvicorn"}),
+        ("whyserve.export.stages.torch", {"tensorflow", "fastapi", "uvicorn", "onnxruntime"}),
     ],
 )
 def test_a_process_imports_no_other_process_dependencies(module, never):
@@ -31,7 +31,7 @@ def test_a_process_imports_no_other_process_dependencies(module, never):
     assert not never & set(done.stdout.splitlines()[-1].split())
 
 
-@pytest.mark.parametrize("module", ["app.processes.api", "app.processes.worker"])
+@pytest.mark.parametrize("module", ["whyserve.processes.api", "whyserve.processes.worker"])
 def test_what_traces_need_is_loaded_where_traces_are_wanted_only(module):
     code = f"import sys; import {module}; print('opentelemetry.sdk' in sys.modules)"
     done = subprocess.run(

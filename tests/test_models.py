@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from app.inputs import read_npz
-from app.spec import read_spec
 from tests.conftest import MODELS, ROOT, shipped
+from whyserve.model.rows import read_npz
+from whyserve.model.spec import read_spec
 
 COMPARE_KERAS = """
 import sys, keras, numpy as np

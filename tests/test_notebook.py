@@ -7,9 +7,9 @@ import sys
 import numpy as np
 import pytest
 
-from app.manifest import read_manifest
 from tests.conftest import ROOT, start_service
 from tests.export.folders import torch_folder
+from whyserve.model.manifest import read_manifest
 
 
 @pytest.mark.timeout(400)

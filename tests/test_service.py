@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from app.explain.model import load_model, to_tensors
-from app.inputs import RowReader
-from app.manifest import read_manifest
 from tests.conftest import MODELS, example, numbers_of, shipped, start_service
+from whyserve.explain.models.explainable import load_model, to_tensors
+from whyserve.model.manifest import read_manifest
+from whyserve.model.rows import RowReader
 
 
 def children(pid: int) -> dict[str, int]:
@@ -25,8 +25,8 @@ def children(pid: int) -> dict[str, int]:
             command = (path.parent / "cmdline").read_bytes().decode().split("\0")
         except (OSError, ValueError):
             continue
-        if parent == pid and "app.cli" in command:
-            found[command[command.index("app.cli") + 1]] = int(path.parent.name)
+        if parent == pid and "whyserve.cli" in command:
+            found[command[command.index("whyserve.cli") + 1]] = int(path.parent.name)
     return found
 
 

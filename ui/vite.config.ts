@@ -7,7 +7,7 @@ import { sources } from "./sources.ts";
 export default defineConfig({
   plugins: [preact(), sources()],
   build: {
-    outDir: process.env.UI_OUT ?? "../app/api/static",
+    outDir: process.env.UI_OUT ?? "../app/whyserve/api/static",
     emptyOutDir: true,
     assetsInlineLimit: 0,
     modulePreload: { polyfill: false },

@@ -3,7 +3,7 @@
 import orjson
 import pytest
 
-from app.api.cache import MOST_EXPECTED_ROWS, ExplanationCache
+from whyserve.api.cache import MOST_EXPECTED_ROWS, ExplanationCache
 
 
 def answer(*rows: int, **more: object) -> bytes:

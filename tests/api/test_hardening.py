@@ -12,8 +12,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app.api.connection import Connection
 from tests.conftest import example
+from whyserve.api.server.connection import Connection
 
 MEGABYTE = 1 << 20
 BODY = json.dumps(example("linear")).encode()

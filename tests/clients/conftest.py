@@ -15,7 +15,7 @@ def document(artifacts: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("document") / "openapi.json"
     with path.open("wb") as out:
         subprocess.run(
-            [sys.executable, "-m", "app.cli", "openapi", "--artifacts", str(artifacts)],
+            [sys.executable, "-m", "whyserve.cli", "openapi", "--artifacts", str(artifacts)],
             cwd=ROOT,
             stdout=out,
             check=True,

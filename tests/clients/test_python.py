@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from app.api.schemas import type_name
-from app.jobs import new_id
-from app.manifest import read_manifest
 from tests.clients.conftest import checked
 from tests.conftest import example, shipped
+from whyserve.api.schemas.models import type_name
+from whyserve.jobs import new_id
+from whyserve.model.manifest import read_manifest
 
 PROGRAM = """
 import json

@@ -8,9 +8,9 @@ import pytest
 import yaml
 from prometheus_client import REGISTRY
 
-import app.metrics  # noqa: F401  # registers what the dashboard may show
-from app.settings import UpSettings
+import whyserve.telemetry.metrics  # noqa: F401  # registers what the dashboard may show
 from tests.docker.conftest import ROOT
+from whyserve.settings import UpSettings
 
 COMPOSE = ROOT / "docker-compose.yml"
 OBSERVE = ROOT / "docker" / "observe"

@@ -9,13 +9,13 @@ import numpy as np
 import shapiq
 import torch
 
-from app.explain.attribution import Inputs, Limits
-from app.explain.exact import means
-from app.explain.model import load_model
-from app.explain.network import row_count
-from app.explain.passes import Pace
-from app.explain.permutation import Permutation
 from tests.conftest import MODELS
+from whyserve.explain.game.base import Inputs, Limits
+from whyserve.explain.game.evaluation import Pace
+from whyserve.explain.game.network import row_count
+from whyserve.explain.methods.exact import means
+from whyserve.explain.methods.permutation.permutation import Permutation
+from whyserve.explain.models.explainable import load_model
 
 
 # Sizes drawn alike, and pairs: Musco & Witter 2025.

@@ -7,7 +7,7 @@ from math import factorial
 import numpy as np
 import torch
 
-from app.explain.network import Network
+from whyserve.explain.game.network import Network
 
 
 def enumerate_shapley(

@@ -10,9 +10,9 @@ import torch
 from captum.attr import DeepLiftShap
 from torch import nn
 
-from app.explain.attribution import Inputs
-from app.explain.network import Network
-from app.explain.players import Players
+from whyserve.explain.game.base import Inputs
+from whyserve.explain.game.network import Network
+from whyserve.explain.game.players import Players
 
 SAMPLES = 200
 

@@ -3,13 +3,13 @@
 import pytest
 import torch
 
-from app.explain.attribution import Limits
-from app.explain.gradient import Gradient
-from app.explain.permutation import Permutation
 from tests.explain.rivals import answers
 from tests.explain.zoo.case import Case, keras_floats
 from tests.explain.zoo.examined import examine, explain_deep, scale_of
 from tests.explain.zoo.networks import BY_NAME, CASES, FEW, through_file
+from whyserve.explain.game.base import Limits
+from whyserve.explain.methods.gradient import Gradient
+from whyserve.explain.methods.permutation.permutation import Permutation
 
 # Where every operation is one that shap has the same rule for.
 SAME = [

@@ -6,7 +6,7 @@ import torch
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_wine
 from torch import nn
 
-from app.explain.network import Network
+from whyserve.explain.game.network import Network
 
 LOADERS = {"diabetes": load_diabetes, "wine": load_wine, "breast_cancer": load_breast_cancer}
 KINDS = ("relu", "gelu_layernorm")

@@ -8,12 +8,12 @@ import numpy as np
 import onnx
 import pytest
 
-from app.errors import DigestMismatch, ModelFault
-from app.export.build import export_all
-from app.keras_file import open_keras
-from app.manifest import ONNX_FILE, read_checked, read_manifest, sha256
 from tests.conftest import shipped
 from tests.export.folders import torch_folder
+from whyserve.errors import DigestMismatch, ModelFault
+from whyserve.export.build import export_all
+from whyserve.model.keras_file import open_keras
+from whyserve.model.manifest import ONNX_FILE, read_checked, read_manifest, sha256
 
 
 @pytest.fixture(scope="module")

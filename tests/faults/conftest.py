@@ -7,9 +7,9 @@ from typing import Any
 import httpx
 import pytest
 
-from app.export.build import export_all
 from tests.conftest import Running, start_service
 from tests.export.folders import torch_folder
+from whyserve.export.build import export_all
 
 # Told by the first feature. Only a row that is explained meets this: ONNX Runtime has the graph alone.
 BODY = """import os, time

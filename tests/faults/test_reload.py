@@ -8,10 +8,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app.export.build import export_all
 from tests.conftest import Running, start_service
 from tests.export.folders import torch_folder
 from tests.faults.conftest import ask
+from whyserve.export.build import export_all
 
 
 @pytest.fixture

@@ -2,11 +2,11 @@
 
 import pytest
 
-from app.export.build import export_all
 from benchmarks.soak import children, grown, soak
 from tests.conftest import start_service
 from tests.export.folders import torch_folder
 from tests.faults.conftest import ask
+from whyserve.export.build import export_all
 
 LEAK = """if type(x) is torch.Tensor and not torch.compiler.is_exporting():
             self.__dict__.setdefault("kept", []).append(torch.ones(50_000))

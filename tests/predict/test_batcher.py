@@ -6,13 +6,13 @@ import threading
 import numpy as np
 import pytest
 
-from app.errors import InvalidInput, Unavailable
-from app.manifest import read_manifest
-from app.predict.batcher import Batcher
-from app.predict.pace import Pace
-from app.predict.predictor import Predictor, load_predictor
-from app.predict.session import OnnxSession
 from tests.conftest import example
+from whyserve.errors import InvalidInput, Unavailable
+from whyserve.model.manifest import read_manifest
+from whyserve.predict.batcher import Batcher
+from whyserve.predict.latency import Pace
+from whyserve.predict.predictor import Predictor, load_predictor
+from whyserve.predict.session import OnnxSession
 
 PATIENCE_S = 60
 

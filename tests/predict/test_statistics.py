@@ -5,12 +5,12 @@ import asyncio
 import numpy as np
 import pytest
 
-from app.errors import InvalidInput
-from app.manifest import read_manifest
-from app.predict.pace import Pace
-from app.predict.predictor import Predictor
-from app.predict.session import OnnxSession
-from app.predict.statistics import Statistics
+from whyserve.errors import InvalidInput
+from whyserve.model.manifest import read_manifest
+from whyserve.predict.latency import Pace
+from whyserve.predict.predictor import Predictor
+from whyserve.predict.session import OnnxSession
+from whyserve.predict.statistics import Statistics
 
 ROWS = np.array([[30.0, 90.0]], np.float32)
 

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from app.jobs import ExplainJob, JobQueue, JobSource, PackedArray, Steward, new_id
-from app.queues.embedded import EmbeddedQueue, EmbeddedSource, open_store
-from app.queues.redis_queue import RedisQueue
-from app.queues.redis_script import Terms
-from app.queues.redis_source import RedisSource, RedisSteward
 from tests.queues.redis_server import RedisServer
+from whyserve.jobs import ExplainJob, JobQueue, JobSource, PackedArray, Steward, new_id
+from whyserve.queues.embedded import EmbeddedQueue, EmbeddedSource, open_store
+from whyserve.queues.redis_queue import RedisQueue
+from whyserve.queues.redis_script import Terms
+from whyserve.queues.redis_source import RedisSource, RedisSteward
 
 DIGEST = "d" * 64
 LEASE_S = 0.4

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from app.errors import KeyReused, QueueFull, UnknownExplanation
-from app.jobs import MAX_DELIVERIES, Figures, JobQueue, JobSource, JobState, JobStatus, job_error, new_id
-from app.queues.waiters import LOOK_AGAIN_S
 from tests.queues.conftest import DIGEST, LEASE_S, World, job
+from whyserve.errors import KeyReused, QueueFull, UnknownExplanation
+from whyserve.jobs import MAX_DELIVERIES, Figures, JobQueue, JobSource, JobState, JobStatus, job_error, new_id
+from whyserve.queues.waiters import LOOK_AGAIN_S
 
 FAULT = job_error("explanation_failed", "no luck")
 

@@ -12,15 +12,15 @@ from pathlib import Path
 import pytest
 import redis
 
-from app.errors import ConfigurationError
-from app.jobs import Figures, JobStatus
-from app.queues.choose import open_queue
-from app.queues.redis_reach import reach
-from app.queues.redis_script import SCRIPT
-from app.settings import ApiSettings
 from tests.conftest import MODELS, ROOT, Running
 from tests.queues.conftest import job, redis_world
 from tests.queues.redis_server import free_port, need_redis
+from whyserve.errors import ConfigurationError
+from whyserve.jobs import Figures, JobStatus
+from whyserve.queues.factory import open_queue
+from whyserve.queues.redis_reach import reach
+from whyserve.queues.redis_script import SCRIPT
+from whyserve.settings import ApiSettings
 
 PASSWORD = "correct-horse_1"
 ALLOWED = {

@@ -17,7 +17,7 @@ def explain(artifacts, tmp_path):
     def run(*arguments):
         folders = ["--models", str(MODELS), "--artifacts", str(artifacts), "--state", str(tmp_path / "state")]
         return subprocess.run(
-            [sys.executable, "-m", "app.cli", "explain", *map(str, arguments), *folders],
+            [sys.executable, "-m", "whyserve.cli", "explain", *map(str, arguments), *folders],
             cwd=ROOT, capture_output=True, text=True, check=False,
         )  # fmt: skip
 

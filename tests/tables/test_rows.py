@@ -8,12 +8,12 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from app.errors import InvalidInput
-from app.inputs import as_row, read_npz
-from app.spec import read_spec
-from app.tables.rows import read_rows
 from tests.conftest import MODELS
 from tests.pictures import text_of
+from whyserve.errors import InvalidInput
+from whyserve.model.rows import as_row, read_npz
+from whyserve.model.spec import read_spec
+from whyserve.tables.rows import read_rows
 
 LINEAR = read_spec(MODELS / "linear")
 PENGUINS = read_spec(MODELS / "penguins")

@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from app.api.page import STATIC
 from tests.conftest import ROOT
+from whyserve.api.routes.page import STATIC
 
 pytestmark = pytest.mark.ui
 
@@ -33,7 +33,7 @@ def test_a_build_is_what_is_committed(tmp_path):
 
 def test_the_page_fits_the_document(artifacts):
     printed = subprocess.run(
-        [sys.executable, "-m", "app.cli", "openapi", "--artifacts", str(artifacts)],
+        [sys.executable, "-m", "whyserve.cli", "openapi", "--artifacts", str(artifacts)],
         cwd=ROOT, capture_output=True, text=True, check=True,
     )  # fmt: skip
     (UI / "openapi.json").write_text(printed.stdout)

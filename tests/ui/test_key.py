@@ -13,7 +13,7 @@ pytestmark = pytest.mark.ui
 
 def fresh_key():
     done = subprocess.run(
-        [sys.executable, "-m", "app.cli", "key", "browser"], cwd=ROOT, capture_output=True, text=True, check=True
+        [sys.executable, "-m", "whyserve.cli", "key", "browser"], cwd=ROOT, capture_output=True, text=True, check=True
     )
     key, line = (part.partition(": ")[2] for part in done.stdout.splitlines()[:2])
     return key, line

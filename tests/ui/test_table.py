@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from playwright.sync_api import Page, expect
 
-from app.inputs import as_row
-from app.manifest import read_manifest
 from tests.conftest import MODELS
+from whyserve.model.manifest import read_manifest
+from whyserve.model.rows import as_row
 
 pytestmark = pytest.mark.ui
 

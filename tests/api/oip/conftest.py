@@ -10,10 +10,10 @@ import pytest
 import tritonclient.http
 from tritonclient.utils import np_to_triton_dtype
 
-from app.inputs import Arrays, RowReader
-from app.manifest import read_manifest
-from app.texts import text_readers
 from tests.conftest import MODELS, ROOT, Running, example, start_service
+from whyserve.model.manifest import read_manifest
+from whyserve.model.rows import Arrays, RowReader
+from whyserve.model.text import text_readers
 
 
 @pytest.fixture(scope="session")

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from tritonclient.utils import deserialize_bytes_tensor, serialize_byte_tensor, triton_to_np_dtype
 
-from app.api.oip.encoding import DATATYPES, from_bytes, from_json, name_of, to_bytes, to_json
-from app.errors import InvalidInput
+from whyserve.api.oip.encoding import DATATYPES, from_bytes, from_json, name_of, to_bytes, to_json
+from whyserve.errors import InvalidInput
 
 NUMBERS = [name for name in DATATYPES if name != "BYTES"]
 SHAPES = arrays.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=4)

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import tritonclient.http
 
-from app.api.oip.attributions import tensors_of
-from app.manifest import read_manifest
-from app.spec import ModelSpec
 from tests.api.oip.conftest import inputs_of, rows_of
 from tests.conftest import example, numbers_of, shipped
+from whyserve.api.oip.attributions import tensors_of
+from whyserve.model.manifest import read_manifest
+from whyserve.model.spec import ModelSpec
 
 Triton = tritonclient.http.InferenceServerClient
 

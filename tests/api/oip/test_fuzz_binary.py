@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from app.api.oip.encoding import DATATYPES
-from app.manifest import read_manifest
-from app.predict.session import OnnxSession
-from app.spec import ModelSpec
 from tests.api.fuzzing import bounded, gives_away, with_something_long
 from tests.conftest import ROOT
+from whyserve.api.oip.encoding import DATATYPES
+from whyserve.model.manifest import read_manifest
+from whyserve.model.spec import ModelSpec
+from whyserve.predict.session import OnnxSession
 
 ALLOWED = {200, 400, 404, 413}
 MODELS = ["linear", "penguins", "digits", "sunspots"]

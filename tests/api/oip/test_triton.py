@@ -5,9 +5,9 @@ import pytest
 import tritonclient.http
 from tritonclient.utils import InferenceServerException
 
-from app.manifest import read_manifest
 from tests.api.oip.conftest import inputs_of, rows_of
 from tests.conftest import example, shipped
+from whyserve.model.manifest import read_manifest
 
 
 def predicted(client, name):

@@ -7,11 +7,11 @@ import xml.etree.ElementTree as ET
 import numpy as np
 import pytest
 
-from app.explain.pictures.draw import drawn
-from app.explain.pictures.elements import elements, flat, steps
-from app.explain.pictures.words import Scale, adds_up, plain
-from app.jobs import Drawing, ExplainJob, PackedArray
-from app.spec import Feature, InputSpec, ModelSpec, OutputSpec
+from whyserve.explain.pictures.draw import drawn
+from whyserve.explain.pictures.elements import elements, flat, steps
+from whyserve.explain.pictures.words import Scale, adds_up, plain
+from whyserve.jobs import Drawing, ExplainJob, PackedArray
+from whyserve.model.spec import Feature, InputSpec, ModelSpec, OutputSpec
 
 SVG = "{http://www.w3.org/2000/svg}"
 ODD = ["$x_1^{2$", "a<b>&amp;</svg><script>", "tab\tand\nline\x07", "身長 é", "w" * 200]

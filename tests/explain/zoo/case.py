@@ -8,8 +8,8 @@ import keras
 import torch
 from torch import nn
 
-from app.explain.network import Network
-from app.explain.players import Players
+from whyserve.explain.game.network import Network
+from whyserve.explain.game.players import Players
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,12 @@ from functools import cache
 
 import torch
 
-from app.explain.attribution import Attribution, Inputs, Limits
-from app.explain.deep import Deep
-from app.explain.exact import Exact
-from app.explain.network import Network
 from tests.explain.zoo.case import Case
 from tests.explain.zoo.networks import BY_NAME
+from whyserve.explain.game.base import Attribution, Inputs, Limits
+from whyserve.explain.game.network import Network
+from whyserve.explain.methods.deep.deep import Deep
+from whyserve.explain.methods.exact import Exact
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ import warnings
 import torch
 from torch import nn
 
-from app.explain.network import Network
 from tests.explain.zoo import dense, kerasnets, sequence, trained, unusual, vision
 from tests.explain.zoo.case import Case, Lambda
+from whyserve.explain.game.network import Network
 
 CASES: list[Case] = [
     *dense.CASES, *vision.CASES, *sequence.CASES, *unusual.CASES, *kerasnets.CASES, *trained.CASES,

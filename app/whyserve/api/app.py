@@ -1,0 +1,80 @@
+"""The FastAPI application over a set of models and a queue."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
+from starlette.exceptions import HTTPException
+from starlette.routing import Route
+from starlette.types import ASGIApp, Scope
+
+from whyserve import __version__
+from whyserve.api.errors.handler import on_exception
+from whyserve.api.middleware.request import Edge
+from whyserve.api.oip.infer import Infer, is_infer
+from whyserve.api.oip.routes import routes
+from whyserve.api.openapi.document import document
+from whyserve.api.routes import events, explain, health, metrics, models
+from whyserve.api.routes.page import page_routes
+from whyserve.api.routes.predict import Predict
+from whyserve.api.state import Service
+from whyserve.errors import WhyserveError
+
+
+def create_app(service: Service) -> Edge:
+    """What uvicorn serves."""
+    predict, infer = Predict(service), Infer(service)
+
+    def quick(scope: Scope) -> ASGIApp | None:
+        path = scope["path"]
+        if scope["method"] != "POST":
+            return None
+        if path == "/predict":
+            return predict
+        return infer if is_infer(path) else None
+
+    return Edge(create_api(service, predict, infer), quick, service.settings, service.bodies)
+
+
+def create_api(service: Service, predict: Predict, infer: Infer) -> FastAPI:
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        for predictor in service.catalog.all:
+            await predictor.close()
+        await service.queue.close()
+
+    # FastAPI's page at /docs would load its script from a CDN; this one has it in a package.
+    app = FastAPIOffline(
+        title="Whyserve",
+        version=__version__,
+        lifespan=lifespan,
+        redoc_url=None,
+        static_url="/docs-assets",
+        # Its own spans would be of what passes it alone; ours are of all requests (traced.py).
+        telemetry={"tracing": False, "metrics": False, "logs": False},
+    )
+    app.state.service = service
+    # Plain routes: FastAPI's own machinery would cost more than the prediction, and its types would be one
+    # type for all models. The document tells what they take (openapi.py).
+    app.router.routes.append(Route("/predict", predict, methods=["POST"], include_in_schema=False))
+    app.router.routes.extend(routes(infer))
+    app.add_route("/explain", explain.explain, methods=["POST"], include_in_schema=False)
+    app.include_router(explain.router)
+    app.include_router(events.router)
+    app.include_router(models.router)
+    app.include_router(health.router)
+    app.include_router(metrics.router)
+    app.router.routes.extend(page_routes())
+    for kind in (WhyserveError, HTTPException, Exception):
+        app.add_exception_handler(kind, on_exception)
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = document(app, service)
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to extend the document
+    return app

@@ -1,0 +1,124 @@
+"""Tensors ⇄ the two ways of writing them: JSON lists, and little-endian bytes, both row-major."""
+
+import math
+from collections.abc import Iterable, Sequence
+from functools import cache
+from itertools import chain
+from typing import Any
+
+import numpy as np
+
+from whyserve.errors import InvalidInput
+
+DATATYPES: dict[str, np.dtype[Any]] = {
+    "BOOL": np.dtype(np.bool_),
+    **{
+        f"{sign.upper()}INT{bits}": np.dtype(f"{sign}int{bits}").newbyteorder("<")
+        for sign in ("u", "")
+        for bits in (8, 16, 32, 64)
+    },
+    **{f"FP{bits}": np.dtype(f"<f{bits // 8}") for bits in (16, 32, 64)},
+    "BYTES": np.dtype(object),
+}
+NAMES = {dtype.newbyteorder("="): name for name, dtype in DATATYPES.items()}
+LENGTH = np.dtype("<u4")  # before each element of a BYTES tensor
+# What elements of JSON lists may be, and how to say so. bool is an int to Python, and here it is not.
+ELEMENTS: dict[str, tuple[set[type], str]] = {
+    "b": ({bool}, "true or false"),
+    "i": ({int}, "a whole number"),
+    "u": ({int}, "a whole number"),
+    "f": ({int, float}, "a number"),
+    "O": ({str}, "a string"),
+}
+
+
+@cache
+def name_of(dtype: Any) -> str:
+    """The protocol's name of a numpy dtype."""
+    return NAMES[np.dtype(dtype).newbyteorder("=")]
+
+
+def from_json(data: list[Any], datatype: str, shape: Sequence[int]) -> np.ndarray:
+    """data: nested as the shape has it, or flat. Raises InvalidInput."""
+    dtype = DATATYPES[datatype]
+    flat = _flat(data, shape)
+    allowed, words = ELEMENTS[dtype.kind]
+    if not set(map(type, flat)) <= allowed:
+        place = next(place for place, element in enumerate(flat) if type(element) not in allowed)
+        raise InvalidInput(f"data[{place}], counted row by row, must be {words} for {datatype}")
+    if dtype.kind in "iu" and flat:
+        bounds = np.iinfo(dtype)
+        if min(flat) < bounds.min or max(flat) > bounds.max:
+            raise InvalidInput(f"data holds a number outside {datatype}")
+    try:
+        with np.errstate(over="ignore"):
+            return _shaped(np.array(flat, dtype=dtype), shape)
+    except OverflowError:
+        raise InvalidInput(f"data holds a number too large for {datatype}") from None
+
+
+def _flat(data: list[Any], shape: Sequence[int]) -> list[Any]:
+    if not data or type(data[0]) is not list:
+        if len(data) != math.prod(shape):
+            raise InvalidInput(f"data holds {len(data)} numbers where its shape needs {math.prod(shape)}")
+        return data
+    level: list[Any] = [data]
+    for depth, size in enumerate(shape):
+        if any(type(part) is not list or len(part) != size for part in level):
+            raise InvalidInput(f"data is not nested as its shape has it, at depth {depth + 1}")
+        level = list(chain.from_iterable(level))
+    return level
+
+
+def from_bytes(raw: memoryview, datatype: str, shape: Sequence[int]) -> np.ndarray:
+    """raw: exactly this tensor's bytes. Raises InvalidInput."""
+    dtype, count = DATATYPES[datatype], math.prod(shape)
+    if dtype.kind == "O":
+        return _shaped(_strings(raw, count), shape)
+    if len(raw) != count * dtype.itemsize:
+        raise InvalidInput(f"has {len(raw)} bytes where {datatype} of its shape needs {count * dtype.itemsize}")
+    if dtype.kind == "b" and np.frombuffer(raw, np.uint8).max(initial=0) > 1:
+        raise InvalidInput("has a byte other than 0 and 1 where BOOL needs one of them")
+    return _shaped(np.frombuffer(raw, dtype), shape)
+
+
+def _shaped(flat: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    try:
+        return flat.reshape(tuple(shape))
+    except ValueError:  # of nothing, in sizes whose product is more than an array may have
+        raise InvalidInput("its shape is larger than any array's") from None
+
+
+def _strings(raw: memoryview, count: int) -> np.ndarray:
+    # Each takes four bytes at least: what a shape claims beyond that is never made room for.
+    if count * LENGTH.itemsize > len(raw):
+        raise InvalidInput(f"has {len(raw)} bytes, too few for {count} BYTES elements")
+    found = np.empty(count, dtype=object)
+    at = 0
+    for place in range(count):
+        begin = at + LENGTH.itemsize
+        at = begin + int.from_bytes(raw[at:begin], "little")
+        if at > len(raw) or begin > len(raw):
+            raise InvalidInput(f"has a BYTES element, the one at {place}, that runs over the tensor's end")
+        found[place] = bytes(raw[begin:at])
+    if at != len(raw):
+        raise InvalidInput(f"has {len(raw) - at} bytes after its last BYTES element")
+    return found
+
+
+def to_bytes(array: np.ndarray) -> bytes:
+    if array.dtype.kind != "O":
+        return np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes()
+    return b"".join(len(element).to_bytes(LENGTH.itemsize, "little") + element for element in _elements(array))
+
+
+def to_json(array: np.ndarray) -> Any:
+    """Flat, for orjson with its OPT_SERIALIZE_NUMPY."""
+    if array.dtype.kind != "O":
+        return np.ascontiguousarray(array).reshape(-1)
+    return [element.decode() for element in _elements(array)]
+
+
+def _elements(array: np.ndarray) -> Iterable[bytes]:
+    flat: list[bytes] = array.reshape(-1).tolist()
+    return flat

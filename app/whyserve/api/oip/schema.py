@@ -1,0 +1,72 @@
+"""What a request of the protocol is, whatever the model."""
+
+from typing import Annotated, Any, NotRequired
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_config
+from typing_extensions import TypedDict
+
+from whyserve.api.errors.problems import from_validation
+
+# Clients send what other servers know beside what is here, and expect it to be passed over.
+LENIENT = ConfigDict(strict=True, extra="ignore")
+SHAPE = '{"inputs": [{"name": …, "shape": […], "datatype": …, "data": […]}]}'
+
+
+@with_config(LENIENT)
+class TensorParameters(TypedDict):
+    binary_data_size: NotRequired[Annotated[int, Field(ge=0)]]
+    shared_memory_region: NotRequired[Any]
+
+
+@with_config(LENIENT)
+class Tensor(TypedDict):
+    name: str
+    shape: Annotated[list[Annotated[int, Field(ge=0, lt=2**31)]], Field(max_length=16)]
+    datatype: str
+    parameters: NotRequired[TensorParameters | None]
+    data: NotRequired[list[Any] | None]
+
+
+@with_config(LENIENT)
+class OutputParameters(TypedDict):
+    binary_data: NotRequired[bool]
+    classification: NotRequired[Annotated[int, Field(ge=0)]]
+
+
+@with_config(LENIENT)
+class RequestedOutput(TypedDict):
+    name: str
+    parameters: NotRequired[OutputParameters | None]
+
+
+@with_config(LENIENT)
+class InferRequest(TypedDict):
+    id: NotRequired[str | None]
+    parameters: NotRequired[dict[str, Any] | None]
+    inputs: Annotated[list[Tensor], Field(max_length=1000)]
+    outputs: NotRequired[list[RequestedOutput] | None]
+
+
+@with_config(LENIENT)
+class IndexRequest(TypedDict):
+    ready: NotRequired[bool]
+
+
+REQUEST: TypeAdapter[InferRequest] = TypeAdapter(InferRequest)
+INDEX: TypeAdapter[IndexRequest] = TypeAdapter(IndexRequest)
+
+
+def read_request(body: bytes) -> InferRequest:
+    """Raises MalformedBody, InvalidInput."""
+    try:
+        return REQUEST.validate_json(body)
+    except ValidationError as error:
+        raise from_validation(error, (), SHAPE) from None
+
+
+def check_index(body: bytes) -> None:
+    """Of a request for the index, whose body may be missing. Raises MalformedBody, InvalidInput."""
+    try:
+        INDEX.validate_json(body or b"{}")
+    except ValidationError as error:
+        raise from_validation(error, (), '{"ready": …}') from None

@@ -1,0 +1,116 @@
+"""What there is to know of the server and its models: health, metadata, the repository's index, statistics."""
+
+from typing import Any
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+
+from whyserve.api.oip.encoding import name_of
+from whyserve.api.oip.infer import find
+from whyserve.api.oip.schema import check_index
+from whyserve.api.state import Service
+from whyserve.predict.predictor import Predictor
+from whyserve.predict.statistics import Duration
+
+EXTENSIONS = ["binary_tensor_data", "classification", "model_repository", "statistics", "explain"]
+PLATFORM = "onnx_onnxv1"
+
+
+def _json(body: Any) -> Response:
+    return Response(orjson.dumps(body), media_type="application/json")
+
+
+def _predictor(request: Request) -> Predictor:
+    predictor = find(_service(request), request.path_params["model"], request.path_params.get("version"))
+    request.scope["state"]["model"] = predictor.spec.name
+    return predictor
+
+
+def _service(request: Request) -> Service:
+    service: Service = request.app.state.service
+    return service
+
+
+async def server(request: Request) -> Response:
+    return _json({"name": "whyserve", "version": request.app.version, "extensions": EXTENSIONS})
+
+
+async def live(_: Request) -> Response:
+    return _json({"live": True})
+
+
+async def ready(request: Request) -> Response:
+    """It listens once its models are loaded, and not before; and is no longer ready once it is told to stop."""
+    leaving = _service(request).leaving.is_set()
+    return Response(orjson.dumps({"ready": not leaving}), 503 if leaving else 200, media_type="application/json")
+
+
+async def models(request: Request) -> Response:
+    return _json({"models": _service(request).catalog.names})
+
+
+async def model(request: Request) -> Response:
+    """A model's tensors."""
+    predictor = _predictor(request)
+    spec = predictor.spec
+    inputs = [
+        {"name": item.name, "datatype": name_of(item.dtype), "shape": [-1, *item.row_shape]} for item in spec.inputs
+    ]
+    columns = predictor.manifest.columns
+    output = {"name": spec.output.tensor, "datatype": name_of(predictor.output_dtype), "shape": [-1, columns]}
+    versions = [str(version) for version in sorted(_service(request).catalog.versions(spec.name))]
+    return _json({"name": spec.name, "versions": versions, "platform": PLATFORM, "inputs": inputs, "outputs": [output]})
+
+
+async def model_ready(request: Request) -> Response:
+    return _json({"name": _predictor(request).spec.name, "ready": True})
+
+
+async def index(request: Request) -> Response:
+    """Triton's repository index. The body may ask for those models that are ready; all that are served are."""
+    check_index(await request.body())
+    listed = [
+        {"name": predictor.spec.name, "version": str(predictor.spec.version), "state": "READY", "reason": ""}
+        for predictor in _service(request).catalog.all
+    ]
+    return _json(listed)
+
+
+async def all_statistics(request: Request) -> Response:
+    return _json({"model_stats": [_statistics(predictor) for predictor in _service(request).catalog.all]})
+
+
+async def statistics(request: Request) -> Response:
+    return _json({"model_stats": [_statistics(_predictor(request))]})
+
+
+def _statistics(predictor: Predictor) -> dict[str, Any]:
+    """As Triton's extension has it. decoding and encoding are measured where there are tensors to read and write."""
+    known = predictor.statistics
+    batches = known.batches()
+    computed = Duration(known.succeeded.count, max(0, known.succeeded.ns - known.waited.ns))
+    parts = {
+        "success": known.succeeded,
+        "fail": known.failed,
+        "queue": known.waited,
+        "compute_input": known.decoded,
+        "compute_infer": computed,
+        "compute_output": known.encoded,
+        "cache_hit": Duration(),
+        "cache_miss": Duration(),
+    }
+    return {
+        "name": predictor.spec.name,
+        "version": str(predictor.spec.version),
+        "last_inference": int(1000 * known.last_s),
+        "inference_count": known.rows,
+        "execution_count": sum(each.count for each in batches.values()),
+        "inference_stats": {name: _shown(each) for name, each in parts.items()},
+        "batch_stats": [{"batch_size": rows, "compute_infer": _shown(each)} for rows, each in batches.items()],
+        "memory_usage": [],
+    }
+
+
+def _shown(duration: Duration) -> dict[str, int]:
+    return {"count": duration.count, "ns": duration.ns}

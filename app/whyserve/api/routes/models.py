@@ -1,0 +1,56 @@
+"""GET /models, /models/{name}: what is served, how well it is explained."""
+
+from typing import Any
+
+import orjson
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from whyserve.api.openapi.components import content
+from whyserve.api.openapi.responses import PROBLEMS, ModelList
+from whyserve.api.state import Service
+
+router = APIRouter(tags=["models"], responses=PROBLEMS)
+
+
+@router.get("/models", operation_id="listModels", response_model=ModelList)
+async def list_models(request: Request) -> Response:
+    """What is served."""
+    service: Service = request.app.state.service
+    listed = [
+        {
+            "name": predictor.spec.name,
+            "version": predictor.spec.version,
+            "framework": predictor.spec.framework,
+            "task": predictor.spec.task,
+            "description": predictor.spec.description,
+            "outputs": predictor.spec.output_names,
+            "method": predictor.manifest.certificate["default"],
+        }
+        for predictor in service.catalog
+    ]
+    return Response(orjson.dumps({"models": listed}), media_type="application/json")
+
+
+# A model's manifest has types of its own, which the document adds (openapi.py).
+DESCRIBED: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The model.", "content": content("ModelDescription")}
+}
+
+
+@router.get("/models/{name}", operation_id="getModel", response_class=Response, responses=DESCRIBED)
+async def show_model(request: Request, name: str) -> Response:
+    """A model's manifest: its features, its parity, and its certificate of explainability."""
+    service: Service = request.app.state.service
+    predictor = service.catalog.get(name)
+    manifest = predictor.manifest.model_dump(mode="json", exclude_none=True)
+    # A distance that is not known is null in the file, and not there in an answer.
+    manifest["certificate"]["methods"] = {
+        method: _known(trial) for method, trial in manifest["certificate"]["methods"].items()
+    }
+    return Response(orjson.dumps({"manifest": predictor.digest, **manifest}), media_type="application/json")
+
+
+def _known(figures: dict[str, Any]) -> dict[str, Any]:
+    return {key: _known(x) if isinstance(x, dict) else x for key, x in figures.items() if x is not None}

@@ -1,0 +1,66 @@
+"""The page at /: files that `make ui` built from ui/, held in memory, compressed once."""
+
+import gzip
+import hashlib
+import mimetypes
+from dataclasses import dataclass
+from pathlib import Path
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+STATIC = Path(__file__).parents[1] / "static"
+# The page needs nothing but itself: no script, style or connection of anybody else, and no style or script in line.
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+HEADERS = {
+    "Content-Security-Policy": POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Vary": "Accept-Encoding",
+}
+# A hashed name never means another content; whatever links to it must be asked for each time.
+FOREVER, EACH_TIME = "public, max-age=31536000, immutable", "no-cache"
+# Built for the tests of the build, and nobody else's business.
+NOT_SERVED = {"sources.json"}
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    plain: bytes
+    packed: bytes
+    headers: dict[str, str]
+
+    def answer(self, request: Request) -> Response:
+        if request.headers.get("if-none-match") == self.headers["ETag"]:
+            return Response(status_code=304, headers=self.headers)
+        if "gzip" in request.headers.get("accept-encoding", ""):
+            return Response(self.packed, headers={**self.headers, "Content-Encoding": "gzip"})
+        return Response(self.plain, headers=self.headers)
+
+
+def page_routes() -> list[Route]:
+    """A route a file; read here, so that no request waits for a disk or a compressor."""
+    files = {path.relative_to(STATIC).as_posix(): path for path in sorted(STATIC.rglob("*")) if path.is_file()}
+    return [_route(name, path) for name, path in files.items() if name not in NOT_SERVED]
+
+
+def _route(name: str, path: Path) -> Route:
+    plain = path.read_bytes()
+    kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
+    headers = {
+        **HEADERS,
+        "Content-Type": f"{kind}; charset=utf-8" if kind.startswith("text/") else kind,
+        "Cache-Control": FOREVER if name.startswith("assets/") else EACH_TIME,
+        "ETag": f'W/"{hashlib.sha256(plain).hexdigest()[:32]}"',
+    }
+    file = _File(plain, gzip.compress(plain, 9, mtime=0), headers)
+
+    async def answer(request: Request) -> Response:
+        return file.answer(request)
+
+    return Route("/" + name.removesuffix(".html").removesuffix("index"), answer, include_in_schema=False)

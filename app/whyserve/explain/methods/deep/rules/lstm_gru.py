@@ -1,0 +1,121 @@
+"""Cells with gates. See cells for the shapes."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+
+from whyserve.explain.methods.deep.rules.elementwise import hyperbolic, logistic
+from whyserve.explain.methods.deep.rules.rnn_cell import Cell, Kept, by_gate
+
+
+class Gru(Cell):
+    """r, z = σ(W x + b + U h), n = tanh(W x + b + r · u) with u = U h + c, and h ← n + z · (h − n)."""
+
+    gates, kept = 3, 9
+
+    def run(self, x: torch.Tensor, first: Sequence[torch.Tensor]) -> tuple[Kept, list[torch.Tensor]]:
+        size = self.size
+        bias, own = self.biases[0].clone(), self.biases[1][2 * size :]
+        bias[: 2 * size] += self.biases[1][: 2 * size]
+        within = F.linear(x, self.entering, bias)
+        given, before = self.chain(first[0], len(x))
+        opened, drive, new = (x.new_empty(*x.shape[:2], n * size) for n in (2, 1, 1))
+        returning, own_returning = self.returning[: 2 * size].T, self.returning[2 * size :].T
+        for t in self.order(len(x)):
+            h, gates, r_z = before[t], within[t], opened[t]
+            torch.sigmoid(gates[:, : 2 * size].addmm_(h, returning), out=r_z)
+            torch.addmm(own, h, own_returning, out=drive[t])
+            torch.tanh(gates[:, 2 * size :].addcmul_(r_z[:, :size], drive[t]), out=new[t])
+            torch.lerp(new[t], h, r_z[:, size:], out=given[t])
+        return (given, before, within, opened, drive, new), [given[self.order(len(x))[-1]]]
+
+    def back(
+        self, row: Kept, base: Kept, g: torch.Tensor | None, last: list[torch.Tensor]
+    ) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        size = self.size
+        (_, h, x, y, u, n), (_, h0, x0, y0, u0, n0) = row, base
+        middle = (y + y0).mul_(0.5)
+        through = torch.cat(
+            [
+                logistic(x[..., : 2 * size], x0[..., : 2 * size], y, y0),
+                hyperbolic(x[..., 2 * size :], x0[..., 2 * size :], n, n0).mul_(1 - middle[..., size:]),
+            ],
+            -1,
+        )
+        entering = through[..., 2 * size :].clone()  # to n, by what enters it; to u by r more
+        through[..., :size].mul_((u + u0).mul_(0.5)).mul_(entering)
+        through[..., size : 2 * size].mul_(((h - n) + (h0 - n0)).mul_(0.5))
+        through[..., 2 * size :].mul_(middle[..., :size])
+        (m,), returning, steps = last, self.returning.to(x.dtype), len(through)
+        result, arrived = m.new_empty(steps, *m.shape[:-1], 3 * size), m.new_empty(steps, *m.shape)
+        of_gate, through_gate = by_gate(result, 3), by_gate(through, 3)
+        for t in reversed(self.order(steps)):
+            m = arrived[t].copy_(m) if g is None else torch.add(m, g[t], out=arrived[t])
+            torch.mul(m.unsqueeze(-2), through_gate[t], out=of_gate[t])
+            m = (m * middle[t, ..., size:]).add_(result[t] @ returning)
+        torch.mul(arrived, entering, out=result[..., 2 * size :])
+        return result, [m]
+
+
+class Lstm(Cell):
+    """o, i, f = σ(W x + b + U h), a = tanh(W x + b + U h), c ← f · c + i · a, and h ← o · tanh c, projected or not."""
+
+    gates, kept = 4, 12
+
+    def __init__(self, weights: Sequence[torch.Tensor], *, biased: bool, backwards: bool) -> None:
+        super().__init__(weights, biased=biased, backwards=backwards)
+        # torch has i, f, a, o: turned by one, the sigmoids lie side by side, and so do those that feed the cell.
+        turned = torch.arange(len(weights[0])).roll(self.size)
+        self.entering, self.returning = self.entering[turned], self.returning[turned]
+        self.bias = (self.biases[0] + self.biases[1])[turned]
+
+    def run(self, x: torch.Tensor, first: Sequence[torch.Tensor]) -> tuple[Kept, list[torch.Tensor]]:
+        size = self.size
+        within = F.linear(x, self.entering, self.bias)
+        opened, (h, c) = torch.empty_like(within), first
+        cells, before = self.chain(c, len(x))
+        bent, given = torch.empty_like(cells), x.new_empty(*x.shape[:2], h.shape[-1])
+        for t in self.order(len(x)):
+            gates, y = within[t].addmm_(h, self.returning.T), opened[t]
+            torch.sigmoid(gates[:, : 3 * size], out=y[:, : 3 * size])
+            torch.tanh(gates[:, 3 * size :], out=y[:, 3 * size :])
+            o, i, f, a = y.chunk(4, -1)
+            torch.mul(f, before[t], out=cells[t]).addcmul_(i, a)
+            torch.tanh(cells[t], out=bent[t])
+            if self.projection is None:
+                h = torch.mul(o, bent[t], out=given[t])
+            else:
+                h = torch.mm(o * bent[t], self.projection.T, out=given[t])
+        return (given, within, opened, before, cells, bent), [h, cells[self.order(len(x))[-1]]]
+
+    def back(
+        self, row: Kept, base: Kept, g: torch.Tensor | None, last: list[torch.Tensor]
+    ) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        size = self.size
+        through, to_cell, on = self._slopes(row, base)
+        (m, n), returning, steps = last, self.returning.to(through.dtype), len(through)
+        down = None if self.projection is None else self.projection.to(through.dtype)
+        result = n.new_empty(steps, *n.shape[:-1], 4 * size)
+        of_gate, through_gate = by_gate(result, 4), by_gate(through, 4)
+        for t in reversed(self.order(steps)):
+            m = m if g is None else m + g[t]
+            m = m if down is None else m @ down
+            n = torch.addcmul(n, m, to_cell[t])
+            torch.mul(m, through_gate[t, ..., 0, :], out=of_gate[t, ..., 0, :])
+            torch.mul(n.unsqueeze(-2), through_gate[t, ..., 1:, :], out=of_gate[t, ..., 1:, :])
+            m, n = result[t] @ returning, n.mul_(on[t])
+        return result, [m, n]
+
+    def _slopes(self, row: Kept, base: Kept) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """To what enters o from h, and i, f and a from c; to c from h; and to the c before it."""
+        size = self.size
+        (_, x, y, before, c, bent), (_, x0, y0, before0, c0, bent0) = row, base
+        middle, last = (y + y0).mul_(0.5), slice(3 * size, None)
+        slopes = logistic(x[..., : 3 * size], x0[..., : 3 * size], y[..., : 3 * size], y0[..., : 3 * size])
+        through = torch.cat([slopes, hyperbolic(x[..., last], x0[..., last], y[..., last], y0[..., last])], -1)
+        through[..., :size].mul_((bent + bent0).mul_(0.5))
+        through[..., size : 2 * size].mul_(middle[..., last])
+        through[..., 2 * size : 3 * size].mul_((before + before0).mul_(0.5))
+        through[..., last].mul_(middle[..., size : 2 * size])
+        return through, hyperbolic(c, c0, bent, bent0).mul_(middle[..., :size]), middle[..., 2 * size : 3 * size]

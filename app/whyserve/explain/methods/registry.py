@@ -1,0 +1,14 @@
+"""The methods by name, and what they are made ready with."""
+
+from collections.abc import Callable
+
+from whyserve.explain.game.base import Explainer
+from whyserve.explain.methods.deep.deep import Deep
+from whyserve.explain.methods.exact import Exact
+from whyserve.explain.methods.gradient import Gradient
+from whyserve.explain.methods.kernel import Kernel
+from whyserve.explain.methods.permutation.permutation import Permutation
+
+METHODS: dict[str, Callable[..., Explainer]] = {
+    method.method: method for method in (Exact, Permutation, Deep, Gradient, Kernel)
+}

@@ -1,0 +1,96 @@
+"""Many rows → what counts how much on the whole: the mean |attribution| of each feature, by output."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from pydantic_core import to_json
+
+from whyserve.explain.game.base import Attribution, Limits, Stopped
+from whyserve.explain.models.explainable import ExplainableModel
+from whyserve.explain.worker.job_inputs import columns_of, deadline_of, rows_of
+from whyserve.explain.worker.results import Answer, head, outputs_of
+from whyserve.jobs import ExplainJob
+from whyserve.model.rows import by_key
+
+CHUNK_ROWS = 16
+
+
+class _Sums:
+    """Of one output, over the rows at which it is explained. absolute: (players,)."""
+
+    def __init__(self, players: int) -> None:
+        self.rows, self.value, self.residual = 0, 0.0, 0.0
+        self.absolute = np.zeros(players)
+
+    def add(self, value: float, values: np.ndarray, residual: float) -> None:
+        self.rows += 1
+        self.value += value
+        self.absolute += np.abs(values)
+        self.residual = max(self.residual, abs(residual))
+
+
+def summarise(
+    job: ExplainJob,
+    model: ExplainableModel,
+    on_progress: Callable[[float], bool],
+    between: Callable[[], None] | None = None,
+) -> Answer:
+    """A summary; of as many rows as a deadline or a stop left time for. between: called between two chunks of rows.
+
+    Raises UnsupportedMethod, UnsupportedNetwork, InvalidInput, and Stopped where that is none.
+    """
+    choice = model.choose(job.method, job.background, samples=job.samples)
+    explainer = model.explainer(choice.method, job.background)
+    rows, columns = rows_of(job, model), columns_of(model, job.outputs)
+    total = len(columns)
+    sums = {output.name: _Sums(model.players.count) for output in model.outputs.all}
+    done = 0
+    for first in range(0, total, CHUNK_ROWS):
+        if first and between is not None:
+            between()
+        part = slice(first, first + CHUNK_ROWS)
+        count = len(columns[part])
+        limits = Limits(
+            samples=choice.samples,
+            seed=job.seed,
+            deadline=deadline_of([job]),
+            on_progress=lambda share, first=first, count=count: on_progress((first + share * count) / total),  # type: ignore[misc]
+        )
+        try:
+            found = explainer.explain({name: x[part] for name, x in rows.items()}, columns[part], limits)
+        except Stopped:
+            break
+        if not found.complete:
+            break  # what a stop cut short would weigh less than the others
+        _add(sums, job, model, first, found)
+        done += count
+    if not done:
+        raise Stopped
+    body = {
+        **head(job, model, choice, complete=done == total),
+        "rows": done,
+        "summary": [_described(model, name, each) for name, each in sums.items() if each.rows],
+    }
+    return Answer(to_json(body), choice.method)
+
+
+def _add(sums: dict[str, _Sums], job: ExplainJob, model: ExplainableModel, first: int, found: Attribution) -> None:
+    served = job.served.unpack()
+    values, base = found.values.double().numpy(), found.base_values.double().numpy()
+    for row in range(len(values)):
+        for place, output in enumerate(outputs_of(model, job.outputs[first + row])):
+            value = output.offset + output.sign * float(served[first + row, output.column])
+            base_value = output.offset + output.sign * float(base[row, place])
+            each = output.sign * values[row, place]
+            sums[output.name].add(value, each, value - base_value - float(each.sum()))
+
+
+def _described(model: ExplainableModel, name: str, sums: _Sums) -> dict[str, Any]:
+    return {
+        "output": name,
+        "rows": sums.rows,
+        "mean_value": sums.value / sums.rows,
+        "mean_absolute_attributions": by_key(model.spec, sums.absolute / sums.rows),
+        "largest_residual": sums.residual,
+    }

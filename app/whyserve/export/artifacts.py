@@ -1,0 +1,92 @@
+"""What an export leaves: artifacts/<name>/{model.onnx, manifest.json}, whole or not at all.
+
+artifacts/<name> is a link to a folder under artifacts/.builds. Replacing a link is atomic, so a reader finds
+the old pair of files or the new one, and never one of each.
+"""
+
+import os
+import shutil
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+
+from whyserve.errors import ModelFault
+from whyserve.export.sources import Source
+from whyserve.model.builds import BUILDS, KEPT, ORIGINAL, builds_of
+from whyserve.model.manifest import MANIFEST_FILE, ONNX_FILE, Manifest, dump_manifest, read_manifest, sha256
+from whyserve.model.spec import ModelSpec
+
+# Raised when this program's own part of an export changes, so that everything is exported anew.
+FORMAT = 1
+
+
+def tools(spec: ModelSpec) -> dict[str, str]:
+    """Versions of what makes an artifact of this framework."""
+    common = ["torch", "onnx", "onnxruntime", "numpy", "shap"]
+    own = ["keras", "tensorflow-cpu", "tf2onnx"] if spec.framework == "keras" else ["onnxscript"]
+    return {name: version(name) for name in sorted(common + own)}
+
+
+def is_current(artifacts: Path, source: Source, settings: dict[str, float]) -> bool:
+    """Whether artifacts/<name> is what exporting this source again would give."""
+    folder = artifacts / source.spec.name
+    try:
+        manifest, _ = read_manifest(folder)
+        onnx = sha256((folder / ONNX_FILE).read_bytes())
+    except (ModelFault, OSError):
+        return False
+    return (
+        manifest.format == FORMAT
+        and manifest.files == {**source.digests, ONNX_FILE: onnx}
+        and manifest.built_with == tools(source.spec)
+        and manifest.settings == settings
+    )
+
+
+def write(artifacts: Path, manifest: Manifest, onnx: bytes, source: Source) -> None:
+    """Put a build in place of the last one of the same name; the ones before it stay for those that use them."""
+    name = manifest.spec.name
+    builds = artifacts / BUILDS
+    builds.mkdir(parents=True, exist_ok=True)
+    content = dump_manifest(manifest)
+    build = builds / f"{name}-{sha256(content)[:16]}"
+    with tempfile.TemporaryDirectory(dir=builds) as folder:
+        fresh = Path(folder, "build")
+        fresh.mkdir()
+        _write_synced(fresh / ONNX_FILE, onnx)
+        _write_synced(fresh / MANIFEST_FILE, content)
+        (fresh / ORIGINAL).mkdir()
+        for file, digest in source.digests.items():
+            original = (source.folder / file).read_bytes()
+            if sha256(original) != digest:
+                raise ModelFault(f"{name}/{file}: changed during the export; run it again")
+            _write_synced(fresh / ORIGINAL / file, original)
+        shutil.rmtree(build, ignore_errors=True)
+        fresh.rename(build)
+        link = Path(folder, "link")
+        link.symlink_to(Path(BUILDS, build.name))
+        target = artifacts / name
+        if target.is_dir() and not target.is_symlink():
+            shutil.rmtree(target)  # a folder copied without its links
+        os.replace(link, target)
+    for old in builds_of(artifacts, name)[KEPT:]:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def prune(artifacts: Path, names: set[str]) -> list[str]:
+    """Remove artifacts of models whose folder is gone; gives their names."""
+    gone = [path for path in artifacts.glob("*") if (path / MANIFEST_FILE).is_file() and path.name not in names]
+    for path in gone:
+        removed = builds_of(artifacts, path.name)
+        if path.is_symlink():
+            path.unlink()
+        for build in removed:
+            shutil.rmtree(build, ignore_errors=True)
+    return sorted(path.name for path in gone)
+
+
+def _write_synced(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())

@@ -1,0 +1,98 @@
+"""Is the ONNX graph the network? Measured row by row, in batches of several sizes."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from whyserve.errors import ModelFault, ParityFault, first_line
+from whyserve.export.rows import TrialRows
+from whyserve.export.stages.stage import NETWORK_OUTPUT_FILE, ORIGINAL_FILE, in_batches
+from whyserve.model.manifest import ONNX_FILE, Parity
+from whyserve.model.rows import Arrays
+from whyserve.model.spec import ModelSpec
+from whyserve.onnx.graph_check import check_graph
+from whyserve.onnx.runtime import onnxruntime as ort
+
+BOUND = 1e-5  # of the output's scale
+BATCHES = (1, 2, 64)
+
+
+def check_parity(spec: ModelSpec, work: Path, rows: TrialRows) -> tuple[Parity, int]:
+    """Compare all that the steps wrote into `work`; gives the figures and the network's columns.
+
+    Raises ModelFault, ParityFault, which name the row.
+    """
+    original = as_table(spec, np.load(work / ORIGINAL_FILE))
+    _check_finite(spec, original, rows)
+    content = (work / ONNX_FILE).read_bytes()
+    check_graph(content, f"{spec.name}/{ONNX_FILE}")
+    try:
+        session = ort.InferenceSession(content, providers=["CPUExecutionProvider"])
+    except Exception as error:
+        raise ModelFault(f"{spec.name}: ONNX Runtime cannot run the exported network: {first_line(error)}") from error
+    largest = 0.0
+    for batch in BATCHES:
+        try:
+            served = as_table(spec, in_batches(lambda part: _run(session, part), rows.arrays, batch))
+        except Exception as error:
+            raise ParityFault(f"{spec.name}/{ONNX_FILE}: fails on a batch of {batch}: {first_line(error)}") from error
+        largest = max(largest, _distance(f"{spec.name}: ONNX, batch of {batch}", served, original, rows))
+    twin = None
+    if spec.framework == "keras":
+        network = as_table(spec, np.load(work / NETWORK_OUTPUT_FILE))
+        twin = _distance(f"{spec.name}: Keras on torch", network, original, rows)
+    parity = Parity(rows=len(original), largest=largest, bound=BOUND, batches=BATCHES, twin_largest=twin)
+    return parity, original.shape[1]
+
+
+def as_table(spec: ModelSpec, array: np.ndarray) -> np.ndarray:
+    """(rows,) or (rows, columns) → (rows, columns), of as many columns as model.toml names. Raises ModelFault."""
+    table = array[:, None] if array.ndim == 1 else array
+    if table.ndim != 2 or not spec.accepts_width(table.shape[1]):
+        raise ModelFault(
+            f"{spec.name}/model.toml: output names {spec.width} ({', '.join(spec.output_names)}),"
+            f" but the network returns {tuple(array.shape[1:]) or 1} a row"
+        )
+    return table
+
+
+def _run(session: ort.InferenceSession, rows: Arrays) -> np.ndarray:
+    result: np.ndarray = session.run(None, rows)[0]
+    return result
+
+
+def _check_finite(spec: ModelSpec, original: np.ndarray, rows: TrialRows) -> None:
+    last = next(end for name, _, end in rows.sets if name == "random")
+    wrong = ~np.isfinite(original[:last]).all(axis=1)
+    if wrong.any():
+        raise ModelFault(f"{spec.name}: the network's output is not finite on {rows.describe(int(wrong.argmax()))}")
+
+
+def _distance(who: str, served: np.ndarray, original: np.ndarray, rows: TrialRows) -> float:
+    """The largest difference, as a share of the scale of each set of rows. Raises ParityFault."""
+    largest = 0.0
+    for _, first, end in rows.sets:
+        gap = _gaps(served[first:end].astype(np.float64), original[first:end].astype(np.float64))
+        worst = int(gap.argmax())
+        if gap[worst] > BOUND:
+            raise ParityFault(
+                f"{who}: differs from the original by {gap[worst]:.1e} of its scale on {rows.describe(first + worst)}"
+                f" (bound {BOUND:.0e})"
+            )
+        largest = max(largest, float(gap[worst]))
+    return largest
+
+
+def _gaps(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
+    """(rows,): the largest difference of each row, as a share of the scale of all."""
+    scale = _scale(theirs[np.isfinite(theirs)])
+    # Far outside the range a network may overflow; then both must do so, alike.
+    gap = np.where(np.isfinite(ours) & np.isfinite(theirs), np.abs(ours - theirs), np.where(ours == theirs, 0, np.inf))
+    gap = np.where(np.isnan(ours) & np.isnan(theirs), 0, gap)
+    return np.asarray(gap.max(axis=1) / scale)
+
+
+def _scale(values: Iterable[float]) -> float:
+    largest = max((abs(value) for value in np.asarray(values).ravel()), default=0.0)
+    return float(largest) or 1.0

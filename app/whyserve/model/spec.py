@@ -1,0 +1,261 @@
+"""model.toml: what a person writes about a model."""
+
+import os
+import re
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, StringConstraints, ValidationError, model_validator
+
+from whyserve.errors import ModelFault
+
+SPEC_FILE = "model.toml"
+KERAS_FILE = "model.keras"
+NETWORK_FILE = "network.py"
+WEIGHTS_FILE = "weights.safetensors"
+EXAMPLE_FILE = "example.json"
+TOKENIZER_FILE = "tokenizer.json"
+
+Kind = Literal["tabular", "image", "sequence", "tokens", "tensor"]
+DType = Literal["float32", "float64", "int8", "int16", "int32", "int64", "uint8"]
+Scores = Literal["probabilities", "logits", "values"]
+# A name appears in addresses, file names and generated code alike.
+NAME = r"^[a-z][a-z0-9_]{0,63}$"
+ModelName = Annotated[str, StringConstraints(pattern=NAME)]
+RESERVED_NAMES = {"stats"}  # /v2/models/stats is an endpoint
+# What the background of model.toml is called, and one whose rows came with a request.
+DEFAULT_BACKGROUND, REQUEST_BACKGROUND = "default", "request"
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Feature(Strict):
+    """One column of a tabular input. With `categories`, sent as its string and given as its position there.
+
+    Features of one `group`, one-hot columns for one, are sent each by itself and explained as one.
+    """
+
+    name: Annotated[str, StringConstraints(min_length=1, max_length=200)]
+    unit: str | None = None
+    description: str | None = None
+    categories: tuple[str, ...] | None = None
+    group: Annotated[str, StringConstraints(min_length=1, max_length=200)] | None = None
+
+
+class InputSpec(Strict):
+    """One input of the network. Tabular inputs have features, the other kinds a shape without the batch.
+
+    range: of an image, what the network takes black and white for: the levels 0 and 255 of a picture. 0 to 255 if
+    left out. An input of tokens with a `tokenizer`, a file of the folder, is sent as text; without one, as whole
+    numbers.
+    """
+
+    name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+    kind: Kind = "tabular"
+    dtype: DType = "float32"
+    features: tuple[Feature, ...] = ()
+    shape: tuple[Annotated[int, Field(gt=0)], ...] = ()
+    tokenizer: Annotated[str, StringConstraints(pattern=r"^[^/\\]{1,200}\.json$")] | None = None
+    range: tuple[FiniteFloat, FiniteFloat] | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.kind == "tabular" and (not self.features or self.shape):
+            raise ValueError("a tabular input lists its features, and no shape")
+        if self.kind != "tabular" and (self.features or not self.shape):
+            raise ValueError(f"an input of kind {self.kind} has a shape, and no features")
+        if any(f.categories for f in self.features) and not self.is_integer:
+            raise ValueError(f"features with categories stand in an input of integer dtype, not {self.dtype}")
+        if self.tokenizer and (self.kind != "tokens" or not self.is_integer or len(self.shape) != 1):
+            raise ValueError("an input with a tokenizer is of kind tokens and integer dtype, its shape [tokens]")
+        if self.range and (self.kind != "image" or self.range[0] >= self.range[1]):
+            raise ValueError("range = [black, white], the lesser first, is of an input of kind image")
+        return self
+
+    @property
+    def row_shape(self) -> tuple[int, ...]:
+        """The shape of one row."""
+        return (len(self.features),) if self.kind == "tabular" else self.shape
+
+    @property
+    def is_integer(self) -> bool:
+        return "int" in self.dtype
+
+
+class OutputSpec(Strict):
+    """What the network returns. `labels` for a classification, `names` for a regression."""
+
+    labels: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+    unit: str | None = None
+    scores: Scores = "probabilities"
+    tensor: Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] = "output"  # its name in ONNX
+
+
+class ExplainSpec(Strict):
+    """backgrounds: others that a request may name, files by name. The certificate is of `background` alone."""
+
+    method: Literal["auto", "exact", "deep", "gradient", "permutation", "kernel"] = "auto"
+    background: str = "background.npz"
+    backgrounds: dict[ModelName, str] = {}
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if taken := {DEFAULT_BACKGROUND, REQUEST_BACKGROUND} & set(self.backgrounds):
+            raise ValueError(f"the name {min(taken)} of a background is taken")
+        return self
+
+    @property
+    def files(self) -> dict[str, str]:
+        """The file of each background, by name."""
+        return {DEFAULT_BACKGROUND: self.background, **self.backgrounds}
+
+
+class Score(Strict):
+    """How well the model does on data it was not trained on."""
+
+    metric: str
+    value: float
+    on: str
+
+
+class ModelSpec(Strict):
+    """model.toml."""
+
+    name: ModelName
+    version: Annotated[int, Field(ge=1)] = 1
+    framework: Literal["keras", "torch"]
+    task: Literal["classification", "regression"]
+    description: str = ""
+    source: str = ""
+    score: Score | None = None
+    inputs: Annotated[tuple[InputSpec, ...], Field(min_length=1)]
+    output: OutputSpec
+    explain: ExplainSpec = ExplainSpec()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.name in RESERVED_NAMES:
+            raise ValueError(f"the name {self.name} is taken by an endpoint")
+        if self.task == "classification" and (len(self.output.labels) < 2 or self.output.names):
+            raise ValueError("a classification has output.labels, at least two, and no output.names")
+        if self.task == "regression" and (self.output.labels or not self.output.names):
+            raise ValueError("a regression has output.names, one a network output, and no output.labels")
+        for what, names in (
+            ("label", self.output.labels),
+            ("output name", self.output.names),
+            ("input", [i.name for i in self.inputs]),
+            ("key of an instance", self.keys),
+            *((f"category of {f.name}", f.categories or ()) for i in self.inputs for f in i.features),
+        ):
+            if doubled := _first_doubled(names):
+                raise ValueError(f"the {what} {doubled} appears twice")
+        if taken := self.groups & set(self.keys):
+            raise ValueError(f"the group {min(taken)} has the name of a key of an instance")
+        return self
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The keys of an instance: each tabular feature, and each other input."""
+        return tuple(
+            key
+            for spec in self.inputs
+            for key in ([f.name for f in spec.features] if spec.kind == "tabular" else [spec.name])
+        )
+
+    @property
+    def groups(self) -> set[str]:
+        """The names of groups of features."""
+        return {f.group for item in self.inputs for f in item.features if f.group}
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """What can be asked to be explained: the labels, or the regression's names."""
+        return self.output.labels or self.output.names
+
+    @property
+    def width(self) -> int:
+        """Columns that the network may return; two labels may also stand on one sigmoid output."""
+        return len(self.output_names)
+
+    @property
+    def outputs_asked(self) -> int:
+        """How many outputs a request explains that does not say which: the label predicted, or all of a regression."""
+        return 1 if self.task == "classification" else self.width
+
+    def accepts_width(self, columns: int) -> bool:
+        return columns == self.width or (columns == 1 and len(self.output.labels) == 2)
+
+    @property
+    def source_files(self) -> tuple[str, ...]:
+        """Files without which the folder is no model; the manifest holds their digests."""
+        network = (KERAS_FILE,) if self.framework == "keras" else (NETWORK_FILE, WEIGHTS_FILE)
+        tokenizers = dict.fromkeys(item.tokenizer for item in self.inputs if item.tokenizer)
+        return (SPEC_FILE, *network, *self.explain.files.values(), *tokenizers)
+
+
+def read_spec(folder: Path) -> ModelSpec:
+    """Read and check folder/model.toml. Raises ModelFault, which names the file and the fault.
+
+    Where the folder has a tokenizer.json, inputs of tokens are read with it without being told to.
+    """
+    path = folder / SPEC_FILE
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        if (folder / TOKENIZER_FILE).is_file():
+            _take_tokenizer(data)
+        spec = ModelSpec.model_validate(data)
+    except OSError as error:
+        raise ModelFault(f"{folder.name}/{SPEC_FILE}: cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ModelFault(f"{folder.name}/{SPEC_FILE}: not valid TOML: {error}") from error
+    except ValidationError as error:
+        raise ModelFault(f"{folder.name}/{SPEC_FILE}: {one_line(error)}") from error
+    if spec.name != folder.name:
+        raise ModelFault(f'{folder.name}/{SPEC_FILE}: name is "{spec.name}", but the folder is "{folder.name}"')
+    return spec
+
+
+def _take_tokenizer(data: dict[str, Any]) -> None:
+    items = data.get("inputs")
+    for item in items if isinstance(items, list) else ():
+        if isinstance(item, dict) and item.get("kind") == "tokens":
+            item.setdefault("tokenizer", TOKENIZER_FILE)
+
+
+def check_name(name: str) -> None:
+    """Raises ModelFault where a folder's name cannot be a model's."""
+    if not re.match(NAME, name) or name in RESERVED_NAMES:
+        raise ModelFault(
+            f'"{name}" cannot be a model\'s name: a small letter, then small letters, digits and _ are one; 64 at most'
+        )
+
+
+def one_line(error: ValidationError) -> str:
+    """The first fault of a pydantic error, as place and words."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    place = ".".join(str(part) for part in first["loc"])
+    words = re.sub(r"^Value error, ", "", first["msg"])
+    return f"{place}: {words}" if place else words
+
+
+def _first_doubled(names: Sequence[str]) -> str | None:
+    seen: set[str] = set()
+    return next((n for n in names if n in seen or seen.add(n)), None)  # type: ignore[func-returns-value]
+
+
+def model_folders(root: Path, file: str) -> list[Path]:
+    """Folders under `root` that hold `file`, by name. Raises ModelFault when there is none."""
+    if not root.is_dir():
+        raise ModelFault(f"{root}: no such folder; name the folder of models")
+    try:
+        found = sorted(path for path in root.iterdir() if not path.name.startswith(".") and (path / file).is_file())
+    except OSError as error:
+        raise ModelFault(f"{root}: {error.strerror}; let user {os.getuid()} read it") from error
+    if not found:
+        raise ModelFault(f"{root}: no folder in it holds a {file}")
+    return found

@@ -1,0 +1,76 @@
+"""The models being served, by name and version."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from whyserve.errors import ModelFault, UnknownModel
+from whyserve.model.builds import builds, builds_of
+from whyserve.model.manifest import MANIFEST_FILE, read_manifest
+from whyserve.predict.predictor import Predictor, load_predictor
+
+
+class Catalog:
+    """Never changed: another takes its place. Iterates over the current version of each model."""
+
+    def __init__(self, predictors: Iterable[Predictor]) -> None:
+        """Of one model, the first is the current one."""
+        self._by_name: dict[str, dict[int, Predictor]] = {}
+        for predictor in predictors:
+            self._by_name.setdefault(predictor.spec.name, {}).setdefault(predictor.spec.version, predictor)
+
+    def __iter__(self) -> Iterator[Predictor]:
+        return (next(iter(versions.values())) for versions in self._by_name.values())
+
+    def __len__(self) -> int:
+        return len(self._by_name)
+
+    @property
+    def names(self) -> list[str]:
+        return list(self._by_name)
+
+    @property
+    def all(self) -> list[Predictor]:
+        """Every version of every model."""
+        return [predictor for versions in self._by_name.values() for predictor in versions.values()]
+
+    def versions(self, name: str) -> Mapping[int, Predictor]:
+        return self._by_name.get(name, {})
+
+    def get(self, name: str, version: int | None = None) -> Predictor:
+        """Raises UnknownModel."""
+        versions = self._by_name.get(name)
+        if versions is None:
+            raise UnknownModel(f"there is no such model; there are {', '.join(self.names)}", field="model")
+        if version is None:
+            return next(iter(versions.values()))
+        if version not in versions:
+            served = " and ".join(map(str, sorted(versions)))
+            raise UnknownModel(f"{name} is served in version {served} only", field="version")
+        return versions[version]
+
+    def with_model(self, name: str, predictors: Sequence[Predictor]) -> "Catalog":
+        """This one, with these in place of a model's versions; with none, without the model."""
+        kept = {each: list(versions.values()) for each, versions in self._by_name.items()} | {name: list(predictors)}
+        return Catalog(predictor for each in sorted(kept) for predictor in kept[each])
+
+
+def load_catalog(artifacts: Path, threads: int) -> Catalog:
+    """Load every artifact. Raises ModelFault: half a set of models is not served."""
+    return Catalog([predictor for name in builds(artifacts) for predictor in load_versions(artifacts, name, threads)])
+
+
+def load_versions(artifacts: Path, name: str, threads: int, known: Iterable[Predictor] = ()) -> list[Predictor]:
+    """The current build of a model, and the newest of each other version that is kept.
+
+    known: those loaded already, by digest used again. Raises ModelFault, DigestMismatch, which name the file.
+    """
+    loaded = {predictor.digest: predictor for predictor in known}
+    found: dict[int, Predictor] = {}
+    for build in builds_of(artifacts, name):
+        manifest, digest = read_manifest(build)
+        if manifest.spec.version in found:
+            continue
+        if not manifest.certificate:
+            raise ModelFault(f"{name}/{MANIFEST_FILE}: has no certificate; run `whyserve export`")
+        found[manifest.spec.version] = loaded.get(digest) or load_predictor(build, threads)
+    return list(found.values())

@@ -1,0 +1,63 @@
+"""The worker process: SHAP values on the original networks."""
+
+import logging
+import os
+import signal
+
+import torch
+from prometheus_client import start_http_server
+
+from whyserve.errors import ConfigurationError
+from whyserve.explain.allocator import keep_freed_memory
+from whyserve.explain.models.registry import Shelf
+from whyserve.explain.worker.worker import Worker
+from whyserve.processes.heartbeat import Beating
+from whyserve.processes.parent import stop_with_parent
+from whyserve.queues.factory import open_source
+from whyserve.settings import WorkerSettings
+from whyserve.telemetry.logs import configure
+from whyserve.telemetry.metrics import WORKER
+from whyserve.telemetry.setup import open_spans
+
+log = logging.getLogger("whyserve.worker")
+
+
+def main(settings: WorkerSettings) -> None:
+    """Explain until SIGTERM or SIGINT; what is in hand is then finished. Raises WhyserveError before it takes a job."""
+    configure("worker", settings.log_level)
+    _serve_metrics(settings)
+    os.nice(settings.nice)
+    torch.set_num_threads(settings.worker_threads)
+    keep_freed_memory()
+    # First, for a queue that refuses is told at once, and models take seconds to load.
+    source = open_source(settings, os.environ.get("WHYSERVE_OWNER"))
+    models = Shelf(settings.models, settings.artifacts, settings.memory_mb << 20)
+    spans = open_spans("worker")
+    worker = Worker(
+        Beating(source, settings.health_file) if settings.health_file else source,
+        models,
+        batch_jobs=settings.batch_jobs,
+        lease_s=settings.lease_s,
+        spans=spans,
+    )
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: worker.stop())
+    stop_with_parent()
+    try:
+        worker.run()
+    finally:
+        if spans:
+            spans.close()
+
+
+def _serve_metrics(settings: WorkerSettings) -> None:
+    if settings.worker_metrics_port is None:
+        return
+    host, port = settings.host, settings.worker_metrics_port
+    try:
+        server, _ = start_http_server(port, host, WORKER)
+    except OSError as error:
+        raise ConfigurationError(
+            f"WHYSERVE_WORKER_METRICS_PORT: cannot listen on {host}:{port}: {error.strerror}; choose another port"
+        ) from error
+    log.info("serving metrics", extra={"port": server.server_port})

@@ -1,0 +1,66 @@
+"""Which queue the settings mean. Only the processes' entry points ask."""
+
+import os
+
+from whyserve.errors import ConfigurationError
+from whyserve.jobs import JobQueue, JobSource, Steward, new_id
+from whyserve.queues.embedded import EmbeddedQueue, EmbeddedSource, open_store
+from whyserve.queues.store import Store
+from whyserve.settings import Settings
+
+# Redis is imported only where it is used: the embedded queue's start is quicker without it.
+
+
+def open_queue(settings: Settings) -> JobQueue:
+    """The API's side. Raises ConfigurationError."""
+    if settings.redis_url is None:
+        return EmbeddedQueue(settings.state, _store(settings))
+    from whyserve.queues.redis_queue import RedisQueue  # noqa: PLC0415
+    from whyserve.queues.redis_reach import reach  # noqa: PLC0415
+    from whyserve.queues.redis_script import Terms  # noqa: PLC0415
+
+    try:
+        reach(settings.redis_url, settings.redis_wait_s)
+        return RedisQueue(settings.redis_url, Terms(settings.queue_depth, settings.keep_results_s, settings.lease_s))
+    except ValueError as error:
+        raise _wrong_url(error) from error
+
+
+def open_source(settings: Settings, owner: str | None = None) -> JobSource:
+    """The worker's side. Raises ConfigurationError."""
+    owner = owner or f"{os.getpid()}-{new_id()[:8]}"
+    if settings.redis_url is None:
+        return EmbeddedSource(settings.state, _store(settings), owner)
+    from whyserve.queues.redis_reach import reach  # noqa: PLC0415
+    from whyserve.queues.redis_script import Terms  # noqa: PLC0415
+    from whyserve.queues.redis_source import RedisSource  # noqa: PLC0415
+
+    terms = Terms(settings.queue_depth, settings.keep_results_s, settings.lease_s)
+    try:
+        reach(settings.redis_url, settings.redis_wait_s)
+        return RedisSource(settings.redis_url, terms, owner)
+    except ValueError as error:
+        raise _wrong_url(error) from error
+
+
+def open_steward(settings: Settings) -> Steward:
+    """The supervisor's side. Raises ConfigurationError."""
+    if settings.redis_url is None:
+        return _store(settings)
+    from whyserve.queues.redis_source import RedisSteward  # noqa: PLC0415
+
+    try:
+        return RedisSteward(settings.redis_url)
+    except ValueError as error:
+        raise _wrong_url(error) from error
+
+
+def _store(settings: Settings) -> Store:
+    return open_store(
+        settings.state, depth=settings.queue_depth, keep_s=settings.keep_results_s, lease_s=settings.lease_s
+    )
+
+
+def _wrong_url(error: ValueError) -> ConfigurationError:
+    # The URL may hold a password, and redis-py's words may hold the URL.
+    return ConfigurationError("WHYSERVE_REDIS_URL: not a redis://, rediss:// or unix:// address")

@@ -1,0 +1,259 @@
+"""The embedded queue's transactions, on one SQLite file that API, worker and supervisor share.
+
+Every method is one transaction and may be called from any thread.
+"""
+
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from whyserve.errors import KeyReused, QueueFull, UnknownExplanation
+from whyserve.jobs import (
+    MAX_DELIVERIES,
+    OVERDUE_S,
+    SUMMARY_LANE,
+    TIMED_OUT,
+    WORKER_LOST,
+    ExplainJob,
+    Figures,
+    JobError,
+    JobState,
+    JobStatus,
+    Lease,
+    WorkerRecord,
+)
+from whyserve.queues.schema import prepare
+
+# A worker says three times a lease that it is there.
+ALIVE_LEASES = 2
+
+
+class Store:
+    def __init__(self, path: Path, *, depth: int, keep_s: float, lease_s: float) -> None:
+        self._depth, self._keep_s, self._lease_s = depth, keep_s, lease_s
+        self._lock = threading.Lock()
+        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
+        prepare(self._db)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._lock:
+            # IMMEDIATE: a transaction that reads first and writes later could find itself unable to.
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._db
+                self._db.execute("COMMIT")
+            except BaseException:
+                if self._db.in_transaction:  # a full disk has rolled it back already
+                    self._db.execute("ROLLBACK")
+                raise
+
+    # -- the API's side ----------------------------------------------------------------------------
+
+    def submit(self, job: ExplainJob) -> str:
+        body = job.model_dump_json()
+        with self._transaction() as db:
+            for table in ("jobs", "figures"):
+                db.execute(f"DELETE FROM {table} WHERE finished < ?", (time.time() - self._keep_s,))  # noqa: S608
+            _expire(db)
+            known = db.execute("SELECT id, question FROM jobs WHERE once = ?", (job.once,)).fetchone()
+            if known:
+                if known[1] != job.question:
+                    raise KeyReused("this Idempotency-Key came with another request before; take a new one")
+                return str(known[0])
+            (waiting,) = db.execute("SELECT count(*) FROM jobs WHERE finished IS NULL").fetchone()
+            if waiting >= self._depth:
+                raise QueueFull(f"{waiting} explanations are waiting already; try again later", retry_after_s=1)
+            db.execute(
+                "INSERT INTO jobs (id, lane, digest, body, caller, once, question, deadline)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (job.id, job.lane, job.digest, body, job.caller, job.once, job.question, job.deadline),
+            )
+            db.execute("INSERT INTO line (id, lane, digest) VALUES (?, ?, ?)", (job.id, job.lane, job.digest))
+        return job.id
+
+    def state(self, job_id: str) -> JobState:
+        with self._lock:
+            row = self._db.execute(
+                "SELECT status, progress, result, error, caller, standard_error, deadline FROM jobs WHERE id = ?",
+                (job_id,),
+            ).fetchone()
+        if row is None:
+            raise UnknownExplanation("no explanation has this id, or its result is no longer kept")
+        status, progress, result, error, caller, standard_error, deadline = row
+        if status == JobStatus.queued and deadline is not None and deadline < time.time():
+            with self._transaction() as db:
+                _expire(db)
+            return self.state(job_id)
+        fault = JobError.model_validate_json(error) if error else None
+        return JobState(job_id, JobStatus(status), progress, result, fault, caller, standard_error)
+
+    def job(self, job_id: str) -> ExplainJob:
+        with self._lock:
+            row = self._db.execute("SELECT body FROM jobs WHERE id = ?", (job_id,)).fetchone()
+        if row is None:
+            raise UnknownExplanation("no explanation has this id, or its result is no longer kept")
+        return ExplainJob.model_validate_json(row[0])
+
+    def cancel(self, job_id: str) -> None:
+        with self._transaction() as db:
+            db.execute(
+                "UPDATE jobs SET status = 'cancelled', finished = ? WHERE id = ? AND finished IS NULL",
+                (time.time(), job_id),
+            )
+            db.execute("DELETE FROM line WHERE id = ?", (job_id,))
+
+    def depth(self) -> int:
+        with self._lock:
+            (count,) = self._db.execute("SELECT count(*) FROM jobs WHERE finished IS NULL").fetchone()
+        return int(count)
+
+    def workers(self) -> list[WorkerRecord]:
+        with self._lock:
+            rows = self._db.execute(
+                "SELECT owner, digests FROM workers WHERE alive_until > ?", (time.time(),)
+            ).fetchall()
+        return [WorkerRecord(owner, frozenset(digests.split())) for owner, digests in rows]
+
+    def figures(self) -> list[Figures]:
+        with self._lock:  # a look without a write lock, as when jobs are taken
+            if not self._db.execute("SELECT 1 FROM figures LIMIT 1").fetchone():
+                return []
+        with self._transaction() as db:
+            return [Figures.model_validate_json(body) for (body,) in db.execute("DELETE FROM figures RETURNING body")]
+
+    # -- the worker's side ---------------------------------------------------------------------------
+
+    def announce(self, owner: str, digests: Sequence[str]) -> None:
+        until = time.time() + ALIVE_LEASES * self._lease_s
+        with self._transaction() as db:
+            db.execute("INSERT OR REPLACE INTO workers VALUES (?, ?, ?)", (owner, " ".join(digests), until))
+
+    def take(self, owner: str, digests: Sequence[str], limit: int, summaries: bool = True) -> list[Lease]:
+        with self._lock:  # a look without a write lock, so an idle worker disturbs nobody
+            idle = not _next(self._db, digests, 1, summaries)
+            expired = self._db.execute(
+                "SELECT 1 FROM jobs WHERE status = 'running' AND lease_until < ? LIMIT 1", (time.time(),)
+            ).fetchone()
+        if idle and not expired:
+            return []
+        with self._transaction() as db:
+            _hand_back(db, "lease_until < ?", time.time())
+            _expire(db)
+            return [self._lease(db, owner, job_id) for job_id in _next(db, digests, limit, summaries)]
+
+    def _lease(self, db: sqlite3.Connection, owner: str, job_id: str) -> Lease:
+        db.execute("DELETE FROM line WHERE id = ?", (job_id,))
+        body, fence = db.execute(
+            "UPDATE jobs SET status = 'running', owner = ?, lease_until = ?, deliveries = deliveries + 1"
+            " WHERE id = ? RETURNING body, deliveries",
+            (owner, time.time() + self._lease_s, job_id),
+        ).fetchone()
+        return Lease(ExplainJob.model_validate_json(body), fence)
+
+    def finish(
+        self, owner: str, lease: Lease, result: bytes | None, error: JobError | None, figures: Figures | None = None
+    ) -> bool:
+        status = JobStatus.failed if error else JobStatus.done
+        with self._transaction() as db:
+            done = db.execute(
+                "UPDATE jobs SET status = ?, result = ?, error = ?, finished = ?, progress = 1"
+                " WHERE id = ? AND status = 'running' AND owner = ? AND deliveries = ?",
+                (
+                    status, result, error.model_dump_json() if error else None, time.time(),
+                    lease.job.id, owner, lease.fence,
+                ),
+            )  # fmt: skip
+            if figures and done.rowcount:
+                db.execute("INSERT INTO figures VALUES (?, ?)", (time.time(), figures.model_dump_json()))
+            return done.rowcount == 1
+
+    def report(self, owner: str, leases: Sequence[Lease], progress: float, error: float | None) -> list[bool]:
+        until = time.time() + self._lease_s
+        with self._transaction() as db:
+            return [
+                db.execute(
+                    "UPDATE jobs SET progress = ?, standard_error = ?, lease_until = ?"
+                    " WHERE id = ? AND status = 'running' AND owner = ? AND deliveries = ?",
+                    (progress, error, until, lease.job.id, owner, lease.fence),
+                ).rowcount
+                == 1
+                for lease in leases
+            ]
+
+    def renew(self, owner: str) -> None:
+        now = time.time()
+        with self._transaction() as db:
+            db.execute(
+                "UPDATE jobs SET lease_until = ? WHERE owner = ? AND status = 'running'", (now + self._lease_s, owner)
+            )
+            db.execute(
+                "UPDATE workers SET alive_until = ? WHERE owner = ?", (now + ALIVE_LEASES * self._lease_s, owner)
+            )
+
+    # -- the supervisor's side -------------------------------------------------------------------------
+
+    def release(self, owner: str) -> None:
+        """Hand back all that a worker holds, because it stops or is dead."""
+        with self._transaction() as db:
+            _hand_back(db, "owner = ?", owner)
+            db.execute("DELETE FROM workers WHERE owner = ?", (owner,))
+
+    def release_all(self) -> None:
+        """Hand back what any worker holds: called when it is known that none is running."""
+        with self._transaction() as db:
+            _hand_back(db, "1 = ?", 1)
+            db.execute("DELETE FROM workers")
+
+    def close(self) -> None:
+        with self._lock:
+            self._db.close()
+
+
+def _next(db: sqlite3.Connection, digests: Sequence[str], limit: int, summaries: bool) -> list[str]:
+    """The oldest job that these manifests explain, and others of its lane.
+
+    A job that was with a lost worker goes alone, so that one that ends its worker takes no other with it again.
+    """
+    marks = ",".join("?" * len(digests))
+    kept_out = "" if summaries else f"AND lane NOT LIKE '%{SUMMARY_LANE}'"
+    first = db.execute(
+        f"SELECT id, lane, tried FROM line WHERE digest IN ({marks}) {kept_out} ORDER BY place LIMIT 1",  # noqa: S608
+        tuple(digests),
+    ).fetchone()
+    if first is None or first[2]:
+        return [first[0]] if first else []
+    rows = db.execute("SELECT id FROM line WHERE lane = ? AND NOT tried ORDER BY place LIMIT ?", (first[1], limit))
+    return [job_id for (job_id,) in rows]
+
+
+def _hand_back(db: sqlite3.Connection, which: str, value: float | str) -> None:
+    """Put running jobs back in line, behind those that wait; those delivered too often have failed."""
+    where = f"status = 'running' AND {which}"
+    db.execute(
+        f"UPDATE jobs SET status = 'failed', error = ?, finished = ? WHERE {where} AND deliveries >= {MAX_DELIVERIES}",  # noqa: S608
+        (WORKER_LOST.model_dump_json(), time.time(), value),
+    )
+    db.execute(
+        f"INSERT OR IGNORE INTO line (id, lane, digest, tried) SELECT id, lane, digest, 1 FROM jobs WHERE {where}",  # noqa: S608
+        (value,),
+    )
+    db.execute(f"UPDATE jobs SET status = 'queued', owner = NULL WHERE {where}", (value,))  # noqa: S608
+
+
+def _expire(db: sqlite3.Connection) -> None:
+    """Jobs past their deadline that nobody has taken, or whose worker never came back with them, have failed."""
+    now = time.time()
+    late = db.execute(
+        "SELECT id FROM jobs WHERE finished IS NULL AND deadline < ? AND (status = 'queued' OR deadline < ?)",
+        (now, now - OVERDUE_S),
+    ).fetchall()
+    for (job_id,) in late:
+        db.execute(
+            "UPDATE jobs SET status = 'failed', error = ?, finished = ? WHERE id = ?",
+            (TIMED_OUT.model_dump_json(), now, job_id),
+        )
+        db.execute("DELETE FROM line WHERE id = ?", (job_id,))

@@ -1,0 +1,136 @@
+"""`whyserve explain MODEL rows.csv -o why.parquet`: a file of rows explained here, without a service."""
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from whyserve.errors import InvalidInput, UnsupportedNetwork
+from whyserve.explain.models.explainable import ExplainableModel, to_tensors
+from whyserve.explain.worker.batch import compute
+from whyserve.jobs import ExplainJob, GivenBackground, PackedArray
+from whyserve.model.rows import Arrays
+from whyserve.model.spec import DEFAULT_BACKGROUND
+from whyserve.model.text import Spans
+from whyserve.tables.answers import AnswerFile, Line, lines_of, lines_of_faults
+from whyserve.tables.rows import RowsRead, read_rows
+
+CHUNK_ROWS = 32
+
+Told = Callable[[float, int], object]
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked of every row; as in a request to /explain."""
+
+    method: str = "auto"
+    outputs: str | Sequence[str] = "top"
+    samples: int | None = None
+    seed: int = 0
+    background: str | GivenBackground = DEFAULT_BACKGROUND
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    rows: int
+    faults: dict[int, str]
+
+
+def explain_file(
+    model: ExplainableModel, rows: Path, answers: Path, question: Question, *, drop: Sequence[str] = (), say: Told
+) -> Explained:
+    """Explain each row of a file. A row that cannot be is named in the answers, and the others are explained.
+
+    `value` is the original network's output: no ONNX Runtime is at work here.
+    say: told how many rows are done, counting parts, and how many there are.
+    Raises InvalidInput, UnknownLabel, UnsupportedMethod, ConfigurationError.
+    """
+    read = read_rows(rows, model.spec, drop, model.texts)
+    run = _Run(model, read, question, say)
+    with AnswerFile(answers, model.spec) as file:
+        for first in range(1, read.count + 1, CHUNK_ROWS):
+            file.write(run.lines(range(first, min(first + CHUNK_ROWS, read.count + 1))), run.facts)
+    return Explained(read.count, dict(sorted(run.faults.items())))
+
+
+def read_given(path: Path, model: ExplainableModel, drop: Sequence[str]) -> GivenBackground:
+    """A background from a file of rows. Raises InvalidInput, also for one bad cell: half a background is another."""
+    read = read_rows(path, model.spec, drop)
+    for fault in read.faults.values():
+        raise InvalidInput(f"{path.name}: {fault}", field="background")
+    return GivenBackground.pack(read.arrays)
+
+
+class _Run:
+    """faults: found so far. facts: the last answer."""
+
+    def __init__(self, model: ExplainableModel, read: RowsRead, question: Question, say: Told) -> None:
+        self._model, self._read, self._question, self._say = model, read, question, say
+        self._places = {number: place for place, number in enumerate(read.numbers)}
+        self.faults = dict(read.faults)
+        self.facts: dict[str, Any] = {}
+
+    def lines(self, numbers: range) -> list[Line]:
+        """What the answers say of these rows, in their order."""
+        good = [number for number in numbers if number in self._places]
+        lines = self._explained(good) if good else []
+        lines += lines_of_faults({number: self.faults[number] for number in numbers if number in self.faults})
+        self._say(numbers.stop - 1, self._read.count)
+        return sorted(lines, key=lambda line: int(line["row"]))
+
+    def _explained(self, numbers: list[int]) -> list[Line]:
+        """Explain rows together; where one of them spoils it, each alone."""
+        try:
+            self.facts = self._answer(numbers)
+            return lines_of(numbers, self.facts)
+        except (InvalidInput, UnsupportedNetwork) as error:
+            if "field" in error.details:  # the question is at fault, and not a row
+                raise
+            if len(numbers) == 1:
+                self.faults[numbers[0]] = f"row {numbers[0]}: {error.message}"
+                return []
+        return [line for number in numbers for line in self._explained([number])]
+
+    def _answer(self, numbers: list[int]) -> dict[str, Any]:
+        places = [self._places[number] for number in numbers]
+        arrays = {name: array[places] for name, array in self._read.arrays.items()}
+        texts = {
+            name: tuple(self._model.texts[name].spans(texts[place]) for place in places)
+            for name, texts in self._read.texts.items()
+        }
+
+        def on_progress(share: float) -> bool:
+            self._say(numbers[0] - 1 + share * len(numbers), self._read.count)
+            return True
+
+        (made,) = compute([_job(self._model, arrays, texts, self._question)], self._model, on_progress)
+        answer: dict[str, Any] = json.loads(made.json)
+        return answer
+
+
+def _job(
+    model: ExplainableModel, arrays: Arrays, texts: dict[str, tuple[Spans, ...]], question: Question
+) -> ExplainJob:
+    with torch.no_grad():
+        table = model.network(to_tensors(arrays)).numpy()
+    wanted = model.outputs.wanted(question.outputs, table)
+    return ExplainJob(
+        id="file",
+        model=model.spec.name,
+        version=model.spec.version,
+        digest=model.digest,
+        rows={name: PackedArray.pack(array) for name, array in arrays.items()},
+        served=PackedArray.pack(table),
+        outputs=[[output.name for output in outputs] for outputs in wanted],
+        texts=texts,
+        method=question.method,
+        samples=question.samples,
+        seed=question.seed,
+        background=question.background,
+        created=time.time(),
+    )

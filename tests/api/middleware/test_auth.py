@@ -1,0 +1,241 @@
+"""Who may ask what, on services that run: keys, scopes, limits, and that no key is ever shown."""
+
+import asyncio
+import os
+import time
+
+import httpx
+import pytest
+
+from tests.conftest import Running, example, start_service
+from whyserve.api.app import create_app
+from whyserve.api.middleware.auth import needed
+from whyserve.api.middleware.keys import fresh
+from whyserve.api.state import Service
+from whyserve.predict.catalog import load_catalog
+from whyserve.queues.factory import open_queue
+from whyserve.settings import ApiSettings
+
+KEYS = {name: fresh(name, scopes.split(",")) for name, scopes in (
+    ("predictor", "predict"), ("explainer", "explain"), ("other", "explain"), ("boss", "admin"),
+)}  # fmt: skip
+LINES = "\n".join(line for _, line in KEYS.values())
+
+
+def bearer(name: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {KEYS[name][0]}"}
+
+
+@pytest.fixture(scope="module")
+def guarded(artifacts, tmp_path_factory):
+    """A service with keys, whose every line is logged."""
+    service = start_service(
+        artifacts, tmp_path_factory.mktemp("state"), "--log-level", "debug", WHYSERVE_KEYS=LINES.replace("\n", ";")
+    )
+    service.await_line("ready on ")
+    yield service
+    assert service.stop() == 0, service.output
+
+
+@pytest.fixture(scope="module")
+def asker(guarded):
+    with guarded.client() as client:
+        yield client
+
+
+ADDRESSES = {
+    # address: (verb, the scope that it needs)
+    "/predict": ("POST", "predict"),
+    "/v2/models/linear/infer": ("POST", "predict"),
+    "/v1/models/linear:predict": ("POST", "predict"),
+    "/explain": ("POST", "explain"),
+    "/v2/models/linear/explain": ("POST", "explain"),
+    "/v1/models/linear:explain": ("POST", "explain"),
+    "/explanations/0123": ("GET", "explain"),
+    "/explanations/0123/events": ("GET", "explain"),
+    "/metrics": ("GET", "admin"),
+    "/v2/models/stats": ("GET", "admin"),
+    "/v2/repository/index": ("POST", "admin"),
+    "/v2/models/linear/versions/1/stats": ("GET", "admin"),
+    "/v2/repository/models/none/load": ("POST", "admin"),
+    "/v2/repository/models/none/unload": ("POST", "admin"),
+    "/v2/repository/models/linear/versions/9/unload": ("POST", "admin"),
+    "/an/address/of/tomorrow": ("POST", "admin"),
+    "/predict/": ("POST", "admin"),
+}
+
+
+@pytest.mark.parametrize("address", ADDRESSES)
+def test_an_address_needs_its_scope(address, asker):
+    verb, scope = ADDRESSES[address]
+    for headers in ({}, {"Authorization": "Bearer nonsense"}, {"Authorization": "Basic YTpi"}, {"X-API-Key": ""}):
+        answer = asker.request(verb, address, headers=headers)
+        assert answer.status_code == 401
+        assert answer.headers["www-authenticate"].startswith("Bearer")
+        assert set(answer.json()) == {"error"} if address.startswith("/v") else answer.json()["code"] == "unauthorized"
+    for name, has in (("predictor", "predict"), ("explainer", "explain"), ("boss", "admin")):
+        answer = asker.request(verb, address, headers=bearer(name))
+        assert (answer.status_code == 403) == (has != scope), answer.text
+        assert answer.status_code != 401
+
+
+@pytest.mark.parametrize("address", ["/models", "/models/linear", "/openapi.json", "/docs", "/v2", "/v2/models/linear"])
+def test_any_key_sees_what_is_served(address, asker):
+    assert asker.get(address).status_code == 401
+    for name in KEYS:
+        assert asker.get(address, headers={"X-API-Key": KEYS[name][0]}).status_code == 200
+
+
+@pytest.mark.parametrize("address", ["/health/live", "/health/ready", "/v2/health/live", "/v2/health/ready"])
+def test_health_is_open(address, asker):
+    assert asker.get(address).status_code == 200
+
+
+def test_a_job_is_shown_to_the_key_that_made_it_only(asker):
+    accepted = asker.post(
+        "/explain", json=example("linear"), headers={**bearer("explainer"), "Prefer": "respond-async"}
+    )
+    assert accepted.status_code == 202
+    address = accepted.headers["location"]
+    for verb, place in (("GET", address), ("DELETE", address), ("GET", f"{address}/events")):
+        assert asker.request(verb, place, headers=bearer("other")).status_code == 404
+    assert asker.get(address, headers=bearer("explainer")).status_code == 200
+
+
+def test_what_one_key_asked_is_no_answer_for_another(asker):
+    """Nor does the time of an answer tell what others have asked: caches and idempotency keys are each caller's own."""
+    body = {**example("linear"), "seed": 11}
+    headers = {"Idempotency-Key": "the-same"}
+    mine = asker.post("/explain", json=body, headers={**bearer("explainer"), **headers})
+    assert mine.headers["x-cache"] == "miss"
+    theirs = asker.post("/explain", json=body, headers={**bearer("other"), **headers})
+    assert theirs.headers["x-cache"] == "miss"
+    assert theirs.json()["id"] != mine.json()["id"]
+
+
+def test_no_key_is_ever_logged(guarded, asker):
+    secret = KEYS["predictor"][0]
+    asker.post("/predict", json=example("linear"), headers=bearer("predictor"))
+    asker.post(f"/predict?api_key={secret}", json=example("linear"), headers={"X-API-Key": secret})
+    asker.post("/predict", content=b"{", headers={"X-API-Key": secret})
+    assert asker.get(f"/models?api_key={secret}").status_code == 401
+    asker.get(f"/{secret}", headers={"X-API-Key": secret})
+    assert any('"route": "/predict"' in line for line in guarded.lines)
+    assert not any(key in guarded.output for key, _ in KEYS.values())
+
+
+def test_every_address_of_today_has_been_thought_of(artifacts, tmp_path):
+    """What nobody thought of needs admin: these do on purpose."""
+    settings = ApiSettings(artifacts=artifacts, state=tmp_path)
+    service = Service.build(settings, load_catalog(artifacts, 1), open_queue(settings))
+    paths = {
+        path for path in _paths(create_app(service)._app) if needed(path.replace("{", "").replace("}", "")) == "admin"
+    }
+    asyncio.run(service.queue.close())
+    assert {path for path in paths if not path.startswith("/v2/repository/")} <= {
+        "/metrics", "/v2/models/stats", "/v2/models/{model}/stats", "/v2/models/{model}/versions/{version}/stats",
+    }  # fmt: skip
+
+
+def _paths(app) -> set[str]:
+    return {path for route in app.routes if (path := getattr(route, "path", None))}
+
+
+def test_keys_are_rotated_without_a_restart(start_api, tmp_path):
+    file = tmp_path / "keys"
+    old, new = fresh("ci", ["predict"]), fresh("ci", ["predict"])
+    file.write_text(old[1])
+    api = start_api("--keys-file", str(file))
+
+    def status(key: tuple[str, str]) -> int:
+        return httpx.post(
+            f"{api.address}/predict", json=example("linear"), headers={"X-API-Key": key[0]}, trust_env=False
+        ).status_code
+
+    def becomes(key: tuple[str, str], wanted: int) -> None:
+        end = time.monotonic() + 20
+        while status(key) != wanted:
+            assert time.monotonic() < end, api.output
+            time.sleep(0.1)
+
+    assert (status(old), status(new)) == (200, 401)
+    file.write_text(f"{old[1]}\n{new[1]}\n")
+    becomes(new, 200)
+    assert status(old) == 200
+    broken = tmp_path / "broken"
+    broken.write_text("nonsense")
+    os.replace(broken, file)
+    end = time.monotonic() + 20
+    while "line 1: must be NAME SCOPES SHA256, as `whyserve key NAME` prints it; the keys stay as" not in api.output:
+        assert time.monotonic() < end, api.output
+        assert status(new) == 200
+        time.sleep(0.1)
+    file.write_text(new[1])
+    becomes(old, 401)
+    assert status(new) == 200
+
+
+def test_a_key_that_asks_too_often_is_told_when_to_come_again(start_api):
+    api = start_api("--max-requests-s", "5", WHYSERVE_KEYS=LINES.replace("\n", ";"))
+    with httpx.Client(base_url=api.address, trust_env=False) as client:
+
+        def ask(name: str) -> httpx.Response:
+            return client.post("/predict", json=example("linear"), headers=bearer(name))
+
+        answers = [ask("predictor") for _ in range(60)]
+        refused = [answer for answer in answers if answer.status_code == 429]
+        assert refused
+        assert refused[0].json()["code"] == "rate_limited"
+        assert int(refused[0].headers["retry-after"]) == 1
+        # Its limit is its own, and nobody's health.
+        assert client.get("/models", headers=bearer("other")).status_code == 200
+        assert client.get("/health/ready").status_code == 200
+
+
+def test_explaining_is_limited_by_what_it_costs(start_api):
+    api = start_api("--max-explain-cost-s", "1")
+    with httpx.Client(base_url=api.address, trust_env=False) as client:
+        headers = {"Prefer": "respond-async"}
+        assert client.post("/explain", json=example("linear"), headers=headers).status_code == 202
+        rows = {"instances": example("linear")["instances"]}
+        for address, body in (("/explain", example("linear")), ("/v1/models/linear:explain", rows)):
+            refused = client.post(address, json=body, headers=headers)
+            assert refused.status_code == 429, refused.text
+            assert int(refused.headers["retry-after"]) > 1
+        assert client.post("/predict", json=example("linear")).status_code == 200
+
+
+def test_a_background_costs_as_many_rows_as_it_has(start_api):
+    api = start_api("--max-explain-cost-s", "1")
+    with httpx.Client(base_url=api.address, trust_env=False) as client:
+        asked = {**example("linear"), "background": example("linear")["instances"] * 4}
+        headers = {"Prefer": "respond-async"}
+        for _ in range(2):
+            assert client.post("/explain", json=asked, headers=headers).status_code == 202
+        asked["background"] *= 25
+        assert client.post("/explain", json=asked, headers=headers).status_code == 429
+
+
+@pytest.mark.parametrize(
+    ("environment", "words"),
+    [
+        ({"WHYSERVE_HOST": "0.0.0.0"}, "WHYSERVE_HOST: 0.0.0.0 is open to other machines, and there are no keys"),
+        ({"WHYSERVE_HOST": "::"}, "WHYSERVE_HOST: :: is open to other machines"),
+        ({"WHYSERVE_KEYS": "nonsense"}, "WHYSERVE_KEYS, line 1: must be NAME SCOPES SHA256"),
+        ({"WHYSERVE_KEYS_FILE": "/nowhere"}, "WHYSERVE_KEYS_FILE: /nowhere cannot be read"),
+    ],
+)
+def test_a_start_that_would_be_open_or_locked_is_refused(environment, words, artifacts, tmp_path):
+    api = Running(["api", "--artifacts", str(artifacts), "--state", str(tmp_path), "--port", "0"], environment)
+    try:
+        assert api.process.wait(60) == 1
+    finally:
+        api.stop()
+    assert words in api.output
+    assert "Traceback" not in api.output
+
+
+def test_a_gateway_in_front_may_take_the_place_of_keys(start_api):
+    api = start_api("--host", "0.0.0.0", WHYSERVE_ALLOW_ANONYMOUS="true", WHYSERVE_KEYS="")
+    answer = httpx.post(f"{api.address}/predict", json=example("linear"), trust_env=False)
+    assert answer.status_code == 200

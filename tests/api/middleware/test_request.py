@@ -1,0 +1,159 @@
+"""What every request passes: an id in and out, a place in a trace, and a line in the figures."""
+
+import re
+import socket
+import threading
+
+import pytest
+
+from tests.conftest import example
+from whyserve.api.middleware.context import child_of, request_id_from
+
+SAMPLE = re.compile(r"(?m)^(whyserve_\w+)(?:\{(.*)\})? (\S+)$")
+LABEL = re.compile(r'(\w+)="([^"]*)"')
+TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+
+
+def figures(client):
+    """(name, sorted labels) → value, of what /metrics says of the service itself."""
+    text = client.get("/metrics").text
+    return {(name, *sorted(LABEL.findall(labels))): float(value) for name, labels, value in SAMPLE.findall(text)}
+
+
+def figure(client, name, **labels):
+    return figures(client).get((name, *sorted(labels.items())), 0.0)
+
+
+def test_every_answer_has_an_id_of_its_own(client):
+    answers = [
+        client.post("/predict", json=example("linear")),
+        client.post("/predict", content="{"),
+        client.post("/explain", json=example("linear")),
+        client.get("/models"),
+        client.get("/nowhere"),
+        client.get("/metrics"),
+    ]
+    ids = [answer.headers["x-request-id"] for answer in answers]
+    assert all(re.fullmatch(r"[0-9a-f]{32}", one) for one in ids)
+    assert len(set(ids)) == len(ids)
+
+
+@pytest.mark.parametrize("path", ["/predict", "/explain"])
+def test_the_callers_id_comes_back(path, client):
+    answer = client.post(path, json=example("linear"), headers={"X-Request-Id": "order-17/a"})
+    assert answer.headers.get_list("x-request-id") == ["order-17/a"]
+
+
+@pytest.mark.parametrize("given", ["", "a b", "x" * 129, 'a"b', "<script>", "naïve"])
+def test_an_id_that_could_not_stand_in_a_log_is_replaced(given, client):
+    headers = [(b"x-request-id", given.encode())]
+    answer = client.post("/predict", json=example("linear"), headers=headers)
+    assert answer.status_code == 200
+    assert re.fullmatch(r"[0-9a-f]{32}", answer.headers["x-request-id"])
+
+
+def test_ids_are_read_from_bytes():
+    assert request_id_from(b"a-1") == "a-1"
+    assert request_id_from(b"a\n1") != "a\n1"
+    assert request_id_from(b"") != request_id_from(b"")
+
+
+def test_a_trace_goes_on_with_a_span_of_ours():
+    child = child_of(f"00-{TRACE}-{SPAN}-01".encode())
+    assert child is not None
+    assert re.fullmatch(rf"00-{TRACE}-(?!{SPAN})[0-9a-f]{{16}}-01", child)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        f"00-{'0' * 32}-{SPAN}-01",
+        f"00-{TRACE}-{'0' * 16}-01",
+        f"00-{TRACE.upper()}-{SPAN}-01",
+        f"ff-{TRACE}-{SPAN}-01",
+        f"00-{TRACE}-{SPAN}-01-more",
+        f"00-{TRACE}-{SPAN}",
+        "",
+    ],
+)
+def test_what_is_no_trace_is_left_alone(given, client):
+    assert child_of(given.encode()) is None
+    answer = client.post("/predict", json=example("linear"), headers={"traceparent": given})
+    assert answer.status_code == 200
+
+
+def test_requests_are_counted_by_route_model_and_status(client):
+    def counted(**labels):
+        return figure(client, "whyserve_requests_total", **labels)
+
+    wanted = {
+        "predict": {"route": "/predict", "model": "wine", "status": "200"},
+        "refused": {"route": "/predict", "model": "", "status": "422"},
+        "explain": {"route": "/explain", "model": "wine", "status": "200"},
+        "lost": {"route": "/explanations/{id}", "model": "", "status": "404"},
+        "other": {"route": "other", "model": "", "status": "404"},
+    }
+    before = {name: counted(**labels) for name, labels in wanted.items()}
+    client.post("/predict", json=example("wine"))
+    client.post("/predict", json={"model": "wine", "instances": []})
+    client.post("/explain", json=example("wine"))
+    client.get(f"/explanations/{'1' * 32}")
+    client.get("/a/path/that/is/nowhere")
+    after = {name: counted(**labels) for name, labels in wanted.items()}
+    assert {name: after[name] - before[name] for name in wanted} == dict.fromkeys(wanted, 1)
+
+
+def test_no_label_is_a_callers_own_word(client):
+    client.get("/s3cret-path")
+    client.post("/predict", json={"model": "s3cret", "instances": [{}]})
+    client.request("S3CRET", "/predict")
+    assert "s3cret" not in client.get("/metrics").text.lower()
+
+
+def test_latencies_batches_explanations_and_residuals_are_told_by_model(client):
+    batch = {"model": "penguins"}
+    before = figure(client, "whyserve_batch_rows_sum", **batch)
+    rows = example("penguins")["instances"] * 3
+    client.post("/predict", json={"model": "penguins", "instances": rows}).raise_for_status()
+    assert figure(client, "whyserve_batch_rows_sum", **batch) - before == len(rows)
+
+    answer = client.post("/explain", json={**example("penguins"), "seed": 1234}).raise_for_status().json()
+    told = figures(client)
+    by = sorted({"model": "penguins", "method": answer["method"]}.items())
+    assert told["whyserve_explanation_seconds_count", *by] >= 1
+    assert told["whyserve_explanation_seconds_sum", *by] > 0
+    assert told["whyserve_explanation_residual_count", *by] >= 1
+    within = sorted({"model": "penguins", "method": answer["method"], "le": "0.001"}.items())
+    assert told["whyserve_explanation_residual_bucket", *within] >= 1
+    assert told["whyserve_request_seconds_count", ("model", "penguins"), ("route", "/predict")] >= 1
+    assert told["whyserve_queue_depth",] == 0
+    assert told["whyserve_workers",] == 1
+
+
+def test_the_format_is_the_one_prometheus_reads(client):
+    from prometheus_client.parser import text_string_to_metric_families
+
+    answer = client.get("/metrics")
+    assert answer.headers["content-type"].startswith("text/plain; version=")
+    families = {family.name for family in text_string_to_metric_families(answer.text)}
+    assert {"whyserve_requests", "whyserve_request_seconds", "whyserve_batch_rows", "process_cpu_seconds"} <= families
+
+
+@pytest.mark.parametrize("path", ["/predict", "/explain"])
+def test_a_caller_that_goes_away_mid_body_is_counted_and_hurts_nobody(path, client, service):
+    def gone():
+        return figure(client, "whyserve_requests_total", route=path, model="", status="499")
+
+    before = gone()
+    host, port = service.address.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=30) as connection:
+        connection.sendall(f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n{{".encode())
+    counted = threading.Event()
+    for _ in range(300):
+        if gone() == before + 1:
+            counted.set()
+            break
+        counted.wait(0.1)
+    assert counted.is_set()
+    assert client.post(path, json=example("linear")).status_code == 200
+    assert "Traceback" not in service.output

@@ -1,0 +1,252 @@
+import time
+from threading import Thread
+
+import pytest
+import torch
+from torch import nn
+
+from tests.explain.trained import KINDS, trained
+from whyserve.errors import InvalidInput, UnsupportedNetwork
+from whyserve.explain.game.base import Limits, Stopped
+from whyserve.explain.game.network import Network
+from whyserve.explain.game.players import Players
+from whyserve.explain.methods.exact import Exact
+from whyserve.explain.methods.permutation.permutation import Permutation, plan, takes_all
+
+
+class OfFunction(nn.Module):
+    def __init__(self, function) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.function(x)  # type: ignore[no-any-return]
+
+
+def method_of(function, background: torch.Tensor) -> Permutation:
+    players = Players.elements({"x": tuple(background.shape[1:])})
+    return Permutation(Network(OfFunction(function), ("x",)), {"x": background}, players)
+
+
+def prepared(data: str, kind: str) -> tuple[Permutation, Exact, dict[str, torch.Tensor], torch.Tensor]:
+    network, background, rows = trained(data, kind)
+    players = Players.elements({"x": tuple(background.shape[1:])})
+    with torch.no_grad():
+        top = network({"x": rows}).argmax(1, keepdim=True)
+    return (
+        Permutation(network, {"x": background}, players),
+        Exact(network, {"x": background}, players),
+        {"x": rows},
+        top,
+    )
+
+
+def wild(features: int, rows: int = 20) -> tuple[Network, torch.Tensor, torch.Tensor]:
+    """A network with sharp interactions, a background and two rows."""
+    torch.manual_seed(features + rows)
+    module = nn.Sequential(nn.Linear(features, 24), nn.Tanh(), nn.Linear(24, 24), nn.ReLU(), nn.Linear(24, 2))
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.mul_(2.5)
+    return Network(module.eval(), ("x",)), torch.randn(rows, features), torch.randn(2, features)
+
+
+@pytest.mark.parametrize("samples", [1, 2, 5])
+def test_effects_of_one_and_two_players_come_out_exactly(samples):
+    torch.manual_seed(3)
+    background, rows = torch.randn(7, 8, dtype=torch.float64), torch.randn(3, 8, dtype=torch.float64)
+    one, two = torch.randn(8, dtype=torch.float64), torch.randn(8, 8, dtype=torch.float64)
+
+    def quadratic(x):
+        return x @ one + ((x @ two) * x).sum(-1)
+
+    wanted = torch.zeros(3, 1, dtype=torch.int64)
+    method = method_of(quadratic, background)
+    answer = method.explain({"x": rows}, wanted, Limits(samples=samples))
+    exact = Exact(method.passes.network, {"x": background}, method.passes.players)
+    truth = exact.explain({"x": rows}, wanted, Limits()).values
+    assert torch.allclose(answer.values, truth, atol=1e-7)
+    assert answer.residuals.abs().max() < 1e-9
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("data", ["diabetes", "wine"])
+def test_near_the_truth_on_trained_networks(data, kind):
+    method, exact, rows, top = prepared(data, kind)
+    answer, truth = method.explain(rows, top, Limits()), exact.explain(rows, top, Limits()).values
+    distance = (answer.values - truth).abs().mean(-1) / truth.abs().mean(-1)
+    assert distance.mean() < 0.04
+    assert distance.max() < 0.08
+    assert answer.residuals.abs().max() < 1e-12
+    assert answer.complete
+
+
+def test_weighed_coalitions_come_nearer_than_the_same_number_of_walks():
+    method, exact, rows, top = prepared("diabetes", "relu")
+    truth = exact.explain(rows, top, Limits()).values
+    walks = torch.stack([method.explain(rows, top, Limits(samples=1, seed=s)).values for s in range(8)]).mean(0)
+    spread = method.explain(rows, top, Limits(samples=8)).values
+    assert (spread - truth).abs().mean() < 0.6 * (walks - truth).abs().mean()
+
+
+@pytest.mark.parametrize("samples", [1, 2, 4, 12, 30, None])
+def test_standard_errors_are_honest(samples):
+    """Over networks, backgrounds and seeds, 99 % of values lie within three standard errors of the truth."""
+    within, ratios = [], []
+    for features, background_rows in ((7, 3), (8, 12), (9, 30), (10, 1), (12, 2), (11, 40)):
+        network, background, rows = wild(features, background_rows)
+        players = Players.elements({"x": (features,)})
+        wanted = torch.tensor([[0, 1], [1, 0]])
+        truth = Exact(network, {"x": background}, players).explain({"x": rows}, wanted, Limits()).values
+        method = Permutation(network, {"x": background}, players)
+        for seed in range(6):
+            answer = method.explain({"x": rows}, wanted, Limits(samples=samples, seed=seed))
+            assert answer.standard_errors is not None
+            error = (answer.values - truth).abs()
+            within.append((error <= 3 * answer.standard_errors).flatten())
+            ratios.append((error / answer.standard_errors).flatten())
+    assert torch.cat(within).double().mean() >= 0.99
+    assert torch.cat(ratios).mean() > 0.1, "so wide that they say nothing"
+
+
+def test_a_row_gets_the_same_alone_and_in_a_batch():
+    method, _, rows, top = prepared("wine", "relu")
+    together = method.explain(rows, top, Limits(samples=4, seed=5))
+    for row in range(len(top)):
+        alone = method.explain({"x": rows["x"][row : row + 1]}, top[row : row + 1], Limits(samples=4, seed=5))
+        assert torch.allclose(alone.values[0], together.values[row], atol=1e-6)
+    other = method.explain(rows, top, Limits(samples=4, seed=6))
+    assert not torch.allclose(other.values, together.values, atol=1e-4)
+
+
+def test_chunks_change_nothing():
+    method, _, rows, top = prepared("diabetes", "relu")
+    whole = method.explain(rows, top, Limits(samples=3))
+    for chunk in (2, 50, 700):
+        method.passes.chunk_rows = chunk
+        cut = method.explain(rows, top, Limits(samples=3))
+        assert torch.allclose(cut.values, whole.values, atol=1e-6)
+        assert cut.rows_evaluated == whole.rows_evaluated
+
+
+def test_what_samples_cost():
+    network, background, rows = wild(10)
+    method = Permutation(network, {"x": background}, Players.elements({"x": (10,)}))
+    wanted = torch.zeros(2, 1, dtype=torch.int64)
+    for samples in (1, 3, 12):
+        answer = method.explain({"x": rows}, wanted, Limits(samples=samples))
+        assert answer.rows_evaluated == pytest.approx(2 * (samples * 2 * 9 * 20 + 1), rel=0.1)
+    everything = method.explain({"x": rows}, wanted, Limits(samples=35))
+    assert everything.rows_evaluated == 2 * (1022 * 20 + 1)
+    assert everything.standard_errors is not None
+    assert everything.standard_errors.max() < 1e-5
+
+
+def test_goes_on_until_the_standard_error_is_reached():
+    network, background, rows = wild(12)
+    method = Permutation(network, {"x": background}, Players.elements({"x": (12,)}))
+    wanted = torch.zeros(2, 1, dtype=torch.int64)
+    coarse = method.explain({"x": rows}, wanted, Limits(samples=2))
+    assert coarse.standard_errors is not None
+    goal = float(coarse.standard_errors.max()) / 4
+    fine = method.explain({"x": rows}, wanted, Limits(standard_error=goal))
+    assert fine.standard_errors is not None
+    assert fine.standard_errors.max() <= goal
+    assert fine.rows_evaluated > coarse.rows_evaluated
+
+
+def test_stops_with_what_it_has():
+    network, background, rows = wild(14, 40)
+    method = Permutation(network, {"x": background}, Players.elements({"x": (14,)}))
+    wanted = torch.zeros(2, 1, dtype=torch.int64)
+    with pytest.raises(Stopped):
+        method.explain({"x": rows}, wanted, Limits(deadline=time.monotonic() - 1))
+    first = next(plan(40, 14, Limits(samples=200))) * 2 * 13 * 40 * 2
+    shares: list[float] = []
+
+    def until(share: float) -> bool:
+        shares.append(share)
+        return len(shares) < 60
+
+    method.passes.chunk_rows = 800
+    stopped = method.explain({"x": rows}, wanted, Limits(samples=200, on_progress=until))
+    assert not stopped.complete
+    assert first < stopped.rows_evaluated < 200 * 2 * 13 * 40 * 2
+    assert stopped.residuals.abs().max() < 1e-9
+    assert shares == sorted(shares)
+    late = method.explain({"x": rows}, wanted, Limits(samples=100_000, deadline=time.monotonic() + 0.5))
+    assert not late.complete
+    assert late.standard_errors is not None
+    assert stopped.standard_errors is not None
+    assert late.standard_errors.mean() < 2 * stopped.standard_errors.mean()
+
+
+@pytest.mark.parametrize("players", [1, 2, 3])
+def test_a_player_or_three(players):
+    network, background, rows = wild(players)
+    table = Players.elements({"x": (players,)})
+    wanted = torch.tensor([[0, 1], [0, 1]])
+    answer = Permutation(network, {"x": background}, table).explain({"x": rows}, wanted, Limits(samples=1))
+    truth = Exact(network, {"x": background}, table).explain({"x": rows}, wanted, Limits())
+    assert torch.allclose(answer.values, truth.values, atol=1e-9)
+
+
+def test_more_players_than_kriging_takes_are_walked():
+    torch.manual_seed(0)
+    weight = torch.randn(70)
+    method = method_of(lambda x: x @ weight + x[:, 0] * x[:, 69], torch.randn(5, 70))
+    rows = torch.randn(2, 70)
+    answer = method.explain({"x": rows}, torch.zeros(2, 1, dtype=torch.int64), Limits(samples=2))
+    expected = (rows[:, None] - method.passes.background["x"]) * weight
+    assert torch.allclose(answer.values[:, 0, 1:69], expected.mean(1)[:, 1:69].double(), atol=1e-4)
+    assert answer.rows_evaluated == 2 * (2 * 2 * 69 * 5 + 1)
+
+
+def test_sizes_at_which_all_coalitions_are_taken():
+    assert takes_all(1, 1)
+    assert takes_all(3, 1)
+    assert not takes_all(5, 1)
+    assert takes_all(10, 35)
+    assert not takes_all(30, 10_000)
+
+
+def test_eight_callers_get_what_one_gets_and_the_network_stays_as_it_was():
+    method, _, rows, top = prepared("diabetes", "gelu_layernorm")
+    module = method.passes.network.module
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    flags = [(p.requires_grad, p.grad) for p in module.parameters()]
+    alone, got = method.explain(rows, top, Limits(samples=2)).values, [torch.empty(0)] * 8
+
+    def call(place: int) -> None:
+        got[place] = method.explain(rows, top, Limits(samples=2)).values
+
+    threads = [Thread(target=call, args=(place,)) for place in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all(torch.equal(alone, values) for values in got)
+    assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
+    assert [p.requires_grad for p in module.parameters()] == [flag for flag, _ in flags]
+    assert all(p.grad is grad for p, (_, grad) in zip(module.parameters(), flags, strict=True))
+    assert not module.training
+
+
+def test_what_does_not_fit_is_named():
+    method = method_of(lambda x: x.sum(-1), torch.randn(4, 3))
+    with pytest.raises(InvalidInput, match=r"'x' is \(2, 5\)"):
+        method.explain({"x": torch.randn(2, 5)}, torch.zeros(2, 1, dtype=torch.int64), Limits())
+    broken = method_of(lambda x: torch.log(x[:, 0] * x[:, 1]), torch.full((4, 5), 2.0))
+    with pytest.raises(UnsupportedNetwork, match="not finite"):
+        broken.explain({"x": torch.full((1, 5), -2.0)}, torch.zeros(1, 1, dtype=torch.int64), Limits())
+
+
+def test_it_tells_how_its_error_shrinks_round_by_round():
+    network, background, rows = wild(18)
+    method = Permutation(network, {"x": background}, Players.elements({"x": (18,)}))
+    told: list[float] = []
+    answer = method.explain({"x": rows}, torch.tensor([[0], [1]]), Limits(samples=160, on_error=told.append))
+    assert len(told) > 2
+    assert told[-1] < told[0] / 1.5
+    assert answer.standard_errors is not None
+    assert told[-1] == pytest.approx(float(answer.standard_errors.mean() / answer.values.abs().mean()))

@@ -1,0 +1,174 @@
+"""What cannot be packaged, and what is said of it; and the folders that `whyserve new` begins."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+from tests.conftest import ROOT
+from whyserve.errors import WhyserveError
+from whyserve.export.package.package import check, package
+from whyserve.model.spec import read_spec
+
+ROWS = np.random.default_rng(0).normal(size=(30, 4)).astype(np.float32)
+NAMES = ["low", "high"]
+CATEGORIES = pd.DataFrame({"a": ["x", "y"] * 5, "b": range(10), "c": range(10), "d": range(10)})
+BATCH = torch.export.Dim("batch")
+
+
+class Net(nn.Module):
+    def __init__(self, body=lambda layer, x: layer(x)):
+        super().__init__()
+        self.body, self.layer = body, nn.Linear(4, 2)
+
+    def forward(self, x):
+        return self.body(self.layer, x)
+
+
+class Mean(nn.Module):
+    def forward(self, x):
+        return x.mean((1, 2))[:, None]
+
+
+class Doubled(keras.layers.Layer):  # type: ignore[misc]  # Keras is untyped
+    def call(self, x):
+        return 2 * x
+
+
+def program(network, example, *free):
+    shapes = ({position: torch.export.Dim(f"free{position}", min=2, max=50) for position in free},)
+    return torch.export.export(network, (example,), dynamic_shapes=shapes if free else None)
+
+
+def chain(*layers, shape=(4,)):
+    return keras.Sequential([keras.Input(shape, name="x"), *layers])
+
+
+def branches(layer, x):
+    return torch.cond(x.amax() > 0, lambda y: y + 1, lambda y: y + 1.00001, (layer(x),))
+
+
+def two_outputs():
+    given = keras.Input((4,), name="x")
+    made = keras.layers.Dense(2)(given)
+    return keras.Model(given, [made, made])
+
+
+def no_gamma(layer, x):
+    return torch.lgamma(layer(x).abs() + 1)
+
+
+LONG = ROWS.reshape(-1, 5, 2)
+FAULTS: dict[str, tuple[Callable[[], Any], dict[str, Any], str]] = {
+    "an operation that ONNX lacks": (lambda: Net(no_gamma), {}, "ONNX has no operation for torch's prims.lgamma"),
+    "other rows": (lambda: Net(lambda layer, x: layer(x - x.mean(0))), {}, "depends on the rows beside it"),
+    "a branch": (lambda: Net(branches), {}, "is control flow"),
+    "several outputs": (lambda: Net(lambda layer, x: (layer(x), x)), {}, "returns tuple; it must return one tensor"),
+    "more labels": (Net, {"labels": list("abc"), "names": ()}, "3 labels for 2 outputs: one each is needed"),
+    "no names": (Net, {"names": ()}, "returns 2 numbers a row: name them, labels=[…] of a classification"),
+    "columns": (Net, {"background": ROWS[:, :3]}, "the background is not what the network takes: mat1 and mat2"),
+    "another input": (Net, {"background": {"y": ROWS}}, 'the input "x" is missing from the background'),
+    "text": (Net, {"background": np.array([["a"] * 4])}, 'the background of "x" must be numbers'),
+    "a gap": (Net, {"background": pd.DataFrame({"a": [1.0, None]})}, 'the column "a" of the background has gaps'),
+    "no number": (Net, {"background": ROWS * np.inf}, 'row 0 of the background of "x" holds a number'),
+    "no rows": (Net, {"background": ROWS[:0]}, "the background has no rows"),
+    "no model": (lambda: "net", {}, "str is not a torch nn.Module"),
+    "feature names": (Net, {"features": ["a"]}, '1 features are named for the 4 columns of "x"'),
+    "a unit": (Net, {"units": {"mass": "g"}}, 'there is no feature "mass" to give a unit'),
+    "a free size": (
+        lambda: program(Mean(), torch.rand(3, 5, 2), 0, 1),
+        {"background": LONG, "names": ["mean"]},
+        "has a dimension other than the rows that is not fixed",
+    ),
+    "fixed rows": (lambda: program(Net(), torch.rand(3, 4)), {}, "has a fixed number of rows"),
+    "training": (
+        lambda: program(nn.Sequential(nn.Linear(4, 2), nn.Dropout()), torch.rand(3, 4), 0),
+        {},
+        "exported in training mode",
+    ),
+    "a Lambda": (lambda: chain(keras.layers.Lambda(lambda x: 2 * x, name="twice")), {}, '"twice" is a Lambda with'),
+    "a layer of one's own": (lambda: chain(Doubled(name="twice")), {}, '"twice" is a Doubled, which is Python code'),
+    "no inputs": (lambda: keras.Sequential([keras.layers.Dense(2)]), {}, "has no inputs yet; begin it with"),
+    "a free dimension": (
+        lambda: chain(keras.layers.GlobalAveragePooling1D(), shape=(None, 2)),
+        {"background": LONG},
+        "has a free dimension other than the rows; fix its size",
+    ),
+    "columns of Keras": (
+        lambda: chain(keras.layers.Dense(2)),
+        {"background": ROWS[:, :3]},
+        'the rows of "x" in the background have shape (3,); the model takes (4,)',
+    ),
+    "outputs of Keras": (two_outputs, {}, "the network has 2 outputs; it must have one"),
+    "categories": (
+        lambda: chain(keras.layers.Dense(2)),
+        {"background": CATEGORIES},
+        'categories stand in an input of integer dtype, and "x" is float32',
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_what_cannot_be_packaged_is_told_why_in_a_line_and_leaves_nothing(fault, tmp_path):
+    build, changes, words = FAULTS[fault]
+    given: dict[str, Any] = {"background": ROWS, "names": NAMES, **changes}
+    with pytest.raises(WhyserveError) as caught:
+        package(build(), tmp_path / "models" / "mine", artifacts=tmp_path / "artifacts", **given)
+    assert words in caught.value.message
+    assert "\n" not in caught.value.message
+    assert not (tmp_path / "models" / "mine").exists()
+    assert not [path for path in tmp_path.glob("artifacts/*") if path.name != ".builds"]
+
+
+def test_a_folder_needs_a_name_that_can_be_a_model_s(tmp_path):
+    with pytest.raises(WhyserveError, match=r'"My Model" cannot be a model\'s name: a small letter'):
+        package(Net(), tmp_path / "My Model", background=ROWS, names=NAMES)
+
+
+def test_a_network_stays_as_it_was_and_its_folder_is_read_without_its_class(tmp_path):
+    network = Net(lambda layer, x: torch.relu(layer(x))).train()
+    packaged = package(
+        network, tmp_path / "models" / "mine", background=pd.DataFrame(ROWS, columns=list("abcd")), names=NAMES,
+        unit="m", units={"a": "s"}, groups={"rest": ["c", "d"]}, version=3, artifacts=tmp_path / "artifacts",
+    )  # fmt: skip
+    assert network.training
+    spec = read_spec(packaged.folder)
+    assert [(f.name, f.unit, f.group) for f in spec.inputs[0].features] == [
+        ("a", "s", None), ("b", None, None), ("c", None, "rest"), ("d", None, "rest"),
+    ]  # fmt: skip
+    assert (spec.version, spec.output.unit, spec.output.names) == (3, "m", ("low", "high"))
+    assert "Net" not in (packaged.folder / "network.py").read_text()
+    report = str(check(packaged.folder))
+    for line in ("takes      x (4 features)", "returns    low, high (values)", "explained  by exact: the truest"):
+        assert line in report
+
+
+@pytest.mark.parametrize("framework", ["torch", "keras"])
+def test_a_new_folder_is_whole_once_it_is_trained(framework, tmp_path):
+    clean = {key: value for key, value in os.environ.items() if not key.startswith("WHYSERVE_")}
+    folder = tmp_path / "models" / "churn"
+
+    def run(*command, code=0):
+        done = subprocess.run(
+            [sys.executable, "-W", "ignore", *command],
+            cwd=ROOT, env=clean, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == code, done.stderr
+        return done.stdout + done.stderr
+
+    new = ["-m", "whyserve.cli", "new", "churn", "--framework", framework, "--models", str(folder.parent)]
+    assert f"python {folder}/train.py" in run(*new)
+    assert "is there already" in run(*new, code=1)
+    assert "cannot be read: No such file or directory" in run("-m", "whyserve.cli", "check", str(folder), code=1)
+    run(str(folder / "train.py"))
+    report = run("-m", "whyserve.cli", "check", str(folder))
+    assert f"model      churn, version 1, from {framework}" in report
+    assert "residual" in report

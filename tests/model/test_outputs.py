@@ -1,0 +1,50 @@
+"""Columns ⇄ named outputs."""
+
+import numpy as np
+import pytest
+
+from whyserve.errors import UnknownLabel
+from whyserve.model.outputs import Outputs
+from whyserve.model.spec import ModelSpec
+
+
+def spec(scores="probabilities", **output):
+    task = "classification" if "labels" in output else "regression"
+    return ModelSpec.model_validate(
+        {
+            "name": "m",
+            "framework": "torch",
+            "task": task,
+            "inputs": [{"name": "x", "features": [{"name": "a"}]}],
+            "output": {**output, "scores": scores},
+        }
+    )
+
+
+def test_a_label_a_column():
+    outputs = Outputs(spec(labels=["a", "b", "c"]), 3)
+    table = np.array([[0.2, 0.5, 0.3], [0.9, 0.05, 0.05]])
+    assert outputs.predictions(table)[0] == {"label": "b", "scores": {"a": 0.2, "b": 0.5, "c": 0.3}}
+    assert [[o.name for o in row] for row in outputs.wanted("top", table)] == [["b"], ["a"]]
+    assert [[o.column for o in row] for row in outputs.wanted("all", table)] == [[0, 1, 2]] * 2
+    assert [[o.name for o in row] for row in outputs.wanted(["c", "a", "c"], table)] == [["c", "a"]] * 2
+    with pytest.raises(UnknownLabel, match=r"outputs\[1\]"):
+        outputs.wanted(["c", "d"], table)
+
+
+@pytest.mark.parametrize(("scores", "first"), [("probabilities", 0.25), ("logits", -0.75)])
+def test_two_labels_share_a_sigmoid(scores, first):
+    outputs = Outputs(spec(scores, labels=["no", "yes"]), 1)
+    (answer,) = outputs.predictions(np.array([[0.75]]))
+    assert answer == {"label": "yes", "scores": {"no": first, "yes": 0.75}}
+    no, yes = outputs.all
+    assert (no.sign, yes.sign) == (-1, 1)
+    # What is explained of one is the other's, with the other sign; both start from their own score.
+    assert no.offset + no.sign * 0.75 == first
+
+
+def test_a_regression_answers_its_value_or_its_values():
+    assert Outputs(spec("values", names=["y"]), 1).predictions(np.array([[1.5]])) == [{"value": 1.5}]
+    several = Outputs(spec("values", names=["y", "z"]), 2)
+    assert several.predictions(np.array([[1.5, 2.5]])) == [{"values": {"y": 1.5, "z": 2.5}}]
+    assert [o.name for o in several.wanted("top", np.zeros((1, 2)))[0]] == ["y", "z"]
