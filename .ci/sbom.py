@@ -54,10 +54,11 @@ def main(bom: str, packages: str, folder: str) -> None:
     whole = json.loads(Path(bom).read_text())
     project = tomllib.loads(Path("pyproject.toml").read_text())["project"]
     installed = {canonicalize_name(each.name): each for each in distributions(path=[packages])}
+    version = installed[canonicalize_name(project["name"])].version
     for extra in IMAGES:
         names = needed([*project["dependencies"], *project["optional-dependencies"][extra]], installed)
         made = of_image(whole, f"{project['name']}-{extra}", names)
-        path = Path(folder, f"{project['name']}-{extra}-{project['version']}.cdx.json")
+        path = Path(folder, f"{project['name']}-{extra}-{version}.cdx.json")
         path.write_text(json.dumps(made, indent=1, sort_keys=True) + "\n")
         sys.stdout.write(f"{path}: {len(made['components'])} packages\n")
 

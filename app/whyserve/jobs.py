@@ -12,14 +12,15 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from whyserve.model.spec import DEFAULT_BACKGROUND
-from whyserve.model.text import Spans
+from whyserve.model.text import TokenSpans
 
 # A job that took so many workers with it is taken for the cause.
 MAX_DELIVERIES = 3
 # A worker stops at a deadline by itself; one that has not after so many seconds never will.
 OVERDUE_S = 30.0
-# How the lanes of summaries end; a worker that makes one takes other jobs between its chunks, and no second summary.
-SUMMARY_LANE = "/summary"
+# Ends the batch key of a summary. A worker that computes a summary takes other jobs between its chunks, but no second
+# summary.
+SUMMARY_KEY = "/summary"
 
 
 class JobStatus(StrEnum):
@@ -83,12 +84,17 @@ class Drawing(_Message):
 class ExplainJob(_Message):
     """One request to explain, or to draw an explanation.
 
-    rows: by input, (rows, *shape). served: (rows, columns), what ONNX Runtime answered. outputs: the names to
-    explain, a list a row. texts: by input that was sent as text, where each row's tokens stand in it. digest: of the
-    manifest that served; the worker explains with no other. background: the name of one of the model's, or rows.
-    summary: what is wanted is one of all rows, and not of each. created, deadline: seconds since the epoch. caller:
-    whose it is; nobody else is shown it. once: jobs of the same are one job; question: what tells that they ask the
-    same. traceparent: of W3C trace context.
+    digest: of the manifest that predicted; the worker explains with no other manifest.
+    rows: by input, (rows, *shape).
+    served: (rows, columns), what ONNX Runtime answered.
+    outputs: the names of the outputs to explain, one list per row.
+    texts: by input that was sent as text, the position of each row's tokens in the text.
+    background: the name of one of the model's backgrounds, or rows.
+    summary: one summary of all rows instead of one explanation per row.
+    created, deadline: seconds since the epoch.
+    caller: the owner; no other caller can read the job.
+    idempotency_key, request_hash: jobs with the same key are one job, if their request_hash is equal too.
+    traceparent: W3C trace context.
     """
 
     id: str
@@ -98,7 +104,7 @@ class ExplainJob(_Message):
     rows: dict[str, PackedArray]
     served: PackedArray
     outputs: list[list[str]]
-    texts: dict[str, tuple[Spans, ...]] = {}
+    texts: dict[str, tuple[TokenSpans, ...]] = {}
     method: str = "auto"
     samples: int | None = None
     seed: int = 0
@@ -110,16 +116,16 @@ class ExplainJob(_Message):
     request_id: str | None = None
     traceparent: str | None = None
     caller: str | None = None
-    once: str | None = None
-    question: str | None = None
+    idempotency_key: str | None = None
+    request_hash: str | None = None
 
     @property
-    def lane(self) -> str:
-        """Jobs of one lane may be computed together."""
+    def batch_key(self) -> str:
+        """Jobs with one batch key may be computed together."""
         if self.drawing:
             return f"{self.digest}/drawing"
         against = "" if self.background == DEFAULT_BACKGROUND else f"/{self.background_key}"
-        return f"{self.digest}/{self.method}{against}{SUMMARY_LANE if self.summary else ''}"
+        return f"{self.digest}/{self.method}{against}{SUMMARY_KEY if self.summary else ''}"
 
     @property
     def background_key(self) -> str:
@@ -134,7 +140,7 @@ class JobError(_Message):
     message: str
 
 
-class Figures(_Message):
+class JobMetrics(_Message):
     """What one explanation took, for Prometheus. seconds: from its request to its result.
 
     residual: the largest |residual| of it, over the largest |value − base value|; None of a summary.
@@ -188,8 +194,8 @@ class JobQueue(Protocol):
     async def submit(self, job: ExplainJob) -> str:
         """Accept a job and give its id: once this returns, the job survives any process.
 
-        Where a job with the same `once` is known, nothing is accepted and its id is given. Raises QueueFull, and
-        KeyReused where that job asks another question.
+        A job with a known `idempotency_key` is not accepted again: the id of the first one is returned.
+        Raises QueueFull, and KeyReused if the first job has another request_hash.
         """
         ...
 
@@ -217,7 +223,7 @@ class JobQueue(Protocol):
         """Workers that are ready now."""
         ...
 
-    async def figures(self) -> list[Figures]:
+    async def job_metrics(self) -> list[JobMetrics]:
         """Of what has been explained since anybody asked, in whatever process: each is given once."""
         ...
 
@@ -242,7 +248,7 @@ class JobSource(Protocol):
         """
         ...
 
-    def finish(self, lease: Lease, result: bytes, figures: Figures | None = None) -> bool:
+    def finish(self, lease: Lease, result: bytes, metrics: JobMetrics | None = None) -> bool:
         """Record a result, and what it took. False when the lease is no longer this worker's: nothing was recorded."""
         ...
 
@@ -266,7 +272,7 @@ class JobSource(Protocol):
         ...
 
 
-class Steward(Protocol):
+class QueueAdmin(Protocol):
     """The supervisor's side: it knows before any lease ends that its worker is dead."""
 
     def release(self, owner: str) -> None:

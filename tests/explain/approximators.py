@@ -11,9 +11,9 @@ import torch
 
 from tests.conftest import MODELS
 from whyserve.explain.game.base import Inputs, Limits
-from whyserve.explain.game.evaluation import Pace
+from whyserve.explain.game.coalitions import background_means
+from whyserve.explain.game.evaluation import Progress
 from whyserve.explain.game.network import row_count
-from whyserve.explain.methods.exact import means
 from whyserve.explain.methods.permutation.permutation import Permutation
 from whyserve.explain.models.explainable import load_model
 
@@ -82,13 +82,15 @@ class Contest:
 
     def _row(self, name: str, budget: int, at: int, seed: int) -> torch.Tensor:
         row = {key: x[at : at + 1] for key, x in self.rows.items()}
-        pace = Pace(Limits(), 1)
+        progress = Progress(Limits(), 1)
         empty = float(self.method.passes.base_values[self.wanted[at, 0]])
 
         def game(coalitions: np.ndarray) -> np.ndarray:
             """Normalised, as shapiq wants it: nobody is worth nothing."""
             present = torch.from_numpy(np.atleast_2d(coalitions).astype(bool))
-            worth: np.ndarray = means(self.method.passes, present, row, self.wanted[at : at + 1], pace)[0, :, 0].numpy()
+            worth: np.ndarray = background_means(self.method.passes, present, row, self.wanted[at : at + 1], progress)[
+                0, :, 0
+            ].numpy()
             return worth - empty
 
         answer = APPROXIMATORS[name](self.players, seed).approximate(budget, game)

@@ -20,7 +20,7 @@ def enumerate_shapley(
     """(P,) float64: φ_p = Σ_S |S|!(P−|S|−1)!/P! (v(S + p) − v(S)) of one row, whose tensors hold no row dimension."""
     players = 1 + max(int(m.max()) for m in membership.values())
 
-    def worth(present: frozenset[int]) -> float:
+    def coalition_values(present: frozenset[int]) -> float:
         mixed = {}
         for name, rows in background.items():
             x = rows.clone()
@@ -32,7 +32,7 @@ def enumerate_shapley(
             return float(network(mixed)[:, output].double().mean())
 
     worths = {
-        frozenset(chosen): worth(frozenset(chosen))
+        frozenset(chosen): coalition_values(frozenset(chosen))
         for size in range(players + 1)
         for chosen in combinations(range(players), size)
     }

@@ -8,7 +8,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 
 from whyserve.errors import InvalidInput, ModelFault
 from whyserve.model.spec import InputSpec
-from whyserve.model.text import Spans, TextReader, check_ids, most_letters
+from whyserve.model.text import TextReader, TokenSpans, check_ids, most_letters
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "une", "île", "de", "france", "▁"]
 
@@ -34,7 +34,7 @@ def test_what_is_not_filled_is_one_token_and_its_shares_one_sum():
     read = reader()
     assert read.ids("Une ÎLE") == [3, 4, 0, 0, 0, 0]
     spans = read.spans("Une ÎLE")
-    assert spans == Spans(tokens=(("une", 0, 3), ("île", 4, 7), ("[PAD]", 7, 7)), places=(0, 1, 2, 2, 2, 2))
+    assert spans == TokenSpans(tokens=(("une", 0, 3), ("île", 4, 7), ("[PAD]", 7, 7)), places=(0, 1, 2, 2, 2, 2))
     described = spans.described([0.5, -1.0, 0.25, 0.25, 0.5, 1.0])
     assert [each["value"] for each in described] == [0.5, -1.0, 2.0]
     assert described[2] == {"token": "[PAD]", "start": 7, "end": 7, "value": 2.0}

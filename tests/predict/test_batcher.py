@@ -10,7 +10,7 @@ from tests.conftest import example
 from whyserve.errors import InvalidInput, Unavailable
 from whyserve.model.manifest import read_manifest
 from whyserve.predict.batcher import Batcher
-from whyserve.predict.latency import Pace
+from whyserve.predict.latency import Latency
 from whyserve.predict.predictor import Predictor, load_predictor
 from whyserve.predict.session import OnnxSession
 
@@ -177,7 +177,10 @@ def test_a_model_in_batches_answers_as_it_does_inline(artifacts):
     small = load_predictor(artifacts / "breast_cancer", 1)
     manifest, digest = read_manifest(artifacts / "breast_cancer")
     large = Predictor(
-        manifest, digest, OnnxSession(artifacts / "breast_cancer", manifest, 1), pace=Pace(fixed_s=0.01, row_s=0.001)
+        manifest,
+        digest,
+        OnnxSession(artifacts / "breast_cancer", manifest, 1),
+        latency=Latency(fixed_s=0.01, row_s=0.001),
     )
     assert small.inline_rows > 0
     assert large.inline_rows == 0
@@ -196,7 +199,7 @@ def test_a_model_in_batches_answers_as_it_does_inline(artifacts):
 
 def test_a_row_too_large_for_the_model_is_its_own_requests_fault(artifacts):
     manifest, digest = read_manifest(artifacts / "linear")
-    large = Predictor(manifest, digest, OnnxSession(artifacts / "linear", manifest, 1), pace=Pace(0.01, 0.001))
+    large = Predictor(manifest, digest, OnnxSession(artifacts / "linear", manifest, 1), latency=Latency(0.01, 0.001))
     good, bad = [{"bmi": 30.0, "bp": 90.0}], [{"bmi": 3e38, "bp": -3e38}]
 
     async def story():

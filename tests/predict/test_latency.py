@@ -7,7 +7,7 @@ import pytest
 
 from tests.conftest import shipped
 from whyserve.model.spec import ModelSpec
-from whyserve.predict.latency import MEASURE_S, MEASURED_ROWS, Pace, measure
+from whyserve.predict.latency import MEASURE_S, MEASURED_ROWS, Latency, measure
 from whyserve.predict.predictor import INLINE_S, Predictor, load_predictor
 
 SPEC = ModelSpec.model_validate(
@@ -25,11 +25,11 @@ SPEC = ModelSpec.model_validate(
 
 
 def test_rows_are_counted_in_seconds():
-    pace = Pace(fixed_s=0.010, row_s=0.002)
-    assert pace.seconds(5) == pytest.approx(0.020)
-    assert pace.rows_within(0.0201) == 5
-    assert pace.rows_within(0.001) == 1  # a batch holds one row at least
-    assert Pace(0.0, 0.0).rows_within(0.001) > 1_000_000
+    latency = Latency(fixed_s=0.010, row_s=0.002)
+    assert latency.seconds(5) == pytest.approx(0.020)
+    assert latency.rows_within(0.0201) == 5
+    assert latency.rows_within(0.001) == 1  # a batch holds one row at least
+    assert Latency(0.0, 0.0).rows_within(0.001) > 1_000_000
 
 
 def test_a_model_is_given_what_it_takes_and_its_pace_is_found():
@@ -41,12 +41,12 @@ def test_a_model_is_given_what_it_takes_and_its_pace_is_found():
         seen.append({name: (array.shape, array.dtype) for name, array in arrays.items()})
         time.sleep(0.004 + 0.002 * rows)
 
-    pace = measure(run, SPEC)
+    latency = measure(run, SPEC)
     assert {name: shape for name, (shape, _) in seen[0].items()} == {"image": (1, 4, 4, 1), "codes": (1, 3)}
     assert seen[0]["codes"][1] == np.int64
     # A sleep may last longer than asked on a busy machine, and never shorter.
-    assert pace.seconds(1) >= 0.006
-    assert pace.seconds(MEASURED_ROWS) >= 0.036
+    assert latency.seconds(1) >= 0.006
+    assert latency.seconds(MEASURED_ROWS) >= 0.036
 
 
 def test_a_slow_model_is_not_measured_for_long():
@@ -64,16 +64,16 @@ def test_a_slow_model_is_not_measured_for_long():
 def test_shipped_models_are_small_enough_to_run_inline(name, artifacts):
     """They take microseconds; only a machine a hundred times slower would send one row to a thread."""
     predictor = load_predictor(artifacts / name, 1)
-    assert 0 < predictor.pace.seconds(1) < 100 * INLINE_S
-    if predictor.pace.seconds(1) <= INLINE_S:
+    assert 0 < predictor.latency.seconds(1) < 100 * INLINE_S
+    if predictor.latency.seconds(1) <= INLINE_S:
         assert predictor.inline_rows >= 1
 
 
 def test_what_is_slower_than_the_loop_can_spare_goes_to_a_thread(artifacts):
     small = load_predictor(artifacts / "linear", 1)
 
-    def made(pace):
-        return Predictor(small.manifest, small.digest, small._session, pace=pace)
+    def made(latency):
+        return Predictor(small.manifest, small.digest, small._session, latency=latency)
 
-    assert made(Pace(INLINE_S, INLINE_S)).inline_rows == 0
-    assert made(Pace(0.0, INLINE_S / 10)).inline_rows in {9, 10}
+    assert made(Latency(INLINE_S, INLINE_S)).inline_rows == 0
+    assert made(Latency(0.0, INLINE_S / 10)).inline_rows in {9, 10}

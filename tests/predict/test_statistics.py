@@ -7,7 +7,7 @@ import pytest
 
 from whyserve.errors import InvalidInput
 from whyserve.model.manifest import read_manifest
-from whyserve.predict.latency import Pace
+from whyserve.predict.latency import Latency
 from whyserve.predict.predictor import Predictor
 from whyserve.predict.session import OnnxSession
 from whyserve.predict.statistics import Statistics
@@ -20,8 +20,8 @@ def batched(artifacts):
     """`linear`, taken for a model too slow to run inline, of which eight rows fit one batch."""
     folder = artifacts / "linear"
     manifest, digest = read_manifest(folder)
-    pace = Pace(fixed_s=0.0, row_s=0.0062)
-    return Predictor(manifest, digest, OnnxSession(folder, manifest, 1), pace=pace)
+    latency = Latency(fixed_s=0.0, row_s=0.0062)
+    return Predictor(manifest, digest, OnnxSession(folder, manifest, 1), latency=latency)
 
 
 def test_the_types_are_the_networks_own(batched):

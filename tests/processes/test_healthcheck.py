@@ -13,7 +13,7 @@ from tests.conftest import MODELS, ROOT, Running
 from tests.queues.conftest import DIGEST
 from tests.queues.redis_server import free_port
 from whyserve.errors import ConfigurationError, Unavailable
-from whyserve.processes.heartbeat import Beating
+from whyserve.processes.heartbeat import Heartbeat
 from whyserve.queues.embedded import EmbeddedSource, open_store
 
 
@@ -74,7 +74,7 @@ class Lost:
 def test_the_file_is_touched_by_work_and_by_nothing_else(tmp_path):
     file = tmp_path / "alive"
     store = open_store(tmp_path / "state", depth=10, keep_s=60, lease_s=10)
-    source = Beating(EmbeddedSource(tmp_path / "state", store, "w1"), file)
+    source = Heartbeat(EmbeddedSource(tmp_path / "state", store, "w1"), file)
     assert not file.exists()
     source.renew()
     assert not file.exists()
@@ -87,7 +87,7 @@ def test_the_file_is_touched_by_work_and_by_nothing_else(tmp_path):
     source.close()
     os.utime(file, (0, 0))
     with pytest.raises(Unavailable):
-        Beating(Lost(), file).take(1, 0)  # type: ignore[arg-type]  # all that is asked of it
+        Heartbeat(Lost(), file).take(1, 0)  # type: ignore[arg-type]  # all that is asked of it
     assert not file.exists()
 
 
@@ -95,7 +95,7 @@ def test_a_file_that_cannot_be_written_is_a_wrong_setting(tmp_path):
     store = open_store(tmp_path / "state", depth=10, keep_s=60, lease_s=10)
     source = EmbeddedSource(tmp_path / "state", store, "w1")
     with pytest.raises(ConfigurationError, match="WHYSERVE_HEALTH_FILE"):
-        Beating(source, tmp_path / "nowhere" / "alive")
+        Heartbeat(source, tmp_path / "nowhere" / "alive")
     source.close()
 
 

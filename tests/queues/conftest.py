@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from tests.queues.redis_server import RedisServer
-from whyserve.jobs import ExplainJob, JobQueue, JobSource, PackedArray, Steward, new_id
+from whyserve.jobs import ExplainJob, JobQueue, JobSource, PackedArray, QueueAdmin, new_id
 from whyserve.queues.embedded import EmbeddedQueue, EmbeddedSource, open_store
 from whyserve.queues.redis_queue import RedisQueue
 from whyserve.queues.redis_script import Terms
-from whyserve.queues.redis_source import RedisSource, RedisSteward
+from whyserve.queues.redis_source import RedisAdmin, RedisSource
 
 DIGEST = "d" * 64
 LEASE_S = 0.4
@@ -35,7 +35,7 @@ class World:
 
     queue: Callable[..., JobQueue]
     source: Callable[..., JobSource]
-    steward: Callable[[], Steward]
+    admin: Callable[[], QueueAdmin]
     sources: list[JobSource] = field(default_factory=list)
 
     def worker(self, owner: str = "w1", digests: tuple[str, ...] = (DIGEST,), **terms: float) -> JobSource:
@@ -72,7 +72,7 @@ def redis_world(url: str, prefix: str) -> World:
     return World(
         lambda **change: RedisQueue(url, terms(**change), prefix),
         lambda owner, **change: RedisSource(url, terms(**change), owner, prefix),
-        lambda: RedisSteward(url, prefix),
+        lambda: RedisAdmin(url, prefix),
     )
 
 

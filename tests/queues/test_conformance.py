@@ -11,7 +11,7 @@ import pytest
 
 from tests.queues.conftest import DIGEST, LEASE_S, World, job
 from whyserve.errors import KeyReused, QueueFull, UnknownExplanation
-from whyserve.jobs import MAX_DELIVERIES, Figures, JobQueue, JobSource, JobState, JobStatus, job_error, new_id
+from whyserve.jobs import MAX_DELIVERIES, JobMetrics, JobQueue, JobSource, JobState, JobStatus, job_error, new_id
 from whyserve.queues.waiters import LOOK_AGAIN_S
 
 FAULT = job_error("explanation_failed", "no luck")
@@ -75,22 +75,22 @@ def test_a_job_goes_through_with_all_that_it_says(world):
 
 def test_what_results_took_is_given_once_whoever_asks(world):
     worker = world.worker()
-    took = [Figures(model="wine", method="exact", seconds=0.5 * n, residual=1e-7 * n) for n in (1, 2, 3)]
+    took = [JobMetrics(model="wine", method="exact", seconds=0.5 * n, residual=1e-7 * n) for n in (1, 2, 3)]
 
     async def scene(queue: JobQueue) -> None:
         other = world.queue()
-        assert await queue.figures() == []
-        for figures in took[:2]:
+        assert await queue.job_metrics() == []
+        for each in took[:2]:
             await queue.submit(job())
             lease = await off_loop(one, worker)
-            assert worker.finish(lease, b"{}", figures)
-            assert not worker.finish(lease, b"{}", figures)
-        first, second = await asyncio.gather(queue.figures(), other.figures())
+            assert worker.finish(lease, b"{}", each)
+            assert not worker.finish(lease, b"{}", each)
+        first, second = await asyncio.gather(queue.job_metrics(), other.job_metrics())
         assert first + second == took[:2]
         await queue.submit(job())
         assert worker.finish(await off_loop(one, worker), b"{}", took[2])
-        assert await other.figures() == took[2:]
-        assert await queue.figures() == []
+        assert await other.job_metrics() == took[2:]
+        assert await queue.job_metrics() == []
         await other.close()
 
     run(world, scene)
@@ -98,7 +98,7 @@ def test_what_results_took_is_given_once_whoever_asks(world):
 
 def test_a_stale_result_s_figures_are_not_given(world):
     stale, fresh = world.worker("stale"), world.worker("fresh")
-    took = Figures(model="wine", method="exact", seconds=1)
+    took = JobMetrics(model="wine", method="exact", seconds=1)
 
     async def scene(queue: JobQueue) -> None:
         await queue.submit(job())
@@ -106,7 +106,7 @@ def test_a_stale_result_s_figures_are_not_given(world):
         again = await off_loop(one, fresh, 5)
         assert not stale.finish(lost, b"{}", took)
         assert fresh.finish(again, b"{}", took)
-        assert await queue.figures() == [took]
+        assert await queue.job_metrics() == [took]
 
     run(world, scene)
 
@@ -180,7 +180,7 @@ def test_who_makes_a_summary_takes_no_other(world):
     assert {lease.job.id for _ in range(2) for lease in worker.take(5, 0)} == {jobs[0].id, jobs[2].id}
 
 
-def test_oldest_first_and_only_one_lane_together(world):
+def test_oldest_first_and_only_one_batch_key_together(world):
     worker = world.worker(digests=(DIGEST, "e" * 64))
     jobs = [job(), job(method="deep"), job(), job(digest="e" * 64), job()]
 
@@ -346,7 +346,7 @@ def test_a_lease_that_is_kept_alive_stays(world):
 
 
 def test_a_job_that_costs_three_workers_fails_and_its_neighbours_are_answered(world):
-    steward = world.steward()
+    admin = world.admin()
 
     async def scene(queue: JobQueue) -> None:
         poison = await queue.submit(job())
@@ -363,7 +363,7 @@ def test_a_job_that_costs_three_workers_fails_and_its_neighbours_are_answered(wo
                     answered.append(lease.job.id)
             if not dead:
                 break
-            steward.release(f"w{attempt}")
+            admin.release(f"w{attempt}")
         assert attempt == MAX_DELIVERIES
         state = await queue.state(poison)
         assert state.status is JobStatus.failed
@@ -373,11 +373,11 @@ def test_a_job_that_costs_three_workers_fails_and_its_neighbours_are_answered(wo
         assert await queue.depth() == 0
 
     run(world, scene)
-    steward.close()
+    admin.close()
 
 
 def test_the_steward_hands_back_at_once_and_keeps_the_rest(world):
-    steward = world.steward()
+    admin = world.admin()
     dead, alive = world.worker("dead", lease_s=60), world.worker("alive", lease_s=60)
 
     async def scene(queue: JobQueue) -> None:
@@ -389,14 +389,14 @@ def test_the_steward_hands_back_at_once_and_keeps_the_rest(world):
         taking = asyncio.create_task(off_loop(one, alive, 10))
         await asyncio.sleep(0.1)
         began = time.monotonic()
-        await off_loop(steward.release, "dead")
+        await off_loop(admin.release, "dead")
         assert (await taking).job == lost.job
         assert time.monotonic() - began < 1.5
-        assert [record.owner for record in steward.workers()] == ["alive"]
+        assert [record.owner for record in admin.workers()] == ["alive"]
         assert alive.finish(held, b"{}")
 
     run(world, scene)
-    steward.close()
+    admin.close()
 
 
 def test_a_worker_that_stops_hands_back_what_it_holds(world):
@@ -417,14 +417,14 @@ def test_the_same_key_is_the_same_job(world):
     worker = world.worker()
 
     async def scene(queue: JobQueue) -> None:
-        first = job(once="k", question="q")
+        first = job(idempotency_key="k", request_hash="q")
         assert await queue.submit(first) == first.id
-        assert await queue.submit(job(once="k", question="q")) == first.id
+        assert await queue.submit(job(idempotency_key="k", request_hash="q")) == first.id
         with pytest.raises(KeyReused):
-            await queue.submit(job(once="k", question="other"))
+            await queue.submit(job(idempotency_key="k", request_hash="other"))
         assert await queue.depth() == 1
         worker.finish(await off_loop(one, worker), b"{}")
-        assert await queue.submit(job(once="k", question="q")) == first.id
+        assert await queue.submit(job(idempotency_key="k", request_hash="q")) == first.id
         assert (await queue.state(first.id)).status is JobStatus.done
         # The same job submitted twice, as a retried call does, is one job too.
         assert await queue.depth() == 0
@@ -452,11 +452,11 @@ def test_a_result_is_kept_for_its_time_only(world):
     worker = world.worker(keep_s=1)
 
     async def scene(queue: JobQueue) -> None:
-        await queue.submit(given := job(once="k"))
+        await queue.submit(given := job(idempotency_key="k"))
         worker.finish(await off_loop(one, worker), b"{}")
         assert (await queue.state(given.id)).status is JobStatus.done
         await asyncio.sleep(1.6)
-        await queue.submit(job(once="k"))  # a new one: the old is forgotten
+        await queue.submit(job(idempotency_key="k"))  # a new one: the old is forgotten
         with pytest.raises(UnknownExplanation):
             await queue.state(given.id)
         assert await queue.depth() == 1

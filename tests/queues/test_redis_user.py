@@ -16,7 +16,7 @@ from tests.conftest import MODELS, ROOT, Running
 from tests.queues.conftest import job, redis_world
 from tests.queues.redis_server import free_port, need_redis
 from whyserve.errors import ConfigurationError
-from whyserve.jobs import Figures, JobStatus
+from whyserve.jobs import JobMetrics, JobStatus
 from whyserve.queues.factory import open_queue
 from whyserve.queues.redis_reach import reach
 from whyserve.queues.redis_script import SCRIPT
@@ -81,14 +81,14 @@ async def a_day_of(guarded: Guarded) -> None:
     reach(guarded.url(), 0)
     queue = world.queue()
     worker = world.worker()
-    asked, dropped = job(once="o1", question="q"), job()
+    asked, dropped = job(idempotency_key="o1", request_hash="q"), job()
     assert await queue.submit(asked) == await queue.submit(asked)
     (lease,) = worker.take(1, 1)
     assert worker.report([lease], 0.5) == [True]
     worker.renew()
-    figures = Figures(model="wine", method="exact", seconds=1)
-    assert worker.finish(lease, b"{}", figures)
-    assert await queue.figures() == [figures]
+    metrics = JobMetrics(model="wine", method="exact", seconds=1)
+    assert worker.finish(lease, b"{}", metrics)
+    assert await queue.job_metrics() == [metrics]
     assert (await queue.wait(asked.id, 5)).status == JobStatus.done
     await queue.submit(dropped)
     assert worker.take(1, 1)

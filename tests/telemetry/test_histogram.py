@@ -5,7 +5,7 @@ import threading
 import pytest
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
 
-from whyserve.telemetry.histogram import Tallies
+from whyserve.telemetry.histogram import Histograms
 
 BOUNDS = (1e-9, 0.0005, 0.5, 1.0, 10.0)
 
@@ -16,7 +16,7 @@ def told(registry):
 
 def test_it_reads_as_prometheus_clients_own():
     ours, theirs = CollectorRegistry(), CollectorRegistry()
-    tallies = Tallies("waits", "How long.", ["route", "model"], buckets=BOUNDS, registry=ours)
+    tallies = Histograms("waits", "How long.", ["route", "model"], buckets=BOUNDS, registry=ours)
     histogram = Histogram("waits", "How long.", ["route", "model"], buckets=BOUNDS, registry=theirs)
     for labels, values in {("/a", "x"): [0.0005, 0.0006, 1.0, 11.0, 0.0], ("/b", ""): [0.25], ("/c", 'q"'): []}.items():
         for value in values:
@@ -29,13 +29,13 @@ def test_it_reads_as_prometheus_clients_own():
 
 def test_a_name_is_taken_once():
     registry = CollectorRegistry()
-    Tallies("waits", "How long.", [], buckets=BOUNDS, registry=registry)
+    Histograms("waits", "How long.", [], buckets=BOUNDS, registry=registry)
     with pytest.raises(ValueError, match="waits"):
-        Tallies("waits", "How long.", [], buckets=BOUNDS, registry=registry)
+        Histograms("waits", "How long.", [], buckets=BOUNDS, registry=registry)
 
 
 def test_threads_lose_none():
-    tally = Tallies("waits", "How long.", [], buckets=BOUNDS, registry=CollectorRegistry()).labels()
+    tally = Histograms("waits", "How long.", [], buckets=BOUNDS, registry=CollectorRegistry()).labels()
 
     def observe():
         for _ in range(20_000):

@@ -190,10 +190,10 @@ def test_a_collector_that_is_down_holds_nothing_up(artifacts, tmp_path):
     ],
 )
 def test_it_is_off_where_the_environment_says_so(environment, said, monkeypatch, caplog):
-    from whyserve.telemetry.setup import open_spans
+    from whyserve.telemetry.setup import open_tracer
 
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    assert open_spans("api") is None
+    assert open_tracer("api") is None
     assert [said] == [message[: len(said)] for message in caplog.messages] if said else not caplog.messages

@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Scope
 
 from whyserve import __version__
 from whyserve.api.errors.handler import on_exception
-from whyserve.api.middleware.request import Edge
+from whyserve.api.middleware.request import RequestMiddleware
 from whyserve.api.oip.infer import Infer, is_infer
 from whyserve.api.oip.routes import routes
 from whyserve.api.openapi.document import document
@@ -23,7 +23,7 @@ from whyserve.api.state import Service
 from whyserve.errors import WhyserveError
 
 
-def create_app(service: Service) -> Edge:
+def create_app(service: Service) -> RequestMiddleware:
     """What uvicorn serves."""
     predict, infer = Predict(service), Infer(service)
 
@@ -35,7 +35,7 @@ def create_app(service: Service) -> Edge:
             return predict
         return infer if is_infer(path) else None
 
-    return Edge(create_api(service, predict, infer), quick, service.settings, service.bodies)
+    return RequestMiddleware(create_api(service, predict, infer), quick, service.settings, service.bodies)
 
 
 def create_api(service: Service, predict: Predict, infer: Infer) -> FastAPI:

@@ -8,9 +8,9 @@ from pydantic import ValidationError
 
 from whyserve.api.cache import ExplanationCache
 from whyserve.api.errors.problems import from_validation
-from whyserve.api.middleware.body import Bodies
+from whyserve.api.middleware.body import BodyMemory
 from whyserve.api.middleware.otel import traced
-from whyserve.api.middleware.rate_limit import Limit
+from whyserve.api.middleware.rate_limit import RateLimit
 from whyserve.api.schemas.duplicate_keys import check_doubled
 from whyserve.api.schemas.models import explain_request, predict_request
 from whyserve.api.schemas.versions import VersionedAdapter
@@ -19,7 +19,7 @@ from whyserve.predict.catalog import Catalog
 from whyserve.settings import ApiSettings
 
 if TYPE_CHECKING:
-    from whyserve.telemetry.spans import Spans
+    from whyserve.telemetry.spans import Tracer
 
 # Seconds' worth of explaining that a caller may ask for at once.
 EXPLAIN_BURST_S = 10.0
@@ -40,15 +40,17 @@ class Service:
     predict_adapter: VersionedAdapter
     explain_adapter: VersionedAdapter
     cache: ExplanationCache
-    bodies: Bodies
-    explaining: Limit | None
-    spans: "Spans | None" = None
+    bodies: BodyMemory
+    explaining: RateLimit | None
+    spans: "Tracer | None" = None
     reloading: asyncio.Lock = field(default_factory=asyncio.Lock)
     leaving: asyncio.Event = field(default_factory=asyncio.Event)
     hurry: asyncio.Event = field(default_factory=asyncio.Event)
 
     @classmethod
-    def build(cls, settings: ApiSettings, catalog: Catalog, queue: JobQueue, spans: "Spans | None" = None) -> "Service":
+    def build(
+        cls, settings: ApiSettings, catalog: Catalog, queue: JobQueue, spans: "Tracer | None" = None
+    ) -> "Service":
         catalog = traced(catalog, spans) if spans else catalog
         return cls(
             settings,
@@ -56,8 +58,8 @@ class Service:
             queue,
             *_adapters(settings, catalog),
             ExplanationCache(settings.cache_mb << 20),
-            Bodies(settings.max_body_mb << 20),
-            Limit(settings.max_explain_cost_s, EXPLAIN_BURST_S, "this key asks for more explaining than it may")
+            BodyMemory(settings.max_body_mb << 20),
+            RateLimit(settings.max_explain_cost_s, EXPLAIN_BURST_S, "this key asks for more explaining than it may")
             if settings.max_explain_cost_s
             else None,
             spans,

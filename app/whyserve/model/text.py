@@ -25,7 +25,7 @@ def most_letters(item: InputSpec) -> int:
     return LETTERS_A_TOKEN * item.shape[0]
 
 
-class Spans(BaseModel):
+class TokenSpans(BaseModel):
     """One text's tokens as it has them, with the letters, from and up to, that each stands for.
 
     places: for each place of the input, which of the tokens stands there. All places that the text leaves empty are
@@ -79,19 +79,19 @@ class TextReader:
         rest = [self._fill] * (self._length - len(ids))
         return rest + ids if self._fill_first else ids + rest
 
-    def spans(self, text: str) -> Spans:
+    def spans(self, text: str) -> TokenSpans:
         """Where in the text its tokens are, counted in Unicode code points from 0. Raises InvalidInput."""
         found = self._encoded(text)
         tokens = _with_accents(text, [(t, *offsets) for t, offsets in zip(found.tokens, found.offsets, strict=True)])
         places, rest = list(range(len(tokens))), self._length - len(tokens)
         if not rest:
-            return Spans(tokens=tuple(tokens), places=tuple(places))
+            return TokenSpans(tokens=tuple(tokens), places=tuple(places))
         if self._fill_first:
-            return Spans(
+            return TokenSpans(
                 tokens=((self._fill_name, 0, 0), *tokens), places=(*[0] * rest, *(place + 1 for place in places))
             )
         end = len(text)
-        return Spans(tokens=(*tokens, (self._fill_name, end, end)), places=(*places, *[len(tokens)] * rest))
+        return TokenSpans(tokens=(*tokens, (self._fill_name, end, end)), places=(*places, *[len(tokens)] * rest))
 
     def knows(self, text: str) -> bool:
         """Whether it can be read."""
@@ -155,6 +155,6 @@ def check_ids(vocabularies: Mapping[str, int], arrays: Mapping[str, np.ndarray])
             raise InvalidInput(f'input "{name}" holds an id that is not from 0 to {count - 1}', field=name)
 
 
-def spans_of(readers: Mapping[str, TextReader], rows: Sequence[Mapping[str, Any]]) -> dict[str, tuple[Spans, ...]]:
+def spans_of(readers: Mapping[str, TextReader], rows: Sequence[Mapping[str, Any]]) -> dict[str, tuple[TokenSpans, ...]]:
     """Of rows as people write them, by input."""
     return {name: tuple(reader.spans(row[name]) for row in rows) for name, reader in readers.items()}

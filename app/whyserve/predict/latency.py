@@ -15,7 +15,7 @@ MOST_RUNS = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class Latency:
     """seconds(rows) = fixed_s + rows × row_s."""
 
     fixed_s: float
@@ -31,11 +31,11 @@ class Pace:
         return max(1, int((seconds - self.fixed_s) / self.row_s))
 
 
-def measure(run: Callable[[Arrays], object], spec: ModelSpec) -> Pace:
+def measure(run: Callable[[Arrays], object], spec: ModelSpec) -> Latency:
     """Time one row and several, of zeros: no network here takes longer for other numbers."""
     one, several = (_fastest(run, _zeros(spec, rows)) for rows in (1, MEASURED_ROWS))
     row_s = max(0.0, (several - one) / (MEASURED_ROWS - 1))
-    return Pace(max(0.0, one - row_s), row_s)
+    return Latency(max(0.0, one - row_s), row_s)
 
 
 def _zeros(spec: ModelSpec, rows: int) -> Arrays:

@@ -15,9 +15,9 @@ from whyserve.model.image import Pictures
 from whyserve.model.manifest import Manifest, read_checked, read_manifest
 from whyserve.model.outputs import Outputs
 from whyserve.model.rows import Arrays, Row, RowReader, fault_in, first_not_finite
-from whyserve.model.text import Spans, TextReader, spans_of, text_readers
+from whyserve.model.text import TextReader, TokenSpans, spans_of, text_readers
 from whyserve.predict.batcher import Batcher
-from whyserve.predict.latency import Pace, measure
+from whyserve.predict.latency import Latency, measure
 from whyserve.predict.session import OnnxSession
 from whyserve.predict.statistics import Statistics
 from whyserve.telemetry.metrics import BATCH_ROWS
@@ -39,19 +39,19 @@ class Predictor:
         session: OnnxSession,
         *,
         batch_s: float = 0.05,
-        pace: Pace | None = None,
+        latency: Latency | None = None,
         texts: Mapping[str, TextReader] | None = None,
     ) -> None:
-        """batch_s: what one batch may take. pace: measured here unless given. texts: of each input sent as text."""
+        """batch_s: what one batch may take. latency: measured here unless given. texts: of each input sent as text."""
         self.manifest, self.spec, self.digest = manifest, manifest.spec, digest
         self.outputs = Outputs(self.spec, manifest.columns)
-        self.pace = pace or measure(session.run, self.spec)
-        self.inline_rows = self.pace.rows_within(INLINE_S) if self.pace.seconds(1) <= INLINE_S else 0
+        self.latency = latency or measure(session.run, self.spec)
+        self.inline_rows = self.latency.rows_within(INLINE_S) if self.latency.seconds(1) <= INLINE_S else 0
         self._session = session
         self._rows_run = BATCH_ROWS.labels(self.spec.name)
         self.statistics = Statistics()
         self._batcher = Batcher(
-            self._run, self.pace.rows_within(batch_s), self.spec.name, waited=self.statistics.waited.add
+            self._run, self.latency.rows_within(batch_s), self.spec.name, waited=self.statistics.waited.add
         )
         self.texts = texts or {}
         self._pictures, self._read = Pictures(self.spec), RowReader(self.spec, self.texts)
@@ -66,9 +66,9 @@ class Predictor:
             await asyncio.sleep(0)
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
-    async def spans(self, instances: Sequence[Row]) -> dict[str, tuple[Spans, ...]]:
+    async def spans(self, instances: Sequence[Row]) -> dict[str, tuple[TokenSpans, ...]]:
         """Where the tokens of instances that `read` has taken stand in their texts, by input that is text."""
-        found: dict[str, tuple[Spans, ...]] = dict.fromkeys(self.texts, ())
+        found: dict[str, tuple[TokenSpans, ...]] = dict.fromkeys(self.texts, ())
         for _, part in self._parts(instances) if self.texts else ():
             found = {name: (*found[name], *spans) for name, spans in spans_of(self.texts, part).items()}
             await asyncio.sleep(0)

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp
 from whyserve.api.app import create_app
 from whyserve.api.middleware.otel import TracedApp
 from whyserve.api.server.connection import Connection
-from whyserve.api.server.timeouts import Sweep
+from whyserve.api.server.timeouts import TimeoutSweep
 from whyserve.api.state import Service
 from whyserve.predict.catalog import load_catalog
 from whyserve.processes.listening import check_exposure, listen
@@ -22,7 +22,7 @@ from whyserve.processes.parent import stop_with_parent
 from whyserve.queues.factory import open_queue
 from whyserve.settings import ApiSettings
 from whyserve.telemetry.logs import configure
-from whyserve.telemetry.setup import open_spans
+from whyserve.telemetry.setup import open_tracer
 
 # Of the time to drain, what is left to tell those who wait for an explanation where it will be.
 LAST_SHARE = 0.2
@@ -40,7 +40,7 @@ class Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, service: Service, drain_s: float) -> None:
         super().__init__(config)
         self._service, self._patience_s = service, (1 - LAST_SHARE) * drain_s
-        self._sweep = Sweep(service.settings.read_s, service.settings.take_s, SWEEP_TICKS / 10)
+        self._sweep = TimeoutSweep(service.settings.read_s, service.settings.take_s, SWEEP_TICKS / 10)
 
     async def on_tick(self, counter: int) -> bool:
         if counter % SWEEP_TICKS == 0:
@@ -66,7 +66,7 @@ def main(settings: ApiSettings, listening: socket.socket | None = None) -> None:
     _allow_files(FILES)
     listening = listening or listen(settings.host, settings.port)
     catalog = load_catalog(settings.artifacts, settings.threads)
-    spans = open_spans("api")
+    spans = open_tracer("api")
     service = Service.build(settings, catalog, open_queue(settings), spans)
     app: ASGIApp = create_app(service)
     config = uvicorn.Config(

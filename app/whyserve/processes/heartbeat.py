@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from whyserve.errors import ConfigurationError
-from whyserve.jobs import Figures, JobError, JobSource, Lease
+from whyserve.jobs import JobError, JobMetrics, JobSource, Lease
 
 
-class Beating:
+class Heartbeat:
     """A JobSource in front of another.
 
     Renewing leases is no sign of life: a thread of its own does that, and goes on when the work hangs.
@@ -37,8 +37,8 @@ class Beating:
         self._file.touch()
         return held
 
-    def finish(self, lease: Lease, result: bytes, figures: Figures | None = None) -> bool:
-        return self._source.finish(lease, result, figures)
+    def finish(self, lease: Lease, result: bytes, metrics: JobMetrics | None = None) -> bool:
+        return self._source.finish(lease, result, metrics)
 
     def fail(self, lease: Lease, error: JobError) -> bool:
         return self._source.fail(lease, error)

@@ -20,7 +20,7 @@ from whyserve.model.manifest import MANIFEST_FILE, read_manifest
 from whyserve.model.spec import model_folders
 from whyserve.processes.listening import check_exposure, listen
 from whyserve.processes.parent import PARENT_FD
-from whyserve.queues.factory import open_steward
+from whyserve.queues.factory import open_admin
 from whyserve.settings import UpSettings
 
 Say = Callable[[str], None]
@@ -56,7 +56,7 @@ class Supervisor:
         self._export()
         if self._stop.is_set():
             return
-        self._store = open_steward(self._settings)
+        self._store = open_admin(self._settings)
         self._store.release_all()  # the lock says that no worker of this queue is running
         worker, api = self._start_worker(), self._start("api")
         try:

@@ -9,15 +9,15 @@ from prometheus_client import start_http_server
 
 from whyserve.errors import ConfigurationError
 from whyserve.explain.allocator import keep_freed_memory
-from whyserve.explain.models.registry import Shelf
+from whyserve.explain.models.registry import ModelRegistry
 from whyserve.explain.worker.worker import Worker
-from whyserve.processes.heartbeat import Beating
+from whyserve.processes.heartbeat import Heartbeat
 from whyserve.processes.parent import stop_with_parent
 from whyserve.queues.factory import open_source
 from whyserve.settings import WorkerSettings
 from whyserve.telemetry.logs import configure
 from whyserve.telemetry.metrics import WORKER
-from whyserve.telemetry.setup import open_spans
+from whyserve.telemetry.setup import open_tracer
 
 log = logging.getLogger("whyserve.worker")
 
@@ -31,10 +31,10 @@ def main(settings: WorkerSettings) -> None:
     keep_freed_memory()
     # First, for a queue that refuses is told at once, and models take seconds to load.
     source = open_source(settings, os.environ.get("WHYSERVE_OWNER"))
-    models = Shelf(settings.models, settings.artifacts, settings.memory_mb << 20)
-    spans = open_spans("worker")
+    models = ModelRegistry(settings.models, settings.artifacts, settings.memory_mb << 20)
+    spans = open_tracer("worker")
     worker = Worker(
-        Beating(source, settings.health_file) if settings.health_file else source,
+        Heartbeat(source, settings.health_file) if settings.health_file else source,
         models,
         batch_jobs=settings.batch_jobs,
         lease_s=settings.lease_s,

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from whyserve.errors import ConfigurationError, Unavailable
-from whyserve.jobs import ExplainJob, Figures, JobError, JobState, Lease, WorkerRecord, new_id
+from whyserve.jobs import ExplainJob, JobError, JobMetrics, JobState, Lease, WorkerRecord, new_id
 from whyserve.queues.store import Store
 from whyserve.queues.waiters import LOOK_AGAIN_S, Waiters
-from whyserve.queues.wakeup import API, WORKER, Bell
+from whyserve.queues.wakeup import API, WORKER, Wakeup
 
 T = TypeVar("T")
 
@@ -33,7 +33,7 @@ class EmbeddedQueue:
 
     def __init__(self, state: Path, store: Store) -> None:
         self._store = store
-        self._bell = Bell(state, API, f"{os.getpid()}-{new_id()[:8]}")
+        self._wakeup = Wakeup(state, API, f"{os.getpid()}-{new_id()[:8]}")
         # SQLite waits for the disk; one thread keeps that off the event loop, and its calls in order.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="queue")
         self._waiters = Waiters()
@@ -48,7 +48,7 @@ class EmbeddedQueue:
 
     def _submit(self, job: ExplainJob) -> str:
         accepted = self._store.submit(job)
-        self._bell.ring(job.id)
+        self._wakeup.ring(job.id)
         return accepted
 
     async def wait(self, job_id: str, timeout_s: float) -> JobState:
@@ -59,10 +59,10 @@ class EmbeddedQueue:
         loop = asyncio.get_running_loop()
         if self._listening is not loop:
             self._listening = loop
-            loop.add_reader(self._bell.fileno(), self._wake)
+            loop.add_reader(self._wakeup.fileno(), self._wake)
 
     def _wake(self) -> None:
-        for job_id in self._bell.drain():
+        for job_id in self._wakeup.drain():
             self._waiters.wake(job_id)
 
     async def state(self, job_id: str) -> JobState:
@@ -82,13 +82,13 @@ class EmbeddedQueue:
     async def workers(self) -> list[WorkerRecord]:
         return await self._call(self._store.workers)
 
-    async def figures(self) -> list[Figures]:
-        return await self._call(self._store.figures)
+    async def job_metrics(self) -> list[JobMetrics]:
+        return await self._call(self._store.job_metrics)
 
     async def close(self) -> None:
         if self._listening:
-            self._listening.remove_reader(self._bell.fileno())
-        self._bell.close()
+            self._listening.remove_reader(self._wakeup.fileno())
+        self._wakeup.close()
         self._thread.shutdown()
         self._store.close()
 
@@ -98,7 +98,7 @@ class EmbeddedSource:
 
     def __init__(self, state: Path, store: Store, owner: str) -> None:
         self._store, self._owner = store, owner
-        self._bell = Bell(state, WORKER, owner)
+        self._wakeup = Wakeup(state, WORKER, owner)
         self._digests: Sequence[str] = ()
 
     def announce(self, digests: Sequence[str]) -> None:
@@ -116,21 +116,21 @@ class EmbeddedSource:
             left = deadline - time.monotonic()
             if left <= 0:
                 break
-            self._bell.wait(min(left, LOOK_AGAIN_S))
+            self._wakeup.wait(min(left, LOOK_AGAIN_S))
         return leases
 
-    def finish(self, lease: Lease, result: bytes, figures: Figures | None = None) -> bool:
-        return self._finish(lease, result, None, figures)
+    def finish(self, lease: Lease, result: bytes, metrics: JobMetrics | None = None) -> bool:
+        return self._finish(lease, result, None, metrics)
 
     def fail(self, lease: Lease, error: JobError) -> bool:
         return self._finish(lease, None, error)
 
     def _finish(
-        self, lease: Lease, result: bytes | None, error: JobError | None, figures: Figures | None = None
+        self, lease: Lease, result: bytes | None, error: JobError | None, metrics: JobMetrics | None = None
     ) -> bool:
         with _as_unavailable():
-            recorded = self._store.finish(self._owner, lease, result, error, figures)
-        self._bell.ring(lease.job.id)
+            recorded = self._store.finish(self._owner, lease, result, error, metrics)
+        self._wakeup.ring(lease.job.id)
         return recorded
 
     def report(self, leases: Sequence[Lease], progress: float, error: float | None = None) -> list[bool]:
@@ -142,7 +142,7 @@ class EmbeddedSource:
             self._store.renew(self._owner)
 
     def close(self) -> None:
-        self._bell.close()
+        self._wakeup.close()
         try:
             with _as_unavailable():
                 self._store.release(self._owner)

@@ -3,7 +3,7 @@
 import os
 
 from whyserve.errors import ConfigurationError
-from whyserve.jobs import JobQueue, JobSource, Steward, new_id
+from whyserve.jobs import JobQueue, JobSource, QueueAdmin, new_id
 from whyserve.queues.embedded import EmbeddedQueue, EmbeddedSource, open_store
 from whyserve.queues.store import Store
 from whyserve.settings import Settings
@@ -43,14 +43,14 @@ def open_source(settings: Settings, owner: str | None = None) -> JobSource:
         raise _wrong_url(error) from error
 
 
-def open_steward(settings: Settings) -> Steward:
+def open_admin(settings: Settings) -> QueueAdmin:
     """The supervisor's side. Raises ConfigurationError."""
     if settings.redis_url is None:
         return _store(settings)
-    from whyserve.queues.redis_source import RedisSteward  # noqa: PLC0415
+    from whyserve.queues.redis_source import RedisAdmin  # noqa: PLC0415
 
     try:
-        return RedisSteward(settings.redis_url)
+        return RedisAdmin(settings.redis_url)
     except ValueError as error:
         raise _wrong_url(error) from error
 

@@ -2,37 +2,37 @@
 --
 -- KEYS[1]: the queue's prefix. ARGV[1]: the transaction's name; then its arguments.
 --   job:<id>      hash: what is known of a job; kept for a time once it is final
---   line:<lane>   stream, group "workers": its open jobs; an entry is deleted when its job is final
---   lanes         set: the lanes that have a stream
+--   line:<batch key>  stream, group "workers": its open jobs; an entry is deleted when its job is final
+--   batch_keys    set: the batch keys that have a stream
 --   open          sorted set: jobs that are not final, by deadline; its size is the depth
---   once:<once>   string: the job of an idempotency key
+--   idempotency:<key>   string: the job of an idempotency key
 --   workers, alive   hash and sorted set: the manifests of each worker, and until when it is taken for alive
 --   place         string: where the last accepted job stands in its line, which no later one stands before
---   figures       stream: what results took that nobody has counted yet; the oldest make way
---   bell          stream of one entry: whoever waits for a job waits for a change of it
+--   job_metrics   stream: metrics of finished jobs that nobody has counted yet; the oldest make way
+--   wakeup          stream of one entry: whoever waits for a job waits for a change of it
 
 local P = KEYS[1]
 local time = redis.call('TIME')
 local now = tonumber(time[1]) + tonumber(time[2]) / 1e6
 local GROUP = 'workers'
-local MOST_FIGURES = 10000
+local MOST_JOB_METRICS = 10000
 
 local function job_key(id) return P .. 'job:' .. id end
-local function line_key(lane) return P .. 'line:' .. lane end
+local function line_key(batch_key) return P .. 'line:' .. batch_key end
 
 local function final(id, status, keep_s, ...)
   local key = job_key(id)
-  local at = redis.call('HMGET', key, 'lane', 'entry', 'once')
+  local at = redis.call('HMGET', key, 'batch_key', 'entry', 'idempotency_key')
   local line = line_key(at[1])
   redis.call('XACK', line, GROUP, at[2])
   redis.call('XDEL', line, at[2])
   if redis.call('XLEN', line) == 0 then
     redis.call('DEL', line)
-    redis.call('SREM', P .. 'lanes', at[1])
+    redis.call('SREM', P .. 'batch_keys', at[1])
   end
   redis.call('HSET', key, 'status', status, ...)
   redis.call('EXPIRE', key, keep_s)
-  if at[3] ~= '' then redis.call('EXPIRE', P .. 'once:' .. at[3], keep_s) end
+  if at[3] ~= '' then redis.call('EXPIRE', P .. 'idempotency:' .. at[3], keep_s) end
   redis.call('ZREM', P .. 'open', id)
   redis.call('PUBLISH', P .. 'final', id)
 end
@@ -54,7 +54,7 @@ end
 
 -- Streams count a lease's age from its last claim: claiming an entry again without reading it renews the lease.
 local function claim_again(owner, id, idle_ms)
-  local at = redis.call('HMGET', job_key(id), 'lane', 'entry')
+  local at = redis.call('HMGET', job_key(id), 'batch_key', 'entry')
   if not at[1] then return end
   redis.call('XCLAIM', line_key(at[1]), GROUP, owner, 0, at[2], 'IDLE', idle_ms, 'JUSTID')
 end
@@ -66,24 +66,24 @@ local function lease(owner, id)
   return {redis.call('HGET', key, 'body'), fence}
 end
 
--- kept_out: how the lanes end that are passed over; '' passes over none.
+-- kept_out: jobs whose batch key ends like this are not taken; '' keeps none out.
 local function mine(digests, kept_out)
   local wanted, found = {}, {}
   for digest in string.gmatch(digests, '%S+') do wanted[digest] = true end
-  for _, lane in ipairs(redis.call('SMEMBERS', P .. 'lanes')) do
-    local out = kept_out ~= '' and string.sub(lane, -#kept_out) == kept_out
-    if wanted[string.match(lane, '^[^/]*')] and not out then found[#found + 1] = lane end
+  for _, batch_key in ipairs(redis.call('SMEMBERS', P .. 'batch_keys')) do
+    local out = kept_out ~= '' and string.sub(batch_key, -#kept_out) == kept_out
+    if wanted[string.match(batch_key, '^[^/]*')] and not out then found[#found + 1] = batch_key end
   end
   return found
 end
 
 -- One job whose lease has ended, alone: should it end its worker, it takes no other with it.
-local function reclaim(owner, lanes, lease_ms, keep_s, most, lost)
-  for _, lane in ipairs(lanes) do
-    while redis.call('EXISTS', line_key(lane)) == 1 do
-      local ended = redis.call('XPENDING', line_key(lane), GROUP, 'IDLE', lease_ms, '-', '+', 1)[1]
+local function reclaim(owner, batch_keys, lease_ms, keep_s, most, lost)
+  for _, batch_key in ipairs(batch_keys) do
+    while redis.call('EXISTS', line_key(batch_key)) == 1 do
+      local ended = redis.call('XPENDING', line_key(batch_key), GROUP, 'IDLE', lease_ms, '-', '+', 1)[1]
       if not ended then break end
-      local entry = redis.call('XCLAIM', line_key(lane), GROUP, owner, lease_ms, ended[1])[1]
+      local entry = redis.call('XCLAIM', line_key(batch_key), GROUP, owner, lease_ms, ended[1])[1]
       local id = entry[2][2]
       if tonumber(redis.call('HGET', job_key(id), 'deliveries')) < most then return {lease(owner, id)} end
       final(id, 'failed', keep_s, 'error', lost)
@@ -99,21 +99,21 @@ local function older(a, b)
   return tonumber(a_ms) < tonumber(b_ms)
 end
 
-local function oldest(lanes)
+local function oldest(batch_keys)
   local first, best = nil, nil
-  for _, lane in ipairs(lanes) do
-    local group = redis.call('XINFO', 'GROUPS', line_key(lane))[1]
+  for _, batch_key in ipairs(batch_keys) do
+    local group = redis.call('XINFO', 'GROUPS', line_key(batch_key))[1]
     local delivered
     for i = 1, #group, 2 do
       if group[i] == 'last-delivered-id' then delivered = group[i + 1] end
     end
-    local entry = redis.call('XRANGE', line_key(lane), '(' .. delivered, '+', 'COUNT', 1)[1]
-    if entry and (not first or older(entry[1], first)) then first, best = entry[1], lane end
+    local entry = redis.call('XRANGE', line_key(batch_key), '(' .. delivered, '+', 'COUNT', 1)[1]
+    if entry and (not first or older(entry[1], first)) then first, best = entry[1], batch_key end
   end
   return best
 end
 
--- One order for all lanes: streams number theirs apart, within a millisecond and where the clock goes back.
+-- One order for all batch keys: streams number theirs apart, within a millisecond and where the clock goes back.
 local function place()
   local ms, n = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000), 0
   local last_ms, last_n = string.match(redis.call('GET', P .. 'place') or '', '(%d+)-(%d+)')
@@ -125,27 +125,27 @@ end
 
 local T = {}
 
-function T.submit(id, lane, body, deadline, once, question, caller, depth, ...)
+function T.submit(id, batch_key, body, deadline, idempotency_key, request_hash, caller, depth, ...)
   expire(...)
   if redis.call('EXISTS', job_key(id)) == 1 then return {'accepted', id} end
-  if once ~= '' then
-    local known = redis.call('GET', P .. 'once:' .. once)
+  if idempotency_key ~= '' then
+    local known = redis.call('GET', P .. 'idempotency:' .. idempotency_key)
     if known then
-      local same = redis.call('HGET', job_key(known), 'question') == question
+      local same = redis.call('HGET', job_key(known), 'request_hash') == request_hash
       return {same and 'accepted' or 'reused', known}
     end
   end
   local waiting = redis.call('ZCARD', P .. 'open')
   if waiting >= tonumber(depth) then return {'full', tostring(waiting)} end
-  if redis.call('SADD', P .. 'lanes', lane) == 1 then
-    redis.call('XGROUP', 'CREATE', line_key(lane), GROUP, '0', 'MKSTREAM')
+  if redis.call('SADD', P .. 'batch_keys', batch_key) == 1 then
+    redis.call('XGROUP', 'CREATE', line_key(batch_key), GROUP, '0', 'MKSTREAM')
   end
-  local entry = redis.call('XADD', line_key(lane), place(), 'id', id)
-  redis.call('HSET', job_key(id), 'status', 'queued', 'progress', '0', 'deliveries', '0', 'body', body, 'lane', lane,
-    'entry', entry, 'once', once, 'question', question, 'caller', caller)
+  local entry = redis.call('XADD', line_key(batch_key), place(), 'id', id)
+  redis.call('HSET', job_key(id), 'status', 'queued', 'progress', '0', 'deliveries', '0', 'body', body, 'batch_key', batch_key,
+    'entry', entry, 'idempotency_key', idempotency_key, 'request_hash', request_hash, 'caller', caller)
   redis.call('ZADD', P .. 'open', deadline, id)
-  if once ~= '' then redis.call('SET', P .. 'once:' .. once, id) end
-  redis.call('XADD', P .. 'bell', 'MAXLEN', 1, '*', 'id', id)
+  if idempotency_key ~= '' then redis.call('SET', P .. 'idempotency:' .. idempotency_key, id) end
+  redis.call('XADD', P .. 'wakeup', 'MAXLEN', 1, '*', 'id', id)
   return {'accepted', id}
 end
 
@@ -181,35 +181,35 @@ function T.workers()
   return redis.call('HGETALL', P .. 'workers')
 end
 
--- Gives the bell as it was, so that what comes after this look is heard.
+-- Gives the wakeup as it was, so that what comes after this look is heard.
 function T.take(owner, digests, kept_out, limit, lease_ms, most, lost, keep_s, ...)
   expire(keep_s, ...)
-  local bell = redis.call('XREVRANGE', P .. 'bell', '+', '-', 'COUNT', 1)[1]
-  local heard = bell and bell[1] or '0-0'
-  local lanes = mine(digests, kept_out)
-  local leases = reclaim(owner, lanes, lease_ms, keep_s, tonumber(most), lost)
+  local wakeup = redis.call('XREVRANGE', P .. 'wakeup', '+', '-', 'COUNT', 1)[1]
+  local heard = wakeup and wakeup[1] or '0-0'
+  local batch_keys = mine(digests, kept_out)
+  local leases = reclaim(owner, batch_keys, lease_ms, keep_s, tonumber(most), lost)
   if #leases > 0 then return {heard, leases} end
-  local lane = oldest(mine(digests, kept_out))
-  if not lane then return {heard, {}} end
-  local read = redis.call('XREADGROUP', 'GROUP', GROUP, owner, 'COUNT', limit, 'STREAMS', line_key(lane), '>')
+  local batch_key = oldest(mine(digests, kept_out))
+  if not batch_key then return {heard, {}} end
+  local read = redis.call('XREADGROUP', 'GROUP', GROUP, owner, 'COUNT', limit, 'STREAMS', line_key(batch_key), '>')
   for _, entry in ipairs(read[1][2]) do leases[#leases + 1] = lease(owner, entry[2][2]) end
   return {heard, leases}
 end
 
-function T.finish(owner, id, fence, status, field, value, keep_s, figures)
+function T.finish(owner, id, fence, status, field, value, keep_s, job_metrics)
   if not holds(owner, id, fence) then return 0 end
   final(id, status, keep_s, field, value, 'progress', '1')
-  if figures ~= '' then
-    redis.call('XADD', P .. 'figures', 'MAXLEN', MOST_FIGURES, '*', 'of', figures)
-    redis.call('EXPIRE', P .. 'figures', keep_s)
+  if job_metrics ~= '' then
+    redis.call('XADD', P .. 'job_metrics', 'MAXLEN', MOST_JOB_METRICS, '*', 'of', job_metrics)
+    redis.call('EXPIRE', P .. 'job_metrics', keep_s)
   end
   return 1
 end
 
-function T.figures()
+function T.job_metrics()
   local found = {}
-  for _, entry in ipairs(redis.call('XRANGE', P .. 'figures', '-', '+')) do found[#found + 1] = entry[2][2] end
-  redis.call('DEL', P .. 'figures')
+  for _, entry in ipairs(redis.call('XRANGE', P .. 'job_metrics', '-', '+')) do found[#found + 1] = entry[2][2] end
+  redis.call('DEL', P .. 'job_metrics')
   return found
 end
 
@@ -245,7 +245,7 @@ function T.release(owner)
       claim_again(owner, id, 864000000)
     end
   end
-  redis.call('XADD', P .. 'bell', 'MAXLEN', 1, '*', 'id', owner)
+  redis.call('XADD', P .. 'wakeup', 'MAXLEN', 1, '*', 'id', owner)
 end
 
 return T[ARGV[1]](unpack(ARGV, 2))

@@ -10,7 +10,7 @@ from redis.asyncio.retry import Retry
 from redis.exceptions import RedisError
 
 from whyserve.errors import KeyReused, QueueFull, UnknownExplanation
-from whyserve.jobs import ExplainJob, Figures, JobError, JobState, JobStatus, WorkerRecord
+from whyserve.jobs import ExplainJob, JobError, JobMetrics, JobState, JobStatus, WorkerRecord
 from whyserve.queues.redis_script import PREFIX, SCRIPT, Terms, as_unavailable, connection
 from whyserve.queues.waiters import LOOK_AGAIN_S, Waiters
 
@@ -40,7 +40,8 @@ class RedisQueue:
     async def submit(self, job: ExplainJob) -> str:
         deadline = "+inf" if job.deadline is None or math.isinf(job.deadline) else job.deadline
         kind, told = await self._call(
-            "submit", job.id, job.lane, job.model_dump_json(), deadline, job.once or "", job.question or "",
+            "submit", job.id, job.batch_key, job.model_dump_json(), deadline,
+            job.idempotency_key or "", job.request_hash or "",
             job.caller or "", self._terms.depth, *self._terms.expiry,
         )  # fmt: skip
         if kind == b"full":
@@ -95,8 +96,8 @@ class RedisQueue:
             for owner, digests in zip(found, found, strict=True)
         ]
 
-    async def figures(self) -> list[Figures]:
-        return [Figures.model_validate_json(body) for body in await self._call("figures")]
+    async def job_metrics(self) -> list[JobMetrics]:
+        return [JobMetrics.model_validate_json(body) for body in await self._call("job_metrics")]
 
     async def close(self) -> None:
         # redis-py loses a cancellation that comes while it connects; so it is said until it is heard.

@@ -7,7 +7,7 @@ from typing import Any
 
 import redis
 
-from whyserve.jobs import SUMMARY_LANE, ExplainJob, Figures, JobError, JobStatus, Lease, WorkerRecord
+from whyserve.jobs import SUMMARY_KEY, ExplainJob, JobError, JobMetrics, JobStatus, Lease, WorkerRecord
 from whyserve.queues.redis_script import PREFIX, SCRIPT, Terms, as_unavailable, connection
 from whyserve.queues.waiters import LOOK_AGAIN_S
 
@@ -35,7 +35,7 @@ class RedisSource:
 
     def take(self, limit: int, timeout_s: float, *, summaries: bool = True) -> list[Lease]:
         deadline = time.monotonic() + timeout_s
-        kept_out = "" if summaries else SUMMARY_LANE
+        kept_out = "" if summaries else SUMMARY_KEY
         while True:
             heard, found = self._call("take", self._owner, self._digests, kept_out, limit, *self._terms.taking)
             if found:
@@ -45,7 +45,7 @@ class RedisSource:
                 return []
             with as_unavailable():
                 block = max(1, round(1000 * min(left, LOOK_AGAIN_S)))
-                self._redis.xread({f"{self._prefix}bell": heard}, block=block)
+                self._redis.xread({f"{self._prefix}wakeup": heard}, block=block)
 
     def _leased(self, body: bytes, fence: int) -> Lease:
         lease = Lease(ExplainJob.model_validate_json(body), int(fence))
@@ -53,18 +53,18 @@ class RedisSource:
             self._held[lease.job.id] = lease.fence
         return lease
 
-    def finish(self, lease: Lease, result: bytes, figures: Figures | None = None) -> bool:
-        return self._finish(lease, JobStatus.done, "result", result, figures)
+    def finish(self, lease: Lease, result: bytes, metrics: JobMetrics | None = None) -> bool:
+        return self._finish(lease, JobStatus.done, "result", result, metrics)
 
     def fail(self, lease: Lease, error: JobError) -> bool:
         return self._finish(lease, JobStatus.failed, "error", error.model_dump_json())
 
     def _finish(
-        self, lease: Lease, status: JobStatus, field: str, value: bytes | str, figures: Figures | None = None
+        self, lease: Lease, status: JobStatus, field: str, value: bytes | str, metrics: JobMetrics | None = None
     ) -> bool:
         done = self._call(
             "finish", self._owner, lease.job.id, lease.fence, status.value, field, value, self._terms.keep,
-            figures.model_dump_json() if figures else "",
+            metrics.model_dump_json() if metrics else "",
         )  # fmt: skip
         with self._lock:
             self._held.pop(lease.job.id, None)
@@ -88,8 +88,8 @@ class RedisSource:
             self._redis.close()
 
 
-class RedisSteward:
-    """A Steward, of one machine's worker among many machines'."""
+class RedisAdmin:
+    """A QueueAdmin, of one machine's worker among many machines'."""
 
     def __init__(self, url: str, prefix: str = PREFIX) -> None:
         """Raises ValueError where the URL is none."""

@@ -14,12 +14,12 @@ from whyserve.errors import KeyReused, QueueFull, UnknownExplanation
 from whyserve.jobs import (
     MAX_DELIVERIES,
     OVERDUE_S,
-    SUMMARY_LANE,
+    SUMMARY_KEY,
     TIMED_OUT,
     WORKER_LOST,
     ExplainJob,
-    Figures,
     JobError,
+    JobMetrics,
     JobState,
     JobStatus,
     Lease,
@@ -56,23 +56,34 @@ class Store:
     def submit(self, job: ExplainJob) -> str:
         body = job.model_dump_json()
         with self._transaction() as db:
-            for table in ("jobs", "figures"):
+            for table in ("jobs", "job_metrics"):
                 db.execute(f"DELETE FROM {table} WHERE finished < ?", (time.time() - self._keep_s,))  # noqa: S608
             _expire(db)
-            known = db.execute("SELECT id, question FROM jobs WHERE once = ?", (job.once,)).fetchone()
+            known = db.execute(
+                "SELECT id, request_hash FROM jobs WHERE idempotency_key = ?", (job.idempotency_key,)
+            ).fetchone()
             if known:
-                if known[1] != job.question:
+                if known[1] != job.request_hash:
                     raise KeyReused("this Idempotency-Key came with another request before; take a new one")
                 return str(known[0])
             (waiting,) = db.execute("SELECT count(*) FROM jobs WHERE finished IS NULL").fetchone()
             if waiting >= self._depth:
                 raise QueueFull(f"{waiting} explanations are waiting already; try again later", retry_after_s=1)
             db.execute(
-                "INSERT INTO jobs (id, lane, digest, body, caller, once, question, deadline)"
+                "INSERT INTO jobs (id, batch_key, digest, body, caller, idempotency_key, request_hash, deadline)"
                 " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                (job.id, job.lane, job.digest, body, job.caller, job.once, job.question, job.deadline),
+                (
+                    job.id,
+                    job.batch_key,
+                    job.digest,
+                    body,
+                    job.caller,
+                    job.idempotency_key,
+                    job.request_hash,
+                    job.deadline,
+                ),
             )
-            db.execute("INSERT INTO line (id, lane, digest) VALUES (?, ?, ?)", (job.id, job.lane, job.digest))
+            db.execute("INSERT INTO line (id, batch_key, digest) VALUES (?, ?, ?)", (job.id, job.batch_key, job.digest))
         return job.id
 
     def state(self, job_id: str) -> JobState:
@@ -118,12 +129,14 @@ class Store:
             ).fetchall()
         return [WorkerRecord(owner, frozenset(digests.split())) for owner, digests in rows]
 
-    def figures(self) -> list[Figures]:
+    def job_metrics(self) -> list[JobMetrics]:
         with self._lock:  # a look without a write lock, as when jobs are taken
-            if not self._db.execute("SELECT 1 FROM figures LIMIT 1").fetchone():
+            if not self._db.execute("SELECT 1 FROM job_metrics LIMIT 1").fetchone():
                 return []
         with self._transaction() as db:
-            return [Figures.model_validate_json(body) for (body,) in db.execute("DELETE FROM figures RETURNING body")]
+            return [
+                JobMetrics.model_validate_json(body) for (body,) in db.execute("DELETE FROM job_metrics RETURNING body")
+            ]
 
     # -- the worker's side ---------------------------------------------------------------------------
 
@@ -155,7 +168,7 @@ class Store:
         return Lease(ExplainJob.model_validate_json(body), fence)
 
     def finish(
-        self, owner: str, lease: Lease, result: bytes | None, error: JobError | None, figures: Figures | None = None
+        self, owner: str, lease: Lease, result: bytes | None, error: JobError | None, metrics: JobMetrics | None = None
     ) -> bool:
         status = JobStatus.failed if error else JobStatus.done
         with self._transaction() as db:
@@ -167,8 +180,8 @@ class Store:
                     lease.job.id, owner, lease.fence,
                 ),
             )  # fmt: skip
-            if figures and done.rowcount:
-                db.execute("INSERT INTO figures VALUES (?, ?)", (time.time(), figures.model_dump_json()))
+            if metrics and done.rowcount:
+                db.execute("INSERT INTO job_metrics VALUES (?, ?)", (time.time(), metrics.model_dump_json()))
             return done.rowcount == 1
 
     def report(self, owner: str, leases: Sequence[Lease], progress: float, error: float | None) -> list[bool]:
@@ -214,19 +227,19 @@ class Store:
 
 
 def _next(db: sqlite3.Connection, digests: Sequence[str], limit: int, summaries: bool) -> list[str]:
-    """The oldest job that these manifests explain, and others of its lane.
+    """The oldest job that these manifests explain, and others with its batch key.
 
     A job that was with a lost worker goes alone, so that one that ends its worker takes no other with it again.
     """
     marks = ",".join("?" * len(digests))
-    kept_out = "" if summaries else f"AND lane NOT LIKE '%{SUMMARY_LANE}'"
+    kept_out = "" if summaries else f"AND batch_key NOT LIKE '%{SUMMARY_KEY}'"
     first = db.execute(
-        f"SELECT id, lane, tried FROM line WHERE digest IN ({marks}) {kept_out} ORDER BY place LIMIT 1",  # noqa: S608
+        f"SELECT id, batch_key, tried FROM line WHERE digest IN ({marks}) {kept_out} ORDER BY place LIMIT 1",  # noqa: S608
         tuple(digests),
     ).fetchone()
     if first is None or first[2]:
         return [first[0]] if first else []
-    rows = db.execute("SELECT id FROM line WHERE lane = ? AND NOT tried ORDER BY place LIMIT ?", (first[1], limit))
+    rows = db.execute("SELECT id FROM line WHERE batch_key = ? AND NOT tried ORDER BY place LIMIT ?", (first[1], limit))
     return [job_id for (job_id,) in rows]
 
 
@@ -238,7 +251,8 @@ def _hand_back(db: sqlite3.Connection, which: str, value: float | str) -> None:
         (WORKER_LOST.model_dump_json(), time.time(), value),
     )
     db.execute(
-        f"INSERT OR IGNORE INTO line (id, lane, digest, tried) SELECT id, lane, digest, 1 FROM jobs WHERE {where}",  # noqa: S608
+        "INSERT OR IGNORE INTO line (id, batch_key, digest, tried)"  # noqa: S608
+        f" SELECT id, batch_key, digest, 1 FROM jobs WHERE {where}",
         (value,),
     )
     db.execute(f"UPDATE jobs SET status = 'queued', owner = NULL WHERE {where}", (value,))  # noqa: S608

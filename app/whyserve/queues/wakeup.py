@@ -26,7 +26,7 @@ def socket_folder(state: Path) -> Path:
     return short
 
 
-class Bell:
+class Wakeup:
     """One process's socket, and its way to ring the other role's."""
 
     def __init__(self, state: Path, role: str, owner: str) -> None:

@@ -15,7 +15,7 @@ from whyserve.explain.worker.batch import compute
 from whyserve.jobs import ExplainJob, GivenBackground, PackedArray
 from whyserve.model.rows import Arrays
 from whyserve.model.spec import DEFAULT_BACKGROUND
-from whyserve.model.text import Spans
+from whyserve.model.text import TokenSpans
 from whyserve.tables.answers import AnswerFile, Line, lines_of, lines_of_faults
 from whyserve.tables.rows import RowsRead, read_rows
 
@@ -114,7 +114,7 @@ class _Run:
 
 
 def _job(
-    model: ExplainableModel, arrays: Arrays, texts: dict[str, tuple[Spans, ...]], question: Question
+    model: ExplainableModel, arrays: Arrays, texts: dict[str, tuple[TokenSpans, ...]], question: Question
 ) -> ExplainJob:
     with torch.no_grad():
         table = model.network(to_tensors(arrays)).numpy()

@@ -9,7 +9,7 @@ from prometheus_client.core import HistogramMetricFamily
 from prometheus_client.registry import Collector
 
 
-class Tally:
+class Histogram:
     """The observations under one set of labels. May be used from several threads."""
 
     __slots__ = ("_bounds", "_lock", "counts", "total")
@@ -24,7 +24,7 @@ class Tally:
             self.total += value
 
 
-class Tallies(Collector):
+class Histograms(Collector):
     """One metric: a histogram for each set of labels."""
 
     def __init__(
@@ -38,20 +38,20 @@ class Tallies(Collector):
     ) -> None:
         self._name, self._documentation, self._labels = name, documentation, tuple(labels)
         self._bounds = tuple(buckets)
-        self._tallies: dict[tuple[str, ...], Tally] = {}
+        self._histograms: dict[tuple[str, ...], Histogram] = {}
         registry.register(self)
 
-    def labels(self, *values: str) -> Tally:
+    def labels(self, *values: str) -> Histogram:
         """To be kept by whoever observes often. One value a label, in their order."""
         assert len(values) == len(self._labels)
-        return self._tallies.setdefault(values, Tally(self._bounds))
+        return self._histograms.setdefault(values, Histogram(self._bounds))
 
     def describe(self) -> Iterator[HistogramMetricFamily]:
         yield HistogramMetricFamily(self._name, self._documentation, labels=self._labels)
 
     def collect(self) -> Iterator[HistogramMetricFamily]:
         family = HistogramMetricFamily(self._name, self._documentation, labels=self._labels)
-        for values, tally in list(self._tallies.items()):
+        for values, tally in list(self._histograms.items()):
             below, buckets = 0, []
             for bound, count in zip([*map(str, self._bounds), "+Inf"], list(tally.counts), strict=True):
                 below += count

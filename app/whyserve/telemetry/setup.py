@@ -5,14 +5,14 @@ import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from whyserve.telemetry.spans import Spans
+    from whyserve.telemetry.spans import Tracer
 
 log = logging.getLogger("whyserve.traces")
 
 PROTOCOL = "http/protobuf"
 
 
-def open_spans(role: str) -> "Spans | None":
+def open_tracer(role: str) -> "Tracer | None":
     """None where nothing is traced. What OTEL_* names and cannot be done is said once."""
     if not _wanted():
         return None
@@ -20,11 +20,11 @@ def open_spans(role: str) -> "Spans | None":
         log.warning("no traces: OTEL_EXPORTER_OTLP_PROTOCOL is %s, and %s is what is spoken here", protocol, PROTOCOL)
         return None
     try:
-        from whyserve.telemetry.spans import Spans  # noqa: PLC0415  # not every installation has what it imports
+        from whyserve.telemetry.spans import Tracer  # noqa: PLC0415  # not every installation has what it imports
     except ImportError:
         log.warning("no traces: OTEL_EXPORTER_OTLP_ENDPOINT is set, and the extra otel is not installed")
         return None
-    return Spans(role)
+    return Tracer(role)
 
 
 def _wanted() -> bool:

@@ -1,4 +1,4 @@
-"""Spans of OpenTelemetry, by its own SDK: needs the extra `otel`, and is imported only where traces are wanted.
+"""Tracer of OpenTelemetry, by its own SDK: needs the extra `otel`, and is imported only where traces are wanted.
 
 What is sent where, how it is sampled and what it is called, the SDK reads from the environment, OTEL_*.
 """
@@ -23,7 +23,7 @@ NAME = "whyserve"
 FAREWELL_S = 2.0
 
 
-class Spans:
+class Tracer:
     """Of one process. The provider is its own and not the global one: no library adds spans by itself."""
 
     def __init__(self, role: str) -> None:

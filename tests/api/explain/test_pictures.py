@@ -11,7 +11,7 @@ from starlette.datastructures import Headers
 
 from tests.api.test_bad_input import check
 from tests.conftest import example, shipped
-from whyserve.api.explain.pictures import accepted
+from whyserve.api.explain.pictures import picture_kind
 from whyserve.errors import NotAcceptable
 
 SVG, PNG, JSON = ({"Accept": kind} for kind in ("image/svg+xml", "image/png", "application/json"))
@@ -143,11 +143,11 @@ def test_an_explanation_that_is_there_is_drawn_row_by_row_and_output_by_output(c
 
 def test_what_is_not_waited_for_is_drawn_when_it_is_asked_for(client):
     request = {**one_output("penguins", client), "seed": 31}
-    accepted_ = client.post("/explain", json=request, headers={"Prefer": "respond-async", **PNG})
-    assert accepted_.status_code == 202
-    assert accepted_.headers["content-type"] == "application/json"
-    await_done(client, accepted_.headers["Location"])
-    picture = client.get(accepted_.headers["Location"], headers=PNG)
+    accepted = client.post("/explain", json=request, headers={"Prefer": "respond-async", **PNG})
+    assert accepted.status_code == 202
+    assert accepted.headers["content-type"] == "application/json"
+    await_done(client, accepted.headers["Location"])
+    picture = client.get(accepted.headers["Location"], headers=PNG)
     assert picture.content.startswith(b"\x89PNG")
 
 
@@ -197,10 +197,10 @@ def test_faults_are_problems_whatever_is_accepted(client):
     ],
 )
 def test_what_is_accepted_most_is_given(accept, kind):
-    assert accepted(Headers({} if accept is None else {"accept": accept})) == kind
+    assert picture_kind(Headers({} if accept is None else {"accept": accept})) == kind
 
 
 @pytest.mark.parametrize("accept", ["text/plain", "image/png;q=0", "image/png;q=nan", "svg", "image/svg", ";;;", "q=1"])
 def test_what_nobody_can_give_is_not_acceptable(accept):
     with pytest.raises(NotAcceptable):
-        accepted(Headers({"accept": accept}))
+        picture_kind(Headers({"accept": accept}))

@@ -11,9 +11,10 @@ from torch import nn
 from tests.explain.enumeration import enumerate_shapley
 from whyserve.errors import InvalidInput, TooManyPlayers, UnsupportedNetwork
 from whyserve.explain.game.base import Limits, Stopped
+from whyserve.explain.game.coalitions import chunks
 from whyserve.explain.game.network import Network
 from whyserve.explain.game.players import Players
-from whyserve.explain.methods.exact import Exact, boxes
+from whyserve.explain.methods.exact import Exact
 
 
 class TwoInputs(nn.Module):
@@ -119,7 +120,7 @@ def test_chunks_change_nothing():
 def test_boxes_cover_every_row_once_within_the_limit(shape, limit):
     rows, coalitions, background = shape
     seen = torch.zeros(shape, dtype=torch.int64)
-    for box in boxes(rows, coalitions, background, limit):
+    for box in chunks(rows, coalitions, background, limit):
         assert seen[box].numel() <= limit
         seen[box] += 1
     assert (seen == 1).all()

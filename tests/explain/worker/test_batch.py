@@ -27,16 +27,16 @@ def test_what_would_change_a_neighbour_does_not():
     assert shareable(changed(summary=True)) != shareable(changed(id="c", summary=True))
 
 
-def test_questions_against_different_backgrounds_stand_in_different_lanes():
+def test_questions_against_different_backgrounds_stand_in_different_batch_keys():
     rows = [GivenBackground.pack({"x": np.full((2, 2), number, np.float32)}) for number in (0, 1, 1)]
     jobs = [JOB, changed(background="default"), changed(background="healthy"), *(changed(background=b) for b in rows)]
-    lanes = [job.lane for job in jobs]
-    assert lanes[0] == lanes[1]
-    assert lanes[4] == lanes[5]
-    assert len(set(lanes)) == 4
+    keys = [job.batch_key for job in jobs]
+    assert keys[0] == keys[1]
+    assert keys[4] == keys[5]
+    assert len(set(keys)) == 4
     drawing = changed(drawing=Drawing(kind="svg", answer="{}"), background="healthy")
-    lanes.append(drawing.lane)
-    assert len(set(lanes)) == 5
-    assert all(lane.split("/")[0] == "d" for lane in lanes)
+    keys.append(drawing.batch_key)
+    assert len(set(keys)) == 5
+    assert all(key.split("/")[0] == "d" for key in keys)
     assert shareable(drawing) != shareable(changed(id="c", drawing=drawing.drawing))
     assert ExplainJob.model_validate_json(jobs[4].model_dump_json()) == jobs[4]

@@ -177,7 +177,7 @@ class Binned(nn.Module):
 
 
 class Radial(nn.Module):
-    """Distances to centres, of two kinds, and a bell of each."""
+    """Distances to centres, of two kinds, and a wakeup of each."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from starlette.requests import ClientDisconnect, Request
 
 from whyserve import errors
-from whyserve.api.schemas.headers import once
+from whyserve.api.schemas.headers import idempotency_key
 from whyserve.api.state import Service
 from whyserve.errors import WhyserveError
 from whyserve.jobs import ExplainJob, GivenBackground, JobState, JobStatus, PackedArray, new_id
@@ -33,14 +33,14 @@ FROM_WORKER: dict[str, type[WhyserveError]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Explained:
     """body: the answer's JSON, as the API gives it. cache: whether it was known already."""
 
     body: bytes
     cache: Literal["hit", "miss"]
 
 
-async def question(
+async def request_job(
     request: Request, service: Service, predictor: Predictor, arrays: Arrays, asked: Mapping[str, Any]
 ) -> ExplainJob:
     """The job of a checked request, with whose it is. Raises InvalidInput, UnknownLabel and others.
@@ -53,8 +53,8 @@ async def question(
     return job.model_copy(
         update={
             "caller": caller,
-            "once": once(request.headers, caller),
-            "question": hashlib.sha256(request.url.path.encode() + await request.body()).hexdigest(),
+            "idempotency_key": idempotency_key(request.headers, caller),
+            "request_hash": hashlib.sha256(request.url.path.encode() + await request.body()).hexdigest(),
             "request_id": request.scope["state"]["request_id"],
             "traceparent": service.spans.traceparent() if service.spans else request.scope["state"].get("traceparent"),
         }
@@ -104,32 +104,32 @@ async def _background(predictor: Predictor, asked: str | Sequence[Row]) -> str |
     return GivenBackground.pack(arrays)
 
 
-async def explained(request: Request, service: Service, job: ExplainJob, limit_s: float) -> Answer | JobState:
+async def submit_and_wait(request: Request, service: Service, job: ExplainJob, limit_s: float) -> Explained | JobState:
     """Its answer; or how far it is, where that is not there within `limit_s`, or the service stops.
 
     Raises what the job ended with, and ClientDisconnect where the caller goes away first.
     """
     keys = service.cache.keys(job)
     # An Idempotency-Key names one job: what another one answered is not its answer.
-    if job.once is None and (known := service.cache.answer(keys)):
-        return Answer(known, "hit")
+    if job.idempotency_key is None and (known := service.cache.answer(keys)):
+        return Explained(known, "hit")
     if service.explaining is not None:
         service.explaining.take(job.caller, background_rows(service, job) * sum(len(names) for names in job.outputs))
     accepted = await service.queue.submit(job)
     if accepted == job.id:
         service.cache.expect(accepted, keys)
     if not limit_s:
-        return seen(service, await service.queue.state(accepted))
+        return remember(service, await service.queue.state(accepted))
     state = await wait(request, service, accepted, limit_s)
     if state is None:
         # With an Idempotency-Key, the caller means to come back for it.
-        if job.once is None:
-            seen(service, await service.queue.cancel(accepted))
+        if job.idempotency_key is None:
+            remember(service, await service.queue.cancel(accepted))
         raise ClientDisconnect
-    return Answer(result_of(state), "miss") if seen(service, state).status.is_final else state
+    return Explained(result_of(state), "miss") if remember(service, state).status.is_final else state
 
 
-def seen(service: Service, state: JobState) -> JobState:
+def remember(service: Service, state: JobState) -> JobState:
     """Wherever a job's state is asked for: once its answer is there, it goes into the cache."""
     if state.status is JobStatus.done and state.result is not None:
         service.cache.keep(state.id, state.result)

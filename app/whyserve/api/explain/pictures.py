@@ -23,7 +23,7 @@ TYPES = ("application/json", *KINDS)
 VARY = {"Vary": "Accept"}
 
 
-def accepted(headers: Headers) -> Kind | None:
+def picture_kind(headers: Headers) -> Kind | None:
     """The picture that Accept wants most (RFC 9110); None where that is JSON. Raises NotAcceptable."""
     ranges = [_range(part) for part in ",".join(headers.getlist("accept")).split(",") if part.strip()]
     if not ranges:
@@ -68,7 +68,7 @@ def check_pictured(job: ExplainJob) -> None:
         raise InvalidInput(f'a picture shows one output: name it, "outputs": ["{job.outputs[0][0]}"]', field="outputs")
 
 
-def chosen(request: Request, job: ExplainJob) -> tuple[int, str]:
+def selected(request: Request, job: ExplainJob) -> tuple[int, str]:
     """The instance and the output that an address names: ?instance=2&output=barolo. Raises InvalidInput."""
     text = request.query_params.get("instance", "0")
     if not (text.isdecimal() and len(text) < 9 and int(text) < len(job.outputs)):
@@ -80,7 +80,7 @@ def chosen(request: Request, job: ExplainJob) -> tuple[int, str]:
     return int(text), output
 
 
-async def drawn(
+async def draw(
     request: Request, service: Service, job: ExplainJob, answer: bytes, *, kind: Kind, at: tuple[int, str]
 ) -> Response:
     """The picture of one instance and output of an answer. Raises what the drawing ended with, and NotThereYet."""
@@ -115,8 +115,8 @@ def _drawing(job: ExplainJob, answer: bytes, kind: Kind, at: tuple[int, str], se
         "drawing": Drawing(kind=kind, answer=orjson.dumps(body).decode()),
         "created": created,
         "deadline": created + seconds,
-        "once": None,
-        "question": None,
+        "idempotency_key": None,
+        "request_hash": None,
     }
     return job.model_copy(update=change)
 

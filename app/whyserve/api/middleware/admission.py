@@ -4,9 +4,9 @@ from collections.abc import Mapping
 
 from starlette.types import Scope
 
-from whyserve.api.middleware.auth import Access
-from whyserve.api.middleware.body import Bodies
-from whyserve.api.middleware.rate_limit import Limit
+from whyserve.api.middleware.auth import Authentication
+from whyserve.api.middleware.body import BodyMemory
+from whyserve.api.middleware.rate_limit import RateLimit
 from whyserve.errors import UnsupportedMediaType
 from whyserve.settings import ApiSettings
 
@@ -16,14 +16,14 @@ PACKED = ("/v1/", "/v2")
 Headers = Mapping[bytes, bytes]
 
 
-class Gate:
+class Admission:
     """Raises Unauthorized, Forbidden, RateLimited, TooLarge, UnsupportedMediaType."""
 
-    def __init__(self, settings: ApiSettings, bodies: Bodies) -> None:
+    def __init__(self, settings: ApiSettings, bodies: BodyMemory) -> None:
         """Raises ConfigurationError where the keys are wrong."""
-        self._access, self._bodies = Access.build(settings), bodies
+        self._access, self._bodies = Authentication.build(settings), bodies
         rate = settings.max_requests_s
-        self._rate = Limit(rate, 1.0, "this key asks more often than it may") if rate else None
+        self._rate = RateLimit(rate, 1.0, "this key asks more often than it may") if rate else None
 
     def __call__(self, scope: Scope, headers: Headers) -> None:
         path: str = scope["path"]

@@ -41,7 +41,7 @@ def needed(path: str) -> str:
     return next((scope for pattern, scope in NEEDS if pattern.fullmatch(path)), "admin")
 
 
-class Access:
+class Authentication:
     """The keys of a setting or a file; a changed file is read again, and a broken one changes nothing."""
 
     def __init__(self, text: str | None, file: Path | None) -> None:
@@ -51,7 +51,7 @@ class Access:
         self._keys = self._given + (_read(file) if file else ())
 
     @classmethod
-    def build(cls, settings: ApiSettings) -> "Access | None":
+    def build(cls, settings: ApiSettings) -> "Authentication | None":
         """None where there are no keys, and everybody may ask everything."""
         if not settings.keys and not settings.keys_file:
             return None

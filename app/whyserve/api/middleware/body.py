@@ -5,11 +5,11 @@ from starlette.types import Message, Receive
 
 from whyserve.errors import Busy, TooLarge
 
-# Bodies that may be in memory at once, each of the largest size.
+# BodyMemory that may be in memory at once, each of the largest size.
 TOGETHER = 8
 
 
-class Bodies:
+class BodyMemory:
     """What all bodies that are being read take together."""
 
     def __init__(self, most_bytes: int) -> None:
@@ -21,10 +21,10 @@ class Bodies:
             raise TooLarge(f"the body is larger than {self.most_bytes >> 20} MiB; send fewer instances at once")
 
 
-class Metered:
+class MeteredReceive:
     """One request's `receive`, which counts what comes. Raises TooLarge, Busy."""
 
-    def __init__(self, receive: Receive, bodies: Bodies) -> None:
+    def __init__(self, receive: Receive, bodies: BodyMemory) -> None:
         self._receive, self._bodies, self._held = receive, bodies, 0
 
     async def __call__(self) -> Message:
@@ -44,14 +44,14 @@ class Metered:
         self._held = 0
 
 
-async def read_body(receive: Receive, bodies: Bodies) -> bytes:
+async def read_body(receive: Receive, bodies: BodyMemory) -> bytes:
     """Raises ClientDisconnect when the caller goes away first, and TooLarge, Busy."""
     message = await receive()
     if message["type"] == "http.request" and not message.get("more_body"):
         whole: bytes = message.get("body", b"")  # most bodies come in one piece
         bodies.check(len(whole))
         return whole
-    metered = Metered(receive, bodies)
+    metered = MeteredReceive(receive, bodies)
     try:
         parts: list[bytes] = []
         metered.count(message)

@@ -10,7 +10,7 @@ from whyserve.predict.catalog import Catalog
 from whyserve.predict.predictor import Predictor
 
 if TYPE_CHECKING:
-    from whyserve.telemetry.spans import Spans
+    from whyserve.telemetry.spans import Tracer
 
 # Asked all the time, and by nobody who would look for it.
 UNTRACED = ("/health/", "/v2/health/", "/metrics")
@@ -20,7 +20,7 @@ TRACEPARENT = b"traceparent"
 class TracedApp:
     """Around the whole application: a request's span begins before anything is looked at."""
 
-    def __init__(self, app: ASGIApp, spans: "Spans") -> None:
+    def __init__(self, app: ASGIApp, spans: "Tracer") -> None:
         self._app, self._spans = app, spans
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -53,7 +53,7 @@ class TracedApp:
 class TracedPredictor(Predictor):
     """A predictor in front of another, whose answers it traces: all else is the other's."""
 
-    def __init__(self, predictor: Predictor, spans: "Spans") -> None:
+    def __init__(self, predictor: Predictor, spans: "Tracer") -> None:
         self._inner, self._spans = predictor, spans
 
     def __getattr__(self, name: str) -> Any:
@@ -65,6 +65,6 @@ class TracedPredictor(Predictor):
             return await self._inner.answer(arrays, place)
 
 
-def traced(catalog: Catalog, spans: "Spans") -> Catalog:
+def traced(catalog: Catalog, spans: "Tracer") -> Catalog:
     """The same models, each prediction of which is traced."""
     return Catalog(each if isinstance(each, TracedPredictor) else TracedPredictor(each, spans) for each in catalog.all)

@@ -6,7 +6,7 @@ from math import ceil
 from whyserve.errors import RateLimited
 
 
-class Limit:
+class RateLimit:
     """So many units a second for each caller, and `burst_s` seconds' worth of them at once."""
 
     def __init__(self, rate: float, burst_s: float, what: str) -> None:

@@ -13,12 +13,12 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from whyserve.api.errors.handler import CLIENT_GONE, from_exception
-from whyserve.api.middleware.admission import Gate, Headers
-from whyserve.api.middleware.body import Bodies, Metered
+from whyserve.api.middleware.admission import Admission, Headers
+from whyserve.api.middleware.body import BodyMemory, MeteredReceive
 from whyserve.api.middleware.context import child_of, request_id_from
 from whyserve.errors import Busy
 from whyserve.settings import ApiSettings
-from whyserve.telemetry.histogram import Tally
+from whyserve.telemetry.histogram import Histogram
 from whyserve.telemetry.logs import request_id, trace_id, trace_of
 from whyserve.telemetry.metrics import REQUEST_S, REQUESTS
 
@@ -32,16 +32,16 @@ HEALTH = ("/health/", "/v2/health/")
 SAFE = ((b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store"))
 
 
-class Edge:
+class RequestMiddleware:
     def __init__(
-        self, app: ASGIApp, quick: Callable[[Scope], ASGIApp | None], settings: ApiSettings, bodies: Bodies
+        self, app: ASGIApp, quick: Callable[[Scope], ASGIApp | None], settings: ApiSettings, bodies: BodyMemory
     ) -> None:
         """quick: the endpoint for a request, where it is one that must be quick.
 
         Raises ConfigurationError where the keys are wrong.
         """
         self._app, self._quick, self._bodies = app, quick, bodies
-        self._gate, self._most = Gate(settings, bodies), settings.max_requests
+        self._admission, self._most = Admission(settings, bodies), settings.max_requests
         self._under_way = 0
         self._observed = _Observed()
 
@@ -71,7 +71,7 @@ class Edge:
         try:
             if self._under_way > self._most and not scope["path"].startswith(HEALTH):
                 raise Busy(f"{self._most} requests are under way already; ask again", retry_after_s=1)
-            self._gate(scope, headers)
+            self._admission(scope, headers)
             quick = self._quick(scope)
             if quick is None:
                 await self._metered(scope, receive, send_with_identity)
@@ -88,7 +88,7 @@ class Edge:
 
     async def _metered(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The application reads bodies by itself; what it reads is counted until it has answered."""
-        metered = Metered(receive, self._bodies)
+        metered = MeteredReceive(receive, self._bodies)
         try:
             await self._app(scope, metered, send)
         finally:
@@ -118,7 +118,7 @@ class _Observed:
     """Counts, times and logs requests by route and model; what prometheus_client would look up is kept."""
 
     def __init__(self) -> None:
-        self._kept: dict[tuple[str, str, int], tuple[Counter, Tally]] = {}
+        self._kept: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
 
     def __call__(self, scope: Scope, status: int, seconds: float) -> None:
         model = scope["state"].get("model", "")

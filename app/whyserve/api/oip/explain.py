@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from whyserve.api.errors.problems import from_validation
-from whyserve.api.explain.job import Answer, explained, question
+from whyserve.api.explain.job import Explained, request_job, submit_and_wait
 from whyserve.api.oip.attributions import names_of, tensors_of
 from whyserve.api.oip.infer import find
 from whyserve.api.oip.response import reply
@@ -34,10 +34,10 @@ async def explain(request: Request) -> Response:
     predictor = find(service, request.path_params["model"], request.path_params.get("version"))
     spec = predictor.spec
     state["model"] = spec.name
-    parcel = await unpack(request.scope["headers"], body, service.settings.max_body_mb << 20)
-    asked = read(parcel, predictor, names_of(spec), service.settings.max_instances)
+    wire_body = await unpack(request.scope["headers"], body, service.settings.max_body_mb << 20)
+    asked = read(wire_body, predictor, names_of(spec), service.settings.max_instances)
     options = _options(asked.parameters, spec)
-    job = await question(request, service, predictor, asked.arrays, options)
+    job = await request_job(request, service, predictor, asked.arrays, options)
     found = orjson.loads(await answer(request, service, job))
     tensors = tensors_of(spec, found["explanations"])
     # A method that does not sample has no standard errors.
@@ -50,8 +50,8 @@ async def explain(request: Request) -> Response:
 
 async def answer(request: Request, service: Service, job: ExplainJob) -> bytes:
     """Clients of these protocols know one answer only: the whole one. Raises NotThereYet where it takes too long."""
-    outcome = await explained(request, service, job, service.settings.explain_wait_s)
-    if isinstance(outcome, Answer):
+    outcome = await submit_and_wait(request, service, job, service.settings.explain_wait_s)
+    if isinstance(outcome, Explained):
         return outcome.body
     raise NotThereYet(
         f"the explanation takes longer; GET /explanations/{outcome.id} has it once it is there", retry_after_s=5

@@ -43,10 +43,10 @@ class Infer:
         predictor = self._addressed(scope["path"])
         spec = predictor.spec
         state["model"] = spec.name
-        parcel = await unpack(scope["headers"], body, self._service.settings.max_body_mb << 20)
+        wire_body = await unpack(scope["headers"], body, self._service.settings.max_body_mb << 20)
         began = time.perf_counter_ns()
         output = spec.output.tensor
-        asked = read(parcel, predictor, [output], self._service.settings.max_instances)
+        asked = read(wire_body, predictor, [output], self._service.settings.max_instances)
         predictor.statistics.decoded.add(time.perf_counter_ns() - began)
         table = await predictor.answer(asked.arrays)
         began = time.perf_counter_ns()

@@ -8,7 +8,7 @@ import numpy as np
 
 from whyserve.api.oip.encoding import DATATYPES, from_bytes, from_json, name_of
 from whyserve.api.oip.schema import InferRequest, Tensor, read_request
-from whyserve.api.oip.wire import Parcel
+from whyserve.api.oip.wire import WireBody
 from whyserve.errors import InvalidInput, TooManyInstances
 from whyserve.model.rows import Arrays, check_arrays
 from whyserve.model.spec import InputSpec, ModelSpec
@@ -29,23 +29,23 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class InferInputs:
     id: str | None
     arrays: Arrays
     outputs: Sequence[Wanted]
     parameters: Mapping[str, Any]
 
 
-def read(parcel: Parcel, predictor: Predictor, offered: Sequence[str], most_rows: int) -> Asked:
+def read(wire_body: WireBody, predictor: Predictor, offered: Sequence[str], most_rows: int) -> InferInputs:
     """offered: names of the outputs there are. Raises MalformedBody, InvalidInput, TooManyInstances."""
     spec = predictor.spec
-    if parcel.json is None:
-        raw = checked(predictor, _raw(parcel.tail, spec), most_rows)
-        return Asked(None, raw, [Wanted(n, True) for n in offered], {})
-    request = read_request(parcel.json)
+    if wire_body.json is None:
+        raw = checked(predictor, _raw(wire_body.tail, spec), most_rows)
+        return InferInputs(None, raw, [Wanted(n, True) for n in offered], {})
+    request = read_request(wire_body.json)
     parameters = request.get("parameters") or {}
-    arrays = checked(predictor, _arrays(request["inputs"], parcel.tail, spec), most_rows)
-    return Asked(request.get("id"), arrays, _wanted(request, parameters, offered), parameters)
+    arrays = checked(predictor, _arrays(request["inputs"], wire_body.tail, spec), most_rows)
+    return InferInputs(request.get("id"), arrays, _wanted(request, parameters, offered), parameters)
 
 
 def _raw(tail: memoryview, spec: ModelSpec) -> Arrays:

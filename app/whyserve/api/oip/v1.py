@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from whyserve.api.errors.problems import LONGEST_NAME
-from whyserve.api.explain.job import question
+from whyserve.api.explain.job import request_job
 from whyserve.api.oip.encoding import from_json, name_of
 from whyserve.api.oip.explain import answer, check_options
 from whyserve.api.oip.tensors import checked
@@ -47,7 +47,7 @@ async def explain(request: Request) -> Response:
     predictor, arrays, asked = await _read(request, service, service.explain_adapter)
     if asked.get("summary"):
         raise InvalidInput('"summary" is not a field here: POST /explain summarises', field="summary")
-    job = await question(request, service, predictor, arrays, asked)
+    job = await request_job(request, service, predictor, arrays, asked)
     return Response(await answer(request, service, job), media_type="application/json")
 
 
@@ -58,9 +58,9 @@ async def _read(
     body = await request.body()
     predictor = service.catalog.get(request.path_params["model"])
     request.scope["state"]["model"] = predictor.spec.name
-    parcel = await unpack(request.scope["headers"], body, service.settings.max_body_mb << 20)
+    wire_body = await unpack(request.scope["headers"], body, service.settings.max_body_mb << 20)
     try:
-        asked = parse(parcel.json or b"")
+        asked = parse(wire_body.json or b"")
     except ValueError:
         raise MalformedBody("the body is not JSON") from None
     if not isinstance(asked, dict):

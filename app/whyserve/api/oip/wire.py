@@ -17,7 +17,7 @@ BYTES_TYPE = (b"content-type", b"application/octet-stream")
 
 
 @dataclass(frozen=True, slots=True)
-class Parcel:
+class WireBody:
     """json: None where the body is one tensor and nothing else. tail: the tensors' bytes, in their order."""
 
     json: bytes | None
@@ -37,7 +37,7 @@ class Packed:
         return made
 
 
-async def unpack(headers: Iterable[tuple[bytes, bytes]], body: bytes, most_bytes: int) -> Parcel:
+async def unpack(headers: Iterable[tuple[bytes, bytes]], body: bytes, most_bytes: int) -> WireBody:
     """most_bytes: that a compressed body may become. Raises InvalidInput, TooLarge."""
     length = coding = b""
     for name, value in headers:
@@ -66,15 +66,15 @@ def _inflated(body: bytes, window: int, most_bytes: int) -> bytes:
     return whole
 
 
-def _split(body: bytes, length: bytes) -> Parcel:
+def _split(body: bytes, length: bytes) -> WireBody:
     if not length:
-        return Parcel(body, memoryview(b""))
+        return WireBody(body, memoryview(b""))
     if not length.isdigit() or len(length) > LONGEST_NUMBER:
         raise InvalidInput("Inference-Header-Content-Length must be a number of bytes")
     size = int(length)
     if size > len(body):
         raise InvalidInput(f"Inference-Header-Content-Length is more than the body's {len(body)} bytes")
-    return Parcel(body[:size] if size else None, memoryview(body)[size:])
+    return WireBody(body[:size] if size else None, memoryview(body)[size:])
 
 
 def pack(json: bytes, parts: Sequence[bytes]) -> Packed:

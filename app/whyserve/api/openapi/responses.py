@@ -69,7 +69,7 @@ class Fewer(TypedDict):
     standard_error: NotRequired[float]
 
 
-class Trial(TypedDict):
+class MethodTrial(TypedDict):
     """One method on this model: whether it fits, and why not; or what was measured at export.
 
     residual: as a share of the output's scale. distance: from the reference, as a share of the mean |attribution|.
@@ -92,7 +92,7 @@ class Certificate(TypedDict):
 
     reference: str
     rows: int
-    methods: dict[str, Trial]
+    methods: dict[str, MethodTrial]
     default: str
     reason: str
     samples: NotRequired[int]

@@ -7,9 +7,9 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from whyserve.api.explain.job import seen
+from whyserve.api.explain.job import remember
 from whyserve.api.openapi.responses import PROBLEMS
-from whyserve.api.routes.explain import described, own
+from whyserve.api.routes.explain import own_state, state_json
 from whyserve.api.state import Service
 from whyserve.errors import Unavailable, UnknownExplanation
 from whyserve.jobs import JobState
@@ -31,14 +31,14 @@ SILENCE_S = 15.0
 async def follow(request: Request, id: str) -> Response:
     """Follow an explanation until it is there."""
     service: Service = request.app.state.service
-    first = await own(service, request, id)
+    first = await own_state(service, request, id)
     return StreamingResponse(_events(service, first), media_type="text/event-stream")
 
 
 async def _events(service: Service, state: JobState) -> AsyncIterator[bytes]:
     said_at, said = time.monotonic(), b""
     while not state.status.is_final and not service.hurry.is_set():
-        data = described(state)
+        data = state_json(state)
         if data != said:
             said_at, said = time.monotonic(), data
             yield b"event: progress\ndata: " + data + b"\n\n"
@@ -46,8 +46,8 @@ async def _events(service: Service, state: JobState) -> AsyncIterator[bytes]:
             said_at = time.monotonic()
             yield b": still there\n\n"
         try:
-            state = seen(service, await service.queue.wait(state.id, LOOK_S))
+            state = remember(service, await service.queue.wait(state.id, LOOK_S))
         except (Unavailable, UnknownExplanation):
             return  # the browser's EventSource asks again by itself, and is told what is wrong
     if state.status.is_final:
-        yield f"event: {state.status.value}\n".encode() + b"data: " + described(state) + b"\n\n"
+        yield f"event: {state.status.value}\n".encode() + b"data: " + state_json(state) + b"\n\n"

@@ -7,8 +7,8 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from whyserve.api.explain.job import Answer, caller_of, explained, question, result_of, seen
-from whyserve.api.explain.pictures import VARY, accepted, check_pictured, chosen, drawn
+from whyserve.api.explain.job import Explained, caller_of, remember, request_job, result_of, submit_and_wait
+from whyserve.api.explain.pictures import VARY, check_pictured, draw, picture_kind, selected
 from whyserve.api.openapi.responses import PICTURED, PICTURES, PROBLEMS, ExplanationState
 from whyserve.api.schemas.headers import prefers_async, wait_s
 from whyserve.api.state import Service
@@ -22,7 +22,7 @@ async def explain(request: Request) -> Response:
     """Predict here, have it explained there, and wait for that unless asked not to."""
     service: Service = request.app.state.service
     request.scope["state"]["route"] = "/explain"
-    kind = accepted(request.headers)
+    kind = picture_kind(request.headers)
     asked = service.read(service.explain_adapter, await request.body())
     predictor = service.catalog.get(asked["model"], asked.get("version"))
     request.scope["state"]["model"] = predictor.spec.name
@@ -31,15 +31,15 @@ async def explain(request: Request) -> Response:
             f'"instances" must hold at most {service.settings.max_instances}; of more, "summary": true gives a summary',
             field="instances",
         )
-    job = await question(request, service, predictor, await predictor.read(asked["instances"]), asked)
+    job = await request_job(request, service, predictor, await predictor.read(asked["instances"]), asked)
     if kind:
         check_pictured(job)
     # A summary takes long, and is another answer than an explanation: it is never waited for.
     limit_s = 0.0 if job.summary else wait_s(request.headers, service.settings.explain_wait_s)
-    outcome = await explained(request, service, job, limit_s)
-    if isinstance(outcome, Answer):
+    outcome = await submit_and_wait(request, service, job, limit_s)
+    if isinstance(outcome, Explained):
         if kind:
-            picture = await drawn(request, service, job, outcome.body, kind=kind, at=(0, job.outputs[0][0]))
+            picture = await draw(request, service, job, outcome.body, kind=kind, at=(0, job.outputs[0][0]))
             picture.headers["X-Cache"] = outcome.cache
             return picture
         return Response(outcome.body, headers={"X-Cache": outcome.cache, **VARY}, media_type="application/json")
@@ -59,42 +59,42 @@ async def explain(request: Request) -> Response:
 async def show(request: Request, id: str) -> Response:
     """How far an explanation is, and its result once it is there; or a picture of that, where Accept asks for one."""
     service: Service = request.app.state.service
-    kind = accepted(request.headers)
-    state = await own(service, request, id)
+    kind = picture_kind(request.headers)
+    state = await own_state(service, request, id)
     if not kind:
-        return Response(described(state), headers=VARY, media_type="application/json")
+        return Response(state_json(state), headers=VARY, media_type="application/json")
     if not state.status.is_final:
         return _accepted(state)
     answer, job = result_of(state), await service.queue.job(id)
     if job.summary or job.drawing:
         raise InvalidInput("there is no picture of this: it explains no single instance")
-    at = chosen(request, job)
+    at = selected(request, job)
     await request.body()  # what comes after it is the caller's end
-    return await drawn(request, service, job, answer, kind=kind, at=at)
+    return await draw(request, service, job, answer, kind=kind, at=at)
 
 
 @router.delete("/{id}", operation_id="cancelExplanation", response_model=ExplanationState)
 async def cancel(request: Request, id: str) -> Response:
     """Cancel an explanation that is not there yet."""
     service: Service = request.app.state.service
-    await own(service, request, id)
-    return Response(described(seen(service, await service.queue.cancel(id))), media_type="application/json")
+    await own_state(service, request, id)
+    return Response(state_json(remember(service, await service.queue.cancel(id))), media_type="application/json")
 
 
-async def own(service: Service, request: Request, job_id: str) -> JobState:
+async def own_state(service: Service, request: Request, job_id: str) -> JobState:
     """The state of the caller's own job. Raises UnknownExplanation, also where it is another's."""
     state = await service.queue.state(job_id)
     if state.caller != caller_of(request):
         raise UnknownExplanation("no explanation has this id, or its result is no longer kept")
-    return seen(service, state)
+    return remember(service, state)
 
 
 def _accepted(state: JobState, headers: dict[str, str] | None = None) -> Response:
     location = {"Location": f"/explanations/{state.id}", **(headers or {})}
-    return Response(described(state), 202, location, "application/json")
+    return Response(state_json(state), 202, location, "application/json")
 
 
-def described(state: JobState) -> bytes:
+def state_json(state: JobState) -> bytes:
     """A job's state as JSON."""
     shown: dict[str, Any] = {"id": state.id, "status": state.status.value, "progress": state.progress}
     if state.standard_error is not None:

@@ -19,15 +19,15 @@ router = APIRouter(tags=["metrics"])
     responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}, "description": "Prometheus's text."}},
 )
 async def show(request: Request) -> Response:
-    """Figures of this process in Prometheus's text format; of explanations, those that no other process has given."""
+    """This process's metrics in Prometheus's text format. Each explanation is counted by one process."""
     service: Service = request.app.state.service
     try:
         QUEUE_DEPTH.set(await service.queue.depth())
         WORKERS.set(len(await service.queue.workers()))
-        for figures in await service.queue.figures():
-            EXPLANATION_S.labels(figures.model, figures.method).observe(figures.seconds)
-            if figures.residual is not None:
-                RESIDUAL.labels(figures.model, figures.method).observe(figures.residual)
+        for each in await service.queue.job_metrics():
+            EXPLANATION_S.labels(each.model, each.method).observe(each.seconds)
+            if each.residual is not None:
+                RESIDUAL.labels(each.model, each.method).observe(each.residual)
     except Unavailable:
         # A queue that cannot be asked has no depth; the other figures are wanted now most of all.
         QUEUE_DEPTH.set(float("nan"))

@@ -35,7 +35,7 @@ def _preferences(headers: Headers) -> dict[str, str]:
     return found
 
 
-def once(headers: Headers, caller: str | None) -> str | None:
+def idempotency_key(headers: Headers, caller: str | None) -> str | None:
     """What makes two requests one: the caller's Idempotency-Key, and whose it is. Raises InvalidInput."""
     given = headers.get("idempotency-key")
     if given is None:

@@ -7,7 +7,7 @@ from typing import Any
 from whyserve.api.server.connection import Connection
 
 
-class Sweep:
+class TimeoutSweep:
     """Ends connections that take too long. It looks now and then, so that no request has to set a timer."""
 
     def __init__(self, read_s: float, take_s: float, every_s: float) -> None:

@@ -12,7 +12,7 @@ from torch.utils._pytree import tree_leaves
 
 from whyserve.errors import InvalidInput, UnsupportedNetwork
 from whyserve.explain.game.base import Inputs, Limits
-from whyserve.explain.game.masking import Stencils
+from whyserve.explain.game.masking import Masks
 from whyserve.explain.game.network import Network, row_count
 from whyserve.explain.game.players import Players
 
@@ -39,7 +39,7 @@ class Passes:
         self.players = players
         self.background = check_background(background, players)
         self.rows = row_count(self.background)
-        self.stencils = Stencils(players)
+        self.masks = Masks(players)
         self.row_bytes = activation_bytes(network, {name: x[:1] for name, x in self.background.items()})
         fits = max(1, memory_bytes // self.row_bytes)
         self.chunk_rows = min(fits, max(LEAST_ROWS, CACHE_BYTES // self.row_bytes))
@@ -130,7 +130,7 @@ def activation_bytes(network: Network, row: Inputs) -> int:
 
 
 @dataclass(slots=True)
-class Pace:
+class Progress:
     """Whether to go on: asked between chunks, told what share of `total` is done."""
 
     limits: Limits

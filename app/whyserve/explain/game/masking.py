@@ -16,7 +16,7 @@ SHORT = 256
 
 
 @dataclass(frozen=True, slots=True)
-class Stencil:
+class Mask:
     """Background rows with holes where a row's own elements go.
 
     holes: by input, 1 where a row's element goes and 0 elsewhere, in the input's dtype.
@@ -49,17 +49,17 @@ class Stencil:
         return sum(x.nbytes for part in (self.holes, self.base) for x in part.values())
 
 
-class Stencils:
-    """Stencils by key, the latest used kept while they take no more than KEPT_BYTES. Safe between threads."""
+class Masks:
+    """Masks by key, the latest used kept while they take no more than KEPT_BYTES. Safe between threads."""
 
     def __init__(self, players: Players) -> None:
         self.players = players
-        self._kept: OrderedDict[Hashable, Stencil] = OrderedDict()
+        self._kept: OrderedDict[Hashable, Mask] = OrderedDict()
         self._bytes = 0
         self._lock = Lock()
 
-    def get(self, key: Hashable, present: Callable[[], torch.Tensor], background: Inputs) -> Stencil:
-        """The stencil of `key`, or one made of present(), (a, c, P) bool, over (a, c, *shape) of background.
+    def get(self, key: Hashable, present: Callable[[], torch.Tensor], background: Inputs) -> Mask:
+        """The mask of `key`, or one made of present(), (a, c, P) bool, over (a, c, *shape) of background.
 
         One without a key (None) is not kept.
         """
@@ -73,16 +73,16 @@ class Stencils:
                 self._keep(key, made)
         return made
 
-    def _make(self, present: torch.Tensor, background: Inputs) -> Stencil:
+    def _make(self, present: torch.Tensor, background: Inputs) -> Mask:
         holes, base = {}, {}
         for name, index in self.players.membership.items():
             mask = present[..., index]
             base[name] = background[name].masked_fill(mask, 0)
             # Exact's coalitions come as (a, 1) over backgrounds of (1, c).
             holes[name] = mask.to(base[name].dtype).expand(base[name].shape).contiguous()
-        return Stencil(holes, base)
+        return Mask(holes, base)
 
-    def _keep(self, key: Hashable, made: Stencil) -> None:
+    def _keep(self, key: Hashable, made: Mask) -> None:
         if key in self._kept:
             return
         self._kept[key] = made

@@ -25,7 +25,7 @@ class Dims:
         m, b = self.multiples, self.batch
         return (*m[:b], m[b] * rows, *m[b + 1 :])
 
-    def apart(self, *rows: int) -> tuple[int, ...]:
+    def unflatten(self, *rows: int) -> tuple[int, ...]:
         """The shape with the rows in dimensions of their own, and what they were merged with around them."""
         m, b = self.multiples, self.batch
         if m[b] == 1:

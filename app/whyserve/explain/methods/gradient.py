@@ -15,10 +15,10 @@ import torch
 
 from whyserve.errors import UnsupportedNetwork
 from whyserve.explain.game.base import Attribution, Inputs, Limits, Stopped
-from whyserve.explain.game.evaluation import Pace, Passes, check_rows
+from whyserve.explain.game.coalitions import chunks
+from whyserve.explain.game.evaluation import Passes, Progress, check_rows
 from whyserve.explain.game.network import Network, row_count
 from whyserve.explain.game.players import Players
-from whyserve.explain.methods.exact import boxes
 from whyserve.explain.methods.integer_inputs import Lookup, Lookups, look_up
 
 # Points a line: the first number, and the second for rows whose residual is then above NEAR_ENOUGH of the scale.
@@ -62,12 +62,12 @@ class Gradient:
         predictions, base_values = self.passes.table(rows).gather(1, outputs), self.passes.base_values[outputs]
         values = torch.zeros(*outputs.shape, self.passes.players.count, dtype=torch.float64)
         scale = torch.maximum(predictions.abs(), base_values.abs()).amax(1, keepdim=True)
-        active, complete, pace = torch.arange(len(outputs)), True, Pace(limits, 0)
+        active, complete, progress = torch.arange(len(outputs)), True, Progress(limits, 0)
         for points in POINTS if limits.samples is None else (limits.samples,):
-            pace.total += len(active) * self.passes.rows * points
+            progress.total += len(active) * self.passes.rows * points
             try:
                 values[active] = self._values(
-                    {name: x[active] for name, x in rows.items()}, outputs[active], points, pace
+                    {name: x[active] for name, x in rows.items()}, outputs[active], points, progress
                 )
             except Stopped:
                 if points == POINTS[0] or limits.samples is not None:
@@ -78,22 +78,22 @@ class Gradient:
             active = (residuals > NEAR_ENOUGH * scale).any(1).nonzero()[:, 0]
             if not len(active):
                 break
-        pace.go_on()
-        return Attribution(values, base_values, predictions, None, pace.done + row_count(rows), complete)
+        progress.go_on()
+        return Attribution(values, base_values, predictions, None, progress.done + row_count(rows), complete)
 
-    def _values(self, rows: Inputs, outputs: torch.Tensor, points: int, pace: Pace) -> torch.Tensor:
+    def _values(self, rows: Inputs, outputs: torch.Tensor, points: int, progress: Progress) -> torch.Tensor:
         """(R, K, P) float64, row after row; the background and points together as far as memory goes."""
         done = []
         for at in range(len(outputs)):
             starts = self._starts({name: x[at : at + 1] for name, x in rows.items()})
             total = torch.zeros(outputs.shape[1], self.passes.players.count, dtype=torch.float64)
-            for of_background, of_points, _ in boxes(self.passes.rows, points, 1, self.passes.chunk_rows):
-                if not pace.go_on():
+            for of_background, of_points, _ in chunks(self.passes.rows, points, 1, self.passes.chunk_rows):
+                if not progress.go_on():
                     raise Stopped
                 places, weights = quadrature(points)
                 part = places[of_points], weights[of_points]
                 total += self._gain(starts, of_background, outputs[at : at + 1], part)
-                pace.done += (of_background.stop - of_background.start) * len(part[0])
+                progress.done += (of_background.stop - of_background.start) * len(part[0])
             done.append(total / self.passes.rows)
         return torch.stack(done)
 

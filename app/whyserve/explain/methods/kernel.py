@@ -8,10 +8,10 @@ import torch
 
 from whyserve.errors import TooManyPlayers
 from whyserve.explain.game.base import Attribution, Inputs, Limits
-from whyserve.explain.game.evaluation import Pace, Passes, check_rows
+from whyserve.explain.game.coalitions import background_means
+from whyserve.explain.game.evaluation import Passes, Progress, check_rows
 from whyserve.explain.game.network import Network, row_count
 from whyserve.explain.game.players import Players
-from whyserve.explain.methods.exact import means
 
 # It solves a regression with a line a coalition and a column a player, some two thousand lines more than columns.
 MOST_PLAYERS = 512
@@ -49,20 +49,20 @@ class Kernel:
         rows = check_rows(rows, self.passes.background, self.passes.players)
         predictions = self.passes.table(rows).gather(1, outputs)
         samples = limits.samples or 2 * self.passes.players.count + 2048
-        pace = Pace(limits, row_count(rows) * samples * self.passes.rows)
+        progress = Progress(limits, row_count(rows) * samples * self.passes.rows)
         values = [
-            self._row({name: x[at : at + 1] for name, x in rows.items()}, outputs[at : at + 1], samples, pace)
+            self._row({name: x[at : at + 1] for name, x in rows.items()}, outputs[at : at + 1], samples, progress)
             for at in range(row_count(rows))
         ]
-        pace.go_on()
+        progress.go_on()
         return Attribution(
             values=torch.stack(values),
             base_values=self.passes.base_values[outputs],
             predictions=predictions,
-            rows_evaluated=pace.done + row_count(rows),
+            rows_evaluated=progress.done + row_count(rows),
         )
 
-    def _row(self, row: Inputs, outputs: torch.Tensor, samples: int, pace: Pace) -> torch.Tensor:
+    def _row(self, row: Inputs, outputs: torch.Tensor, samples: int, progress: Progress) -> torch.Tensor:
         """(K, P) of one row."""
         import shap  # noqa: PLC0415 (takes seconds, which a worker that never needs it should not wait)
 
@@ -71,12 +71,12 @@ class Kernel:
         def game(present: np.ndarray) -> np.ndarray:
             """(n, P) of 0 and 1 → (n, K)."""
             coalitions = torch.from_numpy(np.asarray(present)) > 0
-            return means(self.passes, coalitions, row, outputs, pace)[0].numpy()
+            return background_means(self.passes, coalitions, row, outputs, progress)[0].numpy()
 
         with _ALONE:
             before = np.random.get_state()
             try:
-                np.random.seed(pace.limits.seed % (1 << 32))
+                np.random.seed(progress.limits.seed % (1 << 32))
                 explainer = shap.KernelExplainer(game, np.zeros((1, count)))
                 values = explainer.shap_values(np.ones((1, count)), nsamples=samples, l1_reg=0, silent=True)
             finally:

@@ -18,7 +18,7 @@ LOOK_S = 0.5
 RETIRED_S = 600.0
 
 
-class Shelf:
+class ModelRegistry:
     def __init__(self, models: Path, artifacts: Path, memory_bytes: int) -> None:
         """Load every build. Raises ModelFault, DigestMismatch: half a set is not served."""
         self._models, self._artifacts, self._memory_bytes = models, artifacts, memory_bytes

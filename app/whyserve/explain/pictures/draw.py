@@ -14,7 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from pydantic_core import to_json
 
-from whyserve.explain.pictures.elements import Step, clean, elements, flat, in_words, steps
+from whyserve.explain.pictures.elements import Line, clean, elements, flat, in_words, steps
 from whyserve.explain.pictures.figure import Pictured, figure_of, is_image_alone
 from whyserve.explain.pictures.words import Scale, facts
 from whyserve.jobs import Drawing, ExplainJob
@@ -60,7 +60,7 @@ def _picture(of: Pictured, drawing: Drawing) -> bytes:
     return _described(content.getvalue().decode(), title, " ".join([_words(of, found), *said])).encode()
 
 
-def _words(of: Pictured, found: list[Step]) -> str:
+def _words(of: Pictured, found: list[Line]) -> str:
     if not is_image_alone(of.spec):
         return in_words(of.output, found, of.scale)
     shares = np.array(flat(of.output["attributions"][of.spec.inputs[0].name]))

@@ -24,7 +24,7 @@ class Element:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class Line:
     """A bar of a waterfall. kind: up, down or rest (left unexplained)."""
 
     label: str
@@ -85,7 +85,7 @@ def flat(nested: Any) -> list[float]:
     return [number for part in nested for number in flat(part)] if isinstance(nested, list) else [float(nested)]
 
 
-def steps(output: Mapping[str, Any], found: Sequence[Element]) -> list[Step]:
+def steps(output: Mapping[str, Any], found: Sequence[Element]) -> list[Line]:
     """From the base value on, the largest first and the rest folded; what is left unexplained last."""
     ordered = sorted(found, key=lambda each: -abs(each.value))
     if len(ordered) > MOST + 1:
@@ -94,14 +94,14 @@ def steps(output: Mapping[str, Any], found: Sequence[Element]) -> list[Step]:
         ordered = [*ordered[:MOST], rest]
     made, at = [], output["base_value"]
     for each in ordered:
-        made.append(Step(each.label, at, at + each.value, "down" if each.value < 0 else "up", each.error))
+        made.append(Line(each.label, at, at + each.value, "down" if each.value < 0 else "up", each.error))
         at += each.value
     if abs(output["residual"]) > VISIBLE * abs(output["value"] - output["base_value"]):
-        made.append(Step("left unexplained", at, at + output["residual"], "rest"))
+        made.append(Line("left unexplained", at, at + output["residual"], "rest"))
     return made
 
 
-def in_words(output: Mapping[str, Any], found: Sequence[Step], scale: Scale) -> str:
+def in_words(output: Mapping[str, Any], found: Sequence[Line], scale: Scale) -> str:
     """What a waterfall shows, for who does not see it."""
     listed = "; ".join(f"{step.label}: {scale.change(step.end - step.start)}" for step in found)
     return (

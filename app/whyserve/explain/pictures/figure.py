@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from whyserve.explain.pictures import panels, text
-from whyserve.explain.pictures.elements import Step
+from whyserve.explain.pictures.elements import Line
 from whyserve.explain.pictures.words import Scale
 from whyserve.model.rows import Arrays
 from whyserve.model.spec import InputSpec, ModelSpec
@@ -40,7 +40,7 @@ def is_image_alone(spec: ModelSpec) -> bool:
     return len(spec.inputs) == 1 and spec.inputs[0].kind == "image" and _layout(spec.inputs[0]) is not None
 
 
-def figure_of(of: Pictured, found: list[Step], title: str, said: list[str]) -> Figure:
+def figure_of(of: Pictured, found: list[Line], title: str, said: list[str]) -> Figure:
     images = [item for item in of.spec.inputs if item.kind == "image" and _layout(item) is not None]
     rows = [item for item in of.spec.inputs if item.kind == "sequence"]
     shares = of.output["attributions"]

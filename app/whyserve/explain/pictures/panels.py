@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from whyserve.explain.pictures.elements import Step, flat
+from whyserve.explain.pictures.elements import Line, flat
 from whyserve.explain.pictures.words import Scale
 
 # Colours that colour-blind people can tell apart (Okabe & Ito), as on the page.
@@ -22,7 +22,7 @@ MOST_BARS = 300
 ERRORS = 2
 
 
-def waterfall(axes: Axes, output: Mapping[str, Any], found: Sequence[Step], scale: Scale) -> None:
+def waterfall(axes: Axes, output: Mapping[str, Any], found: Sequence[Line], scale: Scale) -> None:
     """The average on top, a bar a step, the prediction at the foot."""
     _bare(axes)
     labels = ["average", *(step.label for step in found), "prediction"]

@@ -8,13 +8,13 @@ import torch
 from whyserve.explain.game.base import Attribution, Limits
 from whyserve.explain.models.explainable import ExplainableModel
 from whyserve.explain.worker.job_inputs import columns_of, deadline_of, rows_of
-from whyserve.explain.worker.results import Answer, answer
+from whyserve.explain.worker.results import JobResult, answer
 from whyserve.explain.worker.summary import summarise
 from whyserve.jobs import ExplainJob
 
 
 def shareable(job: ExplainJob) -> tuple[object, ...]:
-    """Jobs of one lane with the same key share passes: samples, seed, outputs a row, and about the same patience.
+    """Jobs with the same batch key and the same value of this function share passes.
 
     A summary is made alone, and so is a drawing.
     """
@@ -29,7 +29,7 @@ def compute(
     on_progress: Callable[[float], bool],
     on_error: Callable[[float], None] | None = None,
     between: Callable[[], None] | None = None,
-) -> list[Answer]:
+) -> list[JobResult]:
     """The answers of jobs with the same `shareable` key, in their order. on_progress, on_error: as Limits has them.
 
     between: called between the chunks of a summary.
@@ -39,7 +39,7 @@ def compute(
     if jobs[0].drawing:
         from whyserve.explain.pictures.draw import drawn  # noqa: PLC0415 (matplotlib, for a worker that is asked to draw)
 
-        return [Answer(drawn(job, model.spec), "drawing") for job in jobs]
+        return [JobResult(drawn(job, model.spec), "drawing") for job in jobs]
     if jobs[0].summary:
         return [summarise(job, model, on_progress, between) for job in jobs]
     choice = model.choose(jobs[0].method, jobs[0].background, samples=jobs[0].samples)

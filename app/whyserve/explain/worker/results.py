@@ -12,11 +12,11 @@ from whyserve.explain.models.explainable import Choice, ExplainableModel
 from whyserve.jobs import ExplainJob
 from whyserve.model.outputs import Output
 from whyserve.model.rows import by_key
-from whyserve.model.text import Spans
+from whyserve.model.text import TokenSpans
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class JobResult:
     """json: as the API gives it. residual: the largest of it, as a share of what is explained; None of a summary."""
 
     json: bytes
@@ -24,7 +24,7 @@ class Answer:
     residual: float | None = None
 
 
-def answer(job: ExplainJob, model: ExplainableModel, choice: Choice, attribution: Attribution) -> Answer:
+def answer(job: ExplainJob, model: ExplainableModel, choice: Choice, attribution: Attribution) -> JobResult:
     """One job's answer. attribution: of this job's rows, at its outputs' columns."""
     served = job.served.unpack()
     predictions = model.outputs.predictions(served)
@@ -41,7 +41,7 @@ def answer(job: ExplainJob, model: ExplainableModel, choice: Choice, attribution
             for row, prediction in enumerate(predictions)
         ],
     }
-    return Answer(to_json(body), choice.method, _residual(body))
+    return JobResult(to_json(body), choice.method, _residual(body))
 
 
 def _residual(body: dict[str, Any]) -> float:
@@ -67,7 +67,7 @@ def head(job: ExplainJob, model: ExplainableModel, choice: Choice, *, complete: 
     }
 
 
-def _texts(job: ExplainJob, row: int) -> dict[str, Spans]:
+def _texts(job: ExplainJob, row: int) -> dict[str, TokenSpans]:
     return {name: spans[row] for name, spans in job.texts.items()}
 
 
@@ -83,7 +83,7 @@ def _output(
     attribution: Attribution,
     at: tuple[int, int],
     *,
-    texts: Mapping[str, Spans],
+    texts: Mapping[str, TokenSpans],
 ) -> dict[str, Any]:
     """`value` is what was served, and the residual is measured from it: a drift between the two would show."""
     value = output.offset + output.sign * float(served[output.column])
@@ -103,6 +103,6 @@ def _output(
     return explained
 
 
-def _by_token(values: dict[str, Any], texts: Mapping[str, Spans]) -> dict[str, Any]:
+def _by_token(values: dict[str, Any], texts: Mapping[str, TokenSpans]) -> dict[str, Any]:
     """By key of an instance; of a text, a list of its tokens in place of a number for each place of the input."""
     return {**values, **{name: spans.described(values[name]) for name, spans in texts.items()}}

@@ -9,7 +9,7 @@ from pydantic_core import to_json
 from whyserve.explain.game.base import Attribution, Limits, Stopped
 from whyserve.explain.models.explainable import ExplainableModel
 from whyserve.explain.worker.job_inputs import columns_of, deadline_of, rows_of
-from whyserve.explain.worker.results import Answer, head, outputs_of
+from whyserve.explain.worker.results import JobResult, head, outputs_of
 from whyserve.jobs import ExplainJob
 from whyserve.model.rows import by_key
 
@@ -35,7 +35,7 @@ def summarise(
     model: ExplainableModel,
     on_progress: Callable[[float], bool],
     between: Callable[[], None] | None = None,
-) -> Answer:
+) -> JobResult:
     """A summary; of as many rows as a deadline or a stop left time for. between: called between two chunks of rows.
 
     Raises UnsupportedMethod, UnsupportedNetwork, InvalidInput, and Stopped where that is none.
@@ -72,7 +72,7 @@ def summarise(
         "rows": done,
         "summary": [_described(model, name, each) for name, each in sums.items() if each.rows],
     }
-    return Answer(to_json(body), choice.method)
+    return JobResult(to_json(body), choice.method)
 
 
 def _add(sums: dict[str, _Sums], job: ExplainJob, model: ExplainableModel, first: int, found: Attribution) -> None:

@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING
 from whyserve.jobs import Lease
 
 if TYPE_CHECKING:
-    from whyserve.telemetry.spans import Spans
+    from whyserve.telemetry.spans import Tracer
 
 
 def trace(
-    spans: "Spans | None",
+    spans: "Tracer | None",
     name: str,
     lease: Lease,
     when: tuple[float, float],

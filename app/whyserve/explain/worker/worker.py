@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING
 
 from whyserve.errors import ModelFault, Unavailable, WhyserveError
 from whyserve.explain.game.base import Stopped
-from whyserve.explain.models.registry import Shelf
+from whyserve.explain.models.registry import ModelRegistry
 from whyserve.explain.worker.batch import compute, shareable
-from whyserve.explain.worker.results import Answer
+from whyserve.explain.worker.results import JobResult
 from whyserve.explain.worker.tracing import trace
-from whyserve.jobs import ExplainJob, Figures, JobError, JobSource, Lease, job_error
+from whyserve.jobs import ExplainJob, JobError, JobMetrics, JobSource, Lease, job_error
 from whyserve.telemetry.logs import about
 from whyserve.telemetry.metrics import COMPUTE_S, JOBS
 
 if TYPE_CHECKING:
-    from whyserve.telemetry.spans import Spans
+    from whyserve.telemetry.spans import Tracer
 
 log = logging.getLogger("whyserve.worker")
 
@@ -34,7 +34,13 @@ LAST_TRIES_S = 5.0  # that a stopping worker gives to recording what it has
 
 class Worker:
     def __init__(
-        self, source: JobSource, models: Shelf, *, batch_jobs: int, lease_s: float, spans: "Spans | None" = None
+        self,
+        source: JobSource,
+        models: ModelRegistry,
+        *,
+        batch_jobs: int,
+        lease_s: float,
+        spans: "Tracer | None" = None,
     ) -> None:
         self._source, self._models, self._spans = source, models, spans
         self._batch_jobs, self._lease_s = batch_jobs, lease_s
@@ -159,7 +165,7 @@ class Worker:
         when = (time.time() - took, time.time())
         COMPUTE_S.labels(job.model, answers[0].method).observe(took)
         for lease, answer in zip(leases, answers, strict=True):
-            record = partial(self._source.finish, lease, answer.json, _figures(lease.job, answer))
+            record = partial(self._source.finish, lease, answer.json, _job_metrics(lease.job, answer))
             self._patiently(partial(self._record, lease, record))
             JOBS.labels(job.model, "done").inc()
             trace(self._spans, "explain", lease, when, method=answer.method, shared_by=len(leases))
@@ -169,12 +175,12 @@ class Worker:
         return None
 
 
-def _figures(job: ExplainJob, answer: Answer) -> Figures | None:
+def _job_metrics(job: ExplainJob, answer: JobResult) -> JobMetrics | None:
     """What an explanation took; a drawing of one is none."""
     if job.drawing:
         return None
     seconds = max(0.0, time.time() - job.created)
-    return Figures(model=job.model, method=answer.method, seconds=seconds, residual=answer.residual)
+    return JobMetrics(model=job.model, method=answer.method, seconds=seconds, residual=answer.residual)
 
 
 def _about(job: ExplainJob) -> AbstractContextManager[None]:

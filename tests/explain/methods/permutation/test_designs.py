@@ -3,7 +3,7 @@ from itertools import permutations
 import pytest
 import torch
 
-from whyserve.explain.methods.exact import coalitions, shapley_weights
+from whyserve.explain.game.coalitions import coalitions, shapley_weights
 from whyserve.explain.methods.permutation.designs import Spread, Walks, contrasts, folded, make_design, spread
 from whyserve.explain.methods.permutation.kriging import Prior, expected_error, krawtchouk, weights
 from whyserve.explain.methods.permutation.sampling import renaming

@@ -11,7 +11,7 @@ import torch
 
 from whyserve.errors import UnsupportedNetwork, first_line
 from whyserve.explain.game.base import Attribution, Inputs, Limits, Stopped
-from whyserve.explain.game.evaluation import Pace, all_finite, check_background, check_rows, ranges
+from whyserve.explain.game.evaluation import Progress, all_finite, check_background, check_rows, ranges
 from whyserve.explain.game.network import Network, as_table, check_apart, row_count
 from whyserve.explain.game.players import Players
 from whyserve.explain.graph.export import trace
@@ -19,7 +19,7 @@ from whyserve.explain.graph.program import Program
 from whyserve.explain.graph.reader import is_random
 from whyserve.explain.methods.deep.multipliers import Multipliers
 from whyserve.explain.methods.deep.pairs import Pairs
-from whyserve.explain.methods.deep.registry import Move, find
+from whyserve.explain.methods.deep.registry import BoundRule, find
 from whyserve.explain.methods.deep.rules import (  # noqa: F401
     elementwise,
     embedding,
@@ -57,15 +57,15 @@ class Deep:
         self.background = check_background(background, players)
         self.rows = row_count(self.background)
         self.program = trace(network.module, tuple(self.background[name] for name in network.names))
-        self.moves = _moves(self.program)
-        self.needs = _needs(self.program, self.moves)
-        steps = zip(self.program.live, self.moves, strict=True)
-        self.steps = [step if move.run is None else replace(step, op=move.run) for step, move in steps]
+        self.rules = _bound_rules(self.program)
+        self.needs = _needs(self.program, self.rules)
+        steps = zip(self.program.live, self.rules, strict=True)
+        self.steps = [step if bound.run is None else replace(step, op=bound.run) for step, bound in steps]
         floats = {dtype for dtype in self.program.dtypes.values() if dtype.is_floating_point}
         self.dtype = max(floats, key=lambda dtype: dtype.itemsize)
         self.mixed = len(floats) > 1
         numbers = sum(torch.Size(dims.multiples).numel() for dims in self.program.dims.values())
-        self.row_bytes = self.dtype.itemsize * (numbers + sum(move.held for move in self.moves))
+        self.row_bytes = self.dtype.itemsize * (numbers + sum(bound.held for bound in self.rules))
         # What a rule keeps it works on step by step: no more than a step of it is wanted in the cache.
         at_hand = max(LEAST_PAIRS, CACHE_BYTES // (self.dtype.itemsize * numbers))
         fits = max(1, memory_bytes // (PARTS * self.row_bytes))
@@ -87,7 +87,7 @@ class Deep:
         """
         rows = check_rows(rows, self.background, self.players)
         count, wanted = row_count(rows), outputs.shape[1]
-        pace = Pace(limits, count * wanted * self.rows)
+        progress = Progress(limits, count * wanted * self.rows)
         totals, predictions = [], []
         of_background = min(self.rows, max(1, self.chunk_pairs // wanted))
         for of_rows in ranges(count, max(1, self.chunk_pairs // (wanted * of_background))):
@@ -98,14 +98,14 @@ class Deep:
             predictions.append(table.gather(1, chosen))
             total: torch.Tensor | None = None
             for part in ranges(self.rows, of_background):
-                if not pace.go_on():
+                if not progress.go_on():
                     raise Stopped
                 share = self._pairs(here, given, part, chosen)
                 total = share if total is None else total.add_(share)
-                pace.done += chosen.numel() * (part.stop - part.start)
+                progress.done += chosen.numel() * (part.stop - part.start)
             assert total is not None, "a background has rows"
             totals.append(total)
-        pace.go_on()
+        progress.go_on()
         values = torch.cat(totals).div_(self.rows)
         self._check_finite(values)
         base = self.base_values[outputs]
@@ -172,7 +172,7 @@ class Deep:
             return [tuple(x[:, part] for x in each) for each in value]
         dims = self.program.dims[slot]
         axis = dims.batch + (dims.multiples[dims.batch] != 1)
-        return value.reshape(dims.apart(self.rows)).narrow(axis, part.start, size).reshape(dims.at(size))
+        return value.reshape(dims.unflatten(self.rows)).narrow(axis, part.start, size).reshape(dims.at(size))
 
     # -- backward ------------------------------------------------------------------------------------
 
@@ -197,15 +197,15 @@ class Deep:
         rows = pairs.count if pairs.stacked else outputs.numel()
         start = self._start(outputs, rows)
         given.add(self.program.output, start, rows, self.program.output)
-        for move in reversed(self.moves):
-            taken = given.take(move.slot)
+        for bound in reversed(self.rules):
+            taken = given.take(bound.slot)
             if taken is None:
                 continue
             g, rows = taken
             if self.mixed:
-                g = self._typed(move.slot, g)
-            for slot, share in move.back(pairs, g, rows):
-                given.add(slot, share, rows if move.linear else pairs.count, move.slot)
+                g = self._typed(bound.slot, g)
+            for slot, share in bound.back(pairs, g, rows):
+                given.add(slot, share, rows if bound.linear else pairs.count, bound.slot)
         return given
 
     def _typed(self, slot: int, g: Any) -> Any:
@@ -246,24 +246,24 @@ class Deep:
             raise UnsupportedNetwork("deep came upon a value that is not finite; another method may not")
 
 
-def _moves(program: Program) -> list[Move]:
+def _bound_rules(program: Program) -> list[BoundRule]:
     """The steps' rules, in the steps' order. Raises UnsupportedNetwork, which names every operation without one."""
-    moves, without = [], set()
+    rules, without = [], set()
     for step in program.live:
         if is_random(step.op, step.args):
             raise UnsupportedNetwork(f"{step.name} draws random numbers: the network has no one answer")
         if program.dtypes.get(step.slot, torch.bool).is_complex:
             raise UnsupportedNetwork(f"{step.name} gives complex numbers, which have no rule: deep is not offered")
-        move = find(step, program)
-        if move is None:
+        bound = find(step, program)
+        if bound is None:
             without.add(step.name)
         else:
-            moves.append(move)
+            rules.append(bound)
     if without:
         names = ", ".join(sorted(without))
         raise UnsupportedNetwork(f"{names} {'has' if len(without) == 1 else 'have'} no rule: deep is not offered")
-    return moves
+    return rules
 
 
-def _needs(program: Program, moves: list[Move]) -> frozenset[int]:
-    return frozenset({*program.inputs, program.output}.union(*(move.needs for move in moves)))
+def _needs(program: Program, rules: list[BoundRule]) -> frozenset[int]:
+    return frozenset({*program.inputs, program.output}.union(*(bound.needs for bound in rules)))

@@ -38,7 +38,7 @@ class Multipliers:
             return None
         if len({rows for _, rows, _ in numbers.values()}) == 1:
             return {number: g for number, (g, _, _) in numbers.items()}, next(iter(numbers.values()))[1]
-        wide = {number: self._pairs.wide(child, g, rows) for number, (g, rows, child) in numbers.items()}
+        wide = {number: self._pairs.expand_pairs(child, g, rows) for number, (g, rows, child) in numbers.items()}
         return wide, self._pairs.count
 
     def _sum(
@@ -46,4 +46,4 @@ class Multipliers:
     ) -> tuple[torch.Tensor, int]:
         if one[1] == other[1]:
             return one[0] + other[0], one[1]
-        return self._pairs.wide(slot, *one) + self._pairs.wide(slot, *other), self._pairs.count
+        return self._pairs.expand_pairs(slot, *one) + self._pairs.expand_pairs(slot, *other), self._pairs.count

@@ -65,31 +65,31 @@ class Pairs:
         """(T, rows, H) with pairs apart: (T, R, K, B, H), B being 1 while it is the same for all of them."""
         return g if self.stacked else g.reshape(len(g), self.rows, self.outputs, -1, g.shape[-1])
 
-    def apart(self, slot: int, g: torch.Tensor, rows: int) -> torch.Tensor:
+    def unflatten(self, slot: int, g: torch.Tensor, rows: int) -> torch.Tensor:
         """A multiplier of a slot, pairs apart: (…, R, K, B, …), B being 1 while it is the same for all of them."""
         if self.stacked:
             return g
-        return g.reshape(self.program.dims[slot].apart(self.rows, self.outputs, rows // (self.rows * self.outputs)))
+        return g.reshape(self.program.dims[slot].unflatten(self.rows, self.outputs, rows // (self.rows * self.outputs)))
 
-    def together(self, slot: int, g: torch.Tensor) -> torch.Tensor:
-        """The inverse of apart, for all pairs."""
+    def flatten_pairs(self, slot: int, g: torch.Tensor) -> torch.Tensor:
+        """The inverse of unflatten, for all pairs."""
         if self.stacked:
             return g
         dims = self.program.dims[slot]
-        return g.expand(dims.apart(self.rows, self.outputs, self.background)).reshape(dims.at(self.count))
+        return g.expand(dims.unflatten(self.rows, self.outputs, self.background)).reshape(dims.at(self.count))
 
     def shape(self, slot: int) -> tuple[int, ...]:
         """Of a multiplier of a slot for all pairs, pairs apart."""
         dims = self.program.dims[slot]
-        return dims.at(self.count) if self.stacked else dims.apart(self.rows, self.outputs, self.background)
+        return dims.at(self.count) if self.stacked else dims.unflatten(self.rows, self.outputs, self.background)
 
-    def wide(self, slot: int, g: torch.Tensor, rows: int) -> torch.Tensor:
+    def expand_pairs(self, slot: int, g: torch.Tensor, rows: int) -> torch.Tensor:
         """A multiplier for all pairs, as it lies in a tensor."""
-        return g if rows == self.count else self.together(slot, self.apart(slot, g, rows))
+        return g if rows == self.count else self.flatten_pairs(slot, self.unflatten(slot, g, rows))
 
     def both(self, slot: int) -> tuple[torch.Tensor, torch.Tensor]:
         """The rows' and the background's values for all pairs, as they lie in a tensor."""
-        return self.together(slot, self.row(slot)), self.together(slot, self.base(slot))
+        return self.flatten_pairs(slot, self.row(slot)), self.flatten_pairs(slot, self.base(slot))
 
     def constant(self, slot: int, dims: Dims) -> torch.Tensor:
         """What does not depend on the input, in a shape that broadcasts with a value of `dims`, pairs apart."""
@@ -104,12 +104,12 @@ class Pairs:
         at = value.ndim - position
         if value.shape[at] == 1:
             return value.reshape(
-                *value.shape[:at], *[1] * (len(dims.apart(1, 1, 1)) - len(dims.multiples)), *value.shape[at:]
+                *value.shape[:at], *[1] * (len(dims.unflatten(1, 1, 1)) - len(dims.multiples)), *value.shape[at:]
             )
         wide = Dims((*value.shape[:at], dims.multiples[dims.batch], *value.shape[at + 1 :]), at, dims.before)
-        return value.reshape(wide.apart(self.rows, self.outputs, self.background))
+        return value.reshape(wide.unflatten(self.rows, self.outputs, self.background))
 
     def _apart(self, slot: int, value: torch.Tensor, *rows: int) -> torch.Tensor:
         if value.dtype != self.dtype:
             value = value.to(self.dtype)
-        return value if self.stacked else value.reshape(self.program.dims[slot].apart(*rows))
+        return value if self.stacked else value.reshape(self.program.dims[slot].unflatten(*rows))

@@ -14,7 +14,7 @@ Shares = Iterable[tuple[int, torch.Tensor]]
 
 
 @dataclass(frozen=True, slots=True)
-class Move:
+class BoundRule:
     """A rule made ready for one step.
 
     back: from the multiplier of the step's value, for `rows` rows as they lie in a tensor, to those of its live
@@ -35,7 +35,7 @@ class Move:
     held: int = 0
 
 
-Maker = Callable[[Step, Program], Move | None]
+Maker = Callable[[Step, Program], BoundRule | None]
 
 RULES: dict[str, list[Maker]] = {}
 
@@ -51,7 +51,7 @@ def rule(*names: str) -> Callable[[Maker], Maker]:
     return register
 
 
-def find(step: Step, program: Program) -> Move | None:
+def find(step: Step, program: Program) -> BoundRule | None:
     """The first rule that covers the step, or None."""
     moves = (maker(step, program) for maker in RULES.get(step.name, ()))
     return next((move for move in moves if move is not None), None)

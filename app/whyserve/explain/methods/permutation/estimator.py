@@ -6,7 +6,7 @@ from functools import lru_cache
 import torch
 from scipy.special import ndtr, stdtrit  # type: ignore[import-untyped]
 
-# How standard errors are steadied: see Tally.errors. Errors have heavier tails than a normal's, measured.
+# How standard errors are steadied: see Estimate.errors. Errors have heavier tails than a normal's, measured.
 POOLED = 3
 HEAVY_TAILS = 1.1
 
@@ -16,7 +16,7 @@ At = torch.Tensor | slice
 
 
 @dataclass(slots=True)
-class Tally:
+class Estimate:
     """Rounds so far, weighed by their expected precision: sums of weight·φ and weight²·variance, (R, K, P)."""
 
     values: torch.Tensor
@@ -25,7 +25,7 @@ class Tally:
     freedom: torch.Tensor  # (R, 1, 1), of the variance
 
     @classmethod
-    def empty(cls, outputs: torch.Tensor, players: int) -> "Tally":
+    def empty(cls, outputs: torch.Tensor, players: int) -> "Estimate":
         values = torch.zeros(*outputs.shape, players, dtype=torch.float64)
         weight = values.new_zeros(len(values), 1, 1)
         return cls(values, values.clone(), weight, weight.clone())

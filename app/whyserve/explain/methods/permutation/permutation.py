@@ -13,13 +13,13 @@ from typing import ClassVar
 import torch
 
 from whyserve.explain.game.base import Attribution, Inputs, Limits, Stopped
-from whyserve.explain.game.evaluation import Pace, Passes, check_rows
+from whyserve.explain.game.coalitions import coalition_values, coalitions, shapley_weights
+from whyserve.explain.game.evaluation import Passes, Progress, check_rows
 from whyserve.explain.game.network import Network, row_count
 from whyserve.explain.game.players import Players
-from whyserve.explain.methods.exact import coalitions, shapley_weights, worth
 from whyserve.explain.methods.permutation.designs import MOST_PAIRS_SPREAD, MOST_PLAYERS_SPREAD, make_design
-from whyserve.explain.methods.permutation.estimator import At, Tally
-from whyserve.explain.methods.permutation.sampling import Asked, Seed, sample
+from whyserve.explain.methods.permutation.estimator import At, Estimate
+from whyserve.explain.methods.permutation.sampling import SampleRequest, Seed, sample
 
 # The default: this many walks a row, shared among the background …
 WALKS_A_ROW = 800
@@ -58,52 +58,58 @@ class Permutation:
         Stopped when a stop or a deadline comes before the first round is done for every row.
         """
         rows = check_rows(rows, self.passes.background, self.passes.players)
-        asked = Asked(rows, outputs, self.passes.table(rows).gather(1, outputs))
+        request = SampleRequest(rows, outputs, self.passes.table(rows).gather(1, outputs))
         base_values = self.passes.base_values[outputs]
-        floor = EPS * torch.maximum(asked.predictions.abs(), base_values.abs()).unsqueeze(-1)
-        tally, pace = Tally.empty(outputs, self.passes.players.count), Pace(limits, 0)
-        complete = self._rounds(tally, asked, floor, limits, pace)
-        pace.go_on()
+        floor = EPS * torch.maximum(request.predictions.abs(), base_values.abs()).unsqueeze(-1)
+        estimate, progress = Estimate.empty(outputs, self.passes.players.count), Progress(limits, 0)
+        complete = self._rounds(estimate, request, floor, limits, progress)
+        progress.go_on()
         return Attribution(
-            values=tally.mean(),
+            values=estimate.mean(),
             base_values=base_values,
-            predictions=asked.predictions,
-            standard_errors=tally.errors(floor),
-            rows_evaluated=pace.done + row_count(rows),
+            predictions=request.predictions,
+            standard_errors=estimate.errors(floor),
+            rows_evaluated=progress.done + row_count(rows),
             complete=complete,
         )
 
-    def _rounds(self, tally: Tally, asked: Asked, floor: torch.Tensor, limits: Limits, pace: Pace) -> bool:
-        """Fill `tally` round by round; whether all that was asked is done. A row is left alone once it is settled."""
-        active: At = slice(0, len(asked.outputs))
+    def _rounds(
+        self, estimate: Estimate, request: SampleRequest, floor: torch.Tensor, limits: Limits, progress: Progress
+    ) -> bool:
+        """Fill `estimate` round by round. True when all samples are taken. A settled row gets no more rounds."""
+        active: At = slice(0, len(request.outputs))
         for number, walks in enumerate(plan(self.passes.rows, self.passes.players.count, limits)):
             try:
-                self._round(tally, active, asked.only(active), walks, seed=(limits.seed, number), pace=pace)
+                self._round(
+                    estimate, active, request.only(active), walks, seed=(limits.seed, number), progress=progress
+                )
             except Stopped:
                 if number == 0:
                     raise
                 return False
-            errors = tally.errors(floor)
+            errors = estimate.errors(floor)
             if limits.on_error is not None:
-                limits.on_error(float(errors.mean() / tally.mean().abs().mean().clamp_min(1e-300)))
+                limits.on_error(float(errors.mean() / estimate.mean().abs().mean().clamp_min(1e-300)))
             if limits.samples is None or limits.standard_error is not None:
-                active = (~settled(tally, errors, floor, limits)).nonzero()[:, 0]
+                active = (~settled(estimate, errors, floor, limits)).nonzero()[:, 0]
                 if not len(active):
                     break
         return True
 
-    def _round(self, tally: Tally, at: At, asked: Asked, walks: int, *, seed: Seed, pace: Pace) -> None:
+    def _round(
+        self, estimate: Estimate, at: At, request: SampleRequest, walks: int, *, seed: Seed, progress: Progress
+    ) -> None:
         players, background = self.passes.players.count, self.passes.rows
         if takes_all(players, walks):
             everyone = coalitions(players)
-            pace.total += len(asked.outputs) * (len(everyone) - 2) * background
-            value = worth(self.passes, everyone, asked.rows, asked.outputs, pace)
-            tally.settle(at, torch.einsum("ps,rsk->rkp", shapley_weights(everyone), value))
+            progress.total += len(request.outputs) * (len(everyone) - 2) * background
+            value = coalition_values(self.passes, everyone, request.rows, request.outputs, progress)
+            estimate.settle(at, torch.einsum("ps,rsk->rkp", shapley_weights(everyone), value))
             return
         design = make_design(players, walks, groups(walks, background))
-        pace.total += len(asked.outputs) * background * 2 * design.pairs
-        values, variance = sample(self.passes, design, asked, seed, pace)
-        tally.add(at, values, variance, design.precision, background * (design.groups - 1) or background - 1)
+        progress.total += len(request.outputs) * background * 2 * design.pairs
+        values, variance = sample(self.passes, design, request, seed, progress)
+        estimate.add(at, values, variance, design.precision, background * (design.groups - 1) or background - 1)
 
 
 def plan(background: int, players: int, limits: Limits) -> Iterator[int]:
@@ -133,9 +139,9 @@ def groups(walks: int, background: int) -> int:
     return min(walks, max(2, ceil(FREEDOM / background) + 1))
 
 
-def settled(tally: Tally, errors: torch.Tensor, floor: torch.Tensor, limits: Limits) -> torch.Tensor:
+def settled(estimate: Estimate, errors: torch.Tensor, floor: torch.Tensor, limits: Limits) -> torch.Tensor:
     """(R,) bool: rows whose standard errors are small enough. A row once settled stays so: it gets no more rounds."""
     if limits.standard_error is not None:
         return (errors <= torch.clamp(floor, min=limits.standard_error)).flatten(1).all(1)
-    near = NEAR_ENOUGH * tally.mean().abs().mean(-1)
+    near = NEAR_ENOUGH * estimate.mean().abs().mean(-1)
     return (errors.mean(-1) <= torch.maximum(near, floor[..., 0])).all(1)

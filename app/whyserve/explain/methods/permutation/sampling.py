@@ -6,9 +6,9 @@ from functools import lru_cache
 import torch
 
 from whyserve.explain.game.base import Inputs, Stopped
-from whyserve.explain.game.evaluation import Pace, Passes, ranges
-from whyserve.explain.game.masking import Stencil
-from whyserve.explain.methods.exact import boxes
+from whyserve.explain.game.coalitions import chunks
+from whyserve.explain.game.evaluation import Passes, Progress, ranges
+from whyserve.explain.game.masking import Mask
 from whyserve.explain.methods.permutation.designs import Design
 
 Seed = tuple[int, int]
@@ -16,16 +16,16 @@ Seed = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class SampleRequest:
     """Rows, the outputs wanted of each, (R, K), and the network's answers there, (R, K) float64."""
 
     rows: Inputs
     outputs: torch.Tensor
     predictions: torch.Tensor
 
-    def only(self, at: torch.Tensor | slice) -> "Asked":
+    def only(self, at: torch.Tensor | slice) -> "SampleRequest":
         """Some of the rows."""
-        return Asked({name: x[at] for name, x in self.rows.items()}, self.outputs[at], self.predictions[at])
+        return SampleRequest({name: x[at] for name, x in self.rows.items()}, self.outputs[at], self.predictions[at])
 
 
 @lru_cache(maxsize=16)
@@ -35,17 +35,19 @@ def renaming(seed: Seed, background: int, players: int) -> torch.Tensor:
     return torch.rand(background, players, generator=generator).argsort(-1)
 
 
-def sample(passes: Passes, design: Design, asked: Asked, seed: Seed, pace: Pace) -> tuple[torch.Tensor, torch.Tensor]:
+def sample(
+    passes: Passes, design: Design, request: SampleRequest, seed: Seed, progress: Progress
+) -> tuple[torch.Tensor, torch.Tensor]:
     """φ over the whole background and its variance, each (R, K, P). Raises Stopped between chunks."""
     background = passes.rows
     places = renaming(seed, background, passes.players.count)
-    total = torch.zeros(*asked.outputs.shape, passes.players.count, dtype=torch.float64)
+    total = torch.zeros(*request.outputs.shape, passes.players.count, dtype=torch.float64)
     squares = torch.zeros_like(total)
     together = max(1, passes.chunk_rows // (2 * design.pairs))
-    for of_rows, of_background, _ in boxes(len(total), background, 1, together):
-        mine, some = places[of_background], asked.only(of_rows)
+    for of_rows, of_background, _ in chunks(len(total), background, 1, together):
+        mine, some = places[of_background], request.only(of_rows)
         odd = [
-            _odd(passes, _stencil(passes, design, seed, of_background, part), some, pace)
+            _odd(passes, _stencil(passes, design, seed, of_background, part), some, progress)
             for part in ranges(design.pairs, max(1, passes.chunk_rows // 2))
         ]
         known = passes.background_outputs[of_background][:, some.outputs].transpose(0, 1)
@@ -61,7 +63,7 @@ def sample(passes: Passes, design: Design, asked: Asked, seed: Seed, pace: Pace)
     return total / background, variance
 
 
-def _stencil(passes: Passes, design: Design, seed: Seed, of_background: slice, part: slice) -> Stencil:
+def _stencil(passes: Passes, design: Design, seed: Seed, of_background: slice, part: slice) -> Mask:
     """(b, 2m) mixes: the coalitions `part`, and after them their complements."""
 
     def present() -> torch.Tensor:
@@ -69,16 +71,16 @@ def _stencil(passes: Passes, design: Design, seed: Seed, of_background: slice, p
         return torch.cat([chosen, ~chosen], 1)
 
     key = (design, seed, of_background.start, of_background.stop, part.start, part.stop)
-    return passes.stencils.get(key, present, {name: x[of_background, None] for name, x in passes.background.items()})
+    return passes.masks.get(key, present, {name: x[of_background, None] for name, x in passes.background.items()})
 
 
-def _odd(passes: Passes, stencil: Stencil, asked: Asked, pace: Pace) -> torch.Tensor:
+def _odd(passes: Passes, mask: Mask, request: SampleRequest, progress: Progress) -> torch.Tensor:
     """(r, b, m, K) float64: half of what each coalition is worth above its complement."""
-    if not pace.go_on():
+    if not progress.go_on():
         raise Stopped
-    out = passes(stencil.fill(asked.rows)).reshape(len(asked.outputs), *stencil.shape, -1)
-    wanted = asked.outputs[:, None, None, :].expand(*out.shape[:3], -1)
+    out = passes(mask.fill(request.rows)).reshape(len(request.outputs), *mask.shape, -1)
+    wanted = request.outputs[:, None, None, :].expand(*out.shape[:3], -1)
     inside, outside = out.gather(-1, wanted).double().chunk(2, 2)
-    pace.done += out.shape[:3].numel()
+    progress.done += out.shape[:3].numel()
     odd: torch.Tensor = (inside - outside) / 2
     return odd

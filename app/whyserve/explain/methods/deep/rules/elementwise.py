@@ -7,7 +7,7 @@ import torch
 
 from whyserve.explain.graph.program import Program, Step
 from whyserve.explain.methods.deep.pairs import Pairs
-from whyserve.explain.methods.deep.registry import Move, Shares, rule
+from whyserve.explain.methods.deep.registry import BoundRule, Shares, rule
 
 Closed = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 """(x, x₀, y, y₀) → Δy/Δx, without cancellation."""
@@ -21,7 +21,7 @@ def near(dtype: torch.dtype) -> float:
     return float(torch.finfo(dtype).eps ** (1 / 3))
 
 
-def quotient(step: Step, _: Program) -> Move:
+def quotient(step: Step, _: Program) -> BoundRule:
     """Δy/Δx; near Δx = 0 the derivative at the midpoint."""
     (source,) = step.live
 
@@ -31,9 +31,9 @@ def quotient(step: Step, _: Program) -> Move:
         close = difference.abs_() < near(pairs.dtype)
         if close.any():
             slope = torch.where(close, derivative(step, pairs, (x + x0) / 2), slope)
-        return [(source, pairs.together(source, pairs.apart(step.slot, g, rows) * slope))]
+        return [(source, pairs.flatten_pairs(source, pairs.unflatten(step.slot, g, rows) * slope))]
 
-    return Move(step.slot, step.name, back, frozenset((source, step.slot)))
+    return BoundRule(step.slot, step.name, back, frozenset((source, step.slot)))
 
 
 def derivative(step: Step, pairs: Pairs, at: torch.Tensor) -> torch.Tensor:
@@ -60,7 +60,7 @@ for _name in (
 ):  # fmt: skip
 
     @rule(f"aten.{_name}")
-    def _of_one(step: Step, program: Program) -> Move | None:
+    def _of_one(step: Step, program: Program) -> BoundRule | None:
         # A bound or a slope that depends on the input makes it a function of two.
         if len(step.live) != 1 or not step.is_live(step.args[0]):
             return None
@@ -68,7 +68,7 @@ for _name in (
 
 
 @rule("aten.pow")
-def power(step: Step, _: Program) -> Move | None:
+def power(step: Step, _: Program) -> BoundRule | None:
     """x² by its closed form; other constant powers by the quotient."""
     (source,) = step.live if len(step.live) == 1 else (-1,)
     if step.args[1:] != (2,):
@@ -76,14 +76,14 @@ def power(step: Step, _: Program) -> Move | None:
 
     def back(pairs: Pairs, g: torch.Tensor, rows: int) -> Shares:
         slope = pairs.row(source) + pairs.base(source)
-        return [(source, pairs.together(source, pairs.apart(step.slot, g, rows) * slope))]
+        return [(source, pairs.flatten_pairs(source, pairs.unflatten(step.slot, g, rows) * slope))]
 
-    return Move(step.slot, step.name, back, frozenset((source,)))
+    return BoundRule(step.slot, step.name, back, frozenset((source,)))
 
 
 @rule("aten.minimum", "aten.maximum", "aten.pow", "aten.atan2", "aten.fmod", "aten.logaddexp", "aten.fmin", "aten.fmax",
       "aten.xlogy", "aten.hypot", "aten.copysign")  # fmt: skip
-def with_constant(step: Step, program: Program) -> Move | None:
+def with_constant(step: Step, program: Program) -> BoundRule | None:
     """A function of two numbers of which one does not depend on the input, and broadcasts to the other."""
     if len(step.live) != 1 or program.dims[step.slot] != program.dims[step.live[0]] or step.args[0] == step.args[1]:
         return None
@@ -91,15 +91,15 @@ def with_constant(step: Step, program: Program) -> Move | None:
 
 
 @rule("aten.relu")
-def rectified(step: Step, _: Program) -> Move:
+def rectified(step: Step, _: Program) -> BoundRule:
     """max(x, 0): the quotient never cancels, and 0/0 has the side's own slope."""
     (source,) = step.live
 
     def back(pairs: Pairs, g: torch.Tensor, rows: int) -> Shares:
         slope = rectifying(pairs.row(source), pairs.base(source), pairs.row(step.slot), pairs.base(step.slot))
-        return [(source, pairs.together(source, pairs.apart(step.slot, g, rows) * slope))]
+        return [(source, pairs.flatten_pairs(source, pairs.unflatten(step.slot, g, rows) * slope))]
 
-    return Move(step.slot, step.name, back, frozenset((source, step.slot)))
+    return BoundRule(step.slot, step.name, back, frozenset((source, step.slot)))
 
 
 def rectifying(x: torch.Tensor, x0: torch.Tensor, y: torch.Tensor, y0: torch.Tensor) -> torch.Tensor:
@@ -116,14 +116,14 @@ def closed(*names: str) -> Callable[[Closed], Closed]:
 
     def register(form: Closed) -> Closed:
         @rule(*(f"aten.{name}" for name in names))
-        def maker(step: Step, _: Program) -> Move:
+        def maker(step: Step, _: Program) -> BoundRule:
             (source,) = step.live
 
             def back(pairs: Pairs, g: torch.Tensor, rows: int) -> Shares:
                 sides = pairs.row(source), pairs.base(source), pairs.row(step.slot), pairs.base(step.slot)
-                return [(source, pairs.together(source, pairs.apart(step.slot, g, rows) * form(*sides)))]
+                return [(source, pairs.flatten_pairs(source, pairs.unflatten(step.slot, g, rows) * form(*sides)))]
 
-            return Move(step.slot, step.name, back, frozenset((source, step.slot)))
+            return BoundRule(step.slot, step.name, back, frozenset((source, step.slot)))
 
         return form
 
@@ -196,7 +196,7 @@ def exponential(x: torch.Tensor, x0: torch.Tensor, y: torch.Tensor, y0: torch.Te
       "aten.round", "aten.trunc", "aten._to_copy", "aten.isnan", "aten.isinf", "aten.signbit", "aten.remainder",
       "aten.floor_divide", "aten.div", "aten.bitwise_and", "aten.bitwise_or", "aten.fmod",
       "aten.bucketize")  # fmt: skip
-def stepping(step: Step, program: Program) -> Move | None:
+def stepping(step: Step, program: Program) -> BoundRule | None:
     """What jumps, with one argument that depends on the input: the jump's own Δy/Δx, and 0 where x stays."""
     a = [x for x in step.args if step.is_live(x)]
     if len(step.live) != 1 or len(a) != 1:
@@ -208,9 +208,9 @@ def stepping(step: Step, program: Program) -> Move | None:
         moved = (x - x0).nan_to_num_(0.0, 0.0, 0.0)
         jump = pairs.row(step.slot) - pairs.base(step.slot)
         # The result may be wider than x, as one category compared to all of them.
-        shares = pairs.apart(step.slot, g, rows) * jump
+        shares = pairs.unflatten(step.slot, g, rows) * jump
         shares = shares.sum_to_size(pairs.shape(source))
         slope = torch.where(moved == 0, 0.0, shares / torch.where(moved == 0, 1.0, moved))
-        return [(source, pairs.together(source, slope))]
+        return [(source, pairs.flatten_pairs(source, slope))]
 
-    return Move(step.slot, step.name, back, frozenset((source, step.slot)))
+    return BoundRule(step.slot, step.name, back, frozenset((source, step.slot)))

@@ -8,7 +8,7 @@ import torch
 
 from whyserve.explain.graph.program import Program, Ref, Step
 from whyserve.explain.methods.deep.pairs import Pairs
-from whyserve.explain.methods.deep.registry import Move, Shares, rule
+from whyserve.explain.methods.deep.registry import BoundRule, Shares, rule
 
 aten = torch.ops.aten
 
@@ -19,7 +19,7 @@ def sum_to(g: torch.Tensor, shape: Iterable[int]) -> torch.Tensor:
     return g if g.shape == shape else g.sum_to_size(shape)
 
 
-def by_autograd(step: Step, program: Program) -> Move:
+def by_autograd(step: Step, program: Program) -> BoundRule:
     """The product as autograd computes it at zero; a linear operation has one Jacobian everywhere."""
 
     def back(pairs: Pairs, g: Any, rows: int) -> Shares:
@@ -32,7 +32,7 @@ def by_autograd(step: Step, program: Program) -> Move:
             result, g = [result[i] for i in g], list(g.values())
         return zip(step.live, torch.autograd.grad(result, leaves, g), strict=True)
 
-    return Move(step.slot, step.name, back, linear=True)
+    return BoundRule(step.slot, step.name, back, linear=True)
 
 
 def _leaf(program: Program, slot: int, rows: int, otherwise: torch.dtype) -> torch.Tensor:
@@ -44,24 +44,24 @@ def _leaf(program: Program, slot: int, rows: int, otherwise: torch.dtype) -> tor
 @rule(
     "aten.clone", "aten._to_copy", "aten.alias", "aten.detach", "aten.contiguous", "aten.lift_fresh_copy", "aten.copy"
 )
-def same(step: Step, program: Program) -> Move | None:
+def same(step: Step, program: Program) -> BoundRule | None:
     """What changes at most a dtype: booleans and integers are numbers here."""
     (source,) = step.live
     if step.name == "aten.copy" and not step.is_live(step.args[1]):
         return None
     if program.dtypes[source].is_floating_point and not program.dtypes[step.slot].is_floating_point:
         return None  # a truncation
-    return Move(step.slot, step.name, lambda _, g, __: [(source, g)], linear=True)
+    return BoundRule(step.slot, step.name, lambda _, g, __: [(source, g)], linear=True)
 
 
 @rule("aten.full_like", "aten.zeros_like", "aten.ones_like", "aten.empty_like")
-def shape_alone(step: Step, _: Program) -> Move:
+def shape_alone(step: Step, _: Program) -> BoundRule:
     """What takes a shape and no values."""
-    return Move(step.slot, step.name, lambda *_: (), linear=True)
+    return BoundRule(step.slot, step.name, lambda *_: (), linear=True)
 
 
 @rule("aten.mm", "aten.addmm")
-def matrix(step: Step, program: Program) -> Move | None:
+def matrix(step: Step, program: Program) -> BoundRule | None:
     """x W, or b + x W."""
     first = step.args[-2]
     if len(step.live) != 1 or not step.is_live(first) or set(step.kwargs.values()) - {1}:
@@ -70,11 +70,11 @@ def matrix(step: Step, program: Program) -> Move | None:
     if weight is None:
         return None
     back, source = weight.T, step.live[0]
-    return Move(step.slot, step.name, lambda _, g, __: [(source, torch.mm(g, back))], linear=True)
+    return BoundRule(step.slot, step.name, lambda _, g, __: [(source, torch.mm(g, back))], linear=True)
 
 
 @rule("aten.convolution")
-def convolved(step: Step, program: Program) -> Move | None:
+def convolved(step: Step, program: Program) -> BoundRule | None:
     """A convolution, transposed or not, by constant weights."""
     x, weight = step.args[0], step.args[1]
     if step.live != (x.slot,) or weight.slot not in program.constants:
@@ -87,11 +87,11 @@ def convolved(step: Step, program: Program) -> Move | None:
         grad = aten.convolution_backward(g, shaped, kernel, None, *rest, [True, False, False])[0]
         return [(x.slot, grad)]
 
-    return Move(step.slot, step.name, back, linear=True)
+    return BoundRule(step.slot, step.name, back, linear=True)
 
 
 @rule("aten.add", "aten.sub", "aten.rsub")
-def added(step: Step, program: Program) -> Move | None:
+def added(step: Step, program: Program) -> BoundRule | None:
     """a ± alpha b."""
     scale = step.kwargs.get("alpha", step.argument(2, 1))
     signs = {"aten.add": (1, scale), "aten.sub": (1, -scale), "aten.rsub": (-scale, 1)}[step.name]
@@ -102,17 +102,17 @@ def added(step: Step, program: Program) -> Move | None:
         for slot, sign in terms:
             yield slot, sum_to(g if sign == 1 else g * sign, dims[slot].at(rows))
 
-    return Move(step.slot, step.name, back, linear=True)
+    return BoundRule(step.slot, step.name, back, linear=True)
 
 
 @rule("aten.neg")
-def negated(step: Step, _: Program) -> Move:
+def negated(step: Step, _: Program) -> BoundRule:
     """−x."""
-    return Move(step.slot, step.name, lambda _, g, __: [(step.live[0], -g)], linear=True)
+    return BoundRule(step.slot, step.name, lambda _, g, __: [(step.live[0], -g)], linear=True)
 
 
 @rule("aten.mul", "aten.div")
-def scaled(step: Step, program: Program) -> Move | None:
+def scaled(step: Step, program: Program) -> BoundRule | None:
     """A product with, or a division by, what does not depend on the input."""
     a, b = step.args[0], step.args[1]
     if step.kwargs or (step.is_live(a) and step.is_live(b)) or (step.name == "aten.div" and step.is_live(b)):
@@ -127,11 +127,11 @@ def scaled(step: Step, program: Program) -> Move | None:
             by = pairs.around(rows)[by.slot] if constant is None else constant
         return [(source, sum_to(op(g, by), dims.at(rows)))]
 
-    return Move(step.slot, step.name, back, linear=True)
+    return BoundRule(step.slot, step.name, back, linear=True)
 
 
 @rule("aten._native_batch_norm_legit_no_training")
-def batch_normalised(step: Step, program: Program) -> Move | None:
+def batch_normalised(step: Step, program: Program) -> BoundRule | None:
     """Batch norm by stored statistics: a scale a channel."""
     x, weight, _, _, variance, _, eps = step.args
     if step.live != (x.slot,):
@@ -140,11 +140,11 @@ def batch_normalised(step: Step, program: Program) -> Move | None:
     if weight is not None:
         scale = scale * program.constants[weight.slot]
     scale = scale.reshape(-1, *[1] * (len(program.dims[x.slot].multiples) - 2))
-    return Move(step.slot, step.name, lambda _, g, __: [(x.slot, g[0] * scale)], linear=True)
+    return BoundRule(step.slot, step.name, lambda _, g, __: [(x.slot, g[0] * scale)], linear=True)
 
 
 @rule("aten.sum", "aten.mean")
-def added_up(step: Step, program: Program) -> Move | None:
+def added_up(step: Step, program: Program) -> BoundRule | None:
     """The same for every term."""
     (source,), axes, kept = step.live, step.argument(1), step.argument(2, False)
     dims = program.dims[source]
@@ -160,7 +160,7 @@ def added_up(step: Step, program: Program) -> Move | None:
             g = g.unsqueeze(axis)
         return [(source, (g / count if count > 1 else g).expand(dims.at(rows)))]
 
-    return Move(step.slot, step.name, back, linear=True)
+    return BoundRule(step.slot, step.name, back, linear=True)
 
 
 LINEAR = (
@@ -180,7 +180,7 @@ for _name in (*LINEAR, "sum", "mean"):
 
 
 @rule("aten.mm", "aten.addmm", "aten.bmm", "aten.baddbmm", "aten.mv", "aten._trilinear", "aten.dot", "aten.linear")
-def one_side(step: Step, program: Program) -> Move | None:
+def one_side(step: Step, program: Program) -> BoundRule | None:
     """A product whose one side alone depends on the input; what is added may too."""
     factors = step.args if step.name == "aten.linear" else step.args[-2:]
     if step.name == "aten._trilinear":
@@ -192,7 +192,7 @@ def one_side(step: Step, program: Program) -> Move | None:
 
 @rule("aten.index", "aten.gather", "aten.index_select", "aten.masked_fill", "aten.scatter", "aten.index_put",
       "aten.scatter_add", "aten.index_add", "aten.where")  # fmt: skip
-def picked(step: Step, program: Program) -> Move | None:
+def picked(step: Step, program: Program) -> BoundRule | None:
     """Elements picked or placed by what does not depend on the input."""
     values = {"aten.index": (0,), "aten.gather": (0,), "aten.index_select": (0,), "aten.masked_fill": (0, 2)}
     allowed = values.get(step.name, (0, 2, 3) if step.name != "aten.where" else (1, 2))

@@ -4,7 +4,7 @@ import torch
 
 from whyserve.explain.graph.program import Program, Step
 from whyserve.explain.methods.deep.pairs import Pairs
-from whyserve.explain.methods.deep.registry import Move, Shares, rule
+from whyserve.explain.methods.deep.registry import BoundRule, Shares, rule
 
 
 def _rate(x: torch.Tensor, x0: torch.Tensor, gain: torch.Tensor) -> torch.Tensor:
@@ -32,7 +32,7 @@ def shares(
 
 @rule("aten.max_pool2d_with_indices", "aten.max_pool3d_with_indices", "aten.adaptive_max_pool2d",
       "aten.adaptive_max_pool3d")  # fmt: skip
-def pooled(step: Step, program: Program) -> Move:
+def pooled(step: Step, program: Program) -> BoundRule:
     """Over windows; the operation gives the winners itself."""
     (source,) = step.live
     dims = program.dims[source]
@@ -56,7 +56,7 @@ def pooled(step: Step, program: Program) -> Move:
         given = shares(x.flatten(-spatial), x0.flatten(-spatial), won[0], won[1], wide)
         yield source, given.reshape(dims.at(pairs.count))
 
-    return Move(step.slot, step.name, back, frozenset((source,)))
+    return BoundRule(step.slot, step.name, back, frozenset((source,)))
 
 
 def _pairs_of(pairs: Pairs, slot: int, g: torch.Tensor, rows: int) -> torch.Tensor:
@@ -68,7 +68,7 @@ def _pairs_of(pairs: Pairs, slot: int, g: torch.Tensor, rows: int) -> torch.Tens
 
 
 @rule("aten.amax", "aten.amin", "aten.max", "aten.min")
-def reduced(step: Step, program: Program) -> Move | None:
+def reduced(step: Step, program: Program) -> BoundRule | None:
     """Over whole dimensions; a minimum is a maximum of the negated."""
     (source,) = step.live
     shape = program.dims[source].multiples
@@ -93,11 +93,11 @@ def reduced(step: Step, program: Program) -> Move | None:
         result = shares(flat, flat0, winners[0], winners[1], wide).reshape(x.shape)
         yield source, result.permute([order.index(d) for d in range(len(order))])
 
-    return Move(step.slot, step.name, back, frozenset((source,)))
+    return BoundRule(step.slot, step.name, back, frozenset((source,)))
 
 
 @rule("aten.any", "aten.all")
-def truths(step: Step, program: Program) -> Move | None:
+def truths(step: Step, program: Program) -> BoundRule | None:
     """any and all are a maximum and a minimum of truths."""
     named = "amax" if step.name == "aten.any" else "amin"
     return reduced(Step(step.slot, step.op, named, step.args, step.kwargs, step.live), program)

@@ -12,7 +12,7 @@ import torch
 from whyserve.errors import UnsupportedNetwork
 from whyserve.explain.graph.program import Program, Ref, Step
 from whyserve.explain.methods.deep.pairs import Pairs
-from whyserve.explain.methods.deep.registry import Move, Shares, rule
+from whyserve.explain.methods.deep.registry import BoundRule, Shares, rule
 
 
 def standardised(
@@ -32,7 +32,7 @@ def standardised(
 
 
 @rule("aten.native_layer_norm")
-def layer(step: Step, program: Program) -> Move | None:
+def layer(step: Step, program: Program) -> BoundRule | None:
     """Over the last dimensions, then scaled by a constant weight."""
     x, shape, weight, _, eps = step.args
     if step.live != (x.slot,) or program.dims[x.slot].batch >= len(program.dims[x.slot].multiples) - len(shape):
@@ -42,14 +42,14 @@ def layer(step: Step, program: Program) -> Move | None:
 
     def back(pairs: Pairs, g: dict[int, torch.Tensor], rows: int) -> Shares:
         _only_first(step, g)
-        wide = pairs.wide(x.slot, g[0] if scale is None else g[0] * scale, rows)
+        wide = pairs.expand_pairs(x.slot, g[0] if scale is None else g[0] * scale, rows)
         yield x.slot, standardised(*pairs.both(x.slot), wide, dims, eps=eps, centred=True)
 
-    return Move(step.slot, step.name, back, frozenset((x.slot,)))
+    return BoundRule(step.slot, step.name, back, frozenset((x.slot,)))
 
 
 @rule("aten._fused_rms_norm", "aten.rms_norm")
-def root_mean_square(step: Step, program: Program) -> Move | None:
+def root_mean_square(step: Step, program: Program) -> BoundRule | None:
     """As layer norm, not centred (Zhang & Sennrich 2019)."""
     x, shape, weight, eps = (*step.args, None, None)[:4]
     if step.live != (x.slot,):
@@ -59,15 +59,15 @@ def root_mean_square(step: Step, program: Program) -> Move | None:
 
     def back(pairs: Pairs, g: dict[int, torch.Tensor] | torch.Tensor, rows: int) -> Shares:
         first = g if isinstance(g, torch.Tensor) else g[0]
-        wide = pairs.wide(x.slot, first if scale is None else first * scale, rows)
+        wide = pairs.expand_pairs(x.slot, first if scale is None else first * scale, rows)
         least = torch.finfo(pairs.dtype).eps if eps is None else eps
         yield x.slot, standardised(*pairs.both(x.slot), wide, dims, eps=least, centred=False)
 
-    return Move(step.slot, step.name, back, frozenset((x.slot,)))
+    return BoundRule(step.slot, step.name, back, frozenset((x.slot,)))
 
 
 @rule("aten.native_group_norm")
-def group(step: Step, program: Program) -> Move | None:
+def group(step: Step, program: Program) -> BoundRule | None:
     """Over the channels of a group and all positions."""
     x, weight, _, _, channels, positions, groups, eps = step.args
     if step.live != (x.slot,):
@@ -78,15 +78,15 @@ def group(step: Step, program: Program) -> Move | None:
 
     def back(pairs: Pairs, g: dict[int, torch.Tensor], rows: int) -> Shares:
         _only_first(step, g)
-        wide = pairs.wide(x.slot, g[0] if scale is None else g[0] * scale, rows)
+        wide = pairs.expand_pairs(x.slot, g[0] if scale is None else g[0] * scale, rows)
         u, u0, v = (part.reshape(part.shape[0], groups, -1) for part in (*pairs.both(x.slot), wide))
         yield x.slot, standardised(u, u0, v, (-1,), eps=eps, centred=True).reshape(wide.shape)
 
-    return Move(step.slot, step.name, back, frozenset((x.slot,)))
+    return BoundRule(step.slot, step.name, back, frozenset((x.slot,)))
 
 
 @rule("aten._native_batch_norm_legit", "aten._native_batch_norm_legit_functional", "aten.native_batch_norm")
-def instance(step: Step, program: Program) -> Move | None:
+def instance(step: Step, program: Program) -> BoundRule | None:
     """Batch norm by the statistics at hand: instance norm where rows and channels are one dimension."""
     x, weight = step.args[0], step.args[1]
     if step.live != (x.slot,):
@@ -101,12 +101,12 @@ def instance(step: Step, program: Program) -> Move | None:
 
     def back(pairs: Pairs, g: dict[int, torch.Tensor], rows: int) -> Shares:
         _only_first(step, g)
-        wide = pairs.wide(x.slot, g[0], rows)
+        wide = pairs.expand_pairs(x.slot, g[0], rows)
         if isinstance(weight, Ref):
             wide = wide * pairs.around(pairs.count)[weight.slot].reshape(-1, *[1] * (len(axes) - 1))
         yield x.slot, standardised(*pairs.both(x.slot), wide, axes, eps=eps, centred=True)
 
-    return Move(step.slot, step.name, back, frozenset((x.slot,)))
+    return BoundRule(step.slot, step.name, back, frozenset((x.slot,)))
 
 
 def _only_first(step: Step, g: dict[int, torch.Tensor]) -> None:

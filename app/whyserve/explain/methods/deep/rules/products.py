@@ -7,29 +7,29 @@ import torch
 
 from whyserve.explain.graph.program import Program, Ref, Step
 from whyserve.explain.methods.deep.pairs import Pairs
-from whyserve.explain.methods.deep.registry import Move, Shares, rule
+from whyserve.explain.methods.deep.registry import BoundRule, Shares, rule
 from whyserve.explain.methods.deep.rules.elementwise import FAR, near
 from whyserve.explain.methods.deep.rules.linear import sum_to
 
 
 @rule("aten.mul", "aten.logical_and")
-def product(step: Step, _: Program) -> Move | None:
+def product(step: Step, _: Program) -> BoundRule | None:
     """a b: each side's multiplier is the other's midpoint, which is the two-player Shapley value."""
     a, b = step.args[0], step.args[1]
     if not (step.is_live(a) and step.is_live(b)):
         return None
 
     def back(pairs: Pairs, g: torch.Tensor, rows: int) -> Shares:
-        half = pairs.apart(step.slot, g, rows) / 2
+        half = pairs.unflatten(step.slot, g, rows) / 2
         for one, other in ((a.slot, b.slot), (b.slot, a.slot)):
             share = (pairs.row(other) + pairs.base(other)) * half
-            yield one, pairs.together(one, sum_to(share, pairs.shape(one)))
+            yield one, pairs.flatten_pairs(one, sum_to(share, pairs.shape(one)))
 
-    return Move(step.slot, step.name, back, frozenset((a.slot, b.slot)))
+    return BoundRule(step.slot, step.name, back, frozenset((a.slot, b.slot)))
 
 
 @rule("aten.div")
-def ratio(step: Step, program: Program) -> Move | None:
+def ratio(step: Step, program: Program) -> BoundRule | None:
     """a/b as the product of a and 1/b, the latter's own quotient being −1/(b b₀)."""
     a, b = step.args[0], step.args[1]
     if step.kwargs or not step.is_live(b):
@@ -37,16 +37,16 @@ def ratio(step: Step, program: Program) -> Move | None:
     over = a.slot if step.is_live(a) else None
 
     def back(pairs: Pairs, g: torch.Tensor, rows: int) -> Shares:
-        g = pairs.apart(step.slot, g, rows)
+        g = pairs.unflatten(step.slot, g, rows)
         u, v = pairs.row(b.slot).reciprocal(), pairs.base(b.slot).reciprocal()
         if over is not None:
             share = g * ((u + v) / 2)
-            yield over, pairs.together(over, sum_to(share, pairs.shape(over)))
+            yield over, pairs.flatten_pairs(over, sum_to(share, pairs.shape(over)))
             top = (pairs.row(over) + pairs.base(over)) / 2
         else:
             top = _numerator(pairs)
         share = g * (-top * (u * v))
-        yield b.slot, pairs.together(b.slot, sum_to(share, pairs.shape(b.slot)))
+        yield b.slot, pairs.flatten_pairs(b.slot, sum_to(share, pairs.shape(b.slot)))
 
     def _numerator(pairs: Pairs) -> torch.Tensor:
         # A constant numerator divides like a number where it is one; else like any other value that broadcasts.
@@ -55,7 +55,7 @@ def ratio(step: Step, program: Program) -> Move | None:
 
     if over is None and isinstance(a, Ref) and _tensor_of(program, a) is None:
         return None
-    return Move(step.slot, step.name, back, frozenset(step.live))
+    return BoundRule(step.slot, step.name, back, frozenset(step.live))
 
 
 def _tensor_of(program: Program, a: Ref) -> torch.Tensor | None:
@@ -64,7 +64,7 @@ def _tensor_of(program: Program, a: Ref) -> torch.Tensor | None:
 
 
 @rule("aten.bmm", "aten.baddbmm")
-def matrices(step: Step, program: Program) -> Move | None:
+def matrices(step: Step, program: Program) -> BoundRule | None:
     """A B for every pair: each side's multiplier by the other's midpoint."""
     a, b = step.args[-2:]
     if not (step.is_live(a) and step.is_live(b)) or set(step.kwargs.values()) - {1}:
@@ -72,37 +72,37 @@ def matrices(step: Step, program: Program) -> Move | None:
     extra = step.args[0].slot if len(step.args) == 3 and step.is_live(step.args[0]) else None
 
     def back(pairs: Pairs, g: torch.Tensor, rows: int) -> Shares:
-        g = pairs.wide(step.slot, g, rows).to(pairs.dtype)
-        left = pairs.together(a.slot, (pairs.row(a.slot) + pairs.base(a.slot)) / 2)
-        right = pairs.together(b.slot, (pairs.row(b.slot) + pairs.base(b.slot)) / 2)
+        g = pairs.expand_pairs(step.slot, g, rows).to(pairs.dtype)
+        left = pairs.flatten_pairs(a.slot, (pairs.row(a.slot) + pairs.base(a.slot)) / 2)
+        right = pairs.flatten_pairs(b.slot, (pairs.row(b.slot) + pairs.base(b.slot)) / 2)
         yield a.slot, torch.bmm(g, right.transpose(1, 2))
         yield b.slot, torch.bmm(left.transpose(1, 2), g)
         if extra is not None:
             yield extra, sum_to(g, program.dims[extra].at(pairs.count))
 
-    return Move(step.slot, step.name, back, frozenset((a.slot, b.slot)))
+    return BoundRule(step.slot, step.name, back, frozenset((a.slot, b.slot)))
 
 
 @rule("aten.where")
-def choice(step: Step, program: Program) -> Move | None:
+def choice(step: Step, program: Program) -> BoundRule | None:
     """where(c, a, b) = c a + (1 − c) b with c a number: a product of c with a and b together."""
     c, a, b = step.args
     if not step.is_live(c):
         return None
 
     def back(pairs: Pairs, g: torch.Tensor, rows: int) -> Shares:
-        g = pairs.apart(step.slot, g, rows)
+        g = pairs.unflatten(step.slot, g, rows)
         share = (pairs.row(c.slot) + pairs.base(c.slot)) / 2
         sides = [_sides(pairs, program, step, x) for x in (a, b)]
         for x, weight in ((a, share), (b, 1 - share)):
             if step.is_live(x):
-                yield x.slot, pairs.together(x.slot, sum_to(g * weight, pairs.shape(x.slot)))
+                yield x.slot, pairs.flatten_pairs(x.slot, sum_to(g * weight, pairs.shape(x.slot)))
         gain = (sides[0][0] - sides[1][0] + sides[0][1] - sides[1][1]) / 2
         # Where the choice is the same on both sides its multiplier is of no account, and may be infinite.
         gain = torch.where(pairs.row(c.slot) == pairs.base(c.slot), 0.0, gain)
-        yield c.slot, pairs.together(c.slot, sum_to(g * gain, pairs.shape(c.slot)))
+        yield c.slot, pairs.flatten_pairs(c.slot, sum_to(g * gain, pairs.shape(c.slot)))
 
-    return Move(step.slot, step.name, back, frozenset(step.live))
+    return BoundRule(step.slot, step.name, back, frozenset(step.live))
 
 
 def _sides(pairs: Pairs, program: Program, step: Step, x: Ref) -> tuple[torch.Tensor, torch.Tensor]:
@@ -114,12 +114,12 @@ def _sides(pairs: Pairs, program: Program, step: Step, x: Ref) -> tuple[torch.Te
 
 
 @rule("aten.logical_not", "aten.bitwise_not")
-def negation(step: Step, program: Program) -> Move | None:
+def negation(step: Step, program: Program) -> BoundRule | None:
     """1 − c for a truth c."""
     (source,) = step.live
     if program.dtypes[source] is not torch.bool:
         return None
-    return Move(step.slot, step.name, lambda _, g, __: [(source, -g)], linear=True)
+    return BoundRule(step.slot, step.name, lambda _, g, __: [(source, -g)], linear=True)
 
 
 @rule("aten.maximum", "aten.minimum", "aten.pow", "aten.atan2", "aten.logaddexp", "aten.fmin", "aten.fmax",
@@ -128,14 +128,14 @@ def negation(step: Step, program: Program) -> Move | None:
       "aten.clamp", "aten.clamp_min", "aten.clamp_max", "aten.lerp", "aten.addcmul", "aten.addcdiv", "aten.fmod",
       "aten.remainder", "aten.bitwise_and", "aten.bitwise_or", "aten.bitwise_xor", "aten.xlogy", "aten.copysign",
       "aten.floor_divide")  # fmt: skip
-def players_of_an_operation(step: Step, program: Program) -> Move | None:
+def players_of_an_operation(step: Step, program: Program) -> BoundRule | None:
     """The Shapley value of up to three arguments, each as a row or as the background has it."""
     slots = step.live
     if len(slots) > 3 or any(isinstance(a, tuple) for a in step.args):
         return None
 
     def back(pairs: Pairs, g: torch.Tensor, rows: int) -> Shares:
-        g = pairs.wide(step.slot, g, rows)
+        g = pairs.expand_pairs(step.slot, g, rows)
         sides = {slot: pairs.both(slot) for slot in slots}
         around = pairs.around(pairs.count)
         worth = {}
@@ -151,7 +151,7 @@ def players_of_an_operation(step: Step, program: Program) -> Move | None:
                 gained = gained + weight * (worth[present | {slot}] - worth[present])
             yield slot, _rate(gained * g, *sides[slot])
 
-    return Move(step.slot, step.name, back, frozenset(slots))
+    return BoundRule(step.slot, step.name, back, frozenset(slots))
 
 
 def _subsets(slots: tuple[int, ...]) -> list[frozenset[int]]:

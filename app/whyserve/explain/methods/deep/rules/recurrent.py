@@ -13,7 +13,7 @@ import torch
 from whyserve.errors import UnsupportedNetwork
 from whyserve.explain.graph.program import Program, Step
 from whyserve.explain.methods.deep.pairs import Pairs
-from whyserve.explain.methods.deep.registry import Move, Shares, rule
+from whyserve.explain.methods.deep.registry import BoundRule, Shares, rule
 from whyserve.explain.methods.deep.rules.lstm_gru import Gru, Lstm
 from whyserve.explain.methods.deep.rules.rnn_cell import Cell, Kept, Plain
 
@@ -26,13 +26,13 @@ CELLS: dict[str, Callable[..., Cell]] = {
 
 
 @rule(*CELLS)
-def recurrent(step: Step, program: Program) -> Move | None:
+def recurrent(step: Step, program: Program) -> BoundRule | None:
     """Of what comes in and of the first states, with constant weights."""
     if any(weight.slot not in program.constants for weight in step.args[2]):
         return None
     stack = Stack(step, program)
     held = stack.steps * sum(cell.kept * cell.size for cell in stack.cells)
-    return Move(step.slot, step.name, stack.back, frozenset((step.slot,)), run=stack.run, held=held)
+    return BoundRule(step.slot, step.name, stack.back, frozenset((step.slot,)), run=stack.run, held=held)
 
 
 class Stack:

@@ -4,17 +4,17 @@ import torch
 
 from whyserve.explain.graph.program import Program, Ref, Step
 from whyserve.explain.methods.deep.pairs import Pairs
-from whyserve.explain.methods.deep.registry import Move, Shares, rule
+from whyserve.explain.methods.deep.registry import BoundRule, Shares, rule
 from whyserve.explain.methods.deep.rules.linear import by_autograd, sum_to
 
 aten = torch.ops.aten
 
 
-def reshaped(step: Step, program: Program) -> Move:
+def reshaped(step: Step, program: Program) -> BoundRule:
     """What keeps every element in its order."""
     (source,) = step.live
     dims = program.dims[source]
-    return Move(step.slot, step.name, lambda _, g, rows: [(source, g.reshape(dims.at(rows)))], linear=True)
+    return BoundRule(step.slot, step.name, lambda _, g, rows: [(source, g.reshape(dims.at(rows)))], linear=True)
 
 
 for _name in ("view", "_unsafe_view", "unsqueeze", "squeeze", "reshape"):
@@ -22,7 +22,7 @@ for _name in ("view", "_unsafe_view", "unsqueeze", "squeeze", "reshape"):
 
 
 @rule("aten.permute", "aten.transpose", "aten.t")
-def permuted(step: Step, program: Program) -> Move | None:
+def permuted(step: Step, program: Program) -> BoundRule | None:
     """Dimensions in another order."""
     (source,) = step.live
     size = len(program.dims[source].multiples)
@@ -30,19 +30,19 @@ def permuted(step: Step, program: Program) -> Move | None:
         return by_autograd(step, program)
     order = [d % size for d in step.args[1]]
     inverse = [order.index(d) for d in range(size)]
-    return Move(step.slot, step.name, lambda _, g, __: [(source, g.permute(inverse))], linear=True)
+    return BoundRule(step.slot, step.name, lambda _, g, __: [(source, g.permute(inverse))], linear=True)
 
 
 @rule("aten.expand")
-def expanded(step: Step, program: Program) -> Move:
+def expanded(step: Step, program: Program) -> BoundRule:
     """Undone by a sum."""
     (source,) = step.live
     dims = program.dims[source]
-    return Move(step.slot, step.name, lambda _, g, rows: [(source, sum_to(g, dims.at(rows)))], linear=True)
+    return BoundRule(step.slot, step.name, lambda _, g, rows: [(source, sum_to(g, dims.at(rows)))], linear=True)
 
 
 @rule("aten.slice", "aten.select")
-def cut(step: Step, program: Program) -> Move | None:
+def cut(step: Step, program: Program) -> BoundRule | None:
     """A part; what was left out gets nothing."""
     (source,) = step.live
     dims, dim = program.dims[source], step.argument(1, 0)
@@ -57,11 +57,11 @@ def cut(step: Step, program: Program) -> Move | None:
         place = (0 if start is None else start, size if end is None else end, step.argument(4, 1))
         undone = aten.slice_backward
     back = lambda _, g, rows: [(source, undone(g, dims.at(rows), dim, *place))]  # noqa: E731
-    return Move(step.slot, step.name, back, linear=True)
+    return BoundRule(step.slot, step.name, back, linear=True)
 
 
 @rule("aten.split_with_sizes")
-def split(step: Step, program: Program) -> Move | None:
+def split(step: Step, program: Program) -> BoundRule | None:
     """Parts side by side, and nothing in place of one that nothing came of."""
     (source,), sizes, dim = step.live, step.args[1], step.argument(2, 0)
     dims = program.dims[source]
@@ -76,11 +76,11 @@ def split(step: Step, program: Program) -> Move | None:
         ]
         return [(source, torch.cat(parts, dim))]
 
-    return Move(step.slot, step.name, back, linear=True)
+    return BoundRule(step.slot, step.name, back, linear=True)
 
 
 @rule("aten.cat")
-def joined(step: Step, program: Program) -> Move | None:
+def joined(step: Step, program: Program) -> BoundRule | None:
     """Each part has its own piece."""
     parts, dim = step.args[0], step.argument(1, 0)
     if not all(step.is_live(part) for part in parts):
@@ -90,14 +90,14 @@ def joined(step: Step, program: Program) -> Move | None:
     if any(dims.batch == dim or len(dims.multiples) != len(shapes[0].multiples) for dims in shapes):
         return None
     sizes, slots = [dims.multiples[dim] for dims in shapes], [part.slot for part in parts]
-    return Move(step.slot, step.name, lambda _, g, __: zip(slots, g.split(sizes, dim), strict=True), linear=True)
+    return BoundRule(step.slot, step.name, lambda _, g, __: zip(slots, g.split(sizes, dim), strict=True), linear=True)
 
 
 @rule("getitem")
-def item(step: Step, _: Program) -> Move:
+def item(step: Step, _: Program) -> BoundRule:
     """One of several results: its multiplier goes into the parent's, by number."""
     (source,), number = step.live, step.args[1]
-    return Move(step.slot, step.name, lambda _, g, __: [(source, {number: g})], linear=True)  # type: ignore[list-item]
+    return BoundRule(step.slot, step.name, lambda _, g, __: [(source, {number: g})], linear=True)  # type: ignore[list-item]
 
 
 # A batch cut or joined, and sizes that are not known.
