@@ -15,7 +15,7 @@ from tests.explain.zoo.examined import Examined, examine
 from tests.explain.zoo.networks import FEW
 from whyserve.explain.game.base import Limits
 from whyserve.explain.game.network import row_count
-from whyserve.explain.methods.registry import METHODS
+from whyserve.explain.methods.registry import EXPLAINERS
 
 OURS = ("permutation", "deep", "gradient", "kernel")
 PERMUTATIONS = 10  # of shap.PermutationExplainer, as its default is
@@ -53,7 +53,7 @@ def timed(seen: Examined, answer: Callable[[], torch.Tensor | None]) -> Found:
 
 def ours(name: str, seen: Examined, case: Case) -> Found:
     try:
-        method = METHODS[name](case.network(), seen.background, case.players)
+        method = EXPLAINERS[name](case.network(), seen.background, case.players)
         method.explain(seen.rows, seen.wanted, Limits())
     except Exception:
         return None

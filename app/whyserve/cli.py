@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from whyserve.api.middleware.keys import SCOPES, fresh
 from whyserve.errors import ConfigurationError, WhyserveError
+from whyserve.model.methods import METHOD_NAMES
 from whyserve.settings import (
     ApiSettings,
     CheckSettings,
@@ -143,7 +144,7 @@ def _add_question(command: argparse.ArgumentParser) -> None:
     command.add_argument("-o", "--output", type=Path, required=True, help="The .parquet file of explanations to write.")
     command.add_argument(
         "--method",
-        choices=("auto", "exact", "deep", "gradient", "permutation", "kernel"),
+        choices=METHOD_NAMES,
         default="auto",
         help="How to explain. Default: auto",
     )

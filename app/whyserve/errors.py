@@ -45,10 +45,10 @@ class TooLarge(InvalidInput):
     code = "body_too_large"
 
 
-class DoubledKey(InvalidInput):
+class DuplicateKey(InvalidInput):
     """A key stands twice in one object of the body, and readers differ in which they take."""
 
-    code = "doubled_key"
+    code = "duplicate_key"
 
 
 class NotAcceptable(WhyserveError):
@@ -171,16 +171,16 @@ class QueueFull(Unavailable):
     code = "queue_full"
 
 
-class KeyReused(InvalidInput):
+class IdempotencyKeyReused(InvalidInput):
     """An Idempotency-Key came with another request before."""
 
     code = "idempotency_key_reused"
 
 
-class NotThereYet(Unavailable):
+class StillComputing(Unavailable):
     """The explanation is still being computed; the message says where it will be."""
 
-    code = "not_there_yet"
+    code = "still_computing"
 
 
 class WorkerLost(WhyserveError):

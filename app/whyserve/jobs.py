@@ -195,7 +195,7 @@ class JobQueue(Protocol):
         """Accept a job and give its id: once this returns, the job survives any process.
 
         A job with a known `idempotency_key` is not accepted again: the id of the first one is returned.
-        Raises QueueFull, and KeyReused if the first job has another request_hash.
+        Raises QueueFull, and IdempotencyKeyReused if the first job has another request_hash.
         """
         ...
 

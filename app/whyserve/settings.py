@@ -70,7 +70,7 @@ class ApiSettings(Settings):
         Seconds, Field(description="Seconds that one explanation may take; a sampled method answers with what it has.")
     ] = 300
     cache_mb: Annotated[int, Field(ge=0, description="Memory of the cache of explanations, MiB; 0 keeps none.")] = 64
-    farewell_s: Annotated[
+    shutdown_delay_s: Annotated[
         float, Field(ge=0, description="Seconds that it still serves, no longer ready, once it is told to stop.")
     ] = 1
     drain_s: Annotated[Seconds, Field(description="Seconds that requests in flight have once it stops.")] = 25
@@ -86,8 +86,8 @@ class ApiSettings(Settings):
     max_explain_cost_s: Annotated[
         float, Field(ge=0, description="Rows × background rows × outputs a second of one key; 0 sets no limit.")
     ] = 0
-    read_s: Annotated[float, Field(ge=2, description="Seconds in which a request must have come.")] = 10
-    take_s: Annotated[float, Field(ge=2, description="Seconds in which its answer must have been taken.")] = 60
+    read_timeout_s: Annotated[float, Field(ge=2, description="Seconds in which a request must have come.")] = 10
+    write_timeout_s: Annotated[float, Field(ge=2, description="Seconds in which its answer must have been taken.")] = 60
 
     @field_validator("keys", "keys_file", mode="before")
     @classmethod

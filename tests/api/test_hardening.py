@@ -23,7 +23,7 @@ READ_S = 2.0
 
 @pytest.fixture(scope="module")
 def api(start_api):
-    return start_api("--max-body-mb", "2", "--read-s", str(READ_S), "--max-requests", "40")
+    return start_api("--max-body-mb", "2", "--read-timeout-s", str(READ_S), "--max-requests", "40")
 
 
 def read_all(peer: socket.socket) -> bytes:
@@ -202,7 +202,7 @@ SCHEMA = b"GET /openapi.json HTTP/1.1\r\nHost: a\r\n\r\n"
 
 @pytest.fixture(scope="module")
 def impatient(start_api):
-    return start_api("--take-s", "3")
+    return start_api("--write-timeout-s", "3")
 
 
 def descriptors(api) -> int:
@@ -293,7 +293,7 @@ def test_a_key_that_stands_twice_is_refused(path, body, field, instance, api):
     answer = httpx.post(f"{api.address}{path}", content=body, trust_env=False)
     assert answer.status_code == 422, answer.text
     problem = answer.json()
-    assert problem["code"] == "doubled_key"
+    assert problem["code"] == "duplicate_key"
     assert problem["errors"][0]["field"] == field
     assert problem["errors"][0].get("instance") == instance
 
@@ -357,7 +357,7 @@ def test_connections_have_a_bound(start_api):
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, most + 500)), hard))
     try:
-        api = start_api("--read-s", "60")
+        api = start_api("--read-timeout-s", "60")
         with contextlib.ExitStack() as open_peers:
             peers = [open_peers.enter_context(api.connect()) for _ in range(most)]
             peers[0].sendall(sized(BODY))

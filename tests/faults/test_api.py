@@ -47,7 +47,7 @@ def test_a_killed_api_is_replaced_and_what_its_callers_waited_for_is_there(start
 
 
 def test_a_stop_under_load_says_so_first_and_finishes_what_is_in_flight(start):
-    service = start("--farewell-s", "3")
+    service = start("--shutdown-delay-s", "3")
     answers: list[httpx.Response] = []
 
     def wait() -> None:

@@ -10,7 +10,8 @@ from PIL import Image
 from tests.pictures import animated, bomb, scans, text_of, wordy
 from whyserve.errors import InvalidInput, TooManyInstances
 from whyserve.model.image import MOST_BYTES, MOST_NUMBERS, Layout, NotTaken, Pictures, read_picture
-from whyserve.model.spec import InputSpec, ModelSpec, OutputSpec
+from whyserve.model.input_spec import InputSpec
+from whyserve.model.spec import ModelSpec, OutputSpec
 
 RNG = np.random.default_rng(0)
 GREY, COLOUR = RNG.integers(0, 256, (5, 4)), RNG.integers(0, 256, (5, 4, 3))

@@ -58,7 +58,7 @@ def test_keys_are_features_and_inputs(tmp_path):
         (('name = "b"', 'name = "a"'), "the key of an instance a appears twice"),
         (('name = "b"', 'name = "b", group = "a"'), "the group a has the name of a key of an instance"),
         (('"Dream"', '"Biscoe"'), "the category of island Biscoe appears twice"),
-        (('dtype = "int64"', 'dtype = "float32"'), "stand in an input of integer dtype"),
+        (('dtype = "int64"', 'dtype = "float32"'), "need an input of integer dtype"),
         (("shape = [2, 2, 1]", "shape = [2, 0]"), "inputs.2.shape.1"),
         (("shape = [2, 2, 1]", "shape = [2, 2, 1]\nrange = [1, 0]"), "range = [black, white]"),
         (('dtype = "int64"', 'dtype = "int64"\nrange = [0, 1]'), "range = [black, white]"),

@@ -7,7 +7,7 @@ import pytest
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
 from whyserve.errors import InvalidInput, ModelFault
-from whyserve.model.spec import InputSpec
+from whyserve.model.input_spec import InputSpec
 from whyserve.model.text import TextReader, TokenSpans, check_ids, most_letters
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "une", "île", "de", "france", "▁"]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.queues.conftest import DIGEST, LEASE_S, World, job
-from whyserve.errors import KeyReused, QueueFull, UnknownExplanation
+from whyserve.errors import IdempotencyKeyReused, QueueFull, UnknownExplanation
 from whyserve.jobs import MAX_DELIVERIES, JobMetrics, JobQueue, JobSource, JobState, JobStatus, job_error, new_id
 from whyserve.queues.waiters import LOOK_AGAIN_S
 
@@ -420,7 +420,7 @@ def test_the_same_key_is_the_same_job(world):
         first = job(idempotency_key="k", request_hash="q")
         assert await queue.submit(first) == first.id
         assert await queue.submit(job(idempotency_key="k", request_hash="q")) == first.id
-        with pytest.raises(KeyReused):
+        with pytest.raises(IdempotencyKeyReused):
             await queue.submit(job(idempotency_key="k", request_hash="other"))
         assert await queue.depth() == 1
         worker.finish(await off_loop(one, worker), b"{}")

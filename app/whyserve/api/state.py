@@ -11,7 +11,7 @@ from whyserve.api.errors.problems import from_validation
 from whyserve.api.middleware.body import BodyMemory
 from whyserve.api.middleware.otel import traced
 from whyserve.api.middleware.rate_limit import RateLimit
-from whyserve.api.schemas.duplicate_keys import check_doubled
+from whyserve.api.schemas.duplicate_keys import check_duplicate_keys
 from whyserve.api.schemas.models import explain_request, predict_request
 from whyserve.api.schemas.versions import VersionedAdapter
 from whyserve.jobs import JobQueue
@@ -72,12 +72,12 @@ class Service:
         self.catalog = catalog
 
     def read(self, of: VersionedAdapter, body: bytes) -> dict[str, Any]:
-        """A checked request. Raises MalformedBody, UnknownModel, InvalidInput, TooManyInstances, DoubledKey."""
+        """A checked request. Raises MalformedBody, UnknownModel, InvalidInput, TooManyInstances, DuplicateKey."""
         try:
             request: dict[str, Any] = of.validate_json(body)
         except ValidationError as error:
             raise from_validation(error, self.catalog.names) from None
-        check_doubled(body, request)
+        check_duplicate_keys(body, request)
         return request
 
     def check(self, of: VersionedAdapter, content: dict[str, Any]) -> dict[str, Any]:

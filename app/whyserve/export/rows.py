@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from whyserve.model.input_spec import InputSpec
 from whyserve.model.rows import Arrays
-from whyserve.model.spec import InputSpec, ModelSpec
+from whyserve.model.spec import ModelSpec
 
 RANDOM_ROWS = 128
 # Numbers a parity run may hold an input: an image of 150,000 needs fewer rows than a table of thirteen.

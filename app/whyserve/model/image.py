@@ -15,8 +15,9 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 
 from whyserve.errors import TooManyInstances
+from whyserve.model.input_spec import InputSpec
 from whyserve.model.rows import Row, fault_in
-from whyserve.model.spec import InputSpec, ModelSpec
+from whyserve.model.spec import ModelSpec
 
 # Of one file. No picture that a network takes whole is near it.
 MOST_BYTES = 8 << 20

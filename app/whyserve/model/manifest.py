@@ -8,7 +8,8 @@ from typing import Any
 from pydantic import Field, ValidationError
 
 from whyserve.errors import DigestMismatch, ModelFault
-from whyserve.model.spec import DEFAULT_BACKGROUND, ModelSpec, Strict, one_line
+from whyserve.model.input_spec import Strict
+from whyserve.model.spec import DEFAULT_BACKGROUND, ModelSpec, one_line
 
 MANIFEST_FILE = "manifest.json"
 ONNX_FILE = "model.onnx"

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from whyserve.errors import InvalidInput
-from whyserve.model.spec import InputSpec, ModelSpec
+from whyserve.model.input_spec import InputSpec
+from whyserve.model.spec import ModelSpec
 from whyserve.model.text import TextReader
 
 Arrays = dict[str, np.ndarray]
@@ -66,7 +67,7 @@ class RowReader:
 def _packed(spec: InputSpec) -> tuple[int, str] | None:
     """Columns and format of an input of plain numbers: packed by the struct module in half of NumPy's time."""
     formats = {"float32": "f", "float64": "d"}
-    return (len(spec.features), formats[spec.dtype]) if spec.kind == "tabular" and spec.dtype in formats else None
+    return (len(spec.features), formats[spec.dtype]) if spec.is_tabular and spec.dtype in formats else None
 
 
 def _pack(rows: Iterable[Sequence[float]], count: int, columns: int, form: str) -> np.ndarray:
@@ -84,9 +85,9 @@ def _exact(rows: list[Any], dtype: np.dtype[Any]) -> np.ndarray:
 
 
 def _reader(spec: InputSpec) -> Any:
-    if spec.kind != "tabular":
-        return itemgetter(spec.name)
-    names = [feature.name for feature in spec.features]
+    names = spec.keys
+    if not spec.is_tabular:
+        return itemgetter(*names)
     if not any(feature.categories for feature in spec.features):
         # itemgetter of one key gives the value, of several a tuple; a row must be a sequence either way.
         return itemgetter(*names) if len(names) > 1 else lambda row: (row[names[0]],)
@@ -99,16 +100,16 @@ def _reader(spec: InputSpec) -> Any:
 
 
 def player_numbers(spec: ModelSpec) -> dict[str, np.ndarray]:
-    """Who shares the credit, by input: each element's player, of the shape of a row.
+    """The player of each element, by input, with the shape of a row.
 
-    Players count from 0 in the order of inputs, row-major. A group's features are one, where its first would stand.
+    Players count from 0 in the order of inputs, row-major. A group is one player, at the place of its first feature.
     """
     numbers: dict[str, np.ndarray] = {}
     features: dict[str, int] = {}
     count = 0
     for item in spec.inputs:
-        if item.kind == "tabular":
-            keys = [feature.group or feature.name for feature in item.features]
+        if item.is_tabular:
+            keys = [feature.player for feature in item.features]
             fresh = [key for key in dict.fromkeys(keys) if key not in features]
             features.update(zip(fresh, range(count, count + len(fresh)), strict=True))
             count += len(fresh)
@@ -124,11 +125,7 @@ def by_key(spec: ModelSpec, values: np.ndarray) -> dict[str, Any]:
     """Give values by player, (players,), the keys and shapes of a row; a group has one value, under its name."""
     row: dict[str, Any] = {}
     for item, numbers in zip(spec.inputs, player_numbers(spec).values(), strict=True):
-        part = values[numbers].tolist()
-        if item.kind == "tabular":
-            row.update(zip((f.group or f.name for f in item.features), part, strict=True))
-        else:
-            row[item.name] = part
+        row.update(item.attributions(values[numbers].tolist()))
     return row
 
 
@@ -142,7 +139,7 @@ def as_row(
     row: dict[str, Any] = {}
     for item in spec.inputs:
         values = _decimal(arrays[item.name][number])
-        if item.kind == "tabular":
+        if item.is_tabular:
             for feature, value in zip(item.features, values, strict=True):
                 row[feature.name] = feature.categories[value] if feature.categories else value
         elif texts and item.name in texts:
@@ -218,7 +215,7 @@ def first_not_finite(spec: ModelSpec, arrays: Arrays) -> tuple[int, str] | None:
         if item.is_integer or np.isfinite(array).all():
             continue
         row, *inside = (int(i) for i in np.argwhere(~np.isfinite(array))[0])
-        return row, item.features[inside[0]].name if item.kind == "tabular" else item.name
+        return row, item.key_of(inside)
     return None
 
 

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, StringConstraints, ValidationError, model_validator
+from pydantic import Field, StringConstraints, ValidationError, model_validator
 
 from whyserve.errors import ModelFault
+from whyserve.model.input_spec import InputSpec, Strict
+from whyserve.model.methods import Method
 
 SPEC_FILE = "model.toml"
 KERAS_FILE = "model.keras"
@@ -17,9 +19,6 @@ NETWORK_FILE = "network.py"
 WEIGHTS_FILE = "weights.safetensors"
 EXAMPLE_FILE = "example.json"
 TOKENIZER_FILE = "tokenizer.json"
-
-Kind = Literal["tabular", "image", "sequence", "tokens", "tensor"]
-DType = Literal["float32", "float64", "int8", "int16", "int32", "int64", "uint8"]
 Scores = Literal["probabilities", "logits", "values"]
 # A name appears in addresses, file names and generated code alike.
 NAME = r"^[a-z][a-z0-9_]{0,63}$"
@@ -27,63 +26,6 @@ ModelName = Annotated[str, StringConstraints(pattern=NAME)]
 RESERVED_NAMES = {"stats"}  # /v2/models/stats is an endpoint
 # What the background of model.toml is called, and one whose rows came with a request.
 DEFAULT_BACKGROUND, REQUEST_BACKGROUND = "default", "request"
-
-
-class Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Feature(Strict):
-    """One column of a tabular input. With `categories`, sent as its string and given as its position there.
-
-    Features of one `group`, one-hot columns for one, are sent each by itself and explained as one.
-    """
-
-    name: Annotated[str, StringConstraints(min_length=1, max_length=200)]
-    unit: str | None = None
-    description: str | None = None
-    categories: tuple[str, ...] | None = None
-    group: Annotated[str, StringConstraints(min_length=1, max_length=200)] | None = None
-
-
-class InputSpec(Strict):
-    """One input of the network. Tabular inputs have features, the other kinds a shape without the batch.
-
-    range: of an image, what the network takes black and white for: the levels 0 and 255 of a picture. 0 to 255 if
-    left out. An input of tokens with a `tokenizer`, a file of the folder, is sent as text; without one, as whole
-    numbers.
-    """
-
-    name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
-    kind: Kind = "tabular"
-    dtype: DType = "float32"
-    features: tuple[Feature, ...] = ()
-    shape: tuple[Annotated[int, Field(gt=0)], ...] = ()
-    tokenizer: Annotated[str, StringConstraints(pattern=r"^[^/\\]{1,200}\.json$")] | None = None
-    range: tuple[FiniteFloat, FiniteFloat] | None = None
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        if self.kind == "tabular" and (not self.features or self.shape):
-            raise ValueError("a tabular input lists its features, and no shape")
-        if self.kind != "tabular" and (self.features or not self.shape):
-            raise ValueError(f"an input of kind {self.kind} has a shape, and no features")
-        if any(f.categories for f in self.features) and not self.is_integer:
-            raise ValueError(f"features with categories stand in an input of integer dtype, not {self.dtype}")
-        if self.tokenizer and (self.kind != "tokens" or not self.is_integer or len(self.shape) != 1):
-            raise ValueError("an input with a tokenizer is of kind tokens and integer dtype, its shape [tokens]")
-        if self.range and (self.kind != "image" or self.range[0] >= self.range[1]):
-            raise ValueError("range = [black, white], the lesser first, is of an input of kind image")
-        return self
-
-    @property
-    def row_shape(self) -> tuple[int, ...]:
-        """The shape of one row."""
-        return (len(self.features),) if self.kind == "tabular" else self.shape
-
-    @property
-    def is_integer(self) -> bool:
-        return "int" in self.dtype
 
 
 class OutputSpec(Strict):
@@ -99,9 +41,9 @@ class OutputSpec(Strict):
 class ExplainSpec(Strict):
     """backgrounds: others that a request may name, files by name. The certificate is of `background` alone."""
 
-    method: Literal["auto", "exact", "deep", "gradient", "permutation", "kernel"] = "auto"
+    method: Method = "auto"
     background: str = "background.npz"
-    backgrounds: dict[ModelName, str] = {}
+    backgrounds: dict[ModelName, str] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -152,7 +94,7 @@ class ModelSpec(Strict):
             ("key of an instance", self.keys),
             *((f"category of {f.name}", f.categories or ()) for i in self.inputs for f in i.features),
         ):
-            if doubled := _first_doubled(names):
+            if doubled := _first_duplicate(names):
                 raise ValueError(f"the {what} {doubled} appears twice")
         if taken := self.groups & set(self.keys):
             raise ValueError(f"the group {min(taken)} has the name of a key of an instance")
@@ -161,11 +103,7 @@ class ModelSpec(Strict):
     @property
     def keys(self) -> tuple[str, ...]:
         """The keys of an instance: each tabular feature, and each other input."""
-        return tuple(
-            key
-            for spec in self.inputs
-            for key in ([f.name for f in spec.features] if spec.kind == "tabular" else [spec.name])
-        )
+        return tuple(key for item in self.inputs for key in item.keys)
 
     @property
     def groups(self) -> set[str]:
@@ -243,7 +181,7 @@ def one_line(error: ValidationError) -> str:
     return f"{place}: {words}" if place else words
 
 
-def _first_doubled(names: Sequence[str]) -> str | None:
+def _first_duplicate(names: Sequence[str]) -> str | None:
     seen: set[str] = set()
     return next((n for n in names if n in seen or seen.add(n)), None)  # type: ignore[func-returns-value]
 

@@ -13,7 +13,8 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from whyserve.errors import InvalidInput, ModelFault, first_line
-from whyserve.model.spec import InputSpec, ModelSpec
+from whyserve.model.input_spec import InputSpec
+from whyserve.model.spec import ModelSpec
 
 # Letters that a text may have for each token that the network reads: more than any text needs, and never much work.
 LETTERS_A_TOKEN = 32

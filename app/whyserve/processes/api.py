@@ -40,7 +40,7 @@ class Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, service: Service, drain_s: float) -> None:
         super().__init__(config)
         self._service, self._patience_s = service, (1 - LAST_SHARE) * drain_s
-        self._sweep = TimeoutSweep(service.settings.read_s, service.settings.take_s, SWEEP_TICKS / 10)
+        self._sweep = TimeoutSweep(service.settings.read_timeout_s, service.settings.write_timeout_s, SWEEP_TICKS / 10)
 
     async def on_tick(self, counter: int) -> bool:
         if counter % SWEEP_TICKS == 0:
@@ -50,7 +50,7 @@ class Server(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         # A signal may come between any two steps of the loop. One at the keyboard, or a second one, waits for nobody.
         again = self._service.leaving.is_set()
-        delay_s = 0.0 if again or sig == signal.SIGINT else self._service.settings.farewell_s
+        delay_s = 0.0 if again or sig == signal.SIGINT else self._service.settings.shutdown_delay_s
         loop = asyncio.get_running_loop()
         loop.call_soon_threadsafe(self._service.leaving.set)
         loop.call_soon_threadsafe(loop.call_later, delay_s, super().handle_exit, sig, frame)

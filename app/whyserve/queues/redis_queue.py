@@ -9,7 +9,7 @@ import redis.asyncio
 from redis.asyncio.retry import Retry
 from redis.exceptions import RedisError
 
-from whyserve.errors import KeyReused, QueueFull, UnknownExplanation
+from whyserve.errors import IdempotencyKeyReused, QueueFull, UnknownExplanation
 from whyserve.jobs import ExplainJob, JobError, JobMetrics, JobState, JobStatus, WorkerRecord
 from whyserve.queues.redis_script import PREFIX, SCRIPT, Terms, as_unavailable, connection
 from whyserve.queues.waiters import LOOK_AGAIN_S, Waiters
@@ -47,7 +47,7 @@ class RedisQueue:
         if kind == b"full":
             raise QueueFull(f"{told.decode()} explanations are waiting already; try again later", retry_after_s=1)
         if kind == b"reused":
-            raise KeyReused("this Idempotency-Key came with another request before; take a new one")
+            raise IdempotencyKeyReused("this Idempotency-Key came with another request before; take a new one")
         return str(told.decode())
 
     async def wait(self, job_id: str, timeout_s: float) -> JobState:

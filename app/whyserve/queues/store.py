@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from whyserve.errors import KeyReused, QueueFull, UnknownExplanation
+from whyserve.errors import IdempotencyKeyReused, QueueFull, UnknownExplanation
 from whyserve.jobs import (
     MAX_DELIVERIES,
     OVERDUE_S,
@@ -64,7 +64,7 @@ class Store:
             ).fetchone()
             if known:
                 if known[1] != job.request_hash:
-                    raise KeyReused("this Idempotency-Key came with another request before; take a new one")
+                    raise IdempotencyKeyReused("this Idempotency-Key came with another request before; take a new one")
                 return str(known[0])
             (waiting,) = db.execute("SELECT count(*) FROM jobs WHERE finished IS NULL").fetchone()
             if waiting >= self._depth:

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from whyserve.errors import ConfigurationError
+from whyserve.model.input_spec import AttributionForm
 from whyserve.model.spec import ModelSpec
 
 Line = dict[str, Any]
@@ -21,18 +22,16 @@ TOKEN = pa.struct([("token", pa.string()), ("start", pa.int64()), ("end", pa.int
 
 def columns_of(spec: ModelSpec) -> dict[str, pa.DataType]:
     """What is explained, a feature or a group of them or a whole input, with the type of its attribution."""
-    types: dict[str, pa.DataType] = {}
-    for item in spec.inputs:
-        if item.kind == "tabular":
-            types.update(dict.fromkeys((f.group or f.name for f in item.features), pa.float64()))
-        elif item.tokenizer:
-            types[item.name] = pa.list_(TOKEN)
-        else:
-            nested = pa.float64()
-            for _ in item.shape:
-                nested = pa.list_(nested)
-            types[item.name] = nested
-    return types
+    return {key: _type(form) for item in spec.inputs for key, form in item.attribution_forms().items()}
+
+
+def _type(form: AttributionForm) -> pa.DataType:
+    if form.tokens:
+        return pa.list_(TOKEN)
+    nested = pa.float64()
+    for _ in form.shape:
+        nested = pa.list_(nested)
+    return nested
 
 
 def schema_of(spec: ModelSpec) -> pa.Schema:

@@ -19,8 +19,9 @@ import pyarrow.parquet
 
 from whyserve.errors import InvalidInput, first_line
 from whyserve.model.image import Layout, read_picture
+from whyserve.model.input_spec import Feature, InputSpec
 from whyserve.model.rows import Arrays
-from whyserve.model.spec import Feature, InputSpec, ModelSpec
+from whyserve.model.spec import ModelSpec
 from whyserve.model.text import TextReader
 
 Read = Callable[[Any], Any]
@@ -112,7 +113,7 @@ def _readers(item: InputSpec, places: dict[str, int], text: TextReader | None) -
     if text is not None:
         place = places[item.name]
         return lambda line: _named(item.name, lambda cell: _ids(text, cell), line[place])
-    if item.kind != "tabular":
+    if not item.is_tabular:
         place = places[item.name]
         return lambda line: _named(item.name, lambda cell: _nested(item, cell), line[place])
     cells = [(feature.name, _reader(item, feature), places[feature.name]) for feature in item.features]

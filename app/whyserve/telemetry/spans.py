@@ -20,7 +20,7 @@ Attributes = Mapping[str, str | int | float]
 PROPAGATOR = TraceContextTextMapPropagator()
 NAME = "whyserve"
 # What a process that stops gives to sending what it has; a collector that is down must not hold it up.
-FAREWELL_S = 2.0
+FLUSH_S = 2.0
 
 
 class Tracer:
@@ -78,7 +78,7 @@ class Tracer:
         """Send what there is, if that does not take long."""
         sending = threading.Thread(target=self._processor.shutdown, name="spans", daemon=True)
         sending.start()
-        sending.join(FAREWELL_S)
+        sending.join(FLUSH_S)
 
 
 def _context(traceparent: str | None) -> context.Context | None:

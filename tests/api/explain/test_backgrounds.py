@@ -158,7 +158,7 @@ def test_a_background_at_which_the_model_overflows_is_the_caller_s_fault(client)
 
 def test_a_key_that_stands_twice_in_a_row_is_named(client):
     body = '{"model": "linear", "instances": [{"bmi": 3, "bp": 9}], "background": [{"bmi": 1, "bp": 2, "bp": 3}]}'
-    check(client.post("/explain", content=body), 422, "doubled_key", None, "background[0].bp")
+    check(client.post("/explain", content=body), 422, "duplicate_key", None, "background[0].bp")
 
 
 def test_a_prediction_takes_none(client):

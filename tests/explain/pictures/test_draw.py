@@ -11,7 +11,8 @@ from whyserve.explain.pictures.draw import drawn
 from whyserve.explain.pictures.elements import elements, flat, steps
 from whyserve.explain.pictures.words import Scale, adds_up, plain
 from whyserve.jobs import Drawing, ExplainJob, PackedArray
-from whyserve.model.spec import Feature, InputSpec, ModelSpec, OutputSpec
+from whyserve.model.input_spec import Feature, InputSpec
+from whyserve.model.spec import ModelSpec, OutputSpec
 
 SVG = "{http://www.w3.org/2000/svg}"
 ODD = ["$x_1^{2$", "a<b>&amp;</svg><script>", "tab\tand\nline\x07", "身長 é", "w" * 200]

@@ -143,7 +143,7 @@ def test_what_cannot_be_packaged_is_told_why(fault, tmp_path):
     [
         ({"tokenizer": '{"version": "1.0"}'}, "opinion/tokenizer.json: not a file of the tokenizers library"),
         ({"ids": 9}, 'opinion/background.npz: input "review" holds an id that is not from 0 to 7'),
-        ({"toml": ('dtype = "int64"', 'dtype = "float32"')}, "an input with a tokenizer is of kind tokens and integer"),
+        ({"toml": ('dtype = "int64"', 'dtype = "float32"')}, "an input with a tokenizer has kind tokens, an integer"),
         ({"example": {"review": 3}}, "opinion/example.json: not a request that the model takes"),
     ],
 )

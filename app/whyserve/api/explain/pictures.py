@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from whyserve.api.explain.job import background_rows, result_of, wait
 from whyserve.api.state import Service
-from whyserve.errors import InvalidInput, NotAcceptable, NotThereYet
+from whyserve.errors import InvalidInput, NotAcceptable, StillComputing
 from whyserve.jobs import Drawing, ExplainJob, PackedArray, new_id
 
 Kind = Literal["svg", "png"]
@@ -83,7 +83,7 @@ def selected(request: Request, job: ExplainJob) -> tuple[int, str]:
 async def draw(
     request: Request, service: Service, job: ExplainJob, answer: bytes, *, kind: Kind, at: tuple[int, str]
 ) -> Response:
-    """The picture of one instance and output of an answer. Raises what the drawing ended with, and NotThereYet."""
+    """The picture of one instance and output of an answer. Raises what the drawing ended with, and StillComputing."""
     seconds = service.settings.explain_wait_s
     if service.explaining is not None:
         service.explaining.take(job.caller, background_rows(service, job))
@@ -94,7 +94,7 @@ async def draw(
         raise ClientDisconnect
     if not state.status.is_final:
         await service.queue.cancel(drawing)
-        raise NotThereYet("the picture takes longer; ask again", retry_after_s=5)
+        raise StillComputing("the picture takes longer; ask again", retry_after_s=5)
     data = base64.b64decode(orjson.loads(result_of(state))["data"])
     media = next(name for name, each in KINDS.items() if each == kind)
     return Response(data, headers=VARY, media_type=media)

@@ -50,9 +50,4 @@ def tensors_of(spec: ModelSpec, explanations: Sequence[Any]) -> dict[str, np.nda
 def _values(spec: ModelSpec, by_key: Mapping[str, Any]) -> list[Any]:
     """Values by key of an instance → values by input, of its shape."""
     left = dict(by_key)  # a group's value is taken once
-    return [
-        [left.pop(feature.group or feature.name, 0.0) for feature in item.features]
-        if item.kind == "tabular"
-        else left[item.name]
-        for item in spec.inputs
-    ]
+    return [item.take_values(left) for item in spec.inputs]

@@ -18,7 +18,7 @@ from whyserve.api.oip.tensors import read
 from whyserve.api.oip.wire import unpack
 from whyserve.api.schemas.models import explain_options, one_of, typed_dict
 from whyserve.api.state import Service
-from whyserve.errors import NotThereYet
+from whyserve.errors import StillComputing
 from whyserve.jobs import ExplainJob
 from whyserve.model.spec import ModelSpec
 
@@ -49,11 +49,11 @@ async def explain(request: Request) -> Response:
 
 
 async def answer(request: Request, service: Service, job: ExplainJob) -> bytes:
-    """Clients of these protocols know one answer only: the whole one. Raises NotThereYet where it takes too long."""
+    """Clients of these protocols know one answer only: the whole one. Raises StillComputing where it takes too long."""
     outcome = await submit_and_wait(request, service, job, service.settings.explain_wait_s)
     if isinstance(outcome, Explained):
         return outcome.body
-    raise NotThereYet(
+    raise StillComputing(
         f"the explanation takes longer; GET /explanations/{outcome.id} has it once it is there", retry_after_s=5
     )
 

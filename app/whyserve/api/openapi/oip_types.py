@@ -10,7 +10,8 @@ from typing_extensions import TypedDict
 
 from whyserve.api.oip.encoding import DATATYPES
 from whyserve.api.oip.schema import LENIENT
-from whyserve.api.schemas.models import Method, explain_options, make_typed_dict, one_of, typed_dict
+from whyserve.api.schemas.models import explain_options, make_typed_dict, one_of, typed_dict
+from whyserve.model.methods import Method
 
 Datatype: Any = one_of(DATATYPES)
 

@@ -3,15 +3,15 @@
 import json
 from typing import Any
 
-from whyserve.errors import DoubledKey
+from whyserve.errors import DuplicateKey
 
 
 class _Object(dict[str, Any]):
     doubled: str | None = None
 
 
-def check_doubled(body: bytes, request: dict[str, Any]) -> None:
-    """request: what the schema found in the body. Raises DoubledKey, which names the place."""
+def check_duplicate_keys(body: bytes, request: dict[str, Any]) -> None:
+    """request: what the schema found in the body. Raises DuplicateKey, which names the place."""
     rows = request["instances"]
     # A colon for each key that is there, and else only inside strings: as many colons as keys, and none is doubled.
     # Rows of one model have the same keys, and nothing inside them has any.
@@ -19,15 +19,15 @@ def check_doubled(body: bytes, request: dict[str, Any]) -> None:
         return
     whole = json.loads(body, object_pairs_hook=_object)
     if whole.doubled is not None:
-        raise DoubledKey(f'"{whole.doubled}" stands twice', field=whole.doubled)
+        raise DuplicateKey(f'"{whole.doubled}" stands twice', field=whole.doubled)
     for number, row in enumerate(whole["instances"]):
         if row.doubled is not None:
-            raise DoubledKey(f'instances[{number}]: "{row.doubled}" stands twice', instance=number, field=row.doubled)
+            raise DuplicateKey(f'instances[{number}]: "{row.doubled}" stands twice', instance=number, field=row.doubled)
     background = whole.get("background")
     for number, row in enumerate(background if isinstance(background, list) else ()):
         if row.doubled is not None:
             field = f"background[{number}].{row.doubled}"
-            raise DoubledKey(f'"{field}" stands twice', field=field)
+            raise DuplicateKey(f'"{field}" stands twice', field=field)
 
 
 def _object(pairs: list[tuple[str, Any]]) -> _Object:

@@ -7,8 +7,10 @@ from pydantic import ConfigDict, Discriminator, Field, Tag, TypeAdapter
 from typing_extensions import TypedDict
 
 from whyserve.model.image import LEVELS, MOST_TEXT, Layout
+from whyserve.model.input_spec import Feature, InputSpec
 from whyserve.model.manifest import Manifest
-from whyserve.model.spec import Feature, InputSpec, ModelSpec
+from whyserve.model.methods import Method
+from whyserve.model.spec import ModelSpec
 from whyserve.model.text import most_letters
 
 make_typed_dict: Any = TypedDict  # called with names and fields that a type checker cannot see
@@ -22,7 +24,6 @@ INTEGER_BOUNDS = {
 }
 # Each is paid for by every row that is explained; a model's own backgrounds have as many.
 MOST_BACKGROUND_ROWS = 100
-Method = Literal["auto", "exact", "deep", "gradient", "permutation", "kernel"]
 Version = Annotated[int, Field(ge=1, description="A version of the model; the one served if left out.")]
 
 
@@ -54,7 +55,7 @@ def row_type(manifest: Manifest) -> Any:
     spec = manifest.spec
     fields: dict[str, Any] = {}
     for item in spec.inputs:
-        if item.kind == "tabular":
+        if item.is_tabular:
             fields.update({f.name: _feature_type(item, f, manifest) for f in item.features})
         elif item.tokenizer:
             words = f"A text that makes at most {item.shape[0]} tokens, one of them known to the model."
@@ -203,14 +204,11 @@ def predict_response(manifest: Manifest) -> Any:
 def explain_response(manifest: Manifest) -> Any:
     spec = manifest.spec
     name = type_name(spec.name)
-    by_key: dict[str, Any] = {}
-    for item in spec.inputs:
-        if item.kind == "tabular":
-            by_key.update(dict.fromkeys((f.group or f.name for f in item.features), float))
-        elif item.tokenizer:
-            by_key[item.name] = list_of(TokenValue)
-        else:
-            by_key[item.name] = nested(float, item.shape)
+    by_key = {
+        key: list_of(TokenValue) if form.tokens else nested(float, form.shape)
+        for item in spec.inputs
+        for key, form in item.attribution_forms().items()
+    }
     attributions = typed_dict(f"{name}Attributions", by_key, "How much of value − base_value is due to each.")
     output = typed_dict(
         f"{name}ExplainedOutput",

@@ -14,12 +14,12 @@ NOT_HERE = ("explanations", "cached")
 def summary_response(manifest: Manifest) -> Any:
     name = type_name(manifest.spec.name)
     answer = explain_response(manifest).__annotations__
-    means: dict[str, Any] = {}
-    for item in manifest.spec.inputs:
-        if item.kind == "tabular":
-            means.update(dict.fromkeys((f.group or f.name for f in item.features), float))
-        else:
-            means[item.name] = nested(float, item.shape)  # of a text, too: its tokens differ from row to row
+    # Of a text, one number per place: its tokens differ from row to row.
+    means = {
+        key: nested(float, form.shape)
+        for item in manifest.spec.inputs
+        for key, form in item.attribution_forms().items()
+    }
     summed = typed_dict(
         f"{name}SummarisedOutput",
         {

@@ -112,18 +112,18 @@ class Connection(HttpToolsProtocol):
 
     # -- deadlines ---------------------------------------------------------------------------------
 
-    def patience_s(self, read_s: float, take_s: float) -> float | None:
+    def patience_s(self, read_timeout_s: float, write_timeout_s: float) -> float | None:
         """How long what it is doing may take, to send a request or to take an answer; None where it waits for us."""
         if self.transport.is_closing() or self.flow.write_paused:
-            return take_s
+            return write_timeout_s
         if self.flow.read_paused:
             return None
         cycle = self.cycle
         if cycle is None or (cycle.more_body and not cycle.response_complete):
-            return read_s
+            return read_timeout_s
         if not cycle.response_complete:
             return None
-        return REST_S if self._rests() else read_s
+        return REST_S if self._rests() else read_timeout_s
 
     def _rests(self) -> bool:
         """Whether it has had its answer, and nothing of a next request has come."""

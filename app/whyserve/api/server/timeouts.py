@@ -10,8 +10,8 @@ from whyserve.api.server.connection import Connection
 class TimeoutSweep:
     """Ends connections that take too long. It looks now and then, so that no request has to set a timer."""
 
-    def __init__(self, read_s: float, take_s: float, every_s: float) -> None:
-        self._read_s, self._take_s, self._margin_s = read_s, take_s, 2 * every_s
+    def __init__(self, read_timeout_s: float, write_timeout_s: float, every_s: float) -> None:
+        self._read_s, self._take_s, self._margin_s = read_timeout_s, write_timeout_s, 2 * every_s
         # What each slow connection was doing, and since when. The scope tells one request from the next.
         self._since: dict[Connection, tuple[object, float, float]] = {}
 

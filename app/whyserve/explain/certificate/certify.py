@@ -12,7 +12,7 @@ from whyserve.explain.game.base import Attribution, Inputs, Limits, Stopped
 from whyserve.explain.game.network import Network, row_count
 from whyserve.explain.game.players import Players
 from whyserve.explain.methods.exact import MOST_PLAYERS
-from whyserve.explain.methods.registry import METHODS
+from whyserve.explain.methods.registry import EXPLAINERS
 
 ROWS = 6
 REFERENCE_SAMPLES = 64
@@ -42,7 +42,7 @@ def certify(
     wanted = torch.arange(columns).expand(row_count(rows), columns)
     trial = Trial(network, background, players, rows, wanted, asked or columns)
     reference, description = _reference(trial)
-    methods = {name: tried(name, trial, reference) for name in METHODS}
+    methods = {name: tried(name, trial, reference) for name in EXPLAINERS}
     sampled = methods[SAMPLED]
     if sampled["fits"] and sampled["ms_per_row"] > budget_ms:
         fewer = with_fewer_samples(SAMPLED, trial, reference, budget_ms)

@@ -10,7 +10,7 @@ from whyserve.errors import WhyserveError
 from whyserve.explain.game.base import Attribution, Explainer, Inputs, Limits, Stopped
 from whyserve.explain.game.network import Network, row_count
 from whyserve.explain.game.players import Players
-from whyserve.explain.methods.registry import METHODS
+from whyserve.explain.methods.registry import EXPLAINERS
 
 # Seconds that one method may take for all its trial rows before it is called too slow to offer.
 PATIENCE_S = 20.0
@@ -30,7 +30,7 @@ class Trial:
     asked: int
 
     def prepare(self, method: str) -> Explainer:
-        return METHODS[method](self.network, self.background, self.players)
+        return EXPLAINERS[method](self.network, self.background, self.players)
 
 
 def tried(name: str, trial: Trial, reference: Attribution | None) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The methods by name, and what they are made ready with."""
+"""The class of each explanation method, by name."""
 
 from collections.abc import Callable
 
@@ -9,6 +9,7 @@ from whyserve.explain.methods.gradient import Gradient
 from whyserve.explain.methods.kernel import Kernel
 from whyserve.explain.methods.permutation.permutation import Permutation
 
-METHODS: dict[str, Callable[..., Explainer]] = {
+# In the order of model/methods.
+EXPLAINERS: dict[str, Callable[..., Explainer]] = {
     method.method: method for method in (Exact, Permutation, Deep, Gradient, Kernel)
 }

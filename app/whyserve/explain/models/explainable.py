@@ -14,12 +14,13 @@ from whyserve.errors import InvalidInput, ModelFault, UnsupportedMethod
 from whyserve.explain.game.base import Explainer, Inputs
 from whyserve.explain.game.network import Network
 from whyserve.explain.game.players import Players
-from whyserve.explain.methods.registry import METHODS
+from whyserve.explain.methods.registry import EXPLAINERS
 from whyserve.explain.models.loader import ReadFile, load_network
 from whyserve.explain.models.traced_network import quick_network
 from whyserve.jobs import GivenBackground
 from whyserve.model.builds import read_original
 from whyserve.model.manifest import Manifest, read_manifest
+from whyserve.model.methods import METHODS
 from whyserve.model.outputs import Outputs
 from whyserve.model.rows import Arrays, check_arrays, player_numbers, read_npz
 from whyserve.model.spec import DEFAULT_BACKGROUND, REQUEST_BACKGROUND, ModelSpec
@@ -30,7 +31,6 @@ Background = str | GivenBackground
 
 # Methods made ready for backgrounds that came with requests: of a person who tries one row after another, the last.
 KEPT_GIVEN = 2
-SAMPLING = {"permutation", "gradient", "kernel"}  # to which `samples` is something
 ELSEWHERE = "chosen, and measured, with the default background and not with this one"
 
 
@@ -106,7 +106,7 @@ class ExplainableModel:
         elif method not in tried or not tried[method]["fits"]:
             why = tried[method]["why"] if method in tried else "there is no such method"
             raise UnsupportedMethod(f'"{method}" cannot explain {self.spec.name}: {why}', field="method")
-        measured = known and (samples is None or method not in SAMPLING)
+        measured = known and (samples is None or not METHODS[method].samples)
         return Choice(method, reason, samples, tried[method]["distance"] if measured else None)
 
     def explainer(self, method: str, background: Background = DEFAULT_BACKGROUND) -> Explainer:
@@ -129,7 +129,7 @@ class ExplainableModel:
             return self._given[key]
 
     def _prepare(self, method: str, background: Inputs) -> Explainer:
-        return METHODS[method](self.network, background, self.players, memory_bytes=self._memory_bytes)
+        return EXPLAINERS[method](self.network, background, self.players, memory_bytes=self._memory_bytes)
 
     def described(self, background: Background) -> dict[str, Any]:
         """What an answer says of the background it is against."""

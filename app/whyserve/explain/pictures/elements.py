@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from whyserve.explain.pictures.words import Scale, plain
-from whyserve.model.spec import InputSpec, ModelSpec
+from whyserve.model.input_spec import InputSpec
+from whyserve.model.spec import ModelSpec
 
 # Bars of a waterfall; what is smaller than these is one bar more.
 MOST = 9
@@ -46,11 +47,11 @@ def elements(spec: ModelSpec, row: Mapping[str, Any], output: Mapping[str, Any])
     errors = output.get("standard_errors", {})
     seen: set[str] = set()
     for item in spec.inputs:
-        if item.kind != "tabular":
+        if not item.is_tabular:
             found += _parts(item, row[item.name], output["attributions"][item.name], errors.get(item.name), spec)
             continue
         for feature in item.features:
-            key = feature.group or feature.name
+            key = feature.player
             if key in seen:
                 continue
             seen.add(key)

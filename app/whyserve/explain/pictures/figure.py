@@ -11,8 +11,9 @@ from matplotlib.figure import Figure
 from whyserve.explain.pictures import panels, text
 from whyserve.explain.pictures.elements import Line
 from whyserve.explain.pictures.words import Scale
+from whyserve.model.input_spec import InputSpec
 from whyserve.model.rows import Arrays
-from whyserve.model.spec import InputSpec, ModelSpec
+from whyserve.model.spec import ModelSpec
 
 # Inches; of a hundred pixels each.
 WIDTH, LEFT, RIGHT, HEAD, FOOT, GAP = 7.2, 2.4, 0.25, 0.55, 0.2, 0.35

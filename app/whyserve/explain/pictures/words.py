@@ -4,15 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from whyserve.model.methods import METHODS
 from whyserve.model.spec import OutputSpec
 
-METHODS: Mapping[str, str] = {
-    "exact": "every combination of features was tried",
-    "deep": "contributions were carried back through the network's layers by rules, an approximation",
-    "gradient": "slopes were averaged along the way from the background to this row, an approximation",
-    "permutation": "features were switched in random orders many times, and the effects averaged",
-    "kernel": "a weighted line was fitted through many combinations of features",
-}
 # In parts of what is to be explained: less is rounding.
 ROUNDING = 1e-4
 
@@ -77,7 +71,7 @@ def facts(answer: Mapping[str, Any], output: Mapping[str, Any], scale: Scale) ->
     tried = f"; on rows of this model {plain(100 * distance, 2)} % from the reference" if distance else ""
     rows = "1 row" if used["rows"] == 1 else f"{used['rows']} rows"
     return [
-        f"Method: {method}, {METHODS.get(method, '')}{cut}{tried}.",
+        f"Method: {method}, {METHODS[method].words}{cut}{tried}.",
         f"Adds up: {adds_up(output, scale)}.",
         f"Compared with: {name}, {rows} ({used['sha256'][:8]}…). {answer['model']}, version {answer['version']}.",
     ]

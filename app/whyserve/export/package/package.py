@@ -18,6 +18,7 @@ from whyserve.export.package.describe import describe_output, kind_of, range_of
 from whyserve.export.package.text import TextBackground, read_texts
 from whyserve.export.package.toml import to_toml
 from whyserve.export.package.trials import try_background
+from whyserve.model.input_spec import InputSpec
 from whyserve.model.manifest import Manifest
 from whyserve.model.rows import Arrays, as_row
 from whyserve.model.spec import (
@@ -27,7 +28,6 @@ from whyserve.model.spec import (
     SPEC_FILE,
     TOKENIZER_FILE,
     WEIGHTS_FILE,
-    InputSpec,
     ModelSpec,
     check_name,
     one_line,

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from whyserve.errors import InvalidInput, ModelFault
-from whyserve.model.spec import TOKENIZER_FILE, DType, InputSpec
+from whyserve.model.input_spec import DType, InputSpec
+from whyserve.model.spec import TOKENIZER_FILE
 from whyserve.model.text import TextReader
 
 # Ids of any tokenizer fit; a network of smaller ones says so when it is tried.

@@ -16,7 +16,7 @@ def vocabularies(spec: ModelSpec, run: Callable[[Arrays], object], rows: Arrays)
     """
     found = {}
     for item in spec.inputs:
-        if item.kind == "tabular" or not item.is_integer:
+        if item.is_tabular or not item.is_integer:
             continue
         name, bounds = item.name, np.iinfo(item.dtype)
 

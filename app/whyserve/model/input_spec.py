@@ -1,0 +1,121 @@
+"""An input of a network, as model.toml describes it.
+
+What depends on the kind of an input is decided here: other modules ask for keys, parts and forms, never for the kind.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, StringConstraints, model_validator
+
+Kind = Literal["tabular", "image", "sequence", "tokens", "tensor"]
+DType = Literal["float32", "float64", "int8", "int16", "int32", "int64", "uint8"]
+Label = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Feature(Strict):
+    """One column of a tabular input.
+
+    categories: the feature is sent as one of these strings, and the network gets its position in the list.
+    group: features of one group, such as one-hot columns, are sent separately and explained as one player.
+    """
+
+    name: Label
+    unit: str | None = None
+    description: str | None = None
+    categories: tuple[str, ...] | None = None
+    group: Label | None = None
+
+    @property
+    def player(self) -> str:
+        """The key of the feature's attribution."""
+        return self.group or self.name
+
+
+@dataclass(frozen=True, slots=True)
+class AttributionForm:
+    """The form of the attribution under one key. shape: () for a number. tokens: a list of tokens with values."""
+
+    shape: tuple[int, ...] = ()
+    tokens: bool = False
+
+
+class InputSpec(Strict):
+    """One input of the network. A tabular input has features; the other kinds have a shape, without the batch.
+
+    range: of an image, the numbers that the network takes for black and white. Default: 0 and 255.
+    tokenizer: a file of the model's folder. With it, an input of tokens is sent as text; without it, as integers.
+    """
+
+    name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+    kind: Kind = "tabular"
+    dtype: DType = "float32"
+    features: tuple[Feature, ...] = ()
+    shape: tuple[Annotated[int, Field(gt=0)], ...] = ()
+    tokenizer: Annotated[str, StringConstraints(pattern=r"^[^/\\]{1,200}\.json$")] | None = None
+    range: tuple[FiniteFloat, FiniteFloat] | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.is_tabular and (not self.features or self.shape):
+            raise ValueError("a tabular input lists its features, and no shape")
+        if not self.is_tabular and (self.features or not self.shape):
+            raise ValueError(f"an input of kind {self.kind} has a shape, and no features")
+        if any(f.categories for f in self.features) and not self.is_integer:
+            raise ValueError(f"features with categories need an input of integer dtype, not {self.dtype}")
+        if self.tokenizer and (self.kind != "tokens" or not self.is_integer or len(self.shape) != 1):
+            raise ValueError("an input with a tokenizer has kind tokens, an integer dtype and the shape [tokens]")
+        if self.range and (self.kind != "image" or self.range[0] >= self.range[1]):
+            raise ValueError("range = [black, white], the smaller number first, belongs to an input of kind image")
+        return self
+
+    @property
+    def is_tabular(self) -> bool:
+        """Whether the elements have names of their own."""
+        return self.kind == "tabular"
+
+    @property
+    def is_integer(self) -> bool:
+        return "int" in self.dtype
+
+    @property
+    def row_shape(self) -> tuple[int, ...]:
+        """The shape of one row."""
+        return (len(self.features),) if self.is_tabular else self.shape
+
+    # -- keys of an instance, and of its attributions ------------------------------------------------
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The keys of an instance that hold this input."""
+        return tuple(feature.name for feature in self.features) if self.is_tabular else (self.name,)
+
+    def key_of(self, place: Sequence[int]) -> str:
+        """The key of an instance that holds the element at `place`, an index into a row."""
+        return self.keys[place[0]] if self.is_tabular else self.name
+
+    def attribution_forms(self) -> dict[str, AttributionForm]:
+        """The form of each attribution of this input, by key; a group of features has one key."""
+        if self.is_tabular:
+            return {feature.player: AttributionForm() for feature in self.features}
+        return {self.name: AttributionForm(self.shape, tokens=self.tokenizer is not None)}
+
+    def attributions(self, values: Any) -> dict[str, Any]:
+        """The values of a row, nested lists of its shape, by the keys of attributions."""
+        if self.is_tabular:
+            return dict(zip((feature.player for feature in self.features), values, strict=True))
+        return {self.name: values}
+
+    def take_values(self, left: dict[str, Any]) -> Any:
+        """The inverse of `attributions`; takes the values out of `left`.
+
+        The value of a group stands at its first feature. Its other features, in whichever input, get 0.
+        """
+        if not self.is_tabular:
+            return left.pop(self.name)
+        return [left.pop(feature.player, 0.0) for feature in self.features]

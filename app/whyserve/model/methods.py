@@ -1,0 +1,32 @@
+"""The explanation methods: the names that a request may give, and what people read about each.
+
+A new method needs an entry here, and its class in explain/methods/registry.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+# "auto" is the method that the certificate chose.
+Method = Literal["auto", "exact", "deep", "gradient", "permutation", "kernel"]
+
+
+@dataclass(frozen=True, slots=True)
+class MethodFacts:
+    """words: how the method works, in one sentence for people. samples: whether more samples make it more accurate."""
+
+    words: str
+    samples: bool = False
+
+
+METHODS: dict[str, MethodFacts] = {
+    "exact": MethodFacts("every combination of features was tried"),
+    "permutation": MethodFacts(
+        "features were switched in random orders many times, and the effects averaged", samples=True
+    ),
+    "deep": MethodFacts("contributions were carried back through the network's layers by rules, an approximation"),
+    "gradient": MethodFacts(
+        "slopes were averaged along the way from the background to this row, an approximation", samples=True
+    ),
+    "kernel": MethodFacts("a weighted line was fitted through many combinations of features", samples=True),
+}
+METHOD_NAMES = ("auto", *METHODS)
