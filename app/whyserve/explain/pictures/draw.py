@@ -5,7 +5,8 @@ import io
 import json
 import re
 import warnings
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Literal
 from xml.sax.saxutils import escape
 
 import matplotlib
@@ -17,8 +18,8 @@ from pydantic_core import to_json
 from whyserve.explain.pictures.elements import Line, clean, elements, flat, in_words, steps
 from whyserve.explain.pictures.figure import Pictured, figure_of, is_image_alone
 from whyserve.explain.pictures.words import Scale, facts
-from whyserve.jobs import Drawing, ExplainJob
-from whyserve.model.rows import as_row
+from whyserve.jobs import ExplainJob
+from whyserve.model.rows import Arrays, as_row
 from whyserve.model.spec import ModelSpec
 
 # Signs of the caller's are signs, text stays text, and what would be drawn by chance is not.
@@ -39,10 +40,19 @@ def drawn(job: ExplainJob, spec: ModelSpec) -> bytes:
     arrays = {name: packed.unpack() for name, packed in job.rows.items()}
     output = answer["explanations"][0]["outputs"][0]
     pictured = Pictured(spec, as_row(spec, arrays, 0), arrays, answer, output, Scale.of(spec.output))
-    return to_json({"data": base64.b64encode(_picture(pictured, drawing)).decode()})
+    return to_json({"data": base64.b64encode(_picture(pictured, drawing.kind)).decode()})
 
 
-def _picture(of: Pictured, drawing: Drawing) -> bytes:
+def svg_and_words(
+    spec: ModelSpec, row: Mapping[str, Any], arrays: Arrays, answer: Mapping[str, Any], output: Mapping[str, Any]
+) -> tuple[str, str]:
+    """The picture of one output of one row, and the same in one sentence."""
+    pictured = Pictured(spec, row, arrays, answer, output, Scale.of(spec.output))
+    words = _words(pictured, steps(output, elements(spec, row, output)))
+    return _picture(pictured, "svg").decode(), words
+
+
+def _picture(of: Pictured, kind: Literal["svg", "png"]) -> bytes:
     found = steps(of.output, elements(of.spec, of.row, of.output))
     title = f"Why {of.spec.name} says {clean(of.output['output'])}: {of.scale.value(of.output['value'])}"
     said = facts(of.answer, of.output, of.scale)
@@ -51,7 +61,7 @@ def _picture(of: Pictured, drawing: Drawing) -> bytes:
         warnings.simplefilter("ignore")
         figure = figure_of(of, found, title, said)
         content = io.BytesIO()
-        if drawing.kind == "png":
+        if kind == "png":
             canvas: Any = FigureCanvasAgg(figure)
             canvas.print_png(content, metadata={"Software": None, "Title": title})
             return content.getvalue()

@@ -1,0 +1,118 @@
+"""Answers of /explain → explanations for notebooks."""
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from whyserve.notebook.explanation import Draw, Explanation, ragged
+
+if TYPE_CHECKING:
+    import shap
+
+Row = Mapping[str, Any]
+# The parts of an answer that are the same for all rows.
+FACTS = ("id", "model", "version", "manifest", "method", "method_reason", "expected_distance", "background", "complete")
+
+
+def to_shap(answer: Mapping[str, Any], instances: Sequence[Row], output: str | None = None) -> "shap.Explanation":
+    """The answer of /explain as a shap.Explanation, which shap.plots draws.
+
+    Of tables the values are (rows, features), of a single image or series (rows, *shape), of text by token.
+    answer: the JSON that /explain answered. instances: the instances of the request, in the same order.
+    output: the name of an explained output. Default: the first output of each row, if it is the same for all rows.
+    Raises ValueError if the answer does not explain this output, or explains other rows.
+    """
+    explanation = from_answer(answer, instances)
+    return (explanation.first_output() if output is None else explanation.output(output)).to_shap()
+
+
+def from_answer(answer: Mapping[str, Any], instances: Sequence[Row], draw: Draw | None = None) -> Explanation:
+    """Raises ValueError if the answer explains other rows, or text beside other inputs."""
+    rows = answer["explanations"]
+    if len(rows) != len(instances):
+        raise ValueError(f"the answer explains {len(rows)} rows, but {len(instances)} instances were given")
+    outputs = [each["outputs"] for each in rows]
+    first = outputs[0][0]["attributions"]
+    keys = list(first)
+    common: dict[str, Any] = {
+        "draw": draw,
+        "outputs": tuple(tuple(each["output"] for each in row) for row in outputs),
+        "base": np.array([[each["base_value"] for each in row] for row in outputs]),
+        "predicted": np.array([[each["value"] for each in row] for row in outputs]),
+        "facts": {key: answer[key] for key in FACTS if key in answer},
+    }
+    if any(_is_text(first[key]) for key in keys):
+        if len(keys) > 1:
+            raise ValueError("text beside other inputs cannot be shown as one row of values")
+        texts = [str(instance[keys[0]]) for instance in instances]
+        return Explanation(names=None, **_text(outputs, texts, keys[0]), **common)
+    parts = {key: np.shape(first[key]) for key in keys}
+    names = tuple(key + "".join(f"[{i}]" for i in place) for key, shape in parts.items() for place in np.ndindex(shape))
+    alone = len(parts) == 1 and () not in parts.values()
+    seen = [_seen(instance, parts) for instance in instances]
+    return Explanation(
+        names=names,
+        shape=next(iter(parts.values())) if alone else None,
+        attributions=_stacked(outputs, "attributions", keys),
+        errors=_stacked(outputs, "standard_errors", keys) if "standard_errors" in outputs[0][0] else None,
+        seen=np.stack([part for (part,) in seen]) if alone else np.stack([_joined(row) for row in seen]),
+        **common,
+    )
+
+
+def _stacked(outputs: Sequence[Sequence[Row]], field: str, keys: Sequence[str]) -> np.ndarray:
+    """(rows, outputs, elements)."""
+    return np.array(
+        [[np.concatenate([np.ravel(each[field][key]) for key in keys]) for each in row] for row in outputs], np.float64
+    )
+
+
+def _joined(parts: Sequence[np.ndarray]) -> np.ndarray:
+    return np.concatenate([part.astype(object).ravel() for part in parts])
+
+
+def _seen(instance: Row, parts: Mapping[str, tuple[int, ...]]) -> list[np.ndarray]:
+    """The values of an instance by key; a picture as its levels, in the shape of its attributions."""
+    seen = []
+    for key, shape in parts.items():
+        value = np.asarray(instance.get(key, ""))  # a group of features has a key that no instance has
+        seen.append(_levels(str(value), shape) if len(shape) > 1 and value.dtype.kind == "U" else value)
+    return seen
+
+
+def _levels(picture: str, shape: tuple[int, ...]) -> np.ndarray:
+    from PIL import Image  # noqa: PLC0415 (only for pictures)
+
+    with Image.open(io.BytesIO(base64.b64decode(picture)), formats=("PNG", "JPEG")) as image:
+        levels = np.asarray(image)
+    if levels.ndim == 3 and levels.shape != shape:
+        levels = np.moveaxis(levels, 2, 0)
+    return levels.reshape(shape)
+
+
+def _is_text(part: Any) -> bool:
+    return isinstance(part, list) and bool(part) and isinstance(part[0], Mapping)
+
+
+def _text(outputs: Sequence[Sequence[Row]], texts: Sequence[str], key: str) -> dict[str, Any]:
+    def values(field: str) -> np.ndarray:
+        return ragged([np.array([[token["value"] for token in each[field][key]] for each in row]) for row in outputs])
+
+    tokens = [row[0]["attributions"][key] for row in outputs]
+    return {
+        "attributions": values("attributions"),
+        "errors": values("standard_errors") if "standard_errors" in outputs[0][0] else None,
+        "seen": ragged([np.array(_pieces(each, text)) for each, text in zip(tokens, texts, strict=True)]),
+    }
+
+
+def _pieces(tokens: Sequence[Row], text: str) -> list[str]:
+    """The letters of each token and the blanks up to the next, which together are the text; or the token's name."""
+    ends = [*(token["start"] for token in tokens[1:]), len(text)]
+    return [
+        text[token["start"] : max(token["end"], end)] if token["start"] < token["end"] else token["token"]
+        for token, end in zip(tokens, ends, strict=True)
+    ]

@@ -1,0 +1,174 @@
+"""`whyserve.Explainer`: the explanation engine in this process, without a service and without a model folder."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from whyserve.errors import UnsupportedMethod
+from whyserve.explain.certificate.certify import certify
+from whyserve.explain.game.base import Attribution, Limits
+from whyserve.explain.game.base import Explainer as Method
+from whyserve.explain.methods.registry import EXPLAINERS
+from whyserve.explain.models.explainable import players_of, to_tensors
+from whyserve.jobs import GivenBackground
+from whyserve.model.methods import METHOD_NAMES
+from whyserve.model.outputs import Output, Outputs
+from whyserve.model.rows import Arrays
+from whyserve.notebook.boundary import short_errors
+from whyserve.notebook.explanation import Explanation
+from whyserve.notebook.in_memory import InMemory, player_names
+from whyserve.notebook.pictures import draw_from_arrays
+from whyserve.notebook.rows import read_rows, shown
+
+# A progress bar appears after so many seconds.
+BAR_AFTER_S = 1.0
+
+
+class Explainer:
+    """Explains a network of torch or Keras against a background. It can be used like shap.DeepExplainer.
+
+        explainer = whyserve.Explainer(model, X_train[:100], labels=["no", "yes"])
+        explanation = explainer(X_test[:5])
+        explanation.values, explanation.residuals
+        shap.plots.waterfall(explanation.output("yes").to_shap()[0])
+
+    model: a torch module, a torch.export program or a Keras model on the torch backend. It is not changed.
+    background: rows of real data: an array, a dict of arrays or DataFrames by input, or a DataFrame. Of more than
+        100 rows, 100 are drawn evenly. A column of text or pandas categories becomes numbers in the order of its
+        categories, as `whyserve.package` describes.
+    method: "auto", "exact", "permutation", "deep", "gradient" or "kernel". "auto" measures the methods on rows of the
+        background when they are needed first, which takes seconds, and takes the most accurate one within `budget_ms`
+        per row.
+    samples: how much a sampling method samples; more is more accurate. Default: the method's own.
+    players: by input, which elements are explained as one: {"x": {"groups": {"size": ["length", "width"]}}}.
+    labels: the names of a classification's outputs. names: of a regression's. features: of a table's columns, if the
+        background is no DataFrame.
+
+    Raises InvalidInput, ModelFault, UnsupportedNetwork, UnsupportedMethod.
+    """
+
+    @short_errors
+    def __init__(  # noqa: PLR0917  # the order of shap's explainers
+        self,
+        model: Any,
+        background: Any,
+        method: str = "auto",
+        samples: int | None = None,
+        seed: int = 0,
+        players: Mapping[str, Mapping[str, Any]] | None = None,
+        labels: Sequence[str] | None = None,
+        *,
+        names: Sequence[str] | None = None,
+        features: Sequence[str] | None = None,
+        budget_ms: float = 20,
+    ) -> None:
+        if method not in METHOD_NAMES:
+            raise UnsupportedMethod(f'unknown method "{method}"; available methods: {", ".join(METHOD_NAMES)}')
+        made = InMemory.of(model, background, labels=labels, names=names, features=features, players=players or {})
+        self.spec, self.network, self.notes = made.spec, made.network, made.notes
+        self.background = to_tensors(made.background)
+        self.method, self.samples, self.seed = method, samples, seed
+        self._outputs = Outputs(made.spec, made.columns)
+        self._players, self._columns, self._budget_ms = players_of(made.spec), made.columns, budget_ms
+        self._names = player_names(made.spec)
+        against = GivenBackground.pack(made.background)
+        self._facts: dict[str, Any] = {
+            "model": made.spec.name,
+            "version": made.spec.version,
+            "background": {"name": "default", "rows": against.rows, "sha256": against.sha256},
+        }
+        self._ready: dict[str, Method] = {}
+        self._certificate: dict[str, Any] | None = None
+        if method != "auto":
+            self._prepared(method)
+
+    @property
+    def certificate(self) -> dict[str, Any]:
+        """What each method can do here: its distance to the reference, its residual and its time per row."""
+        if self._certificate is None:
+            self._certificate = certify(
+                self.network,
+                self.background,
+                self._players,
+                self._columns,
+                self._budget_ms,
+                asked=self.spec.outputs_asked,
+            )
+        return self._certificate
+
+    @short_errors
+    def __call__(
+        self,
+        rows: Any,
+        outputs: str | Sequence[str] = "all",
+        *,
+        method: str | None = None,
+        samples: int | None = None,
+        progress: bool = True,
+    ) -> Explanation:
+        """The explanation of each row.
+
+        rows: in the form of the background. outputs: "all", a list of names, or "top", the label that is predicted
+        for each row. method, samples: other than the explainer's. progress: show a bar if it takes long.
+        Raises InvalidInput, UnknownLabel, UnsupportedMethod, UnsupportedNetwork.
+        """
+        arrays = read_rows(self.spec, rows)
+        chosen, reason, count = self._choice(method or self.method, samples or self.samples)
+        inputs = to_tensors(arrays)
+        with torch.no_grad():
+            table = self.network(inputs).numpy()
+        wanted = self._outputs.wanted(outputs, table)
+        columns = torch.tensor([[output.column for output in row] for row in wanted])
+        with tqdm(total=1.0, delay=BAR_AFTER_S, disable=None if progress else True, leave=False) as bar:
+            bar.bar_format = "explaining {percentage:3.0f} % |{bar}| {elapsed} < {remaining}"
+            limits = Limits(samples=count, seed=self.seed, on_progress=lambda share: bar.update(share - bar.n) or True)
+            found = self._prepared(chosen).explain(inputs, columns, limits)
+        facts = {**self._facts, "method": chosen, "method_reason": reason}
+        return self._explanation(arrays, found, wanted, facts)
+
+    shap_values = __call__
+
+    def _explanation(
+        self, arrays: Arrays, found: Attribution, wanted: list[list[Output]], facts: dict[str, Any]
+    ) -> Explanation:
+        """From columns of the network to named outputs: of two labels on one column, one has the opposite sign."""
+        sign = np.array([[output.sign for output in row] for row in wanted], np.float64)
+        offset = np.array([[output.offset for output in row] for row in wanted])
+        only = self.spec.inputs[0] if len(self.spec.inputs) == 1 else None
+        errors = found.standard_errors
+        return Explanation(
+            outputs=tuple(tuple(output.name for output in row) for row in wanted),
+            attributions=sign[..., None] * found.values.double().numpy(),
+            errors=None if errors is None else errors.double().numpy(),
+            base=offset + sign * found.base_values.double().numpy(),
+            predicted=offset + sign * found.predictions.double().numpy(),
+            seen=shown(self.spec, arrays),
+            names=self._names,
+            shape=only.shape if only and not only.is_tabular else None,
+            facts=facts,
+            draw=draw_from_arrays(self.spec, arrays),
+        )
+
+    def _choice(self, method: str, samples: int | None) -> tuple[str, str | None, int | None]:
+        """The method, why it was chosen, and how much it samples."""
+        if method != "auto":
+            return method, None, samples
+        certificate = self.certificate
+        return certificate["default"], certificate["reason"], samples or certificate.get("samples")
+
+    def _prepared(self, method: str) -> Method:
+        if method not in EXPLAINERS:
+            raise UnsupportedMethod(f'unknown method "{method}"; available methods: {", ".join(METHOD_NAMES)}')
+        if method not in self._ready:
+            self._ready[method] = EXPLAINERS[method](self.network, self.background, self._players)
+        return self._ready[method]
+
+    def __repr__(self) -> str:
+        rows = self._facts["background"]["rows"]
+        inputs = ", ".join(f"{item.name} {item.row_shape}" for item in self.spec.inputs)
+        outputs = ", ".join(self.spec.output_names[:12])
+        line = f"Explainer of {inputs} → {outputs}, method {self.method}, {rows} background rows"
+        return "\n".join([line, *self.notes])

@@ -1,0 +1,232 @@
+"""Explanations of rows as notebooks use them: arrays, a DataFrame, a shap.Explanation, a picture.
+
+It needs neither torch nor keras. shap, pandas and matplotlib are imported when they are asked for.
+Shapes: R rows, K outputs per row, E explained elements per row (features, groups of features, pixels, steps, tokens).
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import shap
+
+Draw = Callable[["Explanation"], tuple[str, str]]
+"""A one-row, one-output explanation → its picture as SVG, and the same in one sentence."""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Explanation:
+    """The explanations of R rows.
+
+    outputs: for each row, the names of the outputs explained. All rows have as many (K).
+    attributions: (R, K, E) float64, in the output's unit; of text, one array (K, tokens of that row) per row.
+    errors: the standard errors of `attributions`, in the same form; None if the method does not sample.
+    base, predicted: (R, K), the mean output over the background, and the output of each row.
+    seen: (R, E) or (R, *shape), the values of the rows themselves; of text, one array of tokens per row.
+    shape: of a single image, series or tensor; None if the elements have names of their own.
+    facts: what is the same for all rows: method, method_reason, background and others.
+    """
+
+    outputs: tuple[tuple[str, ...], ...]
+    attributions: Any
+    base: np.ndarray
+    predicted: np.ndarray
+    seen: Any
+    names: tuple[str, ...] | None
+    shape: tuple[int, ...] | None = None
+    errors: Any = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    draw: Draw | None = None
+    numbers: tuple[int, ...] = ()  # the rows' numbers in the explanation that these rows were selected from
+
+    # -- what was explained, and how ------------------------------------------------------------------
+
+    @property
+    def method(self) -> str:
+        return str(self.facts["method"])
+
+    @property
+    def method_reason(self) -> str | None:
+        """Why this method was used. None if it was asked for."""
+        reason: str | None = self.facts.get("method_reason")
+        return reason
+
+    @property
+    def feature_names(self) -> list[str] | None:
+        """The names of the explained elements. None of text, whose tokens differ from row to row."""
+        return None if self.names is None else list(self.names)
+
+    @property
+    def output_names(self) -> list[str] | None:
+        """The outputs explained, if they are the same for every row; else None, see `outputs`."""
+        return list(self.outputs[0]) if len(set(self.outputs)) == 1 else None
+
+    # -- numbers --------------------------------------------------------------------------------------
+
+    @property
+    def values(self) -> Any:
+        """Attributions: (R, E), or (R, *shape) of an image, series or tensor. With several outputs they come last."""
+        return self._shaped(self.attributions)
+
+    @property
+    def standard_errors(self) -> Any:
+        """The standard errors of `values`, in the same form. None if the method does not sample."""
+        return None if self.errors is None else self._shaped(self.errors)
+
+    @property
+    def base_values(self) -> np.ndarray:
+        """(R,), or (R, K) with several outputs: the mean output over the background."""
+        return self._per_output(self.base)
+
+    @property
+    def predictions(self) -> np.ndarray:
+        """(R,), or (R, K) with several outputs: the outputs of the rows."""
+        return self._per_output(self.predicted)
+
+    @property
+    def residuals(self) -> np.ndarray:
+        """predictions − base_values − the sum of the attributions, in the form of base_values."""
+        return self._per_output(self.predicted - self.base - self._sums())
+
+    @property
+    def data(self) -> Any:
+        """The rows that were explained, in the form of `values` without its outputs."""
+        return self.seen
+
+    # -- rows -----------------------------------------------------------------------------------------
+
+    def __len__(self) -> int:
+        return len(self.outputs)
+
+    def __getitem__(self, rows: int | slice) -> "Explanation":
+        """Some of the rows; one row if `rows` is a number."""
+        if not isinstance(rows, slice):
+            place = range(len(self))[rows]
+            rows = slice(place, place + 1)
+        return replace(
+            self,
+            outputs=self.outputs[rows],
+            attributions=self.attributions[rows],
+            errors=None if self.errors is None else self.errors[rows],
+            base=self.base[rows],
+            predicted=self.predicted[rows],
+            seen=self.seen[rows],
+            numbers=tuple((self.numbers or range(len(self)))[rows]),
+        )
+
+    def output(self, name: str) -> "Explanation":
+        """One of the outputs. Raises ValueError if it was not explained for every row."""
+        places = [names.index(name) if name in names else None for names in self.outputs]
+        if None in places:
+            known = ", ".join(dict.fromkeys(each for names in self.outputs for each in names))
+            raise ValueError(
+                f'"{name}" was not explained for every row; explained outputs: {known};'
+                f' explain again with outputs=["{name}"]'
+            )
+        return self._at([int(place or 0) for place in places])
+
+    def first_output(self) -> "Explanation":
+        """The first output of each row."""
+        return self._at([0] * len(self))
+
+    def _at(self, places: Sequence[int]) -> "Explanation":
+        def pick(values: Any) -> Any:
+            picked = [row[place : place + 1] for row, place in zip(values, places, strict=True)]
+            return ragged(picked) if self.names is None else np.stack(picked)
+
+        return replace(
+            self,
+            outputs=tuple((names[place],) for names, place in zip(self.outputs, places, strict=True)),
+            attributions=pick(self.attributions),
+            errors=None if self.errors is None else pick(self.errors),
+            base=np.take_along_axis(self.base, np.array(places)[:, None], 1),
+            predicted=np.take_along_axis(self.predicted, np.array(places)[:, None], 1),
+        )
+
+    # -- other forms ----------------------------------------------------------------------------------
+
+    def to_frame(self) -> "pd.DataFrame":
+        """One line per row and output, with the columns of the files that `whyserve explain` writes."""
+        import pandas as pd  # noqa: PLC0415
+
+        return pd.DataFrame(self._lines()).set_index("row")
+
+    def _lines(self) -> Iterator[dict[str, Any]]:
+        residuals = self.predicted - self.base - self._sums()
+        for row, names in enumerate(self.outputs):
+            elements = self.names or tuple(f"{number}:{token}" for number, token in enumerate(self.seen[row]))
+            for place, output in enumerate(names):
+                line = {"row": (self.numbers or range(len(self)))[row], "output": output}
+                line |= {"value": self.predicted[row, place], "base_value": self.base[row, place]}
+                line |= {"residual": residuals[row, place]}
+                for column, values in (("attribution", self.attributions), ("standard_error", self.errors)):
+                    if values is not None:
+                        line |= {f"{column}.{name}": x for name, x in zip(elements, values[row][place], strict=True)}
+                yield line
+
+    def to_shap(self, output: str | None = None) -> "shap.Explanation":
+        """The same for shap.plots. Of several outputs, all (they come last), or the one named.
+
+        Raises ValueError if the rows explain different outputs: their values must not be drawn together.
+        """
+        import shap  # noqa: PLC0415
+
+        one = self if output is None else self.output(output)
+        names = one.output_names
+        if names is None:
+            known = ", ".join(dict.fromkeys(each for outputs in one.outputs for each in outputs))
+            raise ValueError(
+                f"the rows explain different outputs ({known}), which cannot be drawn together;"
+                " name one that was explained for every row, or select rows, as in explanation[0]"
+            )
+        values, base, label = one.values, one.base_values, names[0] if len(names) == 1 else names
+        if one.shape is not None and len(names) == 1:
+            # shap's picture of an image needs an axis of outputs, last.
+            values, base, label = values[..., None], base[:, None], names
+        features = None if one.shape is not None else one.feature_names
+        return shap.Explanation(values, base_values=base, data=one.data, feature_names=features, output_names=label)
+
+    def _repr_html_(self) -> str:
+        """The picture of the first row and its sentence; a table of numbers if there is no picture."""
+        first = self[0].first_output()
+        more = f"<p>{len(self)} rows; this is the first one.</p>" if len(self) > 1 else ""
+        if self.draw is None:
+            return str(first.to_frame().T.to_html()) + more
+        picture, sentence = self.draw(first)
+        return f"{picture}<p>{sentence}</p>{more}"
+
+    def __repr__(self) -> str:
+        names = self.output_names
+        explained = ", ".join(names[:8]) if names else "each row's own outputs"
+        worst = float(np.abs(self.predicted - self.base - self._sums()).max())
+        return f"Explanation of {len(self)} rows by {self.method}: {explained}; largest residual {worst:.1e}"
+
+    # -- forms of arrays ------------------------------------------------------------------------------
+
+    def _sums(self) -> np.ndarray:
+        if self.names is None:
+            return np.array([row.sum(-1) for row in self.attributions])
+        sums: np.ndarray = self.attributions.sum(-1)
+        return sums
+
+    def _shaped(self, values: Any) -> Any:
+        several = self.base.shape[1] > 1
+        if self.names is None:
+            return ragged([row.T if several else row[0] for row in values])
+        shaped = values.reshape(*values.shape[:2], *(self.shape or values.shape[2:]))
+        return np.moveaxis(shaped, 1, -1) if several else shaped[:, 0]
+
+    def _per_output(self, table: np.ndarray) -> np.ndarray:
+        return table if table.shape[1] > 1 else table[:, 0]
+
+
+def ragged(rows: Sequence[np.ndarray]) -> np.ndarray:
+    """One array per row, of different lengths."""
+    made = np.empty(len(rows), object)
+    for number, row in enumerate(rows):
+        made[number] = row
+    return made

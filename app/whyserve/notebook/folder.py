@@ -1,0 +1,172 @@
+"""`whyserve.load`: a model folder in this process, with the numbers of the service."""
+
+import struct
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import orjson
+import torch
+from tqdm import tqdm
+
+from whyserve.errors import InvalidInput, ModelFault
+from whyserve.explain.models.explainable import ExplainableModel, load_model
+from whyserve.explain.worker.batch import compute
+from whyserve.export.build import export_one
+from whyserve.export.sources import read_source
+from whyserve.jobs import ExplainJob, PackedArray, new_id
+from whyserve.model.manifest import ONNX_FILE, Manifest, read_manifest
+from whyserve.model.rows import Arrays, as_row
+from whyserve.model.spec import DEFAULT_BACKGROUND
+from whyserve.notebook.answers import from_answer
+from whyserve.notebook.boundary import short_errors
+from whyserve.notebook.explainer import BAR_AFTER_S
+from whyserve.notebook.explanation import Explanation
+from whyserve.notebook.pictures import draw_from_answer
+from whyserve.notebook.predictions import Predictions
+from whyserve.notebook.rows import is_frame, read_rows
+from whyserve.predict.predictor import Predictor, load_predictor
+
+Instances = list[dict[str, Any]]
+T = TypeVar("T")
+
+
+@short_errors
+def load(
+    folder: str | Path, artifacts: str | Path = "artifacts", *, budget_ms: float = 20, memory_mb: int = 512
+) -> "Model":
+    """Load a model folder, and export it first if `artifacts` has no current export of it.
+
+    memory_mb: memory that the passes of one explanation may take. Raises ModelFault, ParityFault, UnsupportedNetwork.
+    """
+    folder, artifacts = Path(folder), Path(artifacts)
+    if not _is_exported(folder, artifacts):
+        export_one(folder, artifacts, budget_ms)
+    artifact = artifacts / folder.name
+    return Model(load_predictor(artifact, threads=1), load_model(folder.parent, artifact, memory_mb << 20))
+
+
+class Model:
+    """A model folder that predicts and explains in this process. Made by `whyserve.load`."""
+
+    def __init__(self, predictor: Predictor, explainable: ExplainableModel) -> None:
+        self._predictor, self._explainable = predictor, explainable
+
+    @property
+    def manifest(self) -> Manifest:
+        """What the export found out about the model: parity, certificate, files and their digests."""
+        return self._predictor.manifest
+
+    @short_errors
+    def predict(self, rows: Any) -> Predictions:
+        """The answers of /predict.
+
+        rows: a list of instances as in a request, a DataFrame, an array, or a dict of arrays or DataFrames by input.
+        Raises InvalidInput.
+        """
+        arrays, _ = self._read(rows)
+        return Predictions(self._predictor.outputs.predictions(self._predictor.table(arrays)))
+
+    @short_errors
+    def explain(
+        self,
+        rows: Any,
+        method: str = "auto",
+        outputs: str | Sequence[str] = "top",
+        *,
+        samples: int | None = None,
+        seed: int = 0,
+        background: str = DEFAULT_BACKGROUND,
+        progress: bool = True,
+    ) -> Explanation:
+        """The explanations that /explain gives for the same rows in one request.
+
+        rows: as `predict` takes them. outputs: "top", the predicted label of each row, "all", or a list of names.
+        background: the name of one of the model's. progress: show a bar if it takes long.
+        Raises InvalidInput, UnknownLabel, UnsupportedMethod, UnsupportedNetwork.
+        """
+        arrays, instances = self._read(rows)
+        if background not in self._explainable.backgrounds:
+            known = ", ".join(self._explainable.backgrounds)
+            raise InvalidInput(f'unknown background "{background}"; available backgrounds: {known}')
+        self._predictor.check_method(method)
+        job = self._job(arrays, instances, method, outputs, samples=samples, seed=seed, background=background)
+        with tqdm(total=1.0, delay=BAR_AFTER_S, disable=None if progress else True, leave=False) as bar:
+            bar.bar_format = "explaining {percentage:3.0f} % |{bar}| {elapsed} < {remaining}"
+
+            def on_progress(share: float) -> bool:
+                bar.update(share - bar.n)
+                return True
+
+            (result,) = _with_worker_threads(compute, [job], self._explainable, on_progress)
+        answer = orjson.loads(result.json)
+        return from_answer(answer, instances, draw_from_answer(self._predictor.spec, answer, instances, arrays))
+
+    def _job(
+        self, arrays: Arrays, instances: Instances, method: str, outputs: str | Sequence[str], **more: Any
+    ) -> ExplainJob:
+        table = self._predictor.table(arrays)
+        wanted = self._predictor.outputs.wanted(outputs, table)
+        texts = self._predictor.texts
+        return ExplainJob(
+            id=new_id(),
+            model=self._predictor.spec.name,
+            version=self._predictor.spec.version,
+            digest=self._predictor.digest,
+            rows={name: PackedArray.pack(array) for name, array in arrays.items()},
+            served=PackedArray.pack(table),
+            outputs=[[output.name for output in row] for row in wanted],
+            texts={name: tuple(reader.spans(row[name]) for row in instances) for name, reader in texts.items()},
+            method=method,
+            created=time.time(),
+            **more,
+        )
+
+    def _read(self, rows: Any) -> tuple[Arrays, Instances]:
+        """The rows as arrays, and as instances of a request."""
+        spec = self._predictor.spec
+        if is_frame(rows) and self._predictor.texts:
+            rows = rows.to_dict("records")
+        if not (isinstance(rows, Sequence) and rows and isinstance(rows[0], Mapping)):
+            arrays = read_rows(spec, rows)
+            count = len(next(iter(arrays.values())))
+            return arrays, [as_row(spec, arrays, number, self._predictor.texts) for number in range(count)]
+        for number, row in enumerate(rows):
+            missing, unknown = set(spec.keys) - set(row), set(row) - set(spec.keys)
+            if missing or unknown:
+                words = [f"missing: {', '.join(sorted(missing))}"] if missing else []
+                words += [f"unknown: {', '.join(map(str, sorted(unknown, key=str)))}"] if unknown else []
+                raise InvalidInput(f"row {number}: {'; '.join(words)}")
+        instances = [dict(row) for row in rows]
+        try:
+            return self._predictor.arrays(instances), instances
+        except (TypeError, ValueError, KeyError, struct.error) as error:
+            raise InvalidInput(f"the rows are not what {spec.name} takes: {error}") from error
+
+    def __repr__(self) -> str:
+        spec, certificate = self.manifest.spec, self.manifest.certificate
+        return (
+            f"{spec.name}, version {spec.version}, from {spec.framework}: {', '.join(spec.output_names[:12])};"
+            f" explained by {certificate['default']}, {certificate['reason']}"
+        )
+
+
+def _with_worker_threads(function: Callable[..., T], *arguments: Any) -> T:
+    """Call with the number of threads that a worker has by default: with others, sums differ in their last bits."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return function(*arguments)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _is_exported(folder: Path, artifacts: Path) -> bool:
+    """Whether the artifact was made of the files of the folder as they are now."""
+    source = read_source(folder)
+    try:
+        manifest, _ = read_manifest(artifacts / folder.name)
+    except ModelFault:
+        return False
+    return {name: digest for name, digest in manifest.files.items() if name != ONNX_FILE} == source.digests

@@ -1,0 +1,136 @@
+"""A network of this process, described as a model folder would describe it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from whyserve.errors import InvalidInput
+from whyserve.explain.game.network import Network
+from whyserve.explain.models.explainable import to_tensors
+from whyserve.explain.models.loader import KerasNetwork
+from whyserve.explain.models.traced_network import plain
+from whyserve.export.package.describe import describe_output, kind_of
+from whyserve.export.package.package import network_of
+from whyserve.export.package.trials import try_background
+from whyserve.model.input_spec import Feature, InputSpec
+from whyserve.model.keras_file import open_keras
+from whyserve.model.rows import Arrays
+from whyserve.model.spec import KERAS_FILE, ModelSpec, OutputSpec
+
+
+@dataclass(frozen=True, slots=True)
+class InMemory:
+    """spec: what a model folder would say. columns: of the network's output."""
+
+    spec: ModelSpec
+    network: Network
+    background: Arrays
+    columns: int
+    notes: tuple[str, ...]
+
+    @classmethod
+    def of(
+        cls,
+        model: Any,
+        background: Any,
+        *,
+        labels: Sequence[str] | None,
+        names: Sequence[str] | None,
+        features: Sequence[str] | None,
+        players: Mapping[str, Mapping[str, Any]],
+    ) -> "InMemory":
+        """Raises InvalidInput, ModelFault, UnsupportedNetwork."""
+        packaged = network_of(model)
+        is_keras = hasattr(packaged, "model")
+        if is_keras:
+            _check_backend()
+        arrays, columns, table, notes = try_background(packaged, background)
+        inputs = tuple(
+            _input(name, arrays[name], columns.get(name), features, players.get(name, {})) for name in packaged.names
+        )
+        if unknown := sorted(set(players) - set(packaged.names)):
+            raise InvalidInput(f'players: unknown input "{unknown[0]}"; inputs: {", ".join(packaged.names)}')
+        width = 1 if table.ndim == 1 else table.shape[1]
+        output = describe_output(table, *_output_names(table.reshape(len(table), -1), labels, names), None)
+        spec = ModelSpec(
+            name="notebook",
+            framework="keras" if is_keras else "torch",
+            task="classification" if "labels" in output else "regression",
+            inputs=inputs,
+            output=OutputSpec(**output),
+        )
+        return cls(spec, _network(packaged, arrays, is_keras=is_keras), arrays, width, notes)
+
+
+def player_names(spec: ModelSpec) -> tuple[str, ...]:
+    """The name of each player, in the players' order."""
+    names: dict[str, None] = {}
+    for item in spec.inputs:
+        for key, form in item.attribution_forms().items():
+            names.update(dict.fromkeys(key + "".join(f"[{i}]" for i in place) for place in np.ndindex(form.shape)))
+    return tuple(names)
+
+
+def _check_backend() -> None:
+    import keras  # noqa: PLC0415  # the caller's process has it already
+
+    if keras.backend.backend() != "torch":
+        raise InvalidInput(
+            f"Keras runs on {keras.backend.backend()} in this process; explanations need its torch backend:"
+            " set the environment variable KERAS_BACKEND=torch before keras is imported"
+        )
+
+
+def _network(packaged: Any, arrays: Arrays, *, is_keras: bool) -> Network:
+    """The network as the worker would have it."""
+    names = tuple(packaged.names)
+    if not is_keras:
+        return Network(packaged.module.requires_grad_(False), names)
+    # Through a file, as a service gets it, so that the numbers are the same and the caller's model stays as it is.
+    model = open_keras(packaged.files({})[KERAS_FILE])
+    module = KerasNetwork(model, tuple(range(len(names))))  # a file keeps the order of inputs, not all their names
+    return plain(Network(module.eval().requires_grad_(False), names), to_tensors(arrays))
+
+
+def _output_names(
+    table: np.ndarray, labels: Sequence[str] | None, names: Sequence[str] | None
+) -> tuple[list[str], list[str]]:
+    if labels or names:
+        return [str(each) for each in labels or ()], [str(each) for each in names or ()]
+    columns = table.shape[1]
+    if columns > 1 and (table >= 0).all() and np.allclose(table.sum(1), 1, atol=1e-4):
+        return [str(number) for number in range(columns)], []
+    return [], ["value"] if columns == 1 else [f"output_{number}" for number in range(columns)]
+
+
+def _input(
+    name: str, array: np.ndarray, columns: Any, features: Sequence[str] | None, players: Mapping[str, Any]
+) -> InputSpec:
+    shape = array.shape[1:]
+    kind = kind_of(shape)
+    if unknown := sorted(set(players) - {"groups"}):
+        raise InvalidInput(f'players: unknown key "{unknown[0]}" of "{name}"; available keys: groups')
+    groups: Mapping[str, Sequence[Any]] = players.get("groups", {})
+    if kind != "tabular":
+        if groups:
+            raise InvalidInput(f'players: "groups" of "{name}" must be of a table; its rows have shape {shape}')
+        return InputSpec(name=name, kind=kind, dtype=str(array.dtype), shape=shape)  # type: ignore[arg-type]
+    if columns is None:
+        known = features or [f"{name}_{number}" for number in range(shape[0])]
+        columns = [{"name": str(each)} for each in known]
+    if len(columns) != shape[0]:
+        raise InvalidInput(f'"{name}" has {shape[0]} columns, but {len(columns)} feature names were given')
+    group_of: dict[str, str] = {}
+    for group, members in groups.items():
+        for member in members:
+            key = str(columns[member]["name"]) if isinstance(member, int) else str(member)
+            if key not in {column["name"] for column in columns}:
+                raise InvalidInput(f'players: unknown feature "{key}" in group "{group}" of "{name}"')
+            group_of[key] = group
+    return InputSpec(
+        name=name,
+        dtype=str(array.dtype),  # type: ignore[arg-type]
+        features=tuple(Feature(**column, group=group_of.get(column["name"])) for column in columns),
+    )

@@ -1,0 +1,50 @@
+"""The picture and the sentence of one explained row, for a notebook."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from whyserve.model.rows import Arrays, as_row, by_key
+from whyserve.model.spec import ModelSpec
+from whyserve.notebook.explanation import Draw, Explanation
+
+
+def draw_from_arrays(spec: ModelSpec, arrays: Arrays) -> Draw:
+    """Draws an explanation whose attributions are by player, of these rows."""
+
+    def draw(one: Explanation) -> tuple[str, str]:
+        (number,) = one.numbers
+        here = {name: array[number : number + 1] for name, array in arrays.items()}
+        output = {
+            "output": one.outputs[0][0],
+            "value": float(one.predicted[0, 0]),
+            "base_value": float(one.base[0, 0]),
+            "attributions": by_key(spec, one.attributions[0][0]),
+            "residual": float(one.predicted[0, 0] - one.base[0, 0] - one.attributions[0][0].sum()),
+        }
+        if one.errors is not None:
+            output["standard_errors"] = by_key(spec, one.errors[0][0])
+        return _picture(spec, as_row(spec, here, 0), here, one.facts, output)
+
+    return draw
+
+
+def draw_from_answer(
+    spec: ModelSpec, answer: Mapping[str, Any], instances: Sequence[Mapping[str, Any]], arrays: Arrays
+) -> Draw:
+    """Draws rows of an answer of /explain. arrays: the same rows; an image that is not among them is not drawn."""
+
+    def draw(one: Explanation) -> tuple[str, str]:
+        (number,) = one.numbers
+        output = next(each for each in answer["explanations"][number]["outputs"] if each["output"] == one.outputs[0][0])
+        here = {name: array[number : number + 1] for name, array in arrays.items()}
+        return _picture(spec, instances[number], here, answer, output)
+
+    return draw
+
+
+def _picture(
+    spec: ModelSpec, row: Mapping[str, Any], arrays: Arrays, answer: Mapping[str, Any], output: Mapping[str, Any]
+) -> tuple[str, str]:
+    from whyserve.explain.pictures.draw import svg_and_words  # noqa: PLC0415  # matplotlib, if a picture is wanted
+
+    return svg_and_words(spec, row, arrays, answer, output)

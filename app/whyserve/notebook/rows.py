@@ -1,0 +1,110 @@
+"""Rows of a notebook (an array, a dict of arrays, a DataFrame, a list of instances) ⇄ arrays by input."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from whyserve.errors import InvalidInput
+from whyserve.model.input_spec import Feature, InputSpec
+from whyserve.model.rows import Arrays, check_arrays
+from whyserve.model.spec import ModelSpec
+
+
+def read_rows(spec: ModelSpec, rows: Any) -> Arrays:
+    """rows: an array (for one input), a dict of arrays or DataFrames by input, or one DataFrame of all features.
+
+    Categories are given by name in a DataFrame, and by number in an array. Raises InvalidInput.
+    """
+    if is_frame(rows):
+        unknown = [str(name) for name in rows.columns if str(name) not in spec.keys]
+        if unknown:
+            raise InvalidInput(
+                f"unknown columns: {', '.join(unknown[:20])}; the columns of this model: {', '.join(spec.keys[:50])}"
+            )
+        parts: Mapping[str, Any] = dict.fromkeys((item.name for item in spec.inputs), rows)
+    elif isinstance(rows, Mapping):
+        parts = rows
+    elif len(spec.inputs) == 1:
+        parts = {spec.inputs[0].name: rows}
+    else:
+        names = ", ".join(item.name for item in spec.inputs)
+        raise InvalidInput(f"the network has {len(spec.inputs)} inputs: give the rows as a dict with the keys {names}")
+    arrays = {
+        item.name: _from_frame(item, parts[item.name]) if is_frame(parts[item.name]) else _array(item, parts[item.name])
+        for item in spec.inputs
+        if item.name in parts
+    }
+    extra = {name: np.asarray(part) for name, part in parts.items() if name not in arrays}
+    return check_arrays(spec, {**arrays, **extra})
+
+
+def shown(spec: ModelSpec, arrays: Arrays) -> np.ndarray:
+    """The rows as an Explanation shows them: (rows, *shape) of one array, else (rows, elements), categories by name."""
+    (first, *others) = spec.inputs
+    if not others and not first.is_tabular:
+        return arrays[first.name]
+    if not others and not any(feature.categories or feature.group for feature in first.features):
+        return arrays[first.name]
+    columns: dict[str, np.ndarray] = {}
+    for item in spec.inputs:
+        flat = arrays[item.name].reshape(len(arrays[item.name]), -1).astype(object)
+        for place in range(flat.shape[1]):
+            feature = item.features[place] if item.is_tabular else None
+            key = feature.player if feature else f"{item.name}/{place}"
+            # A group has no value of its own.
+            columns[key] = (
+                np.full(len(flat), "", object) if feature and feature.group else _named(feature, flat[:, place])
+            )
+    return np.stack(list(columns.values()), axis=1)
+
+
+def is_frame(value: Any) -> bool:
+    """Whether it is a DataFrame. pandas is the caller's, and is not imported here."""
+    return hasattr(value, "columns") and hasattr(value, "dtypes")
+
+
+def _named(feature: Feature | None, column: np.ndarray) -> np.ndarray:
+    if feature is None or not feature.categories:
+        return column
+    return np.array([feature.categories[int(code)] for code in column], object)
+
+
+def _array(item: InputSpec, rows: Any) -> np.ndarray:
+    array = rows.detach().cpu().numpy() if hasattr(rows, "detach") else np.asarray(rows)
+    if array.shape == item.row_shape:
+        raise InvalidInput(f'the rows of "{item.name}" have shape {array.shape}, which is one row; give rows[None]')
+    return array.astype(np.uint8) if array.dtype.kind == "b" else array
+
+
+def _from_frame(item: InputSpec, frame: Any) -> np.ndarray:
+    if not item.is_tabular:
+        raise InvalidInput(f'"{item.name}" is of kind {item.kind}: give it as an array (rows, …), not as a DataFrame')
+    names = [str(name) for name in frame.columns]
+    missing = [feature.name for feature in item.features if feature.name not in names]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if missing or twice:
+        words = [f"missing columns: {', '.join(missing)}"] if missing else []
+        words += [f"duplicate columns: {', '.join(twice)}"] if twice else []
+        raise InvalidInput("; ".join(words))
+    columns = dict(zip(names, (frame[name] for name in frame.columns), strict=True))
+    return np.stack([_column(feature, columns[feature.name]) for feature in item.features], axis=1)
+
+
+def _column(feature: Feature, column: Any) -> np.ndarray:
+    if column.isna().any():
+        row = int(np.flatnonzero(column.isna().to_numpy())[0])
+        raise InvalidInput(f'column "{feature.name}", row {row}: there is no value; fill it or drop the row')
+    if not feature.categories:
+        values = column.to_numpy()
+        if values.dtype.kind not in "iufb":
+            raise InvalidInput(f'column "{feature.name}" must hold numbers; it has dtype {column.dtype}')
+        return np.asarray(values)
+    codes = {name: code for code, name in enumerate(feature.categories)}
+    unknown: Sequence[str] = sorted({str(value) for value in column} - set(codes))
+    if unknown:
+        raise InvalidInput(
+            f'column "{feature.name}": unknown categories: {", ".join(unknown[:20])};'
+            f" known categories: {', '.join(feature.categories)}"
+        )
+    return np.array([codes[str(value)] for value in column])

@@ -1,0 +1,68 @@
+"""whyserve.load: a model folder in process, with the service's numbers to the bit."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import whyserve
+from tests.conftest import MODELS, example, rows_of
+from whyserve.errors import InvalidInput, UnsupportedMethod
+
+
+@pytest.mark.parametrize("name", ["penguins", "wine", "digits", "sunspots", "places", "breast_cancer"])
+def test_its_numbers_are_the_service_s(client, artifacts, name):
+    model = whyserve.load(MODELS / name, artifacts)
+    rows = example(name)["instances"] if name == "places" else rows_of(name, 3)
+    assert (
+        list(model.predict(rows))
+        == client.post("/predict", json={"model": name, "instances": rows}).json()["predictions"]
+    )
+    answer = client.post("/explain", json={"model": name, "instances": rows}).json()
+    explanation = model.explain(rows)
+    assert explanation.method == answer["method"]
+    assert explanation.method_reason == answer.get("method_reason")
+    for row, each in enumerate(answer["explanations"]):
+        (output,) = each["outputs"]
+        assert explanation.outputs[row] == (output["output"],)
+        assert explanation.predicted[row, 0] == output["value"]
+        assert explanation.base[row, 0] == output["base_value"]
+        flat = numbers(output["attributions"])
+        np.testing.assert_array_equal(np.ravel(explanation[row].values[0]), flat)
+    assert "<svg" in explanation._repr_html_()
+
+
+def numbers(part):
+    if isinstance(part, dict):
+        return [part["value"]] if "token" in part else [x for each in part.values() for x in numbers(each)]
+    return [x for each in part for x in numbers(each)] if isinstance(part, list) else [part]
+
+
+def test_a_frame_an_array_and_instances_are_the_same_rows(artifacts):
+    model = whyserve.load(MODELS / "wine", artifacts)
+    rows = rows_of("wine", 4)
+    frame = pd.DataFrame(rows)
+    for form in (frame, frame[frame.columns[::-1]], frame.to_numpy(np.float32)):
+        assert model.predict(form) == model.predict(rows)
+    assert list(model.predict(rows).to_frame().columns) == ["label", "barolo", "grignolino", "barbera"]
+    explanation = model.explain(frame, outputs="all", method="deep")
+    assert explanation.values.shape == (4, 13, 3)
+
+
+def test_wrong_use_is_refused(artifacts):
+    model = whyserve.load(MODELS / "penguins", artifacts)
+    row = example("penguins")["instances"][0]
+    with pytest.raises(InvalidInput, match="row 0: missing: sex; unknown: gender"):
+        model.predict([{**{key: value for key, value in row.items() if key != "sex"}, "gender": "male"}])
+    with pytest.raises(InvalidInput, match="the rows are not what penguins takes"):
+        model.predict([{**row, "body_mass_g": "heavy"}])
+    with pytest.raises(InvalidInput, match='unknown background "rich"; available backgrounds: default, adelie'):
+        model.explain([row], background="rich")
+    with pytest.raises(UnsupportedMethod):
+        whyserve.load(MODELS / "digits", artifacts).explain(example("digits")["instances"], method="exact")
+
+
+def test_a_folder_without_an_export_is_exported(tmp_path):
+    model = whyserve.load(MODELS / "fclayer", tmp_path / "artifacts")
+    answer = model.predict([{"bmi": 36.1, "bp": 115.0}])
+    assert answer[0]["value"] == pytest.approx(274.494, rel=1e-5)
+    assert (tmp_path / "artifacts" / "fclayer" / "manifest.json").is_file()
