@@ -1,55 +1,17 @@
 /** A model as the page needs it: read off its manifest, whatever its kind. */
 import type { components } from "./api/document";
 
-export type Kind = "tabular" | "image" | "sequence" | "tokens" | "tensor";
+type Description = components["schemas"]["ModelDescription"];
+type Feature = components["schemas"]["Feature"];
 
-interface Feature {
-  name: string;
-  unit?: string;
-  description?: string;
-  categories?: string[];
-  group?: string;
-}
+/** From the smallest to the largest value. */
+type Range = [number, number];
 
-interface Input {
-  name: string;
-  kind: Kind;
-  dtype: string;
-  features: Feature[];
-  shape: number[];
-  /** Of an input that is sent as text. */
-  tokenizer?: string;
-  /** Of an image: what the network takes black and white for. */
-  range?: [number, number];
-}
-
-interface Method {
-  fits: boolean;
-  why?: string;
-  distance?: number;
-  ms_per_row?: number;
-  standard_error?: number;
-}
-
-/** GET /models/{name}, the parts that are shown. */
-export interface Manifest {
-  spec: {
-    name: string;
-    version: number;
-    task: components["schemas"]["ModelSummary"]["task"];
-    description: string;
-    source: string;
-    score?: { metric: string; value: number; on: string };
-    inputs: Input[];
-    output: { labels: string[]; names: string[]; unit?: string; scores: "probabilities" | "logits" | "values" };
-  };
-  ranges: Record<string, [number, number]>;
-  background_rows: number;
-  /** The rows of each named background besides the default. */
-  backgrounds?: Record<string, number>;
+/** GET /models/{name}. The document's type, but for what that type cannot say: pairs, and rows of any model. */
+export type Manifest = Omit<Description, "ranges" | "example"> & {
+  ranges: Record<string, Range>;
   example: { instances: Record<string, unknown>[] };
-  certificate: { methods: Record<string, Method>; default: string; reason: string };
-}
+};
 
 /** One thing that a person fills in. */
 export interface Field {
@@ -57,7 +19,7 @@ export interface Field {
   kind: "number" | "category" | "text" | "image" | "sequence" | "tensor";
   unit?: string;
   description?: string;
-  range?: [number, number];
+  range?: Range;
   integer: boolean;
   categories: string[];
   shape: number[];
@@ -71,7 +33,7 @@ export function fields(model: Manifest): Field[] {
     if (input.kind === "tabular") return input.features.map((feature) => featureField(model, feature, integer));
     const example = model.example.instances[0]?.[input.name];
     const kind = input.tokenizer ? "text" : input.kind === "tokens" ? "sequence" : input.kind;
-    const range = input.tokenizer ? undefined : (input.range ?? model.ranges[input.name] ?? span(example, input.dtype));
+    const range = input.tokenizer ? undefined : ((input.range as Range | undefined) ?? model.ranges[input.name] ?? span(example, input.dtype));
     return [{ key: input.name, kind, integer, range, categories: [], shape: input.shape }];
   });
 }
@@ -83,7 +45,7 @@ function featureField(model: Manifest, feature: Feature, integer: boolean): Fiel
 }
 
 /** From where to where the numbers of an image go, as far as its example tells. */
-function span(example: unknown, dtype: string): [number, number] {
+function span(example: unknown, dtype: string): Range {
   if (dtype === "uint8") return [0, 255];
   const numbers = JSON.stringify(example ?? [])
     .split(/[[\],]+/)

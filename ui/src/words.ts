@@ -1,4 +1,4 @@
-/** Numbers and methods in words. */
+/** Numbers in words. */
 import type { Explained } from "./api/answer";
 import type { Manifest } from "./model";
 
@@ -42,14 +42,6 @@ export function signed(number: number, format: (size: number) => string): string
   if (/^[0.]*$/.test(text)) return text;
   return (number < 0 ? "−" : "+") + text;
 }
-
-export const METHODS: Record<string, { name: string; words: string }> = {
-  exact: { name: "exact", words: "every combination of features was tried, so these are the Shapley values themselves" },
-  deep: { name: "deep", words: "contributions were carried back through the network's layers by rules: quick, and an approximation" },
-  gradient: { name: "gradient", words: "slopes were averaged along the way from the background to this row: an approximation" },
-  permutation: { name: "permutation", words: "features were switched in random orders many times and the effects averaged: right on average" },
-  kernel: { name: "kernel", words: "a weighted line was fitted through many combinations of features" },
-};
 
 /** Of the output's own distance from the average, what the bars leave over. */
 export function addsUp({ value, base_value, residual }: Explained, scale: Scale): string {

@@ -9,6 +9,7 @@ export type Summary = components["schemas"]["ModelSummary"];
 export type State = components["schemas"]["ExplanationState"];
 export type PredictRequest = components["schemas"]["PredictRequest"];
 export type ExplainRequest = components["schemas"]["ExplainRequest"];
+export type Method = NonNullable<ExplainRequest["method"]>;
 
 const KEY = "whyserve-key";
 

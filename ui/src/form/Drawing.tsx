@@ -4,7 +4,7 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { pixels } from "../why/heat";
 import type { Nested } from "../api/answer";
 import { now, type } from "../state";
-import type { EntryProps } from "./Form";
+import type { EntryProps } from "./entry";
 import { fromFile, fromPixels } from "./image";
 
 const SIDE_PX = 240;

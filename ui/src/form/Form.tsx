@@ -3,6 +3,7 @@ import { faults } from "../answers";
 import type { Field } from "../model";
 import { changed, list, now, start, tooLong, type } from "../state";
 import { Drawing } from "./Drawing";
+import type { EntryProps } from "./entry";
 import { NumberField } from "./NumberField";
 
 export function Form() {
@@ -64,13 +65,6 @@ function Row({ field }: { field: Field }) {
 
 function short(text: string) {
   return text.length > 14 ? "" : text;
-}
-
-export interface EntryProps {
-  field: Field;
-  id: string;
-  described?: string;
-  wrong: boolean;
 }
 
 function Entry(props: EntryProps) {

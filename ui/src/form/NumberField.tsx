@@ -1,7 +1,7 @@
 /** A number: typed, or moved along the range of the background. */
 import { toNumber } from "../model";
 import { now, type } from "../state";
-import type { EntryProps } from "./Form";
+import type { EntryProps } from "./entry";
 
 /** A slider's steps from one end to the other. */
 const STEPS = 200;

@@ -1,9 +1,7 @@
 /** What of the prediction is explained, and how. */
-import { METHODS } from "../words";
+import { described } from "../methods";
 import { background, method, model, output, samples } from "../state";
 import { predicting } from "../answers";
-
-const SAMPLED = new Set(["permutation", "kernel"]);
 
 export function Asked() {
   const shown = model.value;
@@ -34,7 +32,7 @@ export function Asked() {
             .filter(([, about]) => about.fits)
             .map(([name]) => (
               <option key={name} value={name}>
-                {METHODS[name]?.name ?? name}
+                {name}
               </option>
             ))}
         </select>
@@ -52,7 +50,7 @@ export function Asked() {
           </select>
         </label>
       )}{" "}
-      {SAMPLED.has(method.value === "auto" ? usual : method.value) && (
+      {described(method.value === "auto" ? usual : method.value)?.samples && (
         <label>
           Samples{" "}
           <select data-testid="samples" value={samples.value ?? ""} onChange={(event) => (samples.value = Number(event.currentTarget.value) || null)}>

@@ -9,9 +9,9 @@ import { Chart } from "./Chart";
 import type { Canvas } from "./draw";
 import { heat, shares } from "./heat";
 import { written } from "./elements";
+import type { Pictured } from "./pictured";
 import { series } from "./series";
 import { tinted } from "./tokens";
-import type { Pictured } from "./Why";
 
 export function Inputs(pictured: Pictured) {
   return (

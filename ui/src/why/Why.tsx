@@ -1,16 +1,17 @@
 /** Why the model says so: pictures, and what stands behind them in words. */
 import { useCallback, useMemo } from "preact/hooks";
 
-import type { Explained } from "../api/answer";
 import { beginning, explaining, faults, looked, predicting, type Why as Answered } from "../answers";
+import { described } from "../methods";
 import { changed, list, model, open } from "../state";
 import { Trouble } from "../Trouble";
-import { METHODS, addsUp, plain, scaleOf, signed, took } from "../words";
+import { addsUp, plain, scaleOf, signed, took } from "../words";
 import { Asked } from "./Asked";
 import { Chart } from "./Chart";
 import { elements } from "./elements";
 import { Inputs } from "./Inputs";
 import { Numbers } from "./Numbers";
+import type { Pictured } from "./pictured";
 import { Progress } from "./Progress";
 import { reach, waterfall, type Waterfall } from "./waterfall";
 
@@ -79,12 +80,6 @@ function Shown({ why }: { why: Answered }) {
   );
 }
 
-export interface Pictured {
-  why: Answered;
-  explained: Explained;
-  before?: { why: Answered; explained: Explained };
-}
-
 function Sentence({ why, explained }: Pictured) {
   const shown = model.value;
   if (!shown) return null;
@@ -139,13 +134,12 @@ function Facts({ why, explained }: Pictured) {
   const shown = model.value;
   if (!shown) return null;
   const { answer } = why;
-  const used = METHODS[answer.method];
   const distance = answer.expected_distance;
   return (
     <dl class="facts">
       <dt>Method</dt>
       <dd>
-        <b>{used?.name ?? answer.method}</b>: {used?.words}.
+        <b>{answer.method}</b>: {described(answer.method)?.words}.
         {distance !== undefined && distance >= 0.0005 && ` Tried on rows of this model, it was ${plain(100 * Number(distance.toPrecision(2)))} % away from the reference on average.`}
         {answer.method_reason && ` Chosen: ${answer.method_reason}.`}
         {answer.complete === false && " It was cut short by its deadline; the bars are what was found until then."}
