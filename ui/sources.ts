@@ -4,10 +4,10 @@ import { join, relative } from "node:path";
 
 import type { Plugin } from "vite";
 
-/** Not sources: what is installed, and what is generated from the API's document and leaves no trace in the build. */
+/** Not sources: installed packages, and the document's types, which do not change the build. */
 const GENERATED = new Set(["node_modules", "openapi.json", "document.d.ts"]);
 
-/** Writes sources.json: the digest of every file that the page was built from, so that a test can tell a stale build. */
+/** Writes sources.json, the SHA-256 of every source file, so that a test can detect a stale build. */
 export function sources(): Plugin {
   const root = import.meta.dirname;
   const files = (folder: string): string[] =>

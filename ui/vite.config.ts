@@ -3,7 +3,7 @@ import { defineConfig } from "vite";
 
 import { sources } from "./sources.ts";
 
-// Built into the API's own folder, which serves it as it is; nothing is fetched from anywhere else.
+// The API serves this folder unchanged. The page loads nothing from other hosts.
 export default defineConfig({
   plugins: [preact(), sources()],
   build: {

@@ -1,12 +1,12 @@
 /** The whole page. */
 import { useEffect, useRef } from "preact/hooks";
 
-import { explaining, predicting } from "./answers";
-import { Refusal, key, keyWanted } from "./api/client";
+import { explanationQuery, predictionQuery } from "./answers";
+import { RequestError, key, keyProblem } from "./api/client";
 import { Form } from "./form/Form";
-import { choose, loading, model, models, open, view } from "./state";
+import { selectModel, loadError, model, models, loadModels, view } from "./state";
 import { Table } from "./table/Table";
-import { Trouble } from "./Trouble";
+import { ErrorNotice } from "./ErrorNotice";
 import { Prediction } from "./why/Prediction";
 import { Why } from "./why/Why";
 
@@ -23,7 +23,7 @@ export function App() {
       </header>
       <main>
         <Key />
-        {loading.value && <Trouble refusal={loading.value} onRetry={() => void open()} what="Not as asked:" />}
+        {loadError.value && <ErrorNotice error={loadError.value} onRetry={() => void loadModels()} what="Not as asked:" />}
         {shown && (
           <>
             <About />
@@ -55,10 +55,10 @@ export function App() {
 function Models() {
   const take = async (name: string) => {
     try {
-      await choose(name);
+      await selectModel(name);
     } catch (error) {
-      if (!(error instanceof Refusal)) throw error;
-      loading.value = error;
+      if (!(error instanceof RequestError)) throw error;
+      loadError.value = error;
     }
   };
   return (
@@ -90,18 +90,18 @@ function About() {
   );
 }
 
-/** The service asked for a key, or does not know the one it was given. */
+/** A form for the key, shown when the service requires one or rejects the one it received. */
 function Key() {
   const field = useRef<HTMLInputElement>(null);
-  const wanted = keyWanted.value;
+  const wanted = keyProblem.value;
   useEffect(() => field.current?.focus(), [wanted]);
   if (!wanted) return null;
   const give = (event: Event) => {
     event.preventDefault();
     key.set(field.current?.value.trim() ?? "");
-    keyWanted.value = null;
-    if (model.value) [predicting, explaining].forEach((one) => one.retry());
-    else void open();
+    keyProblem.value = null;
+    if (model.value) [predictionQuery, explanationQuery].forEach((one) => one.retry());
+    else void loadModels();
   };
   return (
     <form class="card" onSubmit={give} data-testid="key">

@@ -1,5 +1,5 @@
-/** The state of the page in the address, behind the # where it reaches no server and no log. */
-import type { Typed } from "./model";
+/** The state of the page in the address, after the #. Browsers do not send that part, so it is in no log. */
+import type { TypedRow } from "./model";
 
 export interface Address {
   model?: string;
@@ -8,14 +8,14 @@ export interface Address {
   samples?: number;
   background?: string;
   view?: "row" | "table";
-  /** What differs from the example. */
-  start?: Typed;
-  /** What differs from the start. */
-  now?: Typed;
+  /** The fields that differ from the example. */
+  start?: TypedRow;
+  /** The fields that differ from the start. */
+  now?: TypedRow;
 }
 
-/** Longer addresses get lost in mails and chats. */
-const LONGEST = 8000;
+/** Mail and chat programs cut longer addresses. */
+const MAX_LENGTH = 8000;
 
 export function readAddress(): Address {
   const given = new URLSearchParams(location.hash.slice(1));
@@ -32,20 +32,20 @@ export function readAddress(): Address {
   };
 }
 
-function readTyped(text: string | null): Typed | undefined {
+function readTyped(text: string | null): TypedRow | undefined {
   try {
     const read: unknown = JSON.parse(text ?? "null");
     if (typeof read !== "object" || read === null) return undefined;
-    return Object.fromEntries(Object.entries(read).filter(([, value]) => typeof value === "string")) as Typed;
+    return Object.fromEntries(Object.entries(read).filter(([, value]) => typeof value === "string")) as TypedRow;
   } catch {
-    return undefined; // an address that was cut short or mistyped: the example is shown
+    return undefined; // the address is damaged: the page shows the example
   }
 }
 
-/** Whether all of it could be written. Another model is a step to go back from; typing is not. */
+/** Returns whether the rows fit. Another model adds an entry to the browser's history; typing does not. */
 export function writeAddress(address: Address): boolean {
   const whole = encode(address);
-  const fits = whole.length <= LONGEST;
+  const fits = whole.length <= MAX_LENGTH;
   const text = fits ? whole : encode({ ...address, start: undefined, now: undefined });
   if (`#${text}` === location.hash) return fits;
   const last = readAddress().model;

@@ -1,42 +1,42 @@
-/** What the service answers to what is asked: kept up to date with every change. */
+/** The service's answers, updated on every change of the state. */
 import { computed, effect, signal } from "@preact/signals";
 
-import { Asking } from "./asking";
-import type { Answer, Explained, Prediction } from "./api/answer";
-import { api, asked, type ExplainRequest, type PredictRequest } from "./api/client";
+import { Query } from "./query";
+import type { Answer, OutputExplanation, Prediction } from "./api/answer";
+import { api, dataOf, type ExplainRequest, type PredictRequest } from "./api/client";
 import { explain } from "./api/explain";
-import { toRow, type Typed } from "./model";
-import { background, changed, list, method, model, now, output, samples, start, tellAddress, view } from "./state";
+import { toRow, type TypedRow } from "./model";
+import { background, changed, modelFields, method, model, current, output, samples, start, updateAddress, view } from "./state";
 
-/** A prediction follows what is typed; an explanation waits until it pauses. */
+/** A prediction is requested while a person types, an explanation only after a pause. */
 const PREDICT_AFTER_MS = 60;
 const EXPLAIN_AFTER_MS = 250;
 
-export const predicting = new Asking<Prediction>();
-export const explaining = new Asking<Why>();
-/** The same of the row that was started from; asked once something differs from it. */
-export const beginning = new Asking<Why>();
+export const predictionQuery = new Query<Prediction>();
+export const explanationQuery = new Query<RowExplanation>();
+/** The explanation of the start row, requested once the current row differs from it. */
+export const startQuery = new Query<RowExplanation>();
 
-/** An explanation, and the row that it is of. */
-export interface Why {
+/** The explanation of a row, and that row. */
+export interface RowExplanation {
   answer: Answer;
-  explained: Explained[];
+  explained: OutputExplanation[];
   prediction: Prediction;
-  row: Typed;
+  row: TypedRow;
 }
 
-const row = (typed: Typed) => toRow(list.peek(), typed);
+const rowToSend = (typed: TypedRow) => toRow(modelFields.peek(), typed);
 
-async function predict(name: string, typed: Typed, signal: AbortSignal): Promise<Prediction> {
-  const body = { model: name, instances: [row(typed)] } as unknown as PredictRequest;
-  const answer = await asked(api.POST("/predict", { body, signal }));
+async function predict(name: string, typed: TypedRow, signal: AbortSignal): Promise<Prediction> {
+  const body = { model: name, instances: [rowToSend(typed)] } as unknown as PredictRequest;
+  const answer = await dataOf(api.POST("/predict", { body, signal }));
   return answer.predictions[0] as Prediction;
 }
 
-async function why(typed: Typed, outputs: "top" | string[], watch: Parameters<typeof explain>[1]): Promise<Why> {
+async function explainRow(typed: TypedRow, outputs: "top" | string[], watch: Parameters<typeof explain>[1]): Promise<RowExplanation> {
   const body = {
     model: model.peek()?.spec.name,
-    instances: [row(typed)],
+    instances: [rowToSend(typed)],
     outputs,
     ...(method.peek() === "auto" ? {} : { method: method.peek() }),
     ...(samples.peek() === null ? {} : { samples: samples.peek() }),
@@ -48,47 +48,50 @@ async function why(typed: Typed, outputs: "top" | string[], watch: Parameters<ty
   return { answer, explained: first.outputs, prediction: first.prediction, row: typed };
 }
 
+const outputNames = ({ explained }: RowExplanation) => explained.map((one) => one.output);
+const sameTerms = (one: Answer, other: Answer) => one.method === other.method && one.background.sha256 === other.background.sha256;
+
 let last: unknown;
 
-/** Follow what is asked, from now on. */
-export function follow() {
+/** Begin to send requests on every change of the state. */
+export function startUpdates() {
   effect(() => {
-    const [shown, typed] = [model.value, now.value];
+    const [shown, typed] = [model.value, current.value];
     if (!shown) return;
-    predicting.ask(PREDICT_AFTER_MS, ({ signal }) => predict(shown.spec.name, typed, signal), shown !== last);
+    predictionQuery.ask(PREDICT_AFTER_MS, ({ signal }) => predict(shown.spec.name, typed, signal), shown !== last);
   });
   effect(() => {
-    const [shown, typed, wanted] = [model.value, now.value, output.value];
+    const [shown, typed, wanted] = [model.value, current.value, output.value];
     void [method.value, samples.value, background.value];
     if (!shown) return;
-    explaining.ask(EXPLAIN_AFTER_MS, (watch) => why(typed, wanted ? [wanted] : "top", watch), shown !== last);
+    explanationQuery.ask(EXPLAIN_AFTER_MS, (watch) => explainRow(typed, wanted ? [wanted] : "top", watch), shown !== last);
     last = shown;
   });
   effect(() => {
-    const there = explaining.shown.value.value;
-    if (!there || !changed.value.length) return;
+    const explanation = explanationQuery.state.value.value;
+    if (!explanation || !changed.value.length) return;
     const from = start.value;
-    const names = there.explained.map((one) => one.output);
-    const known = beginning.shown.peek().value;
-    const same = known?.row === from && known.answer.method === there.answer.method && known.answer.background.sha256 === there.answer.background.sha256 && known.explained.map((one) => one.output).join() === names.join();
-    if (!same) beginning.ask(0, (watch) => why(from, names, watch));
+    const names = outputNames(explanation);
+    const startExplanation = startQuery.state.peek().value;
+    const same = startExplanation?.row === from && sameTerms(startExplanation.answer, explanation.answer);
+    if (!same || outputNames(startExplanation).join() !== names.join()) startQuery.ask(0, (watch) => explainRow(from, names, watch));
   });
   effect(() => {
-    void [model.value, start.value, now.value, output.value, method.value, samples.value, background.value, view.value];
-    tellAddress();
+    void [model.value, start.value, current.value, output.value, method.value, samples.value, background.value, view.value];
+    updateAddress();
   });
 }
 
-/** What is wrong with each field, in the service's own words. */
-export const faults = computed<Record<string, string>>(() => {
-  const problem = predicting.shown.value.refusal?.problem ?? explaining.shown.value.refusal?.problem;
+/** The service's error message for each wrong field. */
+export const fieldErrors = computed<Record<string, string>>(() => {
+  const problem = predictionQuery.state.value.error?.problem ?? explanationQuery.state.value.error?.problem;
   const found: Record<string, string> = {};
   for (const fault of problem?.errors ?? []) {
-    const key = list.value.map((field) => field.key).find((one) => fault.field === one || fault.field?.startsWith(`${one}[`));
+    const key = modelFields.value.map((field) => field.key).find((one) => fault.field === one || fault.field?.startsWith(`${one}[`));
     if (key) found[key] ??= fault.message.replace(/^instances\[\d+\]: /, "");
   }
   return found;
 });
 
-/** Which of a regression's outputs is looked at. */
-export const looked = signal(0);
+/** The position of the shown output, for a regression with several outputs. */
+export const outputIndex = signal(0);

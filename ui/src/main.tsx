@@ -3,16 +3,16 @@ import "./page.css";
 import { render } from "preact";
 
 import { App } from "./App";
-import { explaining, follow, predicting } from "./answers";
-import { open } from "./state";
+import { explanationQuery, startUpdates, predictionQuery } from "./answers";
+import { loadModels } from "./state";
 
 const root = document.getElementById("page");
 if (!root) throw new Error("index.html has a place for the page");
 render(<App />, root);
-follow();
-void open();
+startUpdates();
+void loadModels();
 
-addEventListener("popstate", () => void open());
+addEventListener("popstate", () => void loadModels());
 addEventListener("online", () => {
-  for (const one of [predicting, explaining]) if (one.shown.peek().refusal) one.retry();
+  for (const one of [predictionQuery, explanationQuery]) if (one.state.peek().error) one.retry();
 });

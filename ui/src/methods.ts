@@ -1,34 +1,34 @@
-/** The explanation methods of the API's document, in words. */
+/** Descriptions of the explanation methods in the API's OpenAPI document. */
 import type { Method } from "./api/client";
 
-interface Description {
-  words: string;
+interface MethodInfo {
+  text: string;
   /** Whether the page offers to choose the number of samples. */
   samples?: boolean;
 }
 
-/** The type check fails if a method of the document is missing here, or if the document has no such method. */
-const METHODS: Record<Exclude<Method, "auto">, Description> = {
+/** The type check fails if these names differ from the methods of the document. */
+const METHODS: Record<Exclude<Method, "auto">, MethodInfo> = {
   exact: {
-    words: "every combination of features was tried, so these are the Shapley values themselves",
+    text: "every combination of features was tried, so these are the Shapley values themselves",
   },
   deep: {
-    words: "contributions were carried back through the network's layers by rules: quick, and an approximation",
+    text: "contributions were carried back through the network's layers by rules: quick, and an approximation",
   },
   gradient: {
-    words: "slopes were averaged along the way from the background to this row: an approximation",
+    text: "slopes were averaged along the way from the background to this row: an approximation",
   },
   permutation: {
-    words: "features were switched in random orders many times and the effects averaged: right on average",
+    text: "features were switched in random orders many times and the effects averaged: right on average",
     samples: true,
   },
   kernel: {
-    words: "a weighted line was fitted through many combinations of features",
+    text: "a weighted line was fitted through many combinations of features",
     samples: true,
   },
 };
 
-/** Undefined for a name that the document does not have. */
-export function described(method: string): Description | undefined {
+/** Undefined for an unknown method. */
+export function methodInfo(method: string): MethodInfo | undefined {
   return Object.hasOwn(METHODS, method) ? METHODS[method as keyof typeof METHODS] : undefined;
 }

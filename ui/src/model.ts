@@ -1,19 +1,19 @@
-/** A model as the page needs it: read off its manifest, whatever its kind. */
+/** A model for the page: its fields, read from its manifest, and its rows. */
 import type { components } from "./api/document";
 
 type Description = components["schemas"]["ModelDescription"];
 type Feature = components["schemas"]["Feature"];
 
-/** From the smallest to the largest value. */
+/** The smallest and the largest value. */
 type Range = [number, number];
 
-/** GET /models/{name}. The document's type, but for what that type cannot say: pairs, and rows of any model. */
+/** GET /models/{name}. The document's type with two changes: ranges are pairs, and the example has rows of any model. */
 export type Manifest = Omit<Description, "ranges" | "example"> & {
   ranges: Record<string, Range>;
   example: { instances: Record<string, unknown>[] };
 };
 
-/** One thing that a person fills in. */
+/** One entry of the form. */
 export interface Field {
   key: string;
   kind: "number" | "category" | "text" | "image" | "sequence" | "tensor";
@@ -23,7 +23,7 @@ export interface Field {
   integer: boolean;
   categories: string[];
   shape: number[];
-  /** The key of its attribution, where features are explained as a group. */
+  /** The key of the attribution, if the feature is explained as part of a group. */
   group?: string;
 }
 
@@ -33,7 +33,7 @@ export function fields(model: Manifest): Field[] {
     if (input.kind === "tabular") return input.features.map((feature) => featureField(model, feature, integer));
     const example = model.example.instances[0]?.[input.name];
     const kind = input.tokenizer ? "text" : input.kind === "tokens" ? "sequence" : input.kind;
-    const range = input.tokenizer ? undefined : ((input.range as Range | undefined) ?? model.ranges[input.name] ?? span(example, input.dtype));
+    const range = input.tokenizer ? undefined : ((input.range as Range | undefined) ?? model.ranges[input.name] ?? exampleRange(example, input.dtype));
     return [{ key: input.name, kind, integer, range, categories: [], shape: input.shape }];
   });
 }
@@ -44,8 +44,8 @@ function featureField(model: Manifest, feature: Feature, integer: boolean): Fiel
   return { key: name, kind, unit, description, group, integer, categories, range: model.ranges[name], shape: [] };
 }
 
-/** From where to where the numbers of an image go, as far as its example tells. */
-function span(example: unknown, dtype: string): Range {
+/** The range of an input's numbers, estimated from its example. */
+function exampleRange(example: unknown, dtype: string): Range {
   if (dtype === "uint8") return [0, 255];
   const numbers = JSON.stringify(example ?? [])
     .split(/[[\],]+/)
@@ -55,13 +55,13 @@ function span(example: unknown, dtype: string): Range {
   return [low, high > 1 || high === 0 ? high || 1 : 1];
 }
 
-/** A row as it was typed: text by field. Nothing that was typed is lost, however wrong it is. */
-export type Typed = Record<string, string>;
+/** A row as text by field. Wrong input is kept as well. */
+export type TypedRow = Record<string, string>;
 
 const NUMBER = /^\s*[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?\s*$/i;
 
-/** The row that is sent. What is no number goes as it is, for the service to say so. */
-export function toRow(list: Field[], typed: Typed): Record<string, unknown> {
+/** The row to send. Text that is not a number is sent unchanged, so that the service reports the error. */
+export function toRow(list: Field[], typed: TypedRow): Record<string, unknown> {
   const row: Record<string, unknown> = {};
   for (const field of list) {
     const text = typed[field.key] ?? "";
@@ -89,20 +89,20 @@ function toValue(field: Field, text: string): unknown {
   }
 }
 
-/** Decimal commas are how half of the world types. */
+/** Accepts a decimal comma as well. */
 export function toNumber(text: string): number | string {
   const plain = /^[^.,]*,\d+\s*$/.test(text) ? text.replace(",", ".") : text;
   return NUMBER.test(plain) ? Number(plain) : text;
 }
 
-/** Numbers between blanks, commas, semicolons or lines; a line a step where a step has several. */
+/** Numbers separated by spaces, commas, semicolons or line breaks. If a step has several numbers, each line is a step. */
 function toSequence(field: Field, text: string): unknown {
   const numbers = (part: string) => part.split(/[\s,;]+/).filter(Boolean).map((one) => (NUMBER.test(one) ? Number(one) : one));
   if (field.shape.length < 2) return numbers(text);
   return text.split(/\n+/).filter((line) => line.trim()).map(numbers);
 }
 
-export function fromRow(list: Field[], row: Record<string, unknown>): Typed {
+export function fromRow(list: Field[], row: Record<string, unknown>): TypedRow {
   return Object.fromEntries(list.map((field) => [field.key, fromValue(field, row[field.key])]));
 }
 

@@ -1,4 +1,4 @@
-/** Colours that colour-blind people can tell apart (Okabe & Ito), for light and dark; pictures to keep are light. */
+/** Colours that colour-blind people can tell apart (Okabe & Ito), for the light and the dark theme. */
 import { signal } from "@preact/signals";
 
 export interface Theme {

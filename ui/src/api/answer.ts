@@ -1,4 +1,4 @@
-/** What answers have in common, whatever the model. That the document's own types fit is checked where they are assigned. */
+/** The common part of all models' answers. The type check compares it with the document where answers are assigned. */
 export type Nested = number | Nested[];
 
 export interface Prediction {
@@ -8,7 +8,7 @@ export interface Prediction {
   values?: Record<string, number>;
 }
 
-/** A piece of a text, from and up to which of its code points, and what is due to it. */
+/** A token of a text: its code points from `start` up to `end`, and its attribution. */
 export interface Token {
   token: string;
   start: number;
@@ -16,15 +16,15 @@ export interface Token {
   value: number;
 }
 
-export type Share = Nested | Token[];
+export type Attribution = Nested | Token[];
 
-export interface Explained {
+export interface OutputExplanation {
   output: string;
   value: number;
   base_value: number;
-  attributions: Record<string, Share>;
+  attributions: Record<string, Attribution>;
   residual: number;
-  standard_errors?: Record<string, Share>;
+  standard_errors?: Record<string, Attribution>;
 }
 
 export interface Answer {
@@ -34,10 +34,10 @@ export interface Answer {
   background: { name: string; rows: number; sha256: string };
   complete?: boolean;
   cached?: boolean;
-  explanations: { prediction: Prediction; outputs: Explained[] }[];
+  explanations: { prediction: Prediction; outputs: OutputExplanation[] }[];
 }
 
-export function isTokens(share: Share | undefined): share is Token[] {
+export function isTokens(share: Attribution | undefined): share is Token[] {
   return Array.isArray(share) && typeof share[0] === "object" && "token" in share[0];
 }
 

@@ -1,4 +1,4 @@
-/** The API's client, its types generated from the API's own document. */
+/** The API's client. Its types are generated from the API's OpenAPI document. */
 import { signal } from "@preact/signals";
 import createClient from "openapi-fetch";
 
@@ -13,16 +13,16 @@ export type Method = NonNullable<ExplainRequest["method"]>;
 
 const KEY = "whyserve-key";
 
-/** Whether the service asked for a key, or refused the one it was given. */
-export const keyWanted = signal<Problem | null>(null);
+/** The problem when the service requires a key or rejects the one it received; otherwise null. */
+export const keyProblem = signal<Problem | null>(null);
 
-/** The key lives as long as the tab, and is in no storage that another tab reads. */
+/** The key is kept until the tab closes, in a storage that no other tab can read. */
 export const key = {
   get: () => sessionStorage.getItem(KEY) ?? "",
   set: (value: string) => (value ? sessionStorage.setItem(KEY, value) : sessionStorage.removeItem(KEY)),
 };
 
-/** Of an answer that has several forms the JSON, which is what comes to who accepts anything. */
+/** Where an answer has several media types, the JSON one: the service sends JSON if any type is accepted. */
 export const api = createClient<paths, `application/${string}`>({ baseUrl: location.origin });
 
 api.use({
@@ -32,8 +32,8 @@ api.use({
   },
 });
 
-/** Why there is no answer, in words for people. */
-export class Refusal extends Error {
+/** Why a request failed, as a message for the person at the page. */
+export class RequestError extends Error {
   constructor(
     message: string,
     readonly status: number,
@@ -43,37 +43,37 @@ export class Refusal extends Error {
     super(message);
   }
 
-  get mayPass() {
+  get isTemporary() {
     return this.status === 0 || this.status === 429 || this.status >= 500;
   }
 }
 
-interface Replied<T> {
+interface Reply<T> {
   data?: T;
   error?: unknown;
   response: Response;
 }
 
-/** What a call answers; raises Refusal where it does not. An aborted call raises what fetch does. */
-export async function asked<T>(call: Promise<Replied<T>>): Promise<T> {
-  let replied: Replied<T>;
+/** The data of a successful call. Raises RequestError, or fetch's AbortError if the call was aborted. */
+export async function dataOf<T>(call: Promise<Reply<T>>): Promise<T> {
+  let replied: Reply<T>;
   try {
     replied = await call;
   } catch (error) {
     if (error instanceof DOMException && error.name === "AbortError") throw error;
-    throw new Refusal("The service does not answer: it is down, or there is no network.", 0);
+    throw new RequestError("The service does not answer: it is down, or there is no network.", 0);
   }
   const { data, error, response } = replied;
   if (response.ok && data !== undefined) return data;
-  throw refusal(response, error);
+  throw toRequestError(response, error);
 }
 
-export function refusal(response: Response, error: unknown): Refusal {
+export function toRequestError(response: Response, error: unknown): RequestError {
   const problem = isProblem(error) ? error : undefined;
-  if (response.status === 401) keyWanted.value = problem ?? { ...NO_KEY };
+  if (response.status === 401) keyProblem.value = problem ?? { ...NO_KEY };
   const after = Number(response.headers.get("Retry-After") ?? Number.NaN);
-  const words = problem?.detail ?? `The service answered ${response.status}, and did not say why.`;
-  return new Refusal(words, response.status, problem, Number.isFinite(after) ? after : undefined);
+  const message = problem?.detail ?? `The service answered ${response.status}, and did not say why.`;
+  return new RequestError(message, response.status, problem, Number.isFinite(after) ? after : undefined);
 }
 
 const NO_KEY: Problem = { type: "", title: "", status: 401, detail: "The service asks for a key.", code: "unauthorized" };

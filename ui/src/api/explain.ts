@@ -1,23 +1,23 @@
-/** One explanation, from the request to its answer: followed by its events, cancelled when it is no longer wanted. */
+/** One explanation: send the request, follow its events, return the answer, or cancel it. */
 import { EventSourceParserStream } from "eventsource-parser/stream";
 
 import type { Answer } from "./answer";
-import { Refusal, api, asked, key, refusal, type ExplainRequest, type State } from "./client";
+import { RequestError, api, dataOf, key, toRequestError, type ExplainRequest, type State } from "./client";
 
-/** Quick ones are answered at once; the others are accepted after this long, and followed. */
-const AT_ONCE_S = 1;
-const AGAIN_MS = 1000;
+/** The service answers quick explanations within this time. It accepts the others as jobs, which the page follows. */
+const WAIT_S = 1;
+const RETRY_MS = 1000;
 
 export interface Watching {
   signal: AbortSignal;
-  onState?: (state: Followed) => void;
+  onState?: (state: JobState) => void;
 }
 
 /**
- * How far it is. standard_error: of what is sampled, as a share of the mean effect so far. lost: the service cannot be
- * reached, and is asked again and again.
+ * The progress of an explanation. standard_error: relative to the mean |attribution| so far, for a method that samples.
+ * lost: the service does not answer; the page keeps asking.
  */
-export interface Followed {
+export interface JobState {
   id?: string;
   status: State["status"];
   progress: number;
@@ -25,22 +25,22 @@ export interface Followed {
   lost?: boolean;
 }
 
-/** Raises Refusal; when the signal aborts, the explanation is cancelled and fetch's AbortError raised. */
+/** Raises RequestError. When the signal aborts, the explanation is cancelled and fetch's AbortError is raised. */
 export async function explain(body: ExplainRequest, { signal, onState }: Watching): Promise<Answer> {
-  const headers = { Prefer: `wait=${AT_ONCE_S}` };
-  const first = await asked(api.POST("/explain", { body, headers, signal }));
+  const headers = { Prefer: `wait=${WAIT_S}` };
+  const first = await dataOf(api.POST("/explain", { body, headers, signal }));
   if (!isState(first)) return first;
   onState?.(first);
   const cancel = () => void api.DELETE("/explanations/{id}", { params: { path: { id: first.id } }, keepalive: true }).catch(() => {});
   signal.addEventListener("abort", cancel, { once: true });
   try {
-    return resultOf(await final(first, { signal, onState }));
+    return resultOf(await waitForEnd(first, { signal, onState }));
   } finally {
     signal.removeEventListener("abort", cancel);
   }
 }
 
-async function final(state: State, { signal, onState }: Watching): Promise<State> {
+async function waitForEnd(state: State, { signal, onState }: Watching): Promise<State> {
   let last = state;
   while (!isFinal(last)) {
     try {
@@ -49,10 +49,10 @@ async function final(state: State, { signal, onState }: Watching): Promise<State
         onState?.(next);
       }
     } catch (error) {
-      if (signal.aborted || (error instanceof Refusal && !error.mayPass)) throw error;
+      if (signal.aborted || (error instanceof RequestError && !error.isTemporary)) throw error;
       onState?.({ ...last, lost: true });
     }
-    if (!isFinal(last)) await pause(AGAIN_MS, signal);
+    if (!isFinal(last)) await pause(RETRY_MS, signal);
   }
   return last;
 }
@@ -60,15 +60,15 @@ async function final(state: State, { signal, onState }: Watching): Promise<State
 async function* events(id: string, signal: AbortSignal): AsyncGenerator<State> {
   const headers: Record<string, string> = key.get() ? { Authorization: `Bearer ${key.get()}` } : {};
   const response = await fetch(`/explanations/${id}/events`, { headers, signal });
-  if (!response.ok || !response.body) throw refusal(response, await response.json().catch(() => undefined));
+  if (!response.ok || !response.body) throw toRequestError(response, await response.json().catch(() => undefined));
   const stream = response.body.pipeThrough(new TextDecoderStream()).pipeThrough(new EventSourceParserStream());
   for await (const event of stream) yield JSON.parse(event.data) as State;
 }
 
 function resultOf(state: State): Answer {
   if (state.status === "done") return state.result as unknown as Answer;
-  if (state.status === "cancelled") throw new Refusal("The explanation was cancelled.", 409);
-  throw new Refusal(state.error?.detail ?? "The explanation failed, and the service did not say why.", 500);
+  if (state.status === "cancelled") throw new RequestError("The explanation was cancelled.", 409);
+  throw new RequestError(state.error?.detail ?? "The explanation failed, and the service did not say why.", 500);
 }
 
 function isState(answer: object): answer is State {

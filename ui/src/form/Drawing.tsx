@@ -1,9 +1,9 @@
-/** An image: drawn with a pointer or the arrow keys, dropped, or chosen as a file. */
+/** An image: drawn with a pointer or the arrow keys, or loaded from a file. */
 import { useEffect, useRef, useState } from "preact/hooks";
 
 import { pixels } from "../why/heat";
 import type { Nested } from "../api/answer";
-import { now, type } from "../state";
+import { current, setText } from "../state";
 import type { EntryProps } from "./entry";
 import { fromFile, fromPixels } from "./image";
 
@@ -16,7 +16,7 @@ export function Drawing({ field, id, described, wrong }: EntryProps) {
   const [inverted, setInverted] = useState(false);
   const [problem, setProblem] = useState("");
   const [low, high] = field.range ?? [0, 1];
-  const text = now.value[field.key] ?? "";
+  const text = current.value[field.key] ?? "";
   const image = read(text);
   const { width, height, at } = pixels(field.shape, image);
 
@@ -37,7 +37,7 @@ export function Drawing({ field, id, described, wrong }: EntryProps) {
       const ink = Math.max(0, 1 - 0.62 * far ** 2);
       return channels.map((value) => (erase ? (far < 1 ? low : value) : Math.max(value, low + ink * (high - low))));
     });
-    type(field.key, JSON.stringify(fromPixels(field, painted)));
+    setText(field.key, JSON.stringify(fromPixels(field, painted)));
   };
   const onPointer = (event: PointerEvent) => {
     if (!event.buttons || !canvas.current) return;
@@ -58,7 +58,7 @@ export function Drawing({ field, id, described, wrong }: EntryProps) {
   const load = async (file: File | undefined) => {
     if (!file) return;
     try {
-      type(field.key, JSON.stringify(await fromFile(file, field, width, height, inverted)));
+      setText(field.key, JSON.stringify(await fromFile(file, field, width, height, inverted)));
       setProblem("");
     } catch {
       setProblem(`${file.name} is not an image that this browser can read.`);
@@ -88,7 +88,7 @@ export function Drawing({ field, id, described, wrong }: EntryProps) {
         {cursor && <span class="cursor" style={{ left: `${cursor[0] * cell}px`, top: `${cursor[1] * cell}px`, width: `${cell}px`, height: `${cell}px` }} />}
       </div>
       <p class="buttons">
-        <button type="button" onClick={() => type(field.key, JSON.stringify(fromPixels(field, at.map((channels) => channels.map(() => low)))))}>
+        <button type="button" onClick={() => setText(field.key, JSON.stringify(fromPixels(field, at.map((channels) => channels.map(() => low)))))}>
           Clear
         </button>{" "}
         <label class="button">

@@ -1,7 +1,7 @@
-/** A form made from a model's features, filled with its example. */
-import { faults } from "../answers";
+/** A form with one entry per field of the model, filled with the model's example. */
+import { fieldErrors } from "../answers";
 import type { Field } from "../model";
-import { changed, list, now, start, tooLong, type } from "../state";
+import { changed, modelFields, current, start, tooLong, setText } from "../state";
 import { Drawing } from "./Drawing";
 import type { EntryProps } from "./entry";
 import { NumberField } from "./NumberField";
@@ -13,15 +13,15 @@ export function Form() {
       <h2 id="form-heading">What if …</h2>
       <p class="hint">Change anything: the prediction and its reasons follow, and stay beside where you started.</p>
       <div class="fields">
-        {list.value.map((field) => (
+        {modelFields.value.map((field) => (
           <Row key={field.key} field={field} />
         ))}
       </div>
       <p class="buttons">
-        <button type="button" disabled={!any} onClick={() => (now.value = start.value)}>
+        <button type="button" disabled={!any} onClick={() => (current.value = start.value)}>
           Back to the start
         </button>{" "}
-        <button type="button" disabled={!any} onClick={() => (start.value = now.value)}>
+        <button type="button" disabled={!any} onClick={() => (start.value = current.value)}>
           Start from here
         </button>
       </p>
@@ -33,7 +33,7 @@ export function Form() {
 }
 
 function Row({ field }: { field: Field }) {
-  const fault = faults.value[field.key];
+  const fault = fieldErrors.value[field.key];
   const differs = changed.value.includes(field.key);
   const id = `field-${field.key}`;
   const described = [field.description && `${id}-about`, fault && `${id}-fault`].filter(Boolean).join(" ") || undefined;
@@ -44,7 +44,7 @@ function Row({ field }: { field: Field }) {
         {field.unit && <span class="unit"> {field.unit}</span>}
       </label>
       {differs && (
-        <button type="button" class="quiet undo" aria-label={`Set ${field.key} back to the start`} onClick={() => type(field.key, start.value[field.key] ?? "")}>
+        <button type="button" class="quiet undo" aria-label={`Set ${field.key} back to the start`} onClick={() => setText(field.key, start.value[field.key] ?? "")}>
           ↺ {short(start.value[field.key] ?? "")}
         </button>
       )}
@@ -81,9 +81,9 @@ function Entry(props: EntryProps) {
 }
 
 function Category({ field, id, described, wrong }: EntryProps) {
-  const text = now.value[field.key] ?? "";
+  const text = current.value[field.key] ?? "";
   return (
-    <select id={id} aria-describedby={described} aria-invalid={wrong} value={text} onChange={(event) => type(field.key, event.currentTarget.value)}>
+    <select id={id} aria-describedby={described} aria-invalid={wrong} value={text} onChange={(event) => setText(field.key, event.currentTarget.value)}>
       {!field.categories.includes(text) && <option value={text}>{text}</option>}
       {field.categories.map((category) => (
         <option key={category} value={category}>
@@ -111,8 +111,8 @@ function Text({ field, id, described, wrong }: EntryProps) {
         spellcheck={false}
         aria-describedby={[`${id}-hint`, described].filter(Boolean).join(" ")}
         aria-invalid={wrong}
-        value={now.value[field.key] ?? ""}
-        onInput={(event) => type(field.key, event.currentTarget.value)}
+        value={current.value[field.key] ?? ""}
+        onInput={(event) => setText(field.key, event.currentTarget.value)}
       />
       <p class="about" id={`${id}-hint`}>
         {HINTS[kind]} {kind !== "text" && `${size} of them.`}

@@ -1,13 +1,13 @@
-/** A number: typed, or moved along the range of the background. */
+/** A number: a text field, and a slider over the background's range. */
 import { toNumber } from "../model";
-import { now, type } from "../state";
+import { current, setText } from "../state";
 import type { EntryProps } from "./entry";
 
-/** A slider's steps from one end to the other. */
+/** The number of steps of a slider. */
 const STEPS = 200;
 
 export function NumberField({ field, id, described, wrong }: EntryProps) {
-  const text = now.value[field.key] ?? "";
+  const text = current.value[field.key] ?? "";
   const number = toNumber(text);
   const [low, high] = field.range ?? [0, 0];
   const step = field.integer ? 1 : tidy((high - low) / STEPS);
@@ -21,7 +21,7 @@ export function NumberField({ field, id, described, wrong }: EntryProps) {
           max={ceil(high, step)}
           step={step}
           value={typeof number === "number" ? number : low}
-          onInput={(event) => type(field.key, event.currentTarget.value)}
+          onInput={(event) => setText(field.key, event.currentTarget.value)}
         />
       )}
       <input
@@ -32,13 +32,13 @@ export function NumberField({ field, id, described, wrong }: EntryProps) {
         aria-describedby={described}
         aria-invalid={wrong}
         value={text}
-        onInput={(event) => type(field.key, event.currentTarget.value)}
+        onInput={(event) => setText(field.key, event.currentTarget.value)}
       />
     </div>
   );
 }
 
-/** The next smaller of 1, 2, 5, 10, 20, …: steps that people can read. */
+/** Round a step down to one of 1, 2, 5, 10, 20, …, so that the slider shows short numbers. */
 function tidy(step: number): number {
   const power = 10 ** Math.floor(Math.log10(step));
   const digit = [5, 2, 1].find((one) => one * power <= step) ?? 1;

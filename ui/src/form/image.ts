@@ -1,8 +1,8 @@
-/** Pictures ⇄ the arrays that a model takes. */
+/** Conversions from pictures to the arrays that a model takes. */
 import type { Nested } from "../api/answer";
 import type { Field } from "../model";
 
-/** Channels of each pixel, row-major → an array of the field's shape. */
+/** The channels of each pixel, row-major, as nested lists of the field's shape. */
 export function fromPixels({ shape, integer }: Field, at: number[][]): Nested {
   const first = shape.length === 3 && (shape[0] ?? 0) <= 4 && (shape[2] ?? 0) > 4;
   const [height = 1, width = 1] = first ? shape.slice(1) : shape;
@@ -14,7 +14,7 @@ export function fromPixels({ shape, integer }: Field, at: number[][]): Nested {
   return Array.from({ length: shape[0] ?? 1 }, (_, channel) => rows((channels) => round(channels[channel] ?? 0)));
 }
 
-/** A picture of any size, made as small as the model's; the middle of it where it is not as wide as that. */
+/** The picture in a file, scaled to width × height. If the aspect ratios differ, the middle of the picture is used. */
 export async function fromFile(file: File, field: Field, width: number, height: number, inverted: boolean): Promise<Nested> {
   const picture = await createImageBitmap(file);
   const canvas = document.createElement("canvas");

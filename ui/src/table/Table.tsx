@@ -1,57 +1,57 @@
-/** Many rows at once: pasted or from a file, explained with progress, summed up in one picture. */
+/** Many rows, pasted or from a file: explained with progress, and summarized in one picture. */
 import { signal } from "@preact/signals";
 import { csvFormatRows } from "d3-dsv";
 import { useCallback, useEffect } from "preact/hooks";
 
-import { Refusal } from "../api/client";
+import { RequestError } from "../api/client";
 import { outputs } from "../model";
-import { background, list, method, model, now, output } from "../state";
-import { Trouble } from "../Trouble";
+import { background, modelFields, method, model, current, output } from "../state";
+import { ErrorNotice } from "../ErrorNotice";
 import { Chart } from "../why/Chart";
 import type { Canvas } from "../why/draw";
-import { scaleOf } from "../words";
-import { explainAll, type SoFar } from "./batches";
+import { scaleOf } from "../format";
+import { explainAll, type Results } from "./batches";
 import { readTable, writeCsv, type Row } from "./rows";
-import { bars, means, swarm } from "./summary";
+import { bars, meanSizes, swarm } from "./summary";
 
-const MOST_FAULTS_SHOWN = 8;
+const MAX_ERRORS_SHOWN = 8;
 
 const text = signal("");
-/** The model that the text was prepared for; what somebody typed is never overwritten. */
-const textOf = signal("");
+/** The model that the text is for. The text is replaced only when the model changes. */
+const textModel = signal("");
 const running = signal<AbortController | null>(null);
 const total = signal(0);
-const soFar = signal<SoFar | null>(null);
-const wrong = signal("");
+const results = signal<Results | null>(null);
+const inputError = signal("");
 const ignored = signal<string[]>([]);
-const trouble = signal<Refusal | null>(null);
+const requestError = signal<RequestError | null>(null);
 const picture = signal<"dots" | "bars">("dots");
 
-/** A table to begin with: the names of the columns, and the row of the form. */
+/** The initial table: the column names and the form's row, or the example as JSON for other kinds of input. */
 function template(): string {
-  const tabular = list.value.every((field) => ["number", "category", "text"].includes(field.kind));
+  const tabular = modelFields.value.every((field) => ["number", "category", "text"].includes(field.kind));
   if (!tabular) return JSON.stringify(model.value?.example.instances ?? []);
-  const keys = list.value.map((field) => field.key);
-  return csvFormatRows([keys, keys.map((key) => now.value[key] ?? "")]);
+  const keys = modelFields.value.map((field) => field.key);
+  return csvFormatRows([keys, keys.map((key) => current.value[key] ?? "")]);
 }
 
-async function start() {
+async function explainRows() {
   const shown = model.value;
   if (!shown) return;
-  [wrong.value, trouble.value, soFar.value] = ["", null, null];
+  [inputError.value, requestError.value, results.value] = ["", null, null];
   const control = new AbortController();
   try {
-    const table = readTable(text.value, list.value);
+    const table = readTable(text.value, modelFields.value);
     [total.value, ignored.value, running.value] = [table.rows.length, table.ignored, control];
     const wanted = output.value ?? outputs(shown)[0] ?? "";
     await explainAll({
       model: shown.spec.name, output: wanted, method: method.value === "auto" ? undefined : method.value, background: background.value ?? undefined,
-      fields: list.value, rows: table.rows, signal: control.signal, onChange: (state) => (soFar.value = state),
+      fields: modelFields.value, rows: table.rows, signal: control.signal, onChange: (state) => (results.value = state),
     });
   } catch (error) {
     if (control.signal.aborted) return;
-    if (error instanceof Refusal) trouble.value = error;
-    else wrong.value = (error as Error).message;
+    if (error instanceof RequestError) requestError.value = error;
+    else inputError.value = (error as Error).message;
   } finally {
     if (running.value === control) running.value = null;
   }
@@ -65,9 +65,9 @@ function stop() {
 export function Table() {
   const shown = model.value;
   useEffect(() => {
-    if (!shown || textOf.value === shown.spec.name) return;
+    if (!shown || textModel.value === shown.spec.name) return;
     stop();
-    [text.value, textOf.value, soFar.value, wrong.value, trouble.value] = [template(), shown.spec.name, null, "", null];
+    [text.value, textModel.value, results.value, inputError.value, requestError.value] = [template(), shown.spec.name, null, "", null];
   }, [shown]);
   if (!shown) return null;
   return (
@@ -76,11 +76,11 @@ export function Table() {
       <div class="results">
         <section class="card" aria-labelledby="summary-heading">
           <h2 id="summary-heading">What matters over all rows</h2>
-          <Running />
-          {trouble.value && <Trouble refusal={trouble.value} onRetry={() => void start()} what="It stopped:" />}
-          <Faults />
-          {soFar.value && soFar.value.rows.length > 0 && <Summed rows={soFar.value.rows} />}
-          {!soFar.value && !running.value && !trouble.value && <p class="hint">A dot will stand for each row: how much a feature added or took away there.</p>}
+          <RunProgress />
+          {requestError.value && <ErrorNotice error={requestError.value} onRetry={() => void explainRows()} what="It stopped:" />}
+          <RowErrors />
+          {results.value && results.value.rows.length > 0 && <Summary rows={results.value.rows} />}
+          {!results.value && !running.value && !requestError.value && <p class="hint">A dot will stand for each row: how much a feature added or took away there.</p>}
         </section>
       </div>
     </div>
@@ -94,13 +94,13 @@ function Entry() {
     if (file) text.value = await file.text();
   };
   return (
-    <form class="card form" aria-labelledby="rows-heading" onSubmit={(event) => (event.preventDefault(), void start())} onDragOver={(event) => event.preventDefault()} onDrop={(event) => (event.preventDefault(), void take(event.dataTransfer?.files[0]))}>
+    <form class="card form" aria-labelledby="rows-heading" onSubmit={(event) => (event.preventDefault(), void explainRows())} onDragOver={(event) => event.preventDefault()} onDrop={(event) => (event.preventDefault(), void take(event.dataTransfer?.files[0]))}>
       <h2 id="rows-heading">Rows</h2>
       <label for="rows">Paste a table, or drop a file: CSV with a line of names, or JSON.</label>
-      <textarea id="rows" rows={14} spellcheck={false} wrap="off" value={text.value} aria-invalid={Boolean(wrong.value)} aria-describedby={wrong.value ? "rows-fault" : undefined} onInput={(event) => (text.value = event.currentTarget.value)} />
-      {wrong.value && (
+      <textarea id="rows" rows={14} spellcheck={false} wrap="off" value={text.value} aria-invalid={Boolean(inputError.value)} aria-describedby={inputError.value ? "rows-fault" : undefined} onInput={(event) => (text.value = event.currentTarget.value)} />
+      {inputError.value && (
         <p class="fault" id="rows-fault" role="alert">
-          {wrong.value}
+          {inputError.value}
         </p>
       )}
       <p class="buttons">
@@ -128,12 +128,12 @@ function Entry() {
   );
 }
 
-function Running() {
+function RunProgress() {
   if (!running.value) return null;
-  const { done = 0, waits } = soFar.value ?? {};
+  const { done = 0, waitReason } = results.value ?? {};
   return (
     <div class="progress" data-testid="rows-progress">
-      <label for="rows-progress">{waits ? `${waits} It is tried again every few seconds.` : `${Math.floor(done)} of ${total.value} rows …`}</label>
+      <label for="rows-progress">{waitReason ? `${waitReason} It is tried again every few seconds.` : `${Math.floor(done)} of ${total.value} rows …`}</label>
       <progress id="rows-progress" max={total.value} value={done} />
       <button type="button" onClick={stop}>
         Cancel
@@ -142,21 +142,21 @@ function Running() {
   );
 }
 
-function Faults() {
-  const faults = soFar.value?.faults ?? [];
-  const rest = total.value - (soFar.value?.rows.length ?? 0) - faults.length;
+function RowErrors() {
+  const errors = results.value?.errors ?? [];
+  const rest = total.value - (results.value?.rows.length ?? 0) - errors.length;
   return (
     <>
-      {soFar.value && ignored.value.length > 0 && <p class="hint">Left out, as the model does not know them: {ignored.value.join(", ")}.</p>}
-      {faults.length > 0 && (
+      {results.value && ignored.value.length > 0 && <p class="hint">Left out, as the model does not know them: {ignored.value.join(", ")}.</p>}
+      {errors.length > 0 && (
         <div class="trouble" role="alert" data-testid="rows-faults">
           <p>
-            {faults.length === 1 ? "One row was" : `${faults.length} rows were`} refused{!running.value && rest > 0 ? `, and ${rest} not tried any more` : ""}; the others are shown.
+            {errors.length === 1 ? "One row was" : `${errors.length} rows were`} refused{!running.value && rest > 0 ? `, and ${rest} not tried any more` : ""}; the others are shown.
           </p>
           <ul>
-            {faults.slice(0, MOST_FAULTS_SHOWN).map(({ line, words }) => (
+            {errors.slice(0, MAX_ERRORS_SHOWN).map(({ line, message }) => (
               <li key={line}>
-                Row {line}: {words}
+                Row {line}: {message}
               </li>
             ))}
           </ul>
@@ -166,10 +166,10 @@ function Faults() {
   );
 }
 
-function Summed({ rows }: { rows: Row[] }) {
+function Summary({ rows }: { rows: Row[] }) {
   const shown = model.value;
   const kind = picture.value;
-  const fields = list.value;
+  const fields = modelFields.value;
   const draw = useCallback(
     (canvas: Canvas) => {
       if (!shown) throw new Error("a picture has its model");
@@ -180,7 +180,7 @@ function Summed({ rows }: { rows: Row[] }) {
   if (!shown) return null;
   const name = rows[0]?.explained.output ?? "";
   const scale = scaleOf(shown);
-  const ranking = means(fields, rows).slice(0, 12).map(({ key, mean }) => `${key} ${scale.change(mean).replace("+", "")}`).join("; ");
+  const ranking = meanSizes(fields, rows).slice(0, 12).map(({ key, mean }) => `${key} ${scale.change(mean).replace("+", "")}`).join("; ");
   const save = () => {
     const link = document.createElement("a");
     link.href = URL.createObjectURL(new Blob([writeCsv(fields, rows)], { type: "text/csv" }));
@@ -200,7 +200,7 @@ function Summed({ rows }: { rows: Row[] }) {
           </button>
         ))}
       </div>
-      <Chart draw={draw} title={`What matters to ${shown.spec.name}: ${name}, ${rows.length} rows`} words={`Mean size of what each adds or takes away, the largest first: ${ranking}.`} />
+      <Chart draw={draw} title={`What matters to ${shown.spec.name}: ${name}, ${rows.length} rows`} description={`Mean size of what each adds or takes away, the largest first: ${ranking}.`} />
       <p class="keep">
         Keep the numbers:{" "}
         <button type="button" class="quiet" onClick={save}>

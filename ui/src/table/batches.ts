@@ -1,13 +1,13 @@
-/** Many rows, a few at a time: what one row lacks is its own fault, and the others go on. */
-import { Refusal, type ExplainRequest } from "../api/client";
+/** Explains many rows in small batches. A wrong row is reported, and the other rows are explained. */
+import { RequestError, type ExplainRequest } from "../api/client";
 import { explain, pause } from "../api/explain";
-import { toRow, type Field, type Typed } from "../model";
+import { toRow, type Field, type TypedRow } from "../model";
 import type { Row } from "./rows";
 
-const ROWS_A_REQUEST = 20;
-/** So many refused rows tell that it is the table which is wrong. */
-const MOST_FAULTS = 20;
-const AGAIN_S = 3;
+const ROWS_PER_REQUEST = 20;
+/** After this many wrong rows, the whole table is likely wrong, and the run ends. */
+const MAX_ERRORS = 20;
+const RETRY_S = 3;
 
 export interface Batches {
   model: string;
@@ -15,47 +15,47 @@ export interface Batches {
   method?: string;
   background?: string;
   fields: Field[];
-  rows: Typed[];
+  rows: TypedRow[];
   signal: AbortSignal;
-  onChange: (soFar: SoFar) => void;
+  onChange: (soFar: Results) => void;
 }
 
-export interface SoFar {
+export interface Results {
   done: number;
   rows: Row[];
-  faults: { line: number; words: string }[];
-  /** Why it waits, where it does. */
-  waits?: string;
+  errors: { line: number; message: string }[];
+  /** Why the run waits; undefined while it runs. */
+  waitReason?: string;
 }
 
-/** Raises Refusal where going on makes no sense. */
-export async function explainAll(asked: Batches): Promise<SoFar> {
-  let soFar: SoFar = { done: 0, rows: [], faults: [] };
-  const tell = (change: Partial<SoFar>) => asked.onChange((soFar = { ...soFar, waits: undefined, ...change }));
-  const lines = asked.rows.map((_, place) => place);
-  while (lines.length && soFar.faults.length < MOST_FAULTS) {
-    const batch = lines.splice(0, ROWS_A_REQUEST);
+/** Raises RequestError if another attempt would not help. */
+export async function explainAll(job: Batches): Promise<Results> {
+  let results: Results = { done: 0, rows: [], errors: [] };
+  const tell = (change: Partial<Results>) => job.onChange((results = { ...results, waitReason: undefined, ...change }));
+  const lines = job.rows.map((_, place) => place);
+  while (lines.length && results.errors.length < MAX_ERRORS) {
+    const batch = lines.splice(0, ROWS_PER_REQUEST);
     try {
-      const rows = await some(asked, batch, (progress) => tell({ done: soFar.rows.length + soFar.faults.length + progress * batch.length }));
-      tell({ rows: [...soFar.rows, ...rows], done: soFar.rows.length + rows.length + soFar.faults.length });
+      const rows = await explainBatch(job, batch, (progress) => tell({ done: results.rows.length + results.errors.length + progress * batch.length }));
+      tell({ rows: [...results.rows, ...rows], done: results.rows.length + rows.length + results.errors.length });
     } catch (error) {
-      if (!(error instanceof Refusal)) throw error;
-      const refused = refusedOf(error, batch);
+      if (!(error instanceof RequestError)) throw error;
+      const refused = rowErrors(error, batch);
       if (refused.length) {
         const wrong = new Set(refused.map((one) => one.line - 1));
         lines.unshift(...batch.filter((line) => !wrong.has(line)));
-        tell({ faults: [...soFar.faults, ...refused] });
+        tell({ errors: [...results.errors, ...refused] });
       } else if (error.status === 0 || error.status === 503) {
         lines.unshift(...batch);
-        tell({ waits: error.message });
-        await pause(1000 * (error.retryAfterS ?? AGAIN_S), asked.signal);
+        tell({ waitReason: error.message });
+        await pause(1000 * (error.retryAfterS ?? RETRY_S), job.signal);
       } else throw error;
     }
   }
-  return soFar;
+  return results;
 }
 
-async function some({ model, output, method, background, fields, rows, signal }: Batches, batch: number[], onProgress: (share: number) => void): Promise<Row[]> {
+async function explainBatch({ model, output, method, background, fields, rows, signal }: Batches, batch: number[], onProgress: (share: number) => void): Promise<Row[]> {
   const instances = batch.map((line) => toRow(fields, rows[line] ?? {}));
   const body = { model, instances, outputs: [output], ...(method ? { method } : {}), ...(background ? { background } : {}) } as unknown as ExplainRequest;
   const answer = await explain(body, { signal, onState: ({ progress }) => onProgress(progress) });
@@ -65,11 +65,11 @@ async function some({ model, output, method, background, fields, rows, signal }:
   });
 }
 
-function refusedOf({ problem }: Refusal, batch: number[]): { line: number; words: string }[] {
+function rowErrors({ problem }: RequestError, batch: number[]): { line: number; message: string }[] {
   const found = new Map<number, string>();
   for (const { instance, message } of problem?.errors ?? []) {
     const line = instance === undefined ? undefined : batch[instance];
     if (line !== undefined && !found.has(line)) found.set(line, message.replace(/^instances\[\d+\]: /, ""));
   }
-  return [...found].map(([line, words]) => ({ line: line + 1, words }));
+  return [...found].map(([line, message]) => ({ line: line + 1, message }));
 }

@@ -1,22 +1,22 @@
-/** Rows as people have them, CSV or JSON, and back. */
+/** Reads rows from CSV or JSON, and writes explanations as CSV. */
 import { csvFormatRows, dsvFormat } from "d3-dsv";
 
-import { elements, type Element } from "../why/elements";
-import { fromRow, type Field, type Typed } from "../model";
-import { sum, type Explained, type Prediction } from "../api/answer";
+import { contributions, type Contribution } from "../why/contributions";
+import { fromRow, type Field, type TypedRow } from "../model";
+import { sum, type OutputExplanation, type Prediction } from "../api/answer";
 
 export interface Table {
-  rows: Typed[];
-  /** Columns that the model does not know; they are left out, and said to be. */
+  rows: TypedRow[];
+  /** Columns that the model does not have. */
   ignored: string[];
 }
 
-/** Raises Error, in words for people. */
+/** Raises Error with a message for the person at the page. */
 export function readTable(text: string, fields: Field[]): Table {
   const trimmed = text.trim();
   if (!trimmed) throw new Error("There are no rows: paste a header line and a line a row, or choose a file.");
   if (trimmed.startsWith("[") || trimmed.startsWith("{")) return readJson(trimmed, fields);
-  // As rows of cells: d3's objects are made by code that is made on the spot, which the page's policy refuses.
+  // parseRows, not parse: parse builds objects with generated code, which the Content-Security-Policy blocks.
   const [head = [], ...rows] = dsvFormat(delimiter(trimmed)).parseRows(trimmed);
   const known = new Set(fields.map((field) => field.key));
   const columns = head.map((name) => name.trim());
@@ -40,7 +40,7 @@ function readJson(text: string, fields: Field[]): Table {
   return { rows: held.map((row: Record<string, unknown>) => fromRow(fields, row)), ignored: [...names].filter((name) => !known.has(name)) };
 }
 
-/** What stands most often between the names of the first line. */
+/** The most frequent delimiter of the first line. */
 function delimiter(text: string): string {
   const [first = ""] = text.split("\n", 1);
   const count = (one: string) => first.split(one).length;
@@ -48,18 +48,18 @@ function delimiter(text: string): string {
 }
 
 export interface Row {
-  typed: Typed;
-  /** The line that it stands in, counted from 1 below the header. */
+  typed: TypedRow;
+  /** The row's position below the header, counted from 1. */
   line: number;
-  explained: Explained;
+  explained: OutputExplanation;
   prediction: Prediction;
 }
 
 export function writeCsv(fields: Field[], rows: Row[]): string {
-  const shares = rows.map((row) => elements(fields, row.explained, row.typed));
-  // Texts have pieces of their own, and some of them twice.
+  const shares = rows.map((row) => contributions(fields, row.explained, row.typed));
+  // Each text has its own tokens, and a token can occur twice.
   const names = [...new Set(shares.flatMap((all) => all.map((one) => one.key)))];
-  const share = (all: Element[], name: string) => {
+  const share = (all: Contribution[], name: string) => {
     const found = all.filter((one) => one.key === name);
     return found.length ? String(sum(found.map((one) => one.value))) : "";
   };

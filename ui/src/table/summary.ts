@@ -1,20 +1,20 @@
-/** What matters over many rows: a dot a row and feature, or the mean size of each. */
+/** Summaries of many rows: one dot per row and feature, or the mean |attribution| of each feature. */
 import * as Plot from "@observablehq/plot";
 
 import { toNumber, type Field } from "../model";
-import type { Scale } from "../words";
-import { FONT_PX, bare, stacked, type Canvas, type Svg } from "../why/draw";
-import { elements } from "../why/elements";
+import type { Scale } from "../format";
+import { FONT_PX, withoutStyles, stacked, type Canvas, type Svg } from "../why/draw";
+import { contributions } from "../why/contributions";
 import type { Row } from "./rows";
 
-const MOST = 12;
+const MAX_FEATURES = 12;
 const SWARM_PX = 46;
 const BAR_PX = 27;
 
 interface Dot {
   key: string;
   value: number;
-  /** Of the feature's value, from its least in these rows, 0, to its greatest, 1. */
+  /** The feature's value, scaled from 0, its minimum in these rows, to 1, its maximum. */
   level: number | null;
 }
 
@@ -23,16 +23,16 @@ export interface Summary {
   mean: number;
 }
 
-export function means(fields: Field[], rows: Row[]): Summary[] {
+export function meanSizes(fields: Field[], rows: Row[]): Summary[] {
   const sums = new Map<string, number>();
-  for (const row of rows) for (const { key, value } of elements(fields, row.explained, row.typed)) sums.set(key, (sums.get(key) ?? 0) + Math.abs(value));
+  for (const row of rows) for (const { key, value } of contributions(fields, row.explained, row.typed)) sums.set(key, (sums.get(key) ?? 0) + Math.abs(value));
   return [...sums].map(([key, total]) => ({ key, mean: total / rows.length })).sort((one, other) => other.mean - one.mean);
 }
 
 export function bars(fields: Field[], rows: Row[], scale: Scale, { width, theme }: Canvas): Svg {
-  const shown = means(fields, rows).slice(0, MOST);
+  const shown = meanSizes(fields, rows).slice(0, MAX_FEATURES);
   const marginLeft = Math.round(Math.min(200, 0.36 * width));
-  return bare(
+  return withoutStyles(
     Plot.plot({
       width, height: BAR_PX * shown.length + 46, marginLeft, marginRight: 60, marginTop: 4, marginBottom: 40,
       style: { fontSize: `${FONT_PX}px`, background: theme.paper, color: theme.ink },
@@ -50,10 +50,10 @@ export function bars(fields: Field[], rows: Row[], scale: Scale, { width, theme 
 }
 
 export function swarm(fields: Field[], rows: Row[], scale: Scale, { width, theme }: Canvas): Svg {
-  const shown = means(fields, rows).slice(0, MOST).map((one) => one.key);
+  const shown = meanSizes(fields, rows).slice(0, MAX_FEATURES).map((one) => one.key);
   const marginLeft = Math.round(Math.min(200, 0.36 * width));
   const r = rows.length > 200 ? 1.8 : 3;
-  const dots = spread(shown.map((key) => dotsOf(fields, rows, key)), (1.6 * r) / (width - marginLeft), (2 * r) / SWARM_PX);
+  const dots = spreadDots(shown.map((key) => dotsOf(fields, rows, key)), (1.6 * r) / (width - marginLeft), (2 * r) / SWARM_PX);
   const colour = ({ level }: Dot) => (level === null ? theme.rest : mix(theme.low, theme.high, level));
   const plot = Plot.plot({
     width, height: SWARM_PX * shown.length + 46, marginLeft, marginRight: 16, marginTop: 4, marginBottom: 40,
@@ -69,14 +69,14 @@ export function swarm(fields: Field[], rows: Row[], scale: Scale, { width, theme
       Plot.dot(dots, { x: "value", y: "place", r, fill: colour }),
     ],
   });
-  return stacked([bare(plot), legend({ width, theme })], { width, theme });
+  return stacked([withoutStyles(plot), legend({ width, theme })], { width, theme });
 }
 
-/** Of a row's height, the part that its dots keep to: closer together where there are many, and never in the next row. */
+/** The largest share of a feature's height that its dots take. Many dots are closer together. */
 const FILLED = 0.86;
 
-/** Dots of nearly the same value side by side, from the middle outwards. column, apart: in parts of the width and of a row. */
-function spread(features: Dot[][], column: number, apart: number): (Dot & { place: number })[] {
+/** Dots of similar value side by side, from the middle outwards. column: a share of the width; apart: of the height. */
+function spreadDots(features: Dot[][], column: number, apart: number): (Dot & { place: number })[] {
   const values = features.flat().map((dot) => dot.value);
   const wide = column * (Math.max(...values) - Math.min(...values) || 1);
   return features.flatMap((dots, feature) => {
@@ -101,7 +101,7 @@ function dotsOf(fields: Field[], rows: Row[], key: string): Dot[] {
   const [low, high] = [Math.min(...numbers), Math.max(...numbers)];
   return rows.map(({ explained, typed }, place) => {
     const level = levels[place];
-    const value = elements(fields, explained, typed).find((one) => one.key === key)?.value ?? 0;
+    const value = contributions(fields, explained, typed).find((one) => one.key === key)?.value ?? 0;
     return { key, value, level: typeof level === "number" && high > low ? (level - low) / (high - low) : null };
   });
 }
@@ -117,15 +117,15 @@ function mix(from: string, to: string, share: number): string {
 function legend({ width, theme }: Canvas): Svg {
   const steps = Array.from({ length: 24 }, (_, step) => step);
   const left = Math.max(6, width - 300);
-  return bare(
+  return withoutStyles(
     Plot.plot({
       width, height: 26, margin: 0,
       x: { type: "identity", axis: null }, y: { type: "identity", axis: null }, color: { type: "identity" },
       style: { fontSize: `${FONT_PX}px`, background: theme.paper, color: theme.ink },
       marks: [
         Plot.rect(steps, { x1: (step: number) => left + 82 + 5 * step, x2: (step: number) => left + 87.5 + 5 * step, y1: 7, y2: 19, fill: (step: number) => mix(theme.low, theme.high, step / 23) }),
-        Plot.text([{ x: left + 76, anchor: "end", words: "its value: low" }], { x: "x", y: 13, text: "words", textAnchor: "end", fill: theme.ink }),
-        Plot.text([{ x: left + 210, words: "high" }], { x: "x", y: 13, text: "words", textAnchor: "start", fill: theme.ink }),
+        Plot.text([{ x: left + 76, anchor: "end", label: "its value: low" }], { x: "x", y: 13, text: "label", textAnchor: "end", fill: theme.ink }),
+        Plot.text([{ x: left + 210, label: "high" }], { x: "x", y: 13, text: "label", textAnchor: "start", fill: theme.ink }),
       ],
     }),
   );

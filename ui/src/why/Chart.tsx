@@ -1,18 +1,18 @@
-/** A picture that fits its place and theme, says what it shows, and can be kept. */
+/** A picture with its description and download buttons. It is drawn again when the width or the theme changes. */
 import { useLayoutEffect, useRef, useState } from "preact/hooks";
 
 import { theme } from "../theme";
-import { keep, type Draw } from "./keep";
+import { download, type Draw } from "./download";
 
 interface Props {
   draw: Draw;
   title: string;
-  /** What the picture says, for those who do not see it. */
-  words: string;
+  /** The content of the picture as text, for screen readers. */
+  description: string;
   heading?: string;
 }
 
-export function Chart({ draw, title, words, heading }: Props) {
+export function Chart({ draw, title, description, heading }: Props) {
   const place = useRef<HTMLDivElement>(null);
   const [width, setWidth] = useState(0);
   const colours = theme.value;
@@ -32,13 +32,13 @@ export function Chart({ draw, title, words, heading }: Props) {
   return (
     <figure class="chart">
       {heading && <figcaption>{heading}</figcaption>}
-      <div class="picture" role="img" aria-label={words} ref={place} />
+      <div class="picture" role="img" aria-label={description} ref={place} />
       <p class="keep">
         Keep this picture:{" "}
-        <button type="button" class="quiet" onClick={() => void keep(draw, title, "svg")}>
+        <button type="button" class="quiet" onClick={() => void download(draw, title, "svg")}>
           SVG
         </button>{" "}
-        <button type="button" class="quiet" onClick={() => void keep(draw, title, "png")}>
+        <button type="button" class="quiet" onClick={() => void download(draw, title, "png")}>
           PNG
         </button>
       </p>

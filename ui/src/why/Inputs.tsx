@@ -1,37 +1,37 @@
-/** For inputs that are no features, a picture of their own. */
+/** The pictures of inputs other than features: images, texts, sequences. */
 import { useCallback } from "preact/hooks";
 
 import { isTokens, type Nested } from "../api/answer";
 import { toRow, type Field } from "../model";
-import { list, model } from "../state";
-import { scaleOf } from "../words";
+import { modelFields, model } from "../state";
+import { scaleOf } from "../format";
 import { Chart } from "./Chart";
 import type { Canvas } from "./draw";
-import { heat, shares } from "./heat";
-import { written } from "./elements";
-import type { Pictured } from "./pictured";
+import { heat, pixelAttributions } from "./heat";
+import { withLetters } from "./contributions";
+import type { Comparison } from "./comparison";
 import { series } from "./series";
-import { tinted } from "./tokens";
+import { tokenHeat } from "./tokens";
 
-export function Inputs(pictured: Pictured) {
+export function Inputs(comparison: Comparison) {
   return (
     <>
-      {list.value.map((field) => {
-        if (field.kind === "image") return <Images key={field.key} field={field} {...pictured} />;
-        if (field.kind === "text") return <Texts key={field.key} field={field} {...pictured} />;
-        if (field.kind === "sequence") return <Steps key={field.key} field={field} {...pictured} />;
+      {modelFields.value.map((field) => {
+        if (field.kind === "image") return <Images key={field.key} field={field} {...comparison} />;
+        if (field.kind === "text") return <Texts key={field.key} field={field} {...comparison} />;
+        if (field.kind === "sequence") return <Steps key={field.key} field={field} {...comparison} />;
         return null;
       })}
     </>
   );
 }
 
-interface Props extends Pictured {
+interface Props extends Comparison {
   field: Field;
 }
 
 function Images({ field, why, explained, before }: Props) {
-  const share = (of: typeof explained) => Math.max(...shares(field.shape, (of.attributions[field.key] ?? []) as Nested).map(Math.abs));
+  const share = (of: typeof explained) => Math.max(...pixelAttributions(field.shape, (of.attributions[field.key] ?? []) as Nested).map(Math.abs));
   const most = Math.max(share(explained), before ? share(before.explained) : 0) || 1;
   return (
     <div class="beside">
@@ -48,12 +48,12 @@ function OneImage({ field, why, explained, most, heading }: Props & { most: numb
     (canvas: Canvas) => heat({ shape: field.shape, image, attribution, range: field.range ?? [0, 1], most }, canvas),
     [field, why, explained, most],
   );
-  return <Chart draw={draw} heading={heading} title={`${field.key}: why ${explained.output}`} words={`${field.key}, each pixel coloured by what it adds to ${explained.output} or takes away; ${strongest(field, attribution)}`} />;
+  return <Chart draw={draw} heading={heading} title={`${field.key}: why ${explained.output}`} description={`${field.key}, each pixel coloured by what it adds to ${explained.output} or takes away; ${strongest(field, attribution)}`} />;
 }
 
-/** Where the most is, for those who do not see it. */
+/** The pixel with the largest attribution as text, for screen readers. */
 function strongest(field: Field, attribution: Nested): string {
-  const all = shares(field.shape, attribution);
+  const all = pixelAttributions(field.shape, attribution);
   const width = field.shape.length === 3 && (field.shape[0] ?? 0) <= 4 ? (field.shape[2] ?? 1) : (field.shape[1] ?? 1);
   const at = all.reduce((best, value, place) => (Math.abs(value) > Math.abs(all[best] ?? 0) ? place : best), 0);
   return `strongest at column ${(at % width) + 1}, row ${Math.floor(at / width) + 1}, which ${(all[at] ?? 0) < 0 ? "takes away" : "adds"}.`;
@@ -79,14 +79,14 @@ function OneText({ field, why, explained, most, heading }: Props & { most: numbe
   const draw = useCallback(
     (canvas: Canvas) => {
       if (!shown) throw new Error("a picture has its model");
-      return tinted({ pieces: isTokens(given) ? written(given, why.row[field.key] ?? "") : [], scale: scaleOf(shown), most }, canvas);
+      return tokenHeat({ pieces: isTokens(given) ? withLetters(given, why.row[field.key] ?? "") : [], scale: scaleOf(shown), most }, canvas);
     },
     [field, why, given, most, shown],
   );
   if (!shown || !isTokens(given)) return null;
   const scale = scaleOf(shown);
-  const listed = written(given, why.row[field.key] ?? "").map((one) => `${one.label} ${scale.change(one.value)}`).join("; ");
-  return <Chart draw={draw} heading={heading} title={`${field.key}: why ${explained.output}`} words={`${field.key}, each piece coloured by what it adds to ${explained.output} or takes away: ${listed}.`} />;
+  const listed = withLetters(given, why.row[field.key] ?? "").map((one) => `${one.label} ${scale.change(one.value)}`).join("; ");
+  return <Chart draw={draw} heading={heading} title={`${field.key}: why ${explained.output}`} description={`${field.key}, each piece coloured by what it adds to ${explained.output} or takes away: ${listed}.`} />;
 }
 
 function Steps({ field, why, explained, before }: Props) {
@@ -106,6 +106,6 @@ function Steps({ field, why, explained, before }: Props) {
     },
     [field, why, explained, before?.why, shown],
   );
-  const words = `${field.key}, ${values.length} steps, and under each of them what it adds to ${explained.output} or takes away; the numbers are in the table below.`;
-  return <Chart draw={draw} title={`${field.key}: why ${explained.output}`} words={words} />;
+  const description = `${field.key}, ${values.length} steps, and under each of them what it adds to ${explained.output} or takes away; the numbers are in the table below.`;
+  return <Chart draw={draw} title={`${field.key}: why ${explained.output}`} description={description} />;
 }

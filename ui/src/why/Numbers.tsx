@@ -1,19 +1,19 @@
-/** The numbers themselves, for those who want them and those who do not see the pictures. */
-import { model, list } from "../state";
-import { scaleOf } from "../words";
-import type { Explained } from "../api/answer";
-import { elements } from "./elements";
-import type { Why as Answered } from "../answers";
+/** The attributions as a table, also for people who cannot see the pictures. */
+import { model, modelFields } from "../state";
+import { scaleOf } from "../format";
+import type { OutputExplanation } from "../api/answer";
+import { contributions } from "./contributions";
+import type { RowExplanation } from "../answers";
 
-const MOST = 200;
+const MAX_ROWS = 200;
 
-export function Numbers({ why, explained, before }: { why: Answered; explained: Explained; before?: Explained }) {
+export function Numbers({ why, explained, before }: { why: RowExplanation; explained: OutputExplanation; before?: OutputExplanation }) {
   const shown = model.value;
   if (!shown) return null;
   const scale = scaleOf(shown);
-  const all = elements(list.value, explained, why.row);
+  const all = contributions(modelFields.value, explained, why.row);
   const sampled = all.some((one) => one.error !== undefined);
-  const then = before && elements(list.value, before, why.row);
+  const then = before && contributions(modelFields.value, before, why.row);
   return (
     <details>
       <summary>The numbers</summary>
@@ -28,7 +28,7 @@ export function Numbers({ why, explained, before }: { why: Answered; explained: 
             </tr>
           </thead>
           <tbody>
-            {all.slice(0, MOST).map((one, place) => (
+            {all.slice(0, MAX_ROWS).map((one, place) => (
               <tr key={one.label}>
                 <th scope="row">{one.label}</th>
                 <td>{scale.change(one.value)}</td>

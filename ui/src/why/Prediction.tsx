@@ -1,19 +1,19 @@
-/** What the model says of the row, as it is typed. */
+/** The prediction for the current row. */
 import type { Prediction as Said } from "../api/answer";
-import { beginning, explaining, predicting } from "../answers";
+import { predictionQuery, startQuery } from "../answers";
 import { changed, model } from "../state";
-import { scaleOf } from "../words";
+import { scaleOf } from "../format";
 
-const MOST_LABELS = 5;
+const MAX_LABELS = 5;
 
 export function Prediction() {
-  const { value, asking, refusal } = predicting.shown.value;
+  const { value, asking, error } = predictionQuery.state.value;
   const shown = model.value;
   if (!shown || !value) return null;
   const scale = scaleOf(shown);
-  const before = changed.value.length ? beginning.shown.value.value?.prediction : undefined;
+  const before = changed.value.length ? startQuery.state.value.value?.prediction : undefined;
   return (
-    <section class={`card prediction ${asking || refusal ? "old" : ""}`} aria-labelledby="prediction-heading">
+    <section class={`card prediction ${asking || error ? "old" : ""}`} aria-labelledby="prediction-heading">
       <h2 id="prediction-heading">Prediction</h2>
       <p class="answer" aria-live="polite" data-testid="prediction">
         {sentence(value, scale.value)}
@@ -24,7 +24,7 @@ export function Prediction() {
         </p>
       )}
       {value.scores && <Scores scores={value.scores} before={before?.scores} write={scale.value} isShare={shown.spec.output.scores === "probabilities"} />}
-      {refusal && <p class="hint">This is of the last row that the service could read.</p>}
+      {error && <p class="hint">This is of the last row that the service could read.</p>}
     </section>
   );
 }
@@ -46,10 +46,10 @@ interface ScoresProps {
 
 function Scores({ scores, before, write, isShare }: ScoresProps) {
   const sorted = Object.entries(scores).sort(([, one], [, other]) => other - one);
-  const rest = sorted.length - MOST_LABELS;
+  const rest = sorted.length - MAX_LABELS;
   return (
     <ul class="scores">
-      {sorted.slice(0, MOST_LABELS).map(([label, score]) => (
+      {sorted.slice(0, MAX_LABELS).map(([label, score]) => (
         <li key={label}>
           <span>{label}</span>
           {isShare && <meter min={0} max={1} value={score} aria-label={`${label}, now`} />}
@@ -60,10 +60,4 @@ function Scores({ scores, before, write, isShare }: ScoresProps) {
       {rest > 0 && <li class="hint">and {rest} less likely</li>}
     </ul>
   );
-}
-
-/** The row that the shown explanation is of is not the one that is typed. */
-export function isOld() {
-  const { asking, refusal } = explaining.shown.value;
-  return asking || Boolean(refusal);
 }

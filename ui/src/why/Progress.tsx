@@ -1,18 +1,18 @@
-/** How far an explanation is that takes a while, and a way to stop it. */
+/** The progress of a long explanation, and a button to cancel it. */
 import { useEffect, useState } from "preact/hooks";
 
-import { explaining } from "../answers";
+import { explanationQuery } from "../answers";
 import { api } from "../api/client";
-import type { Followed } from "../api/explain";
+import type { JobState } from "../api/explain";
 
-/** Someone who waits so long for a worker wants to know whether there is one. */
+/** After this wait, the page asks whether any worker is running. */
 const ASK_AFTER_MS = 2500;
 
 const percent = (part: number) => `${(100 * part).toPrecision(2)} %`;
 
 export function Progress() {
-  const { asking, followed } = explaining.shown.value;
-  const waiting = asking && followed?.status === "queued";
+  const { asking, job } = explanationQuery.state.value;
+  const waiting = asking && job?.status === "queued";
   const [workers, setWorkers] = useState<number | null>(null);
   useEffect(() => {
     setWorkers(null);
@@ -21,22 +21,22 @@ export function Progress() {
     const timer = setInterval(look, ASK_AFTER_MS);
     return () => clearInterval(timer);
   }, [waiting]);
-  if (!asking || !followed) return null;
-  const share = Math.round(100 * followed.progress);
+  if (!asking || !job) return null;
+  const share = Math.round(100 * job.progress);
   return (
     <div class="progress" data-testid="progress">
-      <label for="progress">{words(followed, workers, share)}</label>
-      <progress id="progress" max={100} value={followed.status === "queued" ? undefined : share} />
-      <button type="button" onClick={() => explaining.cancel()}>
+      <label for="progress">{progressText(job, workers, share)}</label>
+      <progress id="progress" max={100} value={job.status === "queued" ? undefined : share} />
+      <button type="button" onClick={() => explanationQuery.cancel()}>
         Cancel
       </button>
     </div>
   );
 }
 
-function words(followed: Followed, workers: number | null, share: number): string {
-  if (followed.lost) return "The service does not answer; it is asked again every second. The explanation itself is safe.";
-  if (followed.status === "queued") return workers === 0 ? "No worker is there to explain just now; the explanation waits for one." : "Waiting for its turn …";
-  const error = followed.standard_error;
+function progressText(job: JobState, workers: number | null, share: number): string {
+  if (job.lost) return "The service does not answer; it is asked again every second. The explanation itself is safe.";
+  if (job.status === "queued") return workers === 0 ? "No worker is there to explain just now; the explanation waits for one." : "Waiting for its turn …";
+  const error = job.standard_error;
   return `Explaining, ${share} % …${error === undefined ? "" : ` Sampled to ± ${percent(error)} of the mean effect so far.`}`;
 }

@@ -1,66 +1,66 @@
-/** Why the model says so: pictures, and what stands behind them in words. */
+/** The explanation of the current row: pictures, and the facts about them as text. */
 import { useCallback, useMemo } from "preact/hooks";
 
-import { beginning, explaining, faults, looked, predicting, type Why as Answered } from "../answers";
-import { described } from "../methods";
-import { changed, list, model, open } from "../state";
-import { Trouble } from "../Trouble";
-import { addsUp, plain, scaleOf, signed, took } from "../words";
-import { Asked } from "./Asked";
+import { startQuery, explanationQuery, fieldErrors, outputIndex, predictionQuery, type RowExplanation } from "../answers";
+import { methodInfo } from "../methods";
+import { changed, modelFields, model, loadModels } from "../state";
+import { ErrorNotice } from "../ErrorNotice";
+import { residualText, formatNumber, scaleOf, withSign, durationText } from "../format";
+import { Options } from "./Options";
 import { Chart } from "./Chart";
-import { elements } from "./elements";
+import { contributions } from "./contributions";
 import { Inputs } from "./Inputs";
 import { Numbers } from "./Numbers";
-import type { Pictured } from "./pictured";
+import type { Comparison } from "./comparison";
 import { Progress } from "./Progress";
-import { reach, waterfall, type Waterfall } from "./waterfall";
+import { extent, waterfall, type Waterfall } from "./waterfall";
 
 export function Why() {
-  const { value, asking, refusal, cancelled } = explaining.shown.value;
-  const inFields = Object.keys(faults.value).length > 0;
-  // Where /predict cannot be asked either, one of the two says so.
-  const trouble = refusal ?? predicting.shown.value.refusal;
+  const { value, asking, error, cancelled } = explanationQuery.state.value;
+  const inFields = Object.keys(fieldErrors.value).length > 0;
+  // If /predict failed as well, only one of the two errors is shown.
+  const shownError = error ?? predictionQuery.state.value.error;
   return (
     <section class="card why" aria-labelledby="why-heading" aria-busy={asking}>
       <h2 id="why-heading">Why</h2>
-      <Asked />
-      {trouble && !inFields && <Trouble refusal={trouble} onRetry={() => (trouble.status === 404 ? void open() : (predicting.retry(), explaining.retry()))} what="No explanation:" />}
+      <Options />
+      {shownError && !inFields && <ErrorNotice error={shownError} onRetry={() => (shownError.status === 404 ? void loadModels() : (predictionQuery.retry(), explanationQuery.retry()))} what="No explanation:" />}
       {inFields && <p class="fault">Mend what is red, and the explanation comes.</p>}
       {cancelled && (
         <p class="trouble">
           Cancelled.{" "}
-          <button type="button" onClick={() => explaining.retry()}>
+          <button type="button" onClick={() => explanationQuery.retry()}>
             Explain after all
           </button>
         </p>
       )}
       <Progress />
       {value && (
-        <div class={asking || trouble ? "old" : ""}>
-          {trouble && <p class="hint">Below is the last row that could be explained.</p>}
-          <Shown why={value} />
+        <div class={asking || shownError ? "old" : ""}>
+          {shownError && <p class="hint">Below is the last row that could be explained.</p>}
+          <Pictures why={value} />
         </div>
       )}
     </section>
   );
 }
 
-function Shown({ why }: { why: Answered }) {
-  const explained = why.explained[Math.min(looked.value, why.explained.length - 1)];
+function Pictures({ why }: { why: RowExplanation }) {
+  const explained = why.explained[Math.min(outputIndex.value, why.explained.length - 1)];
   const shown = model.value;
-  const before = changed.value.length ? beginning.shown.value.value : undefined;
+  const before = changed.value.length ? startQuery.state.value.value : undefined;
   if (!explained || !shown) return null;
   const from = before?.explained.find((one) => one.output === explained.output);
-  const pictured: Pictured = { why, explained, before: from && before ? { why: before, explained: from } : undefined };
-  // A text is read before its parts are compared.
-  const textFirst = list.value.length === 1 && list.value[0]?.kind === "text";
+  const comparison: Comparison = { why, explained, before: from && before ? { why: before, explained: from } : undefined };
+  // For a single text, the coloured text is above the waterfall.
+  const textFirst = modelFields.value.length === 1 && modelFields.value[0]?.kind === "text";
   return (
     <>
       {why.explained.length > 1 && (
         <p>
           <label>
             Output{" "}
-            <select value={looked.value} onChange={(event) => (looked.value = Number(event.currentTarget.value))}>
+            <select value={outputIndex.value} onChange={(event) => (outputIndex.value = Number(event.currentTarget.value))}>
               {why.explained.map((one, place) => (
                 <option key={one.output} value={place}>
                   {one.output}
@@ -71,26 +71,26 @@ function Shown({ why }: { why: Answered }) {
         </p>
       )}
       <Sentence why={why} explained={explained} />
-      {textFirst && <Inputs {...pictured} />}
-      <Falls {...pictured} />
-      {!textFirst && <Inputs {...pictured} />}
+      {textFirst && <Inputs {...comparison} />}
+      <Waterfalls {...comparison} />
+      {!textFirst && <Inputs {...comparison} />}
       <Facts why={why} explained={explained} />
       <Numbers why={why} explained={explained} before={from} />
     </>
   );
 }
 
-function Sentence({ why, explained }: Pictured) {
+function Sentence({ why, explained }: Comparison) {
   const shown = model.value;
   if (!shown) return null;
   const scale = scaleOf(shown);
-  const all = elements(list.value, explained, why.row).sort((one, other) => Math.abs(other.value) - Math.abs(one.value));
+  const all = contributions(modelFields.value, explained, why.row).sort((one, other) => Math.abs(other.value) - Math.abs(one.value));
   const [first, second] = all.filter((one) => one.value !== 0);
-  const does = (value: number) => `${value > 0 ? "adds" : "takes away"} ${signed(value, (size) => scale.change(size).replace(/^\+/, "")).replace(/^[+−]/, "")}`;
+  const does = (value: number) => `${value > 0 ? "adds" : "takes away"} ${withSign(value, (size) => scale.change(size).replace(/^\+/, "")).replace(/^[+−]/, "")}`;
   return (
     <p data-testid="sentence">
       On average over {why.answer.background.rows} known rows the model says {scale.value(explained.base_value)} for {explained.output}; for this one{" "}
-      {scale.value(explained.value)}.{first && list.value.some((field) => field.kind !== "image") && (
+      {scale.value(explained.value)}.{first && modelFields.value.some((field) => field.kind !== "image") && (
         <>
           {" "}
           Most of the difference: <b>{first.label}</b> {does(first.value)}
@@ -106,31 +106,31 @@ function Sentence({ why, explained }: Pictured) {
   );
 }
 
-function Falls({ why, explained, before }: Pictured) {
+function Waterfalls({ why, explained, before }: Comparison) {
   const shown = model.value;
-  const fields = list.value;
+  const fields = modelFields.value;
   const scale = useMemo(() => (shown ? scaleOf(shown) : undefined), [shown]);
-  const now = useMemo(() => scale && { explained, scale, elements: elements(fields, explained, why.row) }, [explained, scale, fields, why]);
-  const then = useMemo(() => scale && before && { explained: before.explained, scale, elements: elements(fields, before.explained, before.why.row) }, [before?.explained, scale, fields]);
+  const now = useMemo(() => scale && { explained, scale, elements: contributions(fields, explained, why.row) }, [explained, scale, fields, why]);
+  const then = useMemo(() => scale && before && { explained: before.explained, scale, elements: contributions(fields, before.explained, before.why.row) }, [before?.explained, scale, fields]);
   if (!now || !shown || (fields.length === 1 && fields[0]?.kind === "image")) return null;
-  const domain = then && ([Math.min(reach(now)[0], reach(then)[0]), Math.max(reach(now)[1], reach(then)[1])] as [number, number]);
+  const domain = then && ([Math.min(extent(now)[0], extent(then)[0]), Math.max(extent(now)[1], extent(then)[1])] as [number, number]);
   return (
     <div class="beside">
-      {then && <Fall given={{ ...then, domain }} heading="At the start" model={shown.spec.name} />}
-      <Fall given={{ ...now, domain }} heading={then ? "Now" : undefined} model={shown.spec.name} />
+      {then && <OneWaterfall given={{ ...then, domain }} heading="At the start" model={shown.spec.name} />}
+      <OneWaterfall given={{ ...now, domain }} heading={then ? "Now" : undefined} model={shown.spec.name} />
     </div>
   );
 }
 
-function Fall({ given, heading, model: name }: { given: Waterfall; heading?: string; model: string }) {
+function OneWaterfall({ given, heading, model: name }: { given: Waterfall; heading?: string; model: string }) {
   const { explained, elements: all, scale } = given;
   const draw = useCallback((canvas: Parameters<typeof waterfall>[1]) => waterfall(given, canvas), [explained, all, given.domain?.[0], given.domain?.[1]]);
   const listed = [...all].sort((one, other) => Math.abs(other.value) - Math.abs(one.value)).slice(0, 9);
-  const words = `From the average, ${scale.value(explained.base_value)}, to the prediction, ${scale.value(explained.value)}: ${listed.map((one) => `${one.label} ${scale.change(one.value)}`).join("; ")}.`;
-  return <Chart draw={draw} words={words} heading={heading} title={`Why ${name} says ${explained.output}: ${scale.value(explained.value)}${heading ? `, ${heading.toLowerCase()}` : ""}`} />;
+  const description = `From the average, ${scale.value(explained.base_value)}, to the prediction, ${scale.value(explained.value)}: ${listed.map((one) => `${one.label} ${scale.change(one.value)}`).join("; ")}.`;
+  return <Chart draw={draw} description={description} heading={heading} title={`Why ${name} says ${explained.output}: ${scale.value(explained.value)}${heading ? `, ${heading.toLowerCase()}` : ""}`} />;
 }
 
-function Facts({ why, explained }: Pictured) {
+function Facts({ why, explained }: Comparison) {
   const shown = model.value;
   if (!shown) return null;
   const { answer } = why;
@@ -139,20 +139,20 @@ function Facts({ why, explained }: Pictured) {
     <dl class="facts">
       <dt>Method</dt>
       <dd>
-        <b>{answer.method}</b>: {described(answer.method)?.words}.
-        {distance !== undefined && distance >= 0.0005 && ` Tried on rows of this model, it was ${plain(100 * Number(distance.toPrecision(2)))} % away from the reference on average.`}
+        <b>{answer.method}</b>: {methodInfo(answer.method)?.text}.
+        {distance !== undefined && distance >= 0.0005 && ` Tried on rows of this model, it was ${formatNumber(100 * Number(distance.toPrecision(2)))} % away from the reference on average.`}
         {answer.method_reason && ` Chosen: ${answer.method_reason}.`}
         {answer.complete === false && " It was cut short by its deadline; the bars are what was found until then."}
       </dd>
       <dt>Adds up</dt>
-      <dd>{addsUp(explained, scaleOf(shown))}.</dd>
+      <dd>{residualText(explained, scaleOf(shown))}.</dd>
       <dt>Compared with</dt>
       <dd>
         the {answer.background.rows} rows of the background{answer.background.name !== "default" && ` ${answer.background.name}`} <span title={answer.background.sha256}>({answer.background.sha256.slice(0, 8)}…)</span>
       </dd>
       <dt>Took</dt>
       <dd>
-        {took(explaining.shown.value.ms)}
+        {durationText(explanationQuery.state.value.ms)}
         {answer.cached && ", as it had been computed before"}
       </dd>
       <dt>In doubt?</dt>

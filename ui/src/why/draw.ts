@@ -1,4 +1,4 @@
-/** What every picture shares: no style of its own, so that a strict policy lets it be, and one frame. */
+/** Helpers for all pictures. */
 import type { Theme } from "../theme";
 
 export interface Canvas {
@@ -8,15 +8,15 @@ export interface Canvas {
 
 export type Svg = SVGSVGElement;
 
-/** Plot brings a stylesheet that the page's policy would refuse; page.css has what of it is needed. */
-export function bare(plot: Element): Svg {
+/** Plot's svg without its style element, which the Content-Security-Policy blocks. page.css has the needed rules. */
+export function withoutStyles(plot: Element): Svg {
   const svg = (plot.tagName.toLowerCase() === "svg" ? plot : plot.querySelector("svg")) as Svg | null;
   if (!svg) throw new Error("Plot draws an svg");
   for (const style of svg.querySelectorAll("style")) style.remove();
   return svg;
 }
 
-/** Pictures under each other as one. */
+/** One picture from several, from top to bottom. */
 export function stacked(parts: Svg[], { width, theme }: Canvas): Svg {
   const whole = document.createElementNS("http://www.w3.org/2000/svg", "svg");
   let top = 0;

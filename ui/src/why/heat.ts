@@ -1,18 +1,18 @@
-/** An image with what each pixel adds and takes away laid over it. */
+/** An image with each pixel's attribution as a colour over it. */
 import * as Plot from "@observablehq/plot";
 
 import { flat, sum, type Nested } from "../api/answer";
 import type { Theme } from "../theme";
-import { FONT_PX, bare, stacked, type Canvas, type Svg } from "./draw";
+import { FONT_PX, withoutStyles, stacked, type Canvas, type Svg } from "./draw";
 
 export interface Pixels {
   width: number;
   height: number;
-  /** Channels of each pixel, row-major. */
+  /** The channels of each pixel, row-major. */
   at: number[][];
 }
 
-/** Pixels of an array of (H, W), (H, W, C) or (C, H, W). */
+/** The pixels of nested lists of shape (H, W), (H, W, C) or (C, H, W). */
 export function pixels(shape: number[], nested: Nested): Pixels {
   const first = shape.length === 3 && (shape[0] ?? 0) <= 4 && (shape[2] ?? 0) > 4;
   const [height = 1, width = 1] = first ? shape.slice(1) : shape;
@@ -23,8 +23,8 @@ export function pixels(shape: number[], nested: Nested): Pixels {
   return { width, height, at };
 }
 
-/** Each pixel's share, over its channels together. */
-export function shares(shape: number[], nested: Nested): number[] {
+/** Each pixel's attribution, summed over its channels. */
+export function pixelAttributions(shape: number[], nested: Nested): number[] {
   return pixels(shape, nested).at.map(sum);
 }
 
@@ -33,14 +33,14 @@ export interface Heat {
   image: Nested;
   attribution: Nested;
   range: [number, number];
-  /** The largest share, where two pictures are to be compared. */
+  /** The attribution with the strongest colour; two pictures to compare have the same one. */
   most?: number;
 }
 
 export function heat({ shape, image, attribution, range, most }: Heat, canvas: Canvas): Svg {
   const { theme } = canvas;
   const seen = pixels(shape, image);
-  const share = shares(shape, attribution);
+  const share = pixelAttributions(shape, attribution);
   const largest = most ?? Math.max(...share.map(Math.abs), Number.MIN_VALUE);
   const width = Math.min(canvas.width, 360);
   const size = { width, height: Math.round((width * seen.height) / seen.width) };
@@ -56,10 +56,10 @@ export function heat({ shape, image, attribution, range, most }: Heat, canvas: C
     marks: [layer(picture), layer(over), Plot.frame({ stroke: theme.rule })],
     style: { background: theme.paper },
   });
-  return stacked([bare(plot), legend(width, theme)], { width, theme });
+  return stacked([withoutStyles(plot), legend(width, theme)], { width, theme });
 }
 
-/** The picture itself steps back: pale where it is bright, so that the shares stand out on it. */
+/** The image in pale colours, so that the attributions stay visible on it. */
 function grey(channels: number[], [low, high]: [number, number], theme: Theme): number[] {
   const level = (value = 0) => Math.min(1, Math.max(0, (value - low) / (high - low || 1)));
   const [paper, ink] = [rgb(theme.paper), rgb(theme.ink)];
@@ -88,11 +88,11 @@ function painted(width: number, height: number, colour: (pixel: number) => numbe
   return canvas.toDataURL();
 }
 
-/** The colours in words. */
+/** What the two colours mean. */
 export function legend(width: number, theme: Theme): Svg {
   const swatches = [
-    { x: 6, colour: theme.up, words: "speaks for it" },
-    { x: Math.round(width / 2), colour: theme.down, words: "speaks against" },
+    { x: 6, colour: theme.up, label: "speaks for it" },
+    { x: Math.round(width / 2), colour: theme.down, label: "speaks against" },
   ];
   const plot = Plot.plot({
     width,
@@ -104,8 +104,8 @@ export function legend(width: number, theme: Theme): Svg {
     style: { fontSize: `${FONT_PX}px`, background: theme.paper, color: theme.ink },
     marks: [
       Plot.rect(swatches, { x1: "x", x2: ({ x }: { x: number }) => x + 14, y1: 9, y2: 23, fill: "colour", rx: 2 }),
-      Plot.text(swatches, { x: ({ x }: { x: number }) => x + 20, y: 16, text: "words", textAnchor: "start", fill: theme.ink }),
+      Plot.text(swatches, { x: ({ x }: { x: number }) => x + 20, y: 16, text: "label", textAnchor: "start", fill: theme.ink }),
     ],
   });
-  return bare(plot);
+  return withoutStyles(plot);
 }

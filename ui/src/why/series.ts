@@ -1,24 +1,24 @@
-/** A series, and under each of its steps what that step adds or takes away. */
+/** A series as a line, and below it a bar with the attribution of each step. */
 import * as Plot from "@observablehq/plot";
 
 import { flat, sum, type Nested } from "../api/answer";
-import type { Scale } from "../words";
-import { FONT_PX, bare, stacked, type Canvas, type Svg } from "./draw";
+import type { Scale } from "../format";
+import { FONT_PX, withoutStyles, stacked, type Canvas, type Svg } from "./draw";
 
 export interface Series {
   name: string;
-  /** A step's numbers, each step. */
+  /** The numbers of each step. */
   values: Nested[];
   attribution: Nested[];
   errors?: Nested[];
   scale: Scale;
-  /** The series that was started from, where this one differs. */
+  /** The series of the start row, if it differs. */
   before?: Nested[];
 }
 
 const LINES = ["ink", "rest", "muted"] as const;
-/** A scaled series of more lines than this is no picture. */
-const MOST_LINES = 3;
+/** More lines than this cannot be told apart. */
+const MAX_LINES = 3;
 
 export function series({ name, values, attribution, errors, scale, before }: Series, { width, theme }: Canvas): Svg {
   const common = {
@@ -29,7 +29,7 @@ export function series({ name, values, attribution, errors, scale, before }: Ser
   };
   const x = { domain: [-0.6, values.length - 0.4] };
   const axis = { fill: theme.muted, tickSize: 0, labelArrow: "none" as const };
-  const lines = (of: Nested[]) => of.flatMap((step, place) => flat(step).slice(0, MOST_LINES).map((value, line) => ({ place, value, line })));
+  const lines = (of: Nested[]) => of.flatMap((step, place) => flat(step).slice(0, MAX_LINES).map((value, line) => ({ place, value, line })));
   const bars = attribution.map((share, place) => {
     const error = errors?.[place];
     return { place, share: sum(flat(share)), error: typeof error === "number" ? error : 0 };
@@ -67,5 +67,5 @@ export function series({ name, values, attribution, errors, scale, before }: Ser
     ],
     color: { type: "identity" },
   });
-  return stacked([bare(top), bare(bottom)], { width, theme });
+  return stacked([withoutStyles(top), withoutStyles(bottom)], { width, theme });
 }

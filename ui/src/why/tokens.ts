@@ -1,13 +1,13 @@
-/** A text whose pieces are coloured by what each adds or takes away, with the number below it: colour is not all. */
-import type { Scale } from "../words";
+/** A text with each token coloured by its attribution, and the number below it for people who cannot see colours. */
+import type { Scale } from "../format";
 import { stacked, type Canvas, type Svg } from "./draw";
-import type { Piece } from "./elements";
+import type { TokenText } from "./contributions";
 import { legend } from "./heat";
 
-export interface Tinted {
-  pieces: Piece[];
+export interface TokenHeat {
+  pieces: TokenText[];
   scale: Scale;
-  /** The largest share, where two pictures are to be compared. */
+  /** The attribution with the strongest colour; two pictures to compare have the same one. */
   most: number;
 }
 
@@ -19,10 +19,10 @@ const PAD_PX = 5;
 const BLANK_PX = 7;
 const EDGE_PX = 4;
 const FONT = "system-ui, sans-serif";
-/** The strongest colour; what is written on it must stay readable. */
+/** The strongest colour on which text stays readable. */
 const STRONGEST = 0.6;
 
-export function tinted({ pieces, scale, most }: Tinted, canvas: Canvas): Svg {
+export function tokenHeat({ pieces, scale, most }: TokenHeat, canvas: Canvas): Svg {
   const { width, theme } = canvas;
   const svg = element("svg", { "font-family": FONT, fill: theme.ink }) as Svg;
   let [x, y] = [EDGE_PX, EDGE_PX];

@@ -1,21 +1,21 @@
-/** From the average of the background to this prediction, step by step, the largest first. */
+/** A waterfall chart from the base value to the prediction, with the largest contribution first. */
 import * as Plot from "@observablehq/plot";
 
-import type { Explained } from "../api/answer";
-import type { Scale } from "../words";
-import { FONT_PX, bare, type Canvas, type Svg } from "./draw";
-import { folded, type Element } from "./elements";
+import type { OutputExplanation } from "../api/answer";
+import type { Scale } from "../format";
+import { FONT_PX, withoutStyles, type Canvas, type Svg } from "./draw";
+import { topContributions, type Contribution } from "./contributions";
 
-const MOST = 9;
+const MAX_BARS = 9;
 const ROW_PX = 27;
-/** A remainder below this part of what was to explain is rounding, and no bar. */
+/** A residual below this share of the explained difference is rounding and gets no bar. */
 const VISIBLE = 0.005;
 
 export interface Waterfall {
-  explained: Explained;
-  elements: Element[];
+  explained: OutputExplanation;
+  elements: Contribution[];
   scale: Scale;
-  /** From where to where the axis goes, where two pictures are to be compared. */
+  /** The ends of the axis; two pictures to compare have the same ones. */
   domain?: [number, number];
 }
 
@@ -28,7 +28,7 @@ interface Step {
 }
 
 export function steps({ explained, elements }: Waterfall): Step[] {
-  const { shown, rest } = folded(elements, MOST);
+  const { shown, rest } = topContributions(elements, MAX_BARS);
   const listed = [...shown, ...(rest ? [rest] : [])];
   if (Math.abs(explained.residual) > VISIBLE * Math.abs(explained.value - explained.base_value)) {
     listed.push({ key: "", label: "left unexplained", value: explained.residual });
@@ -42,8 +42,8 @@ export function steps({ explained, elements }: Waterfall): Step[] {
   });
 }
 
-/** Where the bars of a waterfall reach. */
-export function reach(waterfall: Waterfall): [number, number] {
+/** The smallest and the largest end of the bars. */
+export function extent(waterfall: Waterfall): [number, number] {
   const ends = steps(waterfall).flatMap((step) => [step.from, step.to]);
   const all = [...ends, waterfall.explained.base_value, waterfall.explained.value];
   return [Math.min(...all), Math.max(...all)];
@@ -53,15 +53,15 @@ export function waterfall(given: Waterfall, { width, theme }: Canvas): Svg {
   const { explained, scale } = given;
   const all = steps(given);
   const [average, prediction] = ["average", `prediction: ${explained.output}`];
-  const [low, high] = given.domain ?? reach(given);
+  const [low, high] = given.domain ?? extent(given);
   const pad = (high - low || Math.abs(high) || 1) * (width < 480 ? 0.24 : 0.14);
   const marginLeft = Math.round(Math.min(230, 0.4 * width));
-  const said = (step: Step) => scale.change(step.to - step.from);
+  const changeText = (step: Step) => scale.change(step.to - step.from);
   const text = (right: boolean) =>
     Plot.text(all.filter((step) => step.to >= step.from === right), {
-      x: "to", y: "label", text: said, dx: right ? 5 : -5, textAnchor: right ? "start" : "end", fill: theme.ink, stroke: theme.paper, strokeWidth: 4,
+      x: "to", y: "label", text: changeText, dx: right ? 5 : -5, textAnchor: right ? "start" : "end", fill: theme.ink, stroke: theme.paper, strokeWidth: 4,
     });
-  // Beside its dot, on the side that has room.
+  // The text is beside its dot, on the side that has room.
   const end = (right: boolean) =>
     Plot.text(ends.filter(({ at }) => (at - low <= 0.6 * (high - low)) === right), {
       x: "at", y: "label", text: ({ at }: { at: number }) => scale.value(at), dx: right ? 9 : -9, textAnchor: right ? "start" : "end", fontWeight: "bold", fill: theme.ink, stroke: theme.paper, strokeWidth: 4,
@@ -70,7 +70,7 @@ export function waterfall(given: Waterfall, { width, theme }: Canvas): Svg {
     { label: average, at: explained.base_value },
     { label: prediction, at: explained.value },
   ];
-  return bare(
+  return withoutStyles(
     Plot.plot({
       width,
       height: ROW_PX * (all.length + 2) + 46,

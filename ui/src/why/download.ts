@@ -1,16 +1,16 @@
-/** Pictures to keep: drawn again in the light colours, as SVG or PNG. */
+/** Downloads of a picture as SVG or PNG, always in the light theme. */
 import { LIGHT } from "../theme";
 import type { Canvas, Svg } from "./draw";
 
 const WIDTH = 760;
-/** So that a PNG is sharp on paper. */
+/** PNG pixels per picture unit, so that a PNG is sharp in print. */
 const DENSITY = 2;
 const EDGE = 16;
 const TITLE_PX = 34;
 
 export type Draw = (canvas: Canvas) => Svg;
 
-export async function keep(draw: Draw, title: string, kind: "svg" | "png"): Promise<void> {
+export async function download(draw: Draw, title: string, kind: "svg" | "png"): Promise<void> {
   const svg = framed(draw({ width: WIDTH, theme: LIGHT }), title);
   const text = new XMLSerializer().serializeToString(svg);
   const drawn = new Blob([text], { type: "image/svg+xml" });
@@ -30,12 +30,12 @@ function framed(inner: Svg, title: string): Svg {
   for (const [key, value] of Object.entries({ width, height, viewBox: `0 0 ${width} ${height}`, "font-family": "system-ui, sans-serif" })) whole.setAttribute(key, String(value));
   const paper = document.createElementNS(name, "rect");
   for (const [key, value] of Object.entries({ width, height, fill: LIGHT.paper })) paper.setAttribute(key, String(value));
-  const words = document.createElementNS(name, "text");
-  for (const [key, value] of Object.entries({ x: EDGE, y: 23, fill: LIGHT.ink, "font-size": 15, "font-weight": 600 })) words.setAttribute(key, String(value));
-  words.textContent = title;
+  const caption = document.createElementNS(name, "text");
+  for (const [key, value] of Object.entries({ x: EDGE, y: 23, fill: LIGHT.ink, "font-size": 15, "font-weight": 600 })) caption.setAttribute(key, String(value));
+  caption.textContent = title;
   inner.setAttribute("x", String(EDGE));
   inner.setAttribute("y", String(TITLE_PX));
-  whole.append(paper, words, inner);
+  whole.append(paper, caption, inner);
   return whole;
 }
 

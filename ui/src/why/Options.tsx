@@ -1,14 +1,14 @@
-/** What of the prediction is explained, and how. */
-import { described } from "../methods";
+/** The options of an explanation: class, method, background, samples. */
+import { methodInfo } from "../methods";
 import { background, method, model, output, samples } from "../state";
-import { predicting } from "../answers";
+import { predictionQuery } from "../answers";
 
-export function Asked() {
+export function Options() {
   const shown = model.value;
   if (!shown) return null;
   const { labels } = shown.spec.output;
   const { methods, default: usual } = shown.certificate;
-  const predicted = predicting.shown.value.value?.label;
+  const predicted = predictionQuery.state.value.value?.label;
   return (
     <p class="asked">
       {labels.length > 0 && (
@@ -50,7 +50,7 @@ export function Asked() {
           </select>
         </label>
       )}{" "}
-      {described(method.value === "auto" ? usual : method.value)?.samples && (
+      {methodInfo(method.value === "auto" ? usual : method.value)?.samples && (
         <label>
           Samples{" "}
           <select data-testid="samples" value={samples.value ?? ""} onChange={(event) => (samples.value = Number(event.currentTarget.value) || null)}>

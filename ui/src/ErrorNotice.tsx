@@ -1,27 +1,27 @@
-/** What is wrong, said plainly, with a way to try again. */
-import type { Refusal } from "./api/client";
+/** An error message with a button to try again. */
+import type { RequestError } from "./api/client";
 
 interface Props {
-  refusal: Refusal;
+  error: RequestError;
   onRetry: () => void;
   what: string;
 }
 
-export function Trouble({ refusal, onRetry, what }: Props) {
-  const waits = refusal.status === 0 || refusal.status === 503;
+export function ErrorNotice({ error, onRetry, what }: Props) {
+  const waits = error.status === 0 || error.status === 503;
   return (
     <div class="trouble" role="alert" data-testid="trouble">
       <p>
-        <strong>{what}</strong> {refusal.message}
+        <strong>{what}</strong> {error.message}
       </p>
-      {refusal.status === 404 && (
+      {error.status === 404 && (
         <p>
           <button type="button" onClick={onRetry}>
             Load the models again
           </button>
         </p>
       )}
-      {refusal.mayPass && (
+      {error.isTemporary && (
         <p>
           {waits && "It is tried again every few seconds; nothing you typed is lost. "}
           <button type="button" onClick={onRetry}>
