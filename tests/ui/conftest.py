@@ -1,4 +1,4 @@
-"""The page in Debian's Chromium, against a service that really runs."""
+"""Fixtures for the page in Debian's Chromium, with a running service."""
 
 import shutil
 from collections.abc import Iterator
@@ -8,10 +8,10 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_play
 
 from tests.conftest import ROOT
 
-# A machine that serves the page needs no Node, and tests/api/test_page.py holds the build to its sources there.
+# Without Node, tests/api/routes/test_page.py still compares the build with its sources.
 collect_ignore = [] if shutil.which("npm") and (ROOT / "ui" / "node_modules").is_dir() else ["test_build.py"]
 CHROMIUM = "/usr/bin/chromium"
-# A container has neither a sandbox nor a graphics card, and nothing is to be fetched from anywhere.
+# A container has no sandbox and no graphics card. The browser must not download anything.
 FLAGS = [
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
@@ -22,13 +22,13 @@ FLAGS = [
 def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        expect.set_options(timeout=60_000)  # a machine may be busy
+        expect.set_options(timeout=60_000)  # for a busy machine
         yield browser
         browser.close()
 
 
 class Console:
-    """What the browser complains about. An answer that is a problem is one of its complaints, and may be expected."""
+    """Errors and warnings in the browser's console. A failed request is logged there too, so a test can expect it."""
 
     def __init__(self) -> None:
         self.said: list[str] = []
@@ -39,7 +39,7 @@ class Console:
             self.said.append(message.text)
 
     def expect(self, words: str) -> None:
-        """Complaints with these words are to come, and are no fault."""
+        """Require a message with these words, and accept it."""
         self._expected.append(words)
 
     def check(self) -> None:
@@ -55,7 +55,7 @@ def console() -> Console:
 
 @pytest.fixture
 def page(browser: Browser, console: Console) -> Iterator[Page]:
-    """A fresh browser profile; at the end nothing unexpected may stand in its console."""
+    """A page in a fresh browser profile. Unexpected console messages fail the test at its end."""
     context = browser.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True)
     context.set_default_timeout(60_000)
     page = context.new_page()

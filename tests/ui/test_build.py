@@ -1,4 +1,4 @@
-"""What is built now is what is committed; and the page's types are those of the API's own document."""
+"""A new build equals the committed one, and the page matches the types of the API's document."""
 
 import os
 import subprocess
@@ -26,12 +26,12 @@ def contents(folder):
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_a_build_is_what_is_committed(tmp_path):
+def test_a_new_build_equals_the_committed_one(tmp_path):
     npm("build", UI_OUT=str(tmp_path))
     assert contents(tmp_path) == contents(STATIC), "run `make ui`"
 
 
-def test_the_page_fits_the_document(artifacts):
+def test_the_page_matches_the_document(artifacts):
     printed = subprocess.run(
         [sys.executable, "-m", "whyserve.cli", "openapi", "--artifacts", str(artifacts)],
         cwd=ROOT, capture_output=True, text=True, check=True,

@@ -1,4 +1,4 @@
-"""A service that asks for a key: it is asked for, a wrong one is said, and the right one stays in the tab."""
+"""A service that requires a key: the page asks for it, reports a wrong one and keeps the right one in the tab."""
 
 import subprocess
 import sys
@@ -19,7 +19,7 @@ def fresh_key():
     return key, line
 
 
-def test_a_key_is_asked_for_and_kept_in_the_tab_only(page, artifacts, tmp_path, console):
+def test_the_page_asks_for_a_key_and_keeps_it_in_the_tab_only(page, artifacts, tmp_path, console):
     key, line = fresh_key()
     (tmp_path / "keys").write_text(f"{line}\n")
     running = start_service(artifacts, tmp_path / "state", "--keys-file", str(tmp_path / "keys"))

@@ -1,4 +1,4 @@
-"""One row: every kind of model is filled in, predicted and explained; what-if; what is wrong is said where it is."""
+"""One row: examples, predictions and explanations of every kind of model, what-if changes, errors beside the field."""
 
 import json
 import re
@@ -14,7 +14,7 @@ from tests.conftest import example, shipped
 
 pytestmark = pytest.mark.ui
 
-SAID = "[data-testid=prediction]"
+PREDICTION = "[data-testid=prediction]"
 
 
 def opened(page: Page, service, model: str, **state: object) -> Page:
@@ -25,19 +25,19 @@ def opened(page: Page, service, model: str, **state: object) -> Page:
 
 
 def numbers(page: Page) -> dict[str, str]:
-    """The table under the pictures: what, and what it adds."""
+    """The table under the pictures: each label with its attribution."""
     page.locator("summary", has_text="The numbers").click()
     rows = page.locator(".why table tbody tr")
     return {row.locator("th").inner_text(): row.locator("td").first.inner_text() for row in rows.all()}
 
 
 @pytest.mark.parametrize("model", shipped())
-def test_every_model_is_filled_with_its_example_predicted_and_explained(model, page, service, client):
+def test_every_model_shows_its_example_prediction_and_explanation(model, page, service, client):
     opened(page, service, model)
     answer = client.post("/explain", json=example(model)).json()
     (explanation,) = answer["explanations"][:1]
     prediction = explanation["prediction"]
-    said = page.locator(SAID).inner_text()
+    said = page.locator(PREDICTION).inner_text()
     if "label" in prediction:
         assert said.startswith(f"{prediction['label']}, ")
         share = prediction["scores"][prediction["label"]]
@@ -52,7 +52,7 @@ def test_every_model_is_filled_with_its_example_predicted_and_explained(model, p
     assert "Adds up" in facts
 
 
-def test_the_picture_says_what_the_service_answered(page, service, client):
+def test_the_picture_shows_the_numbers_of_the_service(page, service, client):
     opened(page, service, "fclayer")
     (output,) = client.post("/explain", json=example("fclayer")).json()["explanations"][0]["outputs"]
     shown = numbers(page)
@@ -63,32 +63,32 @@ def test_the_picture_says_what_the_service_answered(page, service, client):
     assert "bmi = 36.1 kg/m²" in words
 
 
-def test_what_if_shows_both_and_the_address_opens_the_same(page, service, browser):
+def test_a_change_shows_both_rows_and_the_address_restores_them(page, service, browser):
     opened(page, service, "penguins")
-    first = page.locator(SAID).inner_text()
+    first = page.locator(PREDICTION).inner_text()
     page.get_by_label("island", exact=True).select_option("Biscoe")
     page.get_by_label("body_mass_g g", exact=True).fill("5000")
     expect(page.locator("[data-testid=before]")).to_contain_text(first)
     expect(page.locator(".why figcaption")).to_have_text(["At the start", "Now"])
-    expect(page.locator(SAID)).to_contain_text("Gentoo")
-    changed = page.locator(SAID).inner_text()
+    expect(page.locator(PREDICTION)).to_contain_text("Gentoo")
+    changed = page.locator(PREDICTION).inner_text()
     page.get_by_test_id("class").select_option("Adelie")
     expect(page.get_by_test_id("sentence")).to_contain_text("for Adelie")
 
     other = browser.new_context().new_page()
     other.goto(page.url)
-    expect(other.locator(SAID)).to_have_text(changed)
+    expect(other.locator(PREDICTION)).to_have_text(changed)
     expect(other.get_by_label("island", exact=True)).to_have_value("Biscoe")
     expect(other.get_by_test_id("sentence")).to_contain_text("for Adelie")
     expect(other.locator("[data-testid=before]")).to_contain_text(first)
     other.context.close()
 
     page.get_by_role("button", name="Back to the start", exact=True).click()
-    expect(page.locator(SAID)).to_have_text(first)
+    expect(page.locator(PREDICTION)).to_have_text(first)
     expect(page.locator("[data-testid=before]")).to_have_count(0)
 
 
-def test_another_background_is_chosen_and_stands_in_the_address(page, service, client, browser):
+def test_a_chosen_background_is_in_the_address(page, service, client, browser):
     opened(page, service, "penguins")
     asked = {**example("penguins"), "background": "adelie"}
     answer = client.post("/explain", json=asked).json()
@@ -109,19 +109,19 @@ def test_another_background_is_chosen_and_stands_in_the_address(page, service, c
 
 def test_a_slider_moves_the_number_and_the_prediction(page, service):
     opened(page, service, "linear")
-    first = page.locator(SAID).inner_text()
+    first = page.locator(PREDICTION).inner_text()
     slider = page.get_by_label("bmi, slider")
     slider.focus()
     for _ in range(5):
         slider.press("ArrowLeft")
     expect(page.get_by_label("bmi kg/m²")).not_to_have_value("36.1")
-    expect(page.locator(SAID)).not_to_have_text(first)
+    expect(page.locator(PREDICTION)).not_to_have_text(first)
 
 
-def test_a_text_is_typed_and_its_pieces_are_coloured_numbered_and_said(page, service, client):
+def test_a_typed_text_has_coloured_and_numbered_tokens(page, service, client):
     opened(page, service, "places", now={"name": "Új-Zéland"})
-    expect(page.locator(SAID)).to_have_text(re.compile("^Hungarian, "))
-    # First the text, then the bars.
+    expect(page.locator(PREDICTION)).to_have_text(re.compile("^Hungarian, "))
+    # The text is above the bars.
     texts = page.locator(".why .beside").first
     expect(texts.locator("figcaption")).to_have_text(["At the start", "Now"])
     now = texts.locator("figure").nth(1)
@@ -140,7 +140,7 @@ def test_a_text_is_typed_and_its_pieces_are_coloured_numbered_and_said(page, ser
     for place, token in enumerate(shares):
         said = float(numbers_below[place].replace("−", "-"))
         assert said == pytest.approx(100 * token["value"], abs=0.06)
-        # Orange adds and blue takes away, and the strongest is the deepest.
+        # Orange is positive, blue is negative; the largest attribution has the strongest colour.
         assert boxes.nth(place).get_attribute("fill") == ("#c85200" if token["value"] >= 0 else "#0069a8")
         assert float(boxes.nth(place).get_attribute("fill-opacity") or 0) <= 0.6
     assert float(boxes.nth(shares.index(strongest)).get_attribute("fill-opacity") or 0) == pytest.approx(0.6)
@@ -163,10 +163,10 @@ def test_a_text_is_typed_and_its_pieces_are_coloured_numbered_and_said(page, ser
         ("sunspots", "past", "1 2 x", '"past[2]" must be a number'),
     ],
 )
-def test_a_wrong_field_is_red_and_says_what_the_service_says(case, page, service, console):
+def test_a_wrong_field_is_red_and_shows_the_message_of_the_service(case, page, service, console):
     model, label, typed, words = case
     opened(page, service, model)
-    said = page.locator(SAID).inner_text()
+    said = page.locator(PREDICTION).inner_text()
     field = page.get_by_label(label, exact=True)
     before = field.input_value()
     field.fill(typed)
@@ -174,8 +174,8 @@ def test_a_wrong_field_is_red_and_says_what_the_service_says(case, page, service
     expect(wrong).to_have_count(1)
     expect(wrong.get_by_role("alert")).to_contain_text(words)
     expect(field).to_have_attribute("aria-invalid", "true")
-    # What was there stays, marked as old, and what was typed is kept.
-    assert page.locator(SAID).inner_text() == said
+    # The last answer stays, marked as old, and the input is kept.
+    assert page.locator(PREDICTION).inner_text() == said
     assert field.input_value() == typed
     expect(page.locator(".why .picture svg").first).to_be_visible()
     field.fill(before)
@@ -184,11 +184,11 @@ def test_a_wrong_field_is_red_and_says_what_the_service_says(case, page, service
     console.expect("422")
 
 
-def test_an_image_is_drawn_by_pointer_and_keys(page, service):
+def test_an_image_is_drawn_with_pointer_and_keys(page, service):
     opened(page, service, "digits")
     page.get_by_role("button", name="Clear").click()
     expect(page.locator("[data-testid=before]")).to_be_visible()
-    cleared = page.locator(SAID).inner_text()
+    cleared = page.locator(PREDICTION).inner_text()
     easel = page.get_by_role("application")
     box = easel.bounding_box()
     assert box is not None
@@ -196,7 +196,7 @@ def test_an_image_is_drawn_by_pointer_and_keys(page, service):
     page.mouse.down()
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] - 20, steps=12)
     page.mouse.up()
-    expect(page.locator(SAID)).not_to_have_text(cleared)
+    expect(page.locator(PREDICTION)).not_to_have_text(cleared)
     drawn = json.loads(json.loads(parse_qs(urlsplit(page.url).fragment)["now"][0])["image"])
     ink = [[pixel[0] for pixel in row] for row in drawn]
     assert max(ink[0][0], ink[7][0], ink[4][7]) == 0
@@ -208,19 +208,19 @@ def test_an_image_is_drawn_by_pointer_and_keys(page, service):
     expect(page.locator(".why figcaption")).to_have_text(["At the start", "Now"])
 
 
-def test_an_image_is_taken_from_a_file(page, service, tmp_path):
+def test_an_image_is_loaded_from_a_file(page, service, tmp_path):
     opened(page, service, "digits")
     drawn = Image.new("L", (64, 64), 0)
     drawn.paste(255, (28, 4, 38, 60))
     drawn.save(tmp_path / "one.png")
     page.locator("input[type=file]").set_input_files(tmp_path / "one.png")
-    expect(page.locator(SAID)).to_contain_text("1, ")
+    expect(page.locator(PREDICTION)).to_contain_text("1, ")
     (tmp_path / "no.png").write_bytes(b"no image")
     page.locator("input[type=file]").set_input_files(tmp_path / "no.png")
     expect(page.locator(".drawing [role=alert]")).to_contain_text("no.png is not an image")
 
 
-def test_pictures_are_kept_as_svg_and_png(page, service):
+def test_pictures_are_downloaded_as_svg_and_png(page, service):
     opened(page, service, "wine")
     with page.expect_download() as download:
         page.get_by_role("button", name="SVG").click()

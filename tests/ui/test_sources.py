@@ -1,4 +1,4 @@
-"""The page's sources, read without Node: imports in one direction, and words for every explanation method."""
+"""The page's sources, read without Node: no import cycles, and a description of every explanation method."""
 
 import re
 from graphlib import TopologicalSorter
@@ -27,7 +27,7 @@ def test_every_module_but_the_entry_is_imported():
     assert found.keys() - set().union(*found.values()) == {"main"}
 
 
-def test_no_module_imports_itself_through_others():
+def test_the_modules_have_no_import_cycle():
     TopologicalSorter(imports()).prepare()  # raises CycleError, which names the modules
 
 

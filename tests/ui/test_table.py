@@ -1,4 +1,4 @@
-"""A table of rows: pasted or dropped, explained with progress, summed up; a bad row named and the rest answered."""
+"""A table of rows: input, progress, summary, and errors of single rows."""
 
 import csv
 import io
@@ -24,7 +24,7 @@ def opened(page: Page, service, model: str) -> Page:
 
 
 def table(name: str, artifacts, count: int) -> list[dict[str, object]]:
-    """Rows of the model's background."""
+    """Rows of the model's background data."""
     manifest, _ = read_manifest(artifacts / name)
     with np.load(MODELS / name / "background.npz") as arrays:
         return [as_row(manifest.spec, dict(arrays), number) for number in range(count)]
@@ -42,7 +42,7 @@ def explain(page: Page) -> None:
     page.get_by_role("button", name="Explain these rows").click()
 
 
-def test_a_table_is_summed_up_as_the_service_sums_it(page, service, client, artifacts):
+def test_a_table_has_the_same_summary_as_the_service(page, service, client, artifacts):
     rows = table("wine", artifacts, 50)
     opened(page, service, "wine")
     page.get_by_label("Paste a table").fill(as_csv(rows, ";"))
@@ -68,7 +68,7 @@ def test_a_table_is_summed_up_as_the_service_sums_it(page, service, client, arti
     expect(page.locator(".picture svg rect")).to_have_count(12)
 
 
-def test_a_bad_row_is_named_and_the_others_are_answered(page, service, artifacts, console):
+def test_a_wrong_row_is_named_and_the_others_are_explained(page, service, artifacts, console):
     rows = table("penguins", artifacts, 30)
     rows[4]["island"] = "Mars"
     rows[21]["body_mass_g"] = "heavy"
@@ -93,7 +93,7 @@ def test_a_bad_row_is_named_and_the_others_are_answered(page, service, artifacts
         ("[1, 2]", "must be a list of rows"),
     ],
 )
-def test_what_is_no_table_is_said(text, words, page, service):
+def test_unreadable_input_is_reported(text, words, page, service):
     opened(page, service, "fclayer")
     page.get_by_label("Paste a table").fill(text)
     explain(page)
@@ -117,7 +117,7 @@ def test_progress_is_shown_and_a_table_can_be_cancelled(page, service, artifacts
     expect(progress).to_have_count(0)
 
 
-def test_texts_are_summed_up_by_their_pieces_and_kept_with_them(page, service, console):
+def test_texts_are_summarized_and_saved_by_token(page, service, console):
     opened(page, service, "places")
     expect(page.get_by_label("Paste a table")).to_have_value(re.compile("^name\n"))
     page.get_by_label("Paste a table").fill("name\nNouvelle-Zélande\n東京\nÎle-de-France\n")

@@ -1,4 +1,4 @@
-"""What goes wrong around the page: no network, a service that is down, a worker that dies, a queue that is full."""
+"""Failures around the page: no network, a stopped service, a killed worker, a full queue, an unloaded model."""
 
 import os
 import re
@@ -10,15 +10,12 @@ from playwright.sync_api import expect
 
 from tests.conftest import MODELS, start_service
 from tests.test_service import children
-from tests.ui.test_row import SAID, opened
+from tests.ui.test_row import PREDICTION, opened
 
 pytestmark = pytest.mark.ui
 
-# On 64 pixels, seconds of work.
-LONG = {"method": "permutation"}
 
-
-def ask_at_length(page, samples="4096"):
+def ask_for_a_long_explanation(page, samples="4096"):
     page.get_by_test_id("method").select_option("permutation")
     page.get_by_test_id("samples").select_option(samples)
 
@@ -26,7 +23,7 @@ def ask_at_length(page, samples="4096"):
 def test_progress_is_shown_and_can_be_cancelled(page, service, client):
     opened(page, service, "sunspots")
     with page.expect_response(lambda r: r.url.endswith("/explain") and r.status == 202) as accepted:
-        ask_at_length(page)
+        ask_for_a_long_explanation(page)
     where = accepted.value.headers["location"]
     progress = page.get_by_test_id("progress")
     expect(progress).to_contain_text("Explaining")
@@ -41,16 +38,16 @@ def test_progress_is_shown_and_can_be_cancelled(page, service, client):
     expect(page.locator(".why")).not_to_contain_text("Cancelled.")
 
 
-def test_typing_on_cancels_what_nobody_waits_for(page, service):
+def test_a_change_cancels_the_running_explanation(page, service):
     opened(page, service, "sunspots")
     with page.expect_response(lambda r: r.status == 202):
-        ask_at_length(page)
+        ask_for_a_long_explanation(page)
     with page.expect_response(lambda r: r.request.method == "DELETE"):
         page.locator("form textarea").fill(" ".join(["50"] * 20))
     page.get_by_test_id("progress").get_by_role("button", name="Cancel").click()
 
 
-def test_no_network_is_said_and_nothing_typed_is_lost(page, service, console):
+def test_a_missing_network_is_reported_and_the_input_is_kept(page, service, console):
     opened(page, service, "fclayer")
     page.context.set_offline(True)
     page.get_by_label("bmi kg/m²").fill("22")
@@ -63,12 +60,12 @@ def test_no_network_is_said_and_nothing_typed_is_lost(page, service, console):
     console.expect("ERR_INTERNET_DISCONNECTED")
 
 
-def test_a_worker_killed_while_the_page_waits_costs_time_only(page, artifacts, tmp_path):
+def test_a_killed_worker_only_delays_the_explanation(page, artifacts, tmp_path):
     running = start_service(artifacts, tmp_path)
     try:
         opened(page, running, "sunspots")
         with page.expect_response(lambda r: r.status == 202):
-            ask_at_length(page, "256")
+            ask_for_a_long_explanation(page, "256")
         os.kill(children(running.process.pid)["worker"], signal.SIGKILL)
         running.await_line("the worker died")
         expect(page.locator(".facts")).to_contain_text("permutation", timeout=120_000)
@@ -77,7 +74,7 @@ def test_a_worker_killed_while_the_page_waits_costs_time_only(page, artifacts, t
         assert running.stop() == 0, running.output
 
 
-def test_a_service_that_stops_and_comes_back_is_found_again(page, artifacts, tmp_path, console):
+def test_the_page_reconnects_after_a_restart_of_the_service(page, artifacts, tmp_path, console):
     running = start_service(artifacts, tmp_path)
     port = running.address.rpartition(":")[2]
     opened(page, running, "fclayer")
@@ -87,7 +84,7 @@ def test_a_service_that_stops_and_comes_back_is_found_again(page, artifacts, tmp
     again = start_service(artifacts, tmp_path, "--port", port)
     try:
         assert again.address
-        # Nobody presses anything: it tries by itself.
+        # The page retries without a click.
         expect(page.get_by_test_id("trouble")).to_have_count(0)
         expect(page.get_by_test_id("sentence")).to_contain_text("bmi = 22")
         console.expect("ERR_")
@@ -95,7 +92,7 @@ def test_a_service_that_stops_and_comes_back_is_found_again(page, artifacts, tmp
         assert again.stop() == 0, again.output
 
 
-def test_a_full_queue_is_said_and_tried_again(page, artifacts, tmp_path, console):
+def test_a_full_queue_is_reported_and_retried(page, artifacts, tmp_path, console):
     running = start_service(artifacts, tmp_path, "--queue-depth", "1")
     try:
         opened(page, running, "fclayer")
@@ -106,8 +103,8 @@ def test_a_full_queue_is_said_and_tried_again(page, artifacts, tmp_path, console
             assert held.status_code == 202
             page.get_by_label("bmi kg/m²").fill("22")
             expect(page.get_by_test_id("trouble")).to_contain_text("No explanation:")
-            # Predicting goes on meanwhile.
-            expect(page.locator(SAID)).to_be_visible()
+            # Predictions still work.
+            expect(page.locator(PREDICTION)).to_be_visible()
             os.kill(worker, signal.SIGCONT)
             expect(page.get_by_test_id("trouble")).to_have_count(0)
         expect(page.get_by_test_id("sentence")).to_contain_text("bmi = 22")
@@ -116,7 +113,7 @@ def test_a_full_queue_is_said_and_tried_again(page, artifacts, tmp_path, console
         running.stop()
 
 
-def test_a_model_that_was_unloaded_is_said_and_another_can_be_chosen(page, artifacts, tmp_path, console):
+def test_an_unloaded_model_is_reported_and_another_can_be_chosen(page, artifacts, tmp_path, console):
     for root, kept in ((MODELS, tmp_path / "models"), (artifacts, tmp_path / "artifacts")):
         for name in ("linear", "fclayer"):
             shutil.copytree(root / name, kept / name)

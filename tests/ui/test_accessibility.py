@@ -1,10 +1,10 @@
-"""By keyboard, with a screen reader, on a phone, in dark and light; and in little."""
+"""Accessibility (axe, keyboard, phone width, both themes), size and time to the first picture."""
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
-from tests.ui.test_row import SAID, opened
+from tests.ui.test_row import PREDICTION, opened
 
 pytestmark = pytest.mark.ui
 
@@ -19,7 +19,7 @@ def test_axe_finds_nothing(model, scheme, page, service):
     assert results.violations_count == 0, results.generate_report()
 
 
-def test_axe_finds_nothing_where_something_is_wrong(page, service, console):
+def test_axe_finds_nothing_beside_a_wrong_field(page, service, console):
     opened(page, service, "fclayer")
     page.get_by_label("bmi kg/m²").fill("heavy")
     expect(page.locator(".field.wrong")).to_have_count(1)
@@ -29,7 +29,7 @@ def test_axe_finds_nothing_where_something_is_wrong(page, service, console):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_about_a_table(scheme, page, service):
+def test_axe_finds_nothing_in_a_table(scheme, page, service):
     page.emulate_media(color_scheme=scheme)
     page.goto(f"{service.address}/#model=penguins&view=table")
     page.get_by_role("button", name="Explain these rows").click()
@@ -61,7 +61,7 @@ def test_everything_can_be_reached_by_keyboard(page, service):
     assert {"field-bmi", "field-bp", "SVG", "PNG", "The numbers"} <= reached
 
 
-def test_it_is_small_and_its_first_picture_comes_at_once(page, service):
+def test_the_page_is_small_and_shows_the_first_picture_within_5_s(page, service):
     opened(page, service, "fclayer")
     loaded = page.evaluate("performance.getEntriesByType('resource').concat(performance.getEntriesByType('navigation'))"
                            ".reduce((sum, entry) => sum + entry.transferSize, 0)")  # fmt: skip
@@ -69,4 +69,4 @@ def test_it_is_small_and_its_first_picture_comes_at_once(page, service):
     page.goto("about:blank")
     page.goto(f"{service.address}/#model=fclayer")
     expect(page.locator(".why .picture svg")).to_be_visible(timeout=5000)
-    expect(page.locator(SAID)).to_be_visible()
+    expect(page.locator(PREDICTION)).to_be_visible()
