@@ -6,57 +6,74 @@ STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-cache-dir -c constraints.txt
 KSERVE := .venv-kserve
 AUDIT := .venv-audit
+# What to test: T=tests/queues for one folder, or a file.
+T ?= tests
+# Two processes, each with services of its own. The tests of one file stay together, for they share what they set up.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 
-.PHONY: run test test-docker test-fuzz test-faults test-ui install lint ui bench-explain bench-predict bench-deploy bench-queue soak audit sbom
+.DEFAULT_GOAL := help
+.PHONY: help run dev check test test-slow test-all test-docker test-fuzz test-faults test-ui install lint types export ui \
+	bench-explain bench-predict bench-deploy bench-queue soak audit sbom
 
-run: install
+help: ## show these lines
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /make \1 \t/' | expand -t 20
+
+run: install ## export the models of models/ and serve them
 	@$(BIN)/whyserve up
 
-# The methods' own tests take one core for minutes and need nothing else: they run beside the others.
-test: install lint $(KSERVE)/.installed
-	@$(BIN)/whyserve export
-	@mkdir -p .whyserve; nice $(BIN)/python -m pytest tests/explain > .whyserve/explain.log 2>&1 & beside=$$!; \
-	$(BIN)/python -m pytest --ignore=tests/explain; rest=$$?; \
-	wait $$beside; found=$$?; cat .whyserve/explain.log; exit $$((rest | found))
+dev: install ## the same, and start again when the code or a model changes
+	@$(BIN)/watchfiles --sigint-timeout 40 "$(BIN)/whyserve up" app/whyserve models
 
-# Builds the images and runs them: it needs a Docker engine, and minutes.
-test-docker: install
+check: install lint types ## lint, types and the tests that need no models and no services: before each commit
+	$(PYTEST) -q -m "quick" $(T)
+
+test: install lint types export $(KSERVE)/.installed ## the tests, in under ten minutes; T=tests/queues for one part
+	$(PYTEST) $(T)
+
+test-slow: install export ## the tests that take long: training, large networks, many packaged networks
+	$(PYTEST) -m slow $(T)
+
+test-all: test test-slow test-fuzz test-faults test-ui test-docker ## everything that CI runs
+
+# Builds the images and runs them.
+test-docker: install ## images and containers; needs a Docker engine
 	$(BIN)/python -m pytest -m docker tests/docker
 
 # In Debian's Chromium; where there is npm, the page is also built again and compared.
-test-ui: install
-	@$(BIN)/whyserve export
+test-ui: install export ## the page, in a real browser
 	@if command -v npm >/dev/null; then npm --prefix ui ci --silent; fi
 	$(BIN)/python -m pytest -m ui tests/ui
+
+# WHYSERVE_FUZZ=0.1 takes a tenth of the requests, the same each time: that is for CI.
+test-fuzz: install export ## thousands of generated requests
+	$(BIN)/python -m pytest -m fuzz
+
+test-faults: install export ## processes killed, stopped and starved, many times over
+	$(BIN)/python -m pytest -m faults
 
 lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+types: install
+	$(BIN)/mypy
+
+export: install
+	@$(BIN)/whyserve export
 
 install: $(STAMP)
 
 # torch first and by its exact version: without it the others would bring a build with gigabytes of CUDA.
-# resemblyzer for its weights alone: what it depends on reads sound, and has to be compiled.
+# resemblyzer for its weights alone: its dependencies read sound, and have to be compiled.
 $(STAMP): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) torch==2.13.0
-	$(PIP) -e '.[export,api,worker,otel,dev]'
+	$(PIP) -e '.[export,api,worker,otel,client,dev]'
 	$(PIP) --no-deps resemblyzer==0.1.4
 	@touch $@
 
-# Thousands of requests made up anew. WHYSERVE_FUZZ=0.1 takes a tenth of them, the same each time: that is for CI.
-test-fuzz: install
-	@$(BIN)/whyserve export
-	$(BIN)/python -m pytest -m fuzz
-
-# Processes killed, stopped and starved, over and over.
-test-faults: install
-	@$(BIN)/whyserve export
-	$(BIN)/python -m pytest -m faults
-
-# A client that cannot stand beside our versions.
+# A client that cannot be installed beside our versions.
 $(KSERVE)/.installed: tests/api/oip/kserve.txt
 	@test -x $(KSERVE)/bin/python || $(PYTHON) -m venv $(KSERVE)
 	$(KSERVE)/bin/python -m pip install --quiet --disable-pip-version-check --no-cache-dir --no-deps -r $<
@@ -67,40 +84,37 @@ $(AUDIT)/.installed: .ci/audit.txt
 	$(AUDIT)/bin/python -m pip install --quiet --disable-pip-version-check --no-cache-dir --no-deps -r $<
 	@touch $@
 
-# Known vulnerabilities of what is installed; AUDIT_FLAGS=--if-reached where they may not be there to be asked for.
+# AUDIT_FLAGS=--if-reached passes if the index of vulnerabilities cannot be reached.
 AUDIT_FLAGS ?=
-audit: install $(AUDIT)/.installed
+audit: install $(AUDIT)/.installed ## known vulnerabilities of the installed packages
 	@$(AUDIT)/bin/python .ci/audit.py $(VENV)/lib/python3.11/site-packages $(AUDIT_FLAGS)
 
-# What each image is made of, in CycloneDX's form.
-sbom: install $(AUDIT)/.installed
+sbom: install $(AUDIT)/.installed ## a bill of materials of each image, in CycloneDX's form, in dist/
 	@mkdir -p dist
 	@$(AUDIT)/bin/cyclonedx-py environment $(VENV) --pyproject pyproject.toml --output-reproducible -o dist/environment.cdx.json
 	@$(AUDIT)/bin/python .ci/sbom.py dist/environment.cdx.json $(VENV)/lib/python3.11/site-packages dist
 
-# The page: its client types from the API's own document, then what stands in app/whyserve/api/static. Needs Node 20.
-ui: install
-	@$(BIN)/whyserve export
+# The page: its types from the API's own document, then the files in app/whyserve/api/static. Needs Node 20.
+ui: install export ## build the page again
 	npm --prefix ui ci --silent
 	$(BIN)/whyserve openapi > ui/openapi.json
 	npm --prefix ui run --silent types
 	npm --prefix ui run --silent check
 	npm --prefix ui run --silent build
 
-bench-explain: install
+bench-explain: install ## explanations against shap's
 	$(BIN)/python -m benchmarks.explain
 
-bench-predict: install
+bench-predict: install ## predictions against a bare function and other servers
 	$(BIN)/python -m benchmarks.predict
 
-bench-deploy: install
+bench-deploy: install ## images and containers, measured
 	$(BIN)/python -m benchmarks.deployment
 
-bench-queue: install
+bench-queue: install ## round trips through the queues
 	$(BIN)/python -m benchmarks.queue
 
-# Ten minutes at 70 % load: memory, descriptors and threads have to stay where they are.
+# At 70 % load: memory, descriptors and threads have to stay where they are.
 MINUTES ?= 10
-soak: install
-	@$(BIN)/whyserve export
+soak: install export ## ten minutes under load; MINUTES=60 for an hour
 	$(BIN)/python -m benchmarks.soak --minutes $(MINUTES)

@@ -25,8 +25,20 @@ from whyserve.model.rows import as_row, read_npz  # noqa: E402
 from whyserve.model.spec import read_spec  # noqa: E402
 
 ROOT = Path(__file__).parent.parent
+# Folders whose tests start processes, export models or take long, whatever fixtures they use.
+NOT_QUICK = ("clients", "docker", "export", "faults", "kinds", "notebook", "queues", "tables", "ui")
 MODELS = ROOT / "models"
 START_S = 120.0
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what `make check` runs: the tests without exported models, services and long computations."""
+    for item in items:
+        folder = item.path.relative_to(ROOT / "tests").parts[0]
+        needs = getattr(item, "fixturenames", ())
+        slow = any(item.get_closest_marker(name) for name in ("slow", "docker", "faults", "fuzz", "ui"))
+        if folder not in NOT_QUICK and "artifacts" not in needs and not slow:
+            item.add_marker(pytest.mark.quick)
 
 
 def shipped() -> list[str]:

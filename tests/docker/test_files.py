@@ -10,6 +10,7 @@ from prometheus_client import REGISTRY
 
 import whyserve.telemetry.metrics  # noqa: F401  # registers what the dashboard may show
 from tests.docker.conftest import ROOT
+from whyserve import __version__
 from whyserve.settings import UpSettings
 
 COMPOSE = ROOT / "docker-compose.yml"
@@ -135,8 +136,6 @@ def test_a_change_in_the_program_installs_nothing_again():
 
 
 def test_the_version_is_the_program_s():
-    version = re.search(r'^version = "(.+)"', Path(ROOT, "pyproject.toml").read_text(), re.MULTILINE)
-    assert version
-    assert f"\nARG VERSION={version[1]}\n" in (ROOT / "Dockerfile").read_text()
+    assert f"\nARG VERSION={__version__}\n" in (ROOT / "Dockerfile").read_text()
     kustomization = yaml.safe_load((ROOT / "deploy" / "kubernetes" / "kustomization.yaml").read_text())
-    assert {image["newTag"] for image in kustomization["images"]} == {version[1]}
+    assert {image["newTag"] for image in kustomization["images"]} == {__version__}
