@@ -13,13 +13,18 @@ import pytest
 from tests.conftest import ROOT
 
 TEXT = (ROOT / "README.md").read_text()
-BLOCKS = re.findall(r"```(sh|json)\n(.*?)```", TEXT, re.DOTALL)
+BLOCKS = [body for _, body in re.findall(r"```(sh|json|python)\n(.*?)```", TEXT, re.DOTALL)]
+RUN, TEST, INSTALL, NOTEBOOK, PREDICT, PREDICTION, EXPLAIN, EXPLANATION, OWN = BLOCKS
 CARRIED = ["Makefile", "pyproject.toml", "constraints.txt", "README.md", "app"]
 
 
 @pytest.fixture
 def checkout(tmp_path, artifacts):
     """What a stranger has after the first `make run`: the code, the environment, the exported models."""
+    stamp = ROOT / ".venv" / ".installed"
+    newest = max((ROOT / name).stat().st_mtime for name in ("pyproject.toml", "constraints.txt"))
+    # Else `make run` would install this temporary folder into the environment.
+    assert stamp.stat().st_mtime >= newest, "pyproject.toml changed after the installation: run make install"
     for name in [*CARRIED, ".venv"]:
         (tmp_path / name).symlink_to(ROOT / name)
     shutil.copytree(ROOT / "models", tmp_path / "models", ignore=shutil.ignore_patterns("iris"))
@@ -42,12 +47,14 @@ class Stranger:
         clean = {key: value for key, value in os.environ.items() if not key.startswith(("WHYSERVE_", "KERAS_"))}
         self.environment = {**clean, "WHYSERVE_PORT": str(port), "NO_PROXY": "*", "MAKEFLAGS": ""}
 
-    def types(self, block):
+    def types(self, block, program=("bash", "-euc"), **environment):
         command = block.replace("localhost:8000", f"127.0.0.1:{self.port}")
-        return subprocess.run(
-            ["bash", "-euc", command], cwd=self.folder, env=self.environment,
-            capture_output=True, text=True, timeout=240, check=True,
-        ).stdout  # fmt: skip
+        done = subprocess.run(
+            [*program, command], cwd=self.folder, env={**self.environment, **environment},
+            capture_output=True, text=True, timeout=280, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
 
     def starts(self, block):
         service = subprocess.Popen(
@@ -70,30 +77,54 @@ class Stranger:
 
 @pytest.mark.timeout(400)
 def test_the_blocks_run_and_the_answers_are_true(checkout, port):
-    (_, run), (_, predict), (_, prediction), (_, explain), (_, explanation), (_, own) = BLOCKS
     stranger = Stranger(checkout, port)
-    service, said = stranger.starts(run)
+    service, said = stranger.starts(RUN)
     try:
-        holds(json.loads(prediction), json.loads(stranger.types(predict)))
-        holds(json.loads(explanation), json.loads(stranger.types(explain)))
+        holds(json.loads(PREDICTION), json.loads(stranger.types(PREDICT)))
+        holds(json.loads(EXPLANATION), json.loads(stranger.types(EXPLAIN)))
         for pasted in [line.strip() for line in said if line.strip().startswith("curl")]:
             assert "model" in json.loads(stranger.types(pasted))
     finally:
         stranger.presses_ctrl_c(service)
 
-    stranger.types(own)
-    service, said = stranger.starts(run)
+    accuracy = float(stranger.types(OWN).strip().splitlines()[-1].rpartition(" ")[2])
+    assert accuracy >= 0.9
+    service, said = stranger.starts(RUN)
     try:
-        assert any(line.startswith("iris: exported from keras") for line in said)
-        answer = stranger.types(explain.replace("fclayer", "iris").replace('"bmi": 36.1, "bp": 115.0', IRIS))
+        assert any(line.startswith("iris: ") and "keras" in line for line in said)
+        answer = stranger.types(EXPLAIN.replace("fclayer", "iris").replace('"bmi": 36.1, "bp": 115.0', IRIS))
         (output,) = json.loads(answer)["explanations"][0]["outputs"]
         assert abs(output["residual"]) < 1e-5
     finally:
         stranger.presses_ctrl_c(service)
 
 
+def test_the_notebook_s_lines_run(tmp_path):
+    stranger = Stranger(tmp_path, 0)
+    program = [str(ROOT / ".venv" / "bin" / "python"), "-W", "ignore", "-c"]
+    printed = stranger.types(NOTEBOOK, program, MPLBACKEND="Agg")
+    assert re.search(r"Explanation of 20 rows by \w+: value; largest residual \S+e-\d\d", printed), printed
+
+
+def test_what_pip_installs_is_whyserve_with_the_extra_that_a_notebook_needs(checkout, port):
+    environment = {"PATH": f"{ROOT / '.venv' / 'bin'}:{os.environ['PATH']}"}
+    # Its dependencies are in this environment; without them, and without an isolated build, nothing is downloaded.
+    quiet = {"PIP_NO_DEPS": "1", "PIP_NO_BUILD_ISOLATION": "0", "PIP_TARGET": str(checkout / "site")}
+    Stranger(checkout, port).types(INSTALL, **environment, **quiet)
+    assert (checkout / "site" / "whyserve" / "__init__.py").is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_the_second_command_runs_tests(checkout, port):
+    (checkout / "tests").symlink_to(ROOT / "tests")
+    (checkout / ".venv-kserve").symlink_to(ROOT / ".venv-kserve")
+    printed = Stranger(checkout, port).types(TEST, T="tests/model/test_outputs.py")
+    assert re.search(r"\d+ passed", printed), printed
+
+
 @pytest.mark.parametrize(
-    "page", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda path: path.name
+    "page", [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))], ids=lambda path: path.name
 )
 def test_every_link_leads_somewhere(page):
     for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text()):
