@@ -14,7 +14,8 @@ from tests.queues.conftest import DIGEST
 from tests.queues.redis_server import free_port
 from whyserve.errors import ConfigurationError, Unavailable
 from whyserve.processes.heartbeat import Heartbeat
-from whyserve.queues.embedded import EmbeddedSource, open_store
+from whyserve.queues.embedded_source import EmbeddedSource
+from whyserve.queues.queue_file import open_store
 
 
 def check(role: str, **environment: str) -> tuple[int, str]:

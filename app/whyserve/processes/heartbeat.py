@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from whyserve.errors import ConfigurationError
-from whyserve.jobs import JobError, JobMetrics, JobSource, Lease
+from whyserve.jobs import JobError, JobMetrics, Lease
+from whyserve.queue_protocols import JobSource
 
 
 class Heartbeat:
