@@ -107,7 +107,8 @@ def test_an_older_build_that_cannot_be_read_is_left_out_and_then_set_aside(conte
 
     said = export(root)
     assert said[:2] == ["first: unchanged", "second: unchanged"]
-    assert said[2].startswith(f"first: an older build was moved to .builds-unreadable/{older.name}: ")
+    assert said[2].startswith(f"{older.name}/manifest.json: ")
+    assert said[2].endswith("; moved to .builds-unreadable")
     assert len(said) == 3
     assert (root / "artifacts" / ".builds-unreadable" / older.name / "original" / "weights.safetensors").is_file()
     assert not older.exists()

@@ -100,7 +100,7 @@ def set_aside_unreadable(artifacts: Path, name: str) -> list[str]:
             kept.mkdir(exist_ok=True)
             shutil.rmtree(kept / build.name, ignore_errors=True)
             build.rename(kept / build.name)
-            lines.append(f"{name}: an older build was moved to {kept.name}/{build.name}: {why}")
+            lines.append(f"{why}; moved to {kept.name}")
     return lines
 
 
