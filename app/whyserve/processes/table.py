@@ -71,7 +71,7 @@ def _given(background: str, model: ExplainableModel, drop: Sequence[str]) -> Giv
     if path.suffix.lower() not in (".csv", ".parquet"):
         names = ", ".join(model.backgrounds)
         raise ConfigurationError(
-            f"--background: unknown background {background}; {model.spec.name} has {names}. Or name a .csv or .parquet "
+            f"--background: unknown background {background}; {model.spec.name} has {names}; or name a .csv or .parquet "
             "file of rows"
         )
     return read_given(path, model, drop)
