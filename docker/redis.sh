@@ -1,8 +1,8 @@
 #!/bin/sh
-# Redis for the queue alone: one user, of the queue's keys and commands (redis.acl); what is accepted is on the disk.
+# Redis for the queue: one user with the queue's keys and commands (redis.acl); every write is on disk before its reply.
 #
-#   redis.sh [FLAG…]   start it, with more of redis-server's flags
-#   redis.sh check     does it answer that user?
+#   redis.sh [FLAG…]   start redis-server, with these additional flags
+#   redis.sh check     exit with 0 if Redis answers that user
 set -eu
 umask 077
 if [ -z "${REDIS_PASSWORD:-}" ]; then
@@ -14,10 +14,10 @@ if [ "${1:-}" = check ]; then
   [ "$(redis-cli --user whyserve ping)" = PONG ]
   exit
 fi
-# Nobody can be the user default, who is off. But at its start Redis reads back, as that user, what it keeps on the
-# disk, and passes over each transaction that the user may not: so may it do everything.
+# The user `default` is off: nobody can log in as it. It still has all permissions, because at its start Redis replays
+# its file as this user and skips the commands that the user may not run.
 users=$(mktemp)
-# Redis keeps the digest, so that the password itself stands in no file.
+# The file gets the password's digest, not the password.
 digest=$(printf %s "$REDIS_PASSWORD" | sha256sum | cut -d' ' -f1)
 sed "s/#PASSWORD/#$digest/" "$(dirname "$0")/redis.acl" >"$users"
 exec redis-server --aclfile "$users" --dir "${REDIS_FOLDER:-/queue}" --appendonly yes --appendfsync always --save "" \

@@ -1,4 +1,4 @@
-"""Print what one part of the program needs: the common dependencies of pyproject.toml, and those of extras (a,b)."""
+"""Print requirements from pyproject.toml: the common dependencies and those of the given extras (a,b)."""
 
 import sys
 import tomllib

@@ -1,4 +1,4 @@
-"""Each process holds its own dependencies and no other's."""
+"""Each process imports its own dependencies and no other process's."""
 
 import os
 import subprocess
@@ -32,7 +32,7 @@ def test_a_process_imports_no_other_process_dependencies(module, never):
 
 
 @pytest.mark.parametrize("module", ["whyserve.processes.api", "whyserve.processes.worker"])
-def test_what_traces_need_is_loaded_where_traces_are_wanted_only(module):
+def test_opentelemetry_is_imported_only_if_traces_are_on(module):
     code = f"import sys; import {module}; print('opentelemetry.sdk' in sys.modules)"
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True

@@ -1,4 +1,4 @@
-"""The whole way through, on a service that really runs: every shipped model is served and explained."""
+"""A running service from end to end: every shipped model predicts and explains."""
 
 import os
 import re
@@ -17,7 +17,7 @@ from whyserve.model.rows import RowReader
 
 
 def children(pid: int) -> dict[str, int]:
-    """Our processes below `pid`: role → process id."""
+    """The child processes of `pid`: role → process id."""
     found = {}
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -40,7 +40,7 @@ def original(name, artifacts, instances):
 
 
 @pytest.mark.parametrize("name", shipped())
-def test_a_model_answers_and_says_why(name, client, artifacts):
+def test_a_model_predicts_and_explains(name, client, artifacts):
     request = example(name)
     predicted = client.post("/predict", json=request)
     assert predicted.status_code == 200, predicted.text
@@ -68,7 +68,7 @@ def test_a_model_answers_and_says_why(name, client, artifacts):
             assert output["residual"] == pytest.approx(rest, abs=1e-9 * scale)
 
 
-def test_top_is_the_label_predicted_and_labels_can_be_chosen(client):
+def test_top_explains_the_predicted_label_and_other_labels_can_be_chosen(client):
     request = example("wine")
     label = client.post("/predict", json=request).json()["predictions"][0]["label"]
     top = client.post("/explain", json=request).json()["explanations"][0]["outputs"]
@@ -77,7 +77,7 @@ def test_top_is_the_label_predicted_and_labels_can_be_chosen(client):
     assert [output["output"] for output in chosen] == ["grignolino"]
 
 
-def test_the_same_question_has_the_same_answer_whatever_shares_the_request(client):
+def test_an_explanation_does_not_depend_on_the_other_instances_of_its_request(client):
     request = {**example("breast_cancer"), "method": "permutation", "seed": 7}
     other = {key: value * 1.1 for key, value in request["instances"][0].items()}
     alone = client.post("/explain", json=request).json()
@@ -89,7 +89,7 @@ def test_the_same_question_has_the_same_answer_whatever_shares_the_request(clien
     assert set(one["standard_errors"]) == set(one["attributions"])
 
 
-def test_a_line_is_explained_by_its_coefficients(client):
+def test_a_linear_model_is_explained_by_its_coefficients(client):
     """On a linear model the Shapley value is weight × (value − the background's mean)."""
     rows = [{"bmi": 30.0, "bp": 90.0}, {"bmi": 31.0, "bp": 90.0}, {"bmi": 30.0, "bp": 95.0}]
     answer = client.post("/explain", json={"model": "linear", "instances": rows}).json()
@@ -110,7 +110,7 @@ def test_models_are_listed_with_their_certificates(client, artifacts):
         assert shown["parity"]["largest"] <= 1e-5
 
 
-def test_health_and_document(client):
+def test_health_and_the_openapi_document(client):
     assert client.get("/health/live").json() == {"status": "live"}
     ready = client.get("/health/ready").json()
     assert ready["workers"] == 1
@@ -121,7 +121,7 @@ def test_health_and_document(client):
     assert client.get("/docs").status_code == 200
 
 
-def test_each_process_holds_its_own_libraries_only(service, client):
+def test_each_process_loads_its_own_libraries_only(service, client):
     for name in shipped():
         client.post("/explain", json=example(name)).raise_for_status()
     roles = children(service.process.pid)
@@ -133,13 +133,13 @@ def test_each_process_holds_its_own_libraries_only(service, client):
         assert library not in loaded["worker"]
 
 
-def test_a_worker_that_dies_is_replaced_and_ctrl_c_stops_all(artifacts, tmp_path):
+def test_a_dead_worker_is_replaced_and_ctrl_c_stops_all_processes(artifacts, tmp_path):
     service = start_service(artifacts, tmp_path)
     try:
         with service.client() as client:
             first = children(service.process.pid)
             os.kill(first["worker"], signal.SIGKILL)
-            # Asked while nobody is there to answer: it waits for the next worker.
+            # Sent while no worker runs: the request waits for the next one.
             answer = client.post("/explain", json=example("linear"))
             assert answer.status_code == 200
         service.await_line(r"the worker died \(by SIGKILL\); starting another")
@@ -169,7 +169,7 @@ def test_no_process_outlives_a_killed_supervisor(artifacts, tmp_path):
         (["--queue-depth", "many"], "WHYSERVE_QUEUE_DEPTH"),
     ],
 )
-def test_a_wrong_setting_ends_with_one_line(flags, words, artifacts, tmp_path):
+def test_an_invalid_setting_ends_the_start_with_one_line(flags, words, artifacts, tmp_path):
     service = start_service(artifacts, tmp_path, *flags)
     assert service.process.wait(60) != 0
     service.stop()
@@ -185,8 +185,8 @@ def test_a_second_service_on_the_same_state_or_port_is_refused(service, artifact
     assert f"cannot listen on 127.0.0.1:{port}" in taken.output
 
 
-def test_half_a_model_is_never_served(artifacts, tmp_path):
-    """A network that is not the one that was exported stops the worker, and so the start."""
+def test_a_model_with_a_changed_file_is_not_served(artifacts, tmp_path):
+    """A network that differs from the exported one ends the worker, and so the start of the service."""
     import shutil
 
     from tests.conftest import Running

@@ -1,19 +1,15 @@
 """`whyserve up | export | check | new | api | worker | explain | openapi | key`."""
 
-import argparse
 import os
 import signal
 import socket
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
-from whyserve.api.middleware.keys import SCOPES, fresh
-from whyserve.errors import ConfigurationError, WhyserveError
-from whyserve.model.methods import METHOD_NAMES
+from whyserve.api.middleware.keys import fresh
+from whyserve.arguments import parse, read_settings
+from whyserve.errors import WhyserveError
 from whyserve.settings import (
     ApiSettings,
     CheckSettings,
@@ -26,32 +22,15 @@ from whyserve.settings import (
     WorkerSettings,
 )
 
-COMMANDS: dict[str, tuple[type[Settings], str]] = {
-    "up": (UpSettings, "export what is stale, and serve"),
-    "export": (ExportSettings, "make artifacts of the model folders that changed"),
-    "check": (CheckSettings, "say what would be served from a model folder, and how it would be explained"),
-    "new": (NewSettings, "write a model folder to fill in"),
-    "api": (ApiSettings, "the API process alone"),
-    "worker": (WorkerSettings, "an explanation worker alone"),
-    "explain": (TableSettings, "explain a file of rows here, without a service"),
-    "openapi": (DocumentSettings, "print the OpenAPI document of the exported models"),
-}
-
-
-# What a command takes besides settings.
-OWN = ("fd", "model", "rows", "output", "method", "outputs", "samples", "seed", "background", "drop")
-
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run a command; a fault ends it with exit code 1 and a line that says what to change."""
-    given = vars(_parser().parse_args(arguments))
-    command = given.pop("command")
-    if command == "key":
-        _print_key(**given)
-        return
-    own = {name: given.pop(name) for name in OWN if name in given}
+    """Run a command. A WhyserveError ends the process with exit code 1 and its message."""
+    command, given, own = parse(arguments)
     try:
-        _run(command, _settings(COMMANDS[command][0], given), own)
+        if command == "key":
+            _print_key(**given)
+        else:
+            _run(command, read_settings(command, given), own)
     except WhyserveError as error:
         sys.exit(f"whyserve {command}: {error.message}")
     except KeyboardInterrupt:
@@ -59,21 +38,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _print_key(name: str, scopes: str) -> None:
-    try:
-        secret, line = fresh(name, scopes.split(","))
-    except WhyserveError as error:
-        sys.exit(f"whyserve key: {error.message}")
-    print(f"key, shown this once: {secret}\nline for WHYSERVE_KEYS_FILE: {line}")  # noqa: T201
+    secret, line = fresh(name, scopes.split(","))
+    print(f"key (it is not shown again): {secret}\nline for WHYSERVE_KEYS_FILE: {line}")  # noqa: T201
 
 
 def _run(command: str, settings: Settings, own: dict[str, Any]) -> None:
     if command in ("api", "worker"):
-        # Until they have handlers of their own. The first process of a container is sent no signal it has none for.
+        # Until the process sets its own handlers. The kernel sends a container's first process no signal without one.
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    # Keras, and matplotlib under shap, else write their settings under the home folder.
+    # Without these, Keras and matplotlib (under shap) write their settings into the home folder.
     for variable, folder in (("KERAS_HOME", "keras"), ("MPLCONFIGDIR", "matplotlib")):
         os.environ.setdefault(variable, str(settings.state.absolute() / folder))
-    # Imported here because each process holds only its own dependencies.
+    # Imported here, because each process loads its own dependencies only.
     match settings:
         case UpSettings():
             from whyserve.processes.supervisor import main as up  # noqa: PLC0415
@@ -100,72 +76,18 @@ def _run(command: str, settings: Settings, own: dict[str, Any]) -> None:
 
             api(settings, socket.socket(fileno=own["fd"]) if own["fd"] is not None else None)
         case TableSettings():
+            # Keras reads this variable at its import.
             os.environ["KERAS_BACKEND"] = "torch"
             from whyserve.processes.table import main as explain  # noqa: PLC0415
 
             explain(settings, **own)
         case WorkerSettings():
-            # Keras reads this when it is imported, and the worker's Keras is torch's.
             os.environ["KERAS_BACKEND"] = "torch"
             from whyserve.processes.worker import main as worker  # noqa: PLC0415
 
             worker(settings)
         case _:
             raise AssertionError(command)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="whyserve", description="Serve a model, and say why.")
-    commands = parser.add_subparsers(dest="command", required=True)
-    for name, (settings, words) in COMMANDS.items():
-        command = commands.add_parser(name, help=words, description=words)
-        for key, field in settings.model_fields.items():
-            if field.is_required():
-                command.add_argument(key, help=field.description)
-                continue
-            flag, default = "--" + key.replace("_", "-"), field.default
-            command.add_argument(flag, default=argparse.SUPPRESS, help=f"{field.description} Default: {default}")
-        if name == "api":
-            command.add_argument("--fd", type=int, help=argparse.SUPPRESS)
-        if name == "explain":
-            _add_question(command)
-    words = "print a fresh API key, and its line for the file of keys"
-    command = commands.add_parser("key", help=words, description=words)
-    command.add_argument("name", help="Whose it is: letters, digits, . _ and -")
-    command.add_argument(
-        "--scopes", default="predict,explain", help=f"Of {', '.join(SCOPES)}, with commas. Default: predict,explain"
-    )
-    return parser
-
-
-def _add_question(command: argparse.ArgumentParser) -> None:
-    command.add_argument("model", help="Name of an exported model.")
-    command.add_argument("rows", type=Path, help="A CSV or .parquet file, a column for each key of an instance.")
-    command.add_argument("-o", "--output", type=Path, required=True, help="The .parquet file of explanations to write.")
-    command.add_argument(
-        "--method",
-        choices=METHOD_NAMES,
-        default="auto",
-        help="How to explain. Default: auto",
-    )
-    command.add_argument("--outputs", default="top", help="top, all, or names with commas between. Default: top")
-    command.add_argument("--samples", type=int, help="How much to sample, for a method that samples.")
-    command.add_argument("--seed", type=int, default=0, help="Equal seeds give equal answers. Default: 0")
-    command.add_argument(
-        "--background",
-        default="default",
-        help="What to explain against: one of the model's by its name, or a .csv or .parquet file. Default: default",
-    )
-    command.add_argument("--drop", action="append", default=[], help="A column to pass over; may be given again.")
-
-
-def _settings(kind: type[Settings], given: dict[str, Any]) -> Settings:
-    try:
-        return kind(**given)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        name = str(first["loc"][0]) if first["loc"] else "settings"
-        raise ConfigurationError(f"WHYSERVE_{name.upper()}: {first['msg']}") from error
 
 
 if __name__ == "__main__":

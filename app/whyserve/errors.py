@@ -1,14 +1,14 @@
-"""Every failure a person can cause or must act on, as one tree. It knows no HTTP.
+"""All errors that a caller or operator can cause or must act on, as one class tree without HTTP.
 
-`code` is stable and meant for programs, the message is meant for people and says what is wrong, where,
-and what to do. `details` holds the same facts as data; it never holds the caller's own values.
+`code` is stable and meant for programs. The message is meant for people: what is wrong, where, and what to do.
+`details` holds the same facts as data, and never values that the caller sent.
 """
 
 from typing import Any, ClassVar
 
 
 class WhyserveError(Exception):
-    """The root: catch it at the edge of a process."""
+    """The base class; to be caught where a request or a process ends."""
 
     code: ClassVar[str] = "internal"
 
@@ -18,185 +18,185 @@ class WhyserveError(Exception):
         self.details = details
 
 
-# -- what a caller sent ------------------------------------------------------------------------------
+# -- errors of a request -------------------------------------------------------------------------
 
 
 class InvalidInput(WhyserveError):
-    """The request is understood and its content is not acceptable."""
+    """The request is well-formed, but its content is invalid."""
 
     code = "invalid_input"
 
 
 class MalformedBody(InvalidInput):
-    """The body is not JSON, or not the JSON of a request."""
+    """The body is not JSON, or not an object of the expected form."""
 
     code = "malformed_body"
 
 
 class TooManyInstances(InvalidInput):
-    """More instances than one request may hold."""
+    """The request has more instances than allowed."""
 
     code = "too_many_instances"
 
 
 class TooLarge(InvalidInput):
-    """The body is larger than the body of a request may be."""
+    """The body is larger than allowed."""
 
     code = "body_too_large"
 
 
 class DuplicateKey(InvalidInput):
-    """A key stands twice in one object of the body, and readers differ in which they take."""
+    """An object of the body has the same key twice; JSON parsers differ in which value they use."""
 
     code = "duplicate_key"
 
 
 class NotAcceptable(WhyserveError):
-    """The caller accepts no form that the answer can have."""
+    """The Accept header allows none of the available media types."""
 
     code = "not_acceptable"
 
 
 class UnsupportedMediaType(WhyserveError):
-    """The body is of a kind, or compressed in a way, that is not read here."""
+    """The body's media type or content encoding is not supported."""
 
     code = "unsupported_media_type"
 
 
 class Unauthorized(WhyserveError):
-    """The request has no key, or one that is not known here."""
+    """The request has no API key, or an unknown one."""
 
     code = "unauthorized"
 
 
 class Forbidden(WhyserveError):
-    """The request's key does not have the scope that is needed."""
+    """The request's API key lacks the required scope."""
 
     code = "forbidden"
 
 
 class UnsupportedMethod(InvalidInput):
-    """The explanation method does not exist, or does not fit this model."""
+    """The explanation method does not exist, or cannot explain this model."""
 
     code = "unsupported_method"
 
 
 class TooManyPlayers(UnsupportedMethod):
-    """More players than enumeration can take."""
+    """The model has too many players for a method that enumerates coalitions."""
 
     code = "too_many_players"
 
 
 class UnknownModel(WhyserveError):
-    """No model of this name, or not in this version."""
+    """No model with this name, or no such version of it, is served."""
 
     code = "unknown_model"
 
 
 class UnknownLabel(InvalidInput):
-    """An output was asked for that the model does not have."""
+    """The request names an output that the model does not have."""
 
     code = "unknown_label"
 
 
 class UnknownExplanation(WhyserveError):
-    """No explanation has this id, or its result is no longer kept."""
+    """The explanation id is unknown, or the explanation has expired."""
 
     code = "unknown_explanation"
 
 
-# -- what an operator wrote or must mend ------------------------------------------------------------------
+# -- errors of an operator -----------------------------------------------------------------------
 
 
 class ConfigurationError(WhyserveError):
-    """A setting is wrong."""
+    """A setting has an invalid value, or one that does not fit this machine."""
 
     code = "configuration"
 
 
 class ModelFault(WhyserveError):
-    """A model folder or artifact is at fault; the message names the file."""
+    """A model folder or an artifact is invalid; the message names the file."""
 
     code = "model_fault"
 
 
 class DigestMismatch(ModelFault):
-    """A file is not the one that its manifest describes."""
+    """A file's digest differs from the digest in its manifest."""
 
     code = "digest_mismatch"
 
 
 class LoadRefused(InvalidInput):
-    """A model cannot be loaded or unloaded; what was served before still is."""
+    """A model cannot be loaded or unloaded; the models served so far are still served."""
 
     code = "load_refused"
 
 
 class ParityFault(ModelFault):
-    """The exported network does not answer as the original does."""
+    """The exported network's outputs differ from those of the original network."""
 
     code = "parity_fault"
 
 
 class UnsupportedNetwork(ModelFault):
-    """The network does something that cannot be explained truly; the message names it."""
+    """The network has an operation that cannot be explained correctly; the message names it."""
 
     code = "unsupported_network"
 
 
-# -- what may pass --------------------------------------------------------------------------------------
+# -- errors that may pass, and of explanations ---------------------------------------------------
 
 
 class Unavailable(WhyserveError):
-    """Not now; the same request may succeed later."""
+    """The service cannot process the request now; the same request may succeed later."""
 
     code = "unavailable"
 
 
 class Busy(Unavailable):
-    """As many requests are under way as may be."""
+    """The service already processes as many requests as allowed."""
 
     code = "busy"
 
 
 class RateLimited(WhyserveError):
-    """The caller asks more than its key may."""
+    """The caller exceeds the rate limit of its API key."""
 
     code = "rate_limited"
 
 
 class QueueFull(Unavailable):
-    """As many explanations are waiting as may wait."""
+    """The queue holds as many unfinished explanations as allowed."""
 
     code = "queue_full"
 
 
 class IdempotencyKeyReused(InvalidInput):
-    """An Idempotency-Key came with another request before."""
+    """The Idempotency-Key was used with a different request."""
 
     code = "idempotency_key_reused"
 
 
 class StillComputing(Unavailable):
-    """The explanation is still being computed; the message says where it will be."""
+    """The explanation is not finished; the message holds the address of its result."""
 
     code = "still_computing"
 
 
 class WorkerLost(WhyserveError):
-    """Computing this explanation ended its worker, every time it was tried."""
+    """The worker ended during this explanation, in each of several tries."""
 
     code = "worker_lost"
 
 
 class ExplanationFailed(WhyserveError):
-    """The worker could not compute this explanation; the message says why."""
+    """The explanation cannot be computed; the message says why."""
 
     code = "explanation_failed"
 
 
 class ExplanationCancelled(WhyserveError):
-    """Its caller cancelled the explanation while somebody waited for it."""
+    """The explanation was cancelled while a request waited for it."""
 
     code = "explanation_cancelled"
 
@@ -208,6 +208,6 @@ class ExplanationTimeout(WhyserveError):
 
 
 def first_line(error: BaseException) -> str:
-    """An exception in one line, with its type."""
+    """The exception's type and the first line of its message."""
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0].strip()}" if lines else type(error).__name__

@@ -1,12 +1,12 @@
-"""What API and worker say to each other: jobs, results, and the queue between them. JSON on every wire."""
+"""The messages between API and worker: jobs, their states and their errors. They travel as JSON."""
 
 import base64
 import hashlib
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Literal, Protocol, Self
+from typing import Literal, Self
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
@@ -14,21 +14,17 @@ from pydantic import BaseModel, ConfigDict
 from whyserve.model.spec import DEFAULT_BACKGROUND
 from whyserve.model.text import TokenSpans
 
-# A job that took so many workers with it is taken for the cause.
-MAX_DELIVERIES = 3
-# A worker stops at a deadline by itself; one that has not after so many seconds never will.
-OVERDUE_S = 30.0
-# Ends the batch key of a summary. A worker that computes a summary takes other jobs between its chunks, but no second
-# summary.
+# The end of a summary job's batch key, by which a queue recognises summaries. Between two chunks of a summary, a worker
+# takes other jobs but no second summary.
 SUMMARY_KEY = "/summary"
 
 
 class JobStatus(StrEnum):
-    queued = "queued"  # accepted, and safe on disk
+    queued = "queued"  # accepted and on disk; no worker has it
     running = "running"  # leased by a worker
-    done = "done"  # its result is there
-    failed = "failed"  # its error is there
-    cancelled = "cancelled"  # by its caller; nothing will be computed
+    done = "done"  # has a result
+    failed = "failed"  # has an error
+    cancelled = "cancelled"  # cancelled by its caller; has neither
 
     @property
     def is_final(self) -> bool:
@@ -40,7 +36,7 @@ class _Message(BaseModel):
 
 
 class PackedArray(_Message):
-    """An array, to the bit: little-endian, row-major, base64."""
+    """An array, bit for bit: base64 of its little-endian bytes in row-major order."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -54,11 +50,15 @@ class PackedArray(_Message):
     def unpack(self) -> np.ndarray:
         dtype = np.dtype(self.dtype).newbyteorder("<")
         flat = np.frombuffer(base64.b64decode(self.data), dtype=dtype)
-        return flat.reshape(self.shape).astype(self.dtype)  # a copy: what comes from a buffer is read-only
+        return flat.reshape(self.shape).astype(self.dtype)  # a copy, because np.frombuffer returns a read-only array
 
 
 class GivenBackground(_Message):
-    """A background that came with a request. arrays: by input, (rows, *shape). sha256: of all that they hold."""
+    """A background sent with a request.
+
+    arrays: input name → (rows, *shape).
+    sha256: digest of all arrays, with their names, dtypes and shapes.
+    """
 
     arrays: dict[str, PackedArray]
     sha256: str
@@ -66,8 +66,8 @@ class GivenBackground(_Message):
     @classmethod
     def pack(cls, arrays: Mapping[str, np.ndarray]) -> Self:
         packed = {name: PackedArray.pack(arrays[name]) for name in sorted(arrays)}
-        said = [(name, each.dtype, each.shape, each.data) for name, each in packed.items()]
-        return cls(arrays=packed, sha256=hashlib.sha256(repr(said).encode()).hexdigest())
+        content = [(name, each.dtype, each.shape, each.data) for name, each in packed.items()]
+        return cls(arrays=packed, sha256=hashlib.sha256(repr(content).encode()).hexdigest())
 
     @property
     def rows(self) -> int:
@@ -75,25 +75,28 @@ class GivenBackground(_Message):
 
 
 class Drawing(_Message):
-    """What makes a job one of drawing: its answer, known already and of one row and output, as a picture."""
+    """A job with a Drawing draws a picture of an existing explanation and computes no attributions.
+
+    answer: the explanation's JSON, with one row and one output.
+    """
 
     kind: Literal["svg", "png"]
     answer: str
 
 
 class ExplainJob(_Message):
-    """One request to explain, or to draw an explanation.
+    """One request to explain rows, or to draw an explanation.
 
-    digest: of the manifest that predicted; the worker explains with no other manifest.
-    rows: by input, (rows, *shape).
-    served: (rows, columns), what ONNX Runtime answered.
-    outputs: the names of the outputs to explain, one list per row.
-    texts: by input that was sent as text, the position of each row's tokens in the text.
-    background: the name of one of the model's backgrounds, or rows.
+    digest: SHA-256 of the manifest that the prediction was made with; only workers with this manifest take the job.
+    rows: input name → (rows, *shape).
+    served: (rows, columns), the outputs of ONNX Runtime.
+    outputs: per row, the names of the outputs to explain.
+    texts: input name → per row, the position of each token in the text. Only for inputs sent as text.
+    background: the name of one of the model's backgrounds, or a background sent with the request.
     summary: one summary of all rows instead of one explanation per row.
     created, deadline: seconds since the epoch.
-    caller: the owner; no other caller can read the job.
-    idempotency_key, request_hash: jobs with the same key are one job, if their request_hash is equal too.
+    caller: the name of the caller's API key; other callers cannot read the job.
+    idempotency_key, request_hash: a job with a known key is a repeat if its request_hash is equal, an error if not.
     traceparent: W3C trace context.
     """
 
@@ -121,29 +124,30 @@ class ExplainJob(_Message):
 
     @property
     def batch_key(self) -> str:
-        """Jobs with one batch key may be computed together."""
+        """Jobs with equal batch keys may be computed together."""
         if self.drawing:
             return f"{self.digest}/drawing"
-        against = "" if self.background == DEFAULT_BACKGROUND else f"/{self.background_key}"
-        return f"{self.digest}/{self.method}{against}{SUMMARY_KEY if self.summary else ''}"
+        background = "" if self.background == DEFAULT_BACKGROUND else f"/{self.background_key}"
+        return f"{self.digest}/{self.method}{background}{SUMMARY_KEY if self.summary else ''}"
 
     @property
     def background_key(self) -> str:
-        """Tells one background of a model from its others."""
+        """Identifies the background among all backgrounds of one model."""
         return self.background if isinstance(self.background, str) else f"sha256:{self.background.sha256}"
 
 
 class JobError(_Message):
-    """Why there is no result: a stable code, and words for people."""
+    """Why a job has no result: a stable code for programs and a message for people."""
 
     code: str
     message: str
 
 
 class JobMetrics(_Message):
-    """What one explanation took, for Prometheus. seconds: from its request to its result.
+    """Measurements of one finished explanation, for Prometheus.
 
-    residual: the largest |residual| of it, over the largest |value − base value|; None of a summary.
+    seconds: from the request to the result.
+    residual: the largest |residual| divided by the largest |value − base value|; None for a summary.
     """
 
     model: str
@@ -154,9 +158,11 @@ class JobMetrics(_Message):
 
 @dataclass(frozen=True, slots=True)
 class JobState:
-    """What is known of a job. result: the answer's JSON, as the API gives it.
+    """A job's state.
 
-    standard_error: of what is sampled, over the mean |attribution| so far.
+    progress: 0 to 1.
+    result: the JSON that the API returns.
+    standard_error: for sampled methods, the mean standard error divided by the mean |attribution|, so far.
     """
 
     id: str
@@ -170,7 +176,10 @@ class JobState:
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """A job in a worker's hands. fence: grows with each delivery; a result under an older one is refused."""
+    """A job delivered to a worker.
+
+    fence: the number of deliveries of the job so far. A result with an older fence is refused.
+    """
 
     job: ExplainJob
     fence: int
@@ -178,114 +187,10 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class WorkerRecord:
-    """A worker that is ready, and the manifests it explains with."""
+    """A worker that is ready, with the digests of its manifests."""
 
     owner: str
     digests: frozenset[str]
-
-
-class JobQueue(Protocol):
-    """The API's side. Every call is safe from the event loop, and never blocks it.
-
-    A job past its deadline that no worker has taken fails with `explanation_timeout`. Raises Unavailable wherever
-    the queue's store cannot be asked.
-    """
-
-    async def submit(self, job: ExplainJob) -> str:
-        """Accept a job and give its id: once this returns, the job survives any process.
-
-        A job with a known `idempotency_key` is not accepted again: the id of the first one is returned.
-        Raises QueueFull, and IdempotencyKeyReused if the first job has another request_hash.
-        """
-        ...
-
-    async def wait(self, job_id: str, timeout_s: float) -> JobState:
-        """The job's state once it is final, or when the time is over. Raises UnknownExplanation."""
-        ...
-
-    async def state(self, job_id: str) -> JobState:
-        """Raises UnknownExplanation."""
-        ...
-
-    async def job(self, job_id: str) -> ExplainJob:
-        """The job itself, for as long as its state is known. Raises UnknownExplanation."""
-        ...
-
-    async def cancel(self, job_id: str) -> JobState:
-        """Cancel unless final already; a running job stops at its next chunk. Raises UnknownExplanation."""
-        ...
-
-    async def depth(self) -> int:
-        """Jobs accepted and not yet final."""
-        ...
-
-    async def workers(self) -> list[WorkerRecord]:
-        """Workers that are ready now."""
-        ...
-
-    async def job_metrics(self) -> list[JobMetrics]:
-        """Of what has been explained since anybody asked, in whatever process: each is given once."""
-        ...
-
-    async def close(self) -> None: ...
-
-
-class JobSource(Protocol):
-    """The worker's side; called from the worker's threads, and blocks.
-
-    Delivery is at least once: a job whose lease ends goes to another worker, and after MAX_DELIVERIES it fails
-    with `worker_lost`. Raises Unavailable wherever the queue's store cannot be asked.
-    """
-
-    def announce(self, digests: Sequence[str]) -> None:
-        """Say that this worker explains with these manifests from now on; it is given their jobs only."""
-        ...
-
-    def take(self, limit: int, timeout_s: float, *, summaries: bool = True) -> list[Lease]:
-        """Up to `limit` jobs of one model and method, oldest first; an empty list when the time is over.
-
-        summaries: whether they may be among them.
-        """
-        ...
-
-    def finish(self, lease: Lease, result: bytes, metrics: JobMetrics | None = None) -> bool:
-        """Record a result, and what it took. False when the lease is no longer this worker's: nothing was recorded."""
-        ...
-
-    def fail(self, lease: Lease, error: JobError) -> bool:
-        """Record why there is no result, in the same way."""
-        ...
-
-    def report(self, leases: Sequence[Lease], progress: float, error: float | None = None) -> list[bool]:
-        """Note progress and keep the leases; for each, whether it is still wanted.
-
-        error: of what is sampled, the mean standard error over the mean |attribution| so far.
-        """
-        ...
-
-    def renew(self) -> None:
-        """Keep all leases of this worker alive; called from a thread while it computes."""
-        ...
-
-    def close(self) -> None:
-        """Hand back what is leased and not finished."""
-        ...
-
-
-class QueueAdmin(Protocol):
-    """The supervisor's side: it knows before any lease ends that its worker is dead."""
-
-    def release(self, owner: str) -> None:
-        """Hand back at once all that a dead worker held."""
-        ...
-
-    def release_all(self) -> None:
-        """Hand back what workers of this machine's queue held: called when it is known that none is running."""
-        ...
-
-    def workers(self) -> list[WorkerRecord]: ...
-
-    def close(self) -> None: ...
 
 
 def new_id() -> str:
@@ -295,10 +200,3 @@ def new_id() -> str:
 
 def job_error(code: str, message: str) -> JobError:
     return JobError(code=code, message=message)
-
-
-WORKER_LOST = job_error("worker_lost", f"{MAX_DELIVERIES} workers were lost while they computed this explanation")
-TIMED_OUT = job_error("explanation_timeout", "the explanation was not there by its deadline")
-
-
-Answer = dict[str, Any]

@@ -58,7 +58,7 @@ def test_a_redis_that_is_not_there_is_named(role, project: Project):
 def test_a_password_that_is_missing_or_wrong(role, who, project: Project):
     flags = [f"--network={project.name}_inside", "-e", f"WHYSERVE_REDIS_URL=redis://{who}redis:6379/0"]
     line = only_line(role, *flags)
-    assert "WHYSERVE_REDIS_URL: Redis does not take this user and password" in line
+    assert "WHYSERVE_REDIS_URL: Redis refused the user or password" in line
     assert "not-this" not in line
 
 

@@ -1,4 +1,4 @@
-"""A model that is slow, or ends its process, where a row says so; and services that serve it."""
+"""A model that is slow, or ends its process, for certain rows; and services that serve it."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,7 +11,7 @@ from tests.conftest import Running, start_service
 from tests.export.folders import torch_folder
 from whyserve.export.build import export_all
 
-# Told by the first feature. Only a row that is explained meets this: ONNX Runtime has the graph alone.
+# The features decide. Only explanations run this code: predictions run on ONNX Runtime.
 BODY = """import os, time
         if type(x) is torch.Tensor and not torch.compiler.is_exporting() and not torch.jit.is_tracing():
             if bool((x[:, 0] == 666).any()):
@@ -30,7 +30,7 @@ def ask(a: float, b: float = 0.0, **more: Any) -> dict[str, Any]:
 
 
 def submit(client: httpx.Client, a: float, b: float = 0.0, **headers: str) -> str:
-    """The id of an accepted explanation."""
+    """Submit a row without waiting; returns the explanation's id."""
     answer = client.post("/explain", json=ask(a, b), headers={"Prefer": "respond-async", **headers})
     assert answer.status_code == 202, answer.text
     return str(answer.json()["id"])
@@ -50,7 +50,7 @@ def metric(client: httpx.Client, name: str) -> float:
 
 @pytest.fixture(scope="session")
 def frail(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Its models folder and its artifacts."""
+    """The models folder and the artifacts folder of the model."""
     root = tmp_path_factory.mktemp("frail")
     torch_folder(root / "models", "frail", BODY.format(slow_s=SLOW_S, some_s=SOME_S))
     export_all(root / "models", root / "artifacts", 20, lambda _: None)
@@ -62,12 +62,12 @@ Start = Callable[..., Running]
 
 @pytest.fixture
 def start(frail: tuple[Path, Path], tmp_path: Path) -> Iterator[Start]:
-    """Starts services of the frail model; whatever is left of them is killed at the end."""
+    """Starts services of the frail model, and stops them at the end of the test."""
     started: list[Running] = []
 
     def begin(*flags: str) -> Running:
         models, artifacts = frail
-        # A short path: the sockets lie in it.
+        # A short path, because it holds sockets.
         running = start_service(artifacts, tmp_path / "q", *flags, models=models, CUDA_VISIBLE_DEVICES="")
         started.append(running)
         return running

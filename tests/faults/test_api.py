@@ -1,4 +1,4 @@
-"""The API dies or is told to stop; the queue is full, or its disk."""
+"""The API dies or is stopped; the queue or the disk is full."""
 
 import os
 import resource
@@ -13,7 +13,7 @@ from tests.faults.test_worker import await_final
 from tests.test_service import children
 
 
-def test_a_killed_api_is_replaced_and_what_its_callers_waited_for_is_there(start):
+def test_a_killed_api_is_replaced_and_its_explanations_are_kept(start):
     service = start()
     with service.client() as client:
         broken: list[str] = []
@@ -36,7 +36,7 @@ def test_a_killed_api_is_replaced_and_what_its_callers_waited_for_is_there(start
             caller.join(60)
         assert len(broken) == 3
         for number in range(3):
-            # The socket is the supervisor's, so the next call waits for the next API and is not refused.
+            # The supervisor holds the socket: the call waits for the next API instead of being refused.
             with service.client() as own:
                 answer = own.post("/explain", json=ask(SLOW, 2.0), headers={"Idempotency-Key": f"key-{number}"})
             assert answer.status_code == 200, answer.text
@@ -46,7 +46,7 @@ def test_a_killed_api_is_replaced_and_what_its_callers_waited_for_is_there(start
     service.await_line(r"the api died \(by SIGKILL\); starting another")
 
 
-def test_a_stop_under_load_says_so_first_and_finishes_what_is_in_flight(start):
+def test_a_stopping_service_is_not_ready_and_finishes_the_requests_in_flight(start):
     service = start("--shutdown-delay-s", "3")
     answers: list[httpx.Response] = []
 
@@ -73,7 +73,7 @@ def test_a_stop_under_load_says_so_first_and_finishes_what_is_in_flight(start):
     assert [answer.status_code for answer in answers] == [200]
 
 
-def test_a_full_queue_is_said_at_once(start):
+def test_a_full_queue_is_reported_at_once(start):
     service = start("--queue-depth", "3")
     with service.client() as client:
         jobs = [submit(client, SLOW, float(number)) for number in range(3)]
@@ -86,31 +86,31 @@ def test_a_full_queue_is_said_at_once(start):
             assert (answer.status_code, answer.json()["code"]) == (503, "queue_full")
             assert int(answer.headers["Retry-After"]) >= 1
         print(f"refused in {1e3 * sorted(times)[10]:.1f} ms (median)")
-        assert min(times) < 0.01  # its own time: the machine may have others to serve
+        assert min(times) < 0.01  # the fastest, because the machine may be busy
         assert client.post("/predict", json=ask(1.0)).status_code == 200
         for job in jobs:
             assert await_final(client, job)["status"] == "done"
 
 
-def test_a_full_disk_refuses_before_it_accepts_and_leaves_predicting_alone(start):
+def test_on_a_full_disk_explanations_are_refused_and_predictions_work(start):
     service = start()
     with service.client() as client:
         kept = submit(client, SLOW)
         while outcome(client, kept)["status"] != "running":
             time.sleep(0.02)
         pids = children(service.process.pid)
-        # As a full disk does, the limit fails every write of these processes; and unlike one, it can be lifted.
+        # Like a full disk, this limit fails every write of these processes. Unlike a full disk, it can be lifted.
         for pid in pids.values():
             resource.prlimit(pid, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
         refused = client.post("/explain", json=ask(1.0))
         assert (refused.status_code, refused.json()["code"]) == (503, "unavailable")
         assert "Retry-After" in refused.headers
         assert client.post("/predict", json=ask(1.0)).status_code == 200
-        time.sleep(SLOW_DONE_S)  # the worker has its answer by now, and nowhere to put it
+        time.sleep(SLOW_DONE_S)  # by now the worker has a result that it cannot record
         for pid in pids.values():
             resource.prlimit(pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         assert await_final(client, kept)["status"] == "done"
-        assert metric(client, "whyserve_queue_depth") == 0  # what was refused is nowhere
+        assert metric(client, "whyserve_queue_depth") == 0  # the refused job was not stored
         assert client.post("/explain", json=ask(1.0)).status_code == 200
         assert children(service.process.pid) == pids
 

@@ -1,4 +1,4 @@
-"""A long summary has the only worker, and a single explanation does not wait for its end."""
+"""While the only worker computes a long summary, single explanations do not wait for its end."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ def redis(tmp_path):
 
 
 def summary(client: httpx.Client, seed: int) -> str:
-    """The id of an accepted one. An exact method takes no notice of a seed, and the cache does."""
+    """Submit a summary; returns its id. The seed keeps the cache from answering; the exact method ignores it."""
     rows = [{"a": number / ROWS, "b": SOMEWHAT} for number in range(ROWS)]
     body: dict[str, Any] = {"model": "frail", "instances": rows, "summary": True, "method": "exact", "seed": seed}
     accepted = client.post("/explain", json=body)
@@ -31,7 +31,7 @@ def summary(client: httpx.Client, seed: int) -> str:
 
 @pytest.mark.parametrize("with_redis", [False, True], ids=["embedded", "redis"])
 def test_an_explanation_is_answered_while_a_summary_runs(with_redis, request):
-    # Redis first: it ends last.
+    # The fixture of Redis first, so that Redis stops last.
     flags = ["--redis-url", request.getfixturevalue("redis").url] if with_redis else []
     service = request.getfixturevalue("start")(*flags)
     with service.client() as client:
@@ -44,6 +44,6 @@ def test_an_explanation_is_answered_while_a_summary_runs(with_redis, request):
         disturbed = await_final(client, job)
         alone = await_final(client, summary(client, 2))
     assert disturbed["status"] == alone["status"] == "done"
-    assert "complete" not in disturbed["result"]  # said only of one that is not
+    assert "complete" not in disturbed["result"]  # present only in incomplete results
     assert disturbed["result"]["summary"] == alone["result"]["summary"]
     assert disturbed["result"]["rows"] == ROWS

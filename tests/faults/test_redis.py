@@ -1,4 +1,4 @@
-"""Redis dies, comes back, or is not there yet: predicting goes on, and no accepted explanation is lost."""
+"""Redis dies, comes back, or starts late: predictions work, and no accepted explanation is lost."""
 
 import signal
 import time
@@ -39,7 +39,7 @@ def recovered_after(client: httpx.Client, row: dict[str, object]) -> float:
 
 
 def accepted_after(client: httpx.Client, row: dict[str, object]) -> tuple[float, str]:
-    """Seconds until a job is taken again, and its id."""
+    """Seconds until a job is accepted again, and its id."""
     began = time.monotonic()
     while (answer := client.post("/explain", json=row, headers={"Prefer": "respond-async"})).status_code != 202:
         assert answer.status_code == 503, answer.text
@@ -64,7 +64,7 @@ def test_redis_killed_and_started_again_loses_nothing(start, redis):
 
 
 @pytest.mark.faults
-def test_a_job_at_work_while_redis_dies_is_not_lost_and_new_ones_are_taken_meanwhile(start, redis):
+def test_a_job_that_runs_while_redis_dies_is_not_lost_and_new_jobs_are_accepted(start, redis):
     redis.start()
     service = start("--redis-url", redis.url)
     with service.client() as client:
@@ -75,18 +75,18 @@ def test_a_job_at_work_while_redis_dies_is_not_lost_and_new_ones_are_taken_meanw
         assert_only_predicting(client)
         redis.start()
         after_s, late = accepted_after(client, ask(7.0))
-        print(f"takes jobs again {after_s:.1f} s after Redis is back, with one at work")
+        print(f"accepts jobs again {after_s:.1f} s after Redis is back, with one running")
         assert after_s < RECOVERED_S
         jobs += [late]
         assert [await_final(client, job)["status"] for job in jobs] == ["done"] * len(jobs)
 
 
 @pytest.mark.faults
-def test_redis_that_comes_after_the_service(start, redis):
+def test_redis_may_start_after_the_service(start, redis):
     service = start("--redis-url", redis.url)
     with service.client() as client:
         assert_only_predicting(client)
         redis.start()
         after_s = recovered_after(client, ask(5.0, 5.0))
-        print(f"explains {after_s:.1f} s after Redis is there")
+        print(f"explains {after_s:.1f} s after the start of Redis")
         assert after_s < RECOVERED_S

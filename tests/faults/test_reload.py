@@ -1,4 +1,4 @@
-"""New builds come in under load, old versions stay beside them, and what is broken changes nothing."""
+"""New builds are loaded under load, older versions stay, and a broken build changes nothing."""
 
 import shutil
 import threading
@@ -33,14 +33,14 @@ def export(models: Path, artifacts: Path) -> None:
 
 
 def rename(models: Path, version: int, feature: str) -> None:
-    """The same network in a new version, whose first feature has another name."""
+    """Make a new version of the same network, with another name for its first feature."""
     path = models / "frail" / "model.toml"
     text = path.read_text().replace('framework = "torch"', f'framework = "torch"\nversion = {version}')
     path.write_text(text.replace('name = "a"', f'name = "{feature}"'))
     (models / "frail" / "example.json").unlink(missing_ok=True)
 
 
-def test_a_new_version_comes_in_under_load_beside_the_old_one(world):
+def test_a_new_version_is_loaded_under_load_beside_the_old_one(world):
     service, models, artifacts = world
     old, new = ask(1.0, 2.0, version=1), {"model": "frail", "instances": [{"c": 1.0, "b": 2.0}]}
     stop, statuses = threading.Event(), []
@@ -80,7 +80,7 @@ def test_a_new_version_comes_in_under_load_beside_the_old_one(world):
         assert "c" in client.get("/openapi.json").json()["components"]["schemas"]["FrailRow"]["properties"]
         assert client.post("/predict", json=ask(1.0)).status_code == 422
 
-        # A model that was not there when the service started.
+        # A model that was exported after the service's start.
         export(models, artifacts)
         assert load(client, "other/load").status_code == 200
         request = {"model": "other", "instances": [{"a": 1.0, "b": 2.0}]}
@@ -95,7 +95,7 @@ def test_a_new_version_comes_in_under_load_beside_the_old_one(world):
 
 
 @pytest.mark.parametrize("fault", ["changed", "truncated", "no JSON"])
-def test_a_broken_build_changes_nothing_and_starts_nothing(world, tmp_path, fault):
+def test_a_broken_build_changes_nothing_and_no_process_starts_on_it(world, tmp_path, fault):
     service, models, artifacts = world
     with service.client() as client:
         build = (artifacts / "frail").resolve()

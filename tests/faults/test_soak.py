@@ -1,4 +1,4 @@
-"""The soak finds what grows, and nothing where nothing does."""
+"""The soak test finds a leak, and reports none where there is none."""
 
 import pytest
 
@@ -15,7 +15,7 @@ SECONDS = 24
 
 
 def rows(name):
-    """Other rows each time, and none that means anything to the frail model."""
+    """Different rows each time, none of them special to the frail model."""
     return lambda number: {**ask(1000.0 + number, 1.0), "model": name}
 
 

@@ -1,4 +1,4 @@
-"""The worker dies, hangs or comes back too late; no accepted explanation is lost, and none is recorded twice."""
+"""The worker dies, hangs or reports too late: no explanation is lost, and none is recorded twice."""
 
 import os
 import signal
@@ -16,7 +16,7 @@ from tests.test_service import children
 KILLS, JOBS = 50, 500
 
 
-def test_a_job_that_ends_its_worker_fails_after_three_tries_and_the_next_completes(start):
+def test_a_job_that_ends_its_worker_fails_after_three_tries_and_other_jobs_complete(start):
     service = start()
     with service.client() as client:
         poison = submit(client, FATAL)
@@ -28,7 +28,7 @@ def test_a_job_that_ends_its_worker_fails_after_three_tries_and_the_next_complet
         assert client.post("/explain", json=ask(2.0)).status_code == 200
 
 
-def test_a_job_that_ends_its_worker_between_the_chunks_of_a_summary_does_not_take_it_with_it(start):
+def test_a_job_that_ends_its_worker_during_a_summary_does_not_fail_the_summary(start):
     service = start()
     with service.client() as client:
         rows = [{"a": float(number % 600), "b": SOMEWHAT} for number in range(800)]
@@ -47,14 +47,14 @@ def test_a_job_that_ends_its_worker_between_the_chunks_of_a_summary_does_not_tak
 
 @pytest.mark.faults
 @pytest.mark.timeout(1500)
-def test_fifty_kills_over_five_hundred_jobs_lose_and_double_nothing(start, tmp_path):
+def test_fifty_kills_over_five_hundred_jobs_lose_and_repeat_nothing(start, tmp_path):
     service: Running = start("--batch-jobs", "4", "--explain-deadline-s", "3600")
     with service.client() as client:
         jobs = [submit(client, float(number % 600), SOMEWHAT) for number in range(JOBS)]
         noticed, back = [], []
         left = metric(client, "whyserve_queue_depth")
         for kill in range(KILLS):
-            # Killed while it works: it has finished something since the last kill, and more waits.
+            # Kill it while it works: it has finished jobs since the last kill, and more are queued.
             left = await_less(client, left)
             pid = children(service.process.pid)["worker"]
             os.kill(pid, signal.SIGKILL)
@@ -74,14 +74,14 @@ def test_fifty_kills_over_five_hundred_jobs_lose_and_double_nothing(start, tmp_p
         counted = db.execute("SELECT count(*), count(result), sum(deliveries > 1) FROM jobs").fetchone()
     db.close()
     assert counted[0] == counted[1] >= JOBS
-    assert counted[2] >= KILLS // 2, "the kills hardly met a job"
+    assert counted[2] >= KILLS // 2, "too few kills happened during a job"
     print(f"noticed after {1e3 * max(noticed):.0f} ms at most; answering again after {sorted(back)[KILLS // 2]:.1f} s")
-    # What comes after that is loading the models.
+    # Only the notice is checked: after it, the time is that of loading the models.
     assert max(noticed) < 1
 
 
 @pytest.mark.faults
-def test_a_worker_that_was_stopped_past_its_lease_is_refused(start, frail, tmp_path):
+def test_the_late_result_of_a_worker_stopped_past_its_lease_is_refused(start, frail, tmp_path):
     models, artifacts = frail
     service = start("--lease-s", "1", "--log-level", "warning")
     with service.client() as client:
@@ -115,7 +115,7 @@ def await_final(client: httpx.Client, job: str, timeout_s: float = 120) -> dict[
 def await_less(client: httpx.Client, depth: float, timeout_s: float = 60) -> float:
     end = time.monotonic() + timeout_s
     while (now := metric(client, "whyserve_queue_depth")) >= depth:
-        assert time.monotonic() < end, f"still {now} explanations to do"
+        assert time.monotonic() < end, f"still {now} unfinished explanations"
         time.sleep(0.005)
     return now
 

@@ -1,4 +1,4 @@
-"""The health checks of the containers, and the sign of life that the worker's goes by; and a stop while starting."""
+"""The containers' health checks, the file of the worker's check, and a stop during the start."""
 
 import os
 import signal
@@ -14,7 +14,8 @@ from tests.queues.conftest import DIGEST
 from tests.queues.redis_server import free_port
 from whyserve.errors import ConfigurationError, Unavailable
 from whyserve.processes.heartbeat import Heartbeat
-from whyserve.queues.embedded import EmbeddedSource, open_store
+from whyserve.queues.embedded_source import EmbeddedSource
+from whyserve.queues.queue_file import open_store
 
 
 def check(role: str, **environment: str) -> tuple[int, str]:
@@ -26,38 +27,41 @@ def check(role: str, **environment: str) -> tuple[int, str]:
     return done.returncode, done.stdout.strip()
 
 
-def test_the_api_is_well_while_it_answers(service):
+def test_an_api_that_answers_is_healthy(service):
     port = service.address.rpartition(":")[2]
-    assert check("api", WHYSERVE_PORT=port) == (0, "well")
+    assert check("api", WHYSERVE_PORT=port) == (0, "healthy")
 
 
-def test_an_api_that_does_not_answer_is_not_well():
+def test_an_api_that_does_not_answer_is_not_healthy():
     code, words = check("api", WHYSERVE_PORT=str(free_port()))
     assert code == 1
     assert "does not answer" in words
 
 
-def test_a_worker_is_well_once_it_has_reached_its_queue(artifacts, tmp_path):
+def test_a_worker_is_healthy_when_it_has_reached_its_queue(artifacts, tmp_path):
     file = tmp_path / "worker.alive"
-    assert check("worker", WHYSERVE_HEALTH_FILE=str(file)) == (1, "the worker has not reached the queue yet")
+    assert check("worker", WHYSERVE_HEALTH_FILE=str(file)) == (
+        1,
+        "the worker has not reached the queue since its start",
+    )
     flags = ["--models", str(MODELS), "--artifacts", str(artifacts), "--state", str(tmp_path / "state")]
     worker = Running(["worker", *flags, "--health-file", str(file)])
     try:
         end = time.monotonic() + 120
         while not file.exists() and time.monotonic() < end and worker.process.poll() is None:
             time.sleep(0.1)
-        assert check("worker", WHYSERVE_HEALTH_FILE=str(file)) == (0, "well"), worker.output
+        assert check("worker", WHYSERVE_HEALTH_FILE=str(file)) == (0, "healthy"), worker.output
     finally:
         assert worker.stop() == 0, worker.output
 
 
-def test_a_worker_that_has_been_silent_is_not_well(tmp_path):
+def test_a_worker_that_has_been_silent_is_not_healthy(tmp_path):
     file = tmp_path / "worker.alive"
     file.touch()
     os.utime(file, (0, time.time() - 100))
     code, words = check("worker", WHYSERVE_HEALTH_FILE=str(file))
     assert code == 1
-    assert "has not heard of the queue for 100 s" in words
+    assert "has not reached the queue for 100 s" in words
 
 
 def test_a_check_without_a_file_says_what_to_set():
@@ -65,13 +69,13 @@ def test_a_check_without_a_file_says_what_to_set():
 
 
 class Lost:
-    """A source that can no longer be asked."""
+    """A source whose queue is not reachable."""
 
     def take(self, limit, timeout_s, *, summaries=True):
         raise Unavailable("gone")
 
 
-def test_the_file_is_touched_by_work_and_by_nothing_else(tmp_path):
+def test_the_file_is_touched_by_work_only(tmp_path):
     file = tmp_path / "alive"
     store = open_store(tmp_path / "state", depth=10, keep_s=60, lease_s=10)
     source = Heartbeat(EmbeddedSource(tmp_path / "state", store, "w1"), file)
@@ -87,11 +91,11 @@ def test_the_file_is_touched_by_work_and_by_nothing_else(tmp_path):
     source.close()
     os.utime(file, (0, 0))
     with pytest.raises(Unavailable):
-        Heartbeat(Lost(), file).take(1, 0)  # type: ignore[arg-type]  # all that is asked of it
+        Heartbeat(Lost(), file).take(1, 0)  # type: ignore[arg-type]  # take() is all that the test calls
     assert not file.exists()
 
 
-def test_a_file_that_cannot_be_written_is_a_wrong_setting(tmp_path):
+def test_a_file_that_cannot_be_written_is_an_error(tmp_path):
     store = open_store(tmp_path / "state", depth=10, keep_s=60, lease_s=10)
     source = EmbeddedSource(tmp_path / "state", store, "w1")
     with pytest.raises(ConfigurationError, match="WHYSERVE_HEALTH_FILE"):
@@ -100,8 +104,8 @@ def test_a_file_that_cannot_be_written_is_a_wrong_setting(tmp_path):
 
 
 @pytest.mark.parametrize("role", ["api", "worker"])
-def test_a_stop_while_starting_is_heard(role, artifacts, tmp_path):
-    """Waiting for a Redis that is not there, as long as it would take."""
+def test_a_signal_during_the_start_stops_the_process(role, artifacts, tmp_path):
+    """The start waits for a Redis that is not running."""
     flags = ["--artifacts", str(artifacts), "--models", str(MODELS), "--state", str(tmp_path), "--port", "0"]
     redis = f"redis://127.0.0.1:{free_port()}/0"
     running = Running([role, *flags, "--redis-url", redis, "--redis-wait-s", "600"])
@@ -113,6 +117,6 @@ def test_a_stop_while_starting_is_heard(role, artifacts, tmp_path):
 
 
 def caught(pid: int) -> int:
-    """The signals that a process has handlers for."""
+    """Bits of the signals that the process has handlers for."""
     status = Path(f"/proc/{pid}/status").read_text()
     return int(next(line.split()[1] for line in status.splitlines() if line.startswith("SigCgt")), 16)

@@ -1,7 +1,8 @@
-"""Both queues, as a test's `world`: what its API's and its workers' sides are opened on."""
+"""Both queues as one fixture, `world`, and helpers for tests of their three sides."""
 
+import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,14 +11,18 @@ import numpy as np
 import pytest
 
 from tests.queues.redis_server import RedisServer
-from whyserve.jobs import ExplainJob, JobQueue, JobSource, PackedArray, QueueAdmin, new_id
-from whyserve.queues.embedded import EmbeddedQueue, EmbeddedSource, open_store
+from whyserve.jobs import ExplainJob, Lease, PackedArray, job_error, new_id
+from whyserve.queue_protocols import JobQueue, JobSource, QueueAdmin
+from whyserve.queues.embedded_queue import EmbeddedQueue
+from whyserve.queues.embedded_source import EmbeddedSource
+from whyserve.queues.queue_file import open_store
 from whyserve.queues.redis_queue import RedisQueue
 from whyserve.queues.redis_script import Terms
 from whyserve.queues.redis_source import RedisAdmin, RedisSource
 
 DIGEST = "d" * 64
 LEASE_S = 0.4
+FAULT = job_error("explanation_failed", "no luck")
 
 
 def job(**change: Any) -> ExplainJob:
@@ -31,7 +36,7 @@ def job(**change: Any) -> ExplainJob:
 
 @dataclass
 class World:
-    """One queue, and the ways to its sides."""
+    """One queue; opens its three sides."""
 
     queue: Callable[..., JobQueue]
     source: Callable[..., JobSource]
@@ -85,3 +90,26 @@ def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
     yield world
     for source in world.sources:
         source.close()
+
+
+def run(world: World, scene: Callable[[JobQueue], Awaitable[Any]], **terms: float) -> Any:
+    """Run `scene` on the API's side of the queue, on an event loop of its own."""
+
+    async def main() -> Any:
+        queue = world.queue(**terms)
+        try:
+            return await asyncio.wait_for(scene(queue), 30)
+        finally:
+            await queue.close()
+
+    return asyncio.run(main())
+
+
+async def off_loop(function: Callable[..., Any], *arguments: Any) -> Any:
+    return await asyncio.to_thread(function, *arguments)
+
+
+def one(source: JobSource, timeout_s: float = 2.0) -> Lease:
+    """Take exactly one job."""
+    (lease,) = source.take(1, timeout_s)
+    return lease

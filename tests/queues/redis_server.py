@@ -1,4 +1,4 @@
-"""A real Redis on a free port of this machine, for as long as a test needs it."""
+"""A real Redis on a free local port, for tests."""
 
 import os
 import shutil
@@ -21,7 +21,7 @@ def free_port() -> int:
 
 
 def need_redis() -> str:
-    """The program; without it a test fails in CI and is skipped elsewhere."""
+    """The path of redis-server. Without it, tests fail in CI and are skipped elsewhere."""
     program = shutil.which("redis-server")
     if program is None:
         if os.environ.get("CI"):
@@ -31,7 +31,7 @@ def need_redis() -> str:
 
 
 class RedisServer:
-    """Keeps what it accepted on disk, so that it can be killed and started again."""
+    """Writes to disk, so that data survives a kill and a restart."""
 
     def __init__(self, folder: Path, *flags: str, port: int | None = None, start: bool = True) -> None:
         self._program, self._folder, self._flags = need_redis(), folder, flags

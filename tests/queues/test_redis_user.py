@@ -1,4 +1,4 @@
-"""The Redis of docker/: one user, of the queue's keys and commands, and nobody else; and what a process says of it."""
+"""The Redis of docker/: its one user with the queue's keys and commands, and processes with wrong Redis settings."""
 
 import asyncio
 import os
@@ -18,8 +18,8 @@ from tests.queues.redis_server import free_port, need_redis
 from whyserve.errors import ConfigurationError
 from whyserve.jobs import JobMetrics, JobStatus
 from whyserve.queues.factory import open_queue
-from whyserve.queues.redis_reach import reach
-from whyserve.queues.redis_script import SCRIPT
+from whyserve.queues.redis_check import check_redis
+from whyserve.queues.redis_script import PREFIX, SCRIPT
 from whyserve.settings import ApiSettings
 
 PASSWORD = "correct-horse_1"
@@ -72,13 +72,13 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
     assert server.stop() == 0
 
 
-def test_the_queue_does_all_it_does_as_this_user(guarded):
-    asyncio.run(a_day_of(guarded))
+def test_the_queue_works_as_this_user(guarded):
+    asyncio.run(use_all_of_the_queue(guarded))
 
 
-async def a_day_of(guarded: Guarded) -> None:
-    world = redis_world(guarded.url(), "whyserve:")
-    reach(guarded.url(), 0)
+async def use_all_of_the_queue(guarded: Guarded) -> None:
+    world = redis_world(guarded.url(), PREFIX)
+    check_redis(guarded.url(), 0)
     queue = world.queue()
     worker = world.worker()
     asked, dropped = job(idempotency_key="o1", request_hash="q"), job()
@@ -100,12 +100,12 @@ async def a_day_of(guarded: Guarded) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_what_it_accepted_outlasts_it(number, guarded):
-    asyncio.run(a_restart_of(guarded, number))
+def test_accepted_jobs_survive_a_restart(number, guarded):
+    asyncio.run(restart(guarded, number))
 
 
-async def a_restart_of(guarded: Guarded, number: int) -> None:
-    queue, worker = (world := redis_world(guarded.url(), "whyserve:")).queue(), world.worker()
+async def restart(guarded: Guarded, number: int) -> None:
+    queue, worker = (world := redis_world(guarded.url(), PREFIX)).queue(), world.worker()
     done, taken, waiting = job(), job(), job()
     await queue.submit(done)
     (lease,) = worker.take(1, 1)
@@ -127,7 +127,7 @@ async def a_restart_of(guarded: Guarded, number: int) -> None:
     await queue.close()
 
 
-def test_it_lists_what_the_script_calls_and_what_the_client_needs(guarded):
+def test_the_acl_lists_the_commands_of_the_script_and_of_the_client_and_no_others(guarded):
     called = {name.lower() for name in re.findall(r"redis\.call\('(\w+)'", SCRIPT)}
     client = {"ping", "evalsha", "script|load", "subscribe", "unsubscribe", "xread"}
     assert {word.partition("|")[0] for word in ALLOWED} == called | {word.partition("|")[0] for word in client}
@@ -137,28 +137,28 @@ def test_it_lists_what_the_script_calls_and_what_the_client_needs(guarded):
     "command",
     ["FLUSHALL", "CONFIG GET *", "KEYS *", "EVAL return 0", "ACL WHOAMI", "SHUTDOWN", "GET elsewhere", "PUBLISH x y"],
 )
-def test_it_may_do_nothing_else(command, guarded):
+def test_the_user_may_run_no_other_command(command, guarded):
     with guarded.client() as client, pytest.raises(redis.ResponseError, match=r"(?i)permission"):
         client.execute_command(*command.split())
 
 
 @pytest.mark.parametrize("who", ["", "whyserve:wrong@", "whyserve@", ":wrong@", "other:correct-horse_1@"])
-def test_nobody_else_is_let_in_and_is_told_what_to_change(who, guarded):
+def test_other_users_are_refused_with_a_message_that_says_what_to_change(who, guarded):
     with pytest.raises(ConfigurationError) as caught:
-        reach(guarded.url(who), 0)
-    assert caught.value.message.startswith("WHYSERVE_REDIS_URL: Redis does not take this user and password")
+        check_redis(guarded.url(who), 0)
+    assert caught.value.message.startswith("WHYSERVE_REDIS_URL: Redis refused the user or password")
     assert "wrong" not in caught.value.message
 
 
-def test_a_redis_whose_host_nobody_knows_is_named_without_the_password():
+def test_an_unknown_host_is_named_without_the_password():
     with pytest.raises(ConfigurationError) as caught:
         open_queue(ApiSettings(redis_url=f"redis://whyserve:{PASSWORD}@nowhere.invalid:6379/0", redis_wait_s=0))
     assert "nowhere.invalid:6379" in caught.value.message
-    assert caught.value.message.endswith("start it, or change the address")
+    assert caught.value.message.endswith("start Redis, or change the address")
     assert PASSWORD not in caught.value.message
 
 
-def test_a_redis_that_comes_later_is_waited_for(tmp_path, artifacts):
+def test_a_worker_waits_for_a_redis_that_starts_later(tmp_path, artifacts):
     port = free_port()
     url = f"redis://127.0.0.1:{port}/0"
     flags = ["--models", str(MODELS), "--artifacts", str(artifacts), "--state", str(tmp_path / "state")]
@@ -187,7 +187,7 @@ def test_a_process_ends_with_one_line(role, artifacts, guarded, tmp_path):
     assert running.process.wait(60) == 1
     running.stop()
     (line,) = running.lines
-    assert line.startswith(f"whyserve {role}: WHYSERVE_REDIS_URL: Redis does not take")
+    assert line.startswith(f"whyserve {role}: WHYSERVE_REDIS_URL: Redis refused")
 
 
 def test_a_server_without_a_password_does_not_start():

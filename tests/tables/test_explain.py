@@ -79,7 +79,7 @@ def test_an_image_is_explained_pixel_by_pixel_with_standard_errors_where_it_is_s
 @pytest.mark.parametrize(
     ("model", "flags", "words"),
     [
-        ("nope", [], "there is no exported model nope"),
+        ("nope", [], "no exported model nope"),
         ("linear", ["--outputs", "profit"], "outputs[0]: the model has no such output; it has progression"),
         ("linear", ["--samples", "0"], "--samples must be at least 1"),
         ("breast_cancer", ["--drop", "bmi", "--drop", "bp"], "is missing"),

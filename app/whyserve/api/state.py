@@ -14,8 +14,8 @@ from whyserve.api.middleware.rate_limit import RateLimit
 from whyserve.api.schemas.duplicate_keys import check_duplicate_keys
 from whyserve.api.schemas.models import explain_request, predict_request
 from whyserve.api.schemas.versions import VersionedAdapter
-from whyserve.jobs import JobQueue
 from whyserve.predict.catalog import Catalog
+from whyserve.queue_protocols import JobQueue
 from whyserve.settings import ApiSettings
 
 if TYPE_CHECKING:

@@ -13,11 +13,16 @@ from pathlib import Path
 from whyserve.errors import ModelFault
 from whyserve.export.sources import Source
 from whyserve.model.builds import BUILDS, KEPT, ORIGINAL, builds_of
-from whyserve.model.manifest import MANIFEST_FILE, ONNX_FILE, Manifest, dump_manifest, read_manifest, sha256
+from whyserve.model.manifest import (
+    MANIFEST_FILE,
+    ONNX_FILE,
+    RUN_EXPORT,
+    Manifest,
+    dump_manifest,
+    read_manifest,
+    sha256,
+)
 from whyserve.model.spec import ModelSpec
-
-# Raised when this program's own part of an export changes, so that everything is exported anew.
-FORMAT = 1
 
 
 def tools(spec: ModelSpec) -> dict[str, str]:
@@ -36,8 +41,7 @@ def is_current(artifacts: Path, source: Source, settings: dict[str, float]) -> b
     except (ModelFault, OSError):
         return False
     return (
-        manifest.format == FORMAT
-        and manifest.files == {**source.digests, ONNX_FILE: onnx}
+        manifest.files == {**source.digests, ONNX_FILE: onnx}
         and manifest.built_with == tools(source.spec)
         and manifest.settings == settings
     )
@@ -73,9 +77,40 @@ def write(artifacts: Path, manifest: Manifest, onnx: bytes, source: Source) -> N
         shutil.rmtree(old, ignore_errors=True)
 
 
+def why_unreadable(build: Path) -> str | None:
+    """Why this program cannot use a build's manifest; None if it can, or if there is no manifest."""
+    if not (build / MANIFEST_FILE).is_file():
+        return None
+    try:
+        read_manifest(build)
+    except ModelFault as fault:
+        return fault.message.removesuffix(RUN_EXPORT)
+    return None
+
+
+def set_aside_unreadable(artifacts: Path, name: str) -> list[str]:
+    """Move a model's older builds that this program cannot use out of the way. Returns a line for each.
+
+    They are not deleted: an older version of a model may have no other copy.
+    """
+    lines = []
+    for build in builds_of(artifacts, name)[1:]:
+        if why := why_unreadable(build):
+            kept = artifacts / f"{BUILDS}-unreadable"
+            kept.mkdir(exist_ok=True)
+            shutil.rmtree(kept / build.name, ignore_errors=True)
+            build.rename(kept / build.name)
+            lines.append(f"{why}; moved to {kept.name}")
+    return lines
+
+
 def prune(artifacts: Path, names: set[str]) -> list[str]:
     """Remove artifacts of models whose folder is gone; gives their names."""
-    gone = [path for path in artifacts.glob("*") if (path / MANIFEST_FILE).is_file() and path.name not in names]
+    gone = [
+        path
+        for path in artifacts.glob("*")
+        if path.name not in names and ((path / MANIFEST_FILE).is_file() or (path.is_symlink() and not path.exists()))
+    ]
     for path in gone:
         removed = builds_of(artifacts, path.name)
         if path.is_symlink():

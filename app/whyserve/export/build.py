@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from whyserve.errors import ModelFault, WhyserveError
-from whyserve.export.artifacts import FORMAT, is_current, prune, tools, write
+from whyserve.export.artifacts import is_current, prune, set_aside_unreadable, tools, why_unreadable, write
 from whyserve.export.parity import check_parity
 from whyserve.export.rows import TrialRows, trial_rows
 from whyserve.export.sources import Source, read_source
@@ -25,7 +25,7 @@ from whyserve.export.stages.stage import (
     Task,
     run_stage,
 )
-from whyserve.model.manifest import ONNX_FILE, Manifest, sha256
+from whyserve.model.manifest import FORMAT, ONNX_FILE, Manifest, sha256
 from whyserve.model.spec import SPEC_FILE, model_folders
 
 Say = Callable[[str], None]
@@ -52,10 +52,15 @@ def export_all(models: Path, artifacts: Path, budget_ms: float, say: Say) -> Non
             continue
         if is_current(artifacts, source, settings):
             say(f"{source.spec.name}: unchanged")
-        else:
-            stale.append(source)
+            continue
+        if why := why_unreadable(artifacts / source.spec.name):
+            say(f"{why}; exporting {source.spec.name} again")
+        stale.append(source)
     if stale:
         faults += _export(stale, artifacts, settings, say)
+    for folder in folders:
+        for line in set_aside_unreadable(artifacts, folder.name):
+            say(line)
     for name in prune(artifacts, {folder.name for folder in folders}):
         say(f"{name}: its folder is gone; artifact removed")
     if faults:

@@ -5,7 +5,8 @@ A build holds, under original/, the files that it was made of: an older one is e
 
 from pathlib import Path
 
-from whyserve.model.manifest import MANIFEST_FILE, Manifest, read_checked
+from whyserve.errors import ModelFault
+from whyserve.model.manifest import MANIFEST_FILE, RUN_EXPORT, Manifest, read_checked
 from whyserve.model.spec import model_folders
 
 BUILDS = ".builds"
@@ -15,8 +16,15 @@ KEPT = 3
 
 
 def builds(artifacts: Path) -> dict[str, list[Path]]:
-    """The builds of each model, the current one first, then the newest. Raises ModelFault where there is no model."""
-    return {folder.name: builds_of(artifacts, folder.name) for folder in model_folders(artifacts, MANIFEST_FILE)}
+    """The builds of each model: the current one first, then the others from new to old.
+
+    Raises ModelFault if there is no model, or if a model's current build is missing.
+    """
+    folders = model_folders(artifacts, MANIFEST_FILE)
+    for path in artifacts.iterdir():
+        if path.is_symlink() and path not in folders:
+            raise ModelFault(f"{path.name}/{MANIFEST_FILE}: missing{RUN_EXPORT}")
+    return {folder.name: builds_of(artifacts, folder.name) for folder in folders}
 
 
 def builds_of(artifacts: Path, name: str) -> list[Path]:

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from whyserve.errors import DigestMismatch, ModelFault
 from whyserve.model.input_spec import Strict
@@ -13,6 +13,10 @@ from whyserve.model.spec import DEFAULT_BACKGROUND, ModelSpec, one_line
 
 MANIFEST_FILE = "manifest.json"
 ONNX_FILE = "model.onnx"
+# Raise it when the manifest's fields or the meaning of their values change: all models are then exported again, and no
+# process reads the older artifacts.
+FORMAT = 2
+RUN_EXPORT = "; run `whyserve export`"
 
 
 class Parity(Strict):
@@ -48,18 +52,30 @@ class Manifest(Strict):
         return rows, self.files[self.spec.explain.files[name]]
 
 
+class _Format(BaseModel):
+    format: int
+
+
 def read_manifest(folder: Path) -> tuple[Manifest, str]:
-    """Read folder/manifest.json and give it with its digest. Raises ModelFault."""
-    path = folder / MANIFEST_FILE
+    """Read folder/manifest.json. Returns the manifest and its digest.
+
+    Raises ModelFault if the file cannot be read, is invalid, or has another format than this program's.
+    """
+    place = f"{folder.name}/{MANIFEST_FILE}"
     try:
-        content = path.read_bytes()
+        content = (folder / MANIFEST_FILE).read_bytes()
+        # The format first: a manifest of another format may have other fields.
+        found = _Format.model_validate_json(content).format
+        if found != FORMAT:
+            raise ModelFault(
+                f"{place}: exported by another version of Whyserve (format {found}, this program needs {FORMAT})"
+                + RUN_EXPORT
+            )
         return Manifest.model_validate_json(content), sha256(content)
     except OSError as error:
-        raise ModelFault(
-            f"{folder.name}/{MANIFEST_FILE}: cannot be read: {error.strerror}; run `whyserve export`"
-        ) from error
+        raise ModelFault(f"{place}: cannot be read: {error.strerror}{RUN_EXPORT}") from error
     except ValidationError as error:
-        raise ModelFault(f"{folder.name}/{MANIFEST_FILE}: {one_line(error)}; run `whyserve export`") from error
+        raise ModelFault(f"{place}: {one_line(error)}{RUN_EXPORT}") from error
 
 
 def read_checked(folder: Path, name: str, manifest: Manifest, of: str | None = None) -> bytes:

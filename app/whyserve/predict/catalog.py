@@ -1,5 +1,6 @@
 """The models being served, by name and version."""
 
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -7,6 +8,8 @@ from whyserve.errors import ModelFault, UnknownModel
 from whyserve.model.builds import builds, builds_of
 from whyserve.model.manifest import MANIFEST_FILE, read_manifest
 from whyserve.predict.predictor import Predictor, load_predictor
+
+log = logging.getLogger("whyserve.api")
 
 
 class Catalog:
@@ -55,19 +58,27 @@ class Catalog:
 
 
 def load_catalog(artifacts: Path, threads: int) -> Catalog:
-    """Load every artifact. Raises ModelFault: half a set of models is not served."""
+    """Load all models. Raises ModelFault if one cannot be loaded: a part of the models is never served alone."""
     return Catalog([predictor for name in builds(artifacts) for predictor in load_versions(artifacts, name, threads)])
 
 
 def load_versions(artifacts: Path, name: str, threads: int, known: Iterable[Predictor] = ()) -> list[Predictor]:
-    """The current build of a model, and the newest of each other version that is kept.
+    """The current build of a model, and the newest build of each other version that is kept.
 
-    known: those loaded already, by digest used again. Raises ModelFault, DigestMismatch, which name the file.
+    known: loaded predictors, which are used again if their digest is found.
+    An older build with a manifest that this program cannot use is skipped, with a warning in the log.
+    Raises ModelFault or DigestMismatch, which name the file, for all else that cannot be loaded.
     """
     loaded = {predictor.digest: predictor for predictor in known}
     found: dict[int, Predictor] = {}
     for build in builds_of(artifacts, name):
-        manifest, digest = read_manifest(build)
+        try:
+            manifest, digest = read_manifest(build)
+        except ModelFault as fault:
+            if not found:  # the current build comes first
+                raise
+            log.warning("%s: older build not loaded: %s", name, fault.message)
+            continue
         if manifest.spec.version in found:
             continue
         if not manifest.certificate:

@@ -24,17 +24,21 @@ from whyserve.settings import ApiSettings
 from whyserve.telemetry.logs import configure
 from whyserve.telemetry.setup import open_tracer
 
-# Of the time to drain, what is left to tell those who wait for an explanation where it will be.
+# The last part of drain_s, in which requests that still wait for an explanation are answered 202 with its address.
 LAST_SHARE = 0.2
-# uvicorn's own ticks are a tenth of a second.
+# Connections are checked for timeouts every so many ticks of uvicorn. A tick is a tenth of a second.
 SWEEP_TICKS = 5
-# Connections, and some besides: files of models, the queue's, standard streams.
+# File descriptors: the connections, and 200 for model files, the queue and standard streams.
 FILES = Connection.most_connections + 200
 
 
 class Server(uvicorn.Server):
-    """Says first that it is no longer ready, and still serves for a moment: whoever sends callers here has to hear
-    of it. Then it lets requests in flight finish, and hurries those that would take too long for that.
+    """uvicorn with a shutdown in three steps.
+
+    1. /health/ready answers 503, and all other requests are still served for shutdown_delay_s: a load balancer needs
+       this time to notice.
+    2. No request is accepted any more. Requests in flight have drain_s to finish.
+    3. Near the end of drain_s, requests that wait for an explanation are answered 202 with its address.
     """
 
     def __init__(self, config: uvicorn.Config, service: Service, drain_s: float) -> None:
@@ -48,7 +52,8 @@ class Server(uvicorn.Server):
         return await super().on_tick(counter)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        # A signal may come between any two steps of the loop. One at the keyboard, or a second one, waits for nobody.
+        # A signal may arrive at any point of the loop, so all work is handed to the loop. Ctrl-C and a second signal
+        # skip the delay.
         again = self._service.leaving.is_set()
         delay_s = 0.0 if again or sig == signal.SIGINT else self._service.settings.shutdown_delay_s
         loop = asyncio.get_running_loop()
@@ -58,9 +63,12 @@ class Server(uvicorn.Server):
 
 
 def main(settings: ApiSettings, listening: socket.socket | None = None) -> None:
-    """Serve until SIGTERM or SIGINT; in flight is then finished. Raises WhyserveError before it serves anything."""
+    """Serve until SIGTERM or SIGINT, then finish the requests in flight. Raises WhyserveError if it cannot start.
+
+    listening: an open socket to use instead of a new one.
+    """
     configure("api", settings.log_level)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # uvicorn raises it again once it has drained
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # uvicorn raises the signal again at its end
     stop_with_parent()
     check_exposure(settings)
     _allow_files(FILES)
@@ -81,7 +89,7 @@ def main(settings: ApiSettings, listening: socket.socket | None = None) -> None:
         timeout_graceful_shutdown=int(settings.drain_s),
     )
     try:
-        with contextlib.suppress(KeyboardInterrupt):  # raised again in the same way
+        with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises SIGINT again too
             Server(config, service, settings.drain_s).run(sockets=[listening])
     finally:
         if spans:

@@ -1,4 +1,4 @@
-"""The OpenAPI document of what would be served, without serving it: what clients are generated from."""
+"""`whyserve openapi`: print the OpenAPI document of the exported models, for generating clients."""
 
 import asyncio
 import json
@@ -16,14 +16,14 @@ from whyserve.settings import DocumentSettings
 
 
 def main(settings: DocumentSettings, out: TextIO) -> None:
-    """Write it as JSON. Raises ModelFault, DigestMismatch."""
+    """Write the document to `out` as JSON. Raises ModelFault, DigestMismatch."""
     asyncio.run(_write(settings, out))
 
 
 async def _write(settings: DocumentSettings, out: TextIO) -> None:
     catalog = load_catalog(settings.artifacts, settings.threads)
     with tempfile.TemporaryDirectory() as state:
-        # A queue that nobody asks: the one that is set may belong to a service that runs.
+        # The service needs a queue. A temporary one leaves the queue of a running service alone.
         queue = open_queue(settings.model_copy(update={"state": Path(state), "redis_url": None}))
         service = Service.build(settings, catalog, queue)
         json.dump(create_api(service, Predict(service), Infer(service)).openapi(), out, indent=1, ensure_ascii=False)

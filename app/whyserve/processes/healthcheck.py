@@ -1,6 +1,7 @@
-"""`python -m whyserve.processes.healthcheck api|worker`: is this container well? Exit code 0 or 1, and why.
+"""`python -m whyserve.processes.healthcheck api|worker`: the health check of a container.
 
-It runs every few seconds, so it imports nothing that takes long.
+Prints "healthy" or the problem; the exit code is 0 or 1. It runs every few seconds, so it imports only modules that
+load fast.
 """
 
 import http.client
@@ -8,14 +9,14 @@ import os
 import sys
 import time
 
-PATIENCE_S = 2.0
-STALE_S = 60.0  # longer than any one pass of a network
+TIMEOUT_S = 2.0
+STALE_S = 60.0  # longer than one forward pass of any network
 
 
 def api() -> str | None:
-    """What is wrong with the API, if anything."""
+    """The API's problem; None if it is healthy."""
     port = int(os.environ.get("WHYSERVE_PORT", "8000"))
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_S)
     try:
         connection.request("GET", "/health/ready")
         status = connection.getresponse().status
@@ -27,21 +28,21 @@ def api() -> str | None:
 
 
 def worker() -> str | None:
-    """What is wrong with the worker, if anything: it touches a file whenever the queue has answered it."""
+    """The worker's problem; None if it is healthy. The worker touches a file after each answer of the queue."""
     file = os.environ.get("WHYSERVE_HEALTH_FILE")
     if not file:
-        return "WHYSERVE_HEALTH_FILE is not set; set it for the worker and for this check"
+        return "WHYSERVE_HEALTH_FILE is not set; set it to the same file for the worker and for this check"
     try:
         silent_s = time.time() - os.stat(file).st_mtime
     except OSError:
-        return "the worker has not reached the queue yet"
-    return None if silent_s < STALE_S else f"the worker has not heard of the queue for {silent_s:.0f} s"
+        return "the worker has not reached the queue since its start"
+    return None if silent_s < STALE_S else f"the worker has not reached the queue for {silent_s:.0f} s"
 
 
 def main() -> None:
-    fault = {"api": api, "worker": worker}[sys.argv[1]]()
-    sys.stdout.write(f"{fault or 'well'}\n")
-    sys.exit(1 if fault else 0)
+    problem = {"api": api, "worker": worker}[sys.argv[1]]()
+    sys.stdout.write(f"{problem or 'healthy'}\n")
+    sys.exit(1 if problem else 0)
 
 
 if __name__ == "__main__":

@@ -1,27 +1,30 @@
-"""A sign of life for the worker's health check: a file that is touched whenever the queue has answered."""
+"""The file of the worker's health check, touched after each answer of the queue."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 from whyserve.errors import ConfigurationError
-from whyserve.jobs import JobError, JobMetrics, JobSource, Lease
+from whyserve.jobs import JobError, JobMetrics, Lease
+from whyserve.queue_protocols import JobSource
 
 
 class Heartbeat:
-    """A JobSource in front of another.
+    """A JobSource that forwards to another one and touches the file.
 
-    Renewing leases is no sign of life: a thread of its own does that, and goes on when the work hangs.
+    renew() does not touch it: a thread of its own calls renew(), even when the computing thread hangs.
     """
 
     def __init__(self, source: JobSource, file: Path) -> None:
-        """Raises ConfigurationError where the file cannot be written."""
+        """Raises ConfigurationError if the file cannot be written."""
         self._source, self._file = source, file
         try:
             self._file.unlink(missing_ok=True)
             self._file.touch()
             self._file.unlink()
         except OSError as error:
-            raise ConfigurationError(f"WHYSERVE_HEALTH_FILE: {file}: {error.strerror}") from error
+            raise ConfigurationError(
+                f"WHYSERVE_HEALTH_FILE: cannot write {file}: {error.strerror}; name another file"
+            ) from error
 
     def announce(self, digests: Sequence[str]) -> None:
         self._source.announce(digests)
@@ -33,9 +36,9 @@ class Heartbeat:
         return leases
 
     def report(self, leases: Sequence[Lease], progress: float, error: float | None = None) -> list[bool]:
-        held = self._source.report(leases, progress, error)
+        valid = self._source.report(leases, progress, error)
         self._file.touch()
-        return held
+        return valid
 
     def finish(self, lease: Lease, result: bytes, metrics: JobMetrics | None = None) -> bool:
         return self._source.finish(lease, result, metrics)

@@ -1,4 +1,4 @@
-"""Where the service listens. Apart from the API, so that the supervisor needs none of its libraries."""
+"""The service's listening socket. A module of its own, so that the supervisor imports none of the API's libraries."""
 
 import ipaddress
 import socket
@@ -8,13 +8,13 @@ from whyserve.settings import ApiSettings
 
 
 def check_exposure(settings: ApiSettings) -> None:
-    """Raises ConfigurationError where other machines could ask and nobody would check who does."""
+    """Raises ConfigurationError if other machines could send requests without authentication."""
     if settings.keys or settings.keys_file or settings.allow_anonymous or _is_loopback(settings.host):
         return
     raise ConfigurationError(
-        f"WHYSERVE_HOST: {settings.host} is open to other machines, and there are no keys; make one with "
-        "`whyserve key NAME` and put its line into WHYSERVE_KEYS_FILE; or set WHYSERVE_ALLOW_ANONYMOUS=true where a "
-        "gateway in front checks who asks"
+        f"WHYSERVE_HOST: {settings.host} is open to other machines, and no API keys are set; create a key with "
+        "`whyserve key NAME` and add its line to WHYSERVE_KEYS_FILE, or set WHYSERVE_ALLOW_ANONYMOUS=true if a "
+        "gateway in front authenticates callers"
     )
 
 
@@ -26,7 +26,7 @@ def _is_loopback(host: str) -> bool:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A listening socket. Raises ConfigurationError when the address cannot be had."""
+    """A listening socket, which child processes inherit. Raises ConfigurationError if the address is not available."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.socket(family, socket.SOCK_STREAM)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -1,4 +1,4 @@
-"""`whyserve explain`: a file of rows explained in this process."""
+"""`whyserve explain`: explain a file of rows in this process, without a service."""
 
 import logging
 import sys
@@ -18,7 +18,7 @@ from whyserve.model.spec import model_folders
 from whyserve.settings import TableSettings
 from whyserve.tables.explain import Question, explain_file, read_given
 
-# Faults that are named on the terminal; the file of answers has them all.
+# Rows whose errors are printed; the output file holds all errors.
 SHOWN = 10
 
 
@@ -35,7 +35,10 @@ def main(
     background: str,
     drop: Sequence[str],
 ) -> None:
-    """Explain and say what came of it. Raises WhyserveError; rows that cannot be explained are no error."""
+    """Explain all rows and print a summary line. A row that cannot be explained is printed, not raised.
+
+    Raises WhyserveError for all other errors.
+    """
     logging.basicConfig(level=settings.log_level.upper())
     torch.set_num_threads(settings.worker_threads)
     keep_freed_memory()
@@ -43,10 +46,10 @@ def main(
         raise ConfigurationError("--samples must be at least 1, and --seed at least 0")
     artifact = next((f for f in model_folders(settings.artifacts, MANIFEST_FILE) if f.name == model), None)
     if artifact is None:
-        raise ConfigurationError(f"there is no exported model {model} in {settings.artifacts}; run `whyserve export`")
+        raise ConfigurationError(f"no exported model {model} in {settings.artifacts}; run `whyserve export`")
     loaded = load_model(settings.models, artifact, settings.memory_mb << 20)
-    against = background if background in loaded.backgrounds else _given(background, loaded, drop)
-    question = Question(method, outputs if outputs in {"top", "all"} else outputs.split(","), samples, seed, against)
+    chosen = background if background in loaded.backgrounds else _given(background, loaded, drop)
+    question = Question(method, outputs if outputs in {"top", "all"} else outputs.split(","), samples, seed, chosen)
     began = time.monotonic()
     with tqdm(unit=" rows", file=sys.stderr, disable=None) as bar:
 
@@ -68,6 +71,7 @@ def _given(background: str, model: ExplainableModel, drop: Sequence[str]) -> Giv
     if path.suffix.lower() not in (".csv", ".parquet"):
         names = ", ".join(model.backgrounds)
         raise ConfigurationError(
-            f"--background: {model.spec.name} has {names}; or name a .csv or .parquet file of rows"
+            f"--background: unknown background {background}; {model.spec.name} has {names}; or name a .csv or .parquet "
+            "file of rows"
         )
     return read_given(path, model, drop)

@@ -1,4 +1,4 @@
-"""The worker process: SHAP values on the original networks."""
+"""The worker process: computes explanations on the original networks."""
 
 import logging
 import os
@@ -23,13 +23,13 @@ log = logging.getLogger("whyserve.worker")
 
 
 def main(settings: WorkerSettings) -> None:
-    """Explain until SIGTERM or SIGINT; what is in hand is then finished. Raises WhyserveError before it takes a job."""
+    """Explain until SIGTERM or SIGINT, then finish the jobs in work. Raises WhyserveError if it cannot start."""
     configure("worker", settings.log_level)
     _serve_metrics(settings)
     os.nice(settings.nice)
     torch.set_num_threads(settings.worker_threads)
     keep_freed_memory()
-    # First, for a queue that refuses is told at once, and models take seconds to load.
+    # Before the models, which take seconds to load: an error of the queue's settings is then reported at once.
     source = open_source(settings, os.environ.get("WHYSERVE_OWNER"))
     models = ModelRegistry(settings.models, settings.artifacts, settings.memory_mb << 20)
     spans = open_tracer("worker")

@@ -1,29 +1,32 @@
-"""Which queue the settings mean. Only the processes' entry points ask."""
+"""Opens the queue that the settings name: Redis if WHYSERVE_REDIS_URL is set, else the embedded queue."""
 
 import os
 
 from whyserve.errors import ConfigurationError
-from whyserve.jobs import JobQueue, JobSource, QueueAdmin, new_id
-from whyserve.queues.embedded import EmbeddedQueue, EmbeddedSource, open_store
+from whyserve.jobs import new_id
+from whyserve.queue_protocols import JobQueue, JobSource, QueueAdmin
+from whyserve.queues.embedded_queue import EmbeddedQueue
+from whyserve.queues.embedded_source import EmbeddedSource
+from whyserve.queues.queue_file import open_store
 from whyserve.queues.store import Store
 from whyserve.settings import Settings
 
-# Redis is imported only where it is used: the embedded queue's start is quicker without it.
+# redis-py is imported only if it is used: the embedded queue then starts faster.
 
 
 def open_queue(settings: Settings) -> JobQueue:
     """The API's side. Raises ConfigurationError."""
     if settings.redis_url is None:
         return EmbeddedQueue(settings.state, _store(settings))
+    from whyserve.queues.redis_check import check_redis  # noqa: PLC0415
     from whyserve.queues.redis_queue import RedisQueue  # noqa: PLC0415
-    from whyserve.queues.redis_reach import reach  # noqa: PLC0415
     from whyserve.queues.redis_script import Terms  # noqa: PLC0415
 
     try:
-        reach(settings.redis_url, settings.redis_wait_s)
+        check_redis(settings.redis_url, settings.redis_wait_s)
         return RedisQueue(settings.redis_url, Terms(settings.queue_depth, settings.keep_results_s, settings.lease_s))
     except ValueError as error:
-        raise _wrong_url(error) from error
+        raise _invalid_url(error) from error
 
 
 def open_source(settings: Settings, owner: str | None = None) -> JobSource:
@@ -31,16 +34,16 @@ def open_source(settings: Settings, owner: str | None = None) -> JobSource:
     owner = owner or f"{os.getpid()}-{new_id()[:8]}"
     if settings.redis_url is None:
         return EmbeddedSource(settings.state, _store(settings), owner)
-    from whyserve.queues.redis_reach import reach  # noqa: PLC0415
+    from whyserve.queues.redis_check import check_redis  # noqa: PLC0415
     from whyserve.queues.redis_script import Terms  # noqa: PLC0415
     from whyserve.queues.redis_source import RedisSource  # noqa: PLC0415
 
     terms = Terms(settings.queue_depth, settings.keep_results_s, settings.lease_s)
     try:
-        reach(settings.redis_url, settings.redis_wait_s)
+        check_redis(settings.redis_url, settings.redis_wait_s)
         return RedisSource(settings.redis_url, terms, owner)
     except ValueError as error:
-        raise _wrong_url(error) from error
+        raise _invalid_url(error) from error
 
 
 def open_admin(settings: Settings) -> QueueAdmin:
@@ -52,7 +55,7 @@ def open_admin(settings: Settings) -> QueueAdmin:
     try:
         return RedisAdmin(settings.redis_url)
     except ValueError as error:
-        raise _wrong_url(error) from error
+        raise _invalid_url(error) from error
 
 
 def _store(settings: Settings) -> Store:
@@ -61,6 +64,6 @@ def _store(settings: Settings) -> Store:
     )
 
 
-def _wrong_url(error: ValueError) -> ConfigurationError:
-    # The URL may hold a password, and redis-py's words may hold the URL.
-    return ConfigurationError("WHYSERVE_REDIS_URL: not a redis://, rediss:// or unix:// address")
+def _invalid_url(error: ValueError) -> ConfigurationError:
+    # No part of the URL and of redis-py's message: both may hold the password.
+    return ConfigurationError("WHYSERVE_REDIS_URL: must be a redis://, rediss:// or unix:// address")

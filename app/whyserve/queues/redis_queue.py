@@ -1,4 +1,4 @@
-"""The queue of many machines, the API's side: Redis Streams, by one script a transaction."""
+"""The Redis queue, the API's side: Redis Streams; each transaction is one run of a Lua script."""
 
 import asyncio
 import contextlib
@@ -9,9 +9,9 @@ import redis.asyncio
 from redis.asyncio.retry import Retry
 from redis.exceptions import RedisError
 
-from whyserve.errors import IdempotencyKeyReused, QueueFull, UnknownExplanation
 from whyserve.jobs import ExplainJob, JobError, JobMetrics, JobState, JobStatus, WorkerRecord
 from whyserve.queues.redis_script import PREFIX, SCRIPT, Terms, as_unavailable, connection
+from whyserve.queues.refusals import key_reused, queue_full, unknown_explanation
 from whyserve.queues.waiters import LOOK_AGAIN_S, Waiters
 
 CONNECTIONS = 16
@@ -20,10 +20,10 @@ RECONNECT_S = 0.2
 
 
 class RedisQueue:
-    """A JobQueue. It connects when it is first used, and again whenever that is needed."""
+    """A JobQueue. It connects at its first use, and again after a lost connection."""
 
     def __init__(self, url: str, terms: Terms, prefix: str = PREFIX) -> None:
-        """Raises ValueError where the URL is none."""
+        """Raises ValueError if the URL is invalid."""
         self._terms, self._prefix = terms, prefix
         pool = redis.asyncio.BlockingConnectionPool.from_url(
             url, max_connections=CONNECTIONS, timeout=POOL_S, **connection(Retry)
@@ -39,16 +39,16 @@ class RedisQueue:
 
     async def submit(self, job: ExplainJob) -> str:
         deadline = "+inf" if job.deadline is None or math.isinf(job.deadline) else job.deadline
-        kind, told = await self._call(
+        outcome, value = await self._call(
             "submit", job.id, job.batch_key, job.model_dump_json(), deadline,
             job.idempotency_key or "", job.request_hash or "",
             job.caller or "", self._terms.depth, *self._terms.expiry,
         )  # fmt: skip
-        if kind == b"full":
-            raise QueueFull(f"{told.decode()} explanations are waiting already; try again later", retry_after_s=1)
-        if kind == b"reused":
-            raise IdempotencyKeyReused("this Idempotency-Key came with another request before; take a new one")
-        return str(told.decode())
+        if outcome == b"full":
+            raise queue_full(int(value))
+        if outcome == b"reused":
+            raise key_reused()
+        return str(value.decode())
 
     async def wait(self, job_id: str, timeout_s: float) -> JobState:
         if self._listener is None:
@@ -56,7 +56,7 @@ class RedisQueue:
         return await self._waiters.wait(job_id, self.state, timeout_s)
 
     async def _listen(self) -> None:
-        """Wake who waits for what is published. What is missed meanwhile, they find when they look again."""
+        """Wake the waiters of each published job. A missed message only delays them: they look again by themselves."""
         while True:
             with contextlib.suppress(RedisError, OSError):
                 async with self._redis.pubsub(ignore_subscribe_messages=True) as channel:
@@ -67,19 +67,19 @@ class RedisQueue:
             await asyncio.sleep(RECONNECT_S)
 
     async def state(self, job_id: str) -> JobState:
-        status, progress, result, error, caller, deviation = await self._call("state", job_id, *self._terms.expiry)
+        status, progress, result, error, caller, standard_error = await self._call("state", job_id, *self._terms.expiry)
         if status is None:
-            raise UnknownExplanation("no explanation has this id, or its result is no longer kept")
-        fault = JobError.model_validate_json(error) if error else None
+            raise unknown_explanation()
+        why = JobError.model_validate_json(error) if error else None
         return JobState(
-            job_id, JobStatus(status.decode()), float(progress), result, fault, caller.decode() if caller else None,
-            float(deviation) if deviation else None,
+            job_id, JobStatus(status.decode()), float(progress), result, why, caller.decode() if caller else None,
+            float(standard_error) if standard_error else None,
         )  # fmt: skip
 
     async def job(self, job_id: str) -> ExplainJob:
         body = await self._call("body", job_id)
         if body is None:
-            raise UnknownExplanation("no explanation has this id, or its result is no longer kept")
+            raise unknown_explanation()
         return ExplainJob.model_validate_json(body)
 
     async def cancel(self, job_id: str) -> JobState:
@@ -100,7 +100,7 @@ class RedisQueue:
         return [JobMetrics.model_validate_json(body) for body in await self._call("job_metrics")]
 
     async def close(self) -> None:
-        # redis-py loses a cancellation that comes while it connects; so it is said until it is heard.
+        # redis-py ignores a cancellation while it connects, so cancel until the task ends.
         while self._listener and not self._listener.done():
             self._listener.cancel()
             await asyncio.wait([self._listener], timeout=0.1)

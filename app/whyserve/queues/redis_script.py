@@ -1,4 +1,4 @@
-"""What both sides of the Redis queue share: how to connect, and the script that holds its transactions."""
+"""Shared by the classes of the Redis queue: connection options, terms, and the Lua script of all transactions."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,19 +11,22 @@ from redis.exceptions import RedisError
 from redis.retry import Retry
 
 from whyserve.errors import Unavailable
-from whyserve.jobs import MAX_DELIVERIES, OVERDUE_S, TIMED_OUT, WORKER_LOST
+from whyserve.queue_protocols import ALIVE_LEASES, MAX_DELIVERIES, OVERDUE_S, TIMED_OUT, WORKER_LOST
+from whyserve.queues.version import VERSION
 
-SCRIPT = Path(__file__).with_name("queue.lua").read_text(encoding="utf-8")
-# Every key and channel begins so: a Redis user of its own needs no others.
-PREFIX = "whyserve:"
-# The longest that anything blocks on a connection is LOOK_AGAIN_S; redis-py's own limit is none of ours.
+LUA = Path(__file__).with_name("lua")
+SCRIPT = "\n".join((LUA / f"{name}.lua").read_text(encoding="utf-8") for name in ("keys", "delivery", "api", "worker"))
+# All keys and channels begin with whyserve:, so that docker/redis.acl can allow these alone.
+PREFIX = f"whyserve:{VERSION}:"
+# Prefixes of older versions; up to version 4 it held no version.
+OLDER_PREFIXES = ("whyserve:", *(f"whyserve:{version}:" for version in range(5, VERSION)))
+# Longer than the longest blocking command, LOOK_AGAIN_S.
 SOCKET_S = 5.0
 CONNECT_S = 1.0
-ALIVE_LEASES = 2
 
 
 def connection(retry: Any = Retry) -> dict[str, Any]:
-    """Options of a connection. Every call may be made twice, so a connection that the server dropped is tried anew."""
+    """Options of a connection. A command is retried once if the server closed the connection: all may run twice."""
     return {
         "socket_timeout": SOCKET_S,
         "socket_connect_timeout": CONNECT_S,
@@ -34,7 +37,7 @@ def connection(retry: Any = Retry) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What is agreed on: seconds that results are kept and that a lease lasts, and how many jobs may wait."""
+    """depth: jobs that may be open. keep_s: seconds that a final job is kept. lease_s: seconds that a lease lasts."""
 
     depth: int
     keep_s: float
@@ -63,8 +66,9 @@ class Terms:
 
 @contextmanager
 def as_unavailable() -> Iterator[None]:
+    """Raise Unavailable for an error of Redis or of its connection."""
     try:
         yield
     except (RedisError, OSError) as error:
-        # Redis's words may hold its address: they are for the log, by way of the cause.
-        raise Unavailable("the queue cannot be reached now; try again", retry_after_s=1) from error
+        # The error's message may hold Redis's address, so callers do not get it. The log has it as the cause.
+        raise Unavailable("the queue cannot be reached now; try again later", retry_after_s=1) from error

@@ -1,4 +1,4 @@
-"""The queue of many machines, the worker's and the supervisor's side."""
+"""The Redis queue, the worker's and the supervisor's side."""
 
 import threading
 import time
@@ -16,12 +16,12 @@ class RedisSource:
     """A JobSource."""
 
     def __init__(self, url: str, terms: Terms, owner: str, prefix: str = PREFIX) -> None:
-        """Raises ValueError where the URL is none."""
+        """Raises ValueError if the URL is invalid."""
         self._terms, self._owner, self._prefix = terms, owner, prefix
         self._redis = redis.Redis.from_url(url, **connection())
         self._script = self._redis.register_script(SCRIPT)
         self._digests = ""
-        # Only what was truly handed over is kept alive: of a take whose answer was lost, the leases shall end.
+        # Renewed are only the leases that take() returned. If its answer was lost, the leases end by themselves.
         self._held: dict[str, int] = {}
         self._lock = threading.Lock()
 
@@ -35,9 +35,9 @@ class RedisSource:
 
     def take(self, limit: int, timeout_s: float, *, summaries: bool = True) -> list[Lease]:
         deadline = time.monotonic() + timeout_s
-        kept_out = "" if summaries else SUMMARY_KEY
+        excluded = "" if summaries else SUMMARY_KEY
         while True:
-            heard, found = self._call("take", self._owner, self._digests, kept_out, limit, *self._terms.taking)
+            seen, found = self._call("take", self._owner, self._digests, excluded, limit, *self._terms.taking)
             if found:
                 return [self._leased(body, fence) for body, fence in found]
             left = deadline - time.monotonic()
@@ -45,7 +45,7 @@ class RedisSource:
                 return []
             with as_unavailable():
                 block = max(1, round(1000 * min(left, LOOK_AGAIN_S)))
-                self._redis.xread({f"{self._prefix}wakeup": heard}, block=block)
+                self._redis.xread({f"{self._prefix}wakeup": seen}, block=block)
 
     def _leased(self, body: bytes, fence: int) -> Lease:
         lease = Lease(ExplainJob.model_validate_json(body), int(fence))
@@ -71,15 +71,16 @@ class RedisSource:
         return bool(done)
 
     def report(self, leases: Sequence[Lease], progress: float, error: float | None = None) -> list[bool]:
-        named = [part for lease in leases for part in (lease.job.id, lease.fence)]
+        arguments = [part for lease in leases for part in (lease.job.id, lease.fence)]
         return [
-            bool(held) for held in self._call("report", self._owner, progress, "" if error is None else error, *named)
+            bool(valid)
+            for valid in self._call("report", self._owner, progress, "" if error is None else error, *arguments)
         ]
 
     def renew(self) -> None:
         with self._lock:
-            named = [part for held in self._held.items() for part in held]
-        self._call("renew", self._owner, self._terms.alive_s, *named)
+            arguments = [part for held in self._held.items() for part in held]
+        self._call("renew", self._owner, self._terms.alive_s, *arguments)
 
     def close(self) -> None:
         try:
@@ -89,10 +90,10 @@ class RedisSource:
 
 
 class RedisAdmin:
-    """A QueueAdmin, of one machine's worker among many machines'."""
+    """A QueueAdmin for the worker of one machine. Other machines may have workers on the same Redis."""
 
     def __init__(self, url: str, prefix: str = PREFIX) -> None:
-        """Raises ValueError where the URL is none."""
+        """Raises ValueError if the URL is invalid."""
         self._prefix = prefix
         self._redis = redis.Redis.from_url(url, **connection())
         self._script = self._redis.register_script(SCRIPT)
@@ -102,7 +103,7 @@ class RedisAdmin:
             self._script(keys=[self._prefix], args=["release", owner])
 
     def release_all(self) -> None:
-        """Nothing: other machines' workers may be running."""
+        """Does nothing: workers of other machines may run."""
 
     def workers(self) -> list[WorkerRecord]:
         with as_unavailable():

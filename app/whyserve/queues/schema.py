@@ -1,20 +1,19 @@
-"""The embedded queue's tables. A line in the file is a job's place; what is final has none."""
+"""The embedded queue's tables. `line` orders the queued jobs: a job that is running or final has no row in it."""
 
 import sqlite3
 
-# Raised with every change below. A file of another version is emptied: it is a queue, not an archive.
-VERSION = 5
+from whyserve.queues.version import VERSION
 
 TABLES = """
 CREATE TABLE jobs (
   id TEXT PRIMARY KEY,
-  batch_key TEXT NOT NULL,          -- jobs with one batch_key may be computed together
+  batch_key TEXT NOT NULL,     -- jobs with equal batch keys may be computed together
   digest TEXT NOT NULL,        -- of the manifest that a worker needs
-  body BLOB NOT NULL,
+  body BLOB NOT NULL,          -- an ExplainJob
   caller TEXT,
   idempotency_key TEXT UNIQUE,
   request_hash TEXT,
-  deadline REAL,
+  deadline REAL,               -- this and all other times: seconds since the epoch
   status TEXT NOT NULL DEFAULT 'queued',
   progress REAL NOT NULL DEFAULT 0,
   standard_error REAL,
@@ -30,21 +29,20 @@ CREATE TABLE line (place INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNI
 CREATE INDEX open ON jobs (deadline) WHERE finished IS NULL;
 CREATE INDEX leased ON jobs (lease_until) WHERE status = 'running';
 CREATE INDEX ended ON jobs (finished) WHERE finished IS NOT NULL;
-CREATE TABLE job_metrics (finished REAL NOT NULL, body TEXT NOT NULL);  -- of results that nobody has counted yet
+CREATE TABLE job_metrics (finished REAL NOT NULL, body TEXT NOT NULL);  -- of finished jobs, not yet counted
 CREATE TABLE workers (owner TEXT PRIMARY KEY, digests TEXT NOT NULL, alive_until REAL NOT NULL);
 """
 
 
 def prepare(db: sqlite3.Connection) -> None:
-    """Make the tables, unless they are there."""
+    """Set the connection's options, and create the tables in a new file."""
     db.execute("PRAGMA journal_mode=WAL")
-    # A commit is on disk before it returns: what was accepted survives the process and the machine.
+    # A commit is on disk before it returns: an accepted job survives the end of the process and of the machine.
     db.execute("PRAGMA synchronous=FULL")
-    db.execute("BEGIN IMMEDIATE")  # two processes may open a new queue at once
-    if db.execute("PRAGMA user_version").fetchone()[0] != VERSION:
-        for table in ("jobs", "line", "job_metrics", "workers"):
-            db.execute(f"DROP TABLE IF EXISTS {table}")
-        for statement in TABLES.split(";")[:-1]:
-            db.execute(statement)
-        db.execute(f"PRAGMA user_version={VERSION}")
+    if db.execute("PRAGMA user_version").fetchone()[0] == VERSION:
+        return
+    db.execute("BEGIN IMMEDIATE")
+    for statement in TABLES.split(";")[:-1]:
+        db.execute(statement)
+    db.execute(f"PRAGMA user_version={VERSION}")
     db.execute("COMMIT")

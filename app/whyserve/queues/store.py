@@ -1,6 +1,6 @@
 """The embedded queue's transactions, on one SQLite file that API, worker and supervisor share.
 
-Every method is one transaction and may be called from any thread.
+Every method is one transaction. Methods may be called from any thread.
 """
 
 import sqlite3
@@ -10,25 +10,21 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from whyserve.errors import IdempotencyKeyReused, QueueFull, UnknownExplanation
-from whyserve.jobs import (
-    MAX_DELIVERIES,
-    OVERDUE_S,
-    SUMMARY_KEY,
-    TIMED_OUT,
-    WORKER_LOST,
-    ExplainJob,
-    JobError,
-    JobMetrics,
-    JobState,
-    JobStatus,
-    Lease,
-    WorkerRecord,
-)
+from whyserve.errors import Unavailable
+from whyserve.jobs import ExplainJob, JobError, JobMetrics, JobState, JobStatus, Lease, WorkerRecord
+from whyserve.queue_protocols import ALIVE_LEASES
+from whyserve.queues.line import expire, hand_back, next_jobs
+from whyserve.queues.refusals import key_reused, queue_full, unknown_explanation
 from whyserve.queues.schema import prepare
 
-# A worker says three times a lease that it is there.
-ALIVE_LEASES = 2
+
+@contextmanager
+def as_unavailable() -> Iterator[None]:
+    """Raise Unavailable for an error of SQLite."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise Unavailable(f"the queue cannot be used now: {error}; try again later", retry_after_s=1) from error
 
 
 class Store:
@@ -41,13 +37,13 @@ class Store:
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         with self._lock:
-            # IMMEDIATE: a transaction that reads first and writes later could find itself unable to.
+            # IMMEDIATE takes the write lock now: a read lock cannot always be upgraded later.
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield self._db
                 self._db.execute("COMMIT")
             except BaseException:
-                if self._db.in_transaction:  # a full disk has rolled it back already
+                if self._db.in_transaction:  # on a full disk, SQLite has rolled back already
                     self._db.execute("ROLLBACK")
                 raise
 
@@ -58,17 +54,17 @@ class Store:
         with self._transaction() as db:
             for table in ("jobs", "job_metrics"):
                 db.execute(f"DELETE FROM {table} WHERE finished < ?", (time.time() - self._keep_s,))  # noqa: S608
-            _expire(db)
+            expire(db)
             known = db.execute(
                 "SELECT id, request_hash FROM jobs WHERE idempotency_key = ?", (job.idempotency_key,)
             ).fetchone()
             if known:
                 if known[1] != job.request_hash:
-                    raise IdempotencyKeyReused("this Idempotency-Key came with another request before; take a new one")
+                    raise key_reused()
                 return str(known[0])
             (waiting,) = db.execute("SELECT count(*) FROM jobs WHERE finished IS NULL").fetchone()
             if waiting >= self._depth:
-                raise QueueFull(f"{waiting} explanations are waiting already; try again later", retry_after_s=1)
+                raise queue_full(waiting)
             db.execute(
                 "INSERT INTO jobs (id, batch_key, digest, body, caller, idempotency_key, request_hash, deadline)"
                 " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -93,20 +89,20 @@ class Store:
                 (job_id,),
             ).fetchone()
         if row is None:
-            raise UnknownExplanation("no explanation has this id, or its result is no longer kept")
+            raise unknown_explanation()
         status, progress, result, error, caller, standard_error, deadline = row
         if status == JobStatus.queued and deadline is not None and deadline < time.time():
             with self._transaction() as db:
-                _expire(db)
+                expire(db)
             return self.state(job_id)
-        fault = JobError.model_validate_json(error) if error else None
-        return JobState(job_id, JobStatus(status), progress, result, fault, caller, standard_error)
+        why = JobError.model_validate_json(error) if error else None
+        return JobState(job_id, JobStatus(status), progress, result, why, caller, standard_error)
 
     def job(self, job_id: str) -> ExplainJob:
         with self._lock:
             row = self._db.execute("SELECT body FROM jobs WHERE id = ?", (job_id,)).fetchone()
         if row is None:
-            raise UnknownExplanation("no explanation has this id, or its result is no longer kept")
+            raise unknown_explanation()
         return ExplainJob.model_validate_json(row[0])
 
     def cancel(self, job_id: str) -> None:
@@ -130,7 +126,7 @@ class Store:
         return [WorkerRecord(owner, frozenset(digests.split())) for owner, digests in rows]
 
     def job_metrics(self) -> list[JobMetrics]:
-        with self._lock:  # a look without a write lock, as when jobs are taken
+        with self._lock:  # first without a write lock, as in take()
             if not self._db.execute("SELECT 1 FROM job_metrics LIMIT 1").fetchone():
                 return []
         with self._transaction() as db:
@@ -146,17 +142,17 @@ class Store:
             db.execute("INSERT OR REPLACE INTO workers VALUES (?, ?, ?)", (owner, " ".join(digests), until))
 
     def take(self, owner: str, digests: Sequence[str], limit: int, summaries: bool = True) -> list[Lease]:
-        with self._lock:  # a look without a write lock, so an idle worker disturbs nobody
-            idle = not _next(self._db, digests, 1, summaries)
+        with self._lock:  # first without a write lock: idle workers must not slow others down
+            idle = not next_jobs(self._db, digests, 1, summaries)
             expired = self._db.execute(
                 "SELECT 1 FROM jobs WHERE status = 'running' AND lease_until < ? LIMIT 1", (time.time(),)
             ).fetchone()
         if idle and not expired:
             return []
         with self._transaction() as db:
-            _hand_back(db, "lease_until < ?", time.time())
-            _expire(db)
-            return [self._lease(db, owner, job_id) for job_id in _next(db, digests, limit, summaries)]
+            hand_back(db, "lease_until < ?", time.time())
+            expire(db)
+            return [self._lease(db, owner, job_id) for job_id in next_jobs(db, digests, limit, summaries)]
 
     def _lease(self, db: sqlite3.Connection, owner: str, job_id: str) -> Lease:
         db.execute("DELETE FROM line WHERE id = ?", (job_id,))
@@ -210,64 +206,17 @@ class Store:
     # -- the supervisor's side -------------------------------------------------------------------------
 
     def release(self, owner: str) -> None:
-        """Hand back all that a worker holds, because it stops or is dead."""
+        """Queue the jobs of one worker again, because the worker stops or has ended."""
         with self._transaction() as db:
-            _hand_back(db, "owner = ?", owner)
+            hand_back(db, "owner = ?", owner)
             db.execute("DELETE FROM workers WHERE owner = ?", (owner,))
 
     def release_all(self) -> None:
-        """Hand back what any worker holds: called when it is known that none is running."""
+        """Queue the jobs of all workers again. Called only when no worker runs."""
         with self._transaction() as db:
-            _hand_back(db, "1 = ?", 1)
+            hand_back(db, "1 = ?", 1)
             db.execute("DELETE FROM workers")
 
     def close(self) -> None:
         with self._lock:
             self._db.close()
-
-
-def _next(db: sqlite3.Connection, digests: Sequence[str], limit: int, summaries: bool) -> list[str]:
-    """The oldest job that these manifests explain, and others with its batch key.
-
-    A job that was with a lost worker goes alone, so that one that ends its worker takes no other with it again.
-    """
-    marks = ",".join("?" * len(digests))
-    kept_out = "" if summaries else f"AND batch_key NOT LIKE '%{SUMMARY_KEY}'"
-    first = db.execute(
-        f"SELECT id, batch_key, tried FROM line WHERE digest IN ({marks}) {kept_out} ORDER BY place LIMIT 1",  # noqa: S608
-        tuple(digests),
-    ).fetchone()
-    if first is None or first[2]:
-        return [first[0]] if first else []
-    rows = db.execute("SELECT id FROM line WHERE batch_key = ? AND NOT tried ORDER BY place LIMIT ?", (first[1], limit))
-    return [job_id for (job_id,) in rows]
-
-
-def _hand_back(db: sqlite3.Connection, which: str, value: float | str) -> None:
-    """Put running jobs back in line, behind those that wait; those delivered too often have failed."""
-    where = f"status = 'running' AND {which}"
-    db.execute(
-        f"UPDATE jobs SET status = 'failed', error = ?, finished = ? WHERE {where} AND deliveries >= {MAX_DELIVERIES}",  # noqa: S608
-        (WORKER_LOST.model_dump_json(), time.time(), value),
-    )
-    db.execute(
-        "INSERT OR IGNORE INTO line (id, batch_key, digest, tried)"  # noqa: S608
-        f" SELECT id, batch_key, digest, 1 FROM jobs WHERE {where}",
-        (value,),
-    )
-    db.execute(f"UPDATE jobs SET status = 'queued', owner = NULL WHERE {where}", (value,))  # noqa: S608
-
-
-def _expire(db: sqlite3.Connection) -> None:
-    """Jobs past their deadline that nobody has taken, or whose worker never came back with them, have failed."""
-    now = time.time()
-    late = db.execute(
-        "SELECT id FROM jobs WHERE finished IS NULL AND deadline < ? AND (status = 'queued' OR deadline < ?)",
-        (now, now - OVERDUE_S),
-    ).fetchall()
-    for (job_id,) in late:
-        db.execute(
-            "UPDATE jobs SET status = 'failed', error = ?, finished = ? WHERE id = ?",
-            (TIMED_OUT.model_dump_json(), now, job_id),
-        )
-        db.execute("DELETE FROM line WHERE id = ?", (job_id,))

@@ -1,4 +1,4 @@
-"""Those who wait for a job in one process, woken by whatever hears of it."""
+"""The coroutines of one process that wait for jobs, and how they are woken."""
 
 import asyncio
 import time
@@ -7,24 +7,27 @@ from collections.abc import Awaitable, Callable
 
 from whyserve.jobs import JobState
 
-# A wake-up can be lost, with its sender or on its way: who waits looks again after this long.
+# A wake-up can be lost. A waiter therefore looks again after this many seconds.
 LOOK_AGAIN_S = 1.0
 
 
 class Waiters:
-    """Belongs to one event loop."""
+    """To be used on one event loop."""
 
     def __init__(self) -> None:
         self._waiting: dict[str, set[asyncio.Event]] = defaultdict(set)
 
     async def wait(self, job_id: str, look: Callable[[str], Awaitable[JobState]], timeout_s: float) -> JobState:
-        """The job's state once it is final, or when the time is over. Raises what `look` raises."""
+        """The job's state once it is final, or after `timeout_s`. Raises what `look` raises.
+
+        look: returns the state of a job now.
+        """
         deadline = time.monotonic() + timeout_s
         changed = asyncio.Event()
         self._waiting[job_id].add(changed)
         try:
             while True:
-                # Cleared before the look: a change after it sets the event again.
+                # Cleared before the look: a change during the look sets the event again.
                 changed.clear()
                 state = await look(job_id)
                 left = deadline - time.monotonic()

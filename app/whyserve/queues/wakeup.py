@@ -1,7 +1,7 @@
-"""Wake-ups between processes of one machine: a datagram on a Unix socket, so that nobody polls.
+"""Wake-ups between processes of one machine: datagrams on Unix sockets, so that processes need not poll.
 
-A wake-up is a hint and may be lost; what is true stands in the store. Each process listens on a socket of its
-own, `<role>-<owner>.sock` in the queue's folder, and the other role's processes send to every socket of that role.
+A wake-up may be lost; the store holds the state. Each process listens on its own socket, `<role>-<owner>.sock` in the
+queue's folder. A process of one role sends to all sockets of the other role.
 """
 
 import contextlib
@@ -13,12 +13,12 @@ import tempfile
 from pathlib import Path
 
 WORKER, API = "worker", "api"
-# sockaddr_un holds 108 bytes on Linux and 104 on macOS; a name of ours takes up to 50.
+# A socket's path may have 108 bytes on Linux and 104 on macOS; the file's name takes up to 50 of them.
 LONGEST_FOLDER = 50
 
 
 def socket_folder(state: Path) -> Path:
-    """Where the sockets of this queue lie: its own folder, or where that is too long a path, a short one."""
+    """The folder of the queue's sockets: `state`, or a temporary folder if that path is too long for a socket."""
     if len(os.fsencode(state)) <= LONGEST_FOLDER:
         return state
     short = Path(tempfile.gettempdir(), f"whyserve-{hashlib.sha256(os.fsencode(state)).hexdigest()[:12]}")
@@ -27,7 +27,7 @@ def socket_folder(state: Path) -> Path:
 
 
 class Wakeup:
-    """One process's socket, and its way to ring the other role's."""
+    """One process's socket, and the sending of wake-ups to the other role's sockets."""
 
     def __init__(self, state: Path, role: str, owner: str) -> None:
         self._folder = socket_folder(state.resolve())
@@ -48,9 +48,9 @@ class Wakeup:
             try:
                 self._socket.sendto(message.encode(), str(path))
             except (ConnectionRefusedError, FileNotFoundError):
-                path.unlink(missing_ok=True)  # its process is gone
+                path.unlink(missing_ok=True)  # its process has ended
             except BlockingIOError:
-                pass  # it has more wake-ups waiting than it can hold: it will look
+                pass  # its buffer is full of wake-ups, so it will look anyway
 
     def drain(self) -> list[str]:
         """All wake-ups received so far."""
@@ -61,7 +61,7 @@ class Wakeup:
         return received
 
     def wait(self, timeout_s: float) -> list[str]:
-        """Block until a wake-up comes, or the time is over."""
+        """All wake-ups received so far; blocks up to `timeout_s` for the first."""
         select.select([self._socket], [], [], max(0.0, timeout_s))
         return self.drain()
 

@@ -219,7 +219,7 @@ def test_a_background_costs_as_many_rows_as_it_has(start_api):
 @pytest.mark.parametrize(
     ("environment", "words"),
     [
-        ({"WHYSERVE_HOST": "0.0.0.0"}, "WHYSERVE_HOST: 0.0.0.0 is open to other machines, and there are no keys"),
+        ({"WHYSERVE_HOST": "0.0.0.0"}, "WHYSERVE_HOST: 0.0.0.0 is open to other machines, and no API keys are set"),
         ({"WHYSERVE_HOST": "::"}, "WHYSERVE_HOST: :: is open to other machines"),
         ({"WHYSERVE_KEYS": "nonsense"}, "WHYSERVE_KEYS, line 1: must be NAME SCOPES SHA256"),
         ({"WHYSERVE_KEYS_FILE": "/nowhere"}, "WHYSERVE_KEYS_FILE: /nowhere cannot be read"),

@@ -16,7 +16,8 @@ from whyserve.explain.models.registry import ModelRegistry
 from whyserve.explain.worker.batch import compute, shareable
 from whyserve.explain.worker.results import JobResult
 from whyserve.explain.worker.tracing import trace
-from whyserve.jobs import ExplainJob, JobError, JobMetrics, JobSource, Lease, job_error
+from whyserve.jobs import ExplainJob, JobError, JobMetrics, Lease, job_error
+from whyserve.queue_protocols import JobSource
 from whyserve.telemetry.logs import about
 from whyserve.telemetry.metrics import COMPUTE_S, JOBS
 

@@ -1,0 +1,108 @@
+"""The command line: one subcommand per process or tool, with a flag for each of its settings."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from whyserve.api.middleware.keys import SCOPES
+from whyserve.errors import ConfigurationError
+from whyserve.model.methods import METHOD_NAMES
+from whyserve.settings import (
+    ApiSettings,
+    CheckSettings,
+    DocumentSettings,
+    ExportSettings,
+    NewSettings,
+    Settings,
+    TableSettings,
+    UpSettings,
+    WorkerSettings,
+)
+
+COMMANDS: dict[str, tuple[type[Settings], str]] = {
+    "up": (UpSettings, "export the models that changed, and serve all"),
+    "export": (ExportSettings, "export the model folders that changed"),
+    "check": (CheckSettings, "check a model folder, and print what it would serve and how it would be explained"),
+    "new": (NewSettings, "create a model folder with files to fill in"),
+    "api": (ApiSettings, "run the API process alone"),
+    "worker": (WorkerSettings, "run one explanation worker alone"),
+    "explain": (TableSettings, "explain a file of rows in this process, without a service"),
+    "openapi": (DocumentSettings, "print the OpenAPI document of the exported models"),
+}
+
+# Arguments that are no settings: the command's process takes them as parameters.
+OWN = ("fd", "model", "rows", "output", "method", "outputs", "samples", "seed", "background", "drop")
+
+
+def parse(arguments: Sequence[str] | None) -> tuple[str, dict[str, Any], dict[str, Any]]:
+    """The command, its settings as given by flags, and its own arguments. Exits with code 2 if they are invalid."""
+    given = vars(_parser().parse_args(arguments))
+    own = {name: given.pop(name) for name in OWN if name in given}
+    return given.pop("command"), given, own
+
+
+def read_settings(command: str, given: dict[str, Any]) -> Settings:
+    """The command's settings, from flags and from the environment. Raises ConfigurationError."""
+    try:
+        return COMMANDS[command][0](**given)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        name = str(first["loc"][0]) if first["loc"] else "settings"
+        raise ConfigurationError(f"WHYSERVE_{name.upper()}: {first['msg']}") from error
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="whyserve", description="Serve Keras and PyTorch models over REST, and explain their predictions."
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, (settings, description) in COMMANDS.items():
+        command = commands.add_parser(name, help=description, description=description)
+        _add_settings(command, settings)
+        if name == "api":
+            command.add_argument("--fd", type=int, help=argparse.SUPPRESS)
+        if name == "explain":
+            _add_explain(command)
+    _add_key(commands)
+    return parser
+
+
+def _add_settings(command: argparse.ArgumentParser, settings: type[Settings]) -> None:
+    for key, field in settings.model_fields.items():
+        if field.is_required():
+            command.add_argument(key, help=field.description)
+            continue
+        flag, default = "--" + key.replace("_", "-"), field.default
+        command.add_argument(flag, default=argparse.SUPPRESS, help=f"{field.description} Default: {default}")
+
+
+def _add_explain(command: argparse.ArgumentParser) -> None:
+    command.add_argument("model", help="Name of an exported model.")
+    command.add_argument("rows", type=Path, help="A .csv or .parquet file with a column for each input of the model.")
+    command.add_argument("-o", "--output", type=Path, required=True, help="The .parquet file to write.")
+    command.add_argument("--method", choices=METHOD_NAMES, default="auto", help="Explanation method. Default: auto")
+    command.add_argument(
+        "--outputs", default="top", help="Outputs to explain: top, all, or names separated by commas. Default: top"
+    )
+    command.add_argument("--samples", type=int, help="Number of samples, for a sampled method. Default: the method's")
+    command.add_argument("--seed", type=int, default=0, help="Seed of a sampled method. Default: 0")
+    command.add_argument(
+        "--background",
+        default="default",
+        help="The name of one of the model's backgrounds, or a .csv or .parquet file of rows. Default: default",
+    )
+    command.add_argument("--drop", action="append", default=[], help="A column to ignore; may be repeated.")
+
+
+def _add_key(commands: Any) -> None:
+    description = "create an API key, and print it with its line for WHYSERVE_KEYS_FILE"
+    command = commands.add_parser("key", help=description, description=description)
+    command.add_argument("name", help="Name of the key's owner: letters, digits, . _ and -")
+    command.add_argument(
+        "--scopes",
+        default="predict,explain",
+        help=f"Scopes separated by commas, of {', '.join(SCOPES)}. Default: predict,explain",
+    )

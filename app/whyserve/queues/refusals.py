@@ -1,0 +1,15 @@
+"""The errors that both queues raise, with their messages."""
+
+from whyserve.errors import IdempotencyKeyReused, QueueFull, UnknownExplanation
+
+
+def queue_full(waiting: int) -> QueueFull:
+    return QueueFull(f"the queue is full: {waiting} explanations are not finished; try again later", retry_after_s=1)
+
+
+def key_reused() -> IdempotencyKeyReused:
+    return IdempotencyKeyReused("this Idempotency-Key was used with a different request; use a new key")
+
+
+def unknown_explanation() -> UnknownExplanation:
+    return UnknownExplanation("unknown explanation id, or its result has expired")

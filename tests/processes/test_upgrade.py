@@ -1,0 +1,47 @@
+"""Starting on what another version of Whyserve left: artifacts and a queue file."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Running, start_service
+from tests.export.folders import torch_folder
+from tests.queues.test_versions import KEPT, jobs_in, version_4
+from whyserve.export.build import export_all
+from whyserve.model.manifest import FORMAT, MANIFEST_FILE
+
+
+@pytest.fixture
+def older(tmp_path: Path) -> Path:
+    """A folder with one model, its artifact in format 1, and a queue file of version 4."""
+    torch_folder(tmp_path / "models", "small")
+    export_all(tmp_path / "models", tmp_path / "artifacts", 20, lambda _: None)
+    path = tmp_path / "artifacts" / "small" / MANIFEST_FILE
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 1}))
+    version_4(tmp_path / "q").close()
+    return tmp_path
+
+
+@pytest.mark.parametrize("role", ["api", "worker"])
+def test_api_and_worker_refuse_artifacts_of_another_version_with_one_line(role, older):
+    folders = [f"--models={older / 'models'}", f"--artifacts={older / 'artifacts'}", f"--state={older / 'new'}"]
+    running = Running([role, "--port", "0", *folders])
+    assert running.process.wait(60) == 1
+    running.stop()
+    (line,) = running.lines
+    assert line.startswith(f"whyserve {role}: small")
+    assert line.endswith(f"(format 1, this program needs {FORMAT}); run `whyserve export`")
+
+
+def test_up_exports_again_and_sets_the_queue_file_aside(older):
+    service = start_service(older / "artifacts", older / "q", models=older / "models")
+    try:
+        with service.client() as client:
+            request = {"model": "small", "instances": [{"a": 1.0, "b": 2.0}]}
+            assert client.post("/explain", json=request).status_code == 200
+    finally:
+        assert service.stop() == 0, service.output
+    assert sum(f"this program needs {FORMAT}); exporting small again" in line for line in service.lines) == 1
+    assert sum(f"renamed to {KEPT}. Unfinished explanations in it: 1;" in line for line in service.lines) == 1
+    assert jobs_in(older / "q" / KEPT) == [("accepted", "queued"), ("old", "done")]

@@ -1,0 +1,221 @@
+"""A queue that another version of Whyserve left: no job is lost silently, and none is read by this version."""
+
+import asyncio
+import logging
+import multiprocessing
+import sqlite3
+import time
+from contextlib import closing
+from multiprocessing.synchronize import Barrier
+from pathlib import Path
+
+import pytest
+import redis
+
+from tests.queues.conftest import job
+from tests.queues.redis_server import RedisServer
+from whyserve.errors import ConfigurationError
+from whyserve.jobs import JobStatus
+from whyserve.queues.factory import open_queue, open_source
+from whyserve.queues.queue_file import open_store
+from whyserve.queues.version import VERSION
+from whyserve.settings import Settings
+
+# The tables of version 4, the last one whose programs dropped other versions' tables.
+VERSION_4 = """
+PRAGMA journal_mode=WAL;
+CREATE TABLE jobs (
+  id TEXT PRIMARY KEY,
+  lane TEXT NOT NULL,          -- jobs of one lane may be computed together
+  digest TEXT NOT NULL,        -- of the manifest that a worker needs
+  body BLOB NOT NULL,
+  caller TEXT,
+  once TEXT UNIQUE,
+  question TEXT,
+  deadline REAL,
+  status TEXT NOT NULL DEFAULT 'queued',
+  progress REAL NOT NULL DEFAULT 0,
+  standard_error REAL,
+  deliveries INTEGER NOT NULL DEFAULT 0,  -- also the fence
+  owner TEXT,
+  lease_until REAL,
+  result BLOB,
+  error TEXT,
+  finished REAL
+);
+CREATE TABLE line (place INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, lane TEXT NOT NULL,
+  digest TEXT NOT NULL, tried INTEGER NOT NULL DEFAULT 0);
+CREATE INDEX open ON jobs (deadline) WHERE finished IS NULL;
+CREATE INDEX leased ON jobs (lease_until) WHERE status = 'running';
+CREATE INDEX ended ON jobs (finished) WHERE finished IS NOT NULL;
+CREATE TABLE figures (finished REAL NOT NULL, body TEXT NOT NULL);  -- of results that nobody has counted yet
+CREATE TABLE workers (owner TEXT PRIMARY KEY, digests TEXT NOT NULL, alive_until REAL NOT NULL);
+INSERT INTO jobs (id, lane, digest, body) VALUES ('accepted', 'd/auto', 'd', '{"id":"accepted","once":null}');
+INSERT INTO line (id, lane, digest) VALUES ('accepted', 'd/auto', 'd');
+INSERT INTO jobs (id, lane, digest, body, status, result, finished)
+  VALUES ('old', 'd/auto', 'd', '{}', 'done', '{}', 1);
+PRAGMA user_version=4;
+"""
+KEPT = "queue.sqlite3.version-4"
+
+
+def version_4(state: Path) -> sqlite3.Connection:
+    """A queue file of version 4, still open, with an accepted and a finished job."""
+    state.mkdir(parents=True, exist_ok=True)
+    db = sqlite3.connect(state / "queue.sqlite3", isolation_level=None)
+    db.executescript(VERSION_4)
+    return db
+
+
+def jobs_in(path: Path) -> list[tuple[str, str]]:
+    with closing(sqlite3.connect(path)) as db:
+        return db.execute("SELECT id, status FROM jobs ORDER BY id").fetchall()
+
+
+def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+
+
+def submit_to(settings: Settings) -> int:
+    """Submit a job to the queue of these settings; returns the queue's depth."""
+
+    async def main() -> int:
+        queue = open_queue(settings)
+        given = job()
+        assert await queue.submit(given) == given.id
+        assert (await queue.state(given.id)).status is JobStatus.queued
+        depth = await queue.depth()
+        await queue.close()
+        return depth
+
+    return asyncio.run(main())
+
+
+def test_a_queue_file_of_another_version_is_renamed_with_its_jobs(tmp_path, caplog):
+    version_4(tmp_path).close()
+    assert submit_to(Settings(state=tmp_path)) == 1
+    (line,) = warnings(caplog)
+    assert "queue version 4, this program needs" in line
+    assert f"renamed to {KEPT}. Unfinished explanations in it: 1;" in line
+    assert "Delete the file, or rename it back" in line
+    assert jobs_in(tmp_path / KEPT) == [("accepted", "queued"), ("old", "done")]
+    assert {path.name for path in tmp_path.iterdir() if path.name.startswith(KEPT)} == {KEPT}
+
+
+def test_the_files_of_a_killed_program_keep_what_its_wal_file_holds(tmp_path, caplog):
+    """A killed program leaves its last transactions in the -wal file."""
+    other = tmp_path / "running"
+    db = version_4(other)
+    for path in list(other.iterdir()):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    db.close()
+    assert (tmp_path / "queue.sqlite3-wal").stat().st_size > 0
+    open_store(tmp_path, depth=1, keep_s=60, lease_s=10).close()
+    assert len(warnings(caplog)) == 1
+    assert jobs_in(tmp_path / KEPT) == [("accepted", "queued"), ("old", "done")]
+
+
+def test_a_second_file_of_the_same_version_does_not_replace_the_first(tmp_path):
+    for _ in range(2):
+        version_4(tmp_path).close()
+        open_store(tmp_path, depth=1, keep_s=60, lease_s=10).close()
+        for path in tmp_path.glob("queue.sqlite3"):
+            path.unlink()
+    assert len(jobs_in(tmp_path / KEPT)) == len(jobs_in(tmp_path / f"{KEPT}.2")) == 2
+
+
+def test_a_file_that_a_running_program_of_another_version_uses_is_left_alone(tmp_path):
+    with closing(version_4(tmp_path)) as db:
+        with pytest.raises(ConfigurationError, match=r"in use by another version of Whyserve \(queue version 4"):
+            open_store(tmp_path, depth=1, keep_s=60, lease_s=10)
+        assert db.execute("SELECT count(*) FROM jobs").fetchone() == (2,)
+    open_store(tmp_path, depth=1, keep_s=60, lease_s=10).close()
+    assert len(jobs_in(tmp_path / KEPT)) == 2
+
+
+def test_a_queue_of_this_version_is_opened_again_with_its_jobs(tmp_path, caplog):
+    assert [submit_to(Settings(state=tmp_path)) for _ in range(3)] == [1, 2, 3]
+    assert warnings(caplog) == []
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["queue.lock", "queue.sqlite3"]
+
+
+def test_a_file_that_is_no_database_is_named(tmp_path):
+    (tmp_path / "queue.sqlite3").write_text("not a database, and longer than the header of one " * 10)
+    with pytest.raises(ConfigurationError, match=r"WHYSERVE_STATE: cannot open a queue in .*file is not a database"):
+        open_store(tmp_path, depth=1, keep_s=60, lease_s=10)
+
+
+def start(state: Path, together: Barrier) -> None:
+    together.wait(30)
+    store = open_store(state, depth=9, keep_s=60, lease_s=10)
+    store.submit(job())
+    together.wait(30)
+    # All processes wrote to one file.
+    assert store.depth() == together.parties
+    store.close()
+
+
+@pytest.mark.parametrize("older", [True, False], ids=["version 4", "no file"])
+def test_processes_that_start_together_use_one_new_file(older, tmp_path):
+    context = multiprocessing.get_context("spawn")
+    for attempt in range(3):
+        state = tmp_path / str(attempt)
+        if older:
+            version_4(state).close()
+        together = context.Barrier(3)
+        started = [context.Process(target=start, args=(state, together)) for _ in range(3)]
+        for process in started:
+            process.start()
+        for process in started:
+            process.join(60)
+        assert [process.exitcode for process in started] == [0, 0, 0]
+        assert len(jobs_in(state / "queue.sqlite3")) == 3
+        kept = [path.name for path in state.iterdir() if ".version-" in path.name]
+        assert kept == ([KEPT] if older else [])
+
+
+@pytest.fixture
+def own_redis(tmp_path):
+    server = RedisServer(tmp_path)
+    yield server
+    server.stop()
+
+
+def test_redis_keys_of_an_older_version_are_named_and_not_read(own_redis, caplog):
+    with redis.Redis.from_url(own_redis.url) as client:
+        # As version 4 leaves an accepted job.
+        client.hset("whyserve:job:accepted", mapping={"status": "queued", "lane": "d/auto", "body": "{}", "once": ""})
+        client.xgroup_create("whyserve:line:d/auto", "workers", "0", mkstream=True)
+        client.xadd("whyserve:line:d/auto", {"id": "accepted"})
+        client.sadd("whyserve:lanes", "d/auto")
+        client.zadd("whyserve:open", {"accepted": time.time() + 60})
+        client.set("whyserve:place", "1-0")
+        before = {key: client.dump(key) for key in client.scan_iter()}
+
+        settings = Settings(redis_url=own_redis.url)
+        assert submit_to(settings) == 1
+        source = open_source(settings)
+        source.announce(["d"])
+        assert source.take(5, 0) == []
+        source.close()
+
+        lines = warnings(caplog)
+        assert len(lines) == 2  # the API's and the worker's
+        assert all(
+            "keys of an older version" in line and "Unfinished explanations in them: 1;" in line for line in lines
+        )
+        after = {key: client.dump(key) for key in client.scan_iter()}
+        assert before.items() <= after.items()
+        new = after.keys() - before.keys()
+        assert new
+        assert all(key.startswith(f"whyserve:{VERSION}:".encode()) for key in new)
+        # The pattern in the line matches the older version's keys and no others.
+        pattern = lines[0].partition("--pattern '")[2].partition("'")[0]
+        assert set(client.scan_iter(pattern)) == before.keys()
+
+
+def test_an_empty_redis_and_one_of_this_version_need_no_line(own_redis, caplog):
+    settings = Settings(redis_url=own_redis.url)
+    assert [submit_to(settings) for _ in range(2)] == [1, 2]
+    open_source(settings).close()
+    assert warnings(caplog) == []
