@@ -27,8 +27,8 @@ SAVED = [
 ]  # fmt: skip
 
 
-# Whole numbers that say what to mask: gradient refuses, as its own tests say.
-UNFOLLOWED = ["encoder_tokens_padded", "keras_embedding_masked", "keras_categories"]
+# Integer inputs that select a mask: gradient refuses these networks (see test_gradient.py).
+REFUSED_BY_GRADIENT = ["encoder_tokens_padded", "keras_embedding_masked", "keras_categories"]
 
 # Where a rival that does not add up is nearer all the same, and by how much at most: a group norm written out in sums
 # and products, whose parts are not taken whole; a jump; and, in the last, by the luck of three rows.
@@ -73,7 +73,7 @@ def test_no_attribution_of_gradient_or_permutation_explodes(case: Case):
     assert seen.exact is not None
     assert seen.exact.abs().max() <= 3 * seen.scale
     for method in (Gradient, Permutation):
-        if method is Gradient and case.name in UNFOLLOWED:
+        if method is Gradient and case.name in REFUSED_BY_GRADIENT:
             continue
         answer = method(seen.network, seen.background, case.players).explain(seen.rows, seen.wanted, Limits())
         assert answer.values.abs().max() <= 3 * seen.scale

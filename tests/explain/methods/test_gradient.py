@@ -82,7 +82,7 @@ def plain(network: Network, background, rows, case: Case, points: int = 5):
 @pytest.mark.parametrize(
     "name", ["two_inputs", "one_hot", "bag_of_tokens", "encoder_tokens", "keras_two_inputs", "tied", "squeeze_excite"]
 )
-def test_adds_up_on_whole_numbers_several_inputs_and_groups(name):
+def test_adds_up_with_integers_several_inputs_and_groups(name):
     case = BY_NAME[name]
     network = case.network()
     background, rows = case.rows()
@@ -93,7 +93,7 @@ def test_adds_up_on_whole_numbers_several_inputs_and_groups(name):
     assert answer.values.shape == (3, 1, case.players.count)
 
 
-def test_a_player_of_whole_numbers_gets_the_difference_of_its_embedding():
+def test_an_integer_player_gets_the_difference_of_its_embedding():
     embed = nn.Embedding(6, 3)
     network = Network(Lambda(lambda _, x, t: x.sum(-1) + embed(t.clamp(0, 5)[:, 1:]).sum((1, 2))), ("x", "t"))
     background = {"x": torch.randn(4, 2), "t": torch.randint(6, (4, 3))}
@@ -105,7 +105,7 @@ def test_a_player_of_whole_numbers_gets_the_difference_of_its_embedding():
     assert answer.values[0, 0, 2:].tolist() == pytest.approx(expected.tolist(), abs=1e-5)
 
 
-def test_what_no_gradient_can_follow_is_refused_by_name():
+def test_a_function_without_a_gradient_is_refused_by_name():
     tokens = {"x": torch.randint(5, (4, 3))}
     players = Players.elements({"x": (3,)})
     embed = nn.Embedding(5, 2)
@@ -114,11 +114,11 @@ def test_what_no_gradient_can_follow_is_refused_by_name():
         Gradient(Network(padded, ("x",)), tokens, players)
     masked = BY_NAME["keras_embedding_masked"]
     network, background = masked.network(), masked.rows()[0]
-    with pytest.raises(UnsupportedNetwork, match=r"^whole-number inputs reach"):
+    with pytest.raises(UnsupportedNetwork, match=r"^integer inputs reach"):
         Gradient(network, background, masked.players)
-    with pytest.raises(UnsupportedNetwork, match="no gradient leads"):
+    with pytest.raises(UnsupportedNetwork, match="no gradient flows"):
         of_function(lambda x: x.detach() * 2, torch.randn(4, 3))
-    with pytest.raises(InvalidInput, match=r"'x' is \(2, 5\)"):
+    with pytest.raises(InvalidInput, match=r'"x" has shape \(2, 5\)'):
         of_function(lambda x: x.sum(-1), torch.randn(4, 3)).explain({"x": torch.randn(2, 5)}, FIRST[:2], Limits())
     broken = of_function(lambda x: torch.log(x[:, 0] + 2), torch.full((4, 1), 2.0))
     with pytest.raises(UnsupportedNetwork, match="not finite"):

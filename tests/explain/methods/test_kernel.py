@@ -91,5 +91,5 @@ def test_stops_and_says_how_far_it_is():
 
 def test_more_players_than_a_regression_takes_are_refused():
     network = Network(Lambda(lambda _, x: x.sum(-1)), ("x",))
-    with pytest.raises(TooManyPlayers, match="at most 512; here are 600"):
+    with pytest.raises(TooManyPlayers, match="at most 512 players, and this model has 600"):
         Kernel(network, {"x": torch.zeros(2, 600)}, Players.elements({"x": (600,)}))
