@@ -36,7 +36,7 @@ def compute(
     Raises UnsupportedMethod, UnsupportedNetwork, InvalidInput, Stopped.
     """
     if jobs[0].drawing:
-        from whyserve.explain.pictures.draw import drawn as draw_job  # noqa: PLC0415 (matplotlib is slow to import)
+        from whyserve.explain.pictures.draw import draw_job  # noqa: PLC0415 (matplotlib is slow to import)
 
         return [JobResult(draw_job(job, model.spec), "drawing") for job in jobs]
     if jobs[0].summary:
