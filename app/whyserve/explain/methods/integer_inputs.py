@@ -119,7 +119,7 @@ class Lookups(TorchFunctionMode):
     def _look_up(self, out: torch.Tensor, players: torch.Tensor) -> torch.Tensor:
         rows = next(iter(self.inputs.values())).shape[0]
         if out.ndim == 0 or out.shape[0] != rows:
-            raise self._fail("integer inputs are looked up in a tensor whose first dimension is not the rows")
+            raise self._fail("the result of an integer lookup does not have the rows as its first dimension")
         self.found.append(Lookup(out, players))
         return out if self.replacements is None else self.replacements[len(self.found) - 1]
 
