@@ -69,7 +69,7 @@ def test_unusual_names_are_only_text():
 
 
 @pytest.mark.parametrize("kind", ["svg", "png"])
-def test_equal_answers_are_equal_bytes(kind):
+def test_equal_explanations_give_equal_bytes(kind):
     spec = spec_of(InputSpec(name="s", kind="sequence", shape=(6,)))
     arrays = {"s": np.arange(6, dtype=np.float32)[None]}
     one, two = (explained({"s": [1.0, -1.0, 2.0, 0.0, 0.5, last]}, standard_errors={"s": [0.1] * 6}) for last in (1, 2))
@@ -93,7 +93,7 @@ INPUTS = {
 
 @pytest.mark.parametrize("beside", [False, True], ids=["alone", "beside a table"])
 @pytest.mark.parametrize("case", INPUTS)
-def test_every_kind_is_drawn(case, beside):
+def test_every_kind_of_input_is_drawn(case, beside):
     item, shape = INPUTS[case]
     more = (InputSpec(name="t", features=(Feature(name="a"),)),) if beside else ()
     spec = spec_of(item, *more)

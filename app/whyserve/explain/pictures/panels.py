@@ -77,7 +77,7 @@ def overlay(axes: Axes, levels: np.ndarray, attributions: np.ndarray) -> None:
 def series(
     top: Axes, bottom: Axes, *, name: str, values: list[Any], attributions: list[Any], errors: Any, scale: Scale
 ) -> None:
-    """Draw the values of a series at the top, and the attribution of each step below. errors: standard, or None."""
+    """Draw the values of a series at the top, and the attribution of each step below. errors: standard errors."""
     steps = range(len(values))
     curves = np.array([flat(value)[:MAX_CURVES] for value in values])
     for number, curve in enumerate(curves.T):

@@ -1,4 +1,4 @@
-"""Numbers, methods and residuals as text. The web page has the same sentences (ui/src/words.ts)."""
+"""Numbers, methods and residuals as text. The web page has its own version (ui/src/words.ts)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -52,7 +52,7 @@ def sharp_network(features: int, rows: int = 20) -> tuple[Network, torch.Tensor,
 
 
 @pytest.mark.parametrize("samples", [1, 2, 5])
-def test_effects_of_one_and_two_players_come_out_exactly(samples):
+def test_effects_of_one_and_two_players_are_exact(samples):
     torch.manual_seed(3)
     background, rows = torch.randn(7, 8, dtype=torch.float64), torch.randn(3, 8, dtype=torch.float64)
     one, two = torch.randn(8, dtype=torch.float64), torch.randn(8, 8, dtype=torch.float64)
@@ -90,7 +90,7 @@ def test_kriging_is_more_accurate_than_the_same_number_of_permutations():
 
 
 @pytest.mark.parametrize("samples", [1, 2, 4, 12, 30, None])
-def test_standard_errors_are_honest(samples):
+def test_standard_errors_are_reliable(samples):
     """Over networks, backgrounds and seeds, 99 % of values lie within three standard errors of the truth."""
     within, ratios = [], []
     for features, background_rows in ((7, 3), (8, 12), (9, 30), (10, 1), (12, 2), (11, 40)):
@@ -106,10 +106,10 @@ def test_standard_errors_are_honest(samples):
             within.append((error <= 3 * answer.standard_errors).flatten())
             ratios.append((error / answer.standard_errors).flatten())
     assert torch.cat(within).double().mean() >= 0.99
-    assert torch.cat(ratios).mean() > 0.1, "so wide that they say nothing"
+    assert torch.cat(ratios).mean() > 0.1, "the standard errors are too large"
 
 
-def test_a_row_gets_the_same_alone_and_in_a_batch():
+def test_a_row_has_the_same_values_alone_and_in_a_batch():
     method, _, rows, top = prepared("wine", "relu")
     together = method.explain(rows, top, Limits(samples=4, seed=5))
     for row in range(len(top)):
@@ -202,7 +202,7 @@ def test_more_players_than_kriging_takes_use_permutations():
     assert answer.rows_evaluated == 2 * (2 * 2 * 69 * 5 + 1)
 
 
-def test_sizes_at_which_all_coalitions_are_taken():
+def test_when_all_coalitions_are_evaluated():
     assert evaluates_all(1, 1)
     assert evaluates_all(3, 1)
     assert not evaluates_all(5, 1)
@@ -210,7 +210,7 @@ def test_sizes_at_which_all_coalitions_are_taken():
     assert not evaluates_all(30, 10_000)
 
 
-def test_eight_callers_get_what_one_gets_and_the_network_stays_as_it_was():
+def test_eight_threads_get_the_same_values_as_one_and_the_network_does_not_change():
     method, _, rows, top = prepared("diabetes", "gelu_layernorm")
     module = method.passes.network.module
     before = {name: value.clone() for name, value in module.state_dict().items()}
@@ -232,7 +232,7 @@ def test_eight_callers_get_what_one_gets_and_the_network_stays_as_it_was():
     assert not module.training
 
 
-def test_what_does_not_fit_is_named():
+def test_the_error_names_the_wrong_input():
     method = method_of(lambda x: x.sum(-1), torch.randn(4, 3))
     with pytest.raises(InvalidInput, match=r'"x" has shape \(2, 5\)'):
         method.explain({"x": torch.randn(2, 5)}, torch.zeros(2, 1, dtype=torch.int64), Limits())
@@ -241,7 +241,7 @@ def test_what_does_not_fit_is_named():
         broken.explain({"x": torch.full((1, 5), -2.0)}, torch.zeros(1, 1, dtype=torch.int64), Limits())
 
 
-def test_it_tells_how_its_error_shrinks_round_by_round():
+def test_reports_its_error_after_each_round():
     network, background, rows = sharp_network(18)
     method = Permutation(network, {"x": background}, Players.elements({"x": (18,)}))
     told: list[float] = []
