@@ -1,4 +1,4 @@
-"""What the certificates of the exported models say, as a table of docs/explaining.md."""
+"""Write the certificates of the exported models to a table in docs/explaining.md."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Times of several functions in one interleaved run: what else the machine does then falls on all alike."""
+"""Time several functions in one interleaved run, so that other load on the machine affects all of them."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -8,16 +8,16 @@ from typing import Any
 def interleaved(
     functions: Mapping[str, Callable[[], Any]], *, seconds: float = 2.0, most: int = 50
 ) -> dict[str, float]:
-    """The quickest of each function's runs, in seconds. Each runs once before, and at least three times."""
+    """The shortest run of each function, in seconds. Each has one warm-up run and then 3 to `most` runs."""
     for function in functions.values():
         function()
-    taken: dict[str, list[float]] = {name: [] for name in functions}
+    times: dict[str, list[float]] = {name: [] for name in functions}
     end = time.perf_counter() + seconds
-    for number in range(most):
-        if number >= 3 and time.perf_counter() > end:
+    for run in range(most):
+        if run >= 3 and time.perf_counter() > end:
             break
         for name, function in functions.items():
             began = time.perf_counter()
             function()
-            taken[name].append(time.perf_counter() - began)
-    return {name: min(times) for name, times in taken.items()}
+            times[name].append(time.perf_counter() - began)
+    return {name: min(each) for name, each in times.items()}

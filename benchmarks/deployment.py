@@ -1,6 +1,6 @@
-"""What a core carries: processor time of the API, a worker and Redis for each row, put into docs/deploy.md.
+"""Capacity per core: processor time of the API, a worker and Redis per row, written to docs/deploy.md.
 
-Processor time and not the clock's, so that what else the machine does hardly matters.
+Processor time is measured, not wall-clock time, so that other load on the machine hardly matters.
 """
 
 import asyncio
@@ -25,15 +25,15 @@ from benchmarks.pages import put, table
 PAGE = "deploy.md"
 MODELS = sorted(path.parent.name for path in Path("models").glob("*/model.toml"))
 PREDICT_S = 2.0
-BUDGET_S = 1.5  # of the worker's processor, for each model
-AT_ONCE = 32
+BUDGET_S = 1.5  # processor time of the worker per model
+CONCURRENT = 32  # requests
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
-def port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
 
 
 @dataclass
@@ -43,31 +43,28 @@ class Service:
     redis: redis.Redis
     port: int
 
-    def spent(self) -> tuple[float, float, float]:
-        """Seconds of processor so far: of the API, of the worker, of Redis."""
-        told: dict[str, Any] = self.redis.info("cpu")
-        return (
-            seconds(self.api.pid),
-            seconds(self.worker.pid),
-            told["used_cpu_user"] + told["used_cpu_sys"],
-        )
+    def cpu_s(self) -> tuple[float, float, float]:
+        """Processor time so far, in seconds: API, worker, Redis."""
+        used: dict[str, Any] = self.redis.info("cpu")
+        return cpu_s(self.api.pid), cpu_s(self.worker.pid), used["used_cpu_user"] + used["used_cpu_sys"]
 
 
-def seconds(pid: int) -> float:
+def cpu_s(pid: int) -> float:
+    """Processor time of a process so far, in seconds."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / TICKS
 
 
 @contextlib.contextmanager
 def running() -> Iterator[Service]:
-    api_port, redis_port = port(), port()
-    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as started:
-        kept = ["--appendonly", "yes", "--appendfsync", "always", "--save", "", "--dir", folder]
-        start(started, "redis-server", "--port", str(redis_port), *kept)
+    api_port, redis_port = free_port(), free_port()
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
+        persistent = ["--appendonly", "yes", "--appendfsync", "always", "--save", "", "--dir", folder]
+        start(stack, "redis-server", "--port", str(redis_port), *persistent)
         flags = ["--redis-url", f"redis://127.0.0.1:{redis_port}/0", "--state", folder, "--port", str(api_port)]
         program = [sys.executable, "-m", "whyserve.cli"]
-        api = start(started, *program, "api", *flags, "--cache-mb", "0")
-        worker = start(started, *program, "worker", *flags, "--nice", "0")
+        api = start(stack, *program, "api", *flags, "--cache-mb", "0")
+        worker = start(stack, *program, "worker", *flags, "--nice", "0")
         with contextlib.closing(redis.Redis(port=redis_port)) as client:
             service = Service(api, worker, client, api_port)
             while not ready(service):
@@ -75,10 +72,10 @@ def running() -> Iterator[Service]:
             yield service
 
 
-def start(started: contextlib.ExitStack, *command: str) -> subprocess.Popen[bytes]:
+def start(stack: contextlib.ExitStack, *command: str) -> subprocess.Popen[bytes]:
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    started.callback(process.wait)
-    started.callback(process.terminate)
+    stack.callback(process.wait)
+    stack.callback(process.terminate)
     return process
 
 
@@ -97,10 +94,10 @@ def body(model: str, rows: int = 1) -> dict[str, Any]:
 
 
 async def predict(service: Service, model: str, rows: int) -> float:
-    """Rows a second that a core of the API predicts, sent so many at once. The client may be slower: it waits."""
+    """Rows per second of the API's processor time, with `rows` per request. The client may be slower than the API."""
     content = json.dumps(body(model, rows))
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{service.port}", timeout=60) as client:
-        before, began, done = service.spent()[0], time.perf_counter(), 0
+        cpu_before, began, done = service.cpu_s()[0], time.perf_counter(), 0
 
         async def caller() -> None:
             nonlocal done
@@ -110,41 +107,41 @@ async def predict(service: Service, model: str, rows: int) -> float:
                 done += 1
 
         await asyncio.gather(*(caller() for _ in range(8)))
-        return done * rows / (service.spent()[0] - before)
+        return done * rows / (service.cpu_s()[0] - cpu_before)
 
 
 async def explain(service: Service, model: str) -> tuple[list[float], str, int]:
-    """Processor seconds of API, worker and Redis for an explanation of one row; its method; and its bytes in Redis."""
-    limits = httpx.Limits(max_connections=AT_ONCE)
+    """For one explanation of one row: processor seconds of API, worker and Redis; its method; its bytes in Redis."""
+    limits = httpx.Limits(max_connections=CONCURRENT)
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{service.port}", timeout=60, limits=limits) as client:
         answer = (await client.post("/explain", json=body(model))).raise_for_status()
-        asked = done = 0
-        before, memory = service.spent(), int(service.redis.info("memory")["used_memory"])
+        sent = done = 0
+        cpu_before, memory = service.cpu_s(), int(service.redis.info("memory")["used_memory"])
 
         async def caller() -> None:
-            nonlocal asked, done
-            while service.spent()[1] - before[1] < BUDGET_S:
-                asked += 1
-                (await client.post("/explain", json={**body(model), "seed": asked})).raise_for_status()
+            nonlocal sent, done
+            while service.cpu_s()[1] - cpu_before[1] < BUDGET_S:
+                sent += 1
+                (await client.post("/explain", json={**body(model), "seed": sent})).raise_for_status()
                 done += 1
 
-        await asyncio.gather(*(caller() for _ in range(AT_ONCE)))
-        each = [(now - then) / done for now, then in zip(service.spent(), before, strict=True)]
-        kept = (int(service.redis.info("memory")["used_memory"]) - memory) // done
-        return each, answer.json()["method"], kept
+        await asyncio.gather(*(caller() for _ in range(CONCURRENT)))
+        each = [(now - then) / done for now, then in zip(service.cpu_s(), cpu_before, strict=True)]
+        stored = (int(service.redis.info("memory")["used_memory"]) - memory) // done
+        return each, answer.json()["method"], stored
 
 
 def main() -> None:
     with running() as service:
-        predicted = [
+        predictions = [
             [model, *(f"{asyncio.run(predict(service, model, rows)):,.0f}" for rows in (1, 100))] for model in MODELS
         ]
-        put(PAGE, "predict", table(["model", "one row a request", "a hundred rows a request"], predicted))
+        put(PAGE, "predict", table(["model", "one row a request", "a hundred rows a request"], predictions))
         rows = []
         for model in MODELS:
-            (api, worker, queue), method, kept = asyncio.run(explain(service, model))
-            carried = (f"{1 / spent:,.0f}" for spent in (worker, api, queue))
-            rows.append([model, method, *carried, f"{kept / 1024:.1f}", f"{1e6 / 3600 * worker:.1f}"])
+            (api, worker, queue), method, stored = asyncio.run(explain(service, model))
+            per_core = (f"{1 / each:,.0f}" for each in (worker, api, queue))
+            rows.append([model, method, *per_core, f"{stored / 1024:.1f}", f"{1e6 / 3600 * worker:.1f}"])
         head = ["model", "method", "a core of workers", "a core of the API", "a core of Redis", "KiB in Redis"]
         put(PAGE, "explain", table([*head, "worker cores for a million an hour"], rows))
 

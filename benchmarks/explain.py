@@ -1,4 +1,4 @@
-"""`make bench-explain`: distances and times of every method and rival, into docs/."""
+"""`make bench-explain`: write distances and times of every method, ours and others, to docs/."""
 
 import argparse
 import os
@@ -20,7 +20,7 @@ PARTS = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help="Some of the tables; all if left out.")
+    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help="The tables to make. Default: all")
     torch.set_num_threads(1)
     keep_freed_memory()  # as a worker does
     for part in parser.parse_args().parts or PARTS:

@@ -1,4 +1,4 @@
-"""Every method and rival on every zoo network of few players: distance to enumeration, and time a row."""
+"""Distance to exact enumeration and time per row of every method, ours and others, on zoo networks with few players."""
 
 import time
 import warnings
@@ -18,74 +18,75 @@ from whyserve.explain.game.network import row_count
 from whyserve.explain.methods.registry import EXPLAINERS
 
 OURS = ("permutation", "deep", "gradient", "kernel")
-PERMUTATIONS = 10  # of shap.PermutationExplainer, as its default is
-Found = tuple[float, float] | None  # distance, and ms a row
+PERMUTATIONS = 10  # the default of shap.PermutationExplainer
+Figures = tuple[float, float] | None
+"""Distance, and milliseconds per row; None if the explainer refuses the network."""
 
 
 def main() -> None:
     heads = ["network", "players", *OURS, *rivals.RIVALS, "shap.PermutationExplainer"]
     lines, totals = [], {name: [0, 0.0] for name in heads[2:]}
     for case in FEW:
-        seen = examine(case.name)
-        found = {name: ours(name, seen, case) for name in OURS}
-        found |= {name: theirs(name, seen, case) for name in rivals.RIVALS}
-        found["shap.PermutationExplainer"] = permutations(seen, case)
+        examined = examine(case.name)
+        found = {name: ours(name, examined, case) for name in OURS}
+        found |= {name: others(name, examined, case) for name in rivals.RIVALS}
+        found["shap.PermutationExplainer"] = permutations(examined, case)
         for name, each in found.items():
             if each is not None:
                 totals[name][0] += 1
                 totals[name][1] += np.log(max(each[0], 1e-6))
-        lines.append([case.name, str(case.players.count), *map(words, found.values())])
+        lines.append([case.name, str(case.players.count), *map(cell, found.values())])
         print(*lines[-1], flush=True)
     means = [f"**{np.exp(total / count):.2g}** of {count}" for count, total in totals.values()]
     put("distances.md", "distances", table(heads, [*lines, ["geometric mean", "", *means]]))
 
 
-def words(found: Found) -> str:
-    return "refuses" if found is None else f"{found[0]:.2g} · {found[1]:.2g} ms"
+def cell(figures: Figures) -> str:
+    return "refuses" if figures is None else f"{figures[0]:.2g} · {figures[1]:.2g} ms"
 
 
-def timed(seen: Examined, answer: Callable[[], torch.Tensor | None]) -> Found:
+def timed(examined: Examined, explain: Callable[[], torch.Tensor | None]) -> Figures:
     began = time.perf_counter()
-    values = answer()
-    took = 1e3 * (time.perf_counter() - began) / row_count(seen.rows)
-    return None if values is None else (seen.distance(values), took)
+    values = explain()
+    took = 1e3 * (time.perf_counter() - began) / row_count(examined.rows)
+    return None if values is None else (examined.distance(values), took)
 
 
-def ours(name: str, seen: Examined, case: Case) -> Found:
+def ours(name: str, examined: Examined, case: Case) -> Figures:
     try:
-        method = EXPLAINERS[name](case.network(), seen.background, case.players)
-        method.explain(seen.rows, seen.wanted, Limits())
+        method = EXPLAINERS[name](case.network(), examined.background, case.players)
+        method.explain(examined.rows, examined.wanted, Limits())
     except Exception:
         return None
-    return timed(seen, lambda: method.explain(seen.rows, seen.wanted, Limits()).values)
+    return timed(examined, lambda: method.explain(examined.rows, examined.wanted, Limits()).values)
 
 
-def theirs(name: str, seen: Examined, case: Case) -> Found:
-    """Their explainers are made for each call: they keep nothing of the background between two."""
-    outputs = seen.wanted.shape[1]
+def others(name: str, examined: Examined, case: Case) -> Figures:
+    """Each call builds a new explainer: these packages cache nothing of the background between calls."""
+    outputs = examined.wanted.shape[1]
 
     def answer() -> torch.Tensor | None:
-        return rivals.answers(name, case.network(), seen.background, seen.rows, case.players, outputs=outputs)
+        return rivals.answers(name, case.network(), examined.background, examined.rows, case.players, outputs=outputs)
 
-    return timed(seen, answer) if answer() is not None else None
+    return timed(examined, answer) if answer() is not None else None
 
 
-def permutations(seen: Examined, case: Case) -> Found:
-    """shap.PermutationExplainer on the game of players: it takes tables only, and here every network is one."""
+def permutations(examined: Examined, case: Case) -> Figures:
+    """shap.PermutationExplainer on the game of players: it accepts tables only, so every coalition is a row."""
     network, players = case.network(), case.players
-    rows = row_count(seen.background)
+    rows = row_count(examined.background)
 
     def answer() -> torch.Tensor:
         found = []
-        for at in range(row_count(seen.rows)):
-            row = {name: x[at : at + 1] for name, x in seen.rows.items()}
+        for number in range(row_count(examined.rows)):
+            row = {name: x[number : number + 1] for name, x in examined.rows.items()}
 
             def game(present: np.ndarray, row: dict[str, torch.Tensor] = row) -> np.ndarray:
-                """(n, players) of 0 and 1 → (n, outputs), the mean over the background."""
+                """The values of n coalitions, (n, players) of 0 and 1 → (n, outputs)."""
                 mask = torch.from_numpy(np.asarray(present)) > 0.5
                 mixed = {
                     name: torch.where(
-                        mask[:, players.membership[name]].unsqueeze(1), x.unsqueeze(1), seen.background[name]
+                        mask[:, players.membership[name]].unsqueeze(1), x.unsqueeze(1), examined.background[name]
                     ).flatten(0, 1)
                     for name, x in row.items()
                 }
@@ -100,4 +101,4 @@ def permutations(seen: Examined, case: Case) -> Found:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return timed(seen, answer)
+        return timed(examined, answer)

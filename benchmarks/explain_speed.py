@@ -1,4 +1,4 @@
-"""Our times beside shap's and beside the bare matrix products: one thread, 100 background rows."""
+"""Compare our times with those of shap and of the matrix products alone: one thread, 100 background rows."""
 
 import warnings
 from collections.abc import Callable
@@ -21,7 +21,7 @@ from whyserve.explain.methods.deep.deep import Deep
 from whyserve.explain.methods.permutation.permutation import Permutation
 
 BACKGROUND = 100
-LONG = 768  # samples of the run that stands for the truth where players are too many to enumerate
+REFERENCE_SAMPLES = 768  # of the reference for networks with too many players for exact enumeration
 
 
 def main() -> None:
@@ -78,7 +78,7 @@ def deep_times(module: nn.Module, background: torch.Tensor, x: torch.Tensor) -> 
 
 
 def bare(module: nn.Module, x: torch.Tensor, outputs: int) -> Callable[[], object]:
-    """One forward pass of the rows, and the products of one backward pass of every pair and output."""
+    """Only the matrix products: one forward pass of the rows, and one backward pass per pair and output."""
     pairs = len(x) * BACKGROUND * outputs
     layers = [layer for layer in module.modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
     shapes: dict[nn.Module, torch.Size] = {}
@@ -101,7 +101,7 @@ def bare(module: nn.Module, x: torch.Tensor, outputs: int) -> Callable[[], objec
 
 
 def zoo_table() -> str:
-    """Every zoo network that shap explains at all: theirs over ours, at one row and all outputs."""
+    """The ratio of shap's time to ours on every zoo network that shap explains, for one row and all outputs."""
     lines = []
     for case in CASES:
         if (ratio := zoo_ratio(case)) is not None:
@@ -152,17 +152,17 @@ def permutation_table() -> str:
 
 
 def permutation_line(data: str, kind: str) -> list[str]:
-    """shap's with ever more permutations until its error is ours."""
+    """Compare times at equal distance: shap gets more permutations until its distance is ours."""
     network, background, rows = trained(data, kind)
     features = rows.shape[1]
     method = Permutation(network, {"x": background}, Players.elements({"x": (features,)}))
     top = method.passes.table({"x": rows}).argmax(1, keepdim=True)
-    truth = method.explain({"x": rows}, top, Limits(samples=LONG, seed=99)).values[:, 0]
+    truth = method.explain({"x": rows}, top, Limits(samples=REFERENCE_SAMPLES, seed=99)).values[:, 0]
 
     def distance(values: torch.Tensor) -> float:
         return float((values - truth).abs().mean() / truth.abs().mean())
 
-    mine = np.mean([distance(method.explain({"x": rows}, top, Limits(seed=s)).values[:, 0]) for s in range(4)])
+    our_distance = np.mean([distance(method.explain({"x": rows}, top, Limits(seed=s)).values[:, 0]) for s in range(4)])
 
     def predict(x: np.ndarray) -> np.ndarray:
         with torch.no_grad():
@@ -176,11 +176,12 @@ def permutation_line(data: str, kind: str) -> list[str]:
         return torch.from_numpy(values).double().gather(2, top[:, None].expand(-1, features, 1))[..., 0]
 
     permutations = 1
-    while (other := distance(theirs(permutations))) > mine and permutations < 256:
+    while (their_distance := distance(theirs(permutations))) > our_distance and permutations < 256:
         permutations = permutations + 1 if permutations < 8 else int(permutations * 1.25)
     times = interleaved(
         {"ours": lambda: method.explain({"x": rows}, top, Limits()), "theirs": lambda: theirs(permutations)}, seconds=3
     )
     ours_ms, theirs_ms = (1e3 * times[name] / len(rows) for name in ("ours", "theirs"))
-    return [f"{data}, {kind}", str(features), f"{mine:.3f}", f"{ours_ms:.2g}", str(permutations), f"{other:.3f}",
-            f"{theirs_ms:.3g}", f"{theirs_ms / ours_ms:.1f}"]  # fmt: skip
+    ours = [f"{our_distance:.3f}", f"{ours_ms:.2g}"]
+    shaps = [str(permutations), f"{their_distance:.3f}", f"{theirs_ms:.3g}"]
+    return [f"{data}, {kind}", str(features), *ours, *shaps, f"{theirs_ms / ours_ms:.1f}"]

@@ -1,8 +1,8 @@
-"""`make bench-predict`: /predict beside a bare function and a plain FastAPI handler, into docs/predict-speed.md.
+"""`make bench-predict`: compare /predict with a bare ASGI function and a FastAPI handler, for docs/predict-speed.md.
 
-Every server runs alone on one event loop, is asked in turn with the others, and answers the same rows. A ratio is
-the median of the rounds' own ratios, and counts the processor time of the server's process: what else the machine
-does, the load itself included, is not in it.
+Every server has one event loop of its own, and all receive the same rows, one server after another in each round. A
+ratio is the median of the ratios of all rounds. It counts the processor time of the server's process only, so other
+load on the machine, and the load generator, are not in it.
 """
 
 import argparse
@@ -33,7 +33,7 @@ HEAD = [
 
 
 def instances(rows: int) -> list[dict[str, float]]:
-    """The shipped example, and rows a little beside it."""
+    """The shipped example, then rows with slightly larger values."""
     example = json.loads(Path("models", MODEL, "example.json").read_text())["instances"][0]
     return [{key: round(value * (1 + 0.001 * row), 6) for key, value in example.items()} for row in range(rows)]
 
@@ -44,7 +44,7 @@ def json_request(rows: int) -> bytes:
 
 
 def binary_request(rows: int) -> bytes:
-    """The same rows by the Open Inference Protocol's binary extension, answered in it too."""
+    """The same rows in the binary extension of the Open Inference Protocol; the response is binary too."""
     spec = json.loads(Path("artifacts", MODEL, "manifest.json").read_text())["spec"]
     given = spec["inputs"][0]
     values = [row[feature["name"]] for row in instances(rows) for feature in given["features"]]
@@ -58,8 +58,8 @@ def binary_request(rows: int) -> bytes:
     )  # fmt: skip
 
 
-def asked(server: Server, load: Load, seconds: float) -> tuple[float, float]:
-    """Requests a second of the server's own processor time, and of the clock."""
+def measure(server: Server, load: Load, seconds: float) -> tuple[float, float]:
+    """Requests per second of the server's processor time, and per second of wall-clock time."""
     before = server.cpu_s()
     figures = drive(load, seconds)
     return figures.requests / (server.cpu_s() - before), figures.requests_per_s
@@ -71,26 +71,26 @@ def compare(servers: dict[str, Server], connections: int, rows: int, seconds: fl
     sides["binary"] = servers["whyserve"], Load(servers["whyserve"].port, binary, connections)
     for _, load in sides.values():
         drive(load, 0.3)
-    found = [{name: asked(*side, seconds) for name, side in sides.items()} for _ in range(rounds)]
+    rounds_measured = [{name: measure(*side, seconds) for name, side in sides.items()} for _ in range(rounds)]
 
     def ratio(name: str, which: int) -> str:
-        return f"{statistics.median(each[name][which] / each['bare'][which] for each in found):.2f}"
+        return f"{statistics.median(each[name][which] / each['bare'][which] for each in rounds_measured):.2f}"
 
-    rate = statistics.median(each["bare"][0] for each in found)
+    rate = statistics.median(each["bare"][0] for each in rounds_measured)
     return [str(connections), str(rows), f"{rate:,.0f}", ratio("fastapi", 0), ratio("whyserve", 0),
             ratio("binary", 0), ratio("whyserve", 1)]  # fmt: skip
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=2.0, help="Of each run. Default: 2")
-    parser.add_argument("--rounds", type=int, default=5, help="How often each server has its turn. Default: 5")
-    given: Any = parser.parse_args()
+    parser.add_argument("--seconds", type=float, default=2.0, help="Length of a run. Default: 2")
+    parser.add_argument("--rounds", type=int, default=5, help="Runs per server. Default: 5")
+    options: Any = parser.parse_args()
     with ExitStack() as running:
         servers = {name: running.enter_context(start()) for name, start in SERVERS.items()}
-        rows = [compare(servers, *case, given.seconds, given.rounds) for case in CASES]
+        rows = [compare(servers, *case, options.seconds, options.rounds) for case in CASES]
         put(PAGE, "ratios", table(HEAD, rows))
-        put(PAGE, "busy", busy_and_idle(servers["whyserve"].port, json_request(1), given.seconds, given.rounds))
+        put(PAGE, "busy", busy_and_idle(servers["whyserve"].port, json_request(1), options.seconds, options.rounds))
 
 
 if __name__ == "__main__":

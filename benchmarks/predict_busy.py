@@ -1,4 +1,4 @@
-"""How long /predict takes while the worker is kept busy explaining, against while it is idle."""
+"""The latency of /predict while the worker computes explanations, compared with an idle worker."""
 
 import json
 import statistics
@@ -13,64 +13,62 @@ from typing import Any
 from benchmarks.pages import table
 from benchmarks.predict_load import Load, drive
 
-IN_LINE = 3
-LOOK_S = 0.1
+QUEUED = 3  # explanations
+POLL_S = 0.1
+ACTIVE = {"queued", "running"}
 
 
-def _ask(port: int, method: str, path: str, body: Any = None) -> Any:
-    request = urllib.request.Request(
+def _request(port: int, method: str, path: str, body: Any = None) -> Any:
+    message = urllib.request.Request(
         f"http://127.0.0.1:{port}{path}", method=method, data=json.dumps(body).encode() if body else None,
         headers={"Prefer": "respond-async", "Content-Type": "application/json"},
     )  # fmt: skip
-    with urllib.request.urlopen(request, timeout=30) as answer:
+    with urllib.request.urlopen(message, timeout=30) as answer:
         return json.load(answer)
 
 
 @contextmanager
 def _kept_busy(port: int) -> Iterator[None]:
-    """Always one explanation under way and others behind it; cancelled at the end."""
+    """Keep one explanation running and others in the queue; cancel them at the end."""
     example = json.loads(Path("models/breast_cancer/example.json").read_text())
-    # Some seconds' work, by the method that this model is explained with where it samples most.
-    question = {**example, "instances": example["instances"] * 16, "method": "permutation", "samples": 20_000}
+    # Each explanation takes several seconds.
+    body_of_job = {**example, "instances": example["instances"] * 16, "method": "permutation", "samples": 20_000}
     stop = threading.Event()
     jobs: list[str] = []
-    began = threading.Event()
+    running = threading.Event()
 
     def feed() -> None:
         seed = time.time_ns() % 2**40
         while not stop.is_set():
-            jobs[:] = [job for job in jobs if _ask(port, "GET", f"/explanations/{job}")["status"] in ACTIVE]
-            for _ in range(IN_LINE - len(jobs)):
+            jobs[:] = [job for job in jobs if _request(port, "GET", f"/explanations/{job}")["status"] in ACTIVE]
+            for _ in range(QUEUED - len(jobs)):
                 seed += 1
-                jobs.append(_ask(port, "POST", "/explain", {**question, "seed": seed})["id"])
-            if any(_ask(port, "GET", f"/explanations/{job}")["status"] == "running" for job in jobs):
-                began.set()
-            stop.wait(LOOK_S)
+                jobs.append(_request(port, "POST", "/explain", {**body_of_job, "seed": seed})["id"])
+            if any(_request(port, "GET", f"/explanations/{job}")["status"] == "running" for job in jobs):
+                running.set()
+            stop.wait(POLL_S)
 
     feeder = threading.Thread(target=feed)
     feeder.start()
     try:
-        assert began.wait(30), "the worker took nothing"
+        assert running.wait(30), "the worker started no explanation"
         yield
     finally:
         stop.set()
         feeder.join()
         for job in jobs:
-            _ask(port, "DELETE", f"/explanations/{job}")
+            _request(port, "DELETE", f"/explanations/{job}")
         _await_idle(port, jobs)
 
 
-ACTIVE = {"queued", "running"}
-
-
 def _await_idle(port: int, jobs: list[str]) -> None:
-    while any(_ask(port, "GET", f"/explanations/{job}")["status"] in ACTIVE for job in jobs):
-        time.sleep(LOOK_S)
-    time.sleep(0.5)  # a cancelled one is let go at its next chunk
+    while any(_request(port, "GET", f"/explanations/{job}")["status"] in ACTIVE for job in jobs):
+        time.sleep(POLL_S)
+    time.sleep(0.5)  # a cancelled explanation stops at its next chunk
 
 
 def busy_and_idle(port: int, request: bytes, seconds: float, rounds: int) -> str:
-    """Markdown: percentiles of both, and their ratio."""
+    """A Markdown table with percentiles for both, and their ratios."""
     rows = []
     for connections in (1, 4, 16):
         load = Load(port, request, connections)
@@ -81,7 +79,7 @@ def busy_and_idle(port: int, request: bytes, seconds: float, rounds: int) -> str
             with _kept_busy(port):
                 pairs.append((idle, drive(load, seconds)))
         ratio = statistics.median(busy.p99_ms / idle.p99_ms for idle, busy in pairs)
-        half = statistics.median(busy.p50_ms / idle.p50_ms for idle, busy in pairs)
+        ratio_p50 = statistics.median(busy.p50_ms / idle.p50_ms for idle, busy in pairs)
         times = [f"{statistics.median(each[part].p99_ms for each in pairs):.2f}" for part in (0, 1)]
-        rows.append([str(connections), *times, f"{ratio:.2f}", f"{half:.2f}"])
+        rows.append([str(connections), *times, f"{ratio:.2f}", f"{ratio_p50:.2f}"])
     return table(["connections", "p99 idle, ms", "p99 explaining, ms", "p99 ratio", "p50 ratio"], rows)

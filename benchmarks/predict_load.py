@@ -1,7 +1,7 @@
-"""A load of keep-alive connections, each with one request under way, from one uvloop process.
+"""A load generator: keep-alive connections with one request each at a time, in one uvloop process.
 
-It writes bytes made once and counts answers by their Content-Length: a client library would be slower than what
-it measures.
+It sends prepared bytes and finds the end of a response by its Content-Length. A client library would be slower than
+the servers that are measured.
 """
 
 import asyncio
@@ -31,19 +31,19 @@ class Figures:
 
 
 def http_request(path: str, body: bytes, **headers: str) -> bytes:
-    """POST, as its bytes."""
+    """The bytes of a POST request."""
     lines = [f"POST {path} HTTP/1.1", "Host: 127.0.0.1", f"Content-Length: {len(body)}"]
     lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
     return "\r\n".join([*lines, "", ""]).encode() + body
 
 
 class _Connection(asyncio.Protocol):
-    def __init__(self, request: bytes, took: list[float], until: float) -> None:
-        self._request, self._took, self._until = request, took, until
+    def __init__(self, request: bytes, latencies: list[float], until: float) -> None:
+        self._request, self._latencies, self._until = request, latencies, until
         self._received = b""
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-    def connection_made(self, transport: Any) -> None:  # uvloop's are no asyncio.Transport
+    def connection_made(self, transport: Any) -> None:  # uvloop has its own transport class
         self._transport = transport
         self._send()
 
@@ -65,7 +65,7 @@ class _Connection(asyncio.Protocol):
             self._transport.close()
             return
         now = time.perf_counter()
-        self._took.append(now - self._began)
+        self._latencies.append(now - self._began)
         self._received = b""
         if now < self._until:
             self._send()
@@ -75,24 +75,29 @@ class _Connection(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         if not self.done.done():
-            self.done.set_exception(error or ConnectionError("closed before the answer"))
+            self.done.set_exception(error or ConnectionError("the server closed the connection before it answered"))
 
 
 async def _drive(load: Load, seconds: float) -> list[float]:
     loop = asyncio.get_running_loop()
-    took: list[float] = []
+    latencies: list[float] = []
     until = time.perf_counter() + seconds
-    made = [
-        await loop.create_connection(lambda: _Connection(load.request, took, until), "127.0.0.1", load.port)
+    connections = [
+        await loop.create_connection(lambda: _Connection(load.request, latencies, until), "127.0.0.1", load.port)
         for _ in range(load.connections)
     ]
-    await asyncio.gather(*(protocol.done for _, protocol in made))
-    return took
+    await asyncio.gather(*(protocol.done for _, protocol in connections))
+    return latencies
 
 
 def drive(load: Load, seconds: float) -> Figures:
-    """Load a server for so long. Raises RuntimeError at the first answer that is not 200."""
+    """Load a server for `seconds`. Raises RuntimeError at the first response whose status is not 200."""
     began = time.perf_counter()
-    took = sorted(uvloop.run(_drive(load, seconds)))
+    latencies = sorted(uvloop.run(_drive(load, seconds)))
     whole = time.perf_counter() - began
-    return Figures(len(took), len(took) / whole, 1e3 * took[len(took) // 2], 1e3 * took[int(0.99 * len(took))])
+    return Figures(
+        len(latencies),
+        len(latencies) / whole,
+        1e3 * latencies[len(latencies) // 2],
+        1e3 * latencies[int(0.99 * len(latencies))],
+    )

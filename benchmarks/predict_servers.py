@@ -1,7 +1,7 @@
-"""What /predict is measured against, each serving breast_cancer with one event loop:
+"""The servers that /predict is compared with. Each serves breast_cancer with one event loop:
 
-bare     a plain ASGI function on uvicorn: JSON in, the session, JSON out, and nothing checked
-fastapi  the handler most people write: a pydantic model, a sync function, a dict
+bare     a plain ASGI function on uvicorn: parse JSON, run the session, write JSON, without validation
+fastapi  a common FastAPI handler: a pydantic model, a sync function, a dict
 """
 
 import json
@@ -85,10 +85,10 @@ def fastapi() -> Any:
 @dataclass(frozen=True, slots=True)
 class Server:
     port: int
-    pid: int  # of the process with the event loop
+    pid: int  # the process with the event loop
 
     def cpu_s(self) -> float:
-        """Processor time of all its threads so far."""
+        """Processor time of all threads so far, in seconds."""
         tasks = Path(f"/proc/{self.pid}/task").glob("*/schedstat")
         return sum(int(task.read_text().split()[0]) for task in tasks) / 1e9
 
@@ -109,33 +109,33 @@ def _running(*command: str, **options: Any) -> Iterator[subprocess.Popen[str]]:
 
 
 @contextmanager
-def _one_of_ours(which: str) -> Iterator[Server]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+def _comparison_server(which: str) -> Iterator[Server]:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
     with _running("benchmarks.predict_servers", which, str(port)) as process:
         end = time.monotonic() + 60
         while True:
             assert process.poll() is None, f"{which} did not start"
-            assert time.monotonic() < end, f"{which} was not ready"
-            with socket.socket() as trying:
-                if trying.connect_ex(("127.0.0.1", port)) == 0:
+            assert time.monotonic() < end, f"{which} was not ready after 60 s"
+            with socket.socket() as client:
+                if client.connect_ex(("127.0.0.1", port)) == 0:
                     break
             time.sleep(0.05)
         yield Server(port, process.pid)
 
 
 def bare_server() -> Any:
-    return _one_of_ours("bare")
+    return _comparison_server("bare")
 
 
 def plain_server() -> Any:
-    return _one_of_ours("fastapi")
+    return _comparison_server("fastapi")
 
 
 @contextmanager
 def whyserve_server() -> Iterator[Server]:
-    """Whyserve as it is: API and worker, with its defaults."""
+    """Whyserve with its default settings: API and worker."""
     with (
         tempfile.TemporaryDirectory() as state,
         _running("whyserve.cli", "up", "--port", "0", "--state", state, stdout=subprocess.PIPE) as process,

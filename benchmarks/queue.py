@@ -1,4 +1,4 @@
-"""What an empty job takes from its submission to its result: `python -m benchmarks.queue [--redis-url URL]`."""
+"""The time of an empty job from submission to result: `python -m benchmarks.queue [--redis-url URL]`."""
 
 import argparse
 import asyncio
@@ -28,7 +28,7 @@ def empty_job() -> ExplainJob:
 
 
 def work(settings: Settings, stop: Event) -> None:
-    """A worker as it is, but that it computes nothing: in a process of its own."""
+    """A worker process that computes nothing."""
     source = open_source(settings)
     source.announce([DIGEST])
     while not stop.is_set():
@@ -54,14 +54,14 @@ def main() -> None:
     redis_url = parser.parse_args().redis_url
     with tempfile.TemporaryDirectory() as state:
         settings = Settings(state=Path(state), redis_url=redis_url)
-        context = multiprocessing.get_context("spawn")  # what is threaded is not forked
+        context = multiprocessing.get_context("spawn")  # a process with threads must not be forked
         stop = context.Event()
         worker = context.Process(target=work, args=(settings, stop))
         worker.start()
 
         async def run() -> list[float]:
             queue = open_queue(settings)
-            while not await queue.workers():  # noqa: ASYNC110  # it comes from another process
+            while not await queue.workers():  # noqa: ASYNC110  # the worker is another process
                 await asyncio.sleep(0.01)
             return await measure(queue)
 

@@ -1,7 +1,7 @@
-"""A service at 70 % of what it can do, watched for what grows: `python -m benchmarks.soak [--minutes 10]`.
+"""Run a service at 70 % of its capacity and look for leaks: `python -m benchmarks.soak [--minutes 10]`.
 
-Memory, descriptors and threads of API and worker are read each second. The last quarter is held against the second:
-in the first, caches fill and libraries settle.
+Memory, file descriptors and threads of API and worker are read every second. The last quarter of the samples is
+compared with the second: in the first quarter, caches fill.
 """
 
 import argparse
@@ -22,9 +22,9 @@ from typing import Any
 import httpx
 
 LOAD = 0.7
-# A page cache more or less is no leak; ten minutes of one would be.
-MOST_GROWTH = {"memory": 1.05, "descriptors": 1.05, "threads": 1.05}
-SPARE = {"memory": 4 << 20, "descriptors": 8, "threads": 3}
+# Small growth is no leak: a leak would exceed these limits within ten minutes.
+MAX_GROWTH = {"memory": 1.05, "descriptors": 1.05, "threads": 1.05}
+TOLERANCE = {"memory": 4 << 20, "descriptors": 8, "threads": 3}
 
 
 @dataclass(frozen=True)
@@ -44,22 +44,29 @@ def sample(pid: int) -> Sample:
 
 
 def grown(samples: list[Sample]) -> dict[str, tuple[float, float]]:
-    """What grew, from the median of the second quarter to that of the last."""
-    quarter = len(samples) // 4
+    """The resources that grew: median of the second quarter, and median of the last."""
     found = {}
-    for what, most in MOST_GROWTH.items():
-        before = statistics.median(getattr(each, what) for each in samples[quarter : 2 * quarter])
-        after = statistics.median(getattr(each, what) for each in samples[3 * quarter :])
-        if after > before * most + SPARE[what]:
+    for what, most in MAX_GROWTH.items():
+        before, after = medians(samples, what)
+        if after > before * most + TOLERANCE[what]:
             found[what] = (before, after)
     return found
+
+
+def medians(samples: list[Sample], what: str) -> tuple[float, float]:
+    """The medians of the second and of the last quarter."""
+    quarter, values = len(samples) // 4, [getattr(each, what) for each in samples]
+    return statistics.median(values[quarter : 2 * quarter]), statistics.median(values[3 * quarter :])
 
 
 def soak(
     address: str, pids: dict[str, int], request: Callable[[int], dict[str, Any]], seconds: float, callers: int = 4
 ) -> tuple[dict[str, list[Sample]], int, float]:
-    """Samples by process, requests answered, and requests a second. Raises AssertionError at a failed request."""
-    numbers, stop, faults = itertools.count(), threading.Event(), []
+    """Samples per process, the number of answered requests, and requests per second.
+
+    Raises AssertionError if a request fails.
+    """
+    numbers, stop, errors = itertools.count(), threading.Event(), []
     answered = [0] * callers
 
     def call(own: int, pause: float, until: float) -> None:
@@ -70,33 +77,26 @@ def soak(
                 for path in ("/predict", "/explain"):
                     status = client.post(path, json=body).status_code
                     if status != 200:
-                        faults.append(f"{path} answered {status}")
+                        errors.append(f"{path} answered {status}")
                         stop.set()
                 answered[own] += 2
                 time.sleep(pause * (time.monotonic() - began))
 
-    def run(pause: float, for_s: float, each_s: Callable[[], None]) -> None:
-        until = time.monotonic() + for_s
-        threads = [threading.Thread(target=call, args=(own, pause, until)) for own in range(callers)]
-        for thread in threads:
-            thread.start()
-        while time.monotonic() < until and not stop.is_set():
-            each_s()
-            time.sleep(1)
-        for thread in threads:
-            thread.join()
-
-    seen: dict[str, list[Sample]] = {role: [] for role in pids}
-
-    def look() -> None:
-        for role, pid in pids.items():
-            seen[role].append(sample(pid))
-
+    samples: dict[str, list[Sample]] = {role: [] for role in pids}
     began = time.monotonic()
-    # Each caller rests for 3/7 of what its call took: busy for 70 % of the time.
-    run(1 / LOAD - 1, seconds, look)
-    assert not faults, faults[0]
-    return seen, sum(answered), sum(answered) / (time.monotonic() - began)
+    # Each caller pauses for 3/7 of the time of its call, so it is busy for 70 % of the time.
+    pause, until = 1 / LOAD - 1, began + seconds
+    threads = [threading.Thread(target=call, args=(own, pause, until)) for own in range(callers)]
+    for thread in threads:
+        thread.start()
+    while time.monotonic() < until and not stop.is_set():
+        for role, pid in pids.items():
+            samples[role].append(sample(pid))
+        time.sleep(1)
+    for thread in threads:
+        thread.join()
+    assert not errors, errors[0]
+    return samples, sum(answered), sum(answered) / (time.monotonic() - began)
 
 
 def children(pid: int) -> dict[str, int]:
@@ -107,14 +107,12 @@ def children(pid: int) -> dict[str, int]:
     return found
 
 
-def report(seen: dict[str, list[Sample]]) -> bool:
-    """A line for each process; whether nothing grew."""
+def report(samples_of: dict[str, list[Sample]]) -> bool:
+    """Print the medians of each process. Return whether nothing grew."""
     flat = True
-    for role, samples in seen.items():
-        quarter = len(samples) // 4
-        for what in MOST_GROWTH:
-            values = [getattr(each, what) for each in samples]
-            before, after = statistics.median(values[quarter : 2 * quarter]), statistics.median(values[3 * quarter :])
+    for role, samples in samples_of.items():
+        for what in MAX_GROWTH:
+            before, after = medians(samples, what)
             unit = 1 << 20 if what == "memory" else 1
             print(f"{role:<8} {what:<12} {before / unit:8.1f} → {after / unit:8.1f}")
         if leaks := grown(samples):
@@ -134,7 +132,7 @@ def main() -> None:
         address = next(line.split()[4] for line in up.stdout if line.startswith("whyserve is ready on"))
         try:
             row = {"bmi": 30.0, "bp": 90.0}
-            seen, count, rate = soak(
+            samples, count, rate = soak(
                 address,
                 children(up.pid),
                 lambda number: {"model": "fclayer", "instances": [{**row, "bmi": 20 + number % 10_000 / 500}]},
@@ -144,7 +142,7 @@ def main() -> None:
             up.send_signal(signal.SIGINT)
             up.wait()
     print(f"{count} requests in {minutes:g} minutes, {rate:.0f} a second, none failed")
-    sys.exit(0 if report(seen) else 1)
+    sys.exit(0 if report(samples) else 1)
 
 
 if __name__ == "__main__":

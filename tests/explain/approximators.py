@@ -1,4 +1,4 @@
-"""shapiq's approximators of Shapley values, on the shipped networks and given as many network rows as ours."""
+"""shapiq's approximators of Shapley values on the shipped networks, with as many network rows as our method."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from whyserve.explain.methods.permutation.permutation import Permutation
 from whyserve.explain.models.explainable import load_model
 
 
-# Sizes drawn alike, and pairs: Musco & Witter 2025.
+# LeverageSHAP (Musco & Witter 2025) samples all sizes equally often, in pairs.
 def _leverage(players: int) -> np.ndarray:
     return np.array([0.0, *np.ones(players - 1), 0.0])
 
@@ -38,18 +38,18 @@ APPROXIMATORS: dict[str, Callable[[int, int], shapiq.Approximator]] = {
     "kADDSHAP": lambda n, seed: shapiq.kADDSHAP(n, max_order=2, random_state=seed),
     "ProxySPEX": lambda n, seed: shapiq.ProxySPEX(n, max_order=1, index="SV", random_state=seed),
 }
-LONG = 256
+REFERENCE_SAMPLES = 256
 ROWS = 3
 
 
 @dataclass(frozen=True, eq=False)
-class Contest:
-    """One network, a few rows of it, the output predicted at each, and the truth: a run far longer than any tried."""
+class Comparison:
+    """A network, a few rows, their predicted outputs, and a reference: permutation with many more samples."""
 
     method: Permutation
     rows: Inputs
-    wanted: torch.Tensor
-    truth: torch.Tensor
+    outputs: torch.Tensor
+    reference: torch.Tensor
 
     @property
     def players(self) -> int:
@@ -60,17 +60,17 @@ class Contest:
         return self.method.passes.rows
 
     def distance(self, values: torch.Tensor) -> float:
-        """mean |φ − truth| over mean |truth|. values: (R, P)."""
-        return float((values - self.truth).abs().mean() / self.truth.abs().mean())
+        """mean |φ − reference| over mean |reference|. values: (R, P)."""
+        return float((values - self.reference).abs().mean() / self.reference.abs().mean())
 
     def ours(self, samples: int, seeds: Iterable[int]) -> tuple[float, int]:
-        """Our mean distance, and the coalitions that it took an instance, each of which is a row a background row."""
-        answers = [self.method.explain(self.rows, self.wanted, Limits(samples=samples, seed=seed)) for seed in seeds]
+        """Our mean distance, and the number of coalitions per row: each costs one network row per background row."""
+        answers = [self.method.explain(self.rows, self.outputs, Limits(samples=samples, seed=seed)) for seed in seeds]
         spent = answers[0].rows_evaluated / row_count(self.rows) / self.background
         return float(np.mean([self.distance(answer.values[:, 0]) for answer in answers])), round(spent)
 
     def theirs(self, name: str, budget: int, seeds: Iterable[int]) -> float | None:
-        """An approximator's mean distance; None where it fails or gives no finite values for so few coalitions."""
+        """The mean distance of an approximator; None if it fails, or is not finite, with so few coalitions."""
         found = []
         for seed in seeds:
             try:
@@ -83,26 +83,26 @@ class Contest:
     def _row(self, name: str, budget: int, at: int, seed: int) -> torch.Tensor:
         row = {key: x[at : at + 1] for key, x in self.rows.items()}
         progress = Progress(Limits(), 1)
-        empty = float(self.method.passes.base_values[self.wanted[at, 0]])
+        empty = float(self.method.passes.base_values[self.outputs[at, 0]])
 
         def game(coalitions: np.ndarray) -> np.ndarray:
-            """Normalised, as shapiq wants it: nobody is worth nothing."""
+            """The value of each coalition; shapiq expects 0 for the empty one."""
             present = torch.from_numpy(np.atleast_2d(coalitions).astype(bool))
-            worth: np.ndarray = background_means(self.method.passes, present, row, self.wanted[at : at + 1], progress)[
+            value: np.ndarray = background_means(self.method.passes, present, row, self.outputs[at : at + 1], progress)[
                 0, :, 0
             ].numpy()
-            return worth - empty
+            return value - empty
 
         answer = APPROXIMATORS[name](self.players, seed).approximate(budget, game)
         return torch.tensor([answer[(player,)] for player in range(self.players)], dtype=torch.float64)
 
 
 @cache
-def contest(artifacts: Path, name: str) -> Contest:
-    """A shipped network, with rows of its background."""
+def comparison(artifacts: Path, name: str) -> Comparison:
+    """A shipped network with rows of its background."""
     model = load_model(MODELS, artifacts / name, 1 << 28)
     rows = {key: x[:: max(1, len(x) // ROWS)][:ROWS] for key, x in model.background.items()}
     method = Permutation(model.network, model.background, model.players, memory_bytes=1 << 28)
-    wanted = method.passes.table(rows).argmax(1, keepdim=True)
-    truth = method.explain(rows, wanted, Limits(samples=LONG, seed=4242)).values[:, 0]
-    return Contest(method, rows, wanted, truth)
+    outputs = method.passes.table(rows).argmax(1, keepdim=True)
+    reference = method.explain(rows, outputs, Limits(samples=REFERENCE_SAMPLES, seed=4242)).values[:, 0]
+    return Comparison(method, rows, outputs, reference)

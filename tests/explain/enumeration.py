@@ -1,4 +1,4 @@
-"""Shapley values by their definition, slowly and on its own: what the methods are held against."""
+"""Shapley values by their definition: slow, and independent of the methods that are compared with it."""
 
 from collections.abc import Mapping
 from itertools import combinations
@@ -17,7 +17,7 @@ def enumerate_shapley(
     membership: Mapping[str, torch.Tensor],
     output: int,
 ) -> np.ndarray:
-    """(P,) float64: φ_p = Σ_S |S|!(P−|S|−1)!/P! (v(S + p) − v(S)) of one row, whose tensors hold no row dimension."""
+    """(P,) float64: φ_p = Σ_S |S|!(P−|S|−1)!/P! (v(S + p) − v(S)) of one row, (*shape) per input."""
     players = 1 + max(int(m.max()) for m in membership.values())
 
     def coalition_values(present: frozenset[int]) -> float:
@@ -31,15 +31,15 @@ def enumerate_shapley(
         with torch.no_grad():
             return float(network(mixed)[:, output].double().mean())
 
-    worths = {
+    values_of = {
         frozenset(chosen): coalition_values(frozenset(chosen))
         for size in range(players + 1)
         for chosen in combinations(range(players), size)
     }
     values = np.zeros(players)
     for player in range(players):
-        for present, value in worths.items():
+        for present, value in values_of.items():
             if player not in present:
                 weight = factorial(len(present)) * factorial(players - len(present) - 1) / factorial(players)
-                values[player] += weight * (worths[present | {player}] - value)
+                values[player] += weight * (values_of[present | {player}] - value)
     return values

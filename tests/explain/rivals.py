@@ -1,4 +1,4 @@
-"""The field's own explainers of deep networks, as their users call them: what ours are held against."""
+"""Explainers of deep networks from other packages, called as in their documentation, for comparison with ours."""
 
 import logging
 import warnings
@@ -18,7 +18,7 @@ SAMPLES = 200
 
 
 class Table(nn.Module):
-    """A network that answers (rows, outputs) whatever it was, which rivals need."""
+    """A network whose output is always (rows, outputs): the other packages need it."""
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
@@ -30,21 +30,21 @@ class Table(nn.Module):
 
 
 def shap_deep(network: Network, background: Inputs, rows: Inputs, outputs: int, seed: int) -> list[np.ndarray]:
-    """shap.DeepExplainer, one array (rows, *shape, outputs) an input."""
-    return _shap(shap.DeepExplainer(*_given(network, background)), rows, outputs, check_additivity=False)
+    """shap.DeepExplainer: one array (rows, *shape, outputs) per input."""
+    return _shap(shap.DeepExplainer(*_arguments(network, background)), rows, outputs, check_additivity=False)
 
 
 def shap_gradient(network: Network, background: Inputs, rows: Inputs, outputs: int, seed: int) -> list[np.ndarray]:
-    """shap.GradientExplainer at its 200 samples."""
-    return _shap(shap.GradientExplainer(*_given(network, background)), rows, outputs, nsamples=SAMPLES, rseed=seed)
+    """shap.GradientExplainer with its default of 200 samples."""
+    return _shap(shap.GradientExplainer(*_arguments(network, background)), rows, outputs, nsamples=SAMPLES, rseed=seed)
 
 
 def captum_deep(network: Network, background: Inputs, rows: Inputs, outputs: int, seed: int) -> list[np.ndarray]:
-    """captum's DeepLiftShap."""
+    """captum.attr.DeepLiftShap."""
     explainer = DeepLiftShap(Table(network.module))
-    given, base = tuple(x.clone() for x in rows.values()), tuple(background.values())
-    each = [explainer.attribute(given, base, target=k) for k in range(outputs)]
-    return [np.stack([part[i].detach().numpy() for part in each], -1) for i in range(len(given))]
+    inputs, base = tuple(x.clone() for x in rows.values()), tuple(background.values())
+    each = [explainer.attribute(inputs, base, target=k) for k in range(outputs)]
+    return [np.stack([part[i].detach().numpy() for part in each], -1) for i in range(len(inputs))]
 
 
 RIVALS: dict[str, Callable[[Network, Inputs, Inputs, int, int], list[np.ndarray]]] = {
@@ -64,14 +64,14 @@ def answers(
     outputs: int,
     seed: int = 0,
 ) -> torch.Tensor | None:
-    """(R, K, P) float64 of all outputs; None where the rival refuses the network."""
+    """(R, K, P) float64 of all outputs; None if the rival cannot explain the network."""
     logging.getLogger("captum").setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             found = RIVALS[name](network, background, rows, outputs, seed)
     except Exception:
-        # They fail in as many ways as there are networks, and none of it is ours to answer for.
+        # The other packages raise many kinds of exceptions.
         return None
     elements: Mapping[str, torch.Tensor] = {
         key: torch.from_numpy(np.asarray(values, dtype=np.float64)).movedim(-1, 1)
@@ -81,7 +81,7 @@ def answers(
     return values if torch.isfinite(values).all() else None
 
 
-def _given(network: Network, background: Inputs) -> tuple[nn.Module, list[torch.Tensor]]:
+def _arguments(network: Network, background: Inputs) -> tuple[nn.Module, list[torch.Tensor]]:
     return Table(network.module), list(background.values())
 
 

@@ -1,4 +1,4 @@
-"""Every network of the zoo, explained and held against enumeration and against the field's own explainers."""
+"""Explanations of every network of the zoo, compared with exact enumeration and with other explainers."""
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ from whyserve.explain.game.base import Limits
 from whyserve.explain.methods.gradient import Gradient
 from whyserve.explain.methods.permutation.permutation import Permutation
 
-# Where every operation is one that shap has the same rule for.
+# shap has the same rule as deep for every operation of these networks.
 SAME = [
     "activation_relu", "activation_leakyrelu_negative_slope_0_01", "activation_elu_alpha_1_0", "activation_selu",
     "activation_gelu_approximate_none", "activation_gelu_approximate_tanh", "activation_sigmoid", "activation_tanh",
@@ -27,15 +27,15 @@ SAVED = [
 ]  # fmt: skip
 
 
-# Whole numbers that say what to mask: gradient refuses, as its own tests say.
-UNFOLLOWED = ["encoder_tokens_padded", "keras_embedding_masked", "keras_categories"]
+# Integer inputs that select a mask: gradient refuses these networks (see test_gradient.py).
+REFUSED_BY_GRADIENT = ["encoder_tokens_padded", "keras_embedding_masked", "keras_categories"]
 
-# Where a rival that does not add up is nearer all the same, and by how much at most: a group norm written out in sums
-# and products, whose parts are not taken whole; a jump; and, in the last, by the luck of three rows.
+# The largest ratio of our distance to that of a rival which is more accurate although it does not add up: a group norm
+# written as sums and products, which have separate rules; a step function; and, in the last, chance with three rows.
 BEHIND = {"keras_layer_norm": 1.3, "keras_activation_hard_shrink": 2.1, "trained_diabetes_gelu_norm": 1.2}
 
 
-def test_the_zoo_is_as_large_as_it_should_be():
+def test_the_size_of_the_zoo():
     assert len(CASES) >= 150
     assert len(FEW) >= 120
 
@@ -49,7 +49,7 @@ def test_deep_adds_up_and_nothing_in_it_explodes(case: Case):
         assert seen.deep.values.abs().max() <= 3 * seen.scale
 
 
-# Keras on torch multiplies matrices in float32 whatever its layers hold.
+# Keras on torch multiplies matrices in float32 for any dtype of its layers.
 @pytest.mark.parametrize("case", [case for case in CASES if not case.keras], ids=str)
 def test_deep_adds_up_to_eight_digits_in_float64(case: Case):
     background, rows = case.rows(dtype=torch.float64)
@@ -73,7 +73,7 @@ def test_no_attribution_of_gradient_or_permutation_explodes(case: Case):
     assert seen.exact is not None
     assert seen.exact.abs().max() <= 3 * seen.scale
     for method in (Gradient, Permutation):
-        if method is Gradient and case.name in UNFOLLOWED:
+        if method is Gradient and case.name in REFUSED_BY_GRADIENT:
             continue
         answer = method(seen.network, seen.background, case.players).explain(seen.rows, seen.wanted, Limits())
         assert answer.values.abs().max() <= 3 * seen.scale
@@ -85,14 +85,14 @@ def test_deep_is_no_further_from_exact_than_its_rivals(case: Case):
     for name in ("shap.DeepExplainer", "captum.DeepLiftShap"):
         theirs = answers(name, case.network(), seen.background, seen.rows, case.players, outputs=seen.wanted.shape[1])
         if theirs is not None:
-            # A rival whose gap happens to fall on the right side may lead by a hair.
+            # A rival that does not add up may be slightly more accurate by chance.
             slack = BEHIND.get(case.name, 1.05)
             assert seen.distance(seen.deep.values) <= slack * seen.distance(theirs) + 1e-5, name
 
 
 @pytest.mark.parametrize("case", FEW, ids=str)
 def test_gradient_is_no_further_from_exact_than_shap_is_on_average(case: Case):
-    """Theirs are draws of what ours integrates, and a few of them may be nearer by luck."""
+    """shap samples the integral that gradient computes, and a few samples may be more accurate by chance."""
     seen = examine(case.name)
     drawn = [
         answers("shap.GradientExplainer", case.network(), seen.background, seen.rows, case.players,

@@ -1,4 +1,4 @@
-"""Small networks trained on real data, for tests and benchmarks of distance: random weights make it too easy."""
+"""Small networks trained on real data. Networks with random weights are too easy to explain."""
 
 from functools import cache
 
@@ -14,15 +14,15 @@ KINDS = ("relu", "gelu_layernorm")
 
 @cache
 def trained(data: str, kind: str, steps: int = 400) -> tuple[Network, torch.Tensor, torch.Tensor]:
-    """An MLP of 64 and 64, 100 background rows and 6 others, all (rows, features), standardised.
+    """An MLP with two layers of 64, 100 background rows and 6 other rows, each (rows, features), standardised.
 
-    diabetes is a regression, wine and breast_cancer answer softmax probabilities.
+    diabetes is a regression; wine and breast_cancer return softmax probabilities.
     """
     torch.manual_seed(0)
-    loaded = LOADERS[data]()
-    x = torch.tensor(loaded.data, dtype=torch.float32)
+    dataset = LOADERS[data]()
+    x = torch.tensor(dataset.data, dtype=torch.float32)
     x = (x - x.mean(0)) / x.std(0)
-    y = torch.tensor(loaded.target)
+    y = torch.tensor(dataset.target)
     core = _mlp(x.shape[1], 1 if data == "diabetes" else int(y.max()) + 1, kind)
     y = ((y - y.mean()) / y.std()).float() if data == "diabetes" else y
     optimiser = torch.optim.Adam(core.parameters(), 1e-3)

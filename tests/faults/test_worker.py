@@ -96,7 +96,7 @@ def test_the_late_result_of_a_worker_stopped_past_its_lease_is_refused(start, fr
             state = await_final(client, slow)
             assert state["status"] == "done"
             os.kill(stopped, signal.SIGCONT)
-            service.await_line(r"no longer wanted: cancelled, or given to another", 60)
+            service.await_line(r"result refused: the job was cancelled or given to another worker", 60)
             assert outcome(client, slow) == state
         finally:
             assert other.stop() == 0, other.output

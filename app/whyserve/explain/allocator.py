@@ -1,19 +1,19 @@
-"""glibc's allocator, told what a worker's memory is like: large, the same sizes again and again, and freed at once.
+"""Make glibc keep the memory that a worker frees.
 
-As it comes, glibc gives a freed block of megabytes back to the system and asks for it again, whose pages are then
-zeroed one by one: a chunk of a convolutional network's pairs took twice as long. Where there is no glibc, nothing is
-done.
+A worker allocates large blocks of the same sizes again and again. By default, glibc returns each freed block to the
+operating system and requests new memory, and the system must fill every new page with zeros. This doubled the time of
+one chunk of a convolutional network. Without glibc, nothing changes.
 """
 
 import ctypes
 
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of mallopt(3)
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # parameters of mallopt(3)
 KEPT_BYTES = 256 << 20
-LARGEST_BYTES = 32 << 20  # that comes of the heap; glibc takes no more
+LARGEST_BYTES = 32 << 20  # largest block that comes from the heap; glibc accepts no higher value
 
 
 def keep_freed_memory() -> bool:
-    """Keep up to KEPT_BYTES of freed memory at hand, in this process. Whether the allocator took it."""
+    """Keep up to KEPT_BYTES of freed memory in this process. Return whether the allocator accepted the settings."""
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError):

@@ -95,7 +95,7 @@ class Explainer:
                 self._players,
                 self._columns,
                 self._budget_ms,
-                asked=self.spec.outputs_asked,
+                requested=self.spec.outputs_asked,
             )
         return self._certificate
 

@@ -10,7 +10,7 @@ from whyserve.errors import InvalidInput
 from whyserve.explain.game.network import Network
 from whyserve.explain.models.explainable import to_tensors
 from whyserve.explain.models.loader import KerasNetwork
-from whyserve.explain.models.traced_network import plain
+from whyserve.explain.models.traced_network import traced_network
 from whyserve.export.package.describe import describe_output, kind_of
 from whyserve.export.package.package import network_of
 from whyserve.export.package.trials import try_background
@@ -91,7 +91,7 @@ def _network(packaged: Any, arrays: Arrays, *, is_keras: bool) -> Network:
     # Through a file, as a service gets it, so that the numbers are the same and the caller's model stays as it is.
     model = open_keras(packaged.files({})[KERAS_FILE])
     module = KerasNetwork(model, tuple(range(len(names))))  # a file keeps the order of inputs, not all their names
-    return plain(Network(module.eval().requires_grad_(False), names), to_tensors(arrays))
+    return traced_network(Network(module.eval().requires_grad_(False), names), to_tensors(arrays))
 
 
 def _output_names(

@@ -10,7 +10,7 @@ from whyserve.model.rows import as_row, read_npz
 from whyserve.model.spec import read_spec
 
 ROW = {**example("penguins")["instances"][0]}
-DEFAULT_CLAIM = "the truest within"
+DEFAULT_REASON = "most accurate method within"
 
 
 def rows_of(name, file, count):
@@ -80,7 +80,7 @@ def test_nothing_is_claimed_of_a_background_that_was_not_tried(name, client):
 def test_the_default_is_said_by_name_and_certified(client):
     answer = ask(client)
     assert answer["background"]["name"] == "default"
-    assert answer["method_reason"].startswith(DEFAULT_CLAIM)
+    assert answer["method_reason"].startswith(DEFAULT_REASON)
     assert "expected_distance" in answer
     assert ask(client, background="default")["explanations"] == answer["explanations"]
 

@@ -18,7 +18,7 @@ from whyserve.explain.methods.exact import Exact
 
 
 class TwoInputs(nn.Module):
-    """An embedded token beside three numbers, with a product between them."""
+    """An embedded token and three numbers, with a product of both."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -30,7 +30,7 @@ class TwoInputs(nn.Module):
 
 
 class OfPlayers(nn.Module):
-    """A network from a plain function of x, (rows, features)."""
+    """A network from a function of x, (rows, features)."""
 
     def __init__(self, function: Callable[[torch.Tensor], torch.Tensor]) -> None:
         super().__init__()
@@ -117,21 +117,21 @@ def test_chunks_change_nothing():
 
 @pytest.mark.parametrize("shape", [(3, 6, 5), (1, 1, 1), (10, 2, 100), (4, 0, 3)])
 @pytest.mark.parametrize("limit", [1, 4, 17, 1000])
-def test_boxes_cover_every_row_once_within_the_limit(shape, limit):
+def test_chunks_cover_every_row_once_within_the_limit(shape, limit):
     rows, coalitions, background = shape
-    seen = torch.zeros(shape, dtype=torch.int64)
-    for box in chunks(rows, coalitions, background, limit):
-        assert seen[box].numel() <= limit
-        seen[box] += 1
-    assert (seen == 1).all()
+    covered = torch.zeros(shape, dtype=torch.int64)
+    for chunk in chunks(rows, coalitions, background, limit):
+        assert covered[chunk].numel() <= limit
+        covered[chunk] += 1
+    assert (covered == 1).all()
 
 
 def test_too_many_players_are_refused():
-    with pytest.raises(TooManyPlayers, match="at most 16 players; here are 17"):
+    with pytest.raises(TooManyPlayers, match="at most 16 players, and this model has 17"):
         Exact(mlp(17), {"x": torch.randn(3, 17)}, Players.elements({"x": (17,)}))
 
 
-def test_stops_when_asked_or_late():
+def test_stops_at_a_deadline_or_on_request():
     method = Exact(mlp(8), {"x": torch.randn(50, 8)}, Players.elements({"x": (8,)}))
     method.passes.chunk_rows = 1000
     rows, shares = {"x": torch.randn(2, 8)}, []
@@ -149,13 +149,15 @@ def test_stops_when_asked_or_late():
     assert 0 < shares[-1] < 1
 
 
-def test_what_does_not_fit_is_named():
+def test_the_error_names_the_wrong_input():
     players = Players.elements({"x": (3,)})
-    with pytest.raises(UnsupportedNetwork, match=r"the background: input 'x' is \(4, 2\), not \(rows, \*\(3,\)\)"):
+    with pytest.raises(
+        UnsupportedNetwork, match=r'the background: input "x" has shape \(4, 2\); \(rows, 3\) is needed'
+    ):
         Exact(mlp(3), {"x": torch.randn(4, 2)}, players)
     with pytest.raises(UnsupportedNetwork, match="at least 1"):
         Exact(mlp(3), {"x": torch.randn(0, 3)}, players)
-    with pytest.raises(UnsupportedNetwork, match="no input 'x'"):
+    with pytest.raises(UnsupportedNetwork, match='input "x" is missing'):
         Exact(mlp(3), {"y": torch.randn(4, 3)}, players)
     method = Exact(mlp(3), {"x": torch.randn(4, 3)}, players)
     with pytest.raises(InvalidInput, match="the explained rows"):
@@ -171,7 +173,7 @@ def test_a_mix_that_is_not_finite_is_refused():
         method.explain({"x": torch.tensor([[2.0, 3.0]])}, columns(1, 0), Limits())
 
 
-def test_eight_callers_get_what_one_gets():
+def test_eight_threads_get_the_same_values_as_one():
     method = Exact(mlp(6), {"x": torch.randn(30, 6)}, Players.elements({"x": (6,)}))
     rows, wanted = {"x": torch.randn(4, 6)}, columns(4, 0, 1)
     alone, got = method.explain(rows, wanted, Limits()).values, [torch.empty(0)] * 8

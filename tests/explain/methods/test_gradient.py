@@ -25,7 +25,7 @@ def of_function(function, background: torch.Tensor) -> Gradient:
 FIRST = torch.zeros(3, 1, dtype=torch.int64)
 
 
-def test_effects_of_one_and_two_players_come_out_exactly():
+def test_effects_of_one_and_two_players_are_exact():
     torch.manual_seed(3)
     background, rows = torch.randn(7, 8, dtype=torch.float64), torch.randn(3, 8, dtype=torch.float64)
     one, two = torch.randn(8, dtype=torch.float64), torch.randn(8, 8, dtype=torch.float64)
@@ -36,7 +36,7 @@ def test_effects_of_one_and_two_players_come_out_exactly():
     assert answer.standard_errors is None
 
 
-def test_equals_the_integral_worked_out_by_hand():
+def test_equals_an_integral_computed_by_hand():
     """f = x₀²x₁ from 0 to (2, 3): ∂₀ gives ∫ 2·2a·3a·2 da = 8, ∂₁ gives ∫ (2a)²·3 da = 4."""
     method = of_function(lambda x: x[:, 0] ** 2 * x[:, 1], torch.zeros(1, 2))
     answer = method.explain({"x": torch.tensor([[2.0, 3.0]])}, FIRST[:1], Limits())
@@ -44,7 +44,7 @@ def test_equals_the_integral_worked_out_by_hand():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_no_further_from_the_truth_than_shap_at_the_points_it_draws(kind):
+def test_is_at_least_as_accurate_as_shap(kind):
     network, background, rows = trained("diabetes", kind)
     players = Players.elements({"x": (background.shape[1],)})
     wanted = torch.zeros(len(rows), 1, dtype=torch.int64)
@@ -58,7 +58,7 @@ def test_no_further_from_the_truth_than_shap_at_the_points_it_draws(kind):
 
 
 @pytest.mark.parametrize("case", [case for case in FEW if case.inputs["x"].high is None and len(case.inputs) == 1][::4])
-def test_agrees_with_a_plain_sum_of_gradients(case: Case):
+def test_equals_a_sum_of_gradients_in_a_loop(case: Case):
     network = case.network()
     background, rows = case.rows()
     answer = Gradient(network, background, case.players).explain(rows, FIRST, Limits(samples=5))
@@ -66,7 +66,7 @@ def test_agrees_with_a_plain_sum_of_gradients(case: Case):
 
 
 def plain(network: Network, background, rows, case: Case, points: int = 5):
-    """Integrated gradients of row 1, output 0, one background row and one point after the other."""
+    """Integrated gradients of row 1, output 0, in a loop over background rows and points."""
     at, weight = quadrature(points)
     total = torch.zeros(rows["x"][0].shape)
     for start in background["x"]:
@@ -82,7 +82,7 @@ def plain(network: Network, background, rows, case: Case, points: int = 5):
 @pytest.mark.parametrize(
     "name", ["two_inputs", "one_hot", "bag_of_tokens", "encoder_tokens", "keras_two_inputs", "tied", "squeeze_excite"]
 )
-def test_adds_up_on_whole_numbers_several_inputs_and_groups(name):
+def test_adds_up_with_integers_several_inputs_and_groups(name):
     case = BY_NAME[name]
     network = case.network()
     background, rows = case.rows()
@@ -93,7 +93,7 @@ def test_adds_up_on_whole_numbers_several_inputs_and_groups(name):
     assert answer.values.shape == (3, 1, case.players.count)
 
 
-def test_a_player_of_whole_numbers_gets_the_difference_of_its_embedding():
+def test_an_integer_player_gets_the_difference_of_its_embedding():
     embed = nn.Embedding(6, 3)
     network = Network(Lambda(lambda _, x, t: x.sum(-1) + embed(t.clamp(0, 5)[:, 1:]).sum((1, 2))), ("x", "t"))
     background = {"x": torch.randn(4, 2), "t": torch.randint(6, (4, 3))}
@@ -105,7 +105,7 @@ def test_a_player_of_whole_numbers_gets_the_difference_of_its_embedding():
     assert answer.values[0, 0, 2:].tolist() == pytest.approx(expected.tolist(), abs=1e-5)
 
 
-def test_what_no_gradient_can_follow_is_refused_by_name():
+def test_a_function_without_a_gradient_is_refused_by_name():
     tokens = {"x": torch.randint(5, (4, 3))}
     players = Players.elements({"x": (3,)})
     embed = nn.Embedding(5, 2)
@@ -114,18 +114,18 @@ def test_what_no_gradient_can_follow_is_refused_by_name():
         Gradient(Network(padded, ("x",)), tokens, players)
     masked = BY_NAME["keras_embedding_masked"]
     network, background = masked.network(), masked.rows()[0]
-    with pytest.raises(UnsupportedNetwork, match=r"^whole-number inputs reach"):
+    with pytest.raises(UnsupportedNetwork, match=r"^integer inputs reach"):
         Gradient(network, background, masked.players)
-    with pytest.raises(UnsupportedNetwork, match="no gradient leads"):
+    with pytest.raises(UnsupportedNetwork, match="no gradient flows"):
         of_function(lambda x: x.detach() * 2, torch.randn(4, 3))
-    with pytest.raises(InvalidInput, match=r"'x' is \(2, 5\)"):
+    with pytest.raises(InvalidInput, match=r'"x" has shape \(2, 5\)'):
         of_function(lambda x: x.sum(-1), torch.randn(4, 3)).explain({"x": torch.randn(2, 5)}, FIRST[:2], Limits())
     broken = of_function(lambda x: torch.log(x[:, 0] + 2), torch.full((4, 1), 2.0))
     with pytest.raises(UnsupportedNetwork, match="not finite"):
         broken.explain({"x": torch.full((1, 1), -5.0)}, FIRST[:1], Limits())
 
 
-def test_chunks_and_neighbours_change_nothing():
+def test_chunks_and_other_rows_change_nothing():
     network, background, rows = trained("wine", "relu")
     method = Gradient(network, {"x": background}, Players.elements({"x": (background.shape[1],)}))
     wanted = torch.tensor([[0, 1], [1, 2], [2, 0], [0, 1], [1, 0], [2, 1]])
@@ -136,7 +136,7 @@ def test_chunks_and_neighbours_change_nothing():
         assert torch.allclose(alone.values[0], whole.values[3], atol=1e-5)
 
 
-def test_takes_more_points_where_the_residual_asks_for_them_and_stops_with_the_few():
+def test_large_residuals_get_more_points_and_a_stop_keeps_the_first_ones():
     network, background, rows = trained("wine", "relu")
     method = Gradient(network, {"x": background}, Players.elements({"x": (background.shape[1],)}))
     wanted = torch.zeros(6, 1, dtype=torch.int64)
@@ -159,7 +159,7 @@ def test_takes_more_points_where_the_residual_asks_for_them_and_stops_with_the_f
     assert shares == sorted(shares)
 
 
-def test_callers_at_once_get_what_one_gets_and_the_network_stays_as_it_was():
+def test_threads_get_the_same_values_as_one_and_the_network_does_not_change():
     network, background, rows = trained("diabetes", "gelu_layernorm")
     method = Gradient(network, {"x": background}, Players.elements({"x": (10,)}))
     wanted = torch.zeros(6, 1, dtype=torch.int64)
@@ -176,7 +176,7 @@ def test_callers_at_once_get_what_one_gets_and_the_network_stays_as_it_was():
         thread.join()
     assert all(torch.equal(alone, values) for values in got)
     assert all(torch.equal(value, before[name]) for name, value in network.module.state_dict().items())
-    # Its gradients are asked for by name, and nothing is added to those a trainer may hold.
+    # Only the gradients of the inputs are computed: those of the parameters stay as they are.
     grads = [parameter.grad.clone() for parameter in network.module.parameters() if parameter.grad is not None]
     method.explain({"x": rows}, wanted, Limits())
     after = [parameter.grad for parameter in network.module.parameters() if parameter.grad is not None]

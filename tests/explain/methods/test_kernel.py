@@ -18,7 +18,7 @@ from whyserve.explain.methods.kernel import Kernel
 
 
 @pytest.mark.parametrize("name", ["mlp_softmax", "two_inputs", "bag_of_tokens", "mixer"])
-def test_equals_enumeration_where_it_takes_every_coalition(name):
+def test_equals_exact_with_every_coalition(name):
     case = BY_NAME[name]
     network = case.network()
     background, rows = case.rows()
@@ -36,7 +36,7 @@ def prepared(rows_of_background: int = 20) -> tuple[Kernel, dict[str, torch.Tens
     return kernel, {"x": rows[:2]}, torch.tensor([[0], [1]])
 
 
-def test_is_shaps_own_on_the_rows_themselves():
+def test_equals_shap_on_the_rows():
     kernel, rows, wanted = prepared()
     answer = kernel.explain(rows, wanted, Limits(samples=300, seed=7))
 
@@ -50,7 +50,7 @@ def test_is_shaps_own_on_the_rows_themselves():
     assert answer.values[0, 0].numpy() == pytest.approx(own[0, :, 0], abs=1e-5)
 
 
-def test_a_seed_gives_one_answer_in_any_company_and_leaves_numpy_its_own():
+def test_a_seed_gives_the_same_values_in_any_batch_and_keeps_numpys_state():
     kernel, rows, wanted = prepared()
     np.random.seed(3)
     expected = np.random.rand(3).tolist()
@@ -73,7 +73,7 @@ def test_a_seed_gives_one_answer_in_any_company_and_leaves_numpy_its_own():
     assert all(torch.equal(values, together) for values in got)
 
 
-def test_stops_and_says_how_far_it_is():
+def test_stops_and_reports_progress():
     kernel, rows, wanted = prepared()
     with pytest.raises(Stopped):
         kernel.explain(rows, wanted, Limits(deadline=time.monotonic() - 1))
@@ -89,7 +89,7 @@ def test_stops_and_says_how_far_it_is():
     assert answer.rows_evaluated == pytest.approx(2 * 200 * 20, rel=0.05)
 
 
-def test_more_players_than_a_regression_takes_are_refused():
+def test_too_many_players_are_refused():
     network = Network(Lambda(lambda _, x: x.sum(-1)), ("x",))
-    with pytest.raises(TooManyPlayers, match="at most 512; here are 600"):
+    with pytest.raises(TooManyPlayers, match="at most 512 players, and this model has 600"):
         Kernel(network, {"x": torch.zeros(2, 600)}, Players.elements({"x": (600,)}))

@@ -1,4 +1,4 @@
-"""How a model as the worker holds it chooses what explains."""
+"""How a model in the worker chooses the method and the number of samples."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import pytest
 from whyserve.errors import UnsupportedMethod
 from whyserve.explain.models.explainable import ExplainableModel, load_model
 
-FEW = {"samples": 2, "residual": 0.0, "distance": 0.12, "ms_per_row": 18.0, "standard_error": 0.15}
+WITHIN_BUDGET = {"samples": 2, "residual": 0.0, "distance": 0.12, "ms_per_row": 18.0, "standard_error": 0.15}
 
 
 @pytest.fixture(scope="module")
@@ -15,11 +15,11 @@ def model(artifacts: Path) -> ExplainableModel:
     return load_model(Path("models"), artifacts / "breast_cancer", 1 << 30)
 
 
-def with_few(model: ExplainableModel) -> ExplainableModel:
-    """As if the machine that exported it had had time for two samples."""
+def with_two_samples(model: ExplainableModel) -> ExplainableModel:
+    """The model with a certificate whose budget allows two samples."""
     certificate = dict(model.manifest.certificate)
     methods = dict(certificate["methods"])
-    methods["permutation"] = {**methods["permutation"], "within_budget": FEW}
+    methods["permutation"] = {**methods["permutation"], "within_budget": WITHIN_BUDGET}
     certificate |= {"default": "permutation", "reason": "two samples", "samples": 2, "methods": methods}
     other = object.__new__(ExplainableModel)
     other.__dict__.update(model.__dict__)
@@ -27,30 +27,35 @@ def with_few(model: ExplainableModel) -> ExplainableModel:
     return other
 
 
-def test_auto_takes_the_samples_that_the_budget_has_room_for_and_says_how_far_that_is(model):
-    choice = with_few(model).choose("auto")
+def test_auto_uses_the_samples_within_the_budget_and_their_distance(model):
+    choice = with_two_samples(model).choose_method("auto")
     assert (choice.method, choice.samples, choice.distance) == ("permutation", 2, 0.12)
     assert choice.reason == "two samples"
-    of_another = with_few(model).choose("auto", "elsewhere")
-    assert (of_another.samples, of_another.distance) == (2, None)
+    with_other_background = with_two_samples(model).choose_method("auto", "elsewhere")
+    assert (with_other_background.samples, with_other_background.distance) == (2, None)
 
 
-def test_who_asks_for_samples_or_for_the_method_gets_what_was_asked_for(model):
-    few = with_few(model)
+def test_a_request_for_samples_or_a_method_is_followed(model):
+    few = with_two_samples(model)
     own = model.manifest.certificate["methods"]["permutation"]["distance"]
-    assert few.choose("auto", samples=9).samples == 9
-    assert few.choose("auto", samples=9).distance is None  # not what was measured
-    asked = few.choose("permutation")
-    assert (asked.samples, asked.distance, asked.reason) == (None, own, None)
-    assert few.choose("permutation", samples=3).samples == 3
+    assert few.choose_method("auto", samples=9).samples == 9
+    assert few.choose_method("auto", samples=9).distance is None  # not what was measured
+    named = few.choose_method("permutation")
+    assert (named.samples, named.distance, named.reason) == (None, own, None)
+    assert few.choose_method("permutation", samples=3).samples == 3
 
 
-def test_a_method_that_does_not_sample_is_as_far_whatever_samples_are_sent(model):
+def test_samples_do_not_change_the_distance_of_a_method_without_sampling(model):
     distance = model.manifest.certificate["methods"]["deep"]["distance"]
-    assert model.choose("deep", samples=5).distance == distance
-    assert model.choose("gradient", samples=5).distance is None
+    assert model.choose_method("deep", samples=5).distance == distance
+    assert model.choose_method("gradient", samples=5).distance is None
 
 
-def test_a_method_that_does_not_fit_says_why(model):
+def test_the_error_says_why_a_method_does_not_fit(model):
     with pytest.raises(UnsupportedMethod, match="at most 16 players"):
-        model.choose("exact")
+        model.choose_method("exact")
+
+
+def test_an_unknown_method_is_refused_with_the_known_ones(model):
+    with pytest.raises(UnsupportedMethod, match=r'unknown method "lime"; available methods: auto, exact'):
+        model.choose_method("lime")

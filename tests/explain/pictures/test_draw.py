@@ -1,4 +1,4 @@
-"""What a picture says of an answer, whatever names and numbers are in it, and that equal answers are equal bytes."""
+"""The content of pictures for any names and numbers; equal explanations give equal bytes."""
 
 import base64
 import json
@@ -7,15 +7,15 @@ import xml.etree.ElementTree as ET
 import numpy as np
 import pytest
 
-from whyserve.explain.pictures.draw import drawn
-from whyserve.explain.pictures.elements import elements, flat, steps
+from whyserve.explain.pictures.draw import draw_job
+from whyserve.explain.pictures.elements import elements, flat, waterfall_bars
 from whyserve.explain.pictures.words import Scale, adds_up, plain
 from whyserve.jobs import Drawing, ExplainJob, PackedArray
 from whyserve.model.input_spec import Feature, InputSpec
 from whyserve.model.spec import ModelSpec, OutputSpec
 
 SVG = "{http://www.w3.org/2000/svg}"
-ODD = ["$x_1^{2$", "a<b>&amp;</svg><script>", "tab\tand\nline\x07", "身長 é", "w" * 200]
+UNUSUAL = ["$x_1^{2$", "a<b>&amp;</svg><script>", "tab\tand\nline\x07", "身長 é", "w" * 200]
 
 
 def spec_of(*inputs, task="regression", **output):
@@ -43,19 +43,19 @@ def explained(attributions, base=0.0, residual=0.0, name="y", **more):
 
 
 def picture(job, spec):
-    return base64.b64decode(json.loads(drawn(job, spec))["data"])
+    return base64.b64decode(json.loads(draw_job(job, spec))["data"])
 
 
 def texts(svg):
     return [part.text for part in ET.fromstring(svg).iter(f"{SVG}text")]
 
 
-TABLE = InputSpec(name="x", features=tuple(Feature(name=name, unit="kg") for name in ODD))
+TABLE = InputSpec(name="x", features=tuple(Feature(name=name, unit="kg") for name in UNUSUAL))
 
 
-def test_odd_names_are_text_and_nothing_else():
-    spec = spec_of(TABLE, names=(ODD[1],))
-    output = explained(dict(zip(ODD, (1.0, -2.0, 3.0, 0.5, -0.25), strict=True)), name=ODD[1])
+def test_unusual_names_are_only_text():
+    spec = spec_of(TABLE, names=(UNUSUAL[1],))
+    output = explained(dict(zip(UNUSUAL, (1.0, -2.0, 3.0, 0.5, -0.25), strict=True)), name=UNUSUAL[1])
     arrays = {"x": np.arange(5, dtype=np.float32)[None]}
     svg = picture(job_of(spec, arrays, output), spec)
     shown = texts(svg)
@@ -69,7 +69,7 @@ def test_odd_names_are_text_and_nothing_else():
 
 
 @pytest.mark.parametrize("kind", ["svg", "png"])
-def test_equal_answers_are_equal_bytes(kind):
+def test_equal_explanations_give_equal_bytes(kind):
     spec = spec_of(InputSpec(name="s", kind="sequence", shape=(6,)))
     arrays = {"s": np.arange(6, dtype=np.float32)[None]}
     one, two = (explained({"s": [1.0, -1.0, 2.0, 0.0, 0.5, last]}, standard_errors={"s": [0.1] * 6}) for last in (1, 2))
@@ -93,7 +93,7 @@ INPUTS = {
 
 @pytest.mark.parametrize("beside", [False, True], ids=["alone", "beside a table"])
 @pytest.mark.parametrize("case", INPUTS)
-def test_every_kind_is_drawn(case, beside):
+def test_every_kind_of_input_is_drawn(case, beside):
     item, shape = INPUTS[case]
     more = (InputSpec(name="t", features=(Feature(name="a"),)),) if beside else ()
     spec = spec_of(item, *more)
@@ -109,21 +109,23 @@ def test_every_kind_is_drawn(case, beside):
         assert f"i, all {np.prod(shape)} values" in shown
 
 
-def test_groups_share_a_bar_and_the_small_are_folded_into_one():
+def test_a_group_has_one_bar_and_small_elements_have_one_together():
     features = [Feature(name=f"f{i}", group="g" if i < 3 else None) for i in range(20)]
     spec = spec_of(InputSpec(name="x", features=tuple(features)))
     output = explained({"g": 5.0, **{f"f{i}": 1.0 / i for i in range(3, 20)}})
     found = elements(spec, {f"f{i}": float(i) for i in range(20)}, output)
     assert [found[0].label, found[1].label] == ["g", "f3 = 3"]
-    bars = steps(output, found)
+    bars = waterfall_bars(output, found)
     assert len(bars) == 10
     assert bars[-1].label == "9 others together"
     assert bars[-1].end == pytest.approx(output["value"])
 
 
-def test_what_does_not_add_up_is_a_bar_and_said():
+def test_a_residual_has_a_bar_and_a_sentence():
     output = explained({"a": 1.0}, residual=0.5)
-    bars = steps(output, elements(spec_of(InputSpec(name="x", features=(Feature(name="a"),))), {"a": 1.0}, output))
+    bars = waterfall_bars(
+        output, elements(spec_of(InputSpec(name="x", features=(Feature(name="a"),))), {"a": 1.0}, output)
+    )
     assert (bars[-1].label, bars[-1].kind) == ("left unexplained", "rest")
     scale = Scale(percent=False, unit="")
     assert adds_up(output, scale) == "+0.5 is left unexplained, 33.3 % of what was to explain"
@@ -131,14 +133,14 @@ def test_what_does_not_add_up_is_a_bar_and_said():
     assert adds_up(explained({"a": 0.0}), scale).endswith("to rounding")
 
 
-def test_tokens_are_named_by_their_text():
+def test_tokens_have_their_text_as_labels():
     spec = spec_of(InputSpec(name="t", kind="tokens", dtype="int64", shape=(2,)))
     shares = [{"token": "Deutsch", "value": 0.5, "start": 0, "end": 7}, {"token": "land", "value": -0.25}]
     found = elements(spec, {"t": "Deutschland"}, {"attributions": {"t": shares}})
     assert [(each.label, each.value) for each in found] == [("“Deutsch”", 0.5), ("“land”", -0.25)]
 
 
-def test_a_text_is_shown_token_by_token_on_its_colours():
+def test_a_text_is_drawn_token_by_token():
     spec = spec_of(InputSpec(name="t", kind="tokens", dtype="int64", shape=(40,)))
     words = ["Deutsch", "##land", "<b>", "[PAD]", *(f"word{i:02}" for i in range(20))]
     shares = [{"token": word, "start": 0, "end": 1, "value": 0.5 - i} for i, word in enumerate(words)]

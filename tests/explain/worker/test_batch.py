@@ -1,8 +1,8 @@
-"""Which jobs share passes."""
+"""Which jobs are computed together."""
 
 import numpy as np
 
-from whyserve.explain.worker.batch import shareable
+from whyserve.explain.worker.batch import sharing_key
 from whyserve.jobs import Drawing, ExplainJob, GivenBackground, PackedArray
 
 ARRAY = PackedArray.pack(np.zeros((1, 2), np.float32))
@@ -15,19 +15,19 @@ def changed(**change):
     return JOB.model_copy(update={"id": "b", **change})
 
 
-def test_the_same_question_about_other_rows_shares_passes():
-    assert shareable(JOB) == shareable(changed(created=200.0))
-    assert shareable(changed(deadline=400.0)) == shareable(changed(created=101.0, deadline=401.0))
+def test_jobs_that_differ_in_their_rows_are_computed_together():
+    assert sharing_key(JOB) == sharing_key(changed(created=200.0))
+    assert sharing_key(changed(deadline=400.0)) == sharing_key(changed(created=101.0, deadline=401.0))
 
 
-def test_what_would_change_a_neighbour_does_not():
+def test_jobs_that_would_change_each_other_are_not_computed_together():
     apart = [changed(seed=1), changed(samples=2), changed(outputs=[["y", "z"]]), changed(summary=True)]
-    assert len({shareable(job) for job in (JOB, *apart)}) == 5
-    assert shareable(changed(deadline=101.0)) != shareable(changed(deadline=400.0))
-    assert shareable(changed(summary=True)) != shareable(changed(id="c", summary=True))
+    assert len({sharing_key(job) for job in (JOB, *apart)}) == 5
+    assert sharing_key(changed(deadline=101.0)) != sharing_key(changed(deadline=400.0))
+    assert sharing_key(changed(summary=True)) != sharing_key(changed(id="c", summary=True))
 
 
-def test_questions_against_different_backgrounds_stand_in_different_batch_keys():
+def test_jobs_with_different_backgrounds_have_different_batch_keys():
     rows = [GivenBackground.pack({"x": np.full((2, 2), number, np.float32)}) for number in (0, 1, 1)]
     jobs = [JOB, changed(background="default"), changed(background="healthy"), *(changed(background=b) for b in rows)]
     keys = [job.batch_key for job in jobs]
@@ -38,5 +38,5 @@ def test_questions_against_different_backgrounds_stand_in_different_batch_keys()
     keys.append(drawing.batch_key)
     assert len(set(keys)) == 5
     assert all(key.split("/")[0] == "d" for key in keys)
-    assert shareable(drawing) != shareable(changed(id="c", drawing=drawing.drawing))
+    assert sharing_key(drawing) != sharing_key(changed(id="c", drawing=drawing.drawing))
     assert ExplainJob.model_validate_json(jobs[4].model_dump_json()) == jobs[4]

@@ -1,4 +1,4 @@
-"""A summary of many rows: what counts on the whole, the same as each row's explanation says together."""
+"""A summary of many rows equals the mean of their explanations."""
 
 import time
 
@@ -8,14 +8,14 @@ import pytest
 from tests.conftest import rows_of
 
 
-def begun(client, **request):
+def submit(client, **request):
     accepted = client.post("/explain", json={**request, "summary": True})
     assert accepted.status_code == 202, accepted.text
     return accepted.headers["Location"]
 
 
-def under_way(client, location):
-    """Its state, once some of its rows are done."""
+def wait_for_progress(client, location):
+    """The state of a job, when some of its rows are done."""
     end = time.monotonic() + 120
     while (state := client.get(location).json())["progress"] == 0:
         assert state["status"] in ("queued", "running"), state
@@ -25,10 +25,10 @@ def under_way(client, location):
 
 
 def summary_of(client, **request):
-    return ended(client, begun(client, **request))
+    return wait_for_result(client, submit(client, **request))
 
 
-def ended(client, location):
+def wait_for_result(client, location):
     shares = []
     end = time.monotonic() + 120
     while time.monotonic() < end:
@@ -43,7 +43,7 @@ def ended(client, location):
 
 
 @pytest.mark.parametrize("name", ["penguins", "linear", "breast_cancer"])
-def test_it_is_the_mean_of_what_each_row_says(name, client):
+def test_a_summary_is_the_mean_of_the_explanations(name, client):
     rows = rows_of(name, 90)
     found = summary_of(client, model=name, instances=rows)
     answer = client.post("/explain", json={"model": name, "instances": rows, "outputs": "all"}).json()
@@ -61,13 +61,13 @@ def test_it_is_the_mean_of_what_each_row_says(name, client):
             assert value == pytest.approx(
                 np.mean([abs(output["attributions"][key]) for output in outputs]), rel=1e-3, abs=1e-6 * scale
             )
-        # Which method is the quickest true one differs between machines, and how near its sums come with it.
+        # The chosen method differs between machines, and so does its residual.
         largest = max(abs(output["residual"]) for output in outputs)
         assert part["largest_residual"] == pytest.approx(largest, rel=1e-3, abs=1e-6 * scale)
         assert largest <= 1e-3 * max(1.0, scale)
 
 
-def test_of_what_was_predicted_each_output_has_its_own_rows(client):
+def test_with_top_outputs_each_output_has_its_own_rows(client):
     rows = rows_of("penguins", 60)
     found = summary_of(client, model="penguins", instances=rows, outputs="top")
     labels = [
@@ -87,18 +87,18 @@ def test_ten_thousand_rows_are_summarised_and_more_are_refused(client):
     assert refused.json()["code"] == "too_many_instances"
 
 
-def test_one_that_runs_out_of_time_says_of_how_many_rows_it_is(client):
-    # Minutes of work: in the time that it has, a quick machine does some hundred rows, and a busy one a few.
+def test_a_deadline_leaves_a_summary_of_fewer_rows(client):
+    # The whole summary takes minutes. Before the deadline, a fast machine computes some hundred rows.
     rows = rows_of("sunspots", 4000)
-    asked = {"model": "sunspots", "instances": rows, "method": "permutation", "deadline_s": 12}
-    found = summary_of(client, **asked)
+    request = {"model": "sunspots", "instances": rows, "method": "permutation", "deadline_s": 12}
+    found = summary_of(client, **request)
     assert found["complete"] is False
     assert 0 < found["rows"] < 4000
 
 
-def test_others_are_explained_between_its_chunks(client):
-    long = begun(client, model="sunspots", instances=rows_of("sunspots", 4000), method="permutation", deadline_s=100)
-    under_way(client, long)
+def test_other_jobs_are_computed_between_the_chunks_of_a_summary(client):
+    long = submit(client, model="sunspots", instances=rows_of("sunspots", 4000), method="permutation", deadline_s=100)
+    wait_for_progress(client, long)
     for name in ("sunspots", "penguins", "linear"):
         answer = client.post("/explain", json={"model": name, "instances": rows_of(name, 1)})
         assert answer.status_code == 200, answer.text
@@ -108,19 +108,19 @@ def test_others_are_explained_between_its_chunks(client):
     assert client.delete(long).json()["status"] == "cancelled"
 
 
-def test_what_comes_between_changes_nothing_in_it_and_another_summary_waits_for_its_end(client):
-    asked = {"model": "sunspots", "method": "permutation", "samples": 4}
+def test_other_jobs_do_not_change_a_summary_and_another_summary_waits(client):
+    request = {"model": "sunspots", "method": "permutation", "samples": 4}
     rows, others = rows_of("sunspots", 160), rows_of("sunspots", 200)[160:]
-    first = begun(client, instances=rows, **asked)
-    under_way(client, first)
-    second = begun(client, instances=others, **asked)
+    first = submit(client, instances=rows, **request)
+    wait_for_progress(client, first)
+    second = submit(client, instances=others, **request)
     for seed in range(3):
         answer = client.post("/explain", json={"model": "sunspots", "instances": rows[:1], "seed": seed})
         assert answer.status_code == 200, answer.text
-    found, other = ended(client, first), ended(client, second)
+    found, other = wait_for_result(client, first), wait_for_result(client, second)
     assert (found["rows"], other["rows"]) == (160, 40)
-    # A row's walks are its own: in another order, undisturbed, the means are the same.
-    (part,), (again,) = found["summary"], summary_of(client, instances=rows[::-1], **asked)["summary"]
+    # The samples of a row depend on the seed only: the means are the same in another order and without other jobs.
+    (part,), (again,) = found["summary"], summary_of(client, instances=rows[::-1], **request)["summary"]
     assert part["mean_absolute_attributions"]["past"] == pytest.approx(
         again["mean_absolute_attributions"]["past"], rel=1e-4, abs=1e-6
     )

@@ -1,4 +1,4 @@
-"""A case of the zoo: how to build a network, what goes into it, and who its players are."""
+"""A case of the zoo: the constructor of a network, its inputs and its players."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -14,13 +14,13 @@ from whyserve.explain.game.players import Players
 
 @dataclass(frozen=True)
 class Spec:
-    """One input: its shape without the batch; normal numbers, or integers in [0, high) where high is given."""
+    """One input: its shape without rows; normal random numbers, or integers in [0, high) if high is given."""
 
     shape: tuple[int, ...]
     high: int | None = None
 
     def draw(self, rows: int, generator: torch.Generator, dtype: torch.dtype) -> torch.Tensor:
-        """(rows, *shape), seeded by the generator."""
+        """(rows, *shape) of random numbers."""
         if self.high is not None:
             return torch.randint(self.high, (rows, *self.shape), generator=generator)
         return 1.5 * torch.randn(rows, *self.shape, generator=generator).to(dtype)
@@ -30,10 +30,10 @@ class Spec:
 class Case:
     """One network of the zoo.
 
-    membership: by input, the player of each element; every element its own player where it is left out.
-    kind: what the outputs are: values, logits or probabilities.
-    data: in place of drawn numbers, (background rows, explained rows) → both, taken from real data.
-    keras: built by Keras.
+    membership: by input, the player of each element; by default, every element is a player.
+    kind: of the outputs: values, logits or probabilities.
+    data: real data instead of random numbers: (background rows, explained rows) → both.
+    keras: whether Keras builds the network.
     """
 
     name: str
@@ -50,18 +50,18 @@ class Case:
 
     @property
     def players(self) -> Players:
-        """At most ten players in a case where `few` holds."""
+        """The players of `membership`, or one player per element."""
         if self.membership is None:
             return Players.elements({name: spec.shape for name, spec in self.inputs.items()})
         return Players(1 + max(int(m.max()) for m in self.membership.values()), self.membership)
 
     @property
     def few(self) -> bool:
-        """Whether exact enumeration is at hand."""
+        """Whether the case has at most ten players, so that exact enumeration is fast."""
         return self.players.count <= 10
 
     def network(self, dtype: torch.dtype = torch.float32) -> Network:
-        """Built anew with the case's seed, in eval mode."""
+        """A new network with the case's seed, in eval mode."""
         torch.manual_seed(self.seed)
         with keras_floats(dtype):
             module = self.build()
@@ -70,7 +70,7 @@ class Case:
     def rows(
         self, background: int = 8, rows: int = 3, dtype: torch.dtype = torch.float32
     ) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
-        """The background and rows to explain, the same at every call."""
+        """The background and the rows to explain, equal in every call."""
         if self.data is not None:
             both = self.data(background, rows)
             return {n: x.to(dtype) for n, x in both[0].items()}, {n: x.to(dtype) for n, x in both[1].items()}
@@ -81,7 +81,7 @@ class Case:
 
 @contextmanager
 def keras_floats(dtype: torch.dtype) -> Iterator[None]:
-    """Keras builds and calls its networks in this dtype."""
+    """Make Keras build and call networks in this dtype."""
     before, wanted = keras.config.floatx(), str(dtype).removeprefix("torch.")
     keras.config.set_floatx(wanted)
     keras.config.set_dtype_policy(wanted)
@@ -93,12 +93,12 @@ def keras_floats(dtype: torch.dtype) -> Iterator[None]:
 
 
 def features(*shape: int) -> dict[str, Spec]:
-    """A single input x of normal numbers."""
+    """One input x of normal random numbers."""
     return {"x": Spec(shape)}
 
 
 def by_axis(shape: tuple[int, ...], axis: int = 0, groups: int | None = None) -> dict[str, torch.Tensor]:
-    """Players of input x: one a position along `axis`, or that axis in `groups` equal runs."""
+    """Players of input x: one per position along `axis`, or `groups` equal parts of the axis."""
     size = shape[axis]
     number = torch.arange(size) if groups is None else torch.arange(size) * groups // size
     view = [1] * len(shape)
@@ -107,14 +107,14 @@ def by_axis(shape: tuple[int, ...], axis: int = 0, groups: int | None = None) ->
 
 
 def by_patch(channels: int, height: int, width: int, patch: int) -> dict[str, torch.Tensor]:
-    """Players of an image x, channels first: one a square patch."""
+    """Players of an image x, channels first: one per square patch."""
     rows, columns = torch.arange(height)[:, None] // patch, torch.arange(width) // patch
     number = rows * (-(-width // patch)) + columns
     return {"x": number.expand(channels, height, width).contiguous()}
 
 
 class Lambda(nn.Module):
-    """A network of a plain function and of modules that it may use by name."""
+    """A network from a function, with modules that the function may use by name."""
 
     def __init__(self, function: Callable[..., torch.Tensor], **modules: nn.Module) -> None:
         super().__init__()

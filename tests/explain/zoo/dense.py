@@ -63,9 +63,9 @@ FUNCTIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
 
 
 def around(middle: nn.Module | Callable[[torch.Tensor], torch.Tensor]) -> nn.Module:
-    """Linear, something in the middle, linear."""
+    """Linear, `middle`, linear."""
     first = nn.Linear(6, 8)
-    middle = deepcopy(middle)  # a module with weights of its own for each network
+    middle = deepcopy(middle)  # each network has weights of its own
     with torch.no_grad():
         width = middle(first(torch.zeros(2, 6))).shape[1]
     function = Lambda(lambda _, x: middle(x)) if not isinstance(middle, nn.Module) else middle
@@ -107,7 +107,7 @@ class Residual(nn.Module):
 
 
 class DenselyConnected(nn.Module):
-    """Each layer sees all earlier ones."""
+    """Each layer receives the outputs of all earlier layers."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -149,7 +149,7 @@ class Gated(nn.Module):
 
 
 class Tied(nn.Module):
-    """An autoencoder whose decoder is its encoder's transpose; the outputs are sliced and put together anew."""
+    """An autoencoder whose decoder is its transposed encoder; the outputs are sliced and concatenated."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -175,7 +175,7 @@ class TwoInputs(nn.Module):
 
 
 class OneHot(nn.Module):
-    """A category made one-hot by the network itself."""
+    """A category that the network encodes one-hot."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -187,7 +187,7 @@ class OneHot(nn.Module):
 
 
 def mlp(*widths: int, activation: Callable[[], nn.Module] = nn.ReLU, last: nn.Module | None = None) -> nn.Module:
-    """Linear layers with an activation between, and a head where one is given."""
+    """Linear layers with activations between them, and an optional last layer."""
     layers: list[nn.Module] = []
     for before, after in pairwise(widths):
         layers += [nn.Linear(before, after), activation()]
@@ -243,7 +243,7 @@ def mlp_with_batch_norm() -> nn.Module:
 
 
 def seasoned(module: nn.Module) -> nn.Module:
-    """Batch norms with statistics such as training leaves."""
+    """Set the statistics of batch norms as after training."""
     for part in module.modules():
         if isinstance(part, nn.modules.batchnorm._BatchNorm):
             assert part.running_mean is not None

@@ -1,4 +1,4 @@
-"""A case of the zoo explained, once for all tests that look at it."""
+"""A case of the zoo with its explanations, computed once for all tests."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -15,7 +15,7 @@ from whyserve.explain.methods.exact import Exact
 
 @dataclass(frozen=True)
 class Examined:
-    """wanted: every output at every row. exact: (R, K, P), where the players are few. scale: of the output."""
+    """wanted: (R, K), every output for every row. exact: (R, K, P), None with many players. scale: of the output."""
 
     case: Case
     network: Network
@@ -35,7 +35,7 @@ class Examined:
 def explain_deep(
     network: Network, case: Case, background: Inputs, rows: Inputs
 ) -> tuple[Deep, torch.Tensor, Attribution]:
-    """Deep made ready, every output at every row, and its answer."""
+    """The explainer, every output for every row, and its attributions."""
     deep = Deep(network, background, case.players)
     count = next(iter(rows.values())).shape[0]
     wanted = torch.arange(deep.outputs.shape[1]).expand(count, -1)
@@ -43,13 +43,13 @@ def explain_deep(
 
 
 def scale_of(deep: Deep, answer: Attribution) -> float:
-    """The largest output in sight."""
+    """The largest output of the rows and of the background."""
     return float(torch.maximum(answer.predictions.abs().max(), deep.outputs.abs().max()))
 
 
 @cache
 def examine(name: str) -> Examined:
-    """The case of that name in float32, three rows against eight."""
+    """The case in float32: three rows, eight background rows."""
     case = BY_NAME[name]
     network = case.network()
     background, rows = case.rows()

@@ -36,7 +36,7 @@ def _activate(name: str) -> Any:
 
 
 def build(make: Callable[[], Any]) -> Callable[[], nn.Module]:
-    """Seeded, and with batch norms that have seen data."""
+    """Set the seed, and the statistics of batch norms as after training."""
 
     def ready() -> nn.Module:
         keras.utils.set_random_seed(0)

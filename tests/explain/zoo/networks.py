@@ -1,4 +1,4 @@
-"""All cases of the zoo, and each of some saved and loaded by torch.export."""
+"""All cases of the zoo, and a network saved and loaded with torch.export."""
 
 import io
 import warnings
@@ -18,13 +18,13 @@ BY_NAME: dict[str, Case] = {case.name: case for case in CASES}
 
 
 def through_file(case: Case) -> Network:
-    """The case's network exported, saved, loaded, and made a module again."""
+    """The network of the case after export, save and load."""
     network = case.network()
     background, _ = case.rows()
     batch = torch.export.Dim("batch", min=2)
     example = tuple(background[name] for name in network.names)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of what torch's own layers do while they are traced
+        warnings.simplefilter("ignore")  # torch's own layers warn while they are traced
         program = torch.export.export(network.module, example, dynamic_shapes=_dynamic(network.module, example, batch))
     file = io.BytesIO()
     torch.export.save(program, file)
@@ -35,8 +35,8 @@ def through_file(case: Case) -> Network:
 
 def _dynamic(module: nn.Module, example: tuple[torch.Tensor, ...], batch: object) -> tuple[object, ...]:
     each = tuple({0: batch} for _ in example)
-    # A module of *inputs takes its dynamic shapes as one tuple.
+    # A module with *inputs takes its dynamic shapes as one tuple.
     return (each,) if isinstance(module, kerasnets.OfKeras | Lambda) else each
 
 
-assert len(BY_NAME) == len(CASES), "a case's name is its own"
+assert len(BY_NAME) == len(CASES), "the names of the cases are unique"

@@ -10,7 +10,7 @@ STEPS, WIDTH = 6, 4
 
 
 class Recurrent(nn.Module):
-    """A fused recurrent layer; what is read is its last step, or its final state."""
+    """A fused recurrent layer; the head reads its last step, or its final state."""
 
     def __init__(self, layer: nn.RNNBase, *, state: bool = False) -> None:
         super().__init__()
@@ -29,7 +29,7 @@ class Recurrent(nn.Module):
 
 
 class Cells(nn.Module):
-    """Cells unrolled by hand."""
+    """Cells in a Python loop."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -45,7 +45,7 @@ class Cells(nn.Module):
 
 
 class Attention(nn.Module):
-    """Multi-head attention over the input itself, with a causal mask where asked."""
+    """Multi-head self-attention, with an optional causal mask."""
 
     def __init__(self, *, batch_first: bool = True, causal: bool = False) -> None:
         super().__init__()
@@ -64,7 +64,7 @@ class Attention(nn.Module):
 
 
 class Dotted(nn.Module):
-    """Scaled dot-product attention called as a function, causal, with a residual and a norm after."""
+    """Causal scaled dot-product attention as a function, then a residual connection and a norm."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -78,7 +78,7 @@ class Dotted(nn.Module):
 
 
 class Encoder(nn.Module):
-    """torch's transformer encoder; its fast path is taken outside a trace."""
+    """torch's transformer encoder, which has a fast path outside a trace."""
 
     def __init__(self, *, norm_first: bool, activation: str = "relu", causal: bool = False) -> None:
         super().__init__()
@@ -96,7 +96,7 @@ class Encoder(nn.Module):
 
 
 class Tokens(nn.Module):
-    """Token and position embeddings, an encoder that masks the padding, a mean over what is not padding."""
+    """Token and position embeddings, an encoder that masks the padding, and a mean over the other tokens."""
 
     def __init__(self, *, masked: bool) -> None:
         super().__init__()

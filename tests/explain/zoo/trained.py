@@ -1,4 +1,4 @@
-"""Networks trained on real data, standardised: what random weights do not show."""
+"""Networks trained on standardised real data. Random weights do not show the same effects."""
 
 from collections.abc import Callable
 from functools import cache
@@ -17,7 +17,7 @@ STEPS = 400
 
 @cache
 def standardised(name: str, columns: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """(rows, columns) of mean 0 and deviation 1, and the target, rows shuffled once."""
+    """(rows, columns) with mean 0 and standard deviation 1, and the target, in a fixed random order."""
     loaded: Any = {
         "diabetes": datasets.load_diabetes,
         "wine": datasets.load_wine,

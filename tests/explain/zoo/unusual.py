@@ -1,4 +1,4 @@
-"""Networks as people write them that are none of the usual: what a trace may trip over."""
+"""Unusual networks from practice, with operations that are difficult to trace."""
 
 import math
 from collections.abc import Callable
@@ -13,7 +13,7 @@ STEPS, WIDTH = 6, 4
 
 
 class LinearAttention(nn.Module):
-    """Attention without a softmax: products of three, whose best order would depend on the batch."""
+    """Attention without a softmax: products of three matrices, whose fastest order depends on the batch."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -128,7 +128,7 @@ class Cross(nn.Module):
 
 
 class RungeKutta(nn.Module):
-    """A neural differential equation in four steps of the fourth order."""
+    """A neural differential equation with four Runge-Kutta steps of order four."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -146,7 +146,7 @@ class RungeKutta(nn.Module):
 
 
 class Windows(nn.Module):
-    """Attention within windows of an image, rolled, windows merged with the batch."""
+    """Attention within shifted windows of an image; the windows are merged with the batch."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -163,7 +163,7 @@ class Windows(nn.Module):
 
 
 class Binned(nn.Module):
-    """Numbers made categories, and embedded."""
+    """Numbers converted to categories, then embedded."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -190,7 +190,7 @@ class Radial(nn.Module):
 
 
 def parametrised() -> nn.Module:
-    """Weights that are computed anew at every call."""
+    """Weights that are computed in every call."""
     make = nn.utils.parametrizations
     return nn.Sequential(
         make.weight_norm(nn.Linear(6, 8)), nn.Tanh(), make.spectral_norm(nn.Linear(8, 8)), nn.Softsign(),

@@ -64,7 +64,7 @@ class Patches(nn.Module):
 
 
 def small_cnn() -> nn.Module:
-    """What shap explains too: modules only, one use each."""
+    """Modules only, each used once: shap can explain it too."""
     return nn.Sequential(
         nn.Conv2d(1, 8, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(8, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(128, 16),
         nn.ReLU(), nn.Linear(16, 3),
@@ -80,7 +80,7 @@ def three_norms() -> nn.Module:
 
 
 def image(name: str, build: object, channels: int = 1, size: int = 6, patch: int = 2) -> Case:
-    """An image with its square patches as players."""
+    """An image whose square patches are the players."""
     assert callable(build)
 
     def ready() -> nn.Module:

@@ -147,7 +147,7 @@ def test_a_network_stays_as_it_was_and_its_folder_is_read_without_its_class(tmp_
     assert (spec.version, spec.output.unit, spec.output.names) == (3, "m", ("low", "high"))
     assert "Net" not in (packaged.folder / "network.py").read_text()
     report = str(check(packaged.folder))
-    for line in ("takes      x (4 features)", "returns    low, high (values)", "explained  by exact: the truest"):
+    for line in ("takes      x (4 features)", "returns    low, high (values)", "explained  by exact: most accurate"):
         assert line in report
 
 

@@ -1,7 +1,7 @@
-"""What every explanation method takes and gives.
+"""The interface of the explanation methods: their input, their limits and their result.
 
-Shapes: R explained rows, B background rows, K outputs wanted a row, P players. An input is a tensor of
-(rows, *shape); a network returns (rows, outputs).
+Shapes, in this package: R explained rows, B background rows, K explained outputs per row, P players. An input is a
+tensor of shape (rows, *shape). A network returns (rows, outputs).
 """
 
 from collections.abc import Callable, Mapping
@@ -11,19 +11,20 @@ from typing import ClassVar, Protocol
 import torch
 
 Inputs = Mapping[str, torch.Tensor]
-"""One tensor an input, by name, rows first. Floating point, or integers where an embedding follows."""
+"""One tensor per input, by name: (rows, *shape), floating point, or integers for an embedding or index lookup."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How far one call may go. A limit that is None does not bind.
+    """The limits of one call. None means no limit.
 
-    samples: walks (permutation) or coalitions (kernel) a row; None is the method's own default.
-    standard_error: stop sampling once every standard error is at most this, in the output's unit.
-    deadline: a time.monotonic() instant; past it a method stops at its next chunk.
-    seed: equal seeds give equal answers for a row, whatever else shares the batch.
-    on_progress: called after a chunk with the share done, in [0, 1]; answering False asks to stop.
-    on_error: called after a round of sampling with the mean standard error over the mean |φ| so far.
+    samples: samples per row: permutations per pair of an explained row and a background row (permutation),
+        quadrature points per pair (gradient), or coalitions (kernel). None is the method's default.
+    standard_error: sampling ends when every standard error is at most this, in the unit of the output.
+    deadline: time.monotonic() in seconds; after it, a method stops before its next chunk.
+    seed: equal seeds give equal values for a row, in any batch.
+    on_progress: called between chunks with the finished share in [0, 1]; if it returns False, the method stops.
+    on_error: called after each round of sampling with the mean standard error divided by the mean |φ|.
     """
 
     samples: int | None = None
@@ -36,14 +37,14 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Attribution:
-    """The answer for R rows.
+    """The result for R rows.
 
-    values: (R, K, P), in the output's unit.
-    base_values: (R, K), the network's mean output over the background, at the outputs wanted.
-    predictions: (R, K), the network's output at the rows themselves.
-    standard_errors: (R, K, P) where the method samples, else None.
-    rows_evaluated: rows that went through the network, one way or the other, for this call.
-    complete: False when a deadline or a stop cut the method short of what was asked.
+    values: (R, K, P), the attributions φ, in the unit of the output.
+    base_values: (R, K), the mean output of the network over the background.
+    predictions: (R, K), the output of the network for the explained rows.
+    standard_errors: (R, K, P) if the method samples, otherwise None.
+    rows_evaluated: the number of network rows that this call computed.
+    complete: False if a deadline or a stop ended the method early.
     """
 
     values: torch.Tensor
@@ -55,26 +56,27 @@ class Attribution:
 
     @property
     def residuals(self) -> torch.Tensor:
-        """(R, K): what the attributions leave unexplained; zero when they add up."""
+        """(R, K): prediction − base value − Σφ. Zero if the attributions add up."""
         return self.predictions - self.base_values - self.values.sum(-1)
 
 
 class Stopped(Exception):
-    """A stop or a deadline came before the method had anything true to answer with."""
+    """A deadline or a stop ended the method before it had a result."""
 
 
 class Explainer(Protocol):
-    """One method made ready for one network, one background and one set of players.
+    """One method, prepared for one network, one background and one set of players.
 
-    Built once and kept: what depends on the background alone is computed at construction. `explain` may be
-    called from several threads at once and never changes the network.
+    An explainer is built once and reused: the constructor computes everything that depends on the background only.
+    `explain` may run in several threads at once, and it does not change the network.
     """
 
     method: ClassVar[str]
 
     def explain(self, rows: Inputs, outputs: torch.Tensor, limits: Limits) -> Attribution:
-        """Attribute `outputs`, (R, K) int64 column numbers, one line a row, at `rows`.
+        """Attribute `outputs`, (R, K) int64 column numbers, at `rows`, R rows per input.
 
-        Raises UnsupportedNetwork for a non-finite activation, Stopped as described there.
+        Raises InvalidInput if the rows do not fit the network's inputs, UnsupportedNetwork if the network returns a
+        non-finite value, and Stopped if a deadline or a stop comes before there is a result.
         """
         ...

@@ -1,4 +1,4 @@
-"""Mixed rows made fast: what the background gives to a mix is laid out once and kept between calls."""
+"""Fast mixed rows: the background's share of every mix is computed once and cached between calls."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping
@@ -11,31 +11,32 @@ from whyserve.explain.game.base import Inputs
 from whyserve.explain.game.players import Players
 
 KEPT_BYTES = 64 << 20
-# An input of fewer elements is repeated along the coalitions, for torch copies short lines slowly.
-SHORT = 256
+# An input with fewer elements is repeated along the coalitions first: torch broadcasts short rows slowly.
+SHORT_ROW = 256
 
 
 @dataclass(frozen=True, slots=True)
 class Mask:
-    """Background rows with holes where a row's own elements go.
+    """a · c mixes of one explained row with background rows, before the row itself is known.
 
-    holes: by input, 1 where a row's element goes and 0 elsewhere, in the input's dtype.
-    base: by input, the background elsewhere. Both (a, c, *shape), for a · c mixes a row.
+    present: by input, (a, c, *shape) in the input's dtype: 1 for an element from the explained row, otherwise 0.
+    base: by input, (a, c, *shape): the background's elements, and 0 where `present` is 1.
     """
 
-    holes: Mapping[str, torch.Tensor]
+    present: Mapping[str, torch.Tensor]
     base: Mapping[str, torch.Tensor]
 
     def fill(self, rows: Inputs) -> dict[str, torch.Tensor]:
-        """(r · a · c, *shape) an input, from r rows."""
+        """The mixes of r explained rows: (r · a · c, *shape) per input."""
         mixed = {}
-        for name, holes in self.holes.items():
-            row, across = rows[name], holes.shape[1]
-            spread = row[:, None, None]
-            if row[0].numel() < SHORT:
-                spread = spread.expand(-1, -1, across, *row.shape[1:]).contiguous()
-            # One factor is 0 or 1 and one term is 0, so nothing is rounded; a selection takes four times as long.
-            mixed[name] = torch.addcmul(self.base[name], holes, spread).flatten(0, 2)
+        for name, present in self.present.items():
+            row, count = rows[name], present.shape[1]
+            repeated = row[:, None, None]
+            if row[0].numel() < SHORT_ROW:
+                repeated = repeated.expand(-1, -1, count, *row.shape[1:]).contiguous()
+            # base + present · row is exact: one factor is 0 or 1, and one term is 0. torch.where takes four times as
+            # long.
+            mixed[name] = torch.addcmul(self.base[name], present, repeated).flatten(0, 2)
         return mixed
 
     @property
@@ -46,11 +47,11 @@ class Mask:
 
     @property
     def nbytes(self) -> int:
-        return sum(x.nbytes for part in (self.holes, self.base) for x in part.values())
+        return sum(x.nbytes for part in (self.present, self.base) for x in part.values())
 
 
 class Masks:
-    """Masks by key, the latest used kept while they take no more than KEPT_BYTES. Safe between threads."""
+    """A cache of masks by key: the most recently used, at most KEPT_BYTES together. Thread-safe."""
 
     def __init__(self, players: Players) -> None:
         self.players = players
@@ -59,33 +60,33 @@ class Masks:
         self._lock = Lock()
 
     def get(self, key: Hashable, present: Callable[[], torch.Tensor], background: Inputs) -> Mask:
-        """The mask of `key`, or one made of present(), (a, c, P) bool, over (a, c, *shape) of background.
+        """The cached mask of `key`, or a new one from present(), (a, c, P) bool, and the background, (a, c, *shape).
 
-        One without a key (None) is not kept.
+        A mask with the key None is not cached.
         """
         with self._lock:
             if key is not None and key in self._kept:
                 self._kept.move_to_end(key)
                 return self._kept[key]
-        made = self._make(present(), background)
-        if key is not None and made.nbytes <= KEPT_BYTES:
+        mask = self._make(present(), background)
+        if key is not None and mask.nbytes <= KEPT_BYTES:
             with self._lock:
-                self._keep(key, made)
-        return made
+                self._keep(key, mask)
+        return mask
 
     def _make(self, present: torch.Tensor, background: Inputs) -> Mask:
-        holes, base = {}, {}
+        by_element, base = {}, {}
         for name, index in self.players.membership.items():
             mask = present[..., index]
             base[name] = background[name].masked_fill(mask, 0)
-            # Exact's coalitions come as (a, 1) over backgrounds of (1, c).
-            holes[name] = mask.to(base[name].dtype).expand(base[name].shape).contiguous()
-        return Mask(holes, base)
+            # The coalitions of background_means are (a, 1, P), and its background is (1, c, *shape).
+            by_element[name] = mask.to(base[name].dtype).expand(base[name].shape).contiguous()
+        return Mask(by_element, base)
 
-    def _keep(self, key: Hashable, made: Mask) -> None:
+    def _keep(self, key: Hashable, mask: Mask) -> None:
         if key in self._kept:
             return
-        self._kept[key] = made
-        self._bytes += made.nbytes
+        self._kept[key] = mask
+        self._bytes += mask.nbytes
         while self._bytes > KEPT_BYTES:
             self._bytes -= self._kept.popitem(last=False)[1].nbytes

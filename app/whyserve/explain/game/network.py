@@ -1,4 +1,4 @@
-"""A torch network as the explanation methods see it: named inputs in, (rows, outputs) out."""
+"""The network interface of the explanation methods: named inputs, and one table of (rows, outputs)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,9 +12,10 @@ from whyserve.explain.game.base import Inputs
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """`module`, in eval mode, is called with its inputs by position, in the order of `names`.
+    """A torch module in eval mode.
 
-    Its output is (rows, outputs), or (rows,) for a single output. run: gives the same as the module, sooner.
+    names: the input names, in the order of the module's positional arguments.
+    run: a faster function with the same results as the module; it is called if given.
     """
 
     module: nn.Module
@@ -22,19 +23,21 @@ class Network:
     run: Callable[..., object] | None = None
 
     def __call__(self, inputs: Inputs) -> torch.Tensor:
-        """(rows, outputs); differentiable where the caller has gradients on."""
+        """(rows, outputs), with gradients if they are enabled. Raises UnsupportedNetwork as as_table does."""
         result = (self.run or self.module)(*(inputs[name] for name in self.names))
         rows = next(iter(inputs.values())).shape[0]
         return as_table(result, rows)
 
 
 def as_table(result: object, rows: int) -> torch.Tensor:
-    """Check what a network returned and give it as (rows, outputs).
+    """Convert the result of a network to (rows, outputs).
 
-    Raises UnsupportedNetwork when it is not one floating-point tensor of (rows,) or (rows, outputs).
+    Raises UnsupportedNetwork if it is not one floating-point tensor of shape (rows,) or (rows, outputs).
     """
     if not isinstance(result, torch.Tensor):
-        raise UnsupportedNetwork(f"the network returns {type(result).__name__}, not one tensor of (batch, outputs)")
+        raise UnsupportedNetwork(
+            f"the network returns {type(result).__name__}; one tensor of (batch, outputs) is needed"
+        )
     if result.ndim == 1 and result.shape[0] == rows:
         result = result.unsqueeze(1)
     if result.ndim != 2 or result.shape[0] != rows:
@@ -42,12 +45,12 @@ def as_table(result: object, rows: int) -> torch.Tensor:
             f"the network returns shape {tuple(result.shape)} for a batch of {rows}; (batch, outputs) is needed"
         )
     if not result.is_floating_point():
-        raise UnsupportedNetwork(f"the network returns {result.dtype}, not a floating-point output")
+        raise UnsupportedNetwork(f"the network returns {result.dtype}; a floating-point output is needed")
     return result
 
 
 def check_apart(network: Network, rows: Inputs) -> None:
-    """Raises UnsupportedNetwork where the answer for a row depends on the other rows of its batch."""
+    """Raises UnsupportedNetwork if the output for a row depends on the other rows of the batch."""
     if row_count(rows) < 2:
         return
     together = network(rows)
@@ -57,9 +60,14 @@ def check_apart(network: Network, rows: Inputs) -> None:
         not (first[0] - together[0]).abs().max() <= 1e-3 * scale
         or not (first[2] - together[1]).abs().max() <= 1e-3 * scale
     ):
-        raise UnsupportedNetwork("the network's answer for a row depends on the other rows of its batch")
+        raise UnsupportedNetwork("the network's output for a row depends on the other rows of the batch")
+
+
+def not_finite(rows: str) -> UnsupportedNetwork:
+    """The error for a NaN or an infinity in the network's output. rows: the rows that have it, in words."""
+    return UnsupportedNetwork(f"the network's output is not finite for {rows}")
 
 
 def row_count(inputs: Inputs) -> int:
-    """Rows in a batch of inputs."""
+    """The number of rows in a batch of inputs."""
     return next(iter(inputs.values())).shape[0]

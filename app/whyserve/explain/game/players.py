@@ -1,35 +1,35 @@
-"""Who shares the credit: a player is a feature, or a group of elements that enter and leave together."""
+"""Players: features, or groups of elements, that share the attribution."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
 
-from whyserve.explain.game.base import Inputs
+from whyserve.errors import TooManyPlayers
 
 
 @dataclass(frozen=True, slots=True)
 class Players:
-    """A partition of the inputs' elements.
+    """A partition of the elements of all inputs into players.
 
     count: P, the number of players.
-    membership: by input name, an int64 tensor of that input's shape (no row dimension) holding the number of
-        the player, 0 to P − 1, that each element belongs to. A player may span several inputs.
+    membership: by input name, an int64 tensor with the shape of one row of that input: the player of each element,
+        0 to P − 1. A player may have elements in several inputs.
     """
 
     count: int
     membership: Mapping[str, torch.Tensor]
-    # The one input, where each of its elements is a player of its own and in their order: nothing is to be summed.
+    # The name of the only input, if its elements are the players in the same order: no sum is needed then.
     alone: str | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         name, index = next(iter(self.membership.items()), ("", torch.empty(0)))
-        plain = len(self.membership) == 1 and index.ndim and torch.equal(index.flatten(), torch.arange(self.count))
-        object.__setattr__(self, "alone", name if plain else None)
+        identity = len(self.membership) == 1 and index.ndim and torch.equal(index.flatten(), torch.arange(self.count))
+        object.__setattr__(self, "alone", name if identity else None)
 
     @classmethod
     def elements(cls, shapes: Mapping[str, tuple[int, ...]]) -> "Players":
-        """Every element of every input a player of its own, numbered in the order of inputs, row-major."""
+        """One player per element of every input, numbered in the order of the inputs, row-major."""
         membership, first = {}, 0
         for name, shape in shapes.items():
             size = int(torch.Size(shape).numel())
@@ -37,19 +37,18 @@ class Players:
             first += size
         return cls(first, membership)
 
-    def mix(self, present: torch.Tensor, rows: Inputs, background: Inputs) -> dict[str, torch.Tensor]:
-        """Rows in which the players present come from `rows` and the others from `background`.
-
-        present: (n, P) bool. rows, background: n rows each, or 1 row to be used for all n. In place of n there may
-        be several leading dimensions, which then broadcast.
-        """
-        return {
-            name: torch.where(present[..., self.membership[name]], rows[name], background[name])
-            for name in self.membership
-        }
+    def check_limit(self, method: str, limit: int) -> None:
+        """Raises TooManyPlayers if there are more players than `method` can explain."""
+        if self.count > limit:
+            raise TooManyPlayers(
+                f"{method} takes at most {limit} players, and this model has {self.count}; group features in"
+                " model.toml, or choose another method",
+                players=self.count,
+                limit=limit,
+            )
 
     def collect(self, elements: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        """Sum attributions by element, (…, *shape) an input, into attributions by player, (…, P)."""
+        """Sum attributions of elements, (…, *shape) per input, into attributions of players, (…, P)."""
         if self.alone is not None:
             return elements[self.alone].flatten(start_dim=elements[self.alone].ndim - self.membership[self.alone].ndim)
         total: torch.Tensor | None = None

@@ -4,33 +4,29 @@ from typing import ClassVar
 
 import torch
 
-from whyserve.errors import TooManyPlayers
 from whyserve.explain.game.base import Attribution, Inputs, Limits
 from whyserve.explain.game.coalitions import coalition_values, coalitions, shapley_weights
 from whyserve.explain.game.evaluation import Passes, Progress, check_rows
 from whyserve.explain.game.network import Network, row_count
 from whyserve.explain.game.players import Players
 
-MOST_PLAYERS = 16
+MOST_PLAYERS = 16  # 65,536 coalitions
 
 
 class Exact:
-    """φ = W v over all 2^P coalitions, v(S) the mean of f over rows with S from the instance, the rest from background.
+    """φ = W v over all 2^P coalitions.
 
-    Costs (2^P − 2)·B + 1 network rows an instance. Values come in float64, network passes in its own dtype.
-    Raises TooManyPlayers beyond 16, UnsupportedNetwork as Passes does.
+    v(S) is the mean of f over B mixed rows: players in S come from the explained row, the others from the background.
+    W are the weights of coalitions.shapley_weights.
+
+    Costs (2^P − 2)·B + 1 network rows per explained row. The network runs in its own dtype; values are float64.
+    Raises TooManyPlayers if there are more than 16 players, and UnsupportedNetwork as Passes does.
     """
 
     method: ClassVar[str] = "exact"
 
     def __init__(self, network: Network, background: Inputs, players: Players, *, memory_bytes: int = 1 << 30) -> None:
-        if players.count > MOST_PLAYERS:
-            raise TooManyPlayers(
-                f"exact enumerates 2^players coalitions and takes at most {MOST_PLAYERS} players; here are"
-                f" {players.count}: group them, or choose another method",
-                players=players.count,
-                limit=MOST_PLAYERS,
-            )
+        players.check_limit(self.method, MOST_PLAYERS)
         self.passes = Passes(network, background, players, memory_bytes)
         self.coalitions = coalitions(players.count)
         self.weights = shapley_weights(self.coalitions)
@@ -38,8 +34,8 @@ class Exact:
     def explain(self, rows: Inputs, outputs: torch.Tensor, limits: Limits) -> Attribution:
         """Values (R, K, P) of `outputs` (R, K) at `rows`.
 
-        Raises InvalidInput for rows of another shape, UnsupportedNetwork for an output that is not finite, and
-        Stopped at a stop or a deadline: half an enumeration answers nothing.
+        Raises InvalidInput and UnsupportedNetwork as Explainer does, and Stopped at any stop or deadline: a part of
+        the coalitions gives no result.
         """
         rows = check_rows(rows, self.passes.background, self.passes.players)
         value = coalition_values(
@@ -53,5 +49,5 @@ class Exact:
         )
 
     def cost(self, rows: int) -> int:
-        """Network rows for `rows` instances, the instances themselves aside."""
+        """The number of mixed rows for `rows` explained rows."""
         return rows * max(0, len(self.coalitions) - 2) * self.passes.rows

@@ -1,9 +1,12 @@
 """Expected gradients by quadrature (Erion et al. 2021): integrated gradients averaged over the whole background.
 
-Along the straight line from each background row to the row explained, φ = E_b ∫ (x − b) ∂f/∂x da (Sundararajan et
-al. 2017), an Aumann–Shapley value. It equals the Shapley value where effects are of one or two players, and is near
-it where the network is smooth. The integral is taken by Gauss–Legendre points and not by chance: what it leaves is
-the residual, and there is no standard error.
+For an explained row x and a background row b, integrated gradients (Sundararajan et al. 2017) are
+
+    φ = (x − b) ∫₀¹ ∂f/∂x (b + a (x − b)) da,
+
+the Aumann–Shapley value on the straight line from b to x. It equals the Shapley value if all effects involve one or
+two players, and it is close if the network is smooth. Erion et al. draw a at random; here Gauss–Legendre quadrature
+integrates over a. There is no standard error then: the residual shows the error of the quadrature.
 """
 
 from contextlib import nullcontext
@@ -17,46 +20,50 @@ from whyserve.errors import UnsupportedNetwork
 from whyserve.explain.game.base import Attribution, Inputs, Limits, Stopped
 from whyserve.explain.game.coalitions import chunks
 from whyserve.explain.game.evaluation import Passes, Progress, check_rows
-from whyserve.explain.game.network import Network, row_count
+from whyserve.explain.game.network import Network, not_finite, row_count
 from whyserve.explain.game.players import Players
 from whyserve.explain.methods.integer_inputs import Lookup, Lookups, look_up
 
-# Points a line: the first number, and the second for rows whose residual is then above NEAR_ENOUGH of the scale.
+# Quadrature points per pair: the first number for every row, the second for a row whose residual is then above
+# RESIDUAL_GOAL of the scale of its outputs.
 POINTS = (16, 64)
-NEAR_ENOUGH = 1e-3
-# A pass with gradients keeps what a pass without lets go, and as much again on the way back.
-BACKWARD = 3
+RESIDUAL_GOAL = 1e-3
+# Memory of a pass with gradients relative to a pass without: it keeps the activations, and the backward pass needs as
+# much again.
+BACKWARD_MEMORY = 3
 
 Points = tuple[torch.Tensor, torch.Tensor]
-"""Places in (0, 1) and their weights."""
+"""Positions a in (0, 1) and their weights, each (points,) float64."""
 
-Start = tuple[Inputs, list[Lookup]]
-"""One row, and what its whole numbers become."""
+ExplainedRow = tuple[Inputs, list[Lookup]]
+"""One row, (1, *shape) per input, and the lookup results of its integer inputs."""
 
 
 class Gradient:
-    """Expected gradients; `limits.samples` is quadrature points a pair of an explained and a background row.
+    """Expected gradients; `limits.samples` is the number of quadrature points per explained row and background row.
 
-    Costs points·B network rows, there and back, an instance, and a way back for every further output. By default 16
-    points, then 64 for a row whose residual is above 0.001 of its outputs' scale. A whole-number input counts from
-    the embedding, one-hot columns or cast that first make real numbers of it. Any number of players, any grouping.
-    Raises UnsupportedNetwork as Passes does, where no gradient arrives, and where whole numbers cannot be followed.
+    Costs points·B network rows forward per explained row, and as many backward per output. The default is 16 points,
+    then 64 for a row whose residual is above 0.001 of the scale of its outputs. The gradient of an integer input
+    starts at the embedding, one-hot encoding or cast that first converts it to floating point. The number and the
+    grouping of players are free.
+    Raises UnsupportedNetwork as Passes does, if no gradient reaches the inputs, and if an integer input cannot be
+    followed (see integer_inputs).
     """
 
     method: ClassVar[str] = "gradient"
 
     def __init__(self, network: Network, background: Inputs, players: Players, *, memory_bytes: int = 1 << 30) -> None:
-        self.passes = Passes(network, background, players, memory_bytes // BACKWARD)
-        self.of_background = look_up(network, self.passes.background, players)
-        # One row against itself: shows before any request that gradients arrive.
+        self.passes = Passes(network, background, players, memory_bytes // BACKWARD_MEMORY)
+        self.background_lookups = look_up(network, self.passes.background, players)
+        # One row explained against itself shows that gradients arrive, before the first request.
         first = {name: x[:1] for name, x in self.passes.background.items()}
-        self._gain(self._starts(first), slice(0, 1), torch.zeros(1, 1, dtype=torch.int64), quadrature(1))
+        self._integrate(self._prepare(first), slice(0, 1), torch.zeros(1, 1, dtype=torch.int64), quadrature(1))
 
     def explain(self, rows: Inputs, outputs: torch.Tensor, limits: Limits) -> Attribution:
-        """Values (R, K, P) of `outputs` (R, K) at `rows`; they add up as far as the residuals say.
+        """Values (R, K, P) of `outputs` (R, K) at `rows`. The residuals show how well they add up.
 
-        Raises InvalidInput for rows of another shape, UnsupportedNetwork for an output that is not finite, and
-        Stopped when a stop or a deadline comes before the first points are done.
+        Raises InvalidInput and UnsupportedNetwork as Explainer does, and Stopped if a stop or a deadline comes before
+        the first number of points is complete.
         """
         rows = check_rows(rows, self.passes.background, self.passes.players)
         predictions, base_values = self.passes.table(rows).gather(1, outputs), self.passes.base_values[outputs]
@@ -75,92 +82,107 @@ class Gradient:
                 complete = False
                 break
             residuals = (predictions - base_values - values.sum(-1)).abs()
-            active = (residuals > NEAR_ENOUGH * scale).any(1).nonzero()[:, 0]
+            active = (residuals > RESIDUAL_GOAL * scale).any(1).nonzero()[:, 0]
             if not len(active):
                 break
         progress.go_on()
         return Attribution(values, base_values, predictions, None, progress.done + row_count(rows), complete)
 
     def _values(self, rows: Inputs, outputs: torch.Tensor, points: int, progress: Progress) -> torch.Tensor:
-        """(R, K, P) float64, row after row; the background and points together as far as memory goes."""
-        done = []
-        for at in range(len(outputs)):
-            starts = self._starts({name: x[at : at + 1] for name, x in rows.items()})
+        """(R, K, P) float64, row by row. A chunk holds as many background rows and points as the memory allows."""
+        values = []
+        for number in range(len(outputs)):
+            row = self._prepare({name: x[number : number + 1] for name, x in rows.items()})
             total = torch.zeros(outputs.shape[1], self.passes.players.count, dtype=torch.float64)
-            for of_background, of_points, _ in chunks(self.passes.rows, points, 1, self.passes.chunk_rows):
+            for background_slice, point_slice, _ in chunks(self.passes.rows, points, 1, self.passes.chunk_rows):
                 if not progress.go_on():
                     raise Stopped
-                places, weights = quadrature(points)
-                part = places[of_points], weights[of_points]
-                total += self._gain(starts, of_background, outputs[at : at + 1], part)
-                progress.done += (of_background.stop - of_background.start) * len(part[0])
-            done.append(total / self.passes.rows)
-        return torch.stack(done)
+                positions, weights = quadrature(points)
+                some_points = positions[point_slice], weights[point_slice]
+                total += self._integrate(row, background_slice, outputs[number : number + 1], some_points)
+                progress.done += (background_slice.stop - background_slice.start) * len(some_points[0])
+            values.append(total / self.passes.rows)
+        return torch.stack(values)
 
-    def _starts(self, row: Inputs) -> Start:
+    def _prepare(self, row: Inputs) -> ExplainedRow:
         return row, look_up(self.passes.network, row, self.passes.players)
 
-    def _gain(self, row: Start, part: slice, outputs: torch.Tensor, points: Points) -> torch.Tensor:
-        """(K, P) float64: Σ over background rows of the integral, at some of its points, for one row."""
-        (inputs, found), (at, weight), players = row, points, self.passes.players
-        lines, whole = {}, {}
-        for name, x in inputs.items():
-            start = self.passes.background[name][part]
-            if x.is_floating_point():
-                lines[name] = _Line(start, x, players.membership[name].expand(start.shape), at)
-            else:
-                whole[name] = x.expand(start.shape[0] * len(at), *x.shape[1:]).contiguous()
-        for number, (mine, theirs) in enumerate(zip(found, self.of_background, strict=True)):
-            lines[f"lookup {number}"] = _Line(theirs.values[part], mine.values, theirs.players[part], at)
+    def _integrate(
+        self, row: ExplainedRow, background_slice: slice, outputs: torch.Tensor, points: Points
+    ) -> torch.Tensor:
+        """(K, P) float64: the integral's sum over some background rows and some of its points, for one row."""
+        lines, integers = self._lines(row, background_slice, points[0])
         leaves = {name: line.points() for name, line in lines.items()}
-        # Not the leaves themselves: a network may begin with an operation in place.
-        given = {name: leaf.clone() for name, leaf in leaves.items()}
-        looked_up = [given.pop(f"lookup {number}") for number in range(len(found))]
-        given.update(whole)
+        # The network receives clones: it may begin with an in-place operation, which a leaf does not allow.
+        inputs = {name: leaf.clone() for name, leaf in leaves.items()}
+        looked_up = [inputs.pop(f"lookup {number}") for number in range(len(row[1]))]
+        inputs.update(integers)
+        players = self.passes.players
         with torch.enable_grad():
-            # Watching every function costs as much as a small network: only where there is something to put in.
-            with Lookups(whole, players.membership, looked_up) if whole else nullcontext():
-                out = self.passes.network(given)
-            wanted = out[:, outputs[0]].sum(0)
-            if not torch.isfinite(wanted).all():
-                raise UnsupportedNetwork("the network gives an output that is not finite between two valid rows")
-        gains = []
+            # Lookups intercepts every function, which costs as much as a small network: only for integer inputs.
+            with Lookups(integers, players.membership, looked_up) if integers else nullcontext():
+                out = self.passes.network(inputs)
+            # The rows are independent: the gradient of the sum is the gradient of each row.
+            sums = out[:, outputs[0]].sum(0)
+            if not torch.isfinite(sums).all():
+                raise not_finite("a point between a background row and an explained row")
+        values = []
         for k in range(outputs.shape[1]):
-            slopes = _slopes(wanted[k], list(leaves.values()), last=k == outputs.shape[1] - 1)
-            gains.append(
-                sum(line.gain(s, weight, players.count) for line, s in zip(lines.values(), slopes, strict=True))
-            )
-        return torch.stack(gains)  # type: ignore[arg-type]
+            gradients = _gradients(sums[k], list(leaves.values()), last=k == outputs.shape[1] - 1)
+            pairs = zip(lines.values(), gradients, strict=True)
+            values.append(sum(line.integrate(gradient, points[1], players.count) for line, gradient in pairs))
+        return torch.stack(values)  # type: ignore[arg-type]
+
+    def _lines(
+        self, row: ExplainedRow, background_slice: slice, positions: torch.Tensor
+    ) -> tuple[dict[str, "_Line"], dict[str, torch.Tensor]]:
+        """A line per floating-point input and per lookup, and the integer inputs repeated for all points."""
+        (inputs, lookups), lines, integers = row, {}, {}
+        for name, x in inputs.items():
+            start = self.passes.background[name][background_slice]
+            if x.is_floating_point():
+                players = self.passes.players.membership[name].expand(start.shape)
+                lines[name] = _Line(start, x, players, positions)
+            else:
+                integers[name] = x.expand(start.shape[0] * len(positions), *x.shape[1:]).contiguous()
+        for number, (end, begin) in enumerate(zip(lookups, self.background_lookups, strict=True)):
+            start, players = begin.values[background_slice], begin.players[background_slice]
+            lines[f"lookup {number}"] = _Line(start, end.values, players, positions)
+        return lines, integers
 
 
 class _Line:
-    """From each of b background rows to one row. start: (b, *shape), end: (1, *shape), players: (b, *shape)."""
+    """The straight lines from b background rows to one explained row, for one input.
 
-    def __init__(self, start: torch.Tensor, end: torch.Tensor, players: torch.Tensor, at: torch.Tensor) -> None:
-        self.start, self.change, self.players, self.at = start, end - start, players, at.to(start.dtype)
+    start: (b, *shape). end: (1, *shape). players: (b, *shape), the player of each element. positions: (points,).
+    """
+
+    def __init__(self, start: torch.Tensor, end: torch.Tensor, players: torch.Tensor, positions: torch.Tensor) -> None:
+        self.start, self.change, self.players = start, end - start, players
+        self.positions = positions.to(start.dtype)
 
     def points(self) -> torch.Tensor:
-        """(points · b, *shape), a leaf."""
-        at = self.at.reshape(-1, *[1] * self.start.ndim)
-        return (self.start + at * self.change).flatten(0, 1).detach().requires_grad_()
+        """b + a (x − b) at every position a, (points · b, *shape): a leaf that requires gradients."""
+        a = self.positions.reshape(-1, *[1] * self.start.ndim)
+        return (self.start + a * self.change).flatten(0, 1).detach().requires_grad_()
 
-    def gain(self, slope: torch.Tensor | None, weight: torch.Tensor, count: int) -> torch.Tensor:
-        """(P,) float64 of slopes (points · b, *shape)."""
+    def integrate(self, gradient: torch.Tensor | None, weights: torch.Tensor, count: int) -> torch.Tensor:
+        """(P,) float64: Σ over b of (x − b) ∫ gradient da, from gradients (points · b, *shape); None is zero."""
         total = torch.zeros(count, dtype=torch.float64)
-        if slope is None:
+        if gradient is None:
             return total
-        mean = torch.einsum("a,ae->e", weight, slope.reshape(len(weight), -1).double())
+        mean = torch.einsum("a,ae->e", weights, gradient.reshape(len(weights), -1).double())
         return total.index_add_(0, self.players.reshape(-1), mean * self.change.reshape(-1).double())
 
 
-def _slopes(wanted: torch.Tensor, leaves: list[torch.Tensor], last: bool) -> tuple[torch.Tensor | None, ...]:
-    if not wanted.requires_grad:
-        raise UnsupportedNetwork("no gradient leads from the network's output to its inputs")
-    return torch.autograd.grad(wanted, leaves, retain_graph=not last, allow_unused=True)
+def _gradients(output: torch.Tensor, leaves: list[torch.Tensor], last: bool) -> tuple[torch.Tensor | None, ...]:
+    if not output.requires_grad:
+        raise UnsupportedNetwork("no gradient flows from the network's output to its inputs")
+    return torch.autograd.grad(output, leaves, retain_graph=not last, allow_unused=True)
 
 
 @lru_cache(maxsize=16)
 def quadrature(points: int) -> Points:
-    """Gauss–Legendre places in (0, 1) and their weights, float64."""
-    at, weight = np.polynomial.legendre.leggauss(points)
-    return torch.from_numpy((at + 1) / 2), torch.from_numpy(weight / 2)
+    """Gauss–Legendre positions and weights, moved from (−1, 1) to (0, 1)."""
+    positions, weights = np.polynomial.legendre.leggauss(points)
+    return torch.from_numpy((positions + 1) / 2), torch.from_numpy(weights / 2)

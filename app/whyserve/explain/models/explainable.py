@@ -1,4 +1,4 @@
-"""A model as the worker holds it: the original network, its background, and the methods made ready."""
+"""A model in the worker: the original network, its backgrounds, and the prepared explanation methods."""
 
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -20,25 +20,26 @@ from whyserve.explain.models.traced_network import quick_network
 from whyserve.jobs import GivenBackground
 from whyserve.model.builds import read_original
 from whyserve.model.manifest import Manifest, read_manifest
-from whyserve.model.methods import METHODS
+from whyserve.model.methods import METHOD_NAMES, METHODS
 from whyserve.model.outputs import Outputs
 from whyserve.model.rows import Arrays, check_arrays, player_numbers, read_npz
 from whyserve.model.spec import DEFAULT_BACKGROUND, REQUEST_BACKGROUND, ModelSpec
 from whyserve.model.text import TextReader, text_readers
 
 Background = str | GivenBackground
-"""The name of one of the model's, or rows that came with a request."""
+"""The name of one of the model's backgrounds, or the rows of a request."""
 
-# Methods made ready for backgrounds that came with requests: of a person who tries one row after another, the last.
-KEPT_GIVEN = 2
-ELSEWHERE = "chosen, and measured, with the default background and not with this one"
+# How many methods stay prepared for backgrounds of requests: one user often explains many rows with one background.
+KEPT_REQUEST_BACKGROUNDS = 2
+CHOSEN_FOR_DEFAULT = "chosen and measured with the default background, not with this one"
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
-    """How something is explained. reason: of the method, where it was not asked for. samples: None is its default.
+class MethodChoice:
+    """How a job is explained.
 
-    distance: what was measured, where it was with this background and as many samples.
+    reason: why this method, if the request did not name it. samples: None is the method's default.
+    distance: the certificate's, if it was measured with this background and this number of samples.
     """
 
     method: str
@@ -52,7 +53,7 @@ def to_tensors(arrays: Arrays) -> dict[str, torch.Tensor]:
 
 
 def load_background(spec: ModelSpec, read: ReadFile, name: str = DEFAULT_BACKGROUND) -> dict[str, torch.Tensor]:
-    """A background, (rows, *shape) by input. Raises ModelFault."""
+    """A background, (rows, *shape) per input. Raises ModelFault, which names the file."""
     file = spec.explain.files[name]
     try:
         return to_tensors(check_arrays(spec, read_npz(read(file))))
@@ -61,13 +62,13 @@ def load_background(spec: ModelSpec, read: ReadFile, name: str = DEFAULT_BACKGRO
 
 
 def players_of(spec: ModelSpec) -> Players:
-    """Every feature or group of features, and every element of the other inputs, a player."""
+    """One player per feature or group of features, and per element of every other input."""
     membership = to_tensors(player_numbers(spec))
     return Players(1 + max(int(numbers.max()) for numbers in membership.values()), membership)
 
 
 class ExplainableModel:
-    """One version of one model, in one worker."""
+    """One build of one model. Thread-safe."""
 
     def __init__(self, manifest: Manifest, digest: str, read: ReadFile, memory_bytes: int) -> None:
         self.manifest, self.spec, self.digest = manifest, manifest.spec, digest
@@ -77,74 +78,81 @@ class ExplainableModel:
         self.background = self.backgrounds[DEFAULT_BACKGROUND]
         self.network: Network = quick_network(self.spec, load_network(self.spec, read), self.background)
         self._memory_bytes, self._read = memory_bytes, read
-        self._ready: dict[tuple[str, str], Explainer] = {}
-        self._given: OrderedDict[tuple[str, str], Explainer] = OrderedDict()
+        # Prepared methods, by method and background: those of the model by name, those of requests by digest.
+        self._prepared: dict[tuple[str, str], Explainer] = {}
+        self._request_prepared: OrderedDict[tuple[str, str], Explainer] = OrderedDict()
         self._lock = Lock()
 
     @cached_property
     def texts(self) -> Mapping[str, TextReader]:
-        """Of each input that is sent as text, its reader: for rows of a file, as a job's were read already."""
+        """The reader of each text input, for rows of a file. The rows of a job are already token ids."""
         return text_readers(self.spec, self._read)
 
-    def choose(self, asked: str, background: Background = DEFAULT_BACKGROUND, *, samples: int | None = None) -> Choice:
-        """The method for what was asked, with the samples that were, or else that its time budget has room for.
+    def choose_method(
+        self, requested: str, background: Background = DEFAULT_BACKGROUND, *, samples: int | None = None
+    ) -> MethodChoice:
+        """The method and samples for a request. "auto" is the method of model.toml, or that of the certificate.
 
-        Another background than the default has the method that was chosen for that one, and the reason says so.
-        Raises UnsupportedMethod where the method does not fit this model.
+        The certificate was measured with the default background. For another one, its choice is used too, and the
+        reason says so. Raises UnsupportedMethod if the method does not exist or does not fit this model.
         """
-        certificate, known = self.manifest.certificate, background == DEFAULT_BACKGROUND
-        tried = certificate["methods"]
-        method = self.spec.explain.method if asked == "auto" else asked
-        reason = None if method == asked else "the method of model.toml"
+        certificate, is_default = self.manifest.certificate, background == DEFAULT_BACKGROUND
+        methods = certificate["methods"]
+        method = self.spec.explain.method if requested == "auto" else requested
+        reason = None if method == requested else "set in model.toml"
         if method == "auto":
             method, reason = certificate["default"], certificate["reason"]
-            if not known:
-                reason = f"{ELSEWHERE}: {reason}"
+            if not is_default:
+                reason = f"{CHOSEN_FOR_DEFAULT}: {reason}"
             if samples is None and "samples" in certificate:
-                fewer = tried[method]["within_budget"]
-                return Choice(method, reason, fewer["samples"], fewer["distance"] if known else None)
-        elif method not in tried or not tried[method]["fits"]:
-            why = tried[method]["why"] if method in tried else "there is no such method"
+                fewer = methods[method]["within_budget"]
+                return MethodChoice(method, reason, fewer["samples"], fewer["distance"] if is_default else None)
+        elif method not in methods:
+            raise UnsupportedMethod(
+                f'unknown method "{method}"; available methods: {", ".join(METHOD_NAMES)}', field="method"
+            )
+        elif not methods[method]["fits"]:
+            why = methods[method]["why"]
             raise UnsupportedMethod(f'"{method}" cannot explain {self.spec.name}: {why}', field="method")
-        measured = known and (samples is None or not METHODS[method].samples)
-        return Choice(method, reason, samples, tried[method]["distance"] if measured else None)
+        measured = is_default and (samples is None or not METHODS[method].samples)
+        return MethodChoice(method, reason, samples, methods[method]["distance"] if measured else None)
 
     def explainer(self, method: str, background: Background = DEFAULT_BACKGROUND) -> Explainer:
-        """The method, made ready at its first use and kept; of backgrounds that came with requests, the last few.
+        """The prepared method. It is prepared at its first use and kept; for backgrounds of requests, the last few.
 
-        Raises UnsupportedNetwork, and InvalidInput for rows that are not the model's.
+        Raises UnsupportedNetwork, and InvalidInput if the rows of a request do not fit the model.
         """
         with self._lock:
             if isinstance(background, str):
-                if (method, background) not in self._ready:
-                    self._ready[method, background] = self._prepare(method, self.backgrounds[background])
-                return self._ready[method, background]
+                if (method, background) not in self._prepared:
+                    self._prepared[method, background] = self._prepare(method, self.backgrounds[background])
+                return self._prepared[method, background]
             key = (method, background.sha256)
-            if key not in self._given:
+            if key not in self._request_prepared:
                 arrays = {name: packed.unpack() for name, packed in background.arrays.items()}
-                self._given[key] = self._prepare(method, to_tensors(check_arrays(self.spec, arrays)))
-            self._given.move_to_end(key)
-            if len(self._given) > KEPT_GIVEN:
-                self._given.popitem(last=False)
-            return self._given[key]
+                self._request_prepared[key] = self._prepare(method, to_tensors(check_arrays(self.spec, arrays)))
+            self._request_prepared.move_to_end(key)
+            if len(self._request_prepared) > KEPT_REQUEST_BACKGROUNDS:
+                self._request_prepared.popitem(last=False)
+            return self._request_prepared[key]
 
     def _prepare(self, method: str, background: Inputs) -> Explainer:
         return EXPLAINERS[method](self.network, background, self.players, memory_bytes=self._memory_bytes)
 
-    def described(self, background: Background) -> dict[str, Any]:
-        """What an answer says of the background it is against."""
+    def describe_background(self, background: Background) -> dict[str, Any]:
+        """The description of a background in a response."""
         if isinstance(background, str):
             rows, digest = self.manifest.background(background)
             return {"name": background, "rows": rows, "sha256": digest}
         return {"name": REQUEST_BACKGROUND, "rows": background.rows, "sha256": background.sha256}
 
     def warm(self) -> None:
-        """Make the default method ready, so that the first caller does not wait for it."""
-        self.explainer(self.choose("auto").method)
+        """Prepare the default method, so that the first request does not wait for it."""
+        self.explainer(self.choose_method("auto").method)
 
 
 def load_model(models: Path, artifact: Path, memory_bytes: int) -> ExplainableModel:
-    """Load the original of an artifact. Raises ModelFault, DigestMismatch, which name the file."""
+    """Load the original network of an artifact. Raises ModelFault or DigestMismatch, which name the file."""
     manifest, digest = read_manifest(artifact)
     build = artifact.resolve()
     model = ExplainableModel(manifest, digest, lambda name: read_original(models, build, name, manifest), memory_bytes)

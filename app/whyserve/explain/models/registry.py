@@ -1,4 +1,4 @@
-"""The models of a worker: every build that is kept, and new ones as they are exported."""
+"""The models of a worker: every build in the artifacts folder, and new builds when they are exported."""
 
 import logging
 import threading
@@ -14,16 +14,16 @@ from whyserve.model.manifest import read_manifest
 log = logging.getLogger("whyserve.worker")
 
 LOOK_S = 0.5
-# Explanations by a build that is gone from the disk may still be on their way: longer than any of them may take.
+# How long a build stays loaded after its folder was deleted: longer than any explanation with it may take.
 RETIRED_S = 600.0
 
 
 class ModelRegistry:
     def __init__(self, models: Path, artifacts: Path, memory_bytes: int) -> None:
-        """Load every build. Raises ModelFault, DigestMismatch: half a set is not served."""
+        """Load every build. Raises ModelFault or DigestMismatch if the current build of a model cannot be loaded."""
         self._models, self._artifacts, self._memory_bytes = models, artifacts, memory_bytes
         self._loaded: dict[str, ExplainableModel] = {}
-        self._gone: dict[str, float] = {}
+        self._deleted: dict[str, float] = {}  # since when, by digest
         for current, *older in builds(artifacts).values():
             self._load(current)
             for build in older:
@@ -38,33 +38,35 @@ class ModelRegistry:
         return list(self._loaded)
 
     def watch(self, stopping: threading.Event, announce: Callable[[Sequence[str]], None]) -> None:
-        """Load what is exported from now on, beside the work on explanations, and announce it."""
-        told = set(self.digests)
+        """Load new builds until `stopping` is set, and announce them. Runs in its own thread."""
+        announced = set(self.digests)
         while not stopping.wait(LOOK_S):
             try:
                 self.refresh()
-                if set(self.digests) != told:
+                if set(self.digests) != announced:
                     announce(self.digests)
-                    told = set(self.digests)
+                    announced = set(self.digests)
             except Unavailable:
-                pass  # told at the next look
+                pass  # announced the next time
             except Exception:
-                log.exception("new builds could not be looked for; trying again")
+                log.exception("looking for new builds failed; retrying")
 
     def refresh(self) -> None:
-        """Load what is new, and drop what has long been gone."""
+        """Load new builds, and drop builds that were deleted RETIRED_S ago."""
         try:
             listed = self._listed()
         except WhyserveError:
-            return  # the folder is being changed, or is not there for a moment
+            return  # an export is changing the folder
         for build in sorted(listed - self._known):
             self._try(build)
         if listed != self._known:
             present = {digest for build in listed if (digest := _digest(build))}
-            self._gone = {digest: self._gone.get(digest, time.monotonic()) for digest in set(self._loaded) - present}
+            self._deleted = {
+                digest: self._deleted.get(digest, time.monotonic()) for digest in set(self._loaded) - present
+            }
         self._known = listed
-        for digest in [digest for digest, since in self._gone.items() if time.monotonic() - since > RETIRED_S]:
-            del self._loaded[digest], self._gone[digest]
+        for digest in [digest for digest, since in self._deleted.items() if time.monotonic() - since > RETIRED_S]:
+            del self._loaded[digest], self._deleted[digest]
 
     def _listed(self) -> set[Path]:
         return {build for each in builds(self._artifacts).values() for build in each}
@@ -73,7 +75,7 @@ class ModelRegistry:
         try:
             self._load(build)
         except ModelFault as fault:
-            log.error("%s: not loaded: %s", build.name, fault.message)
+            log.error("%s: cannot be loaded: %s", build.name, fault.message)
 
     def _load(self, build: Path) -> None:
         model = load_model(self._models, build, self._memory_bytes)

@@ -1,7 +1,8 @@
-"""A Keras network without Keras around it: at one row of a small network a call costs more than what it computes.
+"""Run a Keras network without Keras: for one row of a small network, Keras's own overhead exceeds the computation.
 
-The network's own ATen operations, functionalised and not taken apart, run one after another, and what does not depend
-on the input is computed once. Any network may stay as it is: this changes what a pass costs and nothing else.
+The network is traced into its ATen operations (functionalised, not decomposed). They run one after another, and those
+that do not depend on the input run once. If a trace fails or differs, the original network is used: tracing changes
+the time of a pass, and nothing else.
 """
 
 import logging
@@ -16,29 +17,29 @@ from whyserve.model.spec import ModelSpec
 
 log = logging.getLogger("whyserve.worker")
 
-ROWS = 8  # on which it must give what the network does
-CLOSE = 1e-6  # of the largest output
+ROWS = 8  # rows on which the outputs of trace and network are compared
+TOLERANCE = 1e-6  # relative to the largest output
 
 
-def plain(network: Network, rows: Inputs) -> Network:
-    """The network with `run` set where its operations give what it gives on `rows`; else as it is."""
+def traced_network(network: Network, rows: Inputs) -> Network:
+    """The network with its trace as `run` if the outputs agree on `rows`; otherwise the network itself."""
     some = {name: rows[name][:ROWS] for name in network.names}
     try:
-        quick = replace(network, run=operations(network.module, tuple(some.values())))
-        same = all(_same(network, quick, {name: x[:count] for name, x in some.items()}) for count in (1, ROWS))
+        traced = replace(network, run=operations(network.module, tuple(some.values())))
+        agree = all(_agree(network, traced, {name: x[:count] for name, x in some.items()}) for count in (1, ROWS))
     except Exception as error:
-        # Whatever a trace or an operation raises: the network itself is still there.
-        log.debug("a network is run as it is, for its operations cannot be: %s", error)
+        # A trace and its operations may raise any exception. The network itself still works.
+        log.debug("the network runs without a trace: %s", error)
         return network
-    return quick if same else network
+    return traced if agree else network
 
 
 def quick_network(spec: ModelSpec, network: Network, rows: Inputs) -> Network:
-    """A Keras model's network made plain; torch's own code costs little."""
-    return plain(network, rows) if spec.framework == "keras" else network
+    """Trace the network of a Keras model. The overhead of torch code is small: such a network stays as it is."""
+    return traced_network(network, rows) if spec.framework == "keras" else network
 
 
-def _same(network: Network, quick: Network, rows: Inputs) -> bool:
+def _agree(network: Network, traced: Network, rows: Inputs) -> bool:
     with torch.no_grad():
-        own, other = network(rows), quick(rows)
-    return bool((own - other).abs().max() <= CLOSE * own.abs().max().clamp_min(1e-30))
+        expected, found = network(rows), traced(rows)
+    return bool((expected - found).abs().max() <= TOLERANCE * expected.abs().max().clamp_min(1e-30))

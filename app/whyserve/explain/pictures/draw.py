@@ -1,4 +1,4 @@
-"""An answer and the row it explains → a picture of it, as SVG or PNG. Equal answers give equal bytes."""
+"""Draw one explained output of one row, as SVG or PNG. Equal explanations give equal bytes."""
 
 import base64
 import io
@@ -15,14 +15,22 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from pydantic_core import to_json
 
-from whyserve.explain.pictures.elements import Line, clean, elements, flat, in_words, steps
-from whyserve.explain.pictures.figure import Pictured, figure_of, is_image_alone
+from whyserve.explain.pictures.elements import (
+    Bar,
+    clean,
+    describe_waterfall,
+    elements,
+    flat,
+    from_average,
+    waterfall_bars,
+)
+from whyserve.explain.pictures.figure import ExplainedOutput, build_figure, is_image_alone
 from whyserve.explain.pictures.words import Scale, facts
 from whyserve.jobs import ExplainJob
 from whyserve.model.rows import Arrays, as_row
 from whyserve.model.spec import ModelSpec
 
-# Signs of the caller's are signs, text stays text, and what would be drawn by chance is not.
+# Names in requests are not parsed as formulas, text in SVG stays text, and identifiers in SVG are not random.
 STYLE: Any = {
     "text.parse_math": False,
     "svg.fonttype": "none",
@@ -32,34 +40,35 @@ STYLE: Any = {
 }
 
 
-def drawn(job: ExplainJob, spec: ModelSpec) -> bytes:
-    """JSON: `data`, the picture in base64, of the job's first row and the one output in its drawing's answer."""
+def draw_job(job: ExplainJob, spec: ModelSpec) -> bytes:
+    """JSON with `data`, the picture in base64: of the job's only row and the only output in its drawing's answer."""
     drawing = job.drawing
-    assert drawing is not None, "only a drawing is drawn"
+    assert drawing is not None, "the job is a drawing"
     answer = json.loads(drawing.answer)
     arrays = {name: packed.unpack() for name, packed in job.rows.items()}
     output = answer["explanations"][0]["outputs"][0]
-    pictured = Pictured(spec, as_row(spec, arrays, 0), arrays, answer, output, Scale.of(spec.output))
-    return to_json({"data": base64.b64encode(_picture(pictured, drawing.kind)).decode()})
+    explained = ExplainedOutput(spec, as_row(spec, arrays, 0), arrays, answer, output, Scale.of(spec.output))
+    return to_json({"data": base64.b64encode(_draw(explained, drawing.kind)).decode()})
 
 
 def svg_and_words(
     spec: ModelSpec, row: Mapping[str, Any], arrays: Arrays, answer: Mapping[str, Any], output: Mapping[str, Any]
 ) -> tuple[str, str]:
-    """The picture of one output of one row, and the same in one sentence."""
-    pictured = Pictured(spec, row, arrays, answer, output, Scale.of(spec.output))
-    words = _words(pictured, steps(output, elements(spec, row, output)))
-    return _picture(pictured, "svg").decode(), words
+    """The picture of one output of one row as SVG, and the same in one sentence."""
+    explained = ExplainedOutput(spec, row, arrays, answer, output, Scale.of(spec.output))
+    words = _describe(explained, waterfall_bars(output, elements(spec, row, output)))
+    return _draw(explained, "svg").decode(), words
 
 
-def _picture(of: Pictured, kind: Literal["svg", "png"]) -> bytes:
-    found = steps(of.output, elements(of.spec, of.row, of.output))
-    title = f"Why {of.spec.name} says {clean(of.output['output'])}: {of.scale.value(of.output['value'])}"
-    said = facts(of.answer, of.output, of.scale)
-    # A sign that the font lacks is a box, and no line in the log. Text is drawn with the figure's own settings.
+def _draw(explained: ExplainedOutput, kind: Literal["svg", "png"]) -> bytes:
+    spec, output, scale = explained.spec, explained.output, explained.scale
+    bars = waterfall_bars(output, elements(spec, explained.row, output))
+    title = f"Why {spec.name} says {clean(output['output'])}: {scale.value(output['value'])}"
+    notes = facts(explained.answer, output, scale)
+    # The style also applies while the canvas draws. A character that the font lacks becomes a box, without a warning.
     with matplotlib.rc_context(STYLE), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        figure = figure_of(of, found, title, said)
+        figure = build_figure(explained, bars, title, notes)
         content = io.BytesIO()
         if kind == "png":
             canvas: Any = FigureCanvasAgg(figure)
@@ -67,25 +76,28 @@ def _picture(of: Pictured, kind: Literal["svg", "png"]) -> bytes:
             return content.getvalue()
         canvas = FigureCanvasSVG(figure)
         canvas.print_svg(content, metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
-    return _described(content.getvalue().decode(), title, " ".join([_words(of, found), *said])).encode()
+    description = " ".join([_describe(explained, bars), *notes])
+    return _add_description(content.getvalue().decode(), title, description).encode()
 
 
-def _words(of: Pictured, found: list[Line]) -> str:
-    if not is_image_alone(of.spec):
-        return in_words(of.output, found, of.scale)
-    shares = np.array(flat(of.output["attributions"][of.spec.inputs[0].name]))
-    up, down = (of.scale.change(shares[which].sum()) for which in (shares > 0, shares < 0))
-    return (
-        f"From the average, {of.scale.value(of.output['base_value'])}, to the prediction,"
-        f" {of.scale.value(of.output['value'])}: the pixels that speak for it come to {up}, those against to {down}."
-    )
+def _describe(explained: ExplainedOutput, bars: list[Bar]) -> str:
+    """The content of the picture in one sentence."""
+    spec, output, scale = explained.spec, explained.output, explained.scale
+    if not is_image_alone(spec):
+        return describe_waterfall(output, bars, scale)
+    values = np.array(flat(output["attributions"][spec.inputs[0].name]))
+    up, down = (scale.change(values[mask].sum()) for mask in (values > 0, values < 0))
+    return f"{from_average(output, scale)} the pixels that speak for it come to {up}, those against to {down}."
 
 
-def _described(svg: str, title: str, words: str) -> str:
-    """With the alternative text that a reader of pictures aloud looks for, and without the date's empty place."""
+def _add_description(svg: str, title: str, description: str) -> str:
+    """Add the title and the alternative text for screen readers, and remove matplotlib's empty metadata."""
     svg = re.sub(r"\s*<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     head = re.search(r"<svg[^>]*", svg)
     assert head is not None, "an SVG begins with its element"
-    given = ' role="img" aria-labelledby="whyserve-title whyserve-words">'
-    inside = f'\n <title id="whyserve-title">{escape(title)}</title>\n <desc id="whyserve-words">{escape(words)}</desc>'
-    return svg[: head.end()] + given + inside + svg[head.end() + 1 :]
+    attributes = ' role="img" aria-labelledby="whyserve-title whyserve-words">'
+    content = (
+        f'\n <title id="whyserve-title">{escape(title)}</title>'
+        f'\n <desc id="whyserve-words">{escape(description)}</desc>'
+    )
+    return svg[: head.end()] + attributes + content + svg[head.end() + 1 :]

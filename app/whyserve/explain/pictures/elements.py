@@ -1,4 +1,4 @@
-"""What the credit is shared among, as a picture names it: features, steps, tokens; an image as a whole."""
+"""The parts of a row that have an attribution (features, steps, tokens), with labels, and the bars of a waterfall."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,23 +10,25 @@ from whyserve.explain.pictures.words import Scale, plain
 from whyserve.model.input_spec import InputSpec
 from whyserve.model.spec import ModelSpec
 
-# Bars of a waterfall; what is smaller than these is one bar more.
-MOST = 9
-# A residual below this part of what was to explain is rounding, and no bar.
-VISIBLE = 0.005
-LONGEST = 34
+# The largest elements have a bar each; one more bar is the sum of the others.
+MAX_BARS = 9
+# A smaller residual, relative to |value − base value|, is rounding and has no bar.
+VISIBLE_RESIDUAL = 0.005
+MAX_LABEL = 34  # characters
 
 
 @dataclass(frozen=True, slots=True)
 class Element:
+    """A part of the row. value: its attribution. error: its standard error, 0 if there is none."""
+
     label: str
     value: float
     error: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
-    """A bar of a waterfall. kind: up, down or rest (left unexplained)."""
+class Bar:
+    """A bar of a waterfall, from `start` to `end`. kind: up, down or rest (the residual)."""
 
     label: str
     start: float
@@ -36,13 +38,13 @@ class Line:
 
 
 def clean(text: str) -> str:
-    """Text that may stand in any XML, on one line and not too long."""
-    plainly = "".join(sign if sign.isprintable() else " " for sign in text)
-    return plainly if len(plainly) <= LONGEST else plainly[: LONGEST - 1] + "…"
+    """One line of at most MAX_LABEL printable characters, safe in XML."""
+    printable = "".join(character if character.isprintable() else " " for character in text)
+    return printable if len(printable) <= MAX_LABEL else printable[: MAX_LABEL - 1] + "…"
 
 
 def elements(spec: ModelSpec, row: Mapping[str, Any], output: Mapping[str, Any]) -> list[Element]:
-    """The elements of one explained output, in the order of the row."""
+    """The elements of one explained output, in the order of the model's inputs."""
     found: list[Element] = []
     errors = output.get("standard_errors", {})
     seen: set[str] = set()
@@ -56,56 +58,61 @@ def elements(spec: ModelSpec, row: Mapping[str, Any], output: Mapping[str, Any])
                 continue
             seen.add(key)
             value = row[feature.name]
-            said = value if isinstance(value, str) else plain(value)
-            label = feature.group or f"{key} = {said}{f' {feature.unit}' if feature.unit else ''}"
+            shown = value if isinstance(value, str) else plain(value)
+            label = feature.group or f"{key} = {shown}{f' {feature.unit}' if feature.unit else ''}"
             found.append(Element(clean(label), output["attributions"][key], errors.get(key, 0.0)))
     return found
 
 
-def _parts(item: InputSpec, given: Any, shares: Any, errors: Any, spec: ModelSpec) -> list[Element]:
-    """A bar a step where the model takes nothing else; one bar for all of it beside other inputs, or of an image."""
-    parts = shares if isinstance(shares, list) else [shares]
+def _parts(item: InputSpec, values: Any, attributions: Any, errors: Any, spec: ModelSpec) -> list[Element]:
+    """The elements of an input that is not a table.
+
+    One element per step or token if it is the model's only input. An image, or an input beside others, is one element.
+    """
+    parts = attributions if isinstance(attributions, list) else [attributions]
     if len(spec.inputs) > 1 or item.kind == "image":
         return [Element(clean(f"{item.name}, all {len(flat(parts))} values"), float(np.sum(flat(parts))))]
-    made = []
-    for place, part in enumerate(parts):
-        known = isinstance(given, Sequence) and not isinstance(given, str) and place < len(given)
-        value = given[place] if known else None
-        said = f" = {plain(value)}" if isinstance(value, int | float) else ""
+    found = []
+    for index, part in enumerate(parts):
+        known = isinstance(values, Sequence) and not isinstance(values, str) and index < len(values)
+        value = values[index] if known else None
+        shown = f" = {plain(value)}" if isinstance(value, int | float) else ""
         token = part.get("token") if isinstance(part, Mapping) else None
-        error = errors[place] if isinstance(errors, list) and isinstance(errors[place], int | float) else 0.0
-        label = f"“{token}”" if token is not None else f"{item.name}[{place}]{said}"
-        made.append(Element(clean(label), float(np.sum(flat(part))), error))
-    return made
+        error = errors[index] if isinstance(errors, list) and isinstance(errors[index], int | float) else 0.0
+        label = f"“{token}”" if token is not None else f"{item.name}[{index}]{shown}"
+        found.append(Element(clean(label), float(np.sum(flat(part))), error))
+    return found
 
 
 def flat(nested: Any) -> list[float]:
-    """The numbers of nested lists, or of tokens with their values."""
+    """The numbers of nested lists, or of tokens with values, in one list."""
     if isinstance(nested, Mapping):
         return [float(nested["value"])]
     return [number for part in nested for number in flat(part)] if isinstance(nested, list) else [float(nested)]
 
 
-def steps(output: Mapping[str, Any], found: Sequence[Element]) -> list[Line]:
-    """From the base value on, the largest first and the rest folded; what is left unexplained last."""
+def waterfall_bars(output: Mapping[str, Any], found: Sequence[Element]) -> list[Bar]:
+    """From the base value to the prediction: the largest elements, then the sum of the others, then the residual."""
     ordered = sorted(found, key=lambda each: -abs(each.value))
-    if len(ordered) > MOST + 1:
-        others = ordered[MOST:]
+    if len(ordered) > MAX_BARS + 1:
+        others = ordered[MAX_BARS:]
         rest = Element(f"{len(others)} others together", sum(each.value for each in others))
-        ordered = [*ordered[:MOST], rest]
-    made, at = [], output["base_value"]
+        ordered = [*ordered[:MAX_BARS], rest]
+    bars, start = [], output["base_value"]
     for each in ordered:
-        made.append(Line(each.label, at, at + each.value, "down" if each.value < 0 else "up", each.error))
-        at += each.value
-    if abs(output["residual"]) > VISIBLE * abs(output["value"] - output["base_value"]):
-        made.append(Line("left unexplained", at, at + output["residual"], "rest"))
-    return made
+        bars.append(Bar(each.label, start, start + each.value, "down" if each.value < 0 else "up", each.error))
+        start += each.value
+    if abs(output["residual"]) > VISIBLE_RESIDUAL * abs(output["value"] - output["base_value"]):
+        bars.append(Bar("left unexplained", start, start + output["residual"], "rest"))
+    return bars
 
 
-def in_words(output: Mapping[str, Any], found: Sequence[Line], scale: Scale) -> str:
-    """What a waterfall shows, for who does not see it."""
-    listed = "; ".join(f"{step.label}: {scale.change(step.end - step.start)}" for step in found)
-    return (
-        f"From the average, {scale.value(output['base_value'])}, to the prediction,"
-        f" {scale.value(output['value'])}: {listed}."
-    )
+def describe_waterfall(output: Mapping[str, Any], bars: Sequence[Bar], scale: Scale) -> str:
+    """The content of a waterfall in one sentence, for screen readers."""
+    listed = "; ".join(f"{bar.label}: {scale.change(bar.end - bar.start)}" for bar in bars)
+    return f"{from_average(output, scale)} {listed}."
+
+
+def from_average(output: Mapping[str, Any], scale: Scale) -> str:
+    """The beginning of every description."""
+    return f"From the average, {scale.value(output['base_value'])}, to the prediction, {scale.value(output['value'])}:"

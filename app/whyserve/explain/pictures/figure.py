@@ -1,4 +1,4 @@
-"""The parts of a picture, one under the other: title, waterfall, images, series, and how it was explained."""
+"""Arrange the panels of a picture from top to bottom: title, texts, waterfall, images, series, notes."""
 
 import textwrap
 from collections.abc import Mapping
@@ -6,28 +6,35 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from whyserve.explain.pictures import panels, text
-from whyserve.explain.pictures.elements import Line
+from whyserve.explain.pictures.elements import Bar
 from whyserve.explain.pictures.words import Scale
 from whyserve.model.input_spec import InputSpec
 from whyserve.model.rows import Arrays
 from whyserve.model.spec import ModelSpec
 
-# Inches; of a hundred pixels each.
+# Sizes in inches.
 WIDTH, LEFT, RIGHT, HEAD, FOOT, GAP = 7.2, 2.4, 0.25, 0.55, 0.2, 0.35
 BAR, AXIS, LINE, TOKENS = 0.27, 0.55, 0.17, 0.28
+IMAGE, LEGEND, SERIES = 3.6, 0.35, 3.9
 DPI = 100
-# Signs of a title that fit the width; a longer one is smaller.
+# The longest title, in characters, at full size. A longer title has a smaller font.
 LONGEST_TITLE = 64
-# Numbers of an image that is no (H, W), (H, W, C) or (C, H, W) are shown as no picture.
+NOTE_WIDTH = 104  # characters
+# An input of kind "image" is drawn as one only if its shape is (H, W), (H, W, C) or (C, H, W) with C among these.
 CHANNELS = (1, 2, 3, 4)
 
 
 @dataclass(frozen=True, slots=True)
-class Pictured:
-    """What a picture is of: a row as people write it and as arrays, and one output of its answer."""
+class ExplainedOutput:
+    """The data of a picture.
+
+    row: the instance as in a request. arrays: the same row as the network's inputs, (1, *shape) each.
+    answer: the response. output: the explained output in it.
+    """
 
     spec: ModelSpec
     row: Mapping[str, Any]
@@ -38,87 +45,112 @@ class Pictured:
 
 
 def is_image_alone(spec: ModelSpec) -> bool:
-    return len(spec.inputs) == 1 and spec.inputs[0].kind == "image" and _layout(spec.inputs[0]) is not None
+    return len(spec.inputs) == 1 and _is_image(spec.inputs[0])
 
 
-def figure_of(of: Pictured, found: list[Line], title: str, said: list[str]) -> Figure:
-    images = [item for item in of.spec.inputs if item.kind == "image" and _layout(item) is not None]
-    rows = [item for item in of.spec.inputs if item.kind == "sequence"]
-    shares = of.output["attributions"]
-    texts = [text.lines_of(shares[item.name]) for item in of.spec.inputs if text.is_text(shares.get(item.name))]
-    bars = 0.0 if is_image_alone(of.spec) else BAR * (len(found) + 2)
-    written = [TOKENS * len(lines) + GAP for lines in texts]
-    lines = [line for each in said for line in textwrap.wrap(each, 104)]
-    heights = [*([bars + AXIS] if bars else []), *(_height(item) + GAP for item in images), *(3.9 for _ in rows)]
-    height = HEAD + sum(written) + sum(heights) + LINE * len(lines) + FOOT
+class _Page:
+    """Places axes from top to bottom. Lengths are in inches, measured from the top left corner of the next panel."""
+
+    def __init__(self, figure: Figure, height: float) -> None:
+        self._figure, self._height, self._top = figure, height, height - HEAD
+
+    def axes(self, left: float, below: float, width: float, height: float) -> Axes:
+        bottom = self._top - below - height
+        return self._figure.add_axes((left / WIDTH, bottom / self._height, width / WIDTH, height / self._height))
+
+    def advance(self, height: float) -> None:
+        self._top -= height
+
+
+def build_figure(explained: ExplainedOutput, bars: list[Bar], title: str, notes: list[str]) -> Figure:
+    spec, attributions = explained.spec, explained.output["attributions"]
+    images = [item for item in spec.inputs if _is_image(item)]
+    sequences = [item for item in spec.inputs if item.kind == "sequence"]
+    texts = [
+        text.lines_of(attributions[item.name]) for item in spec.inputs if text.is_text(attributions.get(item.name))
+    ]
+    note_lines = [line for note in notes for line in textwrap.wrap(note, NOTE_WIDTH)]
+    bars_height = 0.0 if is_image_alone(spec) else BAR * (len(bars) + 2)
+    text_heights = [TOKENS * len(lines) + GAP for lines in texts]
+    image_heights = [_image_size(item)[1] + LEGEND + GAP for item in images]
+    panel_heights = [*([bars_height + AXIS] if bars_height else []), *image_heights, *(SERIES for _ in sequences)]
+    height = HEAD + sum(text_heights) + sum(panel_heights) + LINE * len(note_lines) + FOOT
+
     figure = Figure((WIDTH, height), DPI, facecolor=panels.PAPER)
-    size = 11.5 * min(1.0, LONGEST_TITLE / len(title))
-    figure.text(0.14 / WIDTH, 1 - 0.3 / height, title, fontsize=size, fontweight="bold", color=panels.INK, va="center")
-    for number, line in enumerate(lines):
-        y = (FOOT + LINE * (len(lines) - 1 - number)) / height
-        figure.text(0.14 / WIDTH, y, line, fontsize=7.5, color=panels.MUTED)
-
-    top = height - HEAD
-
-    def axes(left: float, below: float, wide: float, high: float) -> Any:
-        return figure.add_axes((left / WIDTH, (top - below - high) / height, wide / WIDTH, high / height))
-
-    for each, high in zip(texts, written, strict=True):
-        text.tokens(axes(0.2, 0, WIDTH - 0.4, high - GAP), each)
-        top -= high
-    if bars:
-        panels.waterfall(axes(LEFT, 0, WIDTH - LEFT - RIGHT, bars), of.output, found, of.scale)
-        top -= bars + AXIS
-    for item in images:
-        high = _height(item) - 0.35
-        panels.overlay(axes(0.2, 0, _wide(item), high), *_seen(item, of))
-        top -= _height(item) + GAP
-    for item in rows:
-        wide = WIDTH - 0.9 - RIGHT
-        pair = axes(0.9, 0.25, wide, 1.3), axes(0.9, 1.95, wide, 1.4)
-        errors = of.output.get("standard_errors", {}).get(item.name)
-        panels.series(
-            *pair, name=item.name, values=of.row[item.name], shares=shares[item.name], errors=errors, scale=of.scale
-        )
-        top -= 3.9
+    _write(figure, title, note_lines, height)
+    page = _Page(figure, height)
+    for lines, text_height in zip(texts, text_heights, strict=True):
+        text.draw_tokens(page.axes(0.2, 0, WIDTH - 0.4, text_height - GAP), lines)
+        page.advance(text_height)
+    if bars_height:
+        panels.waterfall(page.axes(LEFT, 0, WIDTH - LEFT - RIGHT, bars_height), explained.output, bars, explained.scale)
+        page.advance(bars_height + AXIS)
+    for item, image_height in zip(images, image_heights, strict=True):
+        panels.overlay(page.axes(0.2, 0, *_image_size(item)), *_image(item, explained))
+        page.advance(image_height)
+    for item in sequences:
+        _draw_series(page, item, explained)
+        page.advance(SERIES)
     return figure
 
 
+def _write(figure: Figure, title: str, note_lines: list[str], height: float) -> None:
+    """Write the title at the top and the notes at the bottom."""
+    left = 0.14 / WIDTH
+    size = 11.5 * min(1.0, LONGEST_TITLE / len(title))
+    figure.text(left, 1 - 0.3 / height, title, fontsize=size, fontweight="bold", color=panels.INK, va="center")
+    for number, line in enumerate(note_lines):
+        y = (FOOT + LINE * (len(note_lines) - 1 - number)) / height
+        figure.text(left, y, line, fontsize=7.5, color=panels.MUTED)
+
+
+def _draw_series(page: _Page, item: InputSpec, explained: ExplainedOutput) -> None:
+    width = WIDTH - 0.9 - RIGHT
+    panels.series(
+        page.axes(0.9, 0.25, width, 1.3),
+        page.axes(0.9, 1.95, width, 1.4),
+        name=item.name,
+        values=explained.row[item.name],
+        attributions=explained.output["attributions"][item.name],
+        errors=explained.output.get("standard_errors", {}).get(item.name),
+        scale=explained.scale,
+    )
+
+
+def _is_image(item: InputSpec) -> bool:
+    return item.kind == "image" and _layout(item) is not None
+
+
 def _layout(item: InputSpec) -> tuple[int, int, int | None] | None:
-    """Height, width and the axis of the channels."""
+    """Height, width and the axis of the channels; None if the shape is not an image."""
     match item.shape:
-        case (high, wide):
-            return high, wide, None
-        case (high, wide, channels) if channels in CHANNELS:
-            return high, wide, 2
-        case (channels, high, wide) if channels in CHANNELS:
-            return high, wide, 0
+        case (height, width):
+            return height, width, None
+        case (height, width, channels) if channels in CHANNELS:
+            return height, width, 2
+        case (channels, height, width) if channels in CHANNELS:
+            return height, width, 0
     return None
 
 
-def _wide(item: InputSpec) -> float:
+def _image_size(item: InputSpec) -> tuple[float, float]:
+    """Width and height in inches; the larger is IMAGE."""
     layout = _layout(item)
     assert layout is not None
-    high, wide, _ = layout
-    return 3.6 * min(1.0, wide / high)
+    rows, columns, _ = layout
+    return IMAGE * min(1.0, columns / rows), IMAGE * min(1.0, rows / columns)
 
 
-def _height(item: InputSpec) -> float:
-    layout = _layout(item)
-    assert layout is not None
-    high, wide, _ = layout
-    return 3.6 * min(1.0, high / wide) + 0.35
-
-
-def _seen(item: InputSpec, of: Pictured) -> tuple[np.ndarray, np.ndarray]:
-    """Levels of 0 to 1, (H, W) or (H, W, 3), and each pixel's share, (H, W), over its channels together."""
+def _image(item: InputSpec, explained: ExplainedOutput) -> tuple[np.ndarray, np.ndarray]:
+    """The image, (H, W) or (H, W, 3) of 0 to 1, and the attributions summed over the channels, (H, W)."""
     layout = _layout(item)
     assert layout is not None
     axis = layout[2]
-    pixels, shares = of.arrays[item.name][0].astype(np.float64), np.array(of.output["attributions"][item.name])
+    pixels = explained.arrays[item.name][0].astype(np.float64)
+    attributions = np.array(explained.output["attributions"][item.name])
     low, high = item.range or (min(0.0, float(pixels.min())), float(pixels.max()))
     levels = np.clip((pixels - low) / ((high - low) or 1.0), 0, 1)
     if axis is None:
-        return levels, shares
+        return levels, attributions
     levels = np.moveaxis(levels, axis, -1)
-    return levels[..., :3] if levels.shape[-1] >= 3 else levels[..., 0], shares.sum(axis)
+    return levels[..., :3] if levels.shape[-1] >= 3 else levels[..., 0], attributions.sum(axis)

@@ -1,4 +1,4 @@
-"""The parts of a picture, each drawn on matplotlib axes: a waterfall, an image with its shares, a series with bars."""
+"""The panels of a picture, each on matplotlib axes: a waterfall, an image with attributions, a series with bars."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,60 +8,62 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from whyserve.explain.pictures.elements import Line, flat
+from whyserve.explain.pictures.elements import Bar, flat
 from whyserve.explain.pictures.words import Scale
 
-# Colours that colour-blind people can tell apart (Okabe & Ito), as on the page.
+# Colours that colour-blind people can distinguish (Okabe & Ito 2008), as on the web page.
 INK, MUTED, RULE, PAPER = "#1b1f24", "#59636e", "#c8ced5", "#ffffff"
 FILL = {"up": "#c85200", "down": "#0069a8", "rest": "#7a8490"}
-SMALL = 8.5
-MOST_LINES = 3
-# Beyond so many steps a bar is thinner than a line, and takes longer to draw.
-MOST_BARS = 300
-# Error bars are of two standard errors.
+SMALL = 8.5  # font size
+MAX_CURVES = 3  # values per step that are plotted
+# With more steps, bars would be thinner than lines, and slower to draw.
+MAX_BARS = 300
+# The length of an error bar, in standard errors.
 ERRORS = 2
+MAX_TITLE = 60  # characters
 
 
-def waterfall(axes: Axes, output: Mapping[str, Any], found: Sequence[Line], scale: Scale) -> None:
-    """The average on top, a bar a step, the prediction at the foot."""
+def waterfall(axes: Axes, output: Mapping[str, Any], bars: Sequence[Bar], scale: Scale) -> None:
+    """The average at the top, then the bars, and the prediction at the bottom."""
     _bare(axes)
-    labels = ["average", *(step.label for step in found), "prediction"]
+    labels = ["average", *(bar.label for bar in bars), "prediction"]
     ends = [output["base_value"], output["value"]]
-    reached = [*ends, *(step.end for step in found)]
-    low, high = min(reached), max(reached)
+    extent = [*ends, *(bar.end for bar in bars)]
+    low, high = min(extent), max(extent)
     pad = 0.16 * ((high - low) or abs(high) or 1.0)
     axes.set_xlim(low - pad, high + pad)
     axes.set_ylim(len(labels) - 0.4, -0.6)
     axes.set_yticks(range(len(labels)), labels)
     axes.xaxis.set_major_formatter(lambda number, _: scale.axis(number))
-    axes.set_xlabel(_first(scale.unit), color=MUTED, fontsize=SMALL)
+    axes.set_xlabel(_shorten(scale.unit), color=MUTED, fontsize=SMALL)
     axes.grid(axis="x", color=RULE, linewidth=0.6, alpha=0.6)
     axes.axvline(output["base_value"], color=MUTED, linewidth=0.8, linestyle=(0, (3, 3)))
-    for place, step in enumerate(found, 1):
-        axes.barh(place, step.end - step.start, left=step.start, height=0.68, color=FILL[step.kind])
-        if step.error:
-            axes.plot([step.end - ERRORS * step.error, step.end + ERRORS * step.error], [place] * 2, color=INK, lw=1.2)
-        _beside(axes, step.end, place, scale.change(step.end - step.start), step.end >= step.start)
-    for at, place in zip(ends, (0, len(labels) - 1), strict=True):
-        axes.plot([at], [place], marker="o", markersize=6, color=INK)
-        _beside(axes, at, place, scale.value(at), at - low <= 0.6 * (high - low), bold=True)
+    for y, bar in enumerate(bars, 1):
+        axes.barh(y, bar.end - bar.start, left=bar.start, height=0.68, color=FILL[bar.kind])
+        if bar.error:
+            axes.plot([bar.end - ERRORS * bar.error, bar.end + ERRORS * bar.error], [y] * 2, color=INK, lw=1.2)
+        _label(axes, bar.end, y, scale.change(bar.end - bar.start), bar.end >= bar.start)
+    for x, y in zip(ends, (0, len(labels) - 1), strict=True):
+        axes.plot([x], [y], marker="o", markersize=6, color=INK)
+        _label(axes, x, y, scale.value(x), x - low <= 0.6 * (high - low), bold=True)
 
 
-def _beside(axes: Axes, x: float, y: float, text: str, right: bool, *, bold: bool = False) -> None:
+def _label(axes: Axes, x: float, y: float, text: str, right: bool, *, bold: bool = False) -> None:
+    """Write text to the right or to the left of a point."""
     axes.annotate(
         text, (x, y), xytext=(7 if right else -7, 0), textcoords="offset points", va="center",
         ha="left" if right else "right", color=INK, fontsize=SMALL, fontweight="bold" if bold else "normal",
     )  # fmt: skip
 
 
-def overlay(axes: Axes, levels: np.ndarray, shares: np.ndarray) -> None:
-    """levels: (H, W) or (H, W, 3) of 0 to 1. shares: (H, W), laid over it by colour and strength."""
+def overlay(axes: Axes, levels: np.ndarray, attributions: np.ndarray) -> None:
+    """Draw attributions, (H, W), as colours over an image, (H, W) or (H, W, 3) of 0 to 1."""
     paper, ink = rgb(PAPER), rgb(INK)
-    # The picture itself steps back, so that the shares stand out on it.
-    seen = levels if levels.ndim == 3 else paper + 0.62 * levels[..., None] * (ink - paper)
-    strength = np.sqrt(np.abs(shares) / (np.abs(shares).max() or 1.0))[..., None] * 0.84
-    tint = np.where(shares[..., None] < 0, rgb(FILL["down"]), rgb(FILL["up"]))
-    axes.imshow(np.clip(seen + strength * (tint - seen), 0, 1), interpolation="nearest", aspect="equal")
+    # A grey image has less contrast than usual, so that the colours of the attributions stand out.
+    image = levels if levels.ndim == 3 else paper + 0.62 * levels[..., None] * (ink - paper)
+    strength = np.sqrt(np.abs(attributions) / (np.abs(attributions).max() or 1.0))[..., None] * 0.84
+    tint = np.where(attributions[..., None] < 0, rgb(FILL["down"]), rgb(FILL["up"]))
+    axes.imshow(np.clip(image + strength * (tint - image), 0, 1), interpolation="nearest", aspect="equal")
     axes.set_xticks([])
     axes.set_yticks([])
     for edge in axes.spines.values():
@@ -73,29 +75,29 @@ def overlay(axes: Axes, levels: np.ndarray, shares: np.ndarray) -> None:
 
 
 def series(
-    top: Axes, bottom: Axes, *, name: str, values: list[Any], shares: list[Any], errors: Any, scale: Scale
+    top: Axes, bottom: Axes, *, name: str, values: list[Any], attributions: list[Any], errors: Any, scale: Scale
 ) -> None:
-    """The steps as they came, and under each what it adds or takes away. errors: standard errors, or None."""
-    places = range(len(values))
-    lines = np.array([flat(value)[:MOST_LINES] for value in values])
-    for number, line in enumerate(lines.T):
-        top.plot(places, line, color=(INK, FILL["rest"], MUTED)[number], lw=1.5, marker="o", markersize=3)
-    sums = [sum(flat(share)) for share in shares]
-    colours = [FILL["down" if share < 0 else "up"] for share in sums]
-    if len(sums) > MOST_BARS:
-        bottom.vlines(places, 0, sums, colors=colours, lw=1)
+    """Draw the values of a series at the top, and the attribution of each step below. errors: standard errors."""
+    steps = range(len(values))
+    curves = np.array([flat(value)[:MAX_CURVES] for value in values])
+    for number, curve in enumerate(curves.T):
+        top.plot(steps, curve, color=(INK, FILL["rest"], MUTED)[number], lw=1.5, marker="o", markersize=3)
+    sums = [sum(flat(attribution)) for attribution in attributions]
+    colours = [FILL["down" if total < 0 else "up"] for total in sums]
+    if len(sums) > MAX_BARS:
+        bottom.vlines(steps, 0, sums, colors=colours, lw=1)
     else:
-        bottom.bar(places, sums, width=0.72, color=colours)
-    for place, (share, error) in enumerate(zip(sums, errors or [], strict=bool(errors))):
+        bottom.bar(steps, sums, width=0.72, color=colours)
+    for step, (total, error) in enumerate(zip(sums, errors or [], strict=bool(errors))):
         if isinstance(error, int | float) and error:
-            bottom.plot([place] * 2, [share - ERRORS * error, share + ERRORS * error], color=INK, lw=1)
+            bottom.plot([step] * 2, [total - ERRORS * error, total + ERRORS * error], color=INK, lw=1)
     bottom.axhline(0, color=INK, lw=0.8)
     bottom.yaxis.set_major_formatter(lambda number, _: scale.change(number))
     for axes, words in ((top, name), (bottom, "adds or takes away" + (f", {scale.unit}" if scale.unit else ""))):
         _bare(axes)
         axes.set_xlim(-0.6, len(values) - 0.4)
         axes.grid(axis="y", color=RULE, linewidth=0.6, alpha=0.6)
-        axes.set_title(_first(words), loc="left", color=MUTED, fontsize=SMALL)
+        axes.set_title(_shorten(words), loc="left", color=MUTED, fontsize=SMALL)
     top.set_xticks([])
     bottom.set_xlabel("step, counted from 0", color=MUTED, fontsize=SMALL)
     bottom.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -108,10 +110,10 @@ def _bare(axes: Axes) -> None:
     axes.set_axisbelow(True)
 
 
-def _first(words: str) -> str:
-    return words if len(words) <= 60 else words[:59] + "…"
+def _shorten(words: str) -> str:
+    return words if len(words) <= MAX_TITLE else words[: MAX_TITLE - 1] + "…"
 
 
 def rgb(colour: str) -> np.ndarray:
-    """(3,) of 0 to 1."""
-    return np.array([int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)])
+    """#rrggbb as (3,) of 0 to 1."""
+    return np.array([int(colour[start : start + 2], 16) / 255 for start in (1, 3, 5)])

@@ -1,4 +1,4 @@
-"""Numbers and methods in words: the same that the page has."""
+"""Numbers, methods and residuals as text. The web page has its own version (ui/src/words.ts)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,12 +7,12 @@ from typing import Any
 from whyserve.model.methods import METHODS
 from whyserve.model.spec import OutputSpec
 
-# In parts of what is to be explained: less is rounding.
+# A smaller residual, relative to |value − base value|, is rounding.
 ROUNDING = 1e-4
 
 
 def plain(number: float, digits: int = 4) -> str:
-    """12.34, −0.5, 12,350; 1.23e−05."""
+    """A number with `digits` significant digits: 12.34, −0.5, 12,350, 1.23e−05."""
     size = abs(number)
     if size and (size < 1e-4 or size >= 1e7):
         return f"{number:.2e}".replace("-", "−")
@@ -22,7 +22,7 @@ def plain(number: float, digits: int = 4) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """How an output is written. percent: it is a probability. unit: its unit, or what it is."""
+    """How the numbers of an output are written. percent: the output is a probability. unit: for a change of it."""
 
     percent: bool
     unit: str
@@ -51,7 +51,7 @@ class Scale:
 
 
 def adds_up(output: Mapping[str, Any], scale: Scale) -> str:
-    """What the attributions leave over, in words."""
+    """A sentence about the residual."""
     span = abs(output["value"] - output["base_value"])
     residual = abs(output["residual"])
     if residual <= ROUNDING * span or not scale.change(residual).strip("+0."):
@@ -61,17 +61,17 @@ def adds_up(output: Mapping[str, Any], scale: Scale) -> str:
 
 
 def facts(answer: Mapping[str, Any], output: Mapping[str, Any], scale: Scale) -> list[str]:
-    """How it was explained, a line each."""
+    """How the output was explained: the lines below a picture."""
     method, used = answer["method"], answer["background"]
     name = {"default": "the background", "request": "the background of the request"}.get(
         used["name"], f"the background “{used['name']}”"
     )
-    cut = "" if answer.get("complete", True) else ", cut short by its deadline"
+    stopped = "" if answer.get("complete", True) else ", stopped by its deadline"
     distance = answer.get("expected_distance")
-    tried = f"; on rows of this model {plain(100 * distance, 2)} % from the reference" if distance else ""
+    accuracy = f"; on rows of this model {plain(100 * distance, 2)} % from the reference" if distance else ""
     rows = "1 row" if used["rows"] == 1 else f"{used['rows']} rows"
     return [
-        f"Method: {method}, {METHODS[method].words}{cut}{tried}.",
+        f"Method: {method}, {METHODS[method].words}{stopped}{accuracy}.",
         f"Adds up: {adds_up(output, scale)}.",
         f"Compared with: {name}, {rows} ({used['sha256'][:8]}…). {answer['model']}, version {answer['version']}.",
     ]

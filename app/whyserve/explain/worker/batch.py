@@ -1,4 +1,4 @@
-"""Jobs of one model and method → answers. What may share passes is computed as one batch of rows."""
+"""Compute jobs of one model and method. Jobs with the same sharing key are computed as one batch of rows."""
 
 from collections.abc import Callable, Sequence
 from math import frexp
@@ -13,14 +13,14 @@ from whyserve.explain.worker.summary import summarise
 from whyserve.jobs import ExplainJob
 
 
-def shareable(job: ExplainJob) -> tuple[object, ...]:
-    """Jobs with the same batch key and the same value of this function share passes.
-
-    A summary is made alone, and so is a drawing.
-    """
-    # The first deadline ends a batch for all of it: one of a second must not cut short its neighbours of minutes.
-    patience = None if job.deadline is None else frexp(job.deadline - job.created)[1]
-    return (job.id,) if job.summary or job.drawing else (job.samples, job.seed, len(job.outputs[0]), patience)
+def sharing_key(job: ExplainJob) -> tuple[object, ...]:
+    """Jobs with equal batch keys and equal sharing keys are computed together. A summary or a drawing is alone."""
+    if job.summary or job.drawing:
+        return (job.id,)
+    # The first deadline ends the whole batch. Only jobs whose allowed times have the same power of two are together,
+    # so that a job of a second does not end a job of minutes.
+    time_class = None if job.deadline is None else frexp(job.deadline - job.created)[1]
+    return (job.samples, job.seed, len(job.outputs[0]), time_class)
 
 
 def compute(
@@ -30,22 +30,21 @@ def compute(
     on_error: Callable[[float], None] | None = None,
     between: Callable[[], None] | None = None,
 ) -> list[JobResult]:
-    """The answers of jobs with the same `shareable` key, in their order. on_progress, on_error: as Limits has them.
+    """The results of jobs with the same sharing key, in their order.
 
-    between: called between the chunks of a summary.
-
+    on_progress, on_error: as in Limits. between: called between two chunks of a summary.
     Raises UnsupportedMethod, UnsupportedNetwork, InvalidInput, Stopped.
     """
     if jobs[0].drawing:
-        from whyserve.explain.pictures.draw import drawn  # noqa: PLC0415 (matplotlib, for a worker that is asked to draw)
+        from whyserve.explain.pictures.draw import draw_job  # noqa: PLC0415 (matplotlib is slow to import)
 
-        return [JobResult(drawn(job, model.spec), "drawing") for job in jobs]
+        return [JobResult(draw_job(job, model.spec), "drawing") for job in jobs]
     if jobs[0].summary:
         return [summarise(job, model, on_progress, between) for job in jobs]
-    choice = model.choose(jobs[0].method, jobs[0].background, samples=jobs[0].samples)
+    choice = model.choose_method(jobs[0].method, jobs[0].background, samples=jobs[0].samples)
     explainer = model.explainer(choice.method, jobs[0].background)
-    given = [rows_of(job, model) for job in jobs]
-    rows = {name: torch.cat([part[name] for part in given]) for name in given[0]}
+    rows_by_job = [rows_of(job, model) for job in jobs]
+    rows = {name: torch.cat([rows[name] for rows in rows_by_job]) for name in rows_by_job[0]}
     columns = columns_of(model, [names for job in jobs for names in job.outputs])
     limits = Limits(
         samples=choice.samples,
@@ -54,12 +53,12 @@ def compute(
         on_progress=on_progress,
         on_error=on_error,
     )
-    whole = explainer.explain(rows, columns, limits)
-    counts = [len(job.outputs) for job in jobs]
-    return [answer(job, model, choice, part) for job, part in zip(jobs, _split(whole, counts), strict=True)]
+    attributions = _split(explainer.explain(rows, columns, limits), [len(job.outputs) for job in jobs])
+    return [answer(job, model, choice, own) for job, own in zip(jobs, attributions, strict=True)]
 
 
 def _split(whole: Attribution, counts: Sequence[int]) -> list[Attribution]:
+    """The attributions of consecutive rows: the first counts[0] rows, the next counts[1] rows, …"""
     parts, first = [], 0
     for count in counts:
         end = first + count

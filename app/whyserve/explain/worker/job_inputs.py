@@ -1,4 +1,4 @@
-"""What jobs ask for, as the methods take it."""
+"""Convert the fields of jobs to the arguments of an explanation method."""
 
 import time
 from collections.abc import Sequence
@@ -12,17 +12,17 @@ from whyserve.model.rows import Arrays, check_arrays
 
 
 def rows_of(job: ExplainJob, model: ExplainableModel) -> dict[str, torch.Tensor]:
-    """(rows, *shape) by input. Raises InvalidInput."""
+    """(rows, *shape) per input. Raises InvalidInput."""
     arrays: Arrays = {name: packed.unpack() for name, packed in job.rows.items()}
     return to_tensors(check_arrays(model.spec, arrays))
 
 
 def columns_of(model: ExplainableModel, names: Sequence[Sequence[str]]) -> torch.Tensor:
-    """(R, K) int64: the network's columns of the outputs to explain, a list of names a row."""
+    """(R, K) int64: the network's columns of the outputs to explain. names: K output names per row."""
     return torch.tensor([[output.column for output in outputs_of(model, list(each))] for each in names])
 
 
 def deadline_of(jobs: Sequence[ExplainJob]) -> float | None:
-    """The first deadline, on the monotonic clock that the methods watch."""
+    """The first deadline of the jobs, converted from the epoch to time.monotonic(); None if there is none."""
     deadlines = [job.deadline for job in jobs if job.deadline is not None]
     return time.monotonic() + min(deadlines) - time.time() if deadlines else None

@@ -1,4 +1,4 @@
-"""Attributions of a network's columns → explanations of named outputs, as the API gives them."""
+"""Convert the attributions of a network's columns to explanations of named outputs, in the JSON of the API."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import numpy as np
 from pydantic_core import to_json
 
 from whyserve.explain.game.base import Attribution
-from whyserve.explain.models.explainable import Choice, ExplainableModel
+from whyserve.explain.models.explainable import ExplainableModel, MethodChoice
 from whyserve.jobs import ExplainJob
 from whyserve.model.outputs import Output
 from whyserve.model.rows import by_key
@@ -17,25 +17,25 @@ from whyserve.model.text import TokenSpans
 
 @dataclass(frozen=True, slots=True)
 class JobResult:
-    """json: as the API gives it. residual: the largest of it, as a share of what is explained; None of a summary."""
+    """json: the response body. residual: the largest, relative to |value − base value|; None for a summary."""
 
     json: bytes
     method: str
     residual: float | None = None
 
 
-def answer(job: ExplainJob, model: ExplainableModel, choice: Choice, attribution: Attribution) -> JobResult:
-    """One job's answer. attribution: of this job's rows, at its outputs' columns."""
+def answer(job: ExplainJob, model: ExplainableModel, choice: MethodChoice, attribution: Attribution) -> JobResult:
+    """The explanations of one job. attribution: of the job's rows and output columns."""
     served = job.served.unpack()
     predictions = model.outputs.predictions(served)
     body: dict[str, Any] = {
-        **head(job, model, choice, complete=attribution.complete),
+        **common_fields(job, model, choice, complete=attribution.complete),
         "explanations": [
             {
                 "prediction": prediction,
                 "outputs": [
-                    _output(model, output, served[row], attribution, (row, place), texts=_texts(job, row))
-                    for place, output in enumerate(outputs_of(model, job.outputs[row]))
+                    _output(model, output, served[row], attribution, (row, column), texts=_texts(job, row))
+                    for column, output in enumerate(outputs_of(model, job.outputs[row]))
                 ],
             }
             for row, prediction in enumerate(predictions)
@@ -45,15 +45,15 @@ def answer(job: ExplainJob, model: ExplainableModel, choice: Choice, attribution
 
 
 def _residual(body: dict[str, Any]) -> float:
-    """The largest |residual|, over the largest |value − base value|."""
+    """The largest |residual|, divided by the largest |value − base value|."""
     outputs = [output for explanation in body["explanations"] for output in explanation["outputs"]]
     scale = max(abs(output["value"] - output["base_value"]) for output in outputs)
     residual: float = max(abs(output["residual"]) for output in outputs)
     return residual / scale if scale else residual
 
 
-def head(job: ExplainJob, model: ExplainableModel, choice: Choice, *, complete: bool) -> dict[str, Any]:
-    """What an answer says of all its rows."""
+def common_fields(job: ExplainJob, model: ExplainableModel, choice: MethodChoice, *, complete: bool) -> dict[str, Any]:
+    """The fields of a response that apply to all its rows."""
     return {
         "id": job.id,
         "model": job.model,
@@ -62,7 +62,7 @@ def head(job: ExplainJob, model: ExplainableModel, choice: Choice, *, complete: 
         "method": choice.method,
         **({"method_reason": choice.reason} if choice.reason else {}),
         **({} if choice.distance is None else {"expected_distance": choice.distance}),
-        "background": model.described(job.background),
+        "background": model.describe_background(job.background),
         **({} if complete else {"complete": False}),
     }
 
@@ -81,14 +81,18 @@ def _output(
     output: Output,
     served: np.ndarray,
     attribution: Attribution,
-    at: tuple[int, int],
+    index: tuple[int, int],
     *,
     texts: Mapping[str, TokenSpans],
 ) -> dict[str, Any]:
-    """`value` is what was served, and the residual is measured from it: a drift between the two would show."""
+    """One explained output. index: its row and its place among the row's explained outputs.
+
+    `value` is the served prediction of ONNX Runtime, not that of the explained network, and the residual is measured
+    against it: a difference between the two becomes visible.
+    """
     value = output.offset + output.sign * float(served[output.column])
-    base = output.offset + output.sign * float(attribution.base_values[at])
-    values = output.sign * attribution.values[at].double().numpy()
+    base = output.offset + output.sign * float(attribution.base_values[index])
+    values = output.sign * attribution.values[index].double().numpy()
     explained = {
         "output": output.name,
         "value": value,
@@ -97,12 +101,12 @@ def _output(
         "residual": value - base - float(values.sum()),
     }
     if attribution.standard_errors is not None:
-        # Of the padding, a sum of several: at most this, however they go together.
-        errors = by_key(model.spec, attribution.standard_errors[at].double().numpy())
+        # The error of the padding tokens is a sum of several errors: an upper bound, for any correlation.
+        errors = by_key(model.spec, attribution.standard_errors[index].double().numpy())
         explained["standard_errors"] = _by_token(errors, texts)
     return explained
 
 
 def _by_token(values: dict[str, Any], texts: Mapping[str, TokenSpans]) -> dict[str, Any]:
-    """By key of an instance; of a text, a list of its tokens in place of a number for each place of the input."""
+    """Replace the numbers of each text input with a list of its tokens and their numbers."""
     return {**values, **{name: spans.described(values[name]) for name, spans in texts.items()}}

@@ -1,4 +1,4 @@
-"""Many rows → what counts how much on the whole: the mean |attribution| of each feature, by output."""
+"""Summarise many rows: the mean |attribution| of each feature, by output."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,7 +9,7 @@ from pydantic_core import to_json
 from whyserve.explain.game.base import Attribution, Limits, Stopped
 from whyserve.explain.models.explainable import ExplainableModel
 from whyserve.explain.worker.job_inputs import columns_of, deadline_of, rows_of
-from whyserve.explain.worker.results import JobResult, head, outputs_of
+from whyserve.explain.worker.results import JobResult, common_fields, outputs_of
 from whyserve.jobs import ExplainJob
 from whyserve.model.rows import by_key
 
@@ -17,7 +17,7 @@ CHUNK_ROWS = 16
 
 
 class _Sums:
-    """Of one output, over the rows at which it is explained. absolute: (players,)."""
+    """Sums over the rows for which one output is explained. absolute: (P,). residual: the largest."""
 
     def __init__(self, players: int) -> None:
         self.rows, self.value, self.residual = 0, 0.0, 0.0
@@ -36,11 +36,11 @@ def summarise(
     on_progress: Callable[[float], bool],
     between: Callable[[], None] | None = None,
 ) -> JobResult:
-    """A summary; of as many rows as a deadline or a stop left time for. between: called between two chunks of rows.
+    """Summarise as many rows as the deadline allows. between: called between two chunks of rows.
 
-    Raises UnsupportedMethod, UnsupportedNetwork, InvalidInput, and Stopped where that is none.
+    Raises UnsupportedMethod, UnsupportedNetwork, InvalidInput, and Stopped if no chunk was complete.
     """
-    choice = model.choose(job.method, job.background, samples=job.samples)
+    choice = model.choose_method(job.method, job.background, samples=job.samples)
     explainer = model.explainer(choice.method, job.background)
     rows, columns = rows_of(job, model), columns_of(model, job.outputs)
     total = len(columns)
@@ -62,31 +62,29 @@ def summarise(
         except Stopped:
             break
         if not found.complete:
-            break  # what a stop cut short would weigh less than the others
+            break  # these rows have larger errors than the others
         _add(sums, job, model, first, found)
         done += count
     if not done:
         raise Stopped
-    body = {
-        **head(job, model, choice, complete=done == total),
-        "rows": done,
-        "summary": [_described(model, name, each) for name, each in sums.items() if each.rows],
-    }
+    summary = [_describe(model, name, each) for name, each in sums.items() if each.rows]
+    body = {**common_fields(job, model, choice, complete=done == total), "rows": done, "summary": summary}
     return JobResult(to_json(body), choice.method)
 
 
 def _add(sums: dict[str, _Sums], job: ExplainJob, model: ExplainableModel, first: int, found: Attribution) -> None:
+    """Add the attributions of a chunk that begins at row `first` of the job."""
     served = job.served.unpack()
     values, base = found.values.double().numpy(), found.base_values.double().numpy()
     for row in range(len(values)):
-        for place, output in enumerate(outputs_of(model, job.outputs[first + row])):
+        for column, output in enumerate(outputs_of(model, job.outputs[first + row])):
             value = output.offset + output.sign * float(served[first + row, output.column])
-            base_value = output.offset + output.sign * float(base[row, place])
-            each = output.sign * values[row, place]
+            base_value = output.offset + output.sign * float(base[row, column])
+            each = output.sign * values[row, column]
             sums[output.name].add(value, each, value - base_value - float(each.sum()))
 
 
-def _described(model: ExplainableModel, name: str, sums: _Sums) -> dict[str, Any]:
+def _describe(model: ExplainableModel, name: str, sums: _Sums) -> dict[str, Any]:
     return {
         "output": name,
         "rows": sums.rows,

@@ -1,4 +1,4 @@
-"""What is traced of the worker, where traces are wanted: how long each job waited, and how long it took."""
+"""Trace spans of a job: its wait in the queue, and its computation."""
 
 from typing import TYPE_CHECKING
 
@@ -14,13 +14,11 @@ def trace(
     lease: Lease,
     when: tuple[float, float],
     error: str | None = None,
-    **more: str | int,
+    **attributes: str | int,
 ) -> None:
-    """A span in the trace of the request that a job is of. when: from and to, in seconds since the epoch."""
+    """Add a span to the trace of the job's request. when: begin and end, in seconds since the epoch."""
     if spans is None:
         return
     job = lease.job
-    about = {"job": job.id, "model": job.model, "rows": len(job.outputs), **more}
-    spans.add(
-        name, lease.job.traceparent, when, {f"whyserve.{key}": value for key, value in about.items()}, error=error
-    )
+    described = {"job": job.id, "model": job.model, "rows": len(job.outputs), **attributes}
+    spans.add(name, job.traceparent, when, {f"whyserve.{key}": value for key, value in described.items()}, error=error)

@@ -59,7 +59,7 @@ def export(task: Task) -> None:
     examples = to_tensors(task.examples())
     network = quick_network(spec, network, background)  # as the worker will have it
     certificate = certify(
-        network, background, players_of(spec), columns, task.budget_ms, asked=spec.outputs_asked, examples=examples
+        network, background, players_of(spec), columns, task.budget_ms, requested=spec.outputs_asked, examples=examples
     )
     Path(task.work, CERTIFICATE_FILE).write_text(json.dumps(certificate))
 

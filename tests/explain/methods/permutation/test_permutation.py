@@ -11,7 +11,7 @@ from whyserve.explain.game.base import Limits, Stopped
 from whyserve.explain.game.network import Network
 from whyserve.explain.game.players import Players
 from whyserve.explain.methods.exact import Exact
-from whyserve.explain.methods.permutation.permutation import Permutation, plan, takes_all
+from whyserve.explain.methods.permutation.permutation import Permutation, evaluates_all, plan_rounds
 
 
 class OfFunction(nn.Module):
@@ -41,7 +41,7 @@ def prepared(data: str, kind: str) -> tuple[Permutation, Exact, dict[str, torch.
     )
 
 
-def wild(features: int, rows: int = 20) -> tuple[Network, torch.Tensor, torch.Tensor]:
+def sharp_network(features: int, rows: int = 20) -> tuple[Network, torch.Tensor, torch.Tensor]:
     """A network with sharp interactions, a background and two rows."""
     torch.manual_seed(features + rows)
     module = nn.Sequential(nn.Linear(features, 24), nn.Tanh(), nn.Linear(24, 24), nn.ReLU(), nn.Linear(24, 2))
@@ -52,7 +52,7 @@ def wild(features: int, rows: int = 20) -> tuple[Network, torch.Tensor, torch.Te
 
 
 @pytest.mark.parametrize("samples", [1, 2, 5])
-def test_effects_of_one_and_two_players_come_out_exactly(samples):
+def test_effects_of_one_and_two_players_are_exact(samples):
     torch.manual_seed(3)
     background, rows = torch.randn(7, 8, dtype=torch.float64), torch.randn(3, 8, dtype=torch.float64)
     one, two = torch.randn(8, dtype=torch.float64), torch.randn(8, 8, dtype=torch.float64)
@@ -71,7 +71,7 @@ def test_effects_of_one_and_two_players_come_out_exactly(samples):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("data", ["diabetes", "wine"])
-def test_near_the_truth_on_trained_networks(data, kind):
+def test_is_accurate_on_trained_networks(data, kind):
     method, exact, rows, top = prepared(data, kind)
     answer, truth = method.explain(rows, top, Limits()), exact.explain(rows, top, Limits()).values
     distance = (answer.values - truth).abs().mean(-1) / truth.abs().mean(-1)
@@ -81,20 +81,20 @@ def test_near_the_truth_on_trained_networks(data, kind):
     assert answer.complete
 
 
-def test_weighed_coalitions_come_nearer_than_the_same_number_of_walks():
+def test_kriging_is_more_accurate_than_the_same_number_of_permutations():
     method, exact, rows, top = prepared("diabetes", "relu")
     truth = exact.explain(rows, top, Limits()).values
-    walks = torch.stack([method.explain(rows, top, Limits(samples=1, seed=s)).values for s in range(8)]).mean(0)
-    spread = method.explain(rows, top, Limits(samples=8)).values
-    assert (spread - truth).abs().mean() < 0.6 * (walks - truth).abs().mean()
+    permutations = torch.stack([method.explain(rows, top, Limits(samples=1, seed=s)).values for s in range(8)]).mean(0)
+    kriging = method.explain(rows, top, Limits(samples=8)).values
+    assert (kriging - truth).abs().mean() < 0.6 * (permutations - truth).abs().mean()
 
 
 @pytest.mark.parametrize("samples", [1, 2, 4, 12, 30, None])
-def test_standard_errors_are_honest(samples):
+def test_standard_errors_are_reliable(samples):
     """Over networks, backgrounds and seeds, 99 % of values lie within three standard errors of the truth."""
     within, ratios = [], []
     for features, background_rows in ((7, 3), (8, 12), (9, 30), (10, 1), (12, 2), (11, 40)):
-        network, background, rows = wild(features, background_rows)
+        network, background, rows = sharp_network(features, background_rows)
         players = Players.elements({"x": (features,)})
         wanted = torch.tensor([[0, 1], [1, 0]])
         truth = Exact(network, {"x": background}, players).explain({"x": rows}, wanted, Limits()).values
@@ -106,10 +106,10 @@ def test_standard_errors_are_honest(samples):
             within.append((error <= 3 * answer.standard_errors).flatten())
             ratios.append((error / answer.standard_errors).flatten())
     assert torch.cat(within).double().mean() >= 0.99
-    assert torch.cat(ratios).mean() > 0.1, "so wide that they say nothing"
+    assert torch.cat(ratios).mean() > 0.1, "the standard errors are too large"
 
 
-def test_a_row_gets_the_same_alone_and_in_a_batch():
+def test_a_row_has_the_same_values_alone_and_in_a_batch():
     method, _, rows, top = prepared("wine", "relu")
     together = method.explain(rows, top, Limits(samples=4, seed=5))
     for row in range(len(top)):
@@ -129,8 +129,8 @@ def test_chunks_change_nothing():
         assert cut.rows_evaluated == whole.rows_evaluated
 
 
-def test_what_samples_cost():
-    network, background, rows = wild(10)
+def test_the_cost_of_samples():
+    network, background, rows = sharp_network(10)
     method = Permutation(network, {"x": background}, Players.elements({"x": (10,)}))
     wanted = torch.zeros(2, 1, dtype=torch.int64)
     for samples in (1, 3, 12):
@@ -142,8 +142,8 @@ def test_what_samples_cost():
     assert everything.standard_errors.max() < 1e-5
 
 
-def test_goes_on_until_the_standard_error_is_reached():
-    network, background, rows = wild(12)
+def test_continues_until_the_standard_error_is_reached():
+    network, background, rows = sharp_network(12)
     method = Permutation(network, {"x": background}, Players.elements({"x": (12,)}))
     wanted = torch.zeros(2, 1, dtype=torch.int64)
     coarse = method.explain({"x": rows}, wanted, Limits(samples=2))
@@ -155,13 +155,13 @@ def test_goes_on_until_the_standard_error_is_reached():
     assert fine.rows_evaluated > coarse.rows_evaluated
 
 
-def test_stops_with_what_it_has():
-    network, background, rows = wild(14, 40)
+def test_stops_with_the_complete_rounds():
+    network, background, rows = sharp_network(14, 40)
     method = Permutation(network, {"x": background}, Players.elements({"x": (14,)}))
     wanted = torch.zeros(2, 1, dtype=torch.int64)
     with pytest.raises(Stopped):
         method.explain({"x": rows}, wanted, Limits(deadline=time.monotonic() - 1))
-    first = next(plan(40, 14, Limits(samples=200))) * 2 * 13 * 40 * 2
+    first = next(plan_rounds(40, 14, Limits(samples=200))) * 2 * 13 * 40 * 2
     shares: list[float] = []
 
     def until(share: float) -> bool:
@@ -182,8 +182,8 @@ def test_stops_with_what_it_has():
 
 
 @pytest.mark.parametrize("players", [1, 2, 3])
-def test_a_player_or_three(players):
-    network, background, rows = wild(players)
+def test_one_to_three_players(players):
+    network, background, rows = sharp_network(players)
     table = Players.elements({"x": (players,)})
     wanted = torch.tensor([[0, 1], [0, 1]])
     answer = Permutation(network, {"x": background}, table).explain({"x": rows}, wanted, Limits(samples=1))
@@ -191,7 +191,7 @@ def test_a_player_or_three(players):
     assert torch.allclose(answer.values, truth.values, atol=1e-9)
 
 
-def test_more_players_than_kriging_takes_are_walked():
+def test_more_players_than_kriging_takes_use_permutations():
     torch.manual_seed(0)
     weight = torch.randn(70)
     method = method_of(lambda x: x @ weight + x[:, 0] * x[:, 69], torch.randn(5, 70))
@@ -202,15 +202,15 @@ def test_more_players_than_kriging_takes_are_walked():
     assert answer.rows_evaluated == 2 * (2 * 2 * 69 * 5 + 1)
 
 
-def test_sizes_at_which_all_coalitions_are_taken():
-    assert takes_all(1, 1)
-    assert takes_all(3, 1)
-    assert not takes_all(5, 1)
-    assert takes_all(10, 35)
-    assert not takes_all(30, 10_000)
+def test_when_all_coalitions_are_evaluated():
+    assert evaluates_all(1, 1)
+    assert evaluates_all(3, 1)
+    assert not evaluates_all(5, 1)
+    assert evaluates_all(10, 35)
+    assert not evaluates_all(30, 10_000)
 
 
-def test_eight_callers_get_what_one_gets_and_the_network_stays_as_it_was():
+def test_eight_threads_get_the_same_values_as_one_and_the_network_does_not_change():
     method, _, rows, top = prepared("diabetes", "gelu_layernorm")
     module = method.passes.network.module
     before = {name: value.clone() for name, value in module.state_dict().items()}
@@ -232,17 +232,17 @@ def test_eight_callers_get_what_one_gets_and_the_network_stays_as_it_was():
     assert not module.training
 
 
-def test_what_does_not_fit_is_named():
+def test_the_error_names_the_wrong_input():
     method = method_of(lambda x: x.sum(-1), torch.randn(4, 3))
-    with pytest.raises(InvalidInput, match=r"'x' is \(2, 5\)"):
+    with pytest.raises(InvalidInput, match=r'"x" has shape \(2, 5\)'):
         method.explain({"x": torch.randn(2, 5)}, torch.zeros(2, 1, dtype=torch.int64), Limits())
     broken = method_of(lambda x: torch.log(x[:, 0] * x[:, 1]), torch.full((4, 5), 2.0))
     with pytest.raises(UnsupportedNetwork, match="not finite"):
         broken.explain({"x": torch.full((1, 5), -2.0)}, torch.zeros(1, 1, dtype=torch.int64), Limits())
 
 
-def test_it_tells_how_its_error_shrinks_round_by_round():
-    network, background, rows = wild(18)
+def test_reports_its_error_after_each_round():
+    network, background, rows = sharp_network(18)
     method = Permutation(network, {"x": background}, Players.elements({"x": (18,)}))
     told: list[float] = []
     answer = method.explain({"x": rows}, torch.tensor([[0], [1]]), Limits(samples=160, on_error=told.append))

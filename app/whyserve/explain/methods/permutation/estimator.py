@@ -1,4 +1,4 @@
-"""Rounds of sampling put together, with standard errors that can be believed."""
+"""Combine the rounds of sampling into one estimate with reliable standard errors."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -6,23 +6,29 @@ from functools import lru_cache
 import torch
 from scipy.special import ndtr, stdtrit  # type: ignore[import-untyped]
 
-# How standard errors are steadied: see Estimate.errors. Errors have heavier tails than a normal's, measured.
-POOLED = 3
-HEAVY_TAILS = 1.1
+# Estimate.errors adds this many degrees of freedom, with the mean variance over the players.
+POOLED_DEGREES = 3
+# Measured: the errors have heavier tails than a normal distribution.
+TAIL_FACTOR = 1.1
+# The degrees of freedom of an exact value.
+EXACT_DEGREES = 1e6
 
-
-At = torch.Tensor | slice
-"""Which rows: numbers, or all of them by a slice, which is quicker."""
+RowIndex = torch.Tensor | slice
+"""Some rows by number, or all rows as a slice, which is faster."""
 
 
 @dataclass(slots=True)
 class Estimate:
-    """Rounds so far, weighed by their expected precision: sums of weight·φ and weight²·variance, (R, K, P)."""
+    """The rounds so far, weighted by their expected precision.
+
+    values: Σ weight · φ, (R, K, P). variance: Σ weight² · variance, (R, K, P).
+    weight: Σ weight, (R, 1, 1). degrees: the degrees of freedom of the variance, (R, 1, 1).
+    """
 
     values: torch.Tensor
     variance: torch.Tensor
-    weight: torch.Tensor  # (R, 1, 1)
-    freedom: torch.Tensor  # (R, 1, 1), of the variance
+    weight: torch.Tensor
+    degrees: torch.Tensor
 
     @classmethod
     def empty(cls, outputs: torch.Tensor, players: int) -> "Estimate":
@@ -30,32 +36,35 @@ class Estimate:
         weight = values.new_zeros(len(values), 1, 1)
         return cls(values, values.clone(), weight, weight.clone())
 
-    def add(self, at: At, values: torch.Tensor, variance: torch.Tensor, weight: float, freedom: int) -> None:
-        self.values[at] += weight * values
-        self.variance[at] += weight**2 * variance
-        self.weight[at] += weight
-        self.freedom[at] += freedom
+    def add(self, rows: RowIndex, values: torch.Tensor, variance: torch.Tensor, weight: float, degrees: int) -> None:
+        """Add a round of some rows."""
+        self.values[rows] += weight * values
+        self.variance[rows] += weight**2 * variance
+        self.weight[rows] += weight
+        self.degrees[rows] += degrees
 
-    def settle(self, at: At, values: torch.Tensor) -> None:
-        """Take exact values in place of what was sampled."""
-        self.values[at], self.variance[at], self.weight[at], self.freedom[at] = values, 0.0, 1.0, 1e6
+    def set_exact(self, rows: RowIndex, values: torch.Tensor) -> None:
+        """Replace the samples of some rows with exact values."""
+        self.values[rows], self.variance[rows] = values, 0.0
+        self.weight[rows], self.degrees[rows] = 1.0, EXACT_DEGREES
 
     def mean(self) -> torch.Tensor:
         return self.values / self.weight
 
     def errors(self, floor: torch.Tensor) -> torch.Tensor:
-        """Standard errors, such that three of them hold 99 % of values however few draws stand behind them.
+        """Standard errors, at least `floor`. 99 % of values lie within three of them, even with few samples.
 
-        A variance of few degrees of freedom is drawn towards its mean over the players, as if that were POOLED more
-        of them (moderated, as in Smyth 2004), and then widened by Student's t.
+        A variance with few degrees of freedom is unreliable. It is first moved towards the mean over the players
+        (moderated variance: Smyth 2004), and then widened by Student's t distribution.
         """
         common = self.variance.mean(-1, keepdim=True)
-        variance = (self.freedom * self.variance + POOLED * common) / (self.freedom + POOLED)
-        wide = torch.tensor([widening(freedom + POOLED) for freedom in self.freedom.flatten().tolist()])[:, None, None]
-        return (HEAVY_TAILS * wide * variance.sqrt() / self.weight).clamp(min=floor)
+        variance = (self.degrees * self.variance + POOLED_DEGREES * common) / (self.degrees + POOLED_DEGREES)
+        factors = [t_factor(degrees + POOLED_DEGREES) for degrees in self.degrees.flatten().tolist()]
+        factor = torch.tensor(factors)[:, None, None]
+        return (TAIL_FACTOR * factor * variance.sqrt() / self.weight).clamp(min=floor)
 
 
 @lru_cache(maxsize=1024)
-def widening(freedom: float) -> float:
-    """Three standard deviations of Student's t at `freedom`, by the probability that three of a normal leave."""
-    return float(stdtrit(freedom, ndtr(3.0))) / 3
+def t_factor(degrees: float) -> float:
+    """The quantile of Student's t at the probability of three standard deviations of a normal, divided by three."""
+    return float(stdtrit(degrees, ndtr(3.0))) / 3

@@ -1,62 +1,73 @@
-"""The best linear unbiased weights that turn a game's values at some coalitions into its Shapley values.
+"""The best linear unbiased weights that turn the values of some coalitions into Shapley values.
 
-A game on P players is a polynomial in s, one ±1 a player: v(s) = Σ_T c_T Π_{p∈T} s_p. Shapley values see its odd
-part alone, g(S) = (v(S) − v(complement)) / 2, which is why coalitions come in complementary pairs. Here φ̂ = A g,
-with A the weights of least expected squared error when the c_T of 3, 5, 7, … players are independent with variance
-ρ^|T| (kriging: Krige 1951, Matheron 1963; for Shapley values, Gaussian processes as in Chau et al. 2023), under
-constraints that hold whatever the game is:
+A game of P players is a polynomial in s, one ±1 per player: v(s) = Σ_T c_T Π_{p∈T} s_p. Shapley values depend only on
+its odd part, g(S) = (v(S) − v(complement of S)) / 2. This is why coalitions are evaluated in complementary pairs.
 
-- a game of one- and two-player effects comes out exactly, and Σφ̂ = v(all) − v(none);
-- over a uniformly random renaming of the players A is unbiased for every game.
+The estimate is φ̂ = A g. The prior assumes that the coefficients c_T of 3, 5, 7, … players are independent, with
+variance ρ^|T|. A minimises the expected squared error under this prior (kriging: Krige 1951, Matheron 1963; Gaussian
+processes for Shapley values: Chau et al. 2023). Constraints on A hold for every game, whatever the prior says:
+
+- effects of one and two players are exact, and Σφ̂ = v(all) − v(none);
+- averaged over all relabellings of the players, φ̂ is unbiased.
 """
 
 from math import comb
 
 import torch
 
-# Highest order of interaction with a variance of its own: past it there is nothing to see, measured on trained nets.
+# The highest order of interaction in the prior. Trained networks showed no effect of higher orders.
 HIGHEST = 9
-# ρ = REACH / P. Order 5 then has about a tenth of order 3's variance at ten players, as trained networks have.
-REACH = 2.0
+# ρ = SCALE / P. With ten players, order 5 then has about a tenth of the variance of order 3, as in trained networks.
+SCALE = 2.0
 
 
 class Prior:
-    """What is expected of a game of P players: the covariances of g and φ.
+    """Covariances of g and φ in a random game of P players.
 
-    reach: ρP; the larger, the more of the variance lies in high orders.
+    scale: ρP. A larger scale moves variance to higher orders.
     """
 
-    def __init__(self, players: int, reach: float = REACH) -> None:
+    def __init__(self, players: int, scale: float = SCALE) -> None:
         self.players = players
         self.orders = range(3, min(players, HIGHEST) + 1, 2)
-        self.variances = [(reach / players) ** order for order in self.orders]
+        self.variances = [(scale / players) ** order for order in self.orders]
         self.all, self.others = krawtchouk(players), krawtchouk(players - 1)
 
-    def of_coalitions(self, signs: torch.Tensor) -> torch.Tensor:
-        """(M, M) covariance of g at `signs`, (M, P) of ±1."""
-        apart = ((self.players - signs @ signs.T) / 2).round().long()
-        total = torch.zeros(apart.shape, dtype=torch.float64)
+    def coalition_covariance(self, signs: torch.Tensor) -> torch.Tensor:
+        """(M, M), Cov(g, g) at the coalitions `signs`, (M, P) of ±1.
+
+        Cov(g(s), g(t)) = Σ_k ρ^k Σ_{|T|=k} Π_{p∈T} s_p t_p. The inner sum depends only on the number of players in
+        which s and t differ, and it is a Krawtchouk polynomial of that number.
+        """
+        distance = ((self.players - signs @ signs.T) / 2).round().long()
+        total = torch.zeros(distance.shape, dtype=torch.float64)
         for k, var in zip(self.orders, self.variances, strict=True):
-            total += var * self.all[k][apart]
+            total += var * self.all[k][distance]
         return total
 
-    def with_values(self, signs: torch.Tensor) -> torch.Tensor:
-        """(P, M) covariance of φ_p = Σ_{T∋p} 2 c_T / |T| with g at `signs`."""
-        minus = (signs < 0).long()
-        others = (minus.sum(1, keepdim=True) - minus).T
+    def cross_covariance(self, signs: torch.Tensor) -> torch.Tensor:
+        """(P, M), Cov(φ, g) at the coalitions `signs`, with φ_p = Σ_{T∋p} 2 c_T / |T|.
+
+        The sum over T ∋ p is s_p times a sum over the k − 1 other players of T.
+        """
+        negative = (signs < 0).long()
+        others = (negative.sum(1, keepdim=True) - negative).T
         total = torch.zeros(others.shape, dtype=torch.float64)
         for k, var in zip(self.orders, self.variances, strict=True):
             total += 2 / k * var * self.others[k - 1][others]
         return total * signs.T
 
-    def of_values(self) -> float:
+    def value_variance(self) -> float:
         """Σ_p Var φ_p."""
         pairs = zip(self.orders, self.variances, strict=True)
         return sum(comb(self.players, k) * k * (2 / k) ** 2 * var for k, var in pairs)
 
 
 def krawtchouk(count: int) -> torch.Tensor:
-    """(HIGHEST + 1, count + 1): line k, column m is the sum of all products of k of `count` signs, m of them −1."""
+    """Krawtchouk polynomials (Krawtchouk 1929), (HIGHEST + 1, count + 1).
+
+    Row k, column m is the sum of the products of all k-subsets of `count` signs, of which m are −1.
+    """
     lines = [
         [sum((-1) ** j * comb(m, j) * comb(count - m, k - j) for j in range(k + 1)) for m in range(count + 1)]
         for k in range(HIGHEST + 1)
@@ -64,59 +75,74 @@ def krawtchouk(count: int) -> torch.Tensor:
     return torch.tensor(lines, dtype=torch.float64)
 
 
-def weights(signs: torch.Tensor, prior: Prior) -> torch.Tensor:
-    """A, (P, M + 1), for coalitions `signs`, (M, P) of ±1 with at most P/2 of +1; the last column is for all players.
+def with_full_coalition(signs: torch.Tensor) -> torch.Tensor:
+    """(M + 1, P): the full coalition after the others. Its g is known without a network row."""
+    return torch.cat([signs, torch.ones(1, signs.shape[1], dtype=torch.float64)])
 
-    `signs` and the full coalition together must have rank P.
+
+def weights(signs: torch.Tensor, prior: Prior) -> torch.Tensor:
+    """A, (P, M + 1), for the coalitions `signs`, (M, P) of ±1 with at most P/2 players each, and the full coalition.
+
+    The coalitions, with the full one, must have rank P.
     """
     players = signs.shape[1]
-    seen = torch.cat([signs, torch.ones(1, players, dtype=torch.float64)])
-    covariance = prior.of_coalitions(seen)
-    # Without a nugget the matrix is singular once there are more coalitions than coefficients.
+    signs = with_full_coalition(signs)
+    covariance = prior.coalition_covariance(signs)
+    # With more coalitions than coefficients in the prior, the matrix is singular without a small diagonal (a nugget).
     covariance.diagonal().add_(1e-9 * float(covariance.diagonal().mean()) + 1e-12)
     inverse = torch.cholesky_inverse(torch.linalg.cholesky(covariance))
-    drift = inverse @ seen
-    gram = seen.T @ drift
+    drift = inverse @ signs
+    gram = signs.T @ drift
 
-    def settle(cross: torch.Tensor, exactly: float) -> torch.Tensor:
-        # Lagrange multipliers of A seen = exactly · I: single effects come out as they are, however large.
-        lack = exactly * torch.eye(players, dtype=torch.float64) - cross @ drift
-        mend: torch.Tensor = torch.linalg.solve(gram, lack, left=False)
-        return cross @ inverse + mend @ drift.T
+    def constrained(cross: torch.Tensor, effect: float) -> torch.Tensor:
+        """Minimise a Σ aᵀ/2 − cross aᵀ for each row a of A, subject to A · signs = effect · I.
 
-    best = settle(prior.with_values(seen), 2.0)
-    members, sums = _memberships(seen)
-    moves = torch.stack([settle(member, 0.0) for member in members])
-    effect = torch.einsum("apm,bpm->ab", members, moves)
-    lack = sums - torch.einsum("apm,pm->a", members, best)
-    best = best + torch.einsum("a,apm->pm", torch.linalg.lstsq(effect, lack, driver="gelsd").solution, moves)
-    # Efficiency: what the others' columns add to the sum is spread evenly, which changes no expectation.
-    surplus = best.sum(0)
+        g of a single effect c_p is c_p s_p, and its Shapley value is 2 c_p. With effect = 2, A is exact for single
+        effects of any size. The Lagrange multipliers are the solution of a P × P system.
+        """
+        deficit = effect * torch.eye(players, dtype=torch.float64) - cross @ drift
+        multipliers: torch.Tensor = torch.linalg.solve(gram, deficit, left=False)
+        return cross @ inverse + multipliers @ drift.T
+
+    operator = constrained(prior.cross_covariance(signs), 2.0)
+    # Next, A is made unbiased. Each direction changes one of the constrained sums, keeps single effects exact, and
+    # increases the expected error the least. lstsq accepts constraints that depend on each other.
+    constraints, targets = _size_constraints(signs)
+    directions = torch.stack([constrained(constraint, 0.0) for constraint in constraints])
+    response = torch.einsum("apm,bpm->ab", constraints, directions)
+    deficit = targets - torch.einsum("apm,pm->a", constraints, operator)
+    steps = torch.linalg.lstsq(response, deficit, driver="gelsd").solution
+    operator = operator + torch.einsum("a,apm->pm", steps, directions)
+    # Efficiency: the columns must sum to 0, and the column of the full coalition to 2. The surplus is removed evenly
+    # from all players, which does not change the expectation over relabellings.
+    surplus = operator.sum(0)
     surplus[-1] -= 2
-    even: torch.Tensor = best - surplus / players
-    return even
+    efficient: torch.Tensor = operator - surplus / players
+    return efficient
 
 
-def _memberships(seen: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """What makes A unbiased under renaming, one line a size c ≤ P/2: Σ of A over who is in a coalition of size c.
+def _size_constraints(signs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The linear constraints that make A unbiased over relabellings: one per coalition size c ≤ P/2.
 
-    (sizes, P, M + 1) and (sizes,). A player in S gains what S is worth above its complement, with equal weight for
-    each size; renamed at random, a coalition of size c stands for all of them.
+    Returns the constraints, (sizes, P, M + 1), and their targets, (sizes,): Σ_{p,m} constraint · A = target.
+    In the Shapley value, each size of a coalition has the same total weight. Under a random relabelling, a coalition
+    of size c represents all coalitions of that size, so only the sum of its weights over members matters.
     """
-    players = seen.shape[1]
-    sizes = (seen[:-1] > 0).sum(1)
-    members, sums = [], []
+    players = signs.shape[1]
+    sizes = (signs[:-1] > 0).sum(1)
+    constraints, targets = [], []
     for size in sorted(set(sizes.tolist())):
-        member = torch.zeros(players, len(seen), dtype=torch.float64)
-        chosen = (sizes == size).nonzero()[:, 0]
-        member[:, chosen] = (seen[chosen] > 0).double().T - size / players
-        members.append(member)
-        sums.append(1.0 if 2 * size == players else 2.0)
-    return torch.stack(members), torch.tensor(sums, dtype=torch.float64)
+        constraint = torch.zeros(players, len(signs), dtype=torch.float64)
+        of_size = (sizes == size).nonzero()[:, 0]
+        constraint[:, of_size] = (signs[of_size] > 0).double().T - size / players
+        constraints.append(constraint)
+        # A coalition of another size also stands for its complement, of size P − c.
+        targets.append(1.0 if 2 * size == players else 2.0)
+    return torch.stack(constraints), torch.tensor(targets, dtype=torch.float64)
 
 
-def expected_error(of: torch.Tensor, signs: torch.Tensor, prior: Prior) -> float:
-    """Σ_p E (φ̂_p − φ_p)² of weights (P, M + 1) under `prior`."""
-    seen = torch.cat([signs, torch.ones(1, signs.shape[1], dtype=torch.float64)])
-    spent = torch.einsum("pm,mn,pn->", of, prior.of_coalitions(seen), of)
-    return float(spent - 2 * (of * prior.with_values(seen)).sum()) + prior.of_values()
+def expected_squared_error(operator: torch.Tensor, signs: torch.Tensor, prior: Prior) -> float:
+    """Σ_p E (φ̂_p − φ_p)² of φ̂ = A g under `prior`. operator: A, (P, M + 1)."""
+    signs = with_full_coalition(signs)
+    quadratic = torch.einsum("pm,mn,pn->", operator, prior.coalition_covariance(signs), operator)
+    return float(quadratic - 2 * (operator * prior.cross_covariance(signs)).sum()) + prior.value_variance()
