@@ -41,7 +41,7 @@ def main() -> None:
 
 
 def words(found: Found) -> str:
-    return "refuses" if found is None else f"{found[0]:.2g} · {found[1]:.2g} ms"
+    return "refused" if found is None else f"{found[0]:.2g} · {found[1]:.2g} ms"
 
 
 def timed(seen: Examined, answer: Callable[[], torch.Tensor | None]) -> Found:
