@@ -139,14 +139,15 @@ def main() -> None:
         predicted = [
             [model, *(f"{asyncio.run(predict(service, model, rows)):,.0f}" for rows in (1, 100))] for model in MODELS
         ]
-        put(PAGE, "predict", table(["model", "one row a request", "a hundred rows a request"], predicted))
+        put(PAGE, "predict", table(["model", "1 row per request", "100 rows per request"], predicted))
         rows = []
         for model in MODELS:
             (api, worker, queue), method, kept = asyncio.run(explain(service, model))
             carried = (f"{1 / spent:,.0f}" for spent in (worker, api, queue))
             rows.append([model, method, *carried, f"{kept / 1024:.1f}", f"{1e6 / 3600 * worker:.1f}"])
-        head = ["model", "method", "a core of workers", "a core of the API", "a core of Redis", "KiB in Redis"]
-        put(PAGE, "explain", table([*head, "worker cores for a million an hour"], rows))
+        cores = ["per core of workers", "per core of the API", "per core of Redis"]
+        head = ["model", "method", *cores, "KiB per result in Redis", "worker cores for a million an hour"]
+        put(PAGE, "explain", table(head, rows))
 
 
 if __name__ == "__main__":
