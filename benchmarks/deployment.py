@@ -136,14 +136,15 @@ def main() -> None:
         predictions = [
             [model, *(f"{asyncio.run(predict(service, model, rows)):,.0f}" for rows in (1, 100))] for model in MODELS
         ]
-        put(PAGE, "predict", table(["model", "one row a request", "a hundred rows a request"], predictions))
+        put(PAGE, "predict", table(["model", "1 row per request", "100 rows per request"], predictions))
         rows = []
         for model in MODELS:
             (api, worker, queue), method, stored = asyncio.run(explain(service, model))
             per_core = (f"{1 / each:,.0f}" for each in (worker, api, queue))
             rows.append([model, method, *per_core, f"{stored / 1024:.1f}", f"{1e6 / 3600 * worker:.1f}"])
-        head = ["model", "method", "a core of workers", "a core of the API", "a core of Redis", "KiB in Redis"]
-        put(PAGE, "explain", table([*head, "worker cores for a million an hour"], rows))
+        cores = ["per core of workers", "per core of the API", "per core of Redis"]
+        head = ["model", "method", *cores, "KiB per result in Redis", "worker cores for a million an hour"]
+        put(PAGE, "explain", table(head, rows))
 
 
 if __name__ == "__main__":

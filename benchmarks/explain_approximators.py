@@ -20,7 +20,7 @@ def main() -> None:
         for samples in SAMPLES:
             lines.append([name, str(compared.players), str(samples), *figures(compared, samples)])
             print(*lines[-1], flush=True)
-    heads = ["model", "players", "samples", "network rows an instance", "permutation", *APPROXIMATORS]
+    heads = ["model", "players", "samples", "network rows per instance", "permutation", *APPROXIMATORS]
     put("distances.md", "approximators", table(heads, lines))
 
 

@@ -42,7 +42,7 @@ def main() -> None:
 
 
 def cell(figures: Figures) -> str:
-    return "refuses" if figures is None else f"{figures[0]:.2g} · {figures[1]:.2g} ms"
+    return "refused" if figures is None else f"{figures[0]:.2g} · {figures[1]:.2g} ms"
 
 
 def timed(examined: Examined, explain: Callable[[], torch.Tensor | None]) -> Figures:

@@ -55,8 +55,8 @@ def deep_table() -> str:
                 [name, str(rows), *(f"{1e3 * times[key] / rows:.3g}" for key in ("ours", "one", "shap", "bare")),
                  f"{times['shap'] / times['ours']:.1f}", f"{times['ours'] / bare:.1f}"]
             )  # fmt: skip
-    heads = ["network", "rows", "deep, all outputs: ms a row", "one output", "shap.DeepExplainer, all", "bare products",
-             "shap / deep", "deep / bare"]  # fmt: skip
+    heads = ["network", "rows", "deep, all outputs: ms per row", "deep, one output", "shap.DeepExplainer, all outputs",
+             "products only", "shap / deep", "deep / products"]  # fmt: skip
     return table(heads, lines)
 
 
@@ -146,8 +146,8 @@ def permutation_table() -> str:
         for kind in ("relu", "gelu_layernorm"):
             lines.append(permutation_line(data, kind))
             print(*lines[-1], flush=True)
-    heads = ["network", "features", "ours: distance", "ms a row", "shap.PermutationExplainer to no more: permutations",
-             "distance", "ms a row", "shap / ours"]  # fmt: skip
+    heads = ["network", "features", "permutation: distance", "ms per row", "shap.PermutationExplainer: permutations",
+             "distance", "ms per row", "shap / permutation"]  # fmt: skip
     return table(heads, lines)
 
 

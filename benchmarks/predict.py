@@ -24,11 +24,11 @@ CASES = [(connections, rows) for rows in (1, 64) for connections in (1, 16)]
 HEAD = [
     "connections",
     "rows",
-    "bare, 1/s",
+    "bare, requests/s",
     "FastAPI / bare",
     "Whyserve / bare",
     "binary / bare",
-    "Whyserve / bare, clock",
+    "Whyserve / bare, clock time",
 ]
 
 
