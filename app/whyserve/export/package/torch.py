@@ -43,7 +43,7 @@ TENSORS = {tensors}
 
 {code}
 
-class ExportedNetwork(nn.Module):
+class ExportedModule(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         for name, (_, shape, dtype) in TENSORS.items():
@@ -54,7 +54,7 @@ class ExportedNetwork(nn.Module):
 
 
 def build() -> nn.Module:
-    return ExportedNetwork()
+    return ExportedModule()
 '''
 
 
