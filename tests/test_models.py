@@ -11,7 +11,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from tests.conftest import MODELS, ROOT, shipped
-from whyserve.model.rows import read_npz
+from whyserve.model.arrays import read_npz
 from whyserve.model.spec import read_spec
 
 COMPARE_KERAS = """

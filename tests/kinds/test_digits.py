@@ -92,9 +92,9 @@ def test_a_picture_is_what_its_numbers_are(client):
     ("image", "words"),
     [
         (3, 'instances[1]: "image" must be a list, or a PNG or JPEG in base64'),
-        ("aGVsbG8=", 'instances[1]: "image" is no PNG or JPEG'),
-        (text_of(np.zeros((9, 8))), 'instances[1]: "image" is a picture of 8 × 9 pixels; 8 × 8 are needed'),
-        (text_of(np.zeros((8, 8, 3))), 'instances[1]: "image" is a picture of mode RGB'),
+        ("aGVsbG8=", 'instances[1]: "image" is not a PNG or JPEG file'),
+        (text_of(np.zeros((9, 8))), 'instances[1]: "image" is an image of 8 × 9 pixels; the model takes 8 × 8'),
+        (text_of(np.zeros((8, 8, 3))), 'instances[1]: "image" is an image of mode RGB'),
         (bomb(60_000, 60_000), "60000 × 60000 pixels"),
         ("A" * 12_000_000, 'instances[1]: "image" must have at most'),
     ],

@@ -111,7 +111,7 @@ def test_an_explanation_that_is_fetched_later_has_its_letters_too(client):
         ("東京", 'instances[1]: "name" has no token that this model knows'),
         ("   ", 'instances[1]: "name" has no token that this model knows'),
         ("", 'instances[1]: "name" must not be empty'),
-        ("Süd-Georgien und die südlichen Sandwichinseln", "tokens, and this model reads 14: shorten it"),
+        ("Süd-Georgien und die südlichen Sandwichinseln", "tokens, but this model takes at most 14; shorten it"),
         ("a" * 449, 'instances[1]: "name" must have at most 448 characters'),
         ([2, 3], 'instances[1]: "name" must be a string'),
         (None, 'instances[1]: "name" must be a string'),
@@ -150,8 +150,8 @@ def test_tensors_may_be_strings_or_ids(client):
     assert why.status_code == 200, why.text
     assert why.json()["outputs"][0]["shape"] == [1, 14, 1]
     for tensor, words in (
-        ({"shape": [1, 14], "datatype": "INT64", "data": [1500, *ids[1:]]}, "holds an id that is not from 0 to 1499"),
-        ({"shape": [1, 14], "datatype": "INT64", "data": [-1, *ids[1:]]}, "holds an id that is not from 0 to 1499"),
+        ({"shape": [1, 14], "datatype": "INT64", "data": [1500, *ids[1:]]}, "holds an id outside the range 0 to 1499"),
+        ({"shape": [1, 14], "datatype": "INT64", "data": [-1, *ids[1:]]}, "holds an id outside the range 0 to 1499"),
         ({"shape": [1, 2], "datatype": "BYTES", "data": [NAME, NAME]}, "of strings, (rows,) or (rows, 1) is needed"),
         ({"shape": [], "datatype": "BYTES", "data": [NAME]}, "of strings, (rows,) or (rows, 1) is needed"),
         ({"shape": [2], "datatype": "BYTES", "data": [NAME, "東京"]}, "row 1: has no token that this model knows"),

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from whyserve.errors import InvalidInput, ModelFault
+from whyserve.model.arrays import check_arrays, read_npz
 from whyserve.model.manifest import sha256
-from whyserve.model.rows import Arrays, RowReader, as_row, check_arrays, read_npz
+from whyserve.model.rows import Arrays, RowReader, as_row
 from whyserve.model.spec import DEFAULT_BACKGROUND, EXAMPLE_FILE, KERAS_FILE, WEIGHTS_FILE, ModelSpec, read_spec
 from whyserve.model.text import TextReader, check_ids, text_readers
 

@@ -10,7 +10,7 @@ from torch import nn
 from whyserve.errors import InvalidInput
 from whyserve.export.package.backgrounds import medoids
 from whyserve.export.package.package import package
-from whyserve.model.rows import read_npz
+from whyserve.model.arrays import read_npz
 
 RNG = np.random.default_rng(0)
 CENTRES = np.array([[0, 0, 0], [5, 0, 0], [0, 50, 0], [5, 50, 9]], dtype=np.float32)

@@ -18,8 +18,9 @@ from pathlib import Path
 import numpy as np
 
 from whyserve.errors import ModelFault, WhyserveError, first_line
+from whyserve.model.arrays import read_npz
 from whyserve.model.manifest import sha256
-from whyserve.model.rows import Arrays, read_npz
+from whyserve.model.rows import Arrays
 from whyserve.model.spec import ModelSpec, read_spec
 
 FAULT_FILE = "fault.txt"
