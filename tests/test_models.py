@@ -1,4 +1,4 @@
-"""The shipped models are what their train.py makes, and score what their model.toml says."""
+"""The shipped models are those that their train.py makes, with the score in their model.toml."""
 
 import io
 import os
