@@ -5,8 +5,8 @@ import copy
 import numpy as np
 import pytest
 
-from tests.conftest import start_service
 from tests.export.mixed import INSTANCE, mixed_folder
+from tests.kinds.service import client_of
 
 REQUEST = {"model": "mixed", "instances": [INSTANCE]}
 
@@ -15,13 +15,8 @@ REQUEST = {"model": "mixed", "instances": [INSTANCE]}
 def client(request, tmp_path_factory):
     root = tmp_path_factory.mktemp(f"mixed-{request.param}")
     mixed_folder(root / "models", request.param)
-    service = start_service(root / "artifacts", root / "state", models=root / "models")
-    try:
-        with service.client() as client:
-            yield client
-    finally:
-        code = service.stop()
-    assert code == 0, service.output
+    with client_of(root) as client:
+        yield client
 
 
 def test_attributions_have_the_shapes_of_the_inputs(client):
