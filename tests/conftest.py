@@ -21,7 +21,8 @@ os.environ.setdefault("MPLCONFIGDIR", str(STATE / "matplotlib"))
 import httpx  # noqa: E402
 import pytest  # noqa: E402
 
-from whyserve.model.rows import as_row, read_npz  # noqa: E402
+from whyserve.model.arrays import read_npz  # noqa: E402
+from whyserve.model.rows import as_row  # noqa: E402
 from whyserve.model.spec import read_spec  # noqa: E402
 
 ROOT = Path(__file__).parent.parent

@@ -1,4 +1,4 @@
-"""As in a notebook: three networks, trained here, each put into a folder of models in one call.
+"""Code as in a notebook: three networks, trained here, each packaged in one call.
 
 python tests/notebook.py FOLDER
 """
@@ -18,7 +18,7 @@ from whyserve.export.package.package import package
 root = Path(sys.argv[1])
 artifacts = root / "artifacts"
 
-# %% A class of torch, written here and nowhere else: the flower from its four measures.
+# %% A torch class that exists only in this file: the species of an iris from four measurements.
 iris = load_iris()
 x, y = torch.tensor(iris.data, dtype=torch.float32), torch.tensor(iris.target)
 
@@ -43,7 +43,7 @@ for _ in range(100):
 table = pd.DataFrame(iris.data, columns=["sepal_length", "sepal_width", "petal_length", "petal_width"])
 print(package(flower, root / "models" / "flower", background=table, labels=iris.target_names, artifacts=artifacts))
 
-# %% A functional model of Keras with two inputs, of numbers and of categories: the course of diabetes.
+# %% A functional Keras model with two inputs, numbers and categories: the progression of diabetes.
 data = load_diabetes(scaled=False, as_frame=True)
 people = data.data[["bmi", "bp"]].copy()
 people["sex"] = pd.Categorical(data.data["sex"].map({1: "one", 2: "other"}))

@@ -1,12 +1,12 @@
-"""Inputs of several kinds, and two labels on one output, served and explained from both frameworks."""
+"""Inputs of several kinds and two labels on one output, served and explained for both frameworks."""
 
 import copy
 
 import numpy as np
 import pytest
 
-from tests.conftest import start_service
 from tests.export.mixed import INSTANCE, mixed_folder
+from tests.kinds.service import client_of
 
 REQUEST = {"model": "mixed", "instances": [INSTANCE]}
 
@@ -15,16 +15,11 @@ REQUEST = {"model": "mixed", "instances": [INSTANCE]}
 def client(request, tmp_path_factory):
     root = tmp_path_factory.mktemp(f"mixed-{request.param}")
     mixed_folder(root / "models", request.param)
-    service = start_service(root / "artifacts", root / "state", models=root / "models")
-    try:
-        with service.client() as client:
-            yield client
-    finally:
-        code = service.stop()
-    assert code == 0, service.output
+    with client_of(root) as client:
+        yield client
 
 
-def test_every_kind_is_explained_in_the_shape_it_came(client):
+def test_attributions_have_the_shapes_of_the_inputs(client):
     answer = client.post("/explain", json={**REQUEST, "outputs": "all"})
     assert answer.status_code == 200, answer.text
     (explanation,) = answer.json()["explanations"]
@@ -35,7 +30,7 @@ def test_every_kind_is_explained_in_the_shape_it_came(client):
     assert (no["output"], yes["output"]) == ("no", "yes")
     assert set(yes["attributions"]) == {"mass", "length", "island", "image"}
     assert np.shape(yes["attributions"]["image"]) == (2, 2, 1)
-    # What speaks for one label speaks against the other, to the same amount.
+    # Attributions of the two labels differ in sign only.
     for key in yes["attributions"]:
         np.testing.assert_allclose(np.negative(no["attributions"][key]), yes["attributions"][key], atol=1e-12)
     assert no["base_value"] == pytest.approx(1 - yes["base_value"])
@@ -56,14 +51,14 @@ def test_every_kind_is_explained_in_the_shape_it_came(client):
         ({"mass": None}, 'instances[0]: "mass" must be a number'),
     ],
 )
-def test_a_fault_is_named_by_its_place(change, words, client):
+def test_a_fault_names_its_place(change, words, client):
     answer = client.post("/predict", json={**REQUEST, "instances": [{**copy.deepcopy(INSTANCE), **change}]})
     assert answer.status_code == 422
     assert words in answer.json()["detail"]
     assert "Elba" not in answer.text
 
 
-def test_a_category_is_one_value_and_matters(client):
+def test_a_category_has_one_value_that_depends_on_it(client):
     islands = ["Biscoe", "Dream", "Torgersen"]
     rows = [{**INSTANCE, "island": island} for island in islands]
     answer = client.post("/explain", json={"model": "mixed", "instances": rows, "outputs": ["yes"]}).json()

@@ -1,4 +1,4 @@
-"""The shipped models are what their train.py makes, and score what their model.toml says."""
+"""The shipped models are those that their train.py makes, with the score in their model.toml."""
 
 import io
 import os
@@ -11,7 +11,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from tests.conftest import MODELS, ROOT, shipped
-from whyserve.model.rows import read_npz
+from whyserve.model.arrays import read_npz
 from whyserve.model.spec import read_spec
 
 COMPARE_KERAS = """

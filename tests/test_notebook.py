@@ -1,4 +1,4 @@
-"""Three networks packaged from a notebook, each in one call, served and explained by a service that runs."""
+"""Three networks, each packaged in one call of a notebook, served and explained by a running service."""
 
 import os
 import subprocess
@@ -13,13 +13,13 @@ from whyserve.model.manifest import read_manifest
 
 
 @pytest.mark.timeout(400)
-def test_what_a_notebook_packages_a_service_serves_and_explains(tmp_path):
+def test_networks_packaged_in_a_notebook_are_served_and_explained(tmp_path):
     torch_folder(tmp_path / "models", "older")
     before = start_service(tmp_path / "artifacts", tmp_path / "state", models=tmp_path / "models")
     try:
         with before.client() as client:
             assert [model["name"] for model in client.get("/models").json()["models"]] == ["older"]
-            packaged(tmp_path)  # beside a service that runs, which goes on with what it has until it is told
+            packaged(tmp_path)  # the running service does not load new models before it is asked to
             assert (
                 client.post("/predict", json={"model": "flower", "instances": [{}]}).json()["code"] == "unknown_model"
             )
@@ -50,10 +50,10 @@ def packaged(root):
     assert done.returncode == 0, done.stderr
     for words in (
         "model      flower, version 1, from torch",
-        "takes      numbers (2 features), sex_of (1 features)",
-        "takes      past (6 × 1)",
-        "explained  by exact: ",
-        "note       the background is 100 of the 150 rows given",
+        "inputs     numbers (2 features), sex_of (1 feature)",
+        "inputs     past (6 × 1)",
+        "method     exact: ",
+        "note       the background is 100 of the 150 given rows",
     ):
         assert words in done.stdout, done.stdout
 

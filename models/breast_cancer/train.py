@@ -26,7 +26,7 @@ def main(folder: Path) -> None:
     network.mean.copy_(torch.tensor(x.mean(0)))
     network.spread.copy_(torch.tensor(x.std(0)))
     rows, wanted = torch.tensor(x), torch.tensor(y)
-    # Smoothed labels keep the probabilities from saturating, where every explanation would be of a cliff.
+    # Smoothed labels keep the probabilities away from 0 and 1, where the output hardly changes with the inputs.
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, weight_decay=1e-1)
     for _ in range(200):
         optimizer.zero_grad()

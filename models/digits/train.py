@@ -12,7 +12,7 @@ from sklearn.model_selection import train_test_split
 
 
 def build(dtype: str) -> keras.Model:
-    """Grey levels of 0 to 16 in, channels last, probabilities out: the scaling is a layer."""
+    """Grey levels from 0 to 16, channels last, to probabilities. The scaling is a layer of the network."""
     keras.config.set_dtype_policy(dtype)
     keras.utils.set_random_seed(0)
     return keras.Sequential(
@@ -32,7 +32,7 @@ def main(folder: Path) -> None:
     x, y = data.images[..., None], data.target
     x, x_test, y, y_test = train_test_split(x, y, test_size=0.25, random_state=0, stratify=y)
 
-    # Trained in float64, where the order of a machine's sums does not show in the weights that are kept.
+    # Train in float64: the float32 weights then do not depend on the order in which a machine adds numbers.
     trained = build("float64")
     trained.compile(optimizer=keras.optimizers.Adam(3e-3), loss="sparse_categorical_crossentropy")
     trained.fit(x, y, epochs=25, batch_size=32, verbose=0)
@@ -41,7 +41,7 @@ def main(folder: Path) -> None:
 
     score = accuracy_score(y_test, model.predict(x_test.astype(np.float32), verbose=0).argmax(1))
     model.save(folder / "model.keras")
-    # Two of each digit: each row of the background is paid for by every pixel of every explanation.
+    # Two rows of each digit: the time of an explanation grows with the number of background rows.
     chosen = np.concatenate([np.flatnonzero(y == digit)[:2] for digit in range(10)])
     np.savez(folder / "background.npz", image=x[chosen].astype(np.float32))
     example = {"model": "digits", "instances": [{"image": x_test[0].tolist()}]}

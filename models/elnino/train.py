@@ -10,7 +10,7 @@ from sklearn.metrics import r2_score
 from statsmodels.datasets import elnino
 
 STEPS, AHEAD = 6, 3
-LAST_KNOWN = 1994  # what comes later is held out: a forecast is judged by years that it has not seen
+LAST_KNOWN = 1994  # later years are held out: the score of a forecast needs years that training did not use
 MONTHS = [
     "January", "February", "March", "April", "May", "June",
     "July", "August", "September", "October", "November", "December",
@@ -18,7 +18,7 @@ MONTHS = [
 
 
 def build(dtype: str, mean: float, spread: float) -> keras.Model:
-    """Degrees of six months and the month to forecast in, degrees out: both scalings are layers."""
+    """Temperatures of six months and the month to forecast, to a temperature. Both scalings are layers."""
     keras.config.set_dtype_policy(dtype)
     keras.utils.set_random_seed(0)
     past = keras.Input((STEPS, 1), name="past", dtype=dtype)
@@ -44,7 +44,7 @@ def main(folder: Path) -> None:
     month = (np.arange(first, len(degrees)) % 12)[:, None]
     y, known = degrees[first:, None], years[first:] <= LAST_KNOWN
 
-    # Trained in float64, where the order of a machine's sums does not show in the weights that are kept.
+    # Train in float64: the float32 weights then do not depend on the order in which a machine adds numbers.
     mean, spread = float(degrees[: known.sum()].mean()), float(degrees[: known.sum()].std())
     trained = build("float64", mean, spread)
     trained.compile(optimizer=keras.optimizers.AdamW(5e-3, weight_decay=1e-2), loss="mse")

@@ -29,7 +29,7 @@ def main(folder: Path) -> None:
     network.target_mean.copy_(torch.tensor(y.mean(0)))
     network.target_spread.copy_(torch.tensor(y.std(0)))
     rows, wanted = torch.tensor(x), torch.tensor(y)
-    # Weight decay and an early end: two features of 331 people invite a network of this size to memorise.
+    # Weight decay and few epochs: a network of this size can memorise two features of 331 people.
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, weight_decay=1e-2)
     for _ in range(150):
         optimizer.zero_grad()

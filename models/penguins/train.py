@@ -27,7 +27,7 @@ def main(folder: Path) -> None:
     y = np.array([SPECIES.index(value) for value in data["species"]])
     x, x_test, c, c_test, y, y_test = train_test_split(x, c, y, test_size=0.25, random_state=0, stratify=y)
 
-    # Trained in float64, where the order of a machine's sums does not show in the weights that are kept.
+    # Train in float64: the float32 weights then do not depend on the order in which a machine adds numbers.
     network = build().double()
     network.mean.copy_(torch.tensor(x.mean(0)))
     network.spread.copy_(torch.tensor(x.std(0)))

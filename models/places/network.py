@@ -3,11 +3,11 @@
 import torch
 from torch import nn
 
-PIECES = 1500  # in tokenizer.json; 0 stands where the name is over
+PIECES = 1500  # word pieces in tokenizer.json; id 0 is the padding
 
 
 class Language(nn.Module):
-    """Ids of pieces in, in whatever order, and probabilities out."""
+    """Ids of word pieces to probabilities. The order of the pieces does not matter."""
 
     def __init__(self, languages: int = 6) -> None:
         super().__init__()
@@ -16,7 +16,7 @@ class Language(nn.Module):
         self.layers = nn.Sequential(nn.Linear(8, 16), nn.Tanh(), nn.Linear(16, languages))
 
     def logits(self, name: torch.Tensor) -> torch.Tensor:
-        # A quarter: about so many pieces make a name.
+        # A name has about four pieces, so a quarter of the sum is near their mean.
         return self.layers(self.dropout(self.embed(name)).sum(dim=1) / 4)
 
     def forward(self, name: torch.Tensor) -> torch.Tensor:

@@ -17,10 +17,10 @@ from torch.nn import functional as F
 
 LANGUAGES = ["fr", "de", "hu", "it", "lt", "pl"]  # in the order of model.toml's labels
 PLACES = {"iso3166-1": pycountry.countries, "iso3166-2": pycountry.subdivisions}
-TOKENS = 14  # of nineteen names in twenty
+TOKENS = 14  # enough for 95% of the names
 EXAMPLE = "Naujoji Zelandija"  # New Zealand
 SPECIAL = ["[PAD]", "[UNK]"]
-HELD_OUT = 5  # one place in so many, with its names in all languages
+HELD_OUT = 5  # one place in five is held out, with its names in all languages
 
 Names = list[tuple[str, int]]
 
@@ -34,7 +34,7 @@ def main(folder: Path) -> None:
     x, y = read(tokenizer, known)
     x_test, y_test = read(tokenizer, held_out)
 
-    # Trained in float64, where the order of a machine's sums does not show in the weights that are kept.
+    # Train in float64: the float32 weights then do not depend on the order in which a machine adds numbers.
     network = build().double()
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-2, weight_decay=3e-1)
     rare = 1 / torch.bincount(y).double()
@@ -56,7 +56,7 @@ def main(folder: Path) -> None:
 
 
 def names(rng: np.random.Generator) -> tuple[Names, Names]:
-    """Names, with their languages' numbers, to train on and to hold out. What two languages share is left out."""
+    """(training, held out): names with the index of their language. Names that two languages share are left out."""
     found: dict[tuple[str, int], str] = {}
     for domain, places in PLACES.items():
         english = sorted({place.name for place in places})
@@ -74,13 +74,13 @@ def names(rng: np.random.Generator) -> tuple[Names, Names]:
 
 
 def trained(texts: list[str]) -> Tokenizer:
-    """Byte-pair encoding: frequent pieces of words; those that begin a word have ▁ before them."""
+    """A byte-pair encoding of frequent word pieces. A piece that starts a word begins with ▁."""
     empty, unknown = SPECIAL
     tokenizer = Tokenizer(models.BPE(unk_token=unknown))
     tokenizer.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Lowercase()])
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Metaspace(), pre_tokenizers.Punctuation()])
     tokenizer.decoder = decoders.Metaspace()
-    # A prefix for pieces inside words would be simpler to read; with one, each training gives other pieces.
+    # No prefix for pieces inside words, although it reads better: with a prefix, each training gives other pieces.
     trainer = trainers.BpeTrainer(vocab_size=PIECES, special_tokens=SPECIAL, show_progress=False)
     tokenizer.train_from_iterator(texts, trainer)
     tokenizer.enable_padding(length=TOKENS, pad_id=0, pad_token=empty)
@@ -88,7 +88,7 @@ def trained(texts: list[str]) -> Tokenizer:
 
 
 def read(tokenizer: Tokenizer, names: Names) -> tuple[torch.Tensor, torch.Tensor]:
-    """Ids, (names, TOKENS), and the numbers of the languages; longer names are left out."""
+    """The ids, (names, TOKENS), and the language indices, (names,). Longer names are left out."""
     rows = [(tokenizer.encode(name).ids, language) for name, language in names]
     fit = [(ids, language) for ids, language in rows if len(ids) == TOKENS]
     return torch.tensor([ids for ids, _ in fit]), torch.tensor([language for _, language in fit])

@@ -12,7 +12,7 @@ from sklearn.metrics import r2_score
 from statsmodels.datasets import sunspots
 
 STEPS = 20
-LAST_KNOWN = 1929  # what comes later is held out: a forecast is judged by years that it has not seen
+LAST_KNOWN = 1929  # later years are held out: the score of a forecast needs years that training did not use
 
 
 def main(folder: Path) -> None:
@@ -26,7 +26,7 @@ def main(folder: Path) -> None:
     known = years <= LAST_KNOWN
     x, y, x_test, y_test = windows[known], targets[known], windows[~known], targets[~known]
 
-    # Trained in float64, where the order of a machine's sums does not show in the weights that are kept.
+    # Train in float64: the float32 weights then do not depend on the order in which a machine adds numbers.
     network = build().double()
     network.mean.fill_(float(x.mean()))
     network.spread.fill_(float(x.std()))

@@ -1,4 +1,4 @@
-"""Small model folders to export, whole or with a fault."""
+"""Small model folders to export, with or without a fault."""
 
 import json
 from pathlib import Path
@@ -36,7 +36,7 @@ scores = "logits"
 
 
 def torch_folder(root: Path, name: str, body: str = "return self.layer(x)", outputs: int = 2) -> Path:
-    """A folder that exports, unless `body` or `outputs` say otherwise."""
+    """A folder without a fault, unless `body` or `outputs` cause one."""
     folder = root / name
     folder.mkdir(parents=True)
     (folder / "model.toml").write_text(SPEC.format(name=name))

@@ -1,4 +1,4 @@
-"""A folder with inputs of several kinds: numbers, categories and an image; two labels on one sigmoid."""
+"""A model folder with inputs of several kinds (numbers, categories, an image) and two labels on one sigmoid."""
 
 import json
 from pathlib import Path
@@ -81,5 +81,5 @@ def _keras(folder: Path) -> None:
     island = keras.layers.Flatten()(keras.layers.Embedding(3, 2)(c))
     seen = keras.layers.Flatten()(keras.layers.Conv2D(2, 2, activation="relu")(image))
     hidden = keras.layers.Dense(4, activation="gelu")(keras.layers.Concatenate()([x, island, seen]))
-    # Given in another order than model.toml's: they are told apart by name.
+    # In another order than in model.toml: the export matches inputs by name.
     keras.Model([image, x, c], keras.layers.Dense(1, activation="sigmoid")(hidden)).save(folder / "model.keras")

@@ -1,4 +1,4 @@
-"""`whyserve export`: what it makes, when it makes it again, and what it says of a faulty folder."""
+"""`whyserve export`: the artifact, when it is exported again, and the messages for faulty folders."""
 
 import json
 import shutil
@@ -18,7 +18,7 @@ from whyserve.model.manifest import ONNX_FILE, read_checked, read_manifest, sha2
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
-    """A good model, exported; with what was said."""
+    """A good model, exported, and the lines that the export printed."""
     root = tmp_path_factory.mktemp("export")
     torch_folder(root / "models", "good")
     said: list[str] = []
@@ -26,7 +26,7 @@ def exported(tmp_path_factory):
     return root, said
 
 
-def test_an_artifact_has_names_a_symbolic_batch_and_no_other_files(exported):
+def test_an_artifact_has_the_names_of_the_spec_and_a_symbolic_batch(exported):
     root, said = exported
     folder = root / "artifacts" / "good"
     assert sorted(path.name for path in folder.iterdir()) == ["manifest.json", "model.onnx", "original"]
@@ -53,7 +53,7 @@ def test_an_artifact_has_names_a_symbolic_batch_and_no_other_files(exported):
     }
 
 
-def test_without_an_example_the_first_background_row_is_one(tmp_path):
+def test_without_an_example_the_first_background_row_is_the_example(tmp_path):
     folder = torch_folder(tmp_path / "models", "plain")
     (folder / "example.json").unlink()
     export_all(tmp_path / "models", tmp_path / "artifacts", 20, lambda line: None)
@@ -63,7 +63,7 @@ def test_without_an_example_the_first_background_row_is_one(tmp_path):
     assert "example.json" not in manifest.files
 
 
-def test_a_second_export_does_nothing_and_a_changed_file_is_exported_again(exported):
+def test_only_a_changed_folder_is_exported_again(exported):
     root, _ = exported
     said: list[str] = []
     export_all(root / "models", root / "artifacts", 20, said.append)
@@ -80,7 +80,7 @@ def test_a_second_export_does_nothing_and_a_changed_file_is_exported_again(expor
     assert before.files["example.json"] != after.files["example.json"] == sha256(example.read_bytes())
 
 
-def test_an_artifact_whose_model_is_gone_is_removed(exported, tmp_path):
+def test_an_artifact_without_a_model_folder_is_removed(exported, tmp_path):
     root, _ = exported
     shutil.copytree(root / "artifacts", tmp_path / "artifacts", symlinks=True)
     shutil.copytree(root / "models", tmp_path / "models")
@@ -88,11 +88,11 @@ def test_an_artifact_whose_model_is_gone_is_removed(exported, tmp_path):
     said: list[str] = []
     with pytest.raises(ModelFault, match='name is "good", but the folder is "better"'):
         export_all(tmp_path / "models", tmp_path / "artifacts", 20, said.append)
-    assert said == ["good: its folder is gone; artifact removed"]
+    assert said == ["good: artifact removed, because the model folder no longer exists"]
     assert not (tmp_path / "artifacts" / "good").exists()
 
 
-def test_a_file_of_another_digest_is_not_read(exported, tmp_path):
+def test_a_file_with_another_digest_is_refused(exported, tmp_path):
     root, _ = exported
     shutil.copytree(root / "artifacts" / "good", tmp_path / "good")
     manifest, _ = read_manifest(tmp_path / "good")
@@ -103,7 +103,7 @@ def test_a_file_of_another_digest_is_not_read(exported, tmp_path):
         read_checked(tmp_path / "good", ONNX_FILE, manifest)
 
 
-def test_every_faulty_folder_has_one_line_and_the_good_one_is_exported(tmp_path):
+def test_each_faulty_folder_gives_one_line_and_the_good_one_is_exported(tmp_path):
     models = tmp_path / "models"
     torch_folder(models, "good")
     torch_folder(models, "raises", "raise RuntimeError('no such thing')")
@@ -135,8 +135,8 @@ def test_every_faulty_folder_has_one_line_and_the_good_one_is_exported(tmp_path)
         export_all(models, tmp_path / "artifacts", 20, said.append)
     faults = caught.value.message.splitlines()
     for line in (
-        "raises: the network raises on a row of its own inputs: RuntimeError: no such thing",
-        "wide/model.toml: output names 2 (no, yes), but the network returns (3,) a row",
+        "raises: the network fails on a row of valid inputs: RuntimeError: no such thing",
+        "wide/model.toml: [output] names 2 (no, yes), but the network returns shape (3,) per row",
         "nan: the network's output is not finite on background row",
         "twice: ",
         "toml/model.toml: not valid TOML",
@@ -145,7 +145,7 @@ def test_every_faulty_folder_has_one_line_and_the_good_one_is_exported(tmp_path)
         "weights/weights.safetensors: ",
         "build/network.py: has no function build()",
         'example/example.json: instances[0]: "',
-        "outside/../good/background.npz: lies outside the model's folder",
+        "outside/../good/background.npz: the file is outside the model folder",
         'named/others.npz: input "x" has shape (5, 3); (rows, 2) is needed',
         "far/others.npz: the network's output is not finite on row 1",
         "gone/others.npz: cannot be read: No such file or directory",
@@ -167,7 +167,7 @@ def test_shipped_models_are_within_parity_and_certified(artifacts):
             assert manifest.parity.twin_largest <= 1e-5
         default = manifest.certificate["methods"][manifest.certificate["default"]]
         assert default["fits"]
-        # Of gradient on a network with many kinks one or two thousandths are left; of the others, rounding.
+        # The residual of gradient is one or two thousandths on a network with many kinks; of the others, rounding.
         assert default["residual"] <= (3e-3 if manifest.certificate["default"] == "gradient" else 1e-4)
         assert 20 <= manifest.background_rows <= 100
 
@@ -175,11 +175,11 @@ def test_shipped_models_are_within_parity_and_certified(artifacts):
 @pytest.mark.parametrize(
     ("framework", "missing", "other", "words"),
     [
-        ("keras", "model.keras", "model.h5", "HDF5 can hold code, and is not read; save the model anew"),
-        ("torch", "weights.safetensors", "weights.pt", "pickled weights can hold code, and are not read; save them"),
+        ("keras", "model.keras", "model.h5", "HDF5 can hold code and is not read; save the model again"),
+        ("torch", "weights.safetensors", "weights.pt", "pickled weights can hold code and are not read; save them"),
     ],
 )
-def test_a_network_saved_as_what_may_hold_code_is_refused(framework, missing, other, words, tmp_path):
+def test_a_file_format_that_can_hold_code_is_refused(framework, missing, other, words, tmp_path):
     folder = torch_folder(tmp_path / "models", "old")
     spec = folder / "model.toml"
     spec.write_text(spec.read_text().replace('"torch"', f'"{framework}"'))
@@ -190,6 +190,8 @@ def test_a_network_saved_as_what_may_hold_code_is_refused(framework, missing, ot
     assert fault.value.message.startswith(f"old/{other}: {words}")
 
 
-def test_hdf5_by_another_name_is_refused():
-    with pytest.raises(ValueError, match=r"is HDF5 by another name, which can hold code; save the model anew"):
+def test_hdf5_named_keras_is_refused():
+    with pytest.raises(
+        ValueError, match=r"the file has the HDF5 format\. HDF5 can hold code and is not read; save the model again"
+    ):
         open_keras(b"\x89HDF\r\n\x1a\n" + bytes(2048))

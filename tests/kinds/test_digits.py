@@ -1,4 +1,4 @@
-"""An image: a nested array in, one attribution a pixel out."""
+"""A model of images: nested lists or a file in, one attribution per pixel out."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from tests.conftest import example
 from tests.pictures import bomb, text_of
 
 
-def test_what_is_served_reads_real_digits(client):
+def test_the_service_recognises_real_digits(client):
     data = load_digits()
     instances = [{"image": image[..., None].tolist()} for image in data.images[:500]]
     answer = client.post("/predict", json={"model": "digits", "instances": instances})
@@ -17,7 +17,7 @@ def test_what_is_served_reads_real_digits(client):
     assert np.mean(np.array(labels) == data.target[:500]) > 0.96
 
 
-def test_attributions_have_the_image_s_shape_and_add_up(client):
+def test_attributions_have_the_shape_of_the_image_and_add_up(client):
     request = example("digits")
     answer = client.post("/explain", json=request)
     assert answer.status_code == 200, answer.text
@@ -25,12 +25,12 @@ def test_attributions_have_the_image_s_shape_and_add_up(client):
     values = np.array(output["attributions"]["image"])
     assert values.shape == (8, 8, 1)
     assert output["value"] - output["base_value"] - values.sum() == pytest.approx(output["residual"], abs=1e-6)
-    # By the truest method within the budget of the machine that exported it: `gradient` stops at a thousandth.
+    # The method depends on the speed of the machine that exported the model. The residual of gradient is 0.001.
     assert abs(output["residual"]) < 3e-3
 
 
-def test_the_pixels_that_count_are_those_that_change_the_answer(client):
-    """With a tenth of the pixels made average, the label loses more by the most telling than by the least."""
+def test_pixels_with_large_attributions_change_the_prediction(client):
+    """A tenth of the pixels gets the average value: those with the largest attributions lower the score more."""
     images = load_digits().images
     chosen, average = images[-20:, ..., None], images.mean(0).ravel()
     request = {"model": "digits", "instances": [{"image": image.tolist()} for image in chosen]}
@@ -70,8 +70,8 @@ def test_an_image_of_another_shape_is_refused(image, words, client):
     assert words in answer.json()["detail"]
 
 
-def test_a_picture_is_what_its_numbers_are(client):
-    """Levels of a picture, 0 to 255, are the input's 0 to 16; by PNG to the bit, by JPEG nearly."""
+def test_a_file_gives_the_same_answer_as_its_numbers(client):
+    """The levels 0 to 255 of a file become 0 to 16: exactly for PNG, approximately for JPEG."""
     levels = np.round(load_digits().images[:20] * (255 / 16)).astype(int)
     by_hand = [{"image": (level[..., None] / 255 * 16).tolist()} for level in levels]
     by_png = [{"image": text_of(level)} for level in levels]
@@ -92,15 +92,15 @@ def test_a_picture_is_what_its_numbers_are(client):
     ("image", "words"),
     [
         (3, 'instances[1]: "image" must be a list, or a PNG or JPEG in base64'),
-        ("aGVsbG8=", 'instances[1]: "image" is no PNG or JPEG'),
-        (text_of(np.zeros((9, 8))), 'instances[1]: "image" is a picture of 8 × 9 pixels; 8 × 8 are needed'),
-        (text_of(np.zeros((8, 8, 3))), 'instances[1]: "image" is a picture of mode RGB'),
+        ("aGVsbG8=", 'instances[1]: "image" is not a PNG or JPEG file'),
+        (text_of(np.zeros((9, 8))), 'instances[1]: "image" is an image of 8 × 9 pixels; the model takes 8 × 8'),
+        (text_of(np.zeros((8, 8, 3))), 'instances[1]: "image" is an image of mode RGB'),
         (bomb(60_000, 60_000), "60000 × 60000 pixels"),
         ("A" * 12_000_000, 'instances[1]: "image" must have at most'),
     ],
 )
 @pytest.mark.parametrize("path", ["/predict", "/explain"])
-def test_a_picture_that_is_none_for_it_is_refused(path, image, words, client):
+def test_an_invalid_file_is_refused(path, image, words, client):
     instances = [example("digits")["instances"][0], {"image": image}]
     answer = client.post(path, json={"model": "digits", "instances": instances})
     assert answer.status_code == 422, answer.text
@@ -109,7 +109,7 @@ def test_a_picture_that_is_none_for_it_is_refused(path, image, words, client):
     assert len(answer.content) < 1000
 
 
-def test_what_black_and_white_mean_is_published(client):
+def test_the_range_of_an_image_is_published(client):
     (item,) = client.get("/models/digits").json()["spec"]["inputs"]
     assert item["range"] == [0, 16]
     row = client.get("/openapi.json").json()["components"]["schemas"]["DigitsRow"]["properties"]["image"]

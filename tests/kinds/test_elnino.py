@@ -1,4 +1,4 @@
-"""Two inputs of different kinds in one Keras model: a series by its steps, and a category beside it."""
+"""A Keras model with two inputs of different kinds: a series and a category."""
 
 import numpy as np
 import pytest
@@ -9,9 +9,9 @@ from tests.conftest import example
 MONTHS = ("January", "April", "July", "October")
 
 
-def test_what_is_served_forecasts_real_years(client):
+def test_the_service_forecasts_real_years(client):
     degrees = elnino.load_pandas().data.iloc[:, 1:].to_numpy(np.float32).ravel()
-    # July to December of a year are known, and March of the next is asked for.
+    # From July to December of one year, the model predicts March of the next year.
     starts = range(6, len(degrees) - 12, 12)
     instances = [{"past": degrees[i : i + 6, None].tolist(), "month": "March"} for i in starts]
     answer = client.post("/predict", json={"model": "elnino", "instances": instances})
@@ -21,7 +21,7 @@ def test_what_is_served_forecasts_real_years(client):
     assert np.abs(forecast - truth).mean() < np.abs(truth - truth.mean()).mean()
 
 
-def test_both_inputs_are_explained_each_in_its_shape(client):
+def test_each_input_has_attributions_of_its_shape(client):
     request = {**example("elnino"), "method": "exact"}
     (instance,) = request["instances"]
     rows = [{**instance, "month": month} for month in MONTHS]
@@ -35,7 +35,7 @@ def test_both_inputs_are_explained_each_in_its_shape(client):
         total = output["base_value"] + steps.sum() + output["attributions"]["month"]
         assert output["value"] == pytest.approx(total, abs=1e-4)
     by_month = dict(zip(MONTHS, (output["attributions"]["month"] for output in outputs), strict=True))
-    # South of the equator the sea is warm in April and cold in October.
+    # South of the equator, the sea is warm in April and cold in October.
     assert by_month["April"] > 0 > by_month["October"]
 
 

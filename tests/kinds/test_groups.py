@@ -1,4 +1,4 @@
-"""One-hot columns explained as the one feature that they are."""
+"""A group of one-hot columns, explained as one feature."""
 
 import json
 from typing import Any
@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from tests.conftest import start_service
+from tests.kinds.service import client_of
 
 SPEC = """
 name = "{name}"
@@ -28,7 +28,7 @@ CATEGORY = 'dtype = "int64"\nfeatures = [{ name = "island", categories = ["Bisco
 COLUMNS = "features = [{}]".format(
     ", ".join(f'{{ name = "on_{island}", group = "island" }}' for island in ("Biscoe", "Dream", "Torgersen"))
 )
-PLACED = "nn.functional.embedding(place[:, 0], self.island)"
+LOOKED_UP = "nn.functional.embedding(place[:, 0], self.island)"
 NETWORK = """
 import torch
 from torch import nn
@@ -67,26 +67,15 @@ def client(tmp_path_factory):
     root = tmp_path_factory.mktemp("groups")
     rng = np.random.default_rng(0)
     x, codes = rng.normal(size=(30, 2)).astype(np.float32), rng.integers(0, 3, size=(30, 1))
-    folder(
-        root / "models",
-        "category",
-        CATEGORY,
-        "nn.functional.embedding(place[:, 0], self.island)",
-        {"x": x, "place": codes},
-    )
-    hot = np.eye(3, dtype=np.float32)[codes[:, 0]]
-    folder(root / "models", "columns", COLUMNS, "place @ self.island", {"x": x, "place": hot})
-    service = start_service(root / "artifacts", root / "state", models=root / "models")
-    try:
-        with service.client() as client:
-            yield client
-    finally:
-        code = service.stop()
-    assert code == 0, service.output
+    folder(root / "models", "category", CATEGORY, LOOKED_UP, {"x": x, "place": codes})
+    one_hot = np.eye(3, dtype=np.float32)[codes[:, 0]]
+    folder(root / "models", "columns", COLUMNS, "place @ self.island", {"x": x, "place": one_hot})
+    with client_of(root) as client:
+        yield client
 
 
 @pytest.mark.parametrize("method", ["exact", "permutation", "gradient"])
-def test_a_group_has_what_the_category_that_it_spells_out_has(method, client):
+def test_a_group_has_the_attribution_of_the_same_category(method, client):
     common = {"mass": 0.5, "length": -1.5}
     columns = {"on_Biscoe": 0, "on_Dream": 1, "on_Torgersen": 0}
     one, other = (
@@ -100,7 +89,7 @@ def test_a_group_has_what_the_category_that_it_spells_out_has(method, client):
         assert output["attributions"][key] == pytest.approx(value, abs=1e-5 if method != "gradient" else 0.02)
 
 
-def test_the_document_and_a_row_know_which_is_which(client):
+def test_the_api_document_separates_columns_from_groups(client):
     schemas = client.get("/openapi.json").json()["components"]["schemas"]
     assert list(schemas["ColumnsAttributions"]["properties"]) == ["mass", "length", "island"]
     assert set(schemas["ColumnsRow"]["properties"]) == {"mass", "length", "on_Biscoe", "on_Dream", "on_Torgersen"}

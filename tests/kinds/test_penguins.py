@@ -1,4 +1,4 @@
-"""A table of numbers and categories: strings in, one value a feature out."""
+"""A table of numbers and categories: a category is sent as a string and has one attribution."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ def penguins():
     return load_penguins().dropna()
 
 
-def test_what_is_served_knows_real_penguins(client, penguins):
+def test_the_service_recognises_real_penguins(client, penguins):
     rows = penguins[KEYS].to_dict("records")
     answer = client.post("/predict", json={"model": "penguins", "instances": rows})
     assert answer.status_code == 200, answer.text
@@ -22,7 +22,7 @@ def test_what_is_served_knows_real_penguins(client, penguins):
     assert np.mean(np.array(labels) == penguins["species"].to_numpy()) > 0.97
 
 
-def test_a_category_has_one_value_and_it_counts(client):
+def test_a_category_has_one_attribution_that_depends_on_its_value(client):
     request = {**example("penguins"), "method": "exact", "outputs": ["Gentoo"]}
     (instance,) = request["instances"]
     islands = ["Biscoe", "Dream", "Torgersen"]
@@ -32,11 +32,11 @@ def test_a_category_has_one_value_and_it_counts(client):
         assert set(output["attributions"]) == set(KEYS)
         assert abs(output["residual"]) < 1e-5
     biscoe, dream, torgersen = (output["attributions"]["island"] for output in outputs)
-    # Gentoos of these data live on Biscoe only.
+    # In these data, Gentoo penguins live on Biscoe only.
     assert biscoe > max(dream, torgersen)
 
 
-def test_an_unknown_category_is_named_and_not_repeated(client):
+def test_an_unknown_category_is_refused_without_its_value_in_the_message(client):
     request = example("penguins")
     request["instances"][0]["island"] = "Elba"
     answer = client.post("/explain", json=request)

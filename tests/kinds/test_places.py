@@ -1,4 +1,4 @@
-"""A text: a string in, one attribution a token out, with the letters that it stands for."""
+"""A text: a string in, one attribution per token out, with the characters that the token covers."""
 
 import json
 from typing import Any
@@ -37,18 +37,18 @@ def finished(client, accepted) -> dict[str, Any]:
             return state
 
 
-def test_what_is_served_tells_languages(client):
+def test_the_service_recognises_languages(client):
     answer = client.post("/predict", json=asked(*SPOKEN))
     assert answer.status_code == 200, answer.text
     assert [prediction["label"] for prediction in answer.json()["predictions"]] == list(SPOKEN.values())
 
 
 @pytest.mark.parametrize("method", ["auto", "permutation", "deep", "gradient", "kernel"])
-def test_attributions_are_by_token_with_its_letters_and_add_up(method, client):
+def test_each_token_has_its_characters_and_the_attributions_add_up(method, client):
     for name, output in zip(SPOKEN, outputs_of(client, *SPOKEN, method=method), strict=True):
         *tokens, padding = output["attributions"]["name"]
         assert (padding["token"], padding["start"], padding["end"]) == ("[PAD]", len(name), len(name))
-        # The tokens are the text, in its order, and nothing else.
+        # The tokens cover the whole text, in order.
         assert "".join(name[token["start"] : token["end"]] for token in tokens) == name
         assert "".join(token["token"] for token in tokens).replace("▁", " ").strip() == name.lower()
         total = sum(token["value"] for token in output["attributions"]["name"])
@@ -60,20 +60,20 @@ def test_attributions_are_by_token_with_its_letters_and_add_up(method, client):
             assert all(token["value"] >= 0 for token in errors)
 
 
-def test_what_is_said_of_a_language_is_what_tells_it(client):
-    """Without the token that speaks loudest for a language, it is less likely than without any other."""
+def test_removing_the_token_with_the_largest_attribution_lowers_the_score_most(client):
+    """The score of the language is lowest without that token."""
     (output,) = outputs_of(client, NAME, outputs=["Lithuanian"], method="permutation")
     *tokens, _ = output["attributions"]["name"]
-    loudest = max(range(len(tokens)), key=lambda place: tokens[place]["value"])
+    largest = max(range(len(tokens)), key=lambda place: tokens[place]["value"])
     left = [NAME[: token["start"]] + NAME[token["end"] :] for token in tokens]
     predictions = client.post("/predict", json=asked(*left)).json()["predictions"]
     scores = [prediction["scores"]["Lithuanian"] for prediction in predictions]
-    assert min(scores) == scores[loudest]
-    assert tokens[loudest]["token"] == "ija"
+    assert min(scores) == scores[largest]
+    assert tokens[largest]["token"] == "ija"
 
 
-def test_the_letters_are_counted_as_they_were_sent(client):
-    # Two code points for an accent, one beyond the basic plane, and blanks: ids as of the plain text, spans not.
+def test_positions_count_the_code_points_of_the_sent_text(client):
+    # Decomposed accents, spaces and a code point outside the basic plane: the ids stay the same, the positions differ.
     plain, sent = "Új-Zéland", "  U\u0301j-Ze\u0301land"
     one, other = outputs_of(client, plain, sent, method="permutation", outputs=["Hungarian"])
     for output, name in ((one, plain), (other, sent)):
@@ -83,7 +83,7 @@ def test_the_letters_are_counted_as_they_were_sent(client):
     assert (unknown["start"], unknown["end"]) == (2, 3)
 
 
-def test_what_was_known_of_another_text_with_the_same_ids_is_not_its_answer(client):
+def test_two_texts_with_the_same_ids_have_separate_cache_entries(client):
     upper, lower = "LIETUVA", "lietuva "
     first = client.post("/explain", json=asked(upper))
     second = client.post("/explain", json=asked(lower))
@@ -97,7 +97,7 @@ def test_what_was_known_of_another_text_with_the_same_ids_is_not_its_answer(clie
     assert other_ends[-1] == len(lower)
 
 
-def test_an_explanation_that_is_fetched_later_has_its_letters_too(client):
+def test_an_asynchronous_explanation_has_positions_too(client):
     accepted = client.post("/explain", json=asked("Lietuvos Respublika"), headers={"Prefer": "respond-async"})
     state = finished(client, accepted)
     (output,) = state["result"]["explanations"][0]["outputs"]
@@ -111,13 +111,13 @@ def test_an_explanation_that_is_fetched_later_has_its_letters_too(client):
         ("東京", 'instances[1]: "name" has no token that this model knows'),
         ("   ", 'instances[1]: "name" has no token that this model knows'),
         ("", 'instances[1]: "name" must not be empty'),
-        ("Süd-Georgien und die südlichen Sandwichinseln", "tokens, and this model reads 14: shorten it"),
+        ("Süd-Georgien und die südlichen Sandwichinseln", "tokens, but this model takes at most 14; shorten it"),
         ("a" * 449, 'instances[1]: "name" must have at most 448 characters'),
         ([2, 3], 'instances[1]: "name" must be a string'),
         (None, 'instances[1]: "name" must be a string'),
     ],
 )
-def test_a_text_that_cannot_be_read_is_named_and_not_repeated(name, words, client):
+def test_an_invalid_text_is_refused_without_the_text_in_the_message(name, words, client):
     for path in ("/predict", "/explain", "/v1/models/places:predict"):
         answer = client.post(path, json=asked(NAME, name))
         assert answer.status_code == (400 if path.startswith("/v1") else 422), answer.text
@@ -127,13 +127,13 @@ def test_a_text_that_cannot_be_read_is_named_and_not_repeated(name, words, clien
             assert answer.json()["errors"][0] | {"message": ""} == {"instance": 1, "field": "name", "message": ""}
 
 
-def test_a_summary_is_by_place(client):
+def test_a_summary_has_one_value_per_position(client):
     accepted = client.post("/explain", json=asked(*SPOKEN, summary=True))
     state = finished(client, accepted)
     assert all(len(each["mean_absolute_attributions"]["name"]) == 14 for each in state["result"]["summary"])
 
 
-def test_tensors_may_be_strings_or_ids(client):
+def test_a_tensor_can_hold_strings_or_ids(client):
     def infer(tensor, what="infer", **more):
         return client.post(f"/v2/models/places/{what}", json={"inputs": [{"name": "name", **tensor}], **more})
 
@@ -150,8 +150,8 @@ def test_tensors_may_be_strings_or_ids(client):
     assert why.status_code == 200, why.text
     assert why.json()["outputs"][0]["shape"] == [1, 14, 1]
     for tensor, words in (
-        ({"shape": [1, 14], "datatype": "INT64", "data": [1500, *ids[1:]]}, "holds an id that is not from 0 to 1499"),
-        ({"shape": [1, 14], "datatype": "INT64", "data": [-1, *ids[1:]]}, "holds an id that is not from 0 to 1499"),
+        ({"shape": [1, 14], "datatype": "INT64", "data": [1500, *ids[1:]]}, "holds an id outside the range 0 to 1499"),
+        ({"shape": [1, 14], "datatype": "INT64", "data": [-1, *ids[1:]]}, "holds an id outside the range 0 to 1499"),
         ({"shape": [1, 2], "datatype": "BYTES", "data": [NAME, NAME]}, "of strings, (rows,) or (rows, 1) is needed"),
         ({"shape": [], "datatype": "BYTES", "data": [NAME]}, "of strings, (rows,) or (rows, 1) is needed"),
         ({"shape": [2], "datatype": "BYTES", "data": [NAME, "東京"]}, "row 1: has no token that this model knows"),
@@ -162,11 +162,11 @@ def test_tensors_may_be_strings_or_ids(client):
         assert words in refused.json()["error"]
 
 
-def test_the_example_is_one(client):
+def test_the_example_is_a_valid_request(client):
     assert client.post("/predict", json=example("places")).status_code == 200
 
 
-def test_v1_takes_a_text_alone(client):
+def test_v1_takes_a_text_without_a_key(client):
     answer = client.post("/v1/models/places:predict", json={"instances": [NAME, {"name": NAME}]})
     assert answer.status_code == 200, answer.text
     one, other = answer.json()["predictions"]
@@ -178,8 +178,8 @@ def test_v1_takes_a_text_alone(client):
     assert 'instances[1]: \\"name\\" has no token' in refused.text
 
 
-def test_the_numbers_of_many_texts_are_right_and_so_are_their_answers(client):
-    """More letters than are read in one go."""
+def test_many_texts_get_their_own_answers_and_row_numbers(client):
+    """More characters than the API reads at once."""
     names = [name + " " * (number % 3) for number in range(100) for name in SPOKEN]
     answer = client.post("/predict", json=asked(*names))
     assert [prediction["label"] for prediction in answer.json()["predictions"]] == list(SPOKEN.values()) * 100

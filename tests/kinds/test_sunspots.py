@@ -1,4 +1,4 @@
-"""A series: twenty years in, one attribution a year out."""
+"""A series: twenty years in, one attribution per year out."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ def numbers():
     return sunspots.load_pandas().data["SUNACTIVITY"].to_numpy()
 
 
-def test_what_is_served_forecasts_years_that_it_has_not_seen(client, numbers):
+def test_the_service_forecasts_held_out_years(client, numbers):
     windows = np.lib.stride_tricks.sliding_window_view(numbers, 20)[-80:-1]
     request = {"model": "sunspots", "instances": [{"past": window.tolist()} for window in windows]}
     answer = client.post("/predict", json=request)
@@ -20,7 +20,7 @@ def test_what_is_served_forecasts_years_that_it_has_not_seen(client, numbers):
     forecast = np.array([prediction["value"] for prediction in answer.json()["predictions"]])
     wrong = np.square(forecast - numbers[-79:]).mean()
     assert 1 - wrong / numbers[-79:].var() > 0.85
-    # Better than the two forecasts that need no network: this year's number, and that of one cycle before.
+    # Better than two simple forecasts: the number of the last year, and the number of eleven years before.
     assert wrong < np.square(windows[:, -1] - numbers[-79:]).mean()
     assert wrong < np.square(windows[:, -11] - numbers[-79:]).mean()
 

@@ -1,4 +1,4 @@
-"""Pictures in rows: how they lie in each layout, their levels, and what is refused without being unpacked."""
+"""Image files in rows: their layout, their levels, and the files that are refused before they are decoded."""
 
 import base64
 import tracemalloc
@@ -9,7 +9,7 @@ from PIL import Image
 
 from tests.pictures import animated, bomb, scans, text_of, wordy
 from whyserve.errors import InvalidInput, TooManyInstances
-from whyserve.model.image import MOST_BYTES, MOST_NUMBERS, Layout, NotTaken, Pictures, read_picture
+from whyserve.model.image import MOST_BYTES, MOST_NUMBERS, InvalidImage, Layout, Pictures, read_image
 from whyserve.model.input_spec import InputSpec
 from whyserve.model.spec import ModelSpec, OutputSpec
 
@@ -24,7 +24,7 @@ def image(shape, **more):
 def read(item, text):
     layout = Layout.of(item)
     assert layout is not None
-    return read_picture(text, item, layout)
+    return read_image(text, item, layout)
 
 
 @pytest.mark.parametrize(
@@ -37,14 +37,14 @@ def read(item, text):
         ((3, 5, 4), COLOUR, COLOUR.transpose(2, 0, 1)),
     ],
 )
-def test_pixels_lie_as_the_network_has_them(shape, pixels, expected):
+def test_pixels_get_the_layout_of_the_input(shape, pixels, expected):
     for dtype in ("float32", "uint8"):
         found = read(image(shape, dtype=dtype), text_of(pixels))
         assert found.dtype == dtype
         np.testing.assert_array_equal(found, expected)
 
 
-def test_levels_become_what_the_network_takes_them_for():
+def test_levels_are_scaled_to_the_range_of_the_input():
     levels = np.arange(20).reshape(5, 4) * 13
     levels[-1, -1] = 255
     for low, high in ((0, 1), (0, 16), (-1, 1)):
@@ -53,13 +53,13 @@ def test_levels_become_what_the_network_takes_them_for():
         assert (found[0, 0], found[-1, -1]) == (low, high)
 
 
-def test_a_jpeg_is_nearly_its_pixels():
+def test_a_jpeg_gives_nearly_the_same_pixels():
     smooth = np.add.outer(np.arange(32) * 4, np.arange(32) * 3)
     found = read(image((32, 32, 1)), text_of(smooth, "JPEG", quality=95))
     np.testing.assert_allclose(found[..., 0], smooth, atol=4)
 
 
-def test_what_is_written_beside_the_pixels_is_never_unpacked():
+def test_metadata_of_a_png_is_never_decompressed():
     text = wordy(GREY)
     tracemalloc.start()
     try:
@@ -69,7 +69,7 @@ def test_what_is_written_beside_the_pixels_is_never_unpacked():
         tracemalloc.stop()
 
 
-def test_what_no_picture_fits_has_no_layout():
+def test_an_input_that_no_image_file_fits_has_no_layout():
     for shape in ((5,), (5, 4, 2), (2, 5, 4), (1, 2, 3, 4)):
         assert Layout.of(image(shape)) is None
     assert Layout.of(InputSpec(name="x", kind="tensor", shape=(5, 4, 3))) is None
@@ -77,35 +77,35 @@ def test_what_no_picture_fits_has_no_layout():
 
 GOOD = text_of(GREY)
 BAD = {
-    "not base64": ("é$", "is not base64"),
-    "a data URL": (f"data:image/png;base64,{GOOD}", "is not base64 (of the file alone"),
-    "empty": ("", "is no PNG or JPEG"),
-    "text": (base64.b64encode(b"hello").decode(), "is no PNG or JPEG"),
-    "a GIF": (text_of(GREY, "GIF"), "is no PNG or JPEG"),
-    "a TIFF": (text_of(GREY, "TIFF"), "is no PNG or JPEG"),
-    "cut short": (base64.b64encode(base64.b64decode(GOOD)[:-30]).decode(), "is broken or cut short"),
-    "a head alone": (base64.b64encode(base64.b64decode(GOOD)[:16]).decode(), "is broken or cut short"),
-    "a JPEG's first bytes": (base64.b64encode(b"\xff\xd8\xff\xe0\x00").decode(), "is broken or cut short"),
-    "another size": (text_of(np.zeros((4, 5))), "is a picture of 5 × 4 pixels; 4 × 5 are needed"),
-    "colour for grey": (text_of(COLOUR), "is a picture of mode RGB; L, eight bits of grey, is needed"),
-    "transparency": (text_of(Image.new("LA", (4, 5))), "is a picture of mode LA"),
-    "a palette": (text_of(Image.new("P", (4, 5))), "is a picture of mode P"),
-    "sixteen bits": (text_of(Image.new("I;16", (4, 5))), "is a picture of mode I;16"),
-    "CMYK": (text_of(Image.new("CMYK", (4, 5)), "JPEG"), "is a picture of mode CMYK"),
-    "animated": (animated(GREY), "is an animated picture"),
-    "a bomb": (bomb(60_000, 60_000), "is a picture of 60000 × 60000 pixels"),
-    "a JPEG of a thousand scans": (scans(1000), "is a JPEG of too many scans"),
-    "a chunk longer than the file": (base64.b64encode(base64.b64decode(GOOD)[:8] + b"\xff" * 8).decode(), "is broken"),
-    "too large a file": (base64.b64encode(bytes(MOST_BYTES + 10)).decode(), "is a picture of more than 8 MiB"),
+    "not base64": ("é$", "is not valid base64"),
+    "a data URL": (f"data:image/png;base64,{GOOD}", "send the base64 of the file only"),
+    "empty": ("", "is not a PNG or JPEG"),
+    "text": (base64.b64encode(b"hello").decode(), "is not a PNG or JPEG"),
+    "a GIF": (text_of(GREY, "GIF"), "is not a PNG or JPEG"),
+    "a TIFF": (text_of(GREY, "TIFF"), "is not a PNG or JPEG"),
+    "cut short": (base64.b64encode(base64.b64decode(GOOD)[:-30]).decode(), "is damaged or incomplete"),
+    "a head alone": (base64.b64encode(base64.b64decode(GOOD)[:16]).decode(), "is damaged or incomplete"),
+    "a JPEG's first bytes": (base64.b64encode(b"\xff\xd8\xff\xe0\x00").decode(), "is damaged or incomplete"),
+    "another size": (text_of(np.zeros((4, 5))), "is an image of 5 × 4 pixels; the model takes 4 × 5"),
+    "colour for grey": (text_of(COLOUR), "is an image of mode RGB; the model takes L (8-bit greyscale)"),
+    "transparency": (text_of(Image.new("LA", (4, 5))), "is an image of mode LA"),
+    "a palette": (text_of(Image.new("P", (4, 5))), "is an image of mode P"),
+    "sixteen bits": (text_of(Image.new("I;16", (4, 5))), "is an image of mode I;16"),
+    "CMYK": (text_of(Image.new("CMYK", (4, 5)), "JPEG"), "is an image of mode CMYK"),
+    "animated": (animated(GREY), "is an animated image"),
+    "a bomb": (bomb(60_000, 60_000), "is an image of 60000 × 60000 pixels"),
+    "a JPEG of a thousand scans": (scans(1000), "is a JPEG with more than 100 scans"),
+    "a chunk longer than the file": (base64.b64encode(base64.b64decode(GOOD)[:8] + b"\xff" * 8).decode(), "is damaged"),
+    "too large a file": (base64.b64encode(bytes(MOST_BYTES + 10)).decode(), "is a file of more than 8 MiB"),
 }
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_what_is_not_taken_is_said_and_not_unpacked(case):
+def test_an_invalid_file_is_refused_and_not_decoded(case):
     text, words = BAD[case]
     tracemalloc.start()
     try:
-        with pytest.raises(NotTaken) as caught:
+        with pytest.raises(InvalidImage) as caught:
             read(image((5, 4)), text)
         assert tracemalloc.get_traced_memory()[1] < 32 << 20
     finally:
@@ -118,18 +118,21 @@ def pictures(shape):
     return Pictures(ModelSpec(name="m", framework="torch", task="regression", inputs=(image(shape),), output=output))
 
 
-def test_a_fault_names_its_row_and_rows_of_numbers_are_left_alone():
+def test_a_fault_names_the_row_and_rows_of_numbers_stay_the_same():
     rows = [{"image": GREY.tolist()}, {"image": GOOD}]
     read_rows = pictures((5, 4))(rows)
     assert read_rows[0] is rows[0]
     np.testing.assert_array_equal(read_rows[1]["image"], GREY)
-    for place, named in (("instances", 'instances[2]: "image" is no PNG'), ("background", '"background[2].image" is')):
+    for place, named in (
+        ("instances", 'instances[2]: "image" is not a PNG'),
+        ("background", '"background[2].image" is'),
+    ):
         with pytest.raises(InvalidInput) as caught:
             pictures((5, 4))([*rows, {"image": "aGVsbG8="}], place)
         assert caught.value.message.startswith(named)
 
 
-def test_small_files_do_not_become_more_than_a_body_could_hold():
+def test_many_small_files_of_large_images_are_refused():
     flat = text_of(np.zeros((1000, 1000)))
-    with pytest.raises(TooManyInstances, match="more pictures than can be unpacked"):
+    with pytest.raises(TooManyInstances, match="more images than one request can decode"):
         pictures((1000, 1000))([{"image": flat}] * (MOST_NUMBERS // 1_000_000 + 1))

@@ -1,4 +1,4 @@
-"""Columns ⇄ named outputs."""
+"""The columns of a network and the named outputs."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ def spec(scores="probabilities", **output):
     )
 
 
-def test_a_label_a_column():
+def test_each_label_has_a_column():
     outputs = Outputs(spec(labels=["a", "b", "c"]), 3)
     table = np.array([[0.2, 0.5, 0.3], [0.9, 0.05, 0.05]])
     assert outputs.predictions(table)[0] == {"label": "b", "scores": {"a": 0.2, "b": 0.5, "c": 0.3}}
@@ -39,11 +39,11 @@ def test_two_labels_share_a_sigmoid(scores, first):
     assert answer == {"label": "yes", "scores": {"no": first, "yes": 0.75}}
     no, yes = outputs.all
     assert (no.sign, yes.sign) == (-1, 1)
-    # What is explained of one is the other's, with the other sign; both start from their own score.
+    # The attributions of the two labels differ in sign only; each label has its own base value.
     assert no.offset + no.sign * 0.75 == first
 
 
-def test_a_regression_answers_its_value_or_its_values():
+def test_a_regression_gives_one_value_or_one_value_per_name():
     assert Outputs(spec("values", names=["y"]), 1).predictions(np.array([[1.5]])) == [{"value": 1.5}]
     several = Outputs(spec("values", names=["y", "z"]), 2)
     assert several.predictions(np.array([[1.5, 2.5]])) == [{"values": {"y": 1.5, "z": 2.5}}]

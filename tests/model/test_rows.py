@@ -1,4 +1,4 @@
-"""Rows ⇄ arrays."""
+"""Rows to arrays and back."""
 
 import io
 from typing import Any
@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from whyserve.errors import InvalidInput
-from whyserve.model.rows import RowReader, as_row, by_key, check_arrays, first_not_finite, player_numbers, read_npz
+from whyserve.model.arrays import check_arrays, first_not_finite, read_npz
+from whyserve.model.players import by_key, player_numbers
+from whyserve.model.rows import RowReader, as_row
 from whyserve.model.spec import ModelSpec
 
 SPEC = ModelSpec.model_validate(
@@ -70,7 +72,7 @@ def test_one_feature_is_a_column_too():
     ("change", "words"),
     [
         ({"x": None}, 'input "x" is missing'),
-        ({"q": np.zeros(2)}, 'input "q" is not one of this model'),
+        ({"q": np.zeros(2)}, 'input "q" is not an input of this model; its inputs: x, c, image'),
         ({"x": np.zeros((2, 3), np.float32)}, r"has shape \(2, 3\); \(rows, 2\) is needed"),
         ({"x": np.zeros((), np.float32)}, "has shape"),
         ({"x": np.array([["a", "b"]] * 2)}, "has dtype"),

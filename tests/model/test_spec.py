@@ -1,4 +1,4 @@
-"""model.toml: what may stand in it, and the one line that a fault gets."""
+"""model.toml: what it may contain, and the one-line message for each fault."""
 
 from pathlib import Path
 
@@ -35,7 +35,7 @@ def write(tmp_path: Path, text: str) -> Path:
     return folder
 
 
-def test_keys_are_features_and_inputs(tmp_path):
+def test_the_keys_are_the_features_and_the_other_inputs(tmp_path):
     spec = read_spec(write(tmp_path, GOOD))
     assert spec.keys == ("a", "b", "island", "image")
     assert [item.row_shape for item in spec.inputs] == [(2,), (1,), (2, 2, 1)]
@@ -52,22 +52,22 @@ def test_keys_are_features_and_inputs(tmp_path):
         (('"torch"', '"jax"'), "m/model.toml: framework: Input should be 'keras' or 'torch'"),
         (("framework", "frame"), "m/model.toml: framework: Field required"),
         (('labels = ["no", "yes"]', 'labels = ["no"]'), "at least two"),
-        (('labels = ["no", "yes"]', 'labels = ["no", "no"]'), "the label no appears twice"),
-        (('labels = ["no", "yes"]', 'names = ["y"]'), "a classification has output.labels"),
-        (('task = "classification"', 'task = "regression"'), "a regression has output.names"),
-        (('name = "b"', 'name = "a"'), "the key of an instance a appears twice"),
-        (('name = "b"', 'name = "b", group = "a"'), "the group a has the name of a key of an instance"),
-        (('"Dream"', '"Biscoe"'), "the category of island Biscoe appears twice"),
+        (('labels = ["no", "yes"]', 'labels = ["no", "no"]'), 'the label "no" appears twice'),
+        (('labels = ["no", "yes"]', 'names = ["y"]'), "a classification needs at least two output.labels"),
+        (('task = "classification"', 'task = "regression"'), "a regression needs output.names"),
+        (('name = "b"', 'name = "a"'), 'the feature or input name "a" appears twice'),
+        (('name = "b"', 'name = "b", group = "a"'), 'the group "a" has the name of a feature or an input'),
+        (('"Dream"', '"Biscoe"'), 'the category of "island": "Biscoe" appears twice'),
         (('dtype = "int64"', 'dtype = "float32"'), "need an input of integer dtype"),
         (("shape = [2, 2, 1]", "shape = [2, 0]"), "inputs.2.shape.1"),
         (("shape = [2, 2, 1]", "shape = [2, 2, 1]\nrange = [1, 0]"), "range = [black, white]"),
         (('dtype = "int64"', 'dtype = "int64"\nrange = [0, 1]'), "range = [black, white]"),
-        (("shape = [2, 2, 1]", ""), "an input of kind image has a shape"),
+        (("shape = [2, 2, 1]", ""), "an input of kind image must have a shape"),
         (('labels = ["no", "yes"]', 'labels = ["no", "yes"]\ncolour = 1'), "output.colour: Extra inputs"),
-        (('name = "m"', 'name = "stats"'), "the name stats is taken"),
+        (('name = "m"', 'name = "stats"'), 'the model name "stats" is reserved'),
         (
             ("[output]", '[explain.backgrounds]\nrequest = "x.npz"\n[output]'),
-            "the name request of a background is taken",
+            'the background name "request" is reserved',
         ),
         (("[output]", '[explain.backgrounds]\n"A b" = "x.npz"\n[output]'), "explain.backgrounds.A b"),
     ],
@@ -80,7 +80,7 @@ def test_a_fault_is_one_line_that_names_the_file(tmp_path, change, words):
     assert str(tmp_path) not in caught.value.message
 
 
-def test_a_folder_without_models_is_said(tmp_path):
+def test_a_folder_without_models_is_a_fault(tmp_path):
     with pytest.raises(ModelFault, match=r"no folder in it holds a model\.toml"):
         model_folders(tmp_path, "model.toml")
     with pytest.raises(ModelFault, match="no such folder"):

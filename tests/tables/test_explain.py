@@ -1,4 +1,4 @@
-"""`whyserve explain`: a file in, a file of explanations out, and the same figures as the service gives."""
+"""`whyserve explain`: a file of rows becomes a file of explanations, with the values that the service gives."""
 
 import json
 import subprocess
@@ -24,7 +24,7 @@ def explain(artifacts, tmp_path):
     return run
 
 
-def test_a_table_is_explained_row_by_row_as_the_service_does(explain, client, tmp_path):
+def test_each_row_of_a_table_has_the_explanation_of_the_service(explain, client, tmp_path):
     rows = rows_of("penguins", 40)
     pa.parquet.write_table(pa.Table.from_pylist(rows), tmp_path / "rows.parquet")
     done = explain("penguins", tmp_path / "rows.parquet", "-o", tmp_path / "why.parquet", "--outputs", "all")
@@ -49,7 +49,7 @@ def test_a_table_is_explained_row_by_row_as_the_service_does(explain, client, tm
     assert facts["method"] == answer["method"]
 
 
-def test_a_bad_cell_costs_its_own_row_only(explain, tmp_path):
+def test_an_invalid_cell_skips_only_its_row(explain, tmp_path):
     path = tmp_path / "rows.csv"
     path.write_text("bmi,bp,name\n36.1,115,a\nx,80,b\n3e38,-3e38,c\n22,80,d\n")
     done = explain("fclayer", path, "-o", tmp_path / "why.parquet", "--drop", "name")
@@ -65,7 +65,7 @@ def test_a_bad_cell_costs_its_own_row_only(explain, tmp_path):
     assert not list(tmp_path.glob("*.part"))
 
 
-def test_an_image_is_explained_pixel_by_pixel_with_standard_errors_where_it_is_sampled(explain, tmp_path):
+def test_each_pixel_of_an_image_has_an_attribution_and_a_standard_error(explain, tmp_path):
     pa.parquet.write_table(pa.Table.from_pylist(rows_of("digits", 2)), tmp_path / "rows.parquet")
     asked = ("--method", "permutation", "--samples", "2", "--seed", "5")
     done = explain("digits", tmp_path / "rows.parquet", "-o", tmp_path / "why.parquet", *asked)
@@ -80,12 +80,12 @@ def test_an_image_is_explained_pixel_by_pixel_with_standard_errors_where_it_is_s
     ("model", "flags", "words"),
     [
         ("nope", [], "no exported model nope"),
-        ("linear", ["--outputs", "profit"], "outputs[0]: the model has no such output; it has progression"),
+        ("linear", ["--outputs", "profit"], "outputs[0]: unknown output; available outputs: progression"),
         ("linear", ["--samples", "0"], "--samples must be at least 1"),
         ("breast_cancer", ["--drop", "bmi", "--drop", "bp"], "is missing"),
     ],
 )
-def test_a_wrong_question_ends_with_one_line_and_no_file(model, flags, words, explain, tmp_path):
+def test_an_invalid_argument_gives_one_line_and_no_file(model, flags, words, explain, tmp_path):
     path = tmp_path / "rows.csv"
     path.write_text("bmi,bp\n36.1,115\n")
     done = explain(model, path, "-o", tmp_path / "why.parquet", *flags)
@@ -95,7 +95,7 @@ def test_a_wrong_question_ends_with_one_line_and_no_file(model, flags, words, ex
     assert [found.name for found in tmp_path.iterdir() if "why" in found.name] == []
 
 
-def test_a_file_is_explained_against_another_background(explain, client, tmp_path):
+def test_a_file_can_be_explained_with_another_background(explain, client, tmp_path):
     rows = rows_of("penguins", 5)
     pa.parquet.write_table(pa.Table.from_pylist(rows), tmp_path / "rows.parquet")
     for background, given in (("adelie", "adelie"), (tmp_path / "rows.parquet", rows)):
@@ -115,7 +115,7 @@ def test_a_file_is_explained_against_another_background(explain, client, tmp_pat
     assert not (tmp_path / "no.parquet").exists()
 
 
-def test_texts_are_explained_by_their_tokens(explain, client, tmp_path):
+def test_the_tokens_of_a_text_have_attributions(explain, client, tmp_path):
     names = ["Naujoji Zelandija", "東京", "Nowa, “Zelandia”", ""]
     path = tmp_path / "rows.csv"
     path.write_text("name\n" + "\n".join('"' + name + '"' for name in names) + "\n")

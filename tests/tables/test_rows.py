@@ -1,4 +1,4 @@
-"""Files of rows: what is read from them, and which cell is said to be wrong."""
+"""Files of rows: the values that are read, and the message for each invalid cell."""
 
 import csv
 import json
@@ -11,7 +11,8 @@ import pytest
 from tests.conftest import MODELS
 from tests.pictures import text_of
 from whyserve.errors import InvalidInput
-from whyserve.model.rows import as_row, read_npz
+from whyserve.model.arrays import read_npz
+from whyserve.model.rows import as_row
 from whyserve.model.spec import read_spec
 from whyserve.tables.rows import read_rows
 
@@ -31,7 +32,7 @@ def background(name):
 
 
 @pytest.mark.parametrize("spec", [LINEAR, PENGUINS, DIGITS], ids=lambda spec: spec.name)
-def test_rows_come_back_from_parquet_as_they_went_in(spec, tmp_path):
+def test_rows_written_to_parquet_are_read_back_unchanged(spec, tmp_path):
     arrays = background(spec.name)
     rows = [as_row(spec, arrays, number) for number in range(20)]
     pa.parquet.write_table(pa.Table.from_pylist(rows), tmp_path / "rows.parquet")
@@ -43,7 +44,7 @@ def test_rows_come_back_from_parquet_as_they_went_in(spec, tmp_path):
         np.testing.assert_array_equal(read.arrays[name], array[:20])
 
 
-def test_an_image_stands_in_csv_as_json(tmp_path):
+def test_an_image_in_csv_is_json(tmp_path):
     image = as_row(DIGITS, background("digits"), 3)["image"]
     quoted = '"' + json.dumps(image) + '"'
     read = read_rows(text(tmp_path, f"image\n{quoted}\n\n{quoted}\n[1]\nx\n"), DIGITS)
@@ -53,25 +54,25 @@ def test_an_image_stands_in_csv_as_json(tmp_path):
     np.testing.assert_array_equal(read.arrays["image"][1], np.array(image, dtype=np.float32))
 
 
-def test_each_bad_cell_is_named_and_the_rest_is_read(tmp_path):
+def test_an_invalid_cell_is_named_and_only_its_row_is_skipped(tmp_path):
     read = read_rows(
         text(tmp_path, "\ufeffbp,bmi\n90,30\n,30\nninety,30\n90,NaN\n1e39,30\n1_0,30\n90\n91,31,1\n95, 32.5\n"), LINEAR
     )
     assert read.numbers == [1, 9]
     np.testing.assert_array_equal(read.arrays["x"], np.array([[30, 90], [32.5, 95]], dtype=np.float32))
     assert read.faults == {
-        2: 'row 2, column "bp": is empty',
+        2: 'row 2, column "bp": is empty; it must be a number',
         3: 'row 3, column "bp": must be a number',
-        4: 'row 4, column "bmi": must be a finite number, and not too large for this model',
-        5: 'row 5, column "bp": must be a finite number, and not too large for this model',
+        4: 'row 4, column "bmi": must be a finite number',
+        5: 'row 5, column "bp": is too large for float32',
         6: 'row 6, column "bp": must be a number',
-        7: "row 7 has 1 cells; 2 are needed",
-        8: "row 8 has 3 cells; 2 are needed",
+        7: "row 7: the number of cells is 1; 2 are needed",
+        8: "row 8: the number of cells is 3; 2 are needed",
     }
     assert read.count == 9
 
 
-def test_a_category_is_its_string(tmp_path):
+def test_a_category_is_its_label(tmp_path):
     rows = [as_row(PENGUINS, background("penguins"), number) for number in range(2)]
     keys = list(rows[0])
     category = next(f for i in PENGUINS.inputs for f in i.features if f.categories)
@@ -85,35 +86,35 @@ def test_a_category_is_its_string(tmp_path):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("", "is empty"),
-        ("bmi,bp\n", "holds no rows"),
+        ("", "the file is empty; its first line must name the columns"),
+        ("bmi,bp\n", "the file has no rows"),
         ("bmi\n1\n", 'the column "bp" is missing'),
-        ("bmi,bp,age\n1,2,3\n", 'the column "age" is not an input of linear; `--drop age` passes over it'),
-        ("bmi,bp,bp\n1,2,3\n", 'the column "bp" stands there twice'),
+        ("bmi,bp,age\n1,2,3\n", 'the column "age" is not an input of linear; use `--drop age` to ignore it'),
+        ("bmi,bp,bp\n1,2,3\n", 'the column "bp" appears twice'),
         ('bmi,bp\n"1,2\n', "cannot be read as CSV or Parquet"),
     ],
 )
-def test_a_useless_file_is_refused_by_name(content, words, tmp_path):
+def test_a_file_that_cannot_be_used_is_refused_by_name(content, words, tmp_path):
     with pytest.raises(InvalidInput, match=r"^rows\.csv: ") as caught:
         read_rows(text(tmp_path, content), LINEAR)
     assert words in caught.value.message
 
 
-def test_a_column_may_be_passed_over(tmp_path):
+def test_a_column_can_be_ignored(tmp_path):
     read = read_rows(text(tmp_path, "bmi,bp,age\n1,2,3\n"), LINEAR, drop=["age"])
     assert read.arrays["x"].tolist() == [[1, 2]]
 
 
-def test_other_bytes_are_not_a_file_of_rows(tmp_path):
+def test_a_file_of_another_format_is_refused(tmp_path):
     for name in ("rows.csv", "rows.parquet"):
         (tmp_path / name).write_bytes(b"\xff\xfePAR1\x00")
         with pytest.raises(InvalidInput, match="cannot be read as CSV or Parquet"):
             read_rows(tmp_path / name, LINEAR)
-    with pytest.raises(InvalidInput, match="there is no such file"):
+    with pytest.raises(InvalidInput, match=r"none\.csv: no such file"):
         read_rows(tmp_path / "none.csv", LINEAR)
 
 
-def test_an_image_is_nested_lists_or_a_picture(tmp_path):
+def test_an_image_is_nested_lists_or_a_file_in_base64(tmp_path):
     levels = np.arange(64).reshape(8, 8) * 4
     cells = [json.dumps(np.ones((8, 8, 1)).tolist()), text_of(levels), "aGVsbG8=", text_of(levels[:4])]
     with (tmp_path / "rows.csv").open("w", newline="") as file:
@@ -121,6 +122,6 @@ def test_an_image_is_nested_lists_or_a_picture(tmp_path):
     read = read_rows(tmp_path / "rows.csv", DIGITS)
     np.testing.assert_allclose(read.arrays["image"][1, ..., 0], levels / 255 * 16, rtol=1e-6)
     assert read.faults == {
-        3: 'row 3, column "image": is no PNG or JPEG',
-        4: 'row 4, column "image": is a picture of 8 × 4 pixels; 8 × 8 are needed',
+        3: 'row 3, column "image": is not a PNG or JPEG file',
+        4: 'row 4, column "image": is an image of 8 × 4 pixels; the model takes 8 × 8',
     }

@@ -1,7 +1,7 @@
-"""What an export leaves: artifacts/<name>/{model.onnx, manifest.json}, whole or not at all.
+"""The result of an export: artifacts/<name>/{model.onnx, manifest.json}, both or neither.
 
-artifacts/<name> is a link to a folder under artifacts/.builds. Replacing a link is atomic, so a reader finds
-the old pair of files or the new one, and never one of each.
+artifacts/<name> is a symbolic link to a folder in artifacts/.builds. Replacing a link is atomic. A reader therefore
+sees either the two old files or the two new ones.
 """
 
 import os
@@ -11,12 +11,12 @@ from importlib.metadata import version
 from pathlib import Path
 
 from whyserve.errors import ModelFault
-from whyserve.export.sources import Source
+from whyserve.export.sources import Source, read_unchanged
 from whyserve.model.builds import BUILDS, KEPT, ORIGINAL, builds_of
 from whyserve.model.manifest import (
+    EXPORT_AGAIN,
     MANIFEST_FILE,
     ONNX_FILE,
-    RUN_EXPORT,
     Manifest,
     dump_manifest,
     read_manifest,
@@ -26,14 +26,14 @@ from whyserve.model.spec import ModelSpec
 
 
 def tools(spec: ModelSpec) -> dict[str, str]:
-    """Versions of what makes an artifact of this framework."""
+    """The versions of the packages that make an artifact of this framework."""
     common = ["torch", "onnx", "onnxruntime", "numpy", "shap"]
     own = ["keras", "tensorflow-cpu", "tf2onnx"] if spec.framework == "keras" else ["onnxscript"]
     return {name: version(name) for name in sorted(common + own)}
 
 
 def is_current(artifacts: Path, source: Source, settings: dict[str, float]) -> bool:
-    """Whether artifacts/<name> is what exporting this source again would give."""
+    """Whether a new export of this source would give the same artifact."""
     folder = artifacts / source.spec.name
     try:
         manifest, _ = read_manifest(folder)
@@ -48,30 +48,27 @@ def is_current(artifacts: Path, source: Source, settings: dict[str, float]) -> b
 
 
 def write(artifacts: Path, manifest: Manifest, onnx: bytes, source: Source) -> None:
-    """Put a build in place of the last one of the same name; the ones before it stay for those that use them."""
+    """Write a build and make it the current one. The last few older builds stay for the services that use them."""
     name = manifest.spec.name
     builds = artifacts / BUILDS
     builds.mkdir(parents=True, exist_ok=True)
     content = dump_manifest(manifest)
     build = builds / f"{name}-{sha256(content)[:16]}"
     with tempfile.TemporaryDirectory(dir=builds) as folder:
-        fresh = Path(folder, "build")
-        fresh.mkdir()
-        _write_synced(fresh / ONNX_FILE, onnx)
-        _write_synced(fresh / MANIFEST_FILE, content)
-        (fresh / ORIGINAL).mkdir()
+        new = Path(folder, "build")
+        new.mkdir()
+        _write_synced(new / ONNX_FILE, onnx)
+        _write_synced(new / MANIFEST_FILE, content)
+        (new / ORIGINAL).mkdir()
         for file, digest in source.digests.items():
-            original = (source.folder / file).read_bytes()
-            if sha256(original) != digest:
-                raise ModelFault(f"{name}/{file}: changed during the export; run it again")
-            _write_synced(fresh / ORIGINAL / file, original)
+            _write_synced(new / ORIGINAL / file, read_unchanged(source.folder, file, digest))
         shutil.rmtree(build, ignore_errors=True)
-        fresh.rename(build)
+        new.rename(build)
         link = Path(folder, "link")
         link.symlink_to(Path(BUILDS, build.name))
         target = artifacts / name
         if target.is_dir() and not target.is_symlink():
-            shutil.rmtree(target)  # a folder copied without its links
+            shutil.rmtree(target)  # a copy of artifacts in which the link became a folder
         os.replace(link, target)
     for old in builds_of(artifacts, name)[KEPT:]:
         shutil.rmtree(old, ignore_errors=True)
@@ -84,7 +81,7 @@ def why_unreadable(build: Path) -> str | None:
     try:
         read_manifest(build)
     except ModelFault as fault:
-        return fault.message.removesuffix(RUN_EXPORT)
+        return fault.message.removesuffix(f"; {EXPORT_AGAIN}")
     return None
 
 
@@ -105,7 +102,7 @@ def set_aside_unreadable(artifacts: Path, name: str) -> list[str]:
 
 
 def prune(artifacts: Path, names: set[str]) -> list[str]:
-    """Remove artifacts of models whose folder is gone; gives their names."""
+    """Remove the artifacts of models whose folder no longer exists. Returns their names."""
     gone = [
         path
         for path in artifacts.glob("*")

@@ -1,4 +1,4 @@
-"""Is the ONNX graph the network? Measured row by row, in batches of several sizes."""
+"""Compare the exported ONNX network with the original, row by row, in batches of several sizes."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from whyserve.errors import ModelFault, ParityFault, first_line
-from whyserve.export.rows import TrialRows
+from whyserve.export.rows import TrialRows, output_not_finite
 from whyserve.export.stages.stage import NETWORK_OUTPUT_FILE, ORIGINAL_FILE, in_batches
 from whyserve.model.manifest import ONNX_FILE, Parity
 from whyserve.model.rows import Arrays
@@ -19,9 +19,9 @@ BATCHES = (1, 2, 64)
 
 
 def check_parity(spec: ModelSpec, work: Path, rows: TrialRows) -> tuple[Parity, int]:
-    """Compare all that the steps wrote into `work`; gives the figures and the network's columns.
+    """Compare the outputs that the stages wrote to `work`. Returns the result and the number of columns of the output.
 
-    Raises ModelFault, ParityFault, which name the row.
+    Raises ModelFault or ParityFault, which name the row.
     """
     original = as_table(spec, np.load(work / ORIGINAL_FILE))
     _check_finite(spec, original, rows)
@@ -30,29 +30,40 @@ def check_parity(spec: ModelSpec, work: Path, rows: TrialRows) -> tuple[Parity, 
     try:
         session = ort.InferenceSession(content, providers=["CPUExecutionProvider"])
     except Exception as error:
-        raise ModelFault(f"{spec.name}: ONNX Runtime cannot run the exported network: {first_line(error)}") from error
+        raise ModelFault(f"{spec.name}: ONNX Runtime cannot load the exported network: {first_line(error)}") from error
     largest = 0.0
     for batch in BATCHES:
         try:
             served = as_table(spec, in_batches(lambda part: _run(session, part), rows.arrays, batch))
         except Exception as error:
-            raise ParityFault(f"{spec.name}/{ONNX_FILE}: fails on a batch of {batch}: {first_line(error)}") from error
-        largest = max(largest, _distance(f"{spec.name}: ONNX, batch of {batch}", served, original, rows))
+            raise ParityFault(
+                f"{spec.name}/{ONNX_FILE}: fails on a batch of {batch} rows: {first_line(error)}"
+            ) from error
+        largest = max(largest, _largest_gap(f"{spec.name}: ONNX in batches of {batch}", served, original, rows))
     twin = None
     if spec.framework == "keras":
         network = as_table(spec, np.load(work / NETWORK_OUTPUT_FILE))
-        twin = _distance(f"{spec.name}: Keras on torch", network, original, rows)
+        twin = _largest_gap(f"{spec.name}: Keras on torch", network, original, rows)
     parity = Parity(rows=len(original), largest=largest, bound=BOUND, batches=BATCHES, twin_largest=twin)
     return parity, original.shape[1]
 
 
+def parity_text(parity: Parity) -> str:
+    """A measured parity, for people."""
+    twin = "" if parity.twin_largest is None else f"; Keras on torch by {parity.twin_largest:.0e}"
+    return (
+        f"the ONNX network differs from the original by at most {parity.largest:.0e} of the output's scale"
+        f" on {parity.rows} rows{twin}"
+    )
+
+
 def as_table(spec: ModelSpec, array: np.ndarray) -> np.ndarray:
-    """(rows,) or (rows, columns) → (rows, columns), of as many columns as model.toml names. Raises ModelFault."""
+    """(rows,) or (rows, columns) → (rows, columns). Raises ModelFault if model.toml does not name each column."""
     table = array[:, None] if array.ndim == 1 else array
     if table.ndim != 2 or not spec.accepts_width(table.shape[1]):
         raise ModelFault(
-            f"{spec.name}/model.toml: output names {spec.width} ({', '.join(spec.output_names)}),"
-            f" but the network returns {tuple(array.shape[1:]) or 1} a row"
+            f"{spec.name}/model.toml: [output] names {spec.width} ({', '.join(spec.output_names)}),"
+            f" but the network returns shape {array.shape[1:]} per row; name each output once"
         )
     return table
 
@@ -66,30 +77,31 @@ def _check_finite(spec: ModelSpec, original: np.ndarray, rows: TrialRows) -> Non
     last = next(end for name, _, end in rows.sets if name == "random")
     wrong = ~np.isfinite(original[:last]).all(axis=1)
     if wrong.any():
-        raise ModelFault(f"{spec.name}: the network's output is not finite on {rows.describe(int(wrong.argmax()))}")
+        raise ModelFault(f"{spec.name}: {output_not_finite(rows.describe(int(wrong.argmax())))}")
 
 
-def _distance(who: str, served: np.ndarray, original: np.ndarray, rows: TrialRows) -> float:
-    """The largest difference, as a share of the scale of each set of rows. Raises ParityFault."""
+def _largest_gap(who: str, served: np.ndarray, original: np.ndarray, rows: TrialRows) -> float:
+    """The largest |difference| divided by the scale of its set of rows. Raises ParityFault above BOUND."""
     largest = 0.0
     for _, first, end in rows.sets:
         gap = _gaps(served[first:end].astype(np.float64), original[first:end].astype(np.float64))
         worst = int(gap.argmax())
         if gap[worst] > BOUND:
             raise ParityFault(
-                f"{who}: differs from the original by {gap[worst]:.1e} of its scale on {rows.describe(first + worst)}"
-                f" (bound {BOUND:.0e})"
+                f"{who}: the output differs from the original by {gap[worst]:.1e} of its scale"
+                f" on {rows.describe(first + worst)}; at most {BOUND:.0e} is allowed"
             )
         largest = max(largest, float(gap[worst]))
     return largest
 
 
-def _gaps(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
-    """(rows,): the largest difference of each row, as a share of the scale of all."""
-    scale = _scale(theirs[np.isfinite(theirs)])
-    # Far outside the range a network may overflow; then both must do so, alike.
-    gap = np.where(np.isfinite(ours) & np.isfinite(theirs), np.abs(ours - theirs), np.where(ours == theirs, 0, np.inf))
-    gap = np.where(np.isnan(ours) & np.isnan(theirs), 0, gap)
+def _gaps(served: np.ndarray, original: np.ndarray) -> np.ndarray:
+    """(rows,): the largest |difference| of each row, divided by the scale of all rows."""
+    scale = _scale(original[np.isfinite(original)])
+    # On extreme rows, a network may overflow. Then both networks must give the same infinity, or both NaN.
+    both_finite = np.isfinite(served) & np.isfinite(original)
+    gap = np.where(both_finite, np.abs(served - original), np.where(served == original, 0, np.inf))
+    gap = np.where(np.isnan(served) & np.isnan(original), 0, gap)
     return np.asarray(gap.max(axis=1) / scale)
 
 

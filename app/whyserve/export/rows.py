@@ -1,4 +1,4 @@
-"""Rows to try a network on: real ones, random ones in their range, and extreme ones."""
+"""Rows to compare networks on: real rows, random rows within their range, and extreme rows."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,21 +10,21 @@ from whyserve.model.rows import Arrays
 from whyserve.model.spec import ModelSpec
 
 RANDOM_ROWS = 128
-# Numbers a parity run may hold an input: an image of 150,000 needs fewer rows than a table of thirteen.
+# The numbers per input of a parity run. An image of 150,000 numbers gets fewer rows than a table of thirteen.
 ELEMENTS = 2_000_000
 
-_Kind = tuple[InputSpec, int | None]  # an input, and how many ids it may hold where it is text
+_Input = tuple[InputSpec, int | None]  # an input, and the number of ids of its tokenizer, if it has one
 
 
 @dataclass(frozen=True, slots=True)
 class TrialRows:
-    """arrays: all rows. sets: (name, first, end) of each kind of row."""
+    """arrays: all rows by input, (rows, …). sets: (name, first, end) of each set of rows."""
 
     arrays: Arrays
     sets: tuple[tuple[str, int, int], ...]
 
     def describe(self, row: int) -> str:
-        """Where a row came from, for a message: "random row 17"."""
+        """The place of a row in messages, such as "random row 17"."""
         name, first, _ = next(s for s in self.sets if s[1] <= row < s[2])
         return f"{name} row {row - first}"
 
@@ -32,11 +32,11 @@ class TrialRows:
 def trial_rows(
     spec: ModelSpec, background: Arrays, examples: Arrays | None = None, vocabularies: Mapping[str, int] | None = None
 ) -> TrialRows:
-    """Background rows, random rows between each element's least and greatest, and rows far outside.
+    """Background rows, random rows between the minimum and maximum of each element, and rows far outside.
 
-    examples: more rows that are real. vocabularies: how many ids there are, by the name of each input that is text.
+    examples: further real rows. vocabularies: the number of ids, by the name of each input that is sent as text.
     """
-    kinds = {i.name: (i, (vocabularies or {}).get(i.name)) for i in spec.inputs}
+    inputs = {i.name: (i, (vocabularies or {}).get(i.name)) for i in spec.inputs}
     rng = np.random.default_rng(0)
     largest = max(int(np.prod(item.row_shape)) for item in spec.inputs)
     count = max(2, min(RANDOM_ROWS, ELEMENTS // largest))
@@ -44,8 +44,8 @@ def trial_rows(
     parts = [
         ("background", real),
         *([("example", examples)] if examples else []),
-        ("random", {name: _random(kind, background[name], count, rng) for name, kind in kinds.items()}),
-        ("extreme", {name: _extreme(kind, background[name]) for name, kind in kinds.items()}),
+        ("random", {name: _random(item, background[name], count, rng) for name, item in inputs.items()}),
+        ("extreme", {name: _extreme(item, background[name]) for name, item in inputs.items()}),
     ]
     sets, first = [], 0
     for name, arrays in parts:
@@ -56,9 +56,14 @@ def trial_rows(
     return TrialRows(joined, tuple(sets))
 
 
-def _bounds(kind: _Kind, array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The least and greatest of each element; of a category all of its codes, and of a token all of its ids."""
-    spec, vocabulary = kind
+def output_not_finite(row: str) -> str:
+    """The message for an infinite or undefined output. row: the place of the row."""
+    return f"the network's output is not finite on {row}; it must be finite on every row in the background's range"
+
+
+def _bounds(item: _Input, array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The minimum and maximum of each element. They include every code of a category and every id of a tokenizer."""
+    spec, vocabulary = item
     low, high = array.min(axis=0), array.max(axis=0)
     if vocabulary is not None:
         return np.zeros_like(low), np.full_like(high, vocabulary - 1)
@@ -68,8 +73,8 @@ def _bounds(kind: _Kind, array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return low, high
 
 
-def _random(kind: _Kind, array: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-    spec, (low, high) = kind[0], _bounds(kind, array)
+def _random(item: _Input, array: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    spec, (low, high) = item[0], _bounds(item, array)
     if spec.is_integer:
         drawn = rng.integers(low, high, size=(count, *low.shape), endpoint=True)
     else:
@@ -77,10 +82,10 @@ def _random(kind: _Kind, array: np.ndarray, count: int, rng: np.random.Generator
     return np.asarray(drawn, dtype=spec.dtype)
 
 
-def _extreme(kind: _Kind, array: np.ndarray) -> np.ndarray:
-    """Each end of the range and, for numbers, ten spans beyond it, and nought."""
-    spec, (low, high) = kind[0], _bounds(kind, array)
-    if spec.is_integer:  # an index beyond its table is not a row of this model
+def _extreme(item: _Input, array: np.ndarray) -> np.ndarray:
+    """The minimum, the maximum and, for floating-point numbers, ten times the range beyond them, and 0."""
+    spec, (low, high) = item[0], _bounds(item, array)
+    if spec.is_integer:  # an index outside the table of an embedding is not valid
         return np.stack([low, high, low, high, low]).astype(spec.dtype)
     span = high - low
     return np.stack([low, high, low - 10 * span, high + 10 * span, np.zeros_like(low)]).astype(spec.dtype)

@@ -1,4 +1,4 @@
-"""A model folder, read and checked as far as that goes without its framework."""
+"""Read a model folder and check all that can be checked without its framework."""
 
 import json
 from dataclasses import dataclass
@@ -6,20 +6,27 @@ from pathlib import Path
 from typing import Any
 
 from whyserve.errors import InvalidInput, ModelFault
+from whyserve.model.arrays import check_arrays, read_npz
+from whyserve.model.keras_file import HDF5_REFUSED
 from whyserve.model.manifest import sha256
-from whyserve.model.rows import Arrays, RowReader, as_row, check_arrays, read_npz
-from whyserve.model.spec import DEFAULT_BACKGROUND, EXAMPLE_FILE, KERAS_FILE, WEIGHTS_FILE, ModelSpec, read_spec
+from whyserve.model.rows import Arrays, RowReader, as_row
+from whyserve.model.spec import (
+    DEFAULT_BACKGROUND,
+    EXAMPLE_FILE,
+    KERAS_FILE,
+    WEIGHTS_FILE,
+    ModelSpec,
+    read_spec,
+    unreadable,
+)
 from whyserve.model.text import TextReader, check_ids, text_readers
 
-# Where a file is missing: what else a network may have been saved as, and what to do about that.
-UNREAD = {
-    KERAS_FILE: (
-        {".h5", ".hdf5"},
-        'HDF5 can hold code, and is not read; save the model anew: model.save("model.keras")',
-    ),
+# If a file is missing: the endings of other formats of a network, and the message for them.
+REFUSED = {
+    KERAS_FILE: ({".h5", ".hdf5"}, HDF5_REFUSED),
     WEIGHTS_FILE: (
         {".pt", ".pth", ".bin", ".ckpt", ".pkl"},
-        "pickled weights can hold code, and are not read; save them anew: "
+        "pickled weights can hold code and are not read; save them again: "
         'safetensors.torch.save_file(network.state_dict(), "weights.safetensors")',
     ),
 }
@@ -27,9 +34,12 @@ UNREAD = {
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """folder: where it lies. digests: SHA-256 by file name. background: (rows, *shape) by input. backgrounds: the named
-    ones besides. example: a request for this model; without one in the folder, of the background's first row. texts: by
-    the name of each input that is sent as text."""
+    """A model folder.
+
+    digests: SHA-256 by file name. background: (rows, *shape) by input. backgrounds: the further ones, by name.
+    example: a request for this model: example.json, or the first row of the background.
+    texts: the readers by name of each input that is sent as text.
+    """
 
     folder: Path
     spec: ModelSpec
@@ -40,26 +50,36 @@ class Source:
     texts: dict[str, TextReader]
 
     def examples(self) -> Arrays:
-        """The example's rows, (rows, *shape) by input, of a model that is sent text. Raises ModelFault."""
+        """The rows of the example, (rows, *shape) by input. Raises ModelFault."""
         try:
             return check_arrays(self.spec, RowReader(self.spec, self.texts)(self.example["instances"]))
         except (InvalidInput, ValueError, KeyError, TypeError) as error:
-            words = error.message if isinstance(error, InvalidInput) else "not a request that the model takes"
+            words = error.message if isinstance(error, InvalidInput) else "not a valid request for this model"
             raise ModelFault(f"{self.folder.name}/{EXAMPLE_FILE}: {words}") from error
+
+    def ranges(self) -> dict[str, tuple[float, float]]:
+        """The minimum and maximum of each numeric feature in the background."""
+        return {
+            feature.name: (float(array[:, column].min()), float(array[:, column].max()))
+            for item in self.spec.inputs
+            for array in [self.background[item.name]]
+            for column, feature in enumerate(item.features)
+            if not feature.categories
+        }
 
 
 def read_source(folder: Path) -> Source:
     """Read a model folder. Raises ModelFault, which names the file and the fault."""
     spec = read_spec(folder)
-    given = [EXAMPLE_FILE] if (folder / EXAMPLE_FILE).exists() else []
-    contents = {name: _read(folder, name) for name in [*spec.source_files, *given]}
+    optional = [EXAMPLE_FILE] if (folder / EXAMPLE_FILE).exists() else []
+    contents = {name: _read(folder, name) for name in [*spec.source_files, *optional]}
     texts = text_readers(spec, lambda name: contents[name])
     backgrounds = {
         name: _background(spec, contents[file], f"{folder.name}/{file}", texts)
         for name, file in spec.explain.files.items()
     }
     background = backgrounds.pop(DEFAULT_BACKGROUND)
-    if given:
+    if optional:
         example = _example(spec, contents[EXAMPLE_FILE], f"{folder.name}/{EXAMPLE_FILE}")
     else:
         example = {"model": spec.name, "instances": [as_row(spec, background, 0, texts)]}
@@ -70,15 +90,23 @@ def read_source(folder: Path) -> Source:
 def _read(folder: Path, name: str) -> bytes:
     path = folder / name
     if path.resolve().parent != folder.resolve():
-        raise ModelFault(f"{folder.name}/{name}: lies outside the model's folder")
+        raise ModelFault(f"{folder.name}/{name}: the file is outside the model folder; copy it into the folder")
     try:
         return path.read_bytes()
     except OSError as error:
-        suffixes, words = UNREAD.get(name, (set(), ""))
+        suffixes, words = REFUSED.get(name, (set(), ""))
         for other in sorted(folder.iterdir()):
             if other.suffix in suffixes and not path.exists():
                 raise ModelFault(f"{folder.name}/{other.name}: {words}") from error
-        raise ModelFault(f"{folder.name}/{name}: cannot be read: {error.strerror}") from error
+        raise unreadable(f"{folder.name}/{name}", error) from error
+
+
+def read_unchanged(folder: Path, name: str, digest: str) -> bytes:
+    """Read a file of a model folder during the export. Raises ModelFault if its digest has changed since the start."""
+    content = (folder / name).read_bytes()
+    if sha256(content) != digest:
+        raise ModelFault(f"{folder.name}/{name}: the file changed during the export; run the export again")
+    return content
 
 
 def _background(spec: ModelSpec, content: bytes, place: str, texts: dict[str, TextReader]) -> Arrays:
@@ -96,9 +124,9 @@ def _example(spec: ModelSpec, content: bytes, place: str) -> dict[str, Any]:
         instance = example["instances"][0]
         model, keys = example["model"], set(instance)
     except (ValueError, KeyError, IndexError, TypeError) as error:
-        raise ModelFault(f'{place}: not a request: {{"model": …, "instances": [{{…}}]}} is needed') from error
+        raise ModelFault(f'{place}: not a request; write {{"model": …, "instances": [{{…}}]}}') from error
     if model != spec.name:
-        raise ModelFault(f'{place}: asks for model "{model}", not "{spec.name}"')
+        raise ModelFault(f'{place}: the model is "{model}"; write "{spec.name}"')
     if odd := sorted(keys.symmetric_difference(spec.keys)):
         words = "is missing" if odd[0] in spec.keys else "is not an input of this model"
         raise ModelFault(f'{place}: instances[0]: "{odd[0]}" {words}')

@@ -1,17 +1,18 @@
-"""Where builds of a model lie: artifacts/<name> links to the current one, and some before it are kept beside.
+"""The builds of a model: artifacts/<name> links to the current build, and the last few older builds are kept.
 
-A build holds, under original/, the files that it was made of: an older one is explained by its own network.
+Each build keeps, in original/, the files of the model folder that it was exported from. The worker can therefore
+explain an older build with that build's own network.
 """
 
 from pathlib import Path
 
 from whyserve.errors import ModelFault
-from whyserve.model.manifest import MANIFEST_FILE, RUN_EXPORT, Manifest, read_checked
+from whyserve.model.manifest import EXPORT_AGAIN, MANIFEST_FILE, Manifest, read_checked
 from whyserve.model.spec import model_folders
 
 BUILDS = ".builds"
 ORIGINAL = "original"
-# Builds of one model that are kept: the current one, and those that a running service may still answer with.
+# Builds kept of one model: the current one, and older ones that a running service may still use.
 KEPT = 3
 
 
@@ -23,11 +24,12 @@ def builds(artifacts: Path) -> dict[str, list[Path]]:
     folders = model_folders(artifacts, MANIFEST_FILE)
     for path in artifacts.iterdir():
         if path.is_symlink() and path not in folders:
-            raise ModelFault(f"{path.name}/{MANIFEST_FILE}: missing{RUN_EXPORT}")
+            raise ModelFault(f"{path.name}/{MANIFEST_FILE}: missing; {EXPORT_AGAIN}")
     return {folder.name: builds_of(artifacts, folder.name) for folder in folders}
 
 
 def builds_of(artifacts: Path, name: str) -> list[Path]:
+    """The builds of one model, in the same order."""
     current = (artifacts / name).resolve()
     older = [
         path
@@ -40,11 +42,11 @@ def builds_of(artifacts: Path, name: str) -> list[Path]:
 def _age(build: Path) -> float:
     try:
         return -build.stat().st_mtime
-    except OSError:  # removed since it was listed
+    except OSError:  # another process removed the build
         return 0.0
 
 
 def read_original(models: Path, build: Path, name: str, manifest: Manifest) -> bytes:
-    """A file that the build was made of, its digest checked. Raises DigestMismatch, ModelFault."""
+    """Read a file that the build was exported from, and check its digest. Raises DigestMismatch, ModelFault."""
     folder = build / ORIGINAL
     return read_checked(folder if folder.is_dir() else models / manifest.spec.name, name, manifest, manifest.spec.name)

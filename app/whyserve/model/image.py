@@ -1,6 +1,6 @@
-"""Pictures that stand in a request as PNG or JPEG, in base64 → the numbers that an image input takes.
+"""PNG and JPEG files in a request, as base64 → the numbers that an image input takes.
 
-What a picture holds is known from its head, before anything of it is unpacked: one of another size is never decoded.
+The header of a file is checked first. A file of the wrong size or mode is refused before its pixels are decoded.
 """
 
 import base64
@@ -15,40 +15,41 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 
 from whyserve.errors import TooManyInstances
-from whyserve.model.input_spec import InputSpec
+from whyserve.model.input_spec import InputSpec, has_range
 from whyserve.model.rows import Row, fault_in
 from whyserve.model.spec import ModelSpec
 
-# Of one file. No picture that a network takes whole is near it.
+# The size of one file. It is far above the size of any image that a network takes as its input.
 MOST_BYTES = 8 << 20
-MOST_TEXT = -(-MOST_BYTES // 3) * 4
-# Numbers that the pictures of one request may unpack to: as many as a large body could hold as lists.
+MOST_TEXT = -(-MOST_BYTES // 3) * 4  # the same in base64
+# The numbers that all images of one request may decode to: as many as a large body can hold as lists.
 MOST_NUMBERS = 16 << 20
-# What the levels of a picture, 0 to 255, become where model.toml does not say.
+# The numbers for black and white if model.toml gives no range.
 LEVELS = (0.0, 255.0)
-# Each scan of a JPEG goes over all of its pixels; a progressive one has about ten.
+# Each scan of a JPEG goes over all of its pixels. A progressive JPEG has about ten.
 SCAN, MOST_SCANS = b"\xff\xda", 100
 PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
+MODES: Mapping[str, str] = {"L": "L (8-bit greyscale)", "RGB": "RGB (8 bits per channel)"}
 
 
-class NotTaken(ValueError):
-    """A picture that cannot be taken; in words that follow its name."""
+class InvalidImage(ValueError):
+    """A file that the input does not take. The message follows the name of the input."""
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """How an image input lies: size in pixels, mode L (grey) or RGB, and where its channels are, if it has any."""
+    """The layout of an image input: size in pixels, mode L (greyscale) or RGB, and the position of the channels."""
 
     width: int
     height: int
     mode: str
-    channels: str | None  # first, last
+    channels: str | None  # "first", "last" or None for (H, W)
 
     @classmethod
     def of(cls, item: InputSpec) -> "Layout | None":
-        """None where the input is none of (H, W), (H, W, C) and (C, H, W) with C of 1 or 3: no picture fits it."""
+        """The layout of (H, W), (H, W, C) or (C, H, W) with C = 1 or 3; None for an input that no image file fits."""
         modes = {1: "L", 3: "RGB"}
-        match item.shape if item.kind == "image" else ():
+        match item.shape if has_range(item.kind) else ():
             case (height, width):
                 return cls(width, height, "L", None)
             case (height, width, channels) if channels in modes:
@@ -59,18 +60,22 @@ class Layout:
 
 
 class Pictures:
-    """Puts numbers in the place of the pictures in rows of one model."""
+    """Replaces the image files in the rows of one model by numbers."""
 
     def __init__(self, spec: ModelSpec) -> None:
         found = ((item, Layout.of(item)) for item in spec.inputs)
         self._inputs = [(item, layout) for item, layout in found if layout is not None]
 
     def __call__(self, rows: Sequence[Row], place: str = "instances") -> Sequence[Row]:
-        """Raises InvalidInput, which names the row and the key, and TooManyInstances. place: of the rows."""
+        """The rows with numbers in place of files. place: the field of the request that holds the rows.
+
+        Raises InvalidInput, which names the row and the key, and TooManyInstances if the numbers would not fit in
+        memory.
+        """
         if not self._inputs:
             return rows
         numbers = 0
-        made: list[Row] = []
+        decoded_rows: list[Row] = []
         for number, row in enumerate(rows):
             decoded: dict[str, Any] = {}
             for item, layout in self._inputs:
@@ -78,20 +83,18 @@ class Pictures:
                     continue
                 numbers += int(np.prod(item.shape))
                 if numbers > MOST_NUMBERS:
-                    raise TooManyInstances(f'"{place}" hold more pictures than can be unpacked at once', field=place)
+                    words = "holds more images than one request can decode; send fewer rows at once"
+                    raise TooManyInstances(f'"{place}" {words}', field=place)
                 try:
-                    decoded[item.name] = read_picture(row[item.name], item, layout)
-                except NotTaken as fault:
+                    decoded[item.name] = read_image(row[item.name], item, layout)
+                except InvalidImage as fault:
                     raise fault_in(place, number, str(fault), item.name) from None
-            made.append({**row, **decoded} if decoded else row)
-        return made
+            decoded_rows.append({**row, **decoded} if decoded else row)
+        return decoded_rows
 
 
-def read_picture(text: str, item: InputSpec, layout: Layout) -> np.ndarray:
-    """The numbers of a base64 PNG or JPEG, of the input's shape and dtype; levels as model.toml has them.
-
-    Raises NotTaken.
-    """
+def read_image(text: str, item: InputSpec, layout: Layout) -> np.ndarray:
+    """A PNG or JPEG in base64 → numbers in the shape, dtype and range of the input. Raises InvalidImage."""
     levels = _levels(_content(text), layout) / 255
     low, high = item.range or LEVELS
     scaled = low + levels * (high - low)
@@ -104,57 +107,57 @@ def read_picture(text: str, item: InputSpec, layout: Layout) -> np.ndarray:
 
 def _content(text: str) -> bytes:
     if len(text) > MOST_TEXT:
-        raise NotTaken(f"is a picture of more than {MOST_BYTES >> 20} MiB")
+        raise InvalidImage(f"is a file of more than {MOST_BYTES >> 20} MiB; send a smaller file")
     try:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
-        raise NotTaken("is not base64 (of the file alone, without data:…)") from None
+        raise InvalidImage("is not valid base64; send the base64 of the file only, without data:…") from None
 
 
 def _levels(content: bytes, layout: Layout) -> np.ndarray:
-    """(H, W) or (H, W, 3) of 0 to 255."""
-    # Pillow knows many formats, and these two readers alone are ever reached.
+    """The pixels, (H, W) or (H, W, 3), from 0 to 255."""
+    # Pillow has readers for many formats. Only these two are ever called.
     try:
         if content.startswith(PNG):
-            picture: Any = PngImageFile(io.BytesIO(_pixels_alone(content)))
+            image: Any = PngImageFile(io.BytesIO(_without_metadata(content)))
         elif content.startswith(JPEG):
             if content.count(SCAN) > MOST_SCANS:
-                raise NotTaken("is a JPEG of too many scans")
-            picture = JpegImageFile(io.BytesIO(content))
+                raise InvalidImage(f"is a JPEG with more than {MOST_SCANS} scans; save the file again")
+            image = JpegImageFile(io.BytesIO(content))
         else:
-            raise NotTaken("is no PNG or JPEG")
-        with picture:
-            _check(picture, layout)
-            return np.asarray(picture)
-    except NotTaken:
+            raise InvalidImage("is not a PNG or JPEG file")
+        with image:
+            _check(image, layout)
+            return np.asarray(image)
+    except InvalidImage:
         raise
-    except Exception:  # of many kinds, SyntaxError among them: whatever is wrong with a file
-        raise NotTaken("is a picture that cannot be read: it is broken or cut short") from None
+    except Exception:  # Pillow raises many types for a damaged file, SyntaxError among them
+        raise InvalidImage("is an image file that cannot be read; the file is damaged or incomplete") from None
 
 
-def _pixels_alone(content: bytes) -> bytes:
-    """A PNG without what is no pixel: packed texts and colour profiles cost time, and change no number.
+def _without_metadata(content: bytes) -> bytes:
+    """The chunks of a PNG that hold pixels. Compressed texts and colour profiles cost time and change no number.
 
-    Raises NotTaken for one that moves.
+    Raises InvalidImage for an animated PNG.
     """
     kept, at = [PNG], len(PNG)
     while at + 8 <= len(content):
         end = at + 12 + int.from_bytes(content[at : at + 4])
         name = content[at + 4 : at + 8]
         if name == b"acTL":
-            raise NotTaken("is an animated picture; one that stands still is needed")
+            raise InvalidImage("is an animated image; send a still image")
         if name in (b"IHDR", b"PLTE", b"IDAT", b"IEND"):
             kept.append(content[at:end])
         at = end
     return b"".join(kept)
 
 
-def _check(picture: Any, layout: Layout) -> None:
-    if picture.size != (layout.width, layout.height):
-        width, height = picture.size
-        raise NotTaken(f"is a picture of {width} × {height} pixels; {layout.width} × {layout.height} are needed")
-    if picture.mode != layout.mode:
-        raise NotTaken(f"is a picture of mode {picture.mode}; {MODES[layout.mode]} is needed")
-
-
-MODES: Mapping[str, str] = {"L": "L, eight bits of grey,", "RGB": "RGB, eight bits a channel,"}
+def _check(image: Any, layout: Layout) -> None:
+    """The size and the mode, from the header of the file."""
+    if image.size != (layout.width, layout.height):
+        width, height = image.size
+        raise InvalidImage(
+            f"is an image of {width} × {height} pixels; the model takes {layout.width} × {layout.height}"
+        )
+    if image.mode != layout.mode:
+        raise InvalidImage(f"is an image of mode {image.mode}; the model takes {MODES[layout.mode]}")

@@ -1,6 +1,6 @@
 """An input of a network, as model.toml describes it.
 
-What depends on the kind of an input is decided here: other modules ask for keys, parts and forms, never for the kind.
+Every decision that depends on the kind of an input is made here. Other modules ask the spec and never compare the kind.
 """
 
 from collections.abc import Sequence
@@ -12,6 +12,21 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, StringConstraint
 Kind = Literal["tabular", "image", "sequence", "tokens", "tensor"]
 DType = Literal["float32", "float64", "int8", "int16", "int32", "int64", "uint8"]
 Label = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+
+
+def has_features(kind: str) -> bool:
+    """Whether the elements of an input of this kind have names of their own."""
+    return kind == "tabular"
+
+
+def has_range(kind: str) -> bool:
+    """Whether an input of this kind has numbers for black and white."""
+    return kind == "image"
+
+
+def has_tokenizer(kind: str) -> bool:
+    """Whether an input of this kind can have a tokenizer."""
+    return kind == "tokens"
 
 
 class Strict(BaseModel):
@@ -63,30 +78,44 @@ class InputSpec(Strict):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.is_tabular and (not self.features or self.shape):
-            raise ValueError("a tabular input lists its features, and no shape")
+            raise ValueError("an input of kind tabular must list its features and must have no shape")
         if not self.is_tabular and (self.features or not self.shape):
-            raise ValueError(f"an input of kind {self.kind} has a shape, and no features")
+            raise ValueError(f"an input of kind {self.kind} must have a shape and no features")
         if any(f.categories for f in self.features) and not self.is_integer:
-            raise ValueError(f"features with categories need an input of integer dtype, not {self.dtype}")
-        if self.tokenizer and (self.kind != "tokens" or not self.is_integer or len(self.shape) != 1):
-            raise ValueError("an input with a tokenizer has kind tokens, an integer dtype and the shape [tokens]")
-        if self.range and (self.kind != "image" or self.range[0] >= self.range[1]):
-            raise ValueError("range = [black, white], the smaller number first, belongs to an input of kind image")
+            raise ValueError(f"features with categories need an input of integer dtype; the dtype is {self.dtype}")
+        if self.tokenizer and not (has_tokenizer(self.kind) and self.is_integer and len(self.shape) == 1):
+            raise ValueError("an input with a tokenizer must have kind tokens, an integer dtype and shape = [tokens]")
+        if self.range and not (has_range(self.kind) and self.range[0] < self.range[1]):
+            raise ValueError("range = [black, white] needs an input of kind image, and black must be less than white")
         return self
 
     @property
     def is_tabular(self) -> bool:
         """Whether the elements have names of their own."""
-        return self.kind == "tabular"
+        return has_features(self.kind)
 
     @property
     def is_integer(self) -> bool:
         return "int" in self.dtype
 
     @property
+    def may_hold_ids(self) -> bool:
+        """Whether the elements are integers that the network may look up in a table."""
+        return self.is_integer and not self.is_tabular
+
+    @property
     def row_shape(self) -> tuple[int, ...]:
         """The shape of one row."""
         return (len(self.features),) if self.is_tabular else self.shape
+
+    @property
+    def size_text(self) -> str:
+        """The size of one row, for people: "4 features", "text of 14 tokens" or "8 × 8 × 1"."""
+        if self.tokenizer:
+            return f"text of {self.shape[0]} tokens"
+        if self.is_tabular:
+            return f"{len(self.features)} feature{'s' if len(self.features) > 1 else ''}"
+        return " × ".join(map(str, self.shape))
 
     # -- keys of an instance, and of its attributions ------------------------------------------------
 
@@ -98,6 +127,15 @@ class InputSpec(Strict):
     def key_of(self, place: Sequence[int]) -> str:
         """The key of an instance that holds the element at `place`, an index into a row."""
         return self.keys[place[0]] if self.is_tabular else self.name
+
+    def instance_values(self, values: Any) -> dict[str, Any]:
+        """The values of a row, nested lists of its shape, by the keys of an instance; a category as its label."""
+        if not self.is_tabular:
+            return {self.name: values}
+        return {
+            feature.name: feature.categories[value] if feature.categories else value
+            for feature, value in zip(self.features, values, strict=True)
+        }
 
     def attribution_forms(self) -> dict[str, AttributionForm]:
         """The form of each attribution of this input, by key; a group of features has one key."""

@@ -1,4 +1,4 @@
-"""A .keras file, opened on whichever backend the process has chosen."""
+"""Open a .keras file on the Keras backend of the process."""
 
 import tempfile
 from pathlib import Path
@@ -6,18 +6,18 @@ from pathlib import Path
 from whyserve.errors import ModelFault
 from whyserve.model.spec import KERAS_FILE, ModelSpec
 
+# Also the message for a folder that has model.h5 instead of model.keras.
+HDF5_REFUSED = 'HDF5 can hold code and is not read; save the model again: model.save("model.keras")'
 HDF5 = b"\x89HDF\r\n\x1a\n"
 
 
 def open_keras(content: bytes):  # type: ignore[no-untyped-def]  # Keras is untyped, and either backend's
-    """Parse a .keras file, on whichever backend the process has. Raises ValueError, also for HDF5 and for Lambda layers
-    with Python code.
-    """
+    """Load a Keras model. Raises ValueError, also for an HDF5 file and for a Lambda layer with Python code."""
     if content.startswith(HDF5):
-        raise ValueError('is HDF5 by another name, which can hold code; save the model anew: model.save("model.keras")')
+        raise ValueError(f"the file has the HDF5 format. {HDF5_REFUSED}")
     import keras  # noqa: PLC0415
 
-    # Keras reads a path only. A copy of the bytes whose digest was checked cannot change underneath it.
+    # Keras reads only from a path. The copy has the bytes whose digest was checked, and no other process changes it.
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, KERAS_FILE)
         path.write_bytes(content)
@@ -25,12 +25,13 @@ def open_keras(content: bytes):  # type: ignore[no-untyped-def]  # Keras is unty
 
 
 def keras_order(spec: ModelSpec, names: list[str]) -> tuple[int, ...]:
-    """For each input of a Keras model, its position among model.toml's. Raises ModelFault."""
+    """For each input of a Keras model, the position of the same input in model.toml. Raises ModelFault."""
     positions = {item.name: position for position, item in enumerate(spec.inputs)}
     if len(names) == len(positions) == 1:
         return (0,)
     if set(names) != set(positions):
         raise ModelFault(
-            f"{spec.name}/{KERAS_FILE}: its inputs are {', '.join(names)}; model.toml has {', '.join(positions)}"
+            f"{spec.name}/{KERAS_FILE}: the model has the inputs {', '.join(names)}, but model.toml lists"
+            f" {', '.join(positions)}; use the same names"
         )
     return tuple(positions[name] for name in names)

@@ -1,4 +1,4 @@
-"""manifest.json: what `whyserve export` found out about a model, and what both processes agree on."""
+"""manifest.json: the facts that `whyserve export` measured of a model. The API and the worker both read it."""
 
 import hashlib
 import json
@@ -9,45 +9,49 @@ from pydantic import BaseModel, Field, ValidationError
 
 from whyserve.errors import DigestMismatch, ModelFault
 from whyserve.model.input_spec import Strict
-from whyserve.model.spec import DEFAULT_BACKGROUND, ModelSpec, one_line
+from whyserve.model.spec import DEFAULT_BACKGROUND, ModelSpec, one_line, unreadable
 
 MANIFEST_FILE = "manifest.json"
 ONNX_FILE = "model.onnx"
 # Raise it when the manifest's fields or the meaning of their values change: all models are then exported again, and no
 # process reads the older artifacts.
 FORMAT = 2
-RUN_EXPORT = "; run `whyserve export`"
+EXPORT_AGAIN = "run `whyserve export`"
 
 
 class Parity(Strict):
-    """How far the served network is from the original, as a share of the output's scale."""
+    """The difference between the exported network and the original one.
+
+    largest, bound, twin_largest: |difference| divided by the largest |output| of the original.
+    batches: the batch sizes that were tried.
+    """
 
     rows: int
     largest: float
     bound: float
     batches: tuple[int, ...]
-    twin_largest: float | None = None  # Keras on torch, which explains, against Keras on TensorFlow
+    twin_largest: float | None = None  # Keras on torch, which the worker explains, against Keras on TensorFlow
 
 
 class Manifest(Strict):
-    """manifest.json: what both processes agree on."""
+    """manifest.json."""
 
     format: int
     spec: ModelSpec
-    files: dict[str, str]  # file name: SHA-256; model.onnx and the folder's files
+    files: dict[str, str]  # SHA-256 by file name: model.onnx and the files of the model folder
     columns: int  # of the network's output
-    ranges: dict[str, tuple[float, float]]  # numeric feature: least and greatest of the background
-    vocabularies: dict[str, int] = Field(default_factory=dict)  # input: ids 0 to n − 1 are all that it takes
+    ranges: dict[str, tuple[float, float]]  # minimum and maximum in the background, by numeric feature
+    vocabularies: dict[str, int] = Field(default_factory=dict)  # n by input: the input takes the ids 0 to n − 1
     background_rows: int
-    backgrounds: dict[str, int] = Field(default_factory=dict)  # named ones besides: rows
-    example: dict[str, Any]  # a request that works
+    backgrounds: dict[str, int] = Field(default_factory=dict)  # number of rows, by name of each further background
+    example: dict[str, Any]  # a valid request
     parity: Parity
     certificate: dict[str, Any] = Field(default_factory=dict)
     built_with: dict[str, str]
-    settings: dict[str, float] = Field(default_factory=dict)  # of the export, where they shape its result
+    settings: dict[str, float] = Field(default_factory=dict)  # settings of the export that influence its result
 
     def background(self, name: str = DEFAULT_BACKGROUND) -> tuple[int, str]:
-        """Rows and SHA-256 of a background of this model."""
+        """The number of rows and the SHA-256 of a background."""
         rows = self.background_rows if name == DEFAULT_BACKGROUND else self.backgrounds[name]
         return rows, self.files[self.spec.explain.files[name]]
 
@@ -68,28 +72,28 @@ def read_manifest(folder: Path) -> tuple[Manifest, str]:
         found = _Format.model_validate_json(content).format
         if found != FORMAT:
             raise ModelFault(
-                f"{place}: exported by another version of Whyserve (format {found}, this program needs {FORMAT})"
-                + RUN_EXPORT
+                f"{place}: exported by another version of Whyserve (format {found}, this program needs {FORMAT});"
+                f" {EXPORT_AGAIN}"
             )
         return Manifest.model_validate_json(content), sha256(content)
     except OSError as error:
-        raise ModelFault(f"{place}: cannot be read: {error.strerror}{RUN_EXPORT}") from error
+        raise unreadable(place, error, EXPORT_AGAIN) from error
     except ValidationError as error:
-        raise ModelFault(f"{place}: {one_line(error)}{RUN_EXPORT}") from error
+        raise ModelFault(f"{place}: {one_line(error)}; {EXPORT_AGAIN}") from error
 
 
 def read_checked(folder: Path, name: str, manifest: Manifest, of: str | None = None) -> bytes:
-    """Read a file only if it is the one the manifest describes. Raises DigestMismatch, ModelFault.
+    """Read a file and check its digest against the manifest. Raises DigestMismatch, ModelFault.
 
-    of: what messages call the folder.
+    of: the name of the folder in messages.
     """
     place = f"{of or folder.name}/{name}"
     try:
         content = (folder / name).read_bytes()
     except OSError as error:
-        raise ModelFault(f"{place}: cannot be read: {error.strerror}") from error
+        raise unreadable(place, error) from error
     if sha256(content) != manifest.files.get(name):
-        raise DigestMismatch(f"{place}: not the file that was exported; run `whyserve export`")
+        raise DigestMismatch(f"{place}: not the file that was exported; {EXPORT_AGAIN}")
     return content
 
 
@@ -98,5 +102,5 @@ def sha256(content: bytes) -> str:
 
 
 def dump_manifest(manifest: Manifest) -> bytes:
-    """Stable JSON: the digest of the same facts is the same."""
+    """The same facts always give the same bytes, so that the digest of a manifest identifies a build."""
     return json.dumps(manifest.model_dump(mode="json"), indent=1, ensure_ascii=False).encode() + b"\n"

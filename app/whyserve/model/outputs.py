@@ -1,7 +1,7 @@
-"""Columns that a network returns ⇄ outputs as people name them.
+"""The columns that a network returns and the named outputs of a model.
 
-Two labels on a single output share it: the second label is the positive one and has the column itself, the
-first has its complement (1 − p of a probability, −z of a logit).
+Two labels can share one column: the score of the second, positive label is the column itself, and the score of the
+first label is its complement (1 − p for a probability p, −z for a logit z).
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from whyserve.model.spec import ModelSpec
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """score = offset + sign × column; an attribution or a difference is sign × its column's."""
+    """score = offset + sign × column. An attribution is sign × the attribution of the column."""
 
     name: str
     column: int
@@ -36,17 +36,17 @@ class Outputs:
             self.all = tuple(Output(name, column) for column, name in enumerate(names))
         self._by_name = {output.name: output for output in self.all}
         self._is_classification = spec.task == "classification"
-        self._direct = len(self.all) == columns
+        self._one_column_each = len(self.all) == columns
         self.names = names
 
     def scores(self, table: np.ndarray) -> np.ndarray:
-        """(rows, columns) of the network → (rows, outputs) as named."""
-        if self._direct:
+        """The network's columns, (rows, columns) → the scores of the named outputs, (rows, outputs)."""
+        if self._one_column_each:
             return table
         return np.stack([output.offset + output.sign * table[:, output.column] for output in self.all], axis=1)
 
     def predictions(self, table: np.ndarray) -> list[dict[str, Any]]:
-        """(rows, columns) of the network → one answer a row, as /predict gives it."""
+        """The network's columns, (rows, columns) → one prediction per row, as /predict answers it."""
         rows = self.scores(table).tolist()
         if self._is_classification:
             return [
@@ -58,9 +58,9 @@ class Outputs:
         return [{"values": dict(zip(self.names, row, strict=True))} for row in rows]
 
     def wanted(self, asked: str | Sequence[str], table: np.ndarray) -> list[list[Output]]:
-        """The outputs to explain, a list a row; "top" is the label predicted, or all of a regression's names.
+        """The outputs to explain, one list per row. asked: "top", "all" or names of outputs.
 
-        Raises UnknownLabel.
+        "top" means the predicted label of each row, or every output of a regression. Raises UnknownLabel.
         """
         if asked == "top" and self._is_classification:
             return [[self.all[best]] for best in self.scores(table).argmax(axis=1)]
@@ -68,9 +68,9 @@ class Outputs:
             return [list(self.all)] * len(table)
         for position, name in enumerate(asked):
             if name not in self._by_name:
-                known = ", ".join(self.names[:20])
+                place = f"outputs[{position}]"
                 raise UnknownLabel(
-                    f"outputs[{position}]: the model has no such output; it has {known}", field=f"outputs[{position}]"
+                    f"{place}: unknown output; available outputs: {', '.join(self.names[:20])}", field=place
                 )
         chosen = [self._by_name[name] for name in dict.fromkeys(asked)]
         return [chosen] * len(table)

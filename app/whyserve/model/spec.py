@@ -1,4 +1,4 @@
-"""model.toml: what a person writes about a model."""
+"""model.toml: the description that a person writes for a model."""
 
 import os
 import re
@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, StringConstraints, ValidationError, model_validator
 
 from whyserve.errors import ModelFault
-from whyserve.model.input_spec import InputSpec, Strict
+from whyserve.model.input_spec import InputSpec, Strict, has_tokenizer
 from whyserve.model.methods import Method
 
 SPEC_FILE = "model.toml"
@@ -20,11 +20,11 @@ WEIGHTS_FILE = "weights.safetensors"
 EXAMPLE_FILE = "example.json"
 TOKENIZER_FILE = "tokenizer.json"
 Scores = Literal["probabilities", "logits", "values"]
-# A name appears in addresses, file names and generated code alike.
+# A name appears in URLs, in file names and in generated code.
 NAME = r"^[a-z][a-z0-9_]{0,63}$"
 ModelName = Annotated[str, StringConstraints(pattern=NAME)]
 RESERVED_NAMES = {"stats"}  # /v2/models/stats is an endpoint
-# What the background of model.toml is called, and one whose rows came with a request.
+# The names of the background in model.toml and of a background that a request brings.
 DEFAULT_BACKGROUND, REQUEST_BACKGROUND = "default", "request"
 
 
@@ -39,7 +39,9 @@ class OutputSpec(Strict):
 
 
 class ExplainSpec(Strict):
-    """backgrounds: others that a request may name, files by name. The certificate is of `background` alone."""
+    """backgrounds: the files of further backgrounds by name; a request can choose one. The certificate describes
+    `background` only.
+    """
 
     method: Method = "auto"
     background: str = "background.npz"
@@ -48,7 +50,7 @@ class ExplainSpec(Strict):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if taken := {DEFAULT_BACKGROUND, REQUEST_BACKGROUND} & set(self.backgrounds):
-            raise ValueError(f"the name {min(taken)} of a background is taken")
+            raise ValueError(f'the background name "{min(taken)}" is reserved; choose another name')
         return self
 
     @property
@@ -58,7 +60,7 @@ class ExplainSpec(Strict):
 
 
 class Score(Strict):
-    """How well the model does on data it was not trained on."""
+    """The quality of the model on data that was not used to train it."""
 
     metric: str
     value: float
@@ -82,22 +84,22 @@ class ModelSpec(Strict):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.name in RESERVED_NAMES:
-            raise ValueError(f"the name {self.name} is taken by an endpoint")
+            raise ValueError(f'the model name "{self.name}" is reserved for an endpoint; choose another name')
         if self.task == "classification" and (len(self.output.labels) < 2 or self.output.names):
-            raise ValueError("a classification has output.labels, at least two, and no output.names")
+            raise ValueError("a classification needs at least two output.labels and no output.names")
         if self.task == "regression" and (self.output.labels or not self.output.names):
-            raise ValueError("a regression has output.names, one a network output, and no output.labels")
+            raise ValueError("a regression needs output.names, one for each network output, and no output.labels")
         for what, names in (
             ("label", self.output.labels),
             ("output name", self.output.names),
             ("input", [i.name for i in self.inputs]),
-            ("key of an instance", self.keys),
-            *((f"category of {f.name}", f.categories or ()) for i in self.inputs for f in i.features),
+            ("feature or input name", self.keys),
+            *((f'category of "{f.name}":', f.categories or ()) for i in self.inputs for f in i.features),
         ):
-            if doubled := _first_duplicate(names):
-                raise ValueError(f"the {what} {doubled} appears twice")
+            if duplicate := _first_duplicate(names):
+                raise ValueError(f'the {what} "{duplicate}" appears twice')
         if taken := self.groups & set(self.keys):
-            raise ValueError(f"the group {min(taken)} has the name of a key of an instance")
+            raise ValueError(f'the group "{min(taken)}" has the name of a feature or an input; choose another name')
         return self
 
     @property
@@ -112,17 +114,17 @@ class ModelSpec(Strict):
 
     @property
     def output_names(self) -> tuple[str, ...]:
-        """What can be asked to be explained: the labels, or the regression's names."""
+        """The names that a request can ask for: the labels, or the output names of a regression."""
         return self.output.labels or self.output.names
 
     @property
     def width(self) -> int:
-        """Columns that the network may return; two labels may also stand on one sigmoid output."""
+        """The number of columns that the network returns. Two labels may also share one sigmoid output."""
         return len(self.output_names)
 
     @property
     def outputs_asked(self) -> int:
-        """How many outputs a request explains that does not say which: the label predicted, or all of a regression."""
+        """The number of outputs that "top" explains: the predicted label, or every output of a regression."""
         return 1 if self.task == "classification" else self.width
 
     def accepts_width(self, columns: int) -> bool:
@@ -130,51 +132,60 @@ class ModelSpec(Strict):
 
     @property
     def source_files(self) -> tuple[str, ...]:
-        """Files without which the folder is no model; the manifest holds their digests."""
+        """The files that a model folder must have; the manifest holds their digests."""
         network = (KERAS_FILE,) if self.framework == "keras" else (NETWORK_FILE, WEIGHTS_FILE)
         tokenizers = dict.fromkeys(item.tokenizer for item in self.inputs if item.tokenizer)
         return (SPEC_FILE, *network, *self.explain.files.values(), *tokenizers)
 
 
 def read_spec(folder: Path) -> ModelSpec:
-    """Read and check folder/model.toml. Raises ModelFault, which names the file and the fault.
+    """Read and check folder/model.toml.
 
-    Where the folder has a tokenizer.json, inputs of tokens are read with it without being told to.
+    If the folder has a tokenizer.json, it becomes the tokenizer of each input of kind tokens that names no other file.
+    Raises ModelFault, which names the file and the fault.
     """
     path = folder / SPEC_FILE
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
         if (folder / TOKENIZER_FILE).is_file():
-            _take_tokenizer(data)
+            _set_tokenizer(data)
         spec = ModelSpec.model_validate(data)
     except OSError as error:
-        raise ModelFault(f"{folder.name}/{SPEC_FILE}: cannot be read: {error.strerror}") from error
+        raise unreadable(f"{folder.name}/{SPEC_FILE}", error) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ModelFault(f"{folder.name}/{SPEC_FILE}: not valid TOML: {error}") from error
     except ValidationError as error:
         raise ModelFault(f"{folder.name}/{SPEC_FILE}: {one_line(error)}") from error
     if spec.name != folder.name:
-        raise ModelFault(f'{folder.name}/{SPEC_FILE}: name is "{spec.name}", but the folder is "{folder.name}"')
+        raise ModelFault(
+            f'{folder.name}/{SPEC_FILE}: name is "{spec.name}", but the folder is "{folder.name}"; use the same name'
+        )
     return spec
 
 
-def _take_tokenizer(data: dict[str, Any]) -> None:
+def unreadable(place: str, error: OSError, hint: str = "") -> ModelFault:
+    """The fault of a file that the operating system does not let us read. hint: what to do, if there is more."""
+    return ModelFault(f"{place}: cannot be read: {error.strerror}{hint and '; '}{hint}")
+
+
+def _set_tokenizer(data: dict[str, Any]) -> None:
     items = data.get("inputs")
     for item in items if isinstance(items, list) else ():
-        if isinstance(item, dict) and item.get("kind") == "tokens":
+        if isinstance(item, dict) and has_tokenizer(str(item.get("kind"))):
             item.setdefault("tokenizer", TOKENIZER_FILE)
 
 
 def check_name(name: str) -> None:
-    """Raises ModelFault where a folder's name cannot be a model's."""
+    """Raises ModelFault if a folder's name is not a valid model name."""
     if not re.match(NAME, name) or name in RESERVED_NAMES:
         raise ModelFault(
-            f'"{name}" cannot be a model\'s name: a small letter, then small letters, digits and _ are one; 64 at most'
+            f'"{name}" is not a valid model name; start with a lower-case letter, then use lower-case letters, digits'
+            " and _, at most 64 characters in all"
         )
 
 
 def one_line(error: ValidationError) -> str:
-    """The first fault of a pydantic error, as place and words."""
+    """The first fault of a pydantic error, as "place: message"."""
     first = error.errors(include_url=False, include_input=False)[0]
     place = ".".join(str(part) for part in first["loc"])
     words = re.sub(r"^Value error, ", "", first["msg"])
@@ -187,13 +198,13 @@ def _first_duplicate(names: Sequence[str]) -> str | None:
 
 
 def model_folders(root: Path, file: str) -> list[Path]:
-    """Folders under `root` that hold `file`, by name. Raises ModelFault when there is none."""
+    """The folders in `root` that contain `file`, sorted by name. Raises ModelFault if there is none."""
     if not root.is_dir():
-        raise ModelFault(f"{root}: no such folder; name the folder of models")
+        raise ModelFault(f"{root}: no such folder; give the folder that contains the models")
     try:
         found = sorted(path for path in root.iterdir() if not path.name.startswith(".") and (path / file).is_file())
     except OSError as error:
-        raise ModelFault(f"{root}: {error.strerror}; let user {os.getuid()} read it") from error
+        raise unreadable(str(root), error, f"give user {os.getuid()} permission to read it") from error
     if not found:
         raise ModelFault(f"{root}: no folder in it holds a {file}")
     return found

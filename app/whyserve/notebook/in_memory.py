@@ -11,10 +11,11 @@ from whyserve.explain.game.network import Network
 from whyserve.explain.models.explainable import to_tensors
 from whyserve.explain.models.loader import KerasNetwork
 from whyserve.explain.models.traced_network import traced_network
-from whyserve.export.package.describe import describe_output, kind_of
+from whyserve.export.package.inputs import describe_inputs
+from whyserve.export.package.outputs import describe_output
 from whyserve.export.package.package import network_of
 from whyserve.export.package.trials import try_background
-from whyserve.model.input_spec import Feature, InputSpec
+from whyserve.model.input_spec import InputSpec
 from whyserve.model.keras_file import open_keras
 from whyserve.model.rows import Arrays
 from whyserve.model.spec import KERAS_FILE, ModelSpec, OutputSpec
@@ -47,18 +48,17 @@ class InMemory:
         if is_keras:
             _check_backend()
         arrays, columns, table, notes = try_background(packaged, background)
-        inputs = tuple(
-            _input(name, arrays[name], columns.get(name), features, players.get(name, {})) for name in packaged.names
+        described, _ = describe_inputs(
+            arrays, columns, features=features, units={}, groups={}, kinds={}, ranges={}, texts={}
         )
-        if unknown := sorted(set(players) - set(packaged.names)):
-            raise InvalidInput(f'players: unknown input "{unknown[0]}"; inputs: {", ".join(packaged.names)}')
+        _set_groups({item["name"]: item.get("features", []) for item in described}, players)
         width = 1 if table.ndim == 1 else table.shape[1]
         output = describe_output(table, *_output_names(table.reshape(len(table), -1), labels, names), None)
         spec = ModelSpec(
             name="notebook",
             framework="keras" if is_keras else "torch",
             task="classification" if "labels" in output else "regression",
-            inputs=inputs,
+            inputs=tuple(InputSpec(**item) for item in described),
             output=OutputSpec(**output),
         )
         return cls(spec, _network(packaged, arrays, is_keras=is_keras), arrays, width, notes)
@@ -105,32 +105,19 @@ def _output_names(
     return [], ["value"] if columns == 1 else [f"output_{number}" for number in range(columns)]
 
 
-def _input(
-    name: str, array: np.ndarray, columns: Any, features: Sequence[str] | None, players: Mapping[str, Any]
-) -> InputSpec:
-    shape = array.shape[1:]
-    kind = kind_of(shape)
-    if unknown := sorted(set(players) - {"groups"}):
-        raise InvalidInput(f'players: unknown key "{unknown[0]}" of "{name}"; available keys: groups')
-    groups: Mapping[str, Sequence[Any]] = players.get("groups", {})
-    if kind != "tabular":
-        if groups:
-            raise InvalidInput(f'players: "groups" of "{name}" must be of a table; its rows have shape {shape}')
-        return InputSpec(name=name, kind=kind, dtype=str(array.dtype), shape=shape)  # type: ignore[arg-type]
-    if columns is None:
-        known = features or [f"{name}_{number}" for number in range(shape[0])]
-        columns = [{"name": str(each)} for each in known]
-    if len(columns) != shape[0]:
-        raise InvalidInput(f'"{name}" has {shape[0]} columns, but {len(columns)} feature names were given')
-    group_of: dict[str, str] = {}
-    for group, members in groups.items():
-        for member in members:
-            key = str(columns[member]["name"]) if isinstance(member, int) else str(member)
-            if key not in {column["name"] for column in columns}:
-                raise InvalidInput(f'players: unknown feature "{key}" in group "{group}" of "{name}"')
-            group_of[key] = group
-    return InputSpec(
-        name=name,
-        dtype=str(array.dtype),  # type: ignore[arg-type]
-        features=tuple(Feature(**column, group=group_of.get(column["name"])) for column in columns),
-    )
+def _set_groups(features: Mapping[str, list[dict[str, Any]]], players: Mapping[str, Mapping[str, Any]]) -> None:
+    """Set the groups of `players` in the described features, by input. Raises InvalidInput."""
+    for name, given in players.items():
+        if name not in features:
+            raise InvalidInput(f'players: unknown input "{name}"; inputs: {", ".join(features)}')
+        if unknown := sorted(set(given) - {"groups"}):
+            raise InvalidInput(f'players: unknown key "{unknown[0]}" of "{name}"; available keys: groups')
+        if not features[name]:
+            raise InvalidInput(f'players: "{name}" has no features; only the features of a table can be grouped')
+        known = {feature["name"]: feature for feature in features[name]}
+        for group, members in given.get("groups", {}).items():
+            for member in members:
+                key = features[name][member]["name"] if isinstance(member, int) else str(member)
+                if key not in known:
+                    raise InvalidInput(f'players: unknown feature "{key}" in group "{group}" of "{name}"')
+                known[key]["group"] = group

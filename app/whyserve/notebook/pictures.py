@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from whyserve.model.rows import Arrays, as_row, by_key
+from whyserve.model.players import by_key
+from whyserve.model.rows import Arrays, as_row
 from whyserve.model.spec import ModelSpec
 from whyserve.notebook.explanation import Draw, Explanation
 

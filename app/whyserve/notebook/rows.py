@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 
 from whyserve.errors import InvalidInput
+from whyserve.model.arrays import check_arrays
 from whyserve.model.input_spec import Feature, InputSpec
-from whyserve.model.rows import Arrays, check_arrays
+from whyserve.model.rows import Arrays
 from whyserve.model.spec import ModelSpec
 
 

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 
 from whyserve.errors import UnsupportedMethod
+from whyserve.model.arrays import first_not_finite
 from whyserve.model.builds import ORIGINAL
 from whyserve.model.image import Pictures
 from whyserve.model.manifest import Manifest, read_checked, read_manifest
 from whyserve.model.outputs import Outputs
-from whyserve.model.rows import Arrays, Row, RowReader, fault_in, first_not_finite
+from whyserve.model.rows import Arrays, Row, RowReader, fault_in
 from whyserve.model.text import TextReader, TokenSpans, spans_of, text_readers
 from whyserve.predict.batcher import Batcher
 from whyserve.predict.latency import Latency, measure

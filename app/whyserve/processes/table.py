@@ -57,7 +57,7 @@ def main(
             bar.total = total
             bar.update(done - bar.n)
 
-        explained = explain_file(loaded, rows, output, question, drop=drop, say=say)
+        explained = explain_file(loaded, rows, output, question, drop=drop, on_progress=say)
     for fault in list(explained.faults.values())[:SHOWN]:
         print(f"{rows.name}: {fault}", file=sys.stderr)  # noqa: T201
     if len(explained.faults) > SHOWN:

@@ -1,4 +1,4 @@
-"""Explanations → a Parquet file: a line for each row and output."""
+"""Write explanations to a Parquet file: one line for each row and output."""
 
 import json
 from collections.abc import Mapping
@@ -14,14 +14,14 @@ from whyserve.model.input_spec import AttributionForm
 from whyserve.model.spec import ModelSpec
 
 Line = dict[str, Any]
-# Facts of the whole file, kept once, in its metadata.
+# Facts that hold for the whole file. They are written once, into its metadata.
 FACTS = ("model", "version", "manifest", "method", "method_reason", "expected_distance", "background")
 
 TOKEN = pa.struct([("token", pa.string()), ("start", pa.int64()), ("end", pa.int64()), ("value", pa.float64())])
 
 
 def columns_of(spec: ModelSpec) -> dict[str, pa.DataType]:
-    """What is explained, a feature or a group of them or a whole input, with the type of its attribution."""
+    """The Arrow type of each attribution, by key: a feature, a group of features or a whole input."""
     return {key: _type(form) for item in spec.inputs for key, form in item.attribution_forms().items()}
 
 
@@ -35,7 +35,9 @@ def _type(form: AttributionForm) -> pa.DataType:
 
 
 def schema_of(spec: ModelSpec) -> pa.Schema:
-    """`row` counts from 1. A row with an `error` has nothing else; standard errors stand where a method samples."""
+    """The columns of the file. `row` counts from 1. A row with an `error` has no other value. Only methods that sample
+    fill the standard errors.
+    """
     types = columns_of(spec)
     return pa.schema(
         [
@@ -50,10 +52,12 @@ def schema_of(spec: ModelSpec) -> pa.Schema:
 
 
 class AnswerFile:
-    """Written piece by piece, so that its size is no matter; it takes its name once it is whole."""
+    """A Parquet file that is written in parts, so that its size does not matter. A temporary file takes its place until
+    all lines are written.
+    """
 
     def __init__(self, path: Path, spec: ModelSpec) -> None:
-        """Raises ConfigurationError where it cannot be written."""
+        """Raises ConfigurationError if the file cannot be written."""
         self._path, self._schema = path, schema_of(spec)
         self._part = path.with_name(path.name + ".part")
         self._facts: dict[str, Any] = {}
@@ -63,7 +67,7 @@ class AnswerFile:
             raise ConfigurationError(f"{path}: cannot be written: {error.strerror or error}") from error
 
     def write(self, lines: list[Line], facts: Mapping[str, Any]) -> None:
-        """facts: an answer, of which all but the rows is kept once."""
+        """facts: an answer; the file keeps its FACTS once."""
         self._facts |= {name: facts[name] for name in FACTS if name in facts}
         self._writer.write_batch(pa.RecordBatch.from_pylist(lines, schema=self._schema))
 
@@ -83,7 +87,7 @@ class AnswerFile:
 
 
 def lines_of(numbers: list[int], answer: Mapping[str, Any]) -> list[Line]:
-    """The lines of an answer as /explain gives it, of the rows with these numbers."""
+    """The lines of an answer of /explain. numbers: the numbers of its rows."""
     return [
         {
             "row": number,
@@ -97,5 +101,5 @@ def lines_of(numbers: list[int], answer: Mapping[str, Any]) -> list[Line]:
 
 
 def lines_of_faults(faults: Mapping[int, str]) -> list[Line]:
-    """The lines of rows that cannot be explained."""
+    """The lines of rows that cannot be explained. faults: the message by row number."""
     return [{"row": number, "error": fault} for number, fault in faults.items()]

@@ -1,4 +1,4 @@
-"""`whyserve explain MODEL rows.csv -o why.parquet`: a file of rows explained here, without a service."""
+"""`whyserve explain MODEL rows.csv -o why.parquet`: explain a file of rows in this process, without a service."""
 
 import json
 import time
@@ -21,12 +21,13 @@ from whyserve.tables.rows import RowsRead, read_rows
 
 CHUNK_ROWS = 32
 
-Told = Callable[[float, int], object]
+# Called with the number of rows done, which may be a fraction, and the number of rows in the file.
+OnProgress = Callable[[float, int], object]
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is asked of every row; as in a request to /explain."""
+    """The parameters of a request to /explain; they apply to every row."""
 
     method: str = "auto"
     outputs: str | Sequence[str] = "top"
@@ -37,21 +38,29 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Explained:
+    """rows: the number of rows in the file. faults: the message by number of each row that was not explained."""
+
     rows: int
     faults: dict[int, str]
 
 
 def explain_file(
-    model: ExplainableModel, rows: Path, answers: Path, question: Question, *, drop: Sequence[str] = (), say: Told
+    model: ExplainableModel,
+    rows: Path,
+    answers: Path,
+    question: Question,
+    *,
+    drop: Sequence[str] = (),
+    on_progress: OnProgress,
 ) -> Explained:
-    """Explain each row of a file. A row that cannot be is named in the answers, and the others are explained.
+    """Explain each row of a file. If one row cannot be explained, only that row has an error in the answers.
 
-    `value` is the original network's output: no ONNX Runtime is at work here.
-    say: told how many rows are done, counting parts, and how many there are.
+    `value` is the output of the original network, because this process does not run ONNX Runtime.
+    on_progress: called during the work.
     Raises InvalidInput, UnknownLabel, UnsupportedMethod, ConfigurationError.
     """
     read = read_rows(rows, model.spec, drop, model.texts)
-    run = _Run(model, read, question, say)
+    run = _Run(model, read, question, on_progress)
     with AnswerFile(answers, model.spec) as file:
         for first in range(1, read.count + 1, CHUNK_ROWS):
             file.write(run.lines(range(first, min(first + CHUNK_ROWS, read.count + 1))), run.facts)
@@ -59,7 +68,9 @@ def explain_file(
 
 
 def read_given(path: Path, model: ExplainableModel, drop: Sequence[str]) -> GivenBackground:
-    """A background from a file of rows. Raises InvalidInput, also for one bad cell: half a background is another."""
+    """A background from a file of rows. Raises InvalidInput if any cell is invalid: skipping a row would change the
+    background.
+    """
     read = read_rows(path, model.spec, drop)
     for fault in read.faults.values():
         raise InvalidInput(f"{path.name}: {fault}", field="background")
@@ -67,29 +78,31 @@ def read_given(path: Path, model: ExplainableModel, drop: Sequence[str]) -> Give
 
 
 class _Run:
-    """faults: found so far. facts: the last answer."""
+    """The explanation of one file. faults: the message by number of each row that failed so far. facts: the last
+    answer.
+    """
 
-    def __init__(self, model: ExplainableModel, read: RowsRead, question: Question, say: Told) -> None:
-        self._model, self._read, self._question, self._say = model, read, question, say
+    def __init__(self, model: ExplainableModel, read: RowsRead, question: Question, on_progress: OnProgress) -> None:
+        self._model, self._read, self._question, self._on_progress = model, read, question, on_progress
         self._places = {number: place for place, number in enumerate(read.numbers)}
         self.faults = dict(read.faults)
         self.facts: dict[str, Any] = {}
 
     def lines(self, numbers: range) -> list[Line]:
-        """What the answers say of these rows, in their order."""
-        good = [number for number in numbers if number in self._places]
-        lines = self._explained(good) if good else []
+        """The lines of the answers for these rows, in their order."""
+        readable = [number for number in numbers if number in self._places]
+        lines = self._explained(readable) if readable else []
         lines += lines_of_faults({number: self.faults[number] for number in numbers if number in self.faults})
-        self._say(numbers.stop - 1, self._read.count)
+        self._on_progress(numbers.stop - 1, self._read.count)
         return sorted(lines, key=lambda line: int(line["row"]))
 
     def _explained(self, numbers: list[int]) -> list[Line]:
-        """Explain rows together; where one of them spoils it, each alone."""
+        """Explain rows together. If that fails, explain each row alone, to find the rows that fail."""
         try:
             self.facts = self._answer(numbers)
             return lines_of(numbers, self.facts)
         except (InvalidInput, UnsupportedNetwork) as error:
-            if "field" in error.details:  # the question is at fault, and not a row
+            if "field" in error.details:  # a parameter is wrong, not a row
                 raise
             if len(numbers) == 1:
                 self.faults[numbers[0]] = f"row {numbers[0]}: {error.message}"
@@ -104,12 +117,12 @@ class _Run:
             for name, texts in self._read.texts.items()
         }
 
-        def on_progress(share: float) -> bool:
-            self._say(numbers[0] - 1 + share * len(numbers), self._read.count)
+        def on_share(share: float) -> bool:
+            self._on_progress(numbers[0] - 1 + share * len(numbers), self._read.count)
             return True
 
-        (made,) = compute([_job(self._model, arrays, texts, self._question)], self._model, on_progress)
-        answer: dict[str, Any] = json.loads(made.json)
+        (result,) = compute([_job(self._model, arrays, texts, self._question)], self._model, on_share)
+        answer: dict[str, Any] = json.loads(result.json)
         return answer
 
 

@@ -5,8 +5,9 @@ import pytest
 
 from tests.api.test_bad_input import check
 from tests.conftest import MODELS, example
+from whyserve.model.arrays import read_npz
 from whyserve.model.manifest import read_manifest, sha256
-from whyserve.model.rows import as_row, read_npz
+from whyserve.model.rows import as_row
 from whyserve.model.spec import read_spec
 
 ROW = {**example("penguins")["instances"][0]}

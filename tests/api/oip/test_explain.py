@@ -104,7 +104,7 @@ def test_a_method_that_samples_says_how_sure_it_is(client):
     [
         ({"method": "magic"}, '"method" must be'),
         ({"method": "exact"}, '"exact" cannot explain breast_cancer'),
-        ({"outputs": "chianti"}, "outputs[0]: the model has no such output"),
+        ({"outputs": "chianti"}, "outputs[0]: unknown output; available outputs: "),
         ({"samples": 0}, '"samples" must be at least 1'),
         ({"seed": 0.5}, '"seed" must be a whole number'),
         ({"deadline_s": "soon"}, '"deadline_s" must be a number'),

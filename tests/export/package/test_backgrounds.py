@@ -1,4 +1,4 @@
-"""A small background that stands for a large one: which rows, what that costs, and that `package` takes them."""
+"""A small background that represents a large one: its rows, its error, and its use in `package`."""
 
 import keras
 import numpy as np
@@ -10,7 +10,7 @@ from torch import nn
 from whyserve.errors import InvalidInput
 from whyserve.export.package.backgrounds import medoids
 from whyserve.export.package.package import package
-from whyserve.model.rows import read_npz
+from whyserve.model.arrays import read_npz
 
 RNG = np.random.default_rng(0)
 CENTRES = np.array([[0, 0, 0], [5, 0, 0], [0, 50, 0], [5, 50, 9]], dtype=np.float32)
@@ -22,18 +22,18 @@ def network():
     return nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 2))
 
 
-def test_clusters_of_rows_have_a_row_each():
+def test_each_cluster_of_rows_has_one_row():
     few = medoids(network(), {"input": ROWS}, rows=4)
     assert sorted(few.chosen // 60) == [0, 1, 2, 3]
     np.testing.assert_array_equal(few.background["input"], ROWS[few.chosen])
     assert few.distance is not None
     assert few.by_chance is not None
     assert few.distance < 0.1 < few.by_chance
-    assert repr(few).startswith("4 of 240 rows; attributions within 0.0")
+    assert repr(few).startswith("4 of 240 rows; attributions differ by 0.0")
     np.testing.assert_array_equal(medoids(network(), ROWS, rows=4).chosen, few.chosen)
 
 
-def test_a_frame_stays_one_with_all_its_categories():
+def test_a_data_frame_keeps_its_form_and_all_categories():
     frame = pd.DataFrame({"size": ROWS[:, 0], "colour": ["red"] * 239 + ["blue"]})
 
     class Mixed(nn.Module):
@@ -49,13 +49,13 @@ def test_a_frame_stays_one_with_all_its_categories():
     assert list(few.background["colour"].cat.categories) == ["blue", "red"]
 
 
-def test_it_becomes_a_model_s_background(tmp_path):
+def test_package_takes_the_chosen_rows(tmp_path):
     given = keras.Input((20,), name="x")
     model = keras.Model(given, keras.layers.Dense(1)(keras.layers.Dense(4, activation="tanh")(given)))
     rows = RNG.normal(size=(150, 20)).astype(np.float32)
     few = medoids(model, rows, rows=10, tried=2)
     assert few.noise, "twenty features are sampled"
-    assert "sampled, to within" in repr(few)
+    assert "sampling error" in repr(few)
     made = package(model, tmp_path / "small", background=few.background, artifacts=tmp_path / "artifacts")
     assert made.manifest.background_rows == 10
     np.testing.assert_array_equal(
@@ -63,12 +63,12 @@ def test_it_becomes_a_model_s_background(tmp_path):
     )
 
 
-def test_rows_that_are_there_many_times_over_are_chosen_as_often_as_needed():
+def test_duplicate_rows_fill_up_the_background():
     rows = np.repeat(CENTRES, 5, axis=0)
     assert len(medoids(network(), rows, rows=6).background) == 6
 
 
 @pytest.mark.parametrize("rows", [0, 240, 1000])
-def test_as_many_as_there_are_is_no_choice(rows):
-    with pytest.raises(InvalidInput, match="are to be chosen of 240"):
+def test_the_number_of_rows_must_be_less_than_the_background_has(rows):
+    with pytest.raises(InvalidInput, match=f"rows is {rows}, but the background has 240 rows; choose from 1 to 239"):
         medoids(network(), ROWS, rows=rows)

@@ -1,6 +1,7 @@
-"""What cannot be packaged, and what is said of it; and the folders that `whyserve new` begins."""
+"""Networks and backgrounds that cannot be packaged, with their messages; and the folders of `whyserve new`."""
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -69,24 +70,32 @@ def no_gamma(layer, x):
 LONG = ROWS.reshape(-1, 5, 2)
 FAULTS: dict[str, tuple[Callable[[], Any], dict[str, Any], str]] = {
     "an operation that ONNX lacks": (lambda: Net(no_gamma), {}, "ONNX has no operation for torch's prims.lgamma"),
-    "other rows": (lambda: Net(lambda layer, x: layer(x - x.mean(0))), {}, "depends on the rows beside it"),
-    "a branch": (lambda: Net(branches), {}, "is control flow"),
-    "several outputs": (lambda: Net(lambda layer, x: (layer(x), x)), {}, "returns tuple; it must return one tensor"),
-    "more labels": (Net, {"labels": list("abc"), "names": ()}, "3 labels for 2 outputs: one each is needed"),
-    "no names": (Net, {"names": ()}, "returns 2 numbers a row: name them, labels=[…] of a classification"),
-    "columns": (Net, {"background": ROWS[:, :3]}, "the background is not what the network takes: mat1 and mat2"),
-    "another input": (Net, {"background": {"y": ROWS}}, 'the input "x" is missing from the background'),
-    "text": (Net, {"background": np.array([["a"] * 4])}, 'the background of "x" must be numbers'),
-    "a gap": (Net, {"background": pd.DataFrame({"a": [1.0, None]})}, 'the column "a" of the background has gaps'),
-    "no number": (Net, {"background": ROWS * np.inf}, 'row 0 of the background of "x" holds a number'),
+    "other rows": (lambda: Net(lambda layer, x: layer(x - x.mean(0))), {}, "depends on the other rows of the batch"),
+    "a branch": (lambda: Net(branches), {}, "which is control flow or a custom operation"),
+    "several outputs": (
+        lambda: Net(lambda layer, x: (layer(x), x)),
+        {},
+        "an object of type tuple; one tensor of shape (rows, outputs) is needed",
+    ),
+    "more labels": (Net, {"labels": list("abc"), "names": ()}, "labels has 3 entries, but the network has 2 outputs"),
+    "no names": (Net, {"names": ()}, "returns 2 numbers per row; name them with labels=[…] for a"),
+    "columns": (Net, {"background": ROWS[:, :3]}, "the network fails on the background: mat1 and mat2"),
+    "another input": (Net, {"background": {"y": ROWS}}, 'input "x" is missing from the background; the inputs are x'),
+    "text": (Net, {"background": np.array([["a"] * 4])}, 'the background of input "x" has dtype <U1'),
+    "a gap": (
+        Net,
+        {"background": pd.DataFrame({"a": [1.0, None]})},
+        'column "a" of the background has missing values, first in row 1',
+    ),
+    "no number": (Net, {"background": ROWS * np.inf}, 'row 0 of the background of input "x" holds a number'),
     "no rows": (Net, {"background": ROWS[:0]}, "the background has no rows"),
-    "no model": (lambda: "net", {}, "str is not a torch nn.Module"),
-    "feature names": (Net, {"features": ["a"]}, '1 features are named for the 4 columns of "x"'),
-    "a unit": (Net, {"units": {"mass": "g"}}, 'there is no feature "mass" to give a unit'),
+    "no model": (lambda: "net", {}, "an object of type str cannot be packaged; give a torch nn.Module"),
+    "feature names": (Net, {"features": ["a"]}, 'features has 1 names for input "x", but its background has 4'),
+    "a unit": (Net, {"units": {"mass": "g"}}, 'units names "mass", which is not a feature; the features are x_0'),
     "a free size": (
         lambda: program(Mean(), torch.rand(3, 5, 2), 0, 1),
         {"background": LONG, "names": ["mean"]},
-        "has a dimension other than the rows that is not fixed",
+        'dimension 1 of input "x" of the program has no fixed size',
     ),
     "fixed rows": (lambda: program(Net(), torch.rand(3, 4)), {}, "has a fixed number of rows"),
     "training": (
@@ -94,30 +103,42 @@ FAULTS: dict[str, tuple[Callable[[], Any], dict[str, Any], str]] = {
         {},
         "exported in training mode",
     ),
-    "a Lambda": (lambda: chain(keras.layers.Lambda(lambda x: 2 * x, name="twice")), {}, '"twice" is a Lambda with'),
-    "a layer of one's own": (lambda: chain(Doubled(name="twice")), {}, '"twice" is a Doubled, which is Python code'),
-    "no inputs": (lambda: keras.Sequential([keras.layers.Dense(2)]), {}, "has no inputs yet; begin it with"),
+    "a Lambda": (
+        lambda: chain(keras.layers.Lambda(lambda x: 2 * x, name="twice")),
+        {},
+        'layer "twice" (Lambda) runs Python code of your own',
+    ),
+    "a layer of one's own": (
+        lambda: chain(Doubled(name="twice")),
+        {},
+        'layer "twice" (Doubled) runs Python code of your',
+    ),
+    "no inputs": (
+        lambda: keras.Sequential([keras.layers.Dense(2)]),
+        {},
+        "the Keras model has no inputs; start it with",
+    ),
     "a free dimension": (
         lambda: chain(keras.layers.GlobalAveragePooling1D(), shape=(None, 2)),
         {"background": LONG},
-        "has a free dimension other than the rows; fix its size",
+        'input "x" of the Keras model has shape (None, None, 2); only',
     ),
     "columns of Keras": (
         lambda: chain(keras.layers.Dense(2)),
         {"background": ROWS[:, :3]},
-        'the rows of "x" in the background have shape (3,); the model takes (4,)',
+        'a row of the background of input "x" has shape (3,); the network takes (4,)',
     ),
-    "outputs of Keras": (two_outputs, {}, "the network has 2 outputs; it must have one"),
+    "outputs of Keras": (two_outputs, {}, "the network has 2 outputs; one of shape (rows, outputs)"),
     "categories": (
         lambda: chain(keras.layers.Dense(2)),
         {"background": CATEGORIES},
-        'categories stand in an input of integer dtype, and "x" is float32',
+        'input "x" takes float32, but the column "a" of its background holds categories',
     ),
 }
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_what_cannot_be_packaged_is_told_why_in_a_line_and_leaves_nothing(fault, tmp_path):
+def test_a_fault_gives_one_line_and_leaves_no_folder(fault, tmp_path):
     build, changes, words = FAULTS[fault]
     given: dict[str, Any] = {"background": ROWS, "names": NAMES, **changes}
     with pytest.raises(WhyserveError) as caught:
@@ -128,12 +149,12 @@ def test_what_cannot_be_packaged_is_told_why_in_a_line_and_leaves_nothing(fault,
     assert not [path for path in tmp_path.glob("artifacts/*") if path.name != ".builds"]
 
 
-def test_a_folder_needs_a_name_that_can_be_a_model_s(tmp_path):
-    with pytest.raises(WhyserveError, match=r'"My Model" cannot be a model\'s name: a small letter'):
+def test_the_name_of_the_folder_must_be_a_valid_model_name(tmp_path):
+    with pytest.raises(WhyserveError, match=r'"My Model" is not a valid model name; start with a lower-case'):
         package(Net(), tmp_path / "My Model", background=ROWS, names=NAMES)
 
 
-def test_a_network_stays_as_it_was_and_its_folder_is_read_without_its_class(tmp_path):
+def test_a_network_is_not_changed_and_its_folder_needs_no_class(tmp_path):
     network = Net(lambda layer, x: torch.relu(layer(x))).train()
     packaged = package(
         network, tmp_path / "models" / "mine", background=pd.DataFrame(ROWS, columns=list("abcd")), names=NAMES,
@@ -145,14 +166,14 @@ def test_a_network_stays_as_it_was_and_its_folder_is_read_without_its_class(tmp_
         ("a", "s", None), ("b", None, None), ("c", None, "rest"), ("d", None, "rest"),
     ]  # fmt: skip
     assert (spec.version, spec.output.unit, spec.output.names) == (3, "m", ("low", "high"))
-    assert "Net" not in (packaged.folder / "network.py").read_text()
+    assert not re.search(r"\bNet\b", (packaged.folder / "network.py").read_text())
     report = str(check(packaged.folder))
-    for line in ("takes      x (4 features)", "returns    low, high (values)", "explained  by exact: most accurate"):
+    for line in ("inputs     x (4 features)", "outputs    low, high (values)", "method     exact: "):
         assert line in report
 
 
 @pytest.mark.parametrize("framework", ["torch", "keras"])
-def test_a_new_folder_is_whole_once_it_is_trained(framework, tmp_path):
+def test_a_new_folder_is_complete_after_training(framework, tmp_path):
     clean = {key: value for key, value in os.environ.items() if not key.startswith("WHYSERVE_")}
     folder = tmp_path / "models" / "churn"
 
@@ -166,7 +187,7 @@ def test_a_new_folder_is_whole_once_it_is_trained(framework, tmp_path):
 
     new = ["-m", "whyserve.cli", "new", "churn", "--framework", framework, "--models", str(folder.parent)]
     assert f"python {folder}/train.py" in run(*new)
-    assert "is there already" in run(*new, code=1)
+    assert "the folder already exists" in run(*new, code=1)
     assert "cannot be read: No such file or directory" in run("-m", "whyserve.cli", "check", str(folder), code=1)
     run(str(folder / "train.py"))
     report = run("-m", "whyserve.cli", "check", str(folder))

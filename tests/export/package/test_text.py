@@ -1,4 +1,4 @@
-"""A network that reads text, packaged with its tokenizer: torch and Keras, texts and ids, and what is refused."""
+"""A network that takes text, packaged with its tokenizer: torch and Keras, texts and ids, and faults."""
 
 import asyncio
 import json
@@ -59,13 +59,13 @@ def packaged(folder, model, background: Any = TEXTS, tokenizer: Any = None, **mo
 
 
 @pytest.mark.parametrize("build", [Opinion, keras_opinion])
-def test_it_is_served_with_its_tokenizer_and_needs_nothing_else(build, tmp_path):
+def test_the_service_needs_only_the_packaged_tokenizer(build, tmp_path):
     report = str(packaged(tmp_path, build()))
-    assert "takes      review (text of 5 tokens)" in report
+    assert "inputs     review (text of 5 tokens)" in report
     service = start_service(tmp_path / "artifacts", tmp_path / "state", models=tmp_path / "models")
     try:
         with service.client() as client:
-            # One word of two that it knows, an unknown one between, and the padding before them.
+            # Padding, then an unknown word between two known words.
             asked = {"model": "opinion", "instances": [{"review": "very strange  film"}]}
             answer = client.post("/explain", json=asked)
             assert answer.status_code == 200, answer.text
@@ -82,7 +82,7 @@ def test_it_is_served_with_its_tokenizer_and_needs_nothing_else(build, tmp_path)
         assert service.stop() == 0, service.output
 
 
-def test_a_path_ids_and_the_longest_text_will_do(tmp_path):
+def test_a_path_and_ids_are_accepted_and_the_longest_text_sets_the_length(tmp_path):
     words(None).save(str(tmp_path / "tokenizer.json"))
     spec = packaged(tmp_path, Opinion(), tokenizer=tmp_path / "tokenizer.json").manifest.spec
     assert (spec.inputs[0].shape, spec.inputs[0].tokenizer) == ((4,), "tokenizer.json")
@@ -93,7 +93,7 @@ def test_a_path_ids_and_the_longest_text_will_do(tmp_path):
     assert set(again.manifest.files) >= {"tokenizer.json", "background.npz", "network.py"}
 
 
-def test_a_background_of_nothing_but_padding_is_tried_on_a_real_text(tmp_path):
+def test_a_background_of_padding_is_tried_on_a_real_text(tmp_path):
     manifest = packaged(tmp_path, Opinion(), ["", "", "very good"]).manifest
     assert manifest.example["instances"] == [{"review": "very good"}]
     folder = tmp_path / "models" / "opinion"
@@ -104,7 +104,7 @@ def test_a_background_of_nothing_but_padding_is_tried_on_a_real_text(tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     deep = read_manifest(tmp_path / "a" / "opinion")[0].certificate["methods"]["deep"]
-    # Rows like the background have nothing to explain, and every method would be as true as any other.
+    # Rows equal to the background have no attributions, so they cannot tell methods apart.
     assert deep["distance"] > 0
 
 
@@ -119,17 +119,17 @@ def test_a_tokenizer_in_the_folder_is_used_without_being_named(tmp_path):
 
 
 FAULTS: dict[str, tuple[dict[str, Any], str]] = {
-    "no tokenizer": ({"tokenizer": 3}, "int is not a tokenizer: give a tokenizers.Tokenizer"),
+    "no tokenizer": ({"tokenizer": 3}, "int is not a tokenizer; give a tokenizers.Tokenizer"),
     "no file": ({"tokenizer": "nowhere.json"}, "the tokenizer nowhere.json cannot be read: No such file"),
-    "another file": ({"tokenizer": ROOT / "pyproject.toml"}, "the tokenizer is not one of the tokenizers library"),
-    "too long": ({"background": ["very " * 6]}, 'row 0 of the background of "review" has 6 tokens, and this model'),
+    "another file": ({"tokenizer": ROOT / "pyproject.toml"}, "the tokenizer: not a file of the tokenizers library"),
+    "too long": ({"background": ["very " * 6]}, 'row 0 of the background of input "review" has 6 tokens, but this'),
     "nothing known": ({"background": ["strange", ""]}, 'instances[0]: "review" has no token that this model knows'),
     "a small network": ({"model": Opinion(6), "background": ["good", "bad film"]}, "index out of range"),
 }
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_what_cannot_be_packaged_is_told_why(fault, tmp_path):
+def test_a_fault_gives_one_line_and_leaves_no_folder(fault, tmp_path):
     change, said = FAULTS[fault]
     with pytest.raises(WhyserveError) as caught:
         packaged(tmp_path, **{"model": Opinion(), **change})
@@ -142,12 +142,15 @@ def test_what_cannot_be_packaged_is_told_why(fault, tmp_path):
     ("change", "said"),
     [
         ({"tokenizer": '{"version": "1.0"}'}, "opinion/tokenizer.json: not a file of the tokenizers library"),
-        ({"ids": 9}, 'opinion/background.npz: input "review" holds an id that is not from 0 to 7'),
-        ({"toml": ('dtype = "int64"', 'dtype = "float32"')}, "an input with a tokenizer has kind tokens, an integer"),
-        ({"example": {"review": 3}}, "opinion/example.json: not a request that the model takes"),
+        ({"ids": 9}, 'opinion/background.npz: input "review" holds an id outside the range 0 to 7'),
+        (
+            {"toml": ('dtype = "int64"', 'dtype = "float32"')},
+            "an input with a tokenizer must have kind tokens, an integer",
+        ),
+        ({"example": {"review": 3}}, "opinion/example.json: not a valid request for this model"),
     ],
 )
-def test_a_folder_at_fault_is_named(change, said, tmp_path):
+def test_a_faulty_folder_is_named(change, said, tmp_path):
     packaged(tmp_path, Opinion())
     folder = tmp_path / "models" / "opinion"
     if "tokenizer" in change:
@@ -170,7 +173,7 @@ def test_a_folder_at_fault_is_named(change, said, tmp_path):
     assert "Traceback" not in done.stderr
 
 
-def test_whole_numbers_stay_whole_numbers_without_a_tokenizer(tmp_path):
+def test_ids_without_a_tokenizer_are_sent_as_integers(tmp_path):
     ids = np.random.default_rng(0).integers(0, 8, (20, 5))
     torch.manual_seed(0)
     made = package(
@@ -195,7 +198,7 @@ class Two:
     names = ("age", "review")
 
 
-def test_of_several_inputs_the_one_that_holds_texts_is_read():
+def test_of_several_inputs_the_one_with_texts_gets_the_tokenizer():
     ages = np.arange(6.0)[:, None]
     for background, kinds in (
         ({"age": ages, "review": pd.Series(TEXTS)}, {}),
@@ -207,6 +210,6 @@ def test_of_several_inputs_the_one_that_holds_texts_is_read():
         assert text.background["review"].shape == (6, 5)
         assert text.background["age"] is ages
         assert text.example == {"review": "a good film"}
-    for wrong, said in ((ages, "give the background as a dict"), ({"age": ages, "review": ages}, "Say kinds=")):
+    for wrong, said in ((ages, "give the background as a dict"), ({"age": ages, "review": ages}, "set kinds=")):
         with pytest.raises(WhyserveError, match=said):
             read_texts(words(), wrong, Two(), {})

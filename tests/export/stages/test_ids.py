@@ -1,4 +1,4 @@
-"""How many ids a network takes, found by trying."""
+"""The number of ids that a network takes, found by running it."""
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ def spec(*dtypes):
     ("dtype", "body", "expected"),
     [
         ("int64", lambda x: F.embedding(x, TABLE), {"x0": 9}),
-        ("int32", lambda x: TABLE[x.long() % 20], {}),  # a negative one counts from the end: no bound of ids
+        ("int32", lambda x: TABLE[x.long() % 20], {}),  # takes negative integers too, so these are not ids
         ("int64", lambda x: F.one_hot(x, 5), {"x0": 5}),
         ("int64", lambda x: F.embedding(x + 2, TABLE), {}),
         ("int64", lambda x: F.embedding(x.clamp(0, 8), TABLE), {}),
@@ -32,12 +32,12 @@ def spec(*dtypes):
         ("float32", lambda x: x, {}),
     ],
 )
-def test_the_bound_is_that_of_the_lookup(dtype, body, expected):
+def test_the_limit_is_the_size_of_the_table(dtype, body, expected):
     rows = {"x0": np.array([[1, 2, 3]] * 2, dtype)}
     assert vocabularies(spec(dtype), lambda row: body(torch.from_numpy(row["x0"])), rows) == expected
 
 
-def test_each_input_has_its_own():
+def test_each_input_has_its_own_limit():
     def run(row):
         one, other = (torch.from_numpy(row[name]) for name in ("x0", "x1"))
         return F.embedding(one, TABLE) + F.embedding(other, TABLE[:4])

@@ -1,4 +1,4 @@
-"""Keras networks with operations that tf2onnx alone does not translate."""
+"""Keras networks with operations that tf2onnx cannot convert by itself."""
 
 import json
 

@@ -10,8 +10,9 @@ from whyserve.api.oip.encoding import DATATYPES, from_bytes, from_json, name_of
 from whyserve.api.oip.schema import InferRequest, Tensor, read_request
 from whyserve.api.oip.wire import WireBody
 from whyserve.errors import InvalidInput, TooManyInstances
+from whyserve.model.arrays import check_arrays
 from whyserve.model.input_spec import InputSpec
-from whyserve.model.rows import Arrays, check_arrays
+from whyserve.model.rows import Arrays
 from whyserve.model.spec import ModelSpec
 from whyserve.model.text import TextReader, check_ids
 from whyserve.predict.predictor import Predictor

@@ -18,11 +18,13 @@ from whyserve.explain.methods.registry import EXPLAINERS
 from whyserve.explain.models.loader import ReadFile, load_network
 from whyserve.explain.models.traced_network import quick_network
 from whyserve.jobs import GivenBackground
+from whyserve.model.arrays import check_arrays, read_npz
 from whyserve.model.builds import read_original
 from whyserve.model.manifest import Manifest, read_manifest
 from whyserve.model.methods import METHOD_NAMES, METHODS
 from whyserve.model.outputs import Outputs
-from whyserve.model.rows import Arrays, check_arrays, player_numbers, read_npz
+from whyserve.model.players import player_numbers
+from whyserve.model.rows import Arrays
 from whyserve.model.spec import DEFAULT_BACKGROUND, REQUEST_BACKGROUND, ModelSpec
 from whyserve.model.text import TextReader, text_readers
 

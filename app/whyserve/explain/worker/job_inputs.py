@@ -8,7 +8,8 @@ import torch
 from whyserve.explain.models.explainable import ExplainableModel, to_tensors
 from whyserve.explain.worker.results import outputs_of
 from whyserve.jobs import ExplainJob
-from whyserve.model.rows import Arrays, check_arrays
+from whyserve.model.arrays import check_arrays
+from whyserve.model.rows import Arrays
 
 
 def rows_of(job: ExplainJob, model: ExplainableModel) -> dict[str, torch.Tensor]:

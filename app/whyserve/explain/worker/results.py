@@ -11,7 +11,7 @@ from whyserve.explain.game.base import Attribution
 from whyserve.explain.models.explainable import ExplainableModel, MethodChoice
 from whyserve.jobs import ExplainJob
 from whyserve.model.outputs import Output
-from whyserve.model.rows import by_key
+from whyserve.model.players import by_key
 from whyserve.model.text import TokenSpans
 
 

@@ -11,7 +11,7 @@ from whyserve.explain.models.explainable import ExplainableModel
 from whyserve.explain.worker.job_inputs import columns_of, deadline_of, rows_of
 from whyserve.explain.worker.results import JobResult, common_fields, outputs_of
 from whyserve.jobs import ExplainJob
-from whyserve.model.rows import by_key
+from whyserve.model.players import by_key
 
 CHUNK_ROWS = 16
 

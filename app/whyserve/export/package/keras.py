@@ -1,4 +1,4 @@
-"""A Keras model → model.keras, whichever backend it was trained on."""
+"""A Keras model of any backend → model.keras."""
 
 import tempfile
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from whyserve.model.spec import KERAS_FILE
 
 @dataclass(frozen=True, slots=True)
 class KerasModel:
-    """A Keras model as packaging sees it. names: its inputs', in its order; dtypes, shapes: theirs."""
+    """A Keras model. names, dtypes, shapes (without the rows): of its inputs, in the order of the model."""
 
     model: Any
     names: tuple[str, ...]
@@ -23,36 +23,40 @@ class KerasModel:
 
     @classmethod
     def of(cls, model: Any) -> "KerasModel":
-        """Raises ModelFault for a model without inputs of its own, or with a layer that a file cannot hold."""
-        import keras  # noqa: PLC0415  # in the caller's process already, on the backend of the caller's choice
+        """Raises ModelFault for a model without inputs, an input of variable size, and a layer with Python code."""
+        import keras  # noqa: PLC0415  # the caller has imported it, on a backend of the caller's choice
 
         for layer in model._flatten_layers():
             if isinstance(layer, keras.layers.Lambda) or not type(layer).__module__.startswith("keras."):
-                what = "Lambda with" if isinstance(layer, keras.layers.Lambda) else f"{type(layer).__name__}, which is"
                 raise ModelFault(
-                    f'"{layer.name}" is a {what} Python code of your own, which no file may bring along;'
-                    " build it from Keras's own layers and keras.ops"
+                    f'layer "{layer.name}" ({type(layer).__name__}) runs Python code of your own, which a model file'
+                    " must not contain; use layers of Keras and keras.ops instead"
                 )
         if not model.built or not getattr(model, "inputs", None):
-            raise ModelFault("the Keras model has no inputs yet; begin it with keras.Input(shape, name=...)")
-        if any(size is None for tensor in model.inputs for size in tensor.shape[1:]):
-            raise ModelFault("an input of the Keras model has a free dimension other than the rows; fix its size")
+            raise ModelFault("the Keras model has no inputs; start it with keras.Input(shape, name=...)")
+        for tensor in model.inputs:
+            if None in tensor.shape[1:]:
+                raise ModelFault(
+                    f'input "{tensor.name}" of the Keras model has shape {tuple(tensor.shape)}; only the number of'
+                    " rows, dimension 0, may be None"
+                )
         names = tuple(tensor.name for tensor in model.inputs)
         shapes = tuple(tuple(tensor.shape[1:]) for tensor in model.inputs)
         return cls(model, names, tuple(str(tensor.dtype) for tensor in model.inputs), shapes)
 
     def run(self, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
+        """The output for rows, (rows, …) by input. Raises ModelFault, and whatever Keras raises."""
         from keras import ops  # noqa: PLC0415
 
         given = [arrays[name] for name in self.names]
         result = self.model(given if len(given) > 1 else given[0], training=False)
         if isinstance(result, list | tuple | dict):
-            raise ModelFault(f"the network has {len(result)} outputs; it must have one, of (rows, outputs)")
+            raise ModelFault(f"the network has {len(result)} outputs; one of shape (rows, outputs) is needed")
         table: np.ndarray = ops.convert_to_numpy(result)
         return table
 
     def files(self, arrays: Mapping[str, np.ndarray]) -> dict[str, bytes]:
-        """model.keras. Raises ModelFault."""
+        """The content of model.keras. Raises ModelFault."""
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, KERAS_FILE)
             try:

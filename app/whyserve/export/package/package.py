@@ -1,11 +1,11 @@
-"""Your own model, in one call: from a network in a notebook to a model folder, exported, held to parity, certified."""
+"""`whyserve.package`: a trained network becomes a model folder that is exported, compared with the original and
+certified. `whyserve check` does the same for an existing folder, without leaving an artifact.
+"""
 
-import json
 import os
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,61 +14,16 @@ from pydantic import ValidationError
 
 from whyserve.errors import InvalidInput, ModelFault
 from whyserve.export.build import export_one
-from whyserve.export.package.describe import describe_output, kind_of, range_of
-from whyserve.export.package.text import TextBackground, read_texts
+from whyserve.export.package.folder import write_folder
+from whyserve.export.package.inputs import describe_inputs
+from whyserve.export.package.outputs import describe_output
+from whyserve.export.package.report import Packaged
+from whyserve.export.package.text import read_texts
 from whyserve.export.package.toml import to_toml
 from whyserve.export.package.trials import try_background
-from whyserve.model.input_spec import InputSpec
-from whyserve.model.manifest import Manifest
-from whyserve.model.rows import Arrays, as_row
-from whyserve.model.spec import (
-    EXAMPLE_FILE,
-    KERAS_FILE,
-    NETWORK_FILE,
-    SPEC_FILE,
-    TOKENIZER_FILE,
-    WEIGHTS_FILE,
-    ModelSpec,
-    check_name,
-    one_line,
-)
-from whyserve.model.text import text_readers
+from whyserve.model.spec import SPEC_FILE, ModelSpec, check_name, one_line
 
 TRACED_ROWS = 3
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class Packaged:
-    """A model that can be served. Prints as a short report."""
-
-    folder: Path
-    manifest: Manifest
-    notes: tuple[str, ...] = ()
-
-    def __repr__(self) -> str:
-        manifest, spec = self.manifest, self.manifest.spec
-        figures = manifest.certificate["methods"][manifest.certificate["default"]]
-        if "samples" in manifest.certificate:
-            figures = figures["within_budget"]
-        inputs = ", ".join(f"{i.name} ({_count(i)})" for i in spec.inputs)
-        lines = {
-            "model": f"{spec.name}, version {spec.version}, from {spec.framework}, in {self.folder}",
-            "takes": inputs,
-            "returns": f"{', '.join(spec.output_names[:12])} ({spec.output.scores})",
-            "served": f"within {manifest.parity.largest:.0e} of the original on {manifest.parity.rows} rows",
-            "explained": f"by {manifest.certificate['default']}: {manifest.certificate['reason']}",
-            "residual": f"{figures['residual']:.0e} of the output's scale, {figures['ms_per_row']:.2g} ms a row,"
-            f" against {manifest.background_rows} background rows",
-        }
-        no = [f"{name}: {tried['why']}" for name, tried in manifest.certificate["methods"].items() if not tried["fits"]]
-        text = [f"{key:<10} {words}" for key, words in lines.items()]
-        return "\n".join([*text, *(f"{'note':<10} {note}" for note in (*self.notes, *no))])
-
-
-def _count(item: InputSpec) -> str:
-    if item.tokenizer:
-        return f"text of {item.shape[0]} tokens"
-    return f"{len(item.features)} features" if item.features else " × ".join(map(str, item.shape))
 
 
 def package(
@@ -91,38 +46,48 @@ def package(
     artifacts: str | os.PathLike[str] = "artifacts",
     budget_ms: float = 20,
 ) -> Packaged:
-    """Write `folder` for a trained network, export it, and hold it to parity and the certificate.
+    """Write a model folder for a trained network, export it, compare the export with the original and certify it.
 
-    model: a torch nn.Module, a torch.export program or a Keras model. It is left as it is.
-    background: rows of real data, (rows, …): an array, a dict of arrays or DataFrames by input name, or a DataFrame;
-        of more than 100 rows, 100 drawn evenly are kept; medoids of package.backgrounds chooses few with care.
-    labels, names: of a classification's outputs, or a regression's; needed where the outputs do not tell.
-    features: the names of a table's columns, where no DataFrame tells; by input name where several are tables.
-    units, groups: units by feature; lists of features that are explained as one, by the group's name.
-    kinds: "tabular", "image", "sequence", "tokens" or "tensor" by input name, where the shape misleads.
-    ranges: (black, white) of an image by input name: what the network takes the levels 0 and 255 of a picture for. As
-        the background looks if left out: 0 to 1, 0 to 255, or its own least and greatest.
-    tokenizer: of a network that reads text: a Tokenizer of the tokenizers library, or the path of its tokenizer.json.
-        The background of that input is then texts, or their ids (rows, tokens).
+    model: a torch nn.Module, a torch.export program or a Keras model. It is not changed.
+    folder: the folder to write. Its name becomes the name of the model.
+    background: rows of real data, (rows, …): an array, a DataFrame, or a dict of them by input name. If there are more
+        than 100 rows, 100 rows drawn at random are used; `medoids` chooses representative rows instead.
+        Columns of text or of a categorical dtype are categories. Categories are numbered in this order: a categorical
+        dtype in the order of its categories, text in sorted order. It must be the order the network was trained with.
+    labels: the labels of a classification. names: the output names of a regression. One of the two is needed unless the
+        network returns probabilities of several labels, which get numbers, or one value per row.
+    unit: the unit of the outputs of a regression.
+    features: the names of the columns of an input that is not given as a DataFrame, by input name if there are several
+        inputs.
+    units: the unit of a feature, by feature name.
+    groups: lists of features that are explained as one player, by the name of the group.
+    kinds: "tabular", "image", "sequence", "tokens" or "tensor", by input name, if the kind is not clear from the shape.
+    ranges: the numbers that the network takes for (black, white) of an image, by input name. Default: a guess from the
+        background: 0 to 1, 0 to 255, or the minimum and maximum.
+    tokenizer: of a network that takes text: a Tokenizer of the tokenizers library, or the path of a tokenizer.json.
+        The background of that input is texts, or ids of shape (rows, tokens).
+    description, source, version: facts for the users of the model.
+    artifacts: the folder for the exported model.
+    budget_ms: the time in ms per row that the default explanation method may take.
 
-    Raises ModelFault, InvalidInput, ParityFault, UnsupportedNetwork: one line that says what to change. Until all is
-    well neither `folder` nor `artifacts` is touched.
+    Raises ModelFault, InvalidInput, ParityFault or UnsupportedNetwork, with one line that says what to change. In that
+    case `folder` and `artifacts` are unchanged.
     """
     folder = Path(folder)
     check_name(folder.name)
     network = network_of(model)
     text = read_texts(tokenizer, background, network, kinds or {})
     arrays, columns, table, notes = try_background(network, text.background)
-    kinds = {**(kinds or {}), **text.kinds}
-    inputs = [
-        _input(name, arrays[name], columns.get(name), _named(features, name, network.names), kinds)
-        for name in network.names
-    ]
-    for item in inputs:
-        if item["name"] in text.kinds:
-            item["tokenizer"] = TOKENIZER_FILE
-    _refine(inputs, units or {}, groups or {})
-    notes += _ranged(inputs, arrays, ranges or {})
+    inputs, guesses = describe_inputs(
+        arrays,
+        columns,
+        features=features,
+        units=units or {},
+        groups=groups or {},
+        kinds=kinds or {},
+        ranges=ranges or {},
+        texts=text.kinds,
+    )
     output = describe_output(table, list(map(str, labels)), list(map(str, names)), unit)
     described = {
         "name": folder.name,
@@ -140,21 +105,22 @@ def package(
         raise ModelFault(f"{folder.name}: {one_line(error)}") from error
     files = network.files({name: np.resize(array, (TRACED_ROWS, *array.shape[1:])) for name, array in arrays.items()})
     files |= {SPEC_FILE: to_toml(described).encode(), **text.files}
-    manifest = _written(folder, spec, files, arrays, text, artifacts=Path(artifacts), budget_ms=budget_ms)
-    return Packaged(folder, manifest, notes)
+    manifest = write_folder(folder, spec, files, arrays, text.example, artifacts=Path(artifacts), budget_ms=budget_ms)
+    return Packaged(folder, manifest, notes + guesses)
 
 
 def check(folder: str | os.PathLike[str], budget_ms: float = 20) -> Packaged:
-    """What would be served from a model folder, and how it would be explained. Raises what `package` raises."""
+    """Export a model folder to a temporary place and report the result. Raises the errors of `package`."""
     folder = Path(folder)
     with tempfile.TemporaryDirectory() as artifacts:
         return Packaged(folder, export_one(folder, Path(artifacts), budget_ms))
 
 
 def network_of(model: Any) -> Any:
-    """A torch or Keras network as packaging sees it. Raises InvalidInput, ModelFault."""
+    """A KerasModel or a TorchModel for a network of the caller. Raises InvalidInput, ModelFault."""
     keras = sys.modules.get("keras")
-    if keras is not None and isinstance(model, keras.Model):  # on the torch backend it is an nn.Module too
+    # Keras comes first: on the torch backend, a Keras model is an nn.Module too.
+    if keras is not None and isinstance(model, keras.Model):
         from whyserve.export.package.keras import KerasModel  # noqa: PLC0415
 
         return KerasModel.of(model)
@@ -163,86 +129,7 @@ def network_of(model: Any) -> Any:
         from whyserve.export.package.torch import TorchModel  # noqa: PLC0415
 
         return TorchModel.of(model)
-    raise InvalidInput(f"{type(model).__name__} is not a torch nn.Module, a torch.export program or a Keras model")
-
-
-def _named(features: Any, name: str, inputs: Sequence[str]) -> Sequence[str] | None:
-    if isinstance(features, Mapping):
-        return features.get(name)
-    return features if len(inputs) == 1 else None
-
-
-def _input(
-    name: str, array: np.ndarray, columns: Any, names: Sequence[str] | None, kinds: Mapping[str, str]
-) -> dict[str, Any]:
-    shape = array.shape[1:]
-    kind = kinds.get(name) or kind_of(shape)
-    described = {"name": name, "kind": kind, "dtype": str(array.dtype)}
-    if kind != "tabular":
-        return {**described, "shape": list(shape)}
-    if names is not None and len(names) != shape[0]:
-        raise InvalidInput(f'{len(names)} features are named for the {shape[0]} columns of "{name}"')
-    if columns is None:
-        columns = [{"name": str(n)} for n in (names or [f"{name}_{number}" for number in range(shape[0])])]
-    if any("categories" in column for column in columns) and array.dtype.kind not in "iu":
-        raise InvalidInput(
-            f'categories stand in an input of integer dtype, and "{name}" is {array.dtype};'
-            ' give them keras.Input(..., dtype="int64") of their own, or one-hot columns (pandas.get_dummies)'
-        )
-    return {**described, "features": columns}
-
-
-def _ranged(inputs: list[dict[str, Any]], arrays: Arrays, ranges: Mapping[str, Any]) -> tuple[str, ...]:
-    """Give each image its range; the notes of those that were guessed."""
-    notes = []
-    known = {item["name"]: item for item in inputs if item["kind"] == "image"}
-    for name in ranges:
-        if name not in known:
-            raise InvalidInput(f'there is no image "{name}" to give a range')
-    for name, item in known.items():
-        item["range"] = [float(end) for end in ranges.get(name) or range_of(arrays[name])]
-        if name not in ranges:
-            black, white = item["range"]
-            notes.append(f'a picture\'s black and white are taken for {black:g} and {white:g} in "{name}"')
-    return tuple(notes)
-
-
-def _refine(inputs: list[dict[str, Any]], units: Mapping[str, str], groups: Mapping[str, Sequence[str]]) -> None:
-    """Put units and groups at their features."""
-    features = {feature["name"]: feature for item in inputs for feature in item.get("features", ())}
-    wanted = [("unit", name, unit) for name, unit in units.items()]
-    wanted += [("group", name, group) for group, members in groups.items() for name in members]
-    for what, name, value in wanted:
-        if name not in features:
-            raise InvalidInput(f'there is no feature "{name}" to give a {what}')
-        features[name][what] = value
-
-
-def _written(
-    folder: Path,
-    spec: ModelSpec,
-    files: dict[str, bytes],
-    arrays: Arrays,
-    text: TextBackground,
-    *,
-    artifacts: Path,
-    budget_ms: float,
-) -> Manifest:
-    """Export from a folder beside the real one, which takes its place file by file once all is well."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".package-") as scratch:
-        fresh = Path(scratch, folder.name)
-        fresh.mkdir()
-        for name, content in files.items():
-            (fresh / name).write_bytes(content)
-        np.savez(fresh / spec.explain.background, **arrays)  # type: ignore[arg-type]  # numpy's stub again
-        row = as_row(spec, arrays, 0, text_readers(spec, lambda name: files[name]))
-        example = {"model": spec.name, "instances": [{**row, **text.example}]}
-        (fresh / EXAMPLE_FILE).write_text(json.dumps(example, ensure_ascii=False) + "\n", encoding="utf-8")
-        manifest = export_one(fresh, artifacts, budget_ms)
-        folder.mkdir(exist_ok=True)
-        for path in fresh.iterdir():
-            os.replace(path, folder / path.name)
-        for old in {KERAS_FILE, NETWORK_FILE, WEIGHTS_FILE, TOKENIZER_FILE} - set(files):
-            (folder / old).unlink(missing_ok=True)
-    return manifest
+    raise InvalidInput(
+        f"an object of type {type(model).__name__} cannot be packaged; give a torch nn.Module, a torch.export program"
+        " or a Keras model"
+    )

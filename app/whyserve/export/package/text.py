@@ -1,4 +1,4 @@
-"""Texts with their tokenizer, as packaging sees them: ids for the background, and the file that goes along."""
+"""A background of texts and its tokenizer: the texts become ids, and the tokenizer a file of the model folder."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -8,19 +8,23 @@ from typing import Any
 
 import numpy as np
 
-from whyserve.errors import InvalidInput, ModelFault
-from whyserve.model.input_spec import DType, InputSpec
+from whyserve.errors import InvalidInput
+from whyserve.export.package.background import dict_needed, row_of_background
+from whyserve.model.input_spec import DType, InputSpec, has_tokenizer
 from whyserve.model.spec import TOKENIZER_FILE
-from whyserve.model.text import TextReader
+from whyserve.model.text import TextReader, parse_tokenizer
 
-# Ids of any tokenizer fit; a network of smaller ones says so when it is tried.
+# Wide enough for every tokenizer. If the network takes smaller integers, running it on the background fails.
 IDS: DType = "int64"
+# The name of the tokenizer in messages.
+PLACE = "the tokenizer"
 
 
 @dataclass(frozen=True, slots=True)
 class TextBackground:
-    """background: as it was given, with ids for texts. kinds, example: what is known of the text's input by that.
-    files: what of it goes into the folder."""
+    """background: with ids in place of texts. kinds: "tokens" for the input of texts, by name. example: a text with a
+    known token, by name of the input. files: the files to add to the model folder, by name.
+    """
 
     background: Any
     kinds: dict[str, str] = field(default_factory=dict)
@@ -29,7 +33,10 @@ class TextBackground:
 
 
 def read_texts(tokenizer: Any, background: Any, network: Any, kinds: Mapping[str, str]) -> TextBackground:
-    """Raises InvalidInput, ModelFault; a network without a tokenizer is none of this module's business."""
+    """Read the texts of a background. Without a tokenizer, the background is returned as it is.
+
+    Raises InvalidInput, ModelFault.
+    """
     if tokenizer is None:
         return TextBackground(background)
     content = _content(tokenizer)
@@ -51,10 +58,10 @@ def _content(tokenizer: Any) -> bytes:
             return (path / TOKENIZER_FILE if path.is_dir() else path).read_bytes()
         except OSError as error:
             raise InvalidInput(f"the tokenizer {path.name} cannot be read: {error.strerror}") from error
-    tokenizer = getattr(tokenizer, "backend_tokenizer", tokenizer)  # of a fast tokenizer of transformers
+    tokenizer = getattr(tokenizer, "backend_tokenizer", tokenizer)  # a fast tokenizer of transformers wraps one
     if not hasattr(tokenizer, "to_str"):
         raise InvalidInput(
-            f"{type(tokenizer).__name__} is not a tokenizer: give a tokenizers.Tokenizer,"
+            f"{type(tokenizer).__name__} is not a tokenizer; give a tokenizers.Tokenizer"
             " or the path of a tokenizer.json"
         )
     content: str = tokenizer.to_str()
@@ -62,20 +69,23 @@ def _content(tokenizer: Any) -> bytes:
 
 
 def _input_of(background: Any, names: Sequence[str], kinds: Mapping[str, str]) -> str:
-    """Which input is text: the only one, the one said to be tokens, or the one whose background is texts."""
+    """The name of the input of texts: the only input, the one of kind tokens, or the one whose background is texts."""
     if len(names) == 1:
         return names[0]
     if not isinstance(background, Mapping):
-        raise InvalidInput(f"the network has {len(names)} inputs, {', '.join(names)}: give the background as a dict")
-    said = [name for name in names if kinds.get(name) == "tokens"]
-    found = said or [name for name in names if _texts(background.get(name))]
+        raise dict_needed(names)
+    named = [name for name in names if has_tokenizer(kinds.get(name, ""))]
+    found = named or [name for name in names if _texts(background.get(name))]
     if len(found) != 1:
-        raise InvalidInput(f'which of {", ".join(names)} does the tokenizer read? Say kinds={{"…": "tokens"}}')
+        raise InvalidInput(
+            f"it is unclear which of the inputs {', '.join(names)} the tokenizer belongs to; set"
+            ' kinds={"NAME": "tokens"} with the name of that input'
+        )
     return found[0]
 
 
 def _texts(given: Any) -> list[str]:
-    """What was given, where it is texts: in a list, an array, a column, or a table of one column."""
+    """The texts of a list, an array, a column or a table with one column; empty if it holds anything else."""
     if isinstance(given, Mapping) or given is None:
         return []
     array = np.asarray(given)
@@ -84,28 +94,25 @@ def _texts(given: Any) -> list[str]:
 
 
 def _reader(name: str, texts: list[str], content: bytes, network: Any) -> TextReader:
-    """Of as many tokens as the network says it takes, or the tokenizer, or the longest text has."""
-    from tokenizers import Tokenizer  # noqa: PLC0415  # not where there is no text
-
+    """A reader of texts. Its number of tokens is that of the network, of the tokenizer's padding or truncation, or of
+    the longest text: the first of these that is known.
+    """
     shapes = dict(zip(network.names, getattr(network, "shapes", None) or (), strict=False))
     length = int(shapes[name][0]) if name in shapes else 0
     if not length:
-        try:
-            plain = Tokenizer.from_str(content.decode())
-        except Exception as error:
-            raise ModelFault(f"the tokenizer is not one of the tokenizers library: {error}") from error
-        length = int((plain.padding or {}).get("length") or (plain.truncation or {}).get("max_length") or 0)
-        length = length or max(len(plain.encode(text).ids) for text in texts)
+        tokenizer = parse_tokenizer(content, PLACE)
+        length = int((tokenizer.padding or {}).get("length") or (tokenizer.truncation or {}).get("max_length") or 0)
+        length = length or max(len(tokenizer.encode(text).ids) for text in texts)
     item = InputSpec(name=name, kind="tokens", dtype=IDS, shape=(max(length, 1),), tokenizer=TOKENIZER_FILE)
-    return TextReader(item, content, "the tokenizer")
+    return TextReader(item, content, PLACE)
 
 
 def _ids(name: str, texts: list[str], reader: TextReader) -> np.ndarray:
-    """(rows, tokens). A text of nothing is one, here: explanations may be measured against it."""
+    """(rows, tokens). A text without a known token is allowed here: a background may be the empty text."""
     rows = []
     for number, text in enumerate(texts):
         try:
             rows.append(reader.ids(text, known=False))
         except InvalidInput as fault:
-            raise InvalidInput(f'row {number} of the background of "{name}" {fault.message}') from None
+            raise InvalidInput(f"{row_of_background(name, number)} {fault.message}") from None
     return np.array(rows, dtype=IDS)

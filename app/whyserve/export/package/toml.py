@@ -1,4 +1,4 @@
-"""model.toml, written. Python reads TOML and does not write it."""
+"""Write model.toml. The standard library of Python has a reader for TOML but no writer."""
 
 import json
 from collections.abc import Mapping
@@ -6,7 +6,7 @@ from typing import Any
 
 
 def to_toml(described: Mapping[str, Any]) -> str:
-    """Plain values first, then inputs, each with its features a line, then the other tables."""
+    """The text of model.toml: plain values first, then the inputs with one line per feature, then the other tables."""
     plain = {key: value for key, value in described.items() if not isinstance(value, Mapping) and key != "inputs"}
     lines = [f"{key} = {_value(value)}" for key, value in plain.items()]
     for item in described["inputs"]:
@@ -25,5 +25,5 @@ def _value(value: Any) -> str:
         return "{ " + ", ".join(f"{key} = {_value(inner)}" for key, inner in value.items()) + " }"
     if isinstance(value, list | tuple):
         return "[" + ", ".join(_value(inner) for inner in value) + "]"
-    # A JSON string is a TOML one, but for the delete character, which TOML wants escaped.
+    # A JSON string is a TOML string, except that TOML needs the delete character escaped.
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -1,4 +1,4 @@
-"""A background, tried on the network that it is for: only running tells what a torch network takes."""
+"""Run a network on its background. Only a run shows which types of numbers a torch network takes."""
 
 import re
 from collections.abc import Sequence
@@ -7,25 +7,29 @@ from typing import Any
 import numpy as np
 
 from whyserve.errors import InvalidInput, ModelFault, first_line
-from whyserve.export.package.describe import read_background
+from whyserve.export.package.background import read_background
 from whyserve.model.rows import Arrays
 
 MOST_ROWS = 100
-ALONE = 1e-3  # of the output's scale: far above rounding, far below what another row would change
+# As a share of the output's scale. It is far above rounding and far below the effect of another row.
+ROW_BOUND = 1e-3
+# With more inputs, the combinations of integer inputs would be too many to try. Each try runs the network.
+MOST_TRIED_INPUTS = 6
 
 
 def try_background(
     network: Any, given: Any, most: int | None = MOST_ROWS
 ) -> tuple[Arrays, dict[str, Any], np.ndarray, tuple[str, ...]]:
-    """Rows of the dtypes that the network takes, at most `most`, features by input, its answers to them, and notes.
+    """Read a background and run the network on it. most: the number of rows to keep, drawn at random; None for all.
 
+    Returns the rows in the dtypes that the network takes, by input, (rows, …); the features of each input that came as
+    a DataFrame; the output, (rows,) or (rows, outputs); and notes for people.
     Raises InvalidInput, ModelFault.
     """
     dtypes = getattr(network, "dtypes", None)
     integer = {n: "int" in d for n, d in zip(network.names, dtypes, strict=True)} if dtypes else {}
     faults: list[Exception] = []
-    # Whether a torch network wants whole numbers in an input shows only when it runs.
-    for guess in [integer] if dtypes else _guesses(network.names):
+    for guess in [integer] if dtypes else _integer_inputs(network.names):
         try:
             arrays, columns = read_background(given, network.names, guess)
         except InvalidInput as error:
@@ -41,49 +45,52 @@ def try_background(
         except Exception as error:
             faults.append(error)
             continue
-        _check_alone(network, arrays, table)
-        notes = (f"the background is {most} of the {rows} rows given",) if len(kept) < rows else ()
+        _check_rows_are_independent(network, arrays, table)
+        notes = (f"the background is {most} of the {rows} given rows, drawn at random",) if len(kept) < rows else ()
         return arrays, columns, table, notes
-    ran = [fault for fault in faults if not isinstance(fault, InvalidInput)]
-    if not ran:
+    # An error of the network says more than a background that some wrong guess could not read.
+    raised = [fault for fault in faults if not isinstance(fault, InvalidInput)]
+    if not raised:
         raise faults[0]
-    raise InvalidInput(f"the background is not what the network takes: {_said(ran[0])}") from ran[0]
+    raise InvalidInput(f"the network fails on the background: {_message(raised[0])}") from raised[0]
 
 
-def _said(error: Exception) -> str:
-    """A framework's words. Keras's own begin with where it was called, and say what is wrong two lines further."""
+def _message(error: Exception) -> str:
+    """The message of a framework. A message of Keras starts with the place of the call; the cause comes later."""
     plain = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
     lines = [line for line in plain.splitlines() if line.strip() and not line.startswith("Exception encountered")]
     return lines[0] if lines else first_line(error)
 
 
-def _guesses(names: Sequence[str]) -> list[dict[str, bool]]:
-    """Which inputs of a torch network are whole numbers: none, then each combination."""
-    return [{n: bool(number >> i & 1) for i, n in enumerate(names)} for number in range(1 << min(len(names), 6))]
+def _integer_inputs(names: Sequence[str]) -> list[dict[str, bool]]:
+    """Guesses of which inputs of a torch network take integers: none first, then each combination."""
+    tried = range(1 << min(len(names), MOST_TRIED_INPUTS))
+    return [{n: bool(number >> i & 1) for i, n in enumerate(names)} for number in tried]
 
 
-def _check_alone(network: Any, arrays: Arrays, table: np.ndarray) -> None:
-    """A row's answer is its own, whatever rows are beside it."""
+def _check_rows_are_independent(network: Any, arrays: Arrays, table: np.ndarray) -> None:
+    """Raises ModelFault if the output of the first row changes without the other rows."""
     first = {name: array[:1] for name, array in arrays.items()}
     gap = np.abs(np.asarray(network.run(first)) - table[:1]).max(initial=0)
     scale = np.abs(table).max(initial=0)
-    if np.isfinite(scale) and gap > ALONE * scale:
+    if np.isfinite(scale) and gap > ROW_BOUND * scale:
         raise ModelFault(
-            "the network's output for a row depends on the rows beside it; it must treat each row by itself"
-            " (statistics over a batch belong into its weights)"
+            "the network's output for a row depends on the other rows of the batch; each row must be computed by itself"
+            " (keep statistics of the training data in the weights, as BatchNorm does in eval mode)"
         )
 
 
 def _cast(name: str, array: np.ndarray, integer: bool, network: Any) -> np.ndarray:
     if hasattr(network, "dtypes"):
-        wanted = network.shapes[network.names.index(name)]
-        if array.shape[1:] != wanted:
+        position = network.names.index(name)
+        needed = network.shapes[position]
+        if array.shape[1:] != needed:
             raise InvalidInput(
-                f'the rows of "{name}" in the background have shape {array.shape[1:]}; the model takes {wanted}'
+                f'a row of the background of input "{name}" has shape {array.shape[1:]}; the network takes {needed}'
             )
-        return array.astype(network.dtypes[network.names.index(name)])
+        return array.astype(network.dtypes[position])
     if integer:
         if array.dtype.kind not in "iub":
-            raise InvalidInput(f'the network takes whole numbers in "{name}"; the background has others')
+            raise InvalidInput(f'the network takes integers in input "{name}"; its background has {array.dtype}')
         return array.astype(np.int64)
     return array.astype(network.dtype)

@@ -1,4 +1,6 @@
-"""How many ids a network can look up: an index beyond its table fails in the one runtime and wraps in the other."""
+"""The number of ids that a network can look up. An id beyond the table of an embedding fails in one runtime and reads
+another entry in the other, so the service has to refuse it.
+"""
 
 from collections.abc import Callable
 
@@ -9,14 +11,14 @@ from whyserve.model.spec import ModelSpec
 
 
 def vocabularies(spec: ModelSpec, run: Callable[[Arrays], object], rows: Arrays) -> dict[str, int]:
-    """By the name of each input of whole numbers: n, where 0 to n − 1 are all that the network takes.
+    """n by input: the network takes the integers 0 to n − 1. An input without such a limit has no entry.
 
-    Found by trying, one row at a time, whatever the lookup is written as; no entry where numbers have no such bound.
-    run: the original network. rows: some that it takes.
+    The limit is found by running the network on one row at a time, which works for every kind of lookup.
+    run: calls the original network. rows: valid rows, (rows, …) by input.
     """
     found = {}
     for item in spec.inputs:
-        if item.is_tabular or not item.is_integer:
+        if not item.may_hold_ids:
             continue
         name, bounds = item.name, np.iinfo(item.dtype)
 
@@ -24,15 +26,16 @@ def vocabularies(spec: ModelSpec, run: Callable[[Arrays], object], rows: Arrays)
             row = {key: array[:1] for key, array in rows.items()}
             try:
                 run({**row, name: np.full_like(row[name], number)})
-            except Exception:  # each framework has its own
+            except Exception:  # each framework has its own type
                 return False
             return True
 
-        largest, beyond = int(rows[name].max()), int(bounds.max)
-        if takes(beyond) or (bounds.min < 0 and takes(-1)) or not takes(0):
+        # A binary search: the network takes `valid` and fails on `invalid`.
+        valid, invalid = int(rows[name].max()), int(bounds.max)
+        if takes(invalid) or (bounds.min < 0 and takes(-1)) or not takes(0):
             continue
-        while beyond - largest > 1:
-            middle = (largest + beyond) // 2
-            largest, beyond = (middle, beyond) if takes(middle) else (largest, middle)
-        found[name] = beyond
+        while invalid - valid > 1:
+            middle = (valid + invalid) // 2
+            valid, invalid = (middle, invalid) if takes(middle) else (valid, middle)
+        found[name] = invalid
     return found

@@ -1,4 +1,4 @@
-"""A Keras model to ONNX, in a process where Keras runs on TensorFlow."""
+"""The Keras stage of an export: a Keras model becomes ONNX, in a process in which Keras runs on TensorFlow."""
 
 import os
 from pathlib import Path
@@ -11,8 +11,8 @@ import tensorflow as tf
 import tf2onnx
 
 from whyserve.errors import ModelFault, first_line
-from whyserve.export.stages.keras_ops import HANDLERS, traced_in_line
-from whyserve.export.stages.stage import ORIGINAL_FILE, Task, in_batches, main
+from whyserve.export.stages.keras_ops import HANDLERS, traced_inline
+from whyserve.export.stages.stage import ORIGINAL_FILE, Task, in_batches, main, no_onnx_operation
 from whyserve.model.keras_file import keras_order, open_keras
 from whyserve.model.manifest import ONNX_FILE
 from whyserve.model.rows import Arrays
@@ -39,7 +39,7 @@ def export(task: Task) -> None:
     # from_keras raises KeyError on a Keras 3 Sequential (tensorflow-onnx#2448); a traced function does not.
     signature = [tf.TensorSpec((None, *item.row_shape), item.dtype, name=item.name) for item in spec.inputs]
     function = tf.function(call)
-    with traced_in_line():
+    with traced_inline():
         concrete = function.get_concrete_function(*signature)
     proto, _ = tf2onnx.convert.from_function(
         function, input_signature=signature, opset=OPSET, custom_op_handlers=HANDLERS
@@ -51,14 +51,11 @@ def export(task: Task) -> None:
 
 
 def _check_operators(place: str, proto) -> None:  # type: ignore[no-untyped-def]
-    """tf2onnx leaves an operation that it has no translation for in the graph, under TensorFlow's name."""
+    """Raises ModelFault for an operation that tf2onnx could not convert; it leaves such a node in the graph."""
     known = {schema.name for schema in onnx.defs.get_all_schemas()}
     foreign = sorted({node.op_type for node in proto.graph.node} - known)
     if foreign:
-        raise ModelFault(
-            f"{place}: ONNX has no operation for TensorFlow's {', '.join(foreign)};"
-            " build that layer from other operations"
-        )
+        raise ModelFault(f"{place}: {no_onnx_operation('TensorFlow', foreign)}")
 
 
 def _tensors(spec: ModelSpec, rows: Arrays) -> list[tf.Tensor]:
@@ -66,10 +63,10 @@ def _tensors(spec: ModelSpec, rows: Arrays) -> list[tf.Tensor]:
 
 
 def _keep_constants(proto, graph: tf.Graph, inputs: set[str]) -> None:  # type: ignore[no-untyped-def]
-    """Make weights of what tf2onnx takes for inputs.
+    """Turn graph inputs that are no inputs of the model into weights.
 
-    Keras keeps some state (a Normalization's mean) as plain tensors. TensorFlow traces them as constants and lists
-    them among the function's captures too, and tf2onnx then asks every caller for them.
+    Keras keeps some state, such as the mean of a Normalization, as plain tensors. TensorFlow traces them as constants
+    and also lists them among the captures of the function. tf2onnx then makes them inputs of the graph.
     """
     used = {name for node in proto.graph.node for name in node.input}
     for value in [value for value in proto.graph.input if value.name not in inputs]:
@@ -80,7 +77,7 @@ def _keep_constants(proto, graph: tf.Graph, inputs: set[str]) -> None:  # type: 
 
 
 def _name_output(proto, name: str) -> None:  # type: ignore[no-untyped-def]  # an onnx.ModelProto
-    """Give the one output the name of model.toml; tf2onnx calls it after TensorFlow's identity."""
+    """Rename the output of the graph to the name in model.toml; tf2onnx names it after a node of TensorFlow."""
     output = proto.graph.output[0]
     old, output.name = output.name, name
     for node in proto.graph.node:

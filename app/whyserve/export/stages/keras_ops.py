@@ -1,4 +1,4 @@
-"""What tf2onnx lacks for Keras: operations that ONNX writes in two steps, and convolutions in groups."""
+"""Operations of Keras that tf2onnx cannot convert: erfc and expm1, and convolutions in groups."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,12 +10,12 @@ from tf2onnx.utils import map_onnx_to_numpy_type
 
 
 def _one_minus_erf(context: Any, node: Any, name: str, _: Any) -> Any:
-    """Erfc, in Keras's exact gelu: erfc(x) = 1 − erf(x)."""
+    """erfc(x) = 1 − erf(x); the exact gelu of Keras uses it."""
     return _in_two_steps(context, node, name, "Erf", lambda one, value: ("Sub", [one, value]))
 
 
 def _exp_minus_one(context: Any, node: Any, name: str, _: Any) -> Any:
-    """Expm1, in Keras's celu: expm1(x) = exp(x) − 1."""
+    """expm1(x) = exp(x) − 1; the celu of Keras uses it."""
     return _in_two_steps(context, node, name, "Exp", lambda one, value: ("Sub", [value, one]))
 
 
@@ -36,10 +36,10 @@ HANDLERS: dict[str, tuple[Callable[..., Any], list[Any]]] = {
 
 
 @contextmanager
-def traced_in_line() -> Iterator[None]:
-    """Have Keras trace a convolution in groups as one, and not as a call of a compiled function, which ONNX lacks.
+def traced_inline() -> Iterator[None]:
+    """Make Keras trace a convolution in groups inline, not as a call of a compiled function, which ONNX does not have.
 
-    Keras compiles such a convolution because TensorFlow cannot run it on a CPU; here it is traced and not run.
+    Keras compiles such a convolution because TensorFlow cannot run it on a CPU. Here it is only traced.
     """
     compiled = tf.function
 

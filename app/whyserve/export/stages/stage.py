@@ -1,10 +1,10 @@
-"""One step of an export in a process of its own, because Keras has one backend a process.
+"""The stages of an export. Each stage has its own process, because Keras has one backend per process.
 
     python -m whyserve.export.stages.keras TASK.json …
     python -m whyserve.export.stages.torch TASK.json …
 
-A task names a model folder and a work folder. Into the work folder the step writes what it made, or fault.txt:
-one line that says what is wrong, so that one model's fault does not hide another's.
+A task names a model folder and a work folder. The stage writes its results to the work folder, or fault.txt with one
+line that says what is wrong. The fault of one model therefore does not stop the export of the others.
 """
 
 import json
@@ -18,15 +18,16 @@ from pathlib import Path
 import numpy as np
 
 from whyserve.errors import ModelFault, WhyserveError, first_line
-from whyserve.model.manifest import sha256
-from whyserve.model.rows import Arrays, read_npz
+from whyserve.export.sources import read_unchanged
+from whyserve.model.arrays import read_npz
+from whyserve.model.rows import Arrays
 from whyserve.model.spec import ModelSpec, read_spec
 
 FAULT_FILE = "fault.txt"
 ROWS_FILE = "rows.npz"
-EXAMPLES_FILE = "examples.npz"  # the example's rows, of a model that is sent text
-ORIGINAL_FILE = "original.npy"  # what the original returns for the rows
-NETWORK_OUTPUT_FILE = "network.npy"  # what the torch network that explains returns for them
+EXAMPLES_FILE = "examples.npz"  # rows of the example, of a model that takes text
+ORIGINAL_FILE = "original.npy"  # output of the original network for the rows
+NETWORK_OUTPUT_FILE = "network.npy"  # output of the network on torch, which the worker explains, for the same rows
 CERTIFICATE_FILE = "certificate.json"
 VOCABULARIES_FILE = "vocabularies.json"
 BATCH = 64
@@ -34,7 +35,10 @@ BATCH = 64
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """folder: the model's. work: where results go. digests: SHA-256 of the model's files."""
+    """folder: the model folder. work: the folder for results. digests: SHA-256 of the model's files.
+
+    budget_ms: the time in ms per row that the default explanation method may take.
+    """
 
     folder: str
     work: str
@@ -45,23 +49,20 @@ class Task:
         return read_spec(Path(self.folder))
 
     def read(self, name: str) -> bytes:
-        """A file of the model folder, as it was when the export began."""
-        content = Path(self.folder, name).read_bytes()
-        if sha256(content) != self.digests[name]:
-            raise ModelFault(f"{Path(self.folder).name}/{name}: changed during the export; run it again")
-        return content
+        """A file of the model folder. Raises ModelFault if it changed after the export began."""
+        return read_unchanged(Path(self.folder), name, self.digests[name])
 
     def rows(self) -> Arrays:
         return read_npz(Path(self.work, ROWS_FILE).read_bytes())
 
     def examples(self) -> Arrays:
-        """By input; empty where there are none."""
+        """The rows of the example by input; empty for a model without text."""
         path = Path(self.work, EXAMPLES_FILE)
         return read_npz(path.read_bytes()) if path.exists() else {}
 
 
 def run_stage(module: str, tasks: Sequence[Task], keras_backend: str) -> None:
-    """Run a step over all tasks in one process. Raises ModelFault when the process itself dies."""
+    """Run a stage for all tasks in one process. Raises ModelFault if the process itself fails."""
     files = []
     for task in tasks:
         path = Path(task.work, "task.json")
@@ -78,24 +79,29 @@ def run_stage(module: str, tasks: Sequence[Task], keras_backend: str) -> None:
         check=False,
     )
     if done.returncode:
-        last = (done.stdout.strip().splitlines() or ["it said nothing"])[-1]
-        raise ModelFault(f"{module} ended with {done.returncode}: {last}")
+        last = (done.stdout.strip().splitlines() or ["no output"])[-1]
+        raise ModelFault(f"the process of {module} ended with exit code {done.returncode}: {last}")
 
 
-def main(step: Callable[[Task], None]) -> None:
-    """Run `step` for each task named on the command line."""
+def main(stage: Callable[[Task], None]) -> None:
+    """Run a stage for each task named on the command line."""
     for file in sys.argv[1:]:
         task = Task(**json.loads(Path(file).read_text()))
         try:
-            step(task)
+            stage(task)
         except WhyserveError as error:
             Path(task.work, FAULT_FILE).write_text(error.message)
-        except Exception as error:  # whatever a framework raises about a model is a fault of that model
+        except Exception as error:  # any error that a framework raises is a fault of this model
             Path(task.work, FAULT_FILE).write_text(f"{Path(task.folder).name}: {first_line(error)}")
 
 
+def no_onnx_operation(framework: str, operations: Sequence[str]) -> str:
+    """The message for operations that cannot be exported."""
+    return f"ONNX has no operation for {framework}'s {', '.join(operations)}; build that part from other operations"
+
+
 def in_batches(call: Callable[[Arrays], np.ndarray], rows: Arrays, batch: int = BATCH) -> np.ndarray:
-    """Outputs of all rows, (rows, …), a batch at a time."""
+    """The outputs of all rows, (rows, …), computed in batches."""
     total = len(next(iter(rows.values())))
     parts = [call({name: a[first : first + batch] for name, a in rows.items()}) for first in range(0, total, batch)]
     return np.concatenate(parts)

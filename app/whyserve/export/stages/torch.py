@@ -1,4 +1,4 @@
-"""What torch has to do for an export: ONNX of a torch network, and trial outputs of every network that explains."""
+"""The torch stage of an export: ONNX of a torch network, and outputs and certificate of every network."""
 
 import contextlib
 import io
@@ -19,6 +19,7 @@ from whyserve.explain.game.network import Network
 from whyserve.explain.models.explainable import load_background, players_of, to_tensors
 from whyserve.explain.models.loader import load_network
 from whyserve.explain.models.traced_network import quick_network
+from whyserve.export.rows import output_not_finite
 from whyserve.export.stages.ids import vocabularies
 from whyserve.export.stages.stage import (
     CERTIFICATE_FILE,
@@ -28,13 +29,14 @@ from whyserve.export.stages.stage import (
     Task,
     in_batches,
     main,
+    no_onnx_operation,
 )
 from whyserve.model.manifest import ONNX_FILE
 from whyserve.model.rows import Arrays
 from whyserve.model.spec import NETWORK_FILE, ModelSpec
 
 OPSET = 18
-# A batch of 1 would silently become a constant of the graph (pytorch#148886).
+# More than 1, because a batch of 1 silently becomes a constant of the graph (pytorch#148886).
 TRACED_ROWS = 3
 
 
@@ -45,19 +47,21 @@ def export(task: Task) -> None:
     try:
         outputs = in_batches(lambda part: run(network, part), rows)
     except Exception as error:
-        raise ModelFault(f"{spec.name}: the network raises on a row of its own inputs: {first_line(error)}") from error
+        raise ModelFault(f"{spec.name}: the network fails on a row of valid inputs: {first_line(error)}") from error
     np.save(Path(task.work, NETWORK_OUTPUT_FILE), outputs)
     known = vocabularies(spec, lambda row: run(network, row), rows)
     Path(task.work, VOCABULARIES_FILE).write_text(json.dumps(known))
     if spec.framework == "torch":
         np.save(Path(task.work, ORIGINAL_FILE), outputs)
         Path(task.work, ONNX_FILE).write_bytes(to_onnx(spec, network, rows))
-    columns = outputs[0].size  # whether there are as many as labels is the parity check's to say
+    columns = outputs[0].size  # the parity check compares it with the number of labels
     for name in spec.explain.backgrounds:
         _check_background(spec, network, load_background(spec, task.read, name), spec.explain.backgrounds[name])
     background = load_background(spec, task.read)
     examples = to_tensors(task.examples())
-    network = quick_network(spec, network, background)  # as the worker will have it
+    network = quick_network(
+        spec, network, background
+    )  # the worker runs this network, so the certificate must measure it
     certificate = certify(
         network, background, players_of(spec), columns, task.budget_ms, requested=spec.outputs_asked, examples=examples
     )
@@ -65,28 +69,29 @@ def export(task: Task) -> None:
 
 
 def _check_background(spec: ModelSpec, network: Network, background: dict[str, torch.Tensor], file: str) -> None:
-    """Raises ModelFault where explanations against it would have no base value."""
+    """Raises ModelFault if an output is not finite, because explanations would have no base value."""
     with torch.no_grad():
-        odd = (~torch.isfinite(network(background))).any(1).nonzero()[:, 0]
-    if len(odd):
-        raise ModelFault(f"{spec.name}/{file}: the network's output is not finite on row {int(odd[0])}")
+        faults = (~torch.isfinite(network(background))).any(1).nonzero()[:, 0]
+    if len(faults):
+        raise ModelFault(f"{spec.name}/{file}: {output_not_finite(f'row {int(faults[0])}')}")
 
 
 def run(network: Network, rows: Arrays) -> np.ndarray:
+    """The output, (rows, outputs), for rows, (rows, …) by input."""
     with torch.no_grad():
         result: np.ndarray = network({name: torch.from_numpy(array) for name, array in rows.items()}).numpy()
         return result
 
 
 def to_onnx(spec: ModelSpec, network: Network, rows: Arrays) -> bytes:
-    """ONNX with the names of model.toml, a symbolic batch and its weights inside. Raises ModelFault."""
+    """An ONNX file with the names of model.toml, a symbolic batch size and the weights. Raises ModelFault."""
     example = tuple(
         torch.from_numpy(np.resize(rows[name], (TRACED_ROWS, *rows[name].shape[1:]))) for name in network.names
     )
     batch = torch.export.Dim("batch")
-    said = io.StringIO()
+    progress = io.StringIO()  # torch.onnx prints it
     try:
-        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+        with contextlib.redirect_stdout(progress), contextlib.redirect_stderr(progress):
             program = torch.onnx.export(
                 network.module,
                 example,
@@ -98,19 +103,19 @@ def to_onnx(spec: ModelSpec, network: Network, rows: Arrays) -> bytes:
                 external_data=False,
             )
     except Exception as error:
-        raise ModelFault(f"{spec.name}/{NETWORK_FILE}: {_why(error)}") from error
+        raise ModelFault(f"{spec.name}/{NETWORK_FILE}: {_cause(error)}") from error
     assert program is not None, "dynamo=True gives a program"
     content: bytes = program.model_proto.SerializeToString()
     return content
 
 
-def _why(error: BaseException) -> str:
-    """What torch's exporter found: its own first line says how to report a bug, and its last cause what is wrong."""
+def _cause(error: BaseException) -> str:
+    """The cause of an error of torch.onnx. Its own message only tells how to report a bug."""
     while error.__cause__ is not None:
         error = error.__cause__
     if lacking := re.search(r"No ONNX function found for <OpOverload\(op='([\w.]+)'", str(error)):
-        return f"ONNX has no operation for torch's {lacking[1]}; build that part from other operations"
-    return f"cannot become ONNX: {first_line(error)}"
+        return no_onnx_operation("torch", [lacking[1]])
+    return f"torch.onnx cannot export the network: {first_line(error)}"
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""What is read off a background: from where to where the levels of an image go."""
+"""The inputs of a network, described from its background: the range of an image."""
 
 import numpy as np
 import pytest
 
-from whyserve.export.package.describe import range_of
+from whyserve.export.package.inputs import range_of
 
 LEVELS = np.linspace(0, 1, 50).reshape(2, 5, 5)
 
@@ -21,5 +21,5 @@ LEVELS = np.linspace(0, 1, 50).reshape(2, 5, 5)
         (np.full((2, 5, 5), 3.0), (3, 4)),
     ],
 )
-def test_black_and_white_are_as_the_background_looks(images, expected):
+def test_black_and_white_are_guessed_from_the_background(images, expected):
     assert range_of(images) == expected

@@ -1,0 +1,133 @@
+"""A background, as the caller has it, read into arrays."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from whyserve.errors import InvalidInput
+from whyserve.model.rows import Arrays
+
+Columns = list[dict[str, Any]]
+ENCODE = (
+    'give the categories an integer input of their own, such as keras.Input(..., dtype="int64"),'
+    " or encode them as one-hot columns (pandas.get_dummies)"
+)
+
+
+def read_background(
+    background: Any, names: Sequence[str], integer: Mapping[str, bool]
+) -> tuple[Arrays, dict[str, Columns]]:
+    """A background → arrays by input name, (rows, …), and the features of each input whose rows came as a DataFrame.
+
+    background: an array or a DataFrame for a network with one input; a dict of them by input name; or one DataFrame for
+        a network with two inputs, whose numbers go to one input and whose categories go to the other, integer one.
+    integer: whether an input takes integers, by input name, as far as known.
+    Raises InvalidInput.
+    """
+    if not isinstance(background, Mapping):
+        background = _by_input(background, names, integer)
+    _check_names(background, names)
+    arrays: Arrays = {}
+    features: dict[str, Columns] = {}
+    for name in names:
+        if _is_frame(background[name]):
+            arrays[name], features[name] = _from_frame(name, background[name])
+        else:
+            arrays[name] = np.asarray(background[name])
+        _check_array(name, arrays[name])
+    if len({len(array) for array in arrays.values()}) > 1:
+        counts = ", ".join(f"{name} has {len(array)}" for name, array in arrays.items())
+        raise InvalidInput(f"the inputs of the background have different numbers of rows: {counts}")
+    if not len(next(iter(arrays.values()))):
+        raise InvalidInput("the background has no rows; give rows of real data")
+    return arrays, features
+
+
+def dict_needed(names: Sequence[str]) -> InvalidInput:
+    """The error for one array where a network has several inputs."""
+    return InvalidInput(
+        f"the network has {len(names)} inputs ({', '.join(names)}); give the background as a dict by input name"
+    )
+
+
+def row_of_background(name: str, row: int) -> str:
+    """The place of a row in messages."""
+    return f'row {row} of the background of input "{name}"'
+
+
+def is_text(column: Any) -> bool:
+    """Whether a pandas column holds strings that are not yet a categorical dtype."""
+    return str(column.dtype) in {"object", "str", "string"}
+
+
+def _is_frame(value: Any) -> bool:
+    return hasattr(value, "columns") and hasattr(value, "dtypes")  # pandas is an optional package of the caller
+
+
+def _is_category(column: Any) -> bool:
+    return str(column.dtype) == "category" or is_text(column)
+
+
+def _check_names(background: Mapping[str, Any], names: Sequence[str]) -> None:
+    if missing := [name for name in names if name not in background]:
+        raise InvalidInput(f'input "{missing[0]}" is missing from the background; the inputs are {", ".join(names)}')
+    if unknown := [name for name in background if name not in names]:
+        raise InvalidInput(
+            f'"{unknown[0]}" in the background is not an input of the network; the inputs are {", ".join(names)}'
+        )
+
+
+def _check_array(name: str, array: np.ndarray) -> None:
+    if array.dtype.kind not in "iufb" or array.ndim < 2:
+        raise InvalidInput(
+            f'the background of input "{name}" has dtype {array.dtype} and shape {array.shape};'
+            " numbers of shape (rows, …) are needed"
+        )
+    if not np.isfinite(array).all():
+        row = int(np.argwhere(~np.isfinite(array))[0][0])
+        raise InvalidInput(f"{row_of_background(name, row)} holds a number that is not finite; drop or correct the row")
+
+
+def _by_input(background: Any, names: Sequence[str], integer: Mapping[str, bool]) -> dict[str, Any]:
+    if len(names) == 1:
+        return {names[0]: background}
+    if not _is_frame(background):
+        raise dict_needed(names)
+    categories = [column for column in background.columns if _is_category(background[column])]
+    numbers = [column for column in background.columns if column not in categories]
+    for_categories = [name for name in names if integer.get(name)]
+    if len(names) != 2 or not categories or not numbers or len(for_categories) != 1:
+        raise InvalidInput(
+            f"it is unclear which columns of the background belong to which of the inputs {', '.join(names)};"
+            " give the background as a dict of DataFrames by input name"
+        )
+    return {name: background[categories if name in for_categories else numbers] for name in names}
+
+
+def _from_frame(name: str, frame: Any) -> tuple[np.ndarray, Columns]:
+    """(rows, columns), and one feature per column. A category becomes its position in the list of categories."""
+    columns: list[np.ndarray] = []
+    features: Columns = []
+    for label in frame.columns:
+        column = frame[label]
+        if column.isna().any():
+            row = int(column.isna().to_numpy().argmax())
+            raise InvalidInput(
+                f'column "{label}" of the background has missing values, first in row {row}; fill them or drop the rows'
+            )
+        if not _is_category(column):
+            columns.append(column.to_numpy())
+            features.append({"name": str(label)})
+            continue
+        category = column.astype("category").cat
+        columns.append(category.codes.to_numpy().astype(np.int64))
+        features.append({"name": str(label), "categories": [str(value) for value in category.categories]})
+    categories = [feature["name"] for feature in features if "categories" in feature]
+    numbers = [f["name"] for f, array in zip(features, columns, strict=True) if array.dtype.kind == "f"]
+    if categories and numbers:
+        raise InvalidInput(
+            f'input "{name}" cannot take both categories (column "{categories[0]}") and numbers'
+            f' (column "{numbers[0]}"); {ENCODE}'
+        )
+    return np.stack(columns, axis=1), features

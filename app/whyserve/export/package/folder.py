@@ -1,0 +1,48 @@
+"""Write a model folder and export it, both or neither."""
+
+import json
+import os
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from whyserve.export.build import export_one
+from whyserve.model.manifest import Manifest
+from whyserve.model.rows import Arrays, as_row
+from whyserve.model.spec import EXAMPLE_FILE, KERAS_FILE, NETWORK_FILE, TOKENIZER_FILE, WEIGHTS_FILE, ModelSpec
+from whyserve.model.text import text_readers
+
+
+def write_folder(
+    folder: Path,
+    spec: ModelSpec,
+    files: dict[str, bytes],
+    arrays: Arrays,
+    example_texts: dict[str, str],
+    *,
+    artifacts: Path,
+    budget_ms: float,
+) -> Manifest:
+    """Write `files`, the background and an example to `folder`, and export it.
+
+    example_texts: texts of the example by input. Its other values are the first row of the background.
+    The export reads a folder beside the real one. Its files are moved to the real folder only if the export succeeds.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".package-") as scratch:
+        new = Path(scratch, folder.name)
+        new.mkdir()
+        for name, content in files.items():
+            (new / name).write_bytes(content)
+        np.savez(new / spec.explain.background, **arrays)  # type: ignore[arg-type]  # of numpy's stub
+        row = as_row(spec, arrays, 0, text_readers(spec, lambda name: files[name]))
+        example = {"model": spec.name, "instances": [{**row, **example_texts}]}
+        (new / EXAMPLE_FILE).write_text(json.dumps(example, ensure_ascii=False) + "\n", encoding="utf-8")
+        manifest = export_one(new, artifacts, budget_ms)
+        folder.mkdir(exist_ok=True)
+        for path in new.iterdir():
+            os.replace(path, folder / path.name)
+        for old in {KERAS_FILE, NETWORK_FILE, WEIGHTS_FILE, TOKENIZER_FILE} - set(files):
+            (folder / old).unlink(missing_ok=True)
+    return manifest

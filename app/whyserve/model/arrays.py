@@ -1,0 +1,78 @@
+"""Arrays that were not built from rows (tensors of a request, .npz files), checked against the inputs of a model."""
+
+import io
+import zipfile
+from collections.abc import Mapping
+
+import numpy as np
+
+from whyserve.errors import InvalidInput
+from whyserve.model.input_spec import InputSpec
+from whyserve.model.rows import Arrays
+from whyserve.model.spec import ModelSpec
+
+
+def read_npz(content: bytes) -> Arrays:
+    """The arrays of an .npz file. Raises InvalidInput, also for a file that needs unpickling."""
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except (ValueError, EOFError, OSError, KeyError, AttributeError, zipfile.BadZipFile) as error:
+        raise InvalidInput("not an .npz file of plain arrays; save it with numpy.savez") from error
+
+
+def check_arrays(spec: ModelSpec, arrays: Mapping[str, np.ndarray]) -> Arrays:
+    """Check arrays against the inputs of a model and convert them to the dtypes of the inputs.
+
+    Raises InvalidInput, which names the input, for a missing or unknown input, a wrong shape or type of number,
+    different numbers of rows, no rows, a number that is not finite and a category code out of range.
+    """
+    if unknown := sorted(set(arrays) - {i.name for i in spec.inputs}):
+        known = ", ".join(i.name for i in spec.inputs)
+        raise InvalidInput(f'input "{unknown[0]}" is not an input of this model; its inputs: {known}', field=unknown[0])
+    checked = {item.name: _checked(item, arrays) for item in spec.inputs}
+    counts = {array.shape[0] for array in checked.values()}
+    if len(counts) > 1:
+        raise InvalidInput("the inputs have different numbers of rows")
+    if counts == {0}:
+        raise InvalidInput("there are no rows")
+    return checked
+
+
+def _checked(item: InputSpec, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
+    def fault(words: str) -> InvalidInput:
+        return InvalidInput(f'input "{item.name}" {words}', field=item.name)
+
+    if item.name not in arrays:
+        raise fault("is missing")
+    array = np.asarray(arrays[item.name])
+    if array.shape[1:] != item.row_shape or array.ndim == 0:
+        needed = ", ".join(["rows", *map(str, item.row_shape)])
+        raise fault(f"has shape {array.shape}; ({needed}) is needed")
+    if array.dtype.kind not in ("iu" if item.is_integer else "iuf"):
+        raise fault(f"has dtype {array.dtype}; {item.dtype} is needed")
+    if array.dtype == item.dtype:
+        result = array.copy()
+    else:
+        with np.errstate(over="ignore"):
+            result = array.astype(item.dtype)
+    if not np.isfinite(result).all():
+        raise fault("holds a number that is not finite")
+    if item.is_integer and not np.array_equal(result, array):
+        raise fault(f"holds a number outside the range of {item.dtype}")
+    for column, feature in enumerate(item.features):
+        if feature.categories and not ((result[:, column] >= 0) & (result[:, column] < len(feature.categories))).all():
+            codes = f"codes are 0 to {len(feature.categories) - 1}"
+            raise fault(f'holds a code outside the categories of "{feature.name}"; {codes}')
+    return result
+
+
+def first_not_finite(spec: ModelSpec, arrays: Arrays) -> tuple[int, str] | None:
+    """The first row and key with a number that is not finite; None if all numbers are finite."""
+    for item in spec.inputs:
+        array = arrays[item.name]
+        if item.is_integer or np.isfinite(array).all():
+            continue
+        row, *inside = (int(i) for i in np.argwhere(~np.isfinite(array))[0])
+        return row, item.key_of(inside)
+    return None

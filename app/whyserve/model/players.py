@@ -1,0 +1,38 @@
+"""The players of a model: the parts of its inputs that get one attribution each."""
+
+from typing import Any
+
+import numpy as np
+
+from whyserve.model.spec import ModelSpec
+
+
+def player_numbers(spec: ModelSpec) -> dict[str, np.ndarray]:
+    """The player of each element, by input, with the shape of a row.
+
+    Players are numbered from 0 in the order of the inputs, row-major. A group is one player. It has the number of its
+    first feature.
+    """
+    numbers: dict[str, np.ndarray] = {}
+    number_of: dict[str, int] = {}
+    count = 0
+    for item in spec.inputs:
+        if item.is_tabular:
+            keys = [feature.player for feature in item.features]
+            new = [key for key in dict.fromkeys(keys) if key not in number_of]
+            number_of.update(zip(new, range(count, count + len(new)), strict=True))
+            count += len(new)
+            flat = np.array([number_of[key] for key in keys])
+        else:
+            flat = np.arange(count, count + int(np.prod(item.shape)))
+            count += flat.size
+        numbers[item.name] = flat.reshape(item.row_shape)
+    return numbers
+
+
+def by_key(spec: ModelSpec, values: np.ndarray) -> dict[str, Any]:
+    """Values by player, (players,) → values by key, in the shapes of a row; a group has one value, under its name."""
+    row: dict[str, Any] = {}
+    for item, numbers in zip(spec.inputs, player_numbers(spec).values(), strict=True):
+        row.update(item.attributions(values[numbers].tolist()))
+    return row

@@ -1,0 +1,115 @@
+"""The cells of a file of rows → the numbers that an input takes.
+
+A category is its label and a text is a string. An input of another kind is an image file in base64, or nested lists,
+which CSV holds as JSON.
+"""
+
+import json
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from whyserve.errors import InvalidInput
+from whyserve.model.image import Layout, read_image
+from whyserve.model.input_spec import Feature, InputSpec
+from whyserve.model.text import TextReader
+
+Reader = Callable[[Any], Any]
+
+
+def input_reader(item: InputSpec, columns: dict[str, int], text: TextReader | None) -> Reader:
+    """A function: the cells of one row → the values of one input.
+
+    columns: the position of each column. text: the reader of an input that is sent as text.
+    The function raises ValueError with a message that follows "row 7".
+    """
+    if item.is_tabular:
+        cells = [(feature.name, _feature_reader(item, feature), columns[feature.name]) for feature in item.features]
+        return lambda line: [_read(name, read, line[column]) for name, read, column in cells]
+    column = columns[item.name]
+    if text is not None:
+        return lambda line: _read(item.name, lambda cell: _ids(text, cell), line[column])
+    return lambda line: _read(item.name, lambda cell: _array(item, cell), line[column])
+
+
+def _read(name: str, read: Reader, cell: Any) -> Any:
+    try:
+        return read(cell)
+    except ValueError as fault:
+        raise ValueError(f', column "{name}": {fault}') from None
+
+
+def _ids(text: TextReader, cell: Any) -> list[int]:
+    if not isinstance(cell, str):
+        raise ValueError("must be text")
+    try:
+        return text.ids(cell)
+    except InvalidInput as fault:
+        raise ValueError(fault.message) from None
+
+
+def _feature_reader(item: InputSpec, feature: Feature) -> Reader:
+    if not feature.categories:
+        return lambda cell: _number(item, cell)
+    codes = {label: code for code, label in enumerate(feature.categories)}
+    known = ", ".join(feature.categories[:20])
+
+    def read(cell: Any) -> int:
+        if cell not in codes:
+            raise ValueError(f"must be one of {known}")
+        return codes[cell]
+
+    return read
+
+
+def _number(item: InputSpec, cell: Any) -> float:
+    if cell is None or cell == "":
+        raise ValueError("is empty; it must be a number")
+    # float() takes 1_000 and True, which no file means as numbers.
+    if isinstance(cell, bool | list | dict) or (isinstance(cell, str) and "_" in cell):
+        raise ValueError("must be a number")
+    try:
+        value = float(cell)
+    except (TypeError, ValueError):
+        raise ValueError("must be a number") from None
+    if not math.isfinite(value):
+        raise ValueError("must be a finite number")
+    if item.is_integer:
+        bounds = np.iinfo(item.dtype)
+        if value != int(value) or not bounds.min <= value <= bounds.max:
+            raise ValueError(f"must be a whole number from {bounds.min} to {bounds.max}")
+    else:
+        _converted(item, np.array(value))
+    return value
+
+
+def _array(item: InputSpec, cell: Any) -> np.ndarray:
+    layout = Layout.of(item)
+    if isinstance(cell, str) and layout is not None and not cell.lstrip().startswith("["):
+        return read_image(cell, item, layout)
+    if isinstance(cell, str):
+        try:
+            cell = json.loads(cell)
+        except ValueError:
+            raise ValueError("must be nested lists of numbers; in CSV, write them as JSON") from None
+    needed = f"must be nested lists of numbers of shape {item.row_shape}"
+    try:
+        array = np.array(cell)
+    except ValueError:
+        raise ValueError(needed) from None
+    if array.shape != item.row_shape or array.dtype.kind not in ("iu" if item.is_integer else "iuf"):
+        raise ValueError(needed)
+    if not np.isfinite(array).all():
+        raise ValueError("must hold finite numbers only")
+    return _converted(item, array)
+
+
+def _converted(item: InputSpec, array: np.ndarray) -> np.ndarray:
+    """Finite numbers in the dtype of the input. Raises ValueError for a number that overflows it."""
+    with np.errstate(over="ignore"):
+        converted = array.astype(item.dtype)
+    if not np.isfinite(converted).all():
+        raise ValueError(f"is too large for {item.dtype}")
+    return converted
