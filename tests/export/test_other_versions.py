@@ -126,5 +126,5 @@ def test_a_model_whose_build_is_missing_is_refused_and_exported_again(root):
 def test_the_link_of_a_removed_model_without_a_build_is_removed(root):
     shutil.rmtree((root / "artifacts" / "first").resolve())
     shutil.rmtree(root / "models" / "first")
-    assert "first: its folder is gone; artifact removed" in export(root)
+    assert "first: artifact removed, because the model folder no longer exists" in export(root)
     assert load_catalog(root / "artifacts", 1).names == ["second"]

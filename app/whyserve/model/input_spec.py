@@ -137,6 +137,11 @@ class InputSpec(Strict):
             for feature, value in zip(self.features, values, strict=True)
         }
 
+    @property
+    def player_keys(self) -> tuple[str, ...] | None:
+        """For each element of a row, row-major, the key of its player. None: each element is a player of its own."""
+        return tuple(feature.player for feature in self.features) if self.is_tabular else None
+
     def attribution_forms(self) -> dict[str, AttributionForm]:
         """The form of each attribution of this input, by key; a group of features has one key."""
         if self.is_tabular:

@@ -17,8 +17,7 @@ def player_numbers(spec: ModelSpec) -> dict[str, np.ndarray]:
     number_of: dict[str, int] = {}
     count = 0
     for item in spec.inputs:
-        if item.is_tabular:
-            keys = [feature.player for feature in item.features]
+        if (keys := item.player_keys) is not None:
             new = [key for key in dict.fromkeys(keys) if key not in number_of]
             number_of.update(zip(new, range(count, count + len(new)), strict=True))
             count += len(new)
