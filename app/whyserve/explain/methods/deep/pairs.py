@@ -87,6 +87,16 @@ class Pairs:
         """A multiplier for all pairs, as it lies in a tensor."""
         return g if rows == self.count else self.flatten_pairs(slot, self.unflatten(slot, g, rows))
 
+    def expand_like(self, slot: int, g: torch.Tensor, rows: int) -> torch.Tensor:
+        """A multiplier for all pairs; its rows lie where those of `slot` do, and its other sizes may differ."""
+        if rows == self.count:
+            return g
+        like, sizes = self.program.dims[slot], list(g.shape)
+        sizes[like.batch] = like.multiples[like.batch]
+        dims = Dims(tuple(sizes), like.batch, like.before)
+        parts = g.reshape(dims.unflatten(self.rows, self.outputs, rows // (self.rows * self.outputs)))
+        return parts.expand(dims.unflatten(self.rows, self.outputs, self.background)).reshape(dims.at(self.count))
+
     def both(self, slot: int) -> tuple[torch.Tensor, torch.Tensor]:
         """The rows' and the background's values for all pairs, as they lie in a tensor."""
         return self.flatten_pairs(slot, self.row(slot)), self.flatten_pairs(slot, self.base(slot))

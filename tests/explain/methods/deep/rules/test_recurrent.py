@@ -114,8 +114,8 @@ def test_chunks_of_rows_and_of_the_background_change_nothing(layer: str):
 def test_what_it_keeps_counts_as_memory():
     module = Reader(nn.LSTM(WIDTH, SIZE, num_layers=2), "last")
     method = deep(module)
-    assert method._base is not None
-    kept = sum(x[:, 0].numel() * x.itemsize for each in method._base[_slot(method)] for x in each)
+    assert method.background_values.kept is not None
+    kept = sum(x[:, 0].numel() * x.itemsize for each in method.background_values.kept[_slot(method)] for x in each)
     assert method.row_bytes > kept
 
 
