@@ -145,7 +145,7 @@ def test_the_certificate_says_why_deep_is_not_offered():
         (lambda _, x: x - x.mean(0, keepdim=True), "mixes rows"),
         (lambda _, x: x + x.sum(), "mixes rows"),
         (lambda _, x: x.reshape(len(x), -1), r"its code fixes the number of rows, as len\(x\)"),
-        (lambda _, x: x * (2 if x.shape[0] > 5 else 1), "depends on how many rows there are"),
+        (lambda _, x: x * (2 if x.shape[0] > 5 else 1), "depend on how many rows there are"),
         (lambda _, x: x.T, "returns shape|mixes rows|batch"),
         (lambda _, x: x[:, :, None], "returns shape"),
         (lambda _, x: (x, x), "returns"),

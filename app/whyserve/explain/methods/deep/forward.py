@@ -29,7 +29,7 @@ class Forward:
     def run(self, inputs: Inputs) -> Values:
         """The values that the rules read, at these rows."""
         program = self.program
-        values: Values = program.around(row_count(inputs))
+        values: Values = program.fixed_values(row_count(inputs))
         values.update(zip(program.inputs, (inputs[name] for name in self.names), strict=True))
         with torch.no_grad():
             for step in self.steps:

@@ -33,7 +33,7 @@ def of_arguments(step: Step, program: Program) -> BoundRule | None:
     def back(pairs: Pairs, g: torch.Tensor, rows: int) -> Shares:
         g = pairs.expand_pairs(step.slot, g, rows)
         sides = {slot: pairs.both(slot) for slot in slots}
-        function = _Function(step, program, sides, pairs.around(pairs.count))
+        function = _Function(step, program, sides, pairs.fixed_values(pairs.count))
         for slot in slots:
             x, x0 = sides[slot]
             if program.dtypes[slot] is torch.bool:
@@ -54,8 +54,8 @@ def of_arguments(step: Step, program: Program) -> BoundRule | None:
 class _Function:
     """The step as a function of one argument, averaged over the sides of the others with Shapley's weights."""
 
-    def __init__(self, step: Step, program: Program, sides: Sides, around: Mapping[int, Any]) -> None:
-        self.step, self.program, self.sides, self.around = step, program, sides, around
+    def __init__(self, step: Step, program: Program, sides: Sides, fixed: Mapping[int, Any]) -> None:
+        self.step, self.program, self.sides, self.fixed = step, program, sides, fixed
 
     def gain(self, slot: int, x: torch.Tensor, x0: torch.Tensor) -> torch.Tensor:
         """f(x) − f(x₀)."""
@@ -83,7 +83,7 @@ class _Function:
             for present in combinations(others, size):
                 values = {other: self.sides[other][0 if other in present else 1] for other in others} | {slot: x}
                 typed = {s: value.to(self.program.dtypes[s]) for s, value in values.items()}
-                found: torch.Tensor = self.step.run({**self.around, **typed}).to(x.dtype)
+                found: torch.Tensor = self.step.run({**self.fixed, **typed}).to(x.dtype)
                 part = weight * (found.abs() if absolute else found)
                 total = part if total is None else total + part
         assert total is not None, "there is one way to choose nobody"

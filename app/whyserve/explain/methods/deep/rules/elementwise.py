@@ -6,10 +6,11 @@ multiplier is then the derivative at x: Δx·Δy/Δx adds up with any multiplier
 
 from collections.abc import Callable
 from math import isnan
+from typing import Any
 
 import torch
 
-from whyserve.explain.graph.program import Program, Step
+from whyserve.explain.graph.program import Program, Ref, Step
 from whyserve.explain.methods.deep.bound_rule import BoundRule, Rule, Shares
 from whyserve.explain.methods.deep.pairs import Pairs
 
@@ -53,24 +54,37 @@ def quotient(step: Step, program: Program) -> BoundRule | None:
     def slope(pairs: Pairs) -> torch.Tensor:
         x, x0, y, y0 = pairs.row(source), pairs.base(source), pairs.row(step.slot), pairs.base(step.slot)
         result = (y - y0).div_(moved := x - x0)
-        if (moved.abs_() < near(pairs.dtype)).any():
-            at_middle = derivative(step, pairs, (x + x0) / 2)
-            result = near_slope(result, at_middle, y - y0, x - x0, y.abs() + y0.abs())
+        close = moved.abs_() < near(pairs.dtype)
+        if close.any():
+            # Few pairs are close, so only these are gathered.
+            at = close.nonzero(as_tuple=True)
+            x, x0, y, y0 = (side.expand(close.shape)[at] for side in (x, x0, y, y0))
+            derivative = _derivative(step, pairs, (x + x0) / 2, at, close.shape)
+            result[at] = near_slope(result[at], derivative, y - y0, x - x0, y.abs() + y0.abs())
         return result
 
     return _by_slope(step, slope, frozenset((source, step.slot)))
 
 
-def derivative(step: Step, pairs: Pairs, at: torch.Tensor) -> torch.Tensor:
-    """The step's derivative at x = `at`, of shape (…, R, 1, B, …)."""
+def _derivative(
+    step: Step, pairs: Pairs, middle: torch.Tensor, at: tuple[torch.Tensor, ...], shape: torch.Size
+) -> torch.Tensor:
+    """The step's derivative at some elements `at` of a value of `shape`, (…, R, 1, B, …), which are in `middle`."""
     (source,) = step.live
-    dims = pairs.program.dims[source]
+    if not any(isinstance(argument, Ref) and argument.slot != source for argument in step.args):
+        return _gradient(step, {}, source, middle)
+    # A constant tensor broadcasts to the whole value.
     rows = pairs.count if pairs.stacked else pairs.rows * pairs.background
-    values = pairs.around(rows)
-    x = values[source] = at.reshape(dims.at(rows)).requires_grad_()
+    dims, whole = pairs.program.dims[source], middle.new_zeros(shape)
+    whole[at] = middle
+    return _gradient(step, pairs.fixed_values(rows), source, whole.reshape(dims.at(rows))).reshape(shape)[at]
+
+
+def _gradient(step: Step, values: dict[int, Any], source: int, at: torch.Tensor) -> torch.Tensor:
+    x = values[source] = at.requires_grad_()
     with torch.enable_grad():
         total = step.run(values).sum()
-    return torch.autograd.grad(total, x)[0].reshape(at.shape)
+    return torch.autograd.grad(total, x)[0]
 
 
 def _by_slope(step: Step, slope: Callable[[Pairs], torch.Tensor], needs: frozenset[int]) -> BoundRule:

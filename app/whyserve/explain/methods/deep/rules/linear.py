@@ -27,7 +27,7 @@ def by_autograd(step: Step, program: Program) -> BoundRule:
     """The vector-Jacobian product by autograd, taken at zero: a linear operation has one Jacobian everywhere."""
 
     def back(pairs: Pairs, g: Any, rows: int) -> Shares:
-        values = pairs.around(rows)
+        values = pairs.fixed_values(rows)
         leaves = [_leaf(program, s, rows, pairs.dtype) for s in step.live]
         values.update(zip(step.live, leaves, strict=True))
         with torch.enable_grad():
@@ -131,7 +131,7 @@ def scaled(step: Step, program: Program) -> BoundRule | None:
         by = factor
         if isinstance(by, Ref):
             constant = program.constants.get(by.slot)
-            by = pairs.around(rows)[by.slot] if constant is None else constant
+            by = pairs.fixed_values(rows)[by.slot] if constant is None else constant
         return [(source, sum_to(op(g, by), dims.at(rows)))]
 
     return BoundRule(step.slot, step.name, back, linear=True)

@@ -45,7 +45,7 @@ def pooled(step: Step, program: Program) -> BoundRule:
     rows_first = dims.batch == 0 and dims.multiples[0] == 1
 
     def winners(pairs: Pairs, x: torch.Tensor, rows: int) -> torch.Tensor:
-        found: torch.Tensor = step.run({source: x.reshape(dims.at(rows)), **pairs.around(rows)})[1]
+        found: torch.Tensor = step.run({source: x.reshape(dims.at(rows)), **pairs.fixed_values(rows)})[1]
         return found.reshape(*x.shape[: x.ndim - spatial], -1)
 
     def back(pairs: Pairs, g: Any, rows: int) -> Shares:

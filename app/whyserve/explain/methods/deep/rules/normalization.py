@@ -82,7 +82,7 @@ def instance(step: Step, program: Program) -> BoundRule | None:
     def back(pairs: Pairs, g: Any, rows: int) -> Shares:
         wide = pairs.expand_pairs(x.slot, first_result(step, g), rows)
         if isinstance(weight, Ref):
-            wide = wide * pairs.around(pairs.count)[weight.slot].reshape(-1, *[1] * (len(axes) - 1))
+            wide = wide * pairs.fixed_values(pairs.count)[weight.slot].reshape(-1, *[1] * (len(axes) - 1))
         yield x.slot, standardised(*pairs.both(x.slot), wide, axes, eps=eps)
 
     return BoundRule(step.slot, step.name, back, frozenset((x.slot,)))

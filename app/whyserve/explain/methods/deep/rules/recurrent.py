@@ -53,7 +53,7 @@ class Stack:
 
     def _steps(self, step: Step, program: Program) -> int:
         if self.x is None:
-            given: torch.Tensor = program.around(1)[step.args[0].slot]
+            given: torch.Tensor = program.fixed_values(1)[step.args[0].slot]
             return int(given.shape[self.batch_first])
         dims = program.dims[self.x]
         if dims.batch != (not self.batch_first):
