@@ -43,9 +43,11 @@ def of_arguments(step: Step, program: Program) -> BoundRule | None:
             share = sum_to(gain * g, x.shape)
             slope = over(share, moved)
             smooth = differentiable and program.dtypes[slot].is_floating_point
-            if smooth and (moved.abs() < near(x.dtype)).any():
-                size = sum_to(function.size(slot, x, x0) * g.abs(), x.shape)
-                slope = near_slope(slope, function.derivative(slot, (x + x0) / 2, g), share, moved, size)
+            close = moved.abs() < near(x.dtype)
+            if smooth and close.any():
+                size = sum_to(function.size(slot, x) * g.abs(), x.shape)
+                derivative = function.derivative(slot, (x + x0) / 2, g)
+                slope = torch.where(close, near_slope(slope, derivative, moved, size), slope)
             yield slot, slope
 
     return BoundRule(step.slot, step.name, back, frozenset(slots))
@@ -61,9 +63,9 @@ class _Function:
         """f(x) − f(x₀)."""
         return self._average(slot, x) - self._average(slot, x0)
 
-    def size(self, slot: int, x: torch.Tensor, x0: torch.Tensor) -> torch.Tensor:
-        """The magnitude of f, for an estimate of its rounding errors."""
-        return self._average(slot, x, absolute=True) + self._average(slot, x0, absolute=True)
+    def size(self, slot: int, x: torch.Tensor) -> torch.Tensor:
+        """The magnitude of f at x, for an estimate of rounding errors."""
+        return self._average(slot, x, absolute=True)
 
     def derivative(self, slot: int, at: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
         """g times the derivative of f, of x's shape."""

@@ -31,18 +31,17 @@ def near(dtype: torch.dtype) -> float:
 
 
 def near_slope(
-    quotient: torch.Tensor, derivative: torch.Tensor, change: torch.Tensor, moved: torch.Tensor, size: torch.Tensor
+    quotient: torch.Tensor, derivative: torch.Tensor, moved: torch.Tensor, size: torch.Tensor
 ) -> torch.Tensor:
     """Δy/Δx where |Δx| is small: the derivative if it explains Δy to rounding, else the quotient.
 
     A jump or a kink between x₀ and x is what a derivative does not explain, and there the quotient does not cancel.
-    change: Δy. moved: Δx. size: the magnitude of y, which rounding is relative to. A derivative that does not exist
-    counts as 0.
+    moved: Δx. size: the magnitude of y, which rounding is relative to. A derivative that does not exist counts as 0.
     """
     derivative = derivative.nan_to_num(0.0, 0.0, 0.0)
-    rounding = ROUNDING * torch.finfo(size.dtype).eps * size
-    explained = (change - derivative * moved).abs() <= rounding
-    return torch.where(explained & (moved.abs() < near(moved.dtype)), derivative, quotient)
+    rounding = size.mul(ROUNDING * torch.finfo(size.dtype).eps)
+    explained = (quotient - derivative).mul_(moved).abs_() <= rounding
+    return torch.where(explained.logical_or_(moved == 0), derivative, quotient)
 
 
 def quotient(step: Step, program: Program) -> BoundRule | None:
@@ -53,38 +52,37 @@ def quotient(step: Step, program: Program) -> BoundRule | None:
 
     def slope(pairs: Pairs) -> torch.Tensor:
         x, x0, y, y0 = pairs.row(source), pairs.base(source), pairs.row(step.slot), pairs.base(step.slot)
-        result = (y - y0).div_(moved := x - x0)
-        close = moved.abs_() < near(pairs.dtype)
-        if close.any():
-            # Few pairs are close, so only these are gathered.
-            at = close.nonzero(as_tuple=True)
-            x, x0, y, y0 = (side.expand(close.shape)[at] for side in (x, x0, y, y0))
-            derivative = _derivative(step, pairs, (x + x0) / 2, at, close.shape)
-            result[at] = near_slope(result[at], derivative, y - y0, x - x0, y.abs() + y0.abs())
+        moved = x - x0
+        result = (y - y0).div_(moved)
+        close = moved.abs() < near(pairs.dtype)
+        at, shape = close.flatten().nonzero().squeeze(1), close.shape
+        if len(at):
+            # Few elements are close, so only these are gathered.
+            moved, y = moved.take(at), y.expand(shape).take(at)
+            derivative = _derivative(step, pairs, x.expand(shape).take(at) - moved / 2, at, shape)
+            result.put_(at, near_slope(result.take(at), derivative, moved, y.abs_()))
         return result
 
     return _by_slope(step, slope, frozenset((source, step.slot)))
 
 
-def _derivative(
-    step: Step, pairs: Pairs, middle: torch.Tensor, at: tuple[torch.Tensor, ...], shape: torch.Size
-) -> torch.Tensor:
-    """The step's derivative at some elements `at` of a value of `shape`, (…, R, 1, B, …), which are in `middle`."""
+def _derivative(step: Step, pairs: Pairs, middle: torch.Tensor, at: torch.Tensor, shape: torch.Size) -> torch.Tensor:
+    """The step's derivative at `middle`, elements `at` of a flattened value of `shape`, (…, R, 1, B, …)."""
     (source,) = step.live
     if not any(isinstance(argument, Ref) and argument.slot != source for argument in step.args):
         return _gradient(step, {}, source, middle)
     # A constant tensor broadcasts to the whole value.
     rows = pairs.count if pairs.stacked else pairs.rows * pairs.background
-    dims, whole = pairs.program.dims[source], middle.new_zeros(shape)
-    whole[at] = middle
-    return _gradient(step, pairs.fixed_values(rows), source, whole.reshape(dims.at(rows))).reshape(shape)[at]
+    whole = middle.new_zeros(shape).put_(at, middle).reshape(pairs.program.dims[source].at(rows))
+    return _gradient(step, pairs.fixed_values(rows), source, whole).take(at)
 
 
 def _gradient(step: Step, values: dict[int, Any], source: int, at: torch.Tensor) -> torch.Tensor:
     x = values[source] = at.requires_grad_()
     with torch.enable_grad():
-        total = step.run(values).sum()
-    return torch.autograd.grad(total, x)[0]
+        y = step.run(values)
+    # A tensor of ones, because the gradient of a sum is not contiguous, which makes some backward passes slow.
+    return torch.autograd.grad(y, x, torch.ones_like(y))[0]
 
 
 def _by_slope(step: Step, slope: Callable[[Pairs], torch.Tensor], needs: frozenset[int]) -> BoundRule:
