@@ -30,7 +30,7 @@ DECIDED = "its operations depend on how many rows there are, as in torch.cdist w
 
 
 def trace(module: nn.Module, example: tuple[torch.Tensor, ...]) -> Program:
-    """Trace `module` at `example`, one tensor an input, rows first.
+    """Trace `module` at `example`, one tensor per input, rows first.
 
     Raises UnsupportedNetwork if torch.export cannot trace it, as with a fixed batch size or control flow that depends
     on values, and if a shape shows that rows are mixed.
@@ -65,10 +65,10 @@ def _program(module: nn.Module, example: tuple[torch.Tensor, ...], lower: Lower)
 
 
 def _reason(error: Exception) -> str:
-    said = str(error)
-    if "specialized it to be a constant" in said:
+    message = str(error)
+    if "specialized it to be a constant" in message:
         return FIXED
-    return DECIDED if "Constraints violated" in said else first_line(error)
+    return DECIDED if "Constraints violated" in message else first_line(error)
 
 
 class _Positional(nn.Module):

@@ -24,7 +24,11 @@ _VIEWS = {"aten.view", "aten._unsafe_view", "aten.reshape", "aten.squeeze", "ate
 
 
 class Reader:
-    """One pass over an exported graph."""
+    """One pass over an exported graph, which sorts its nodes into the parts of a Program.
+
+    numbers: the slot of each node. depends: slots that depend on the input. by_size: slots that depend on the number
+    of rows only. faults: by slot, why its result is not made of separate rows.
+    """
 
     def __init__(self, exported: torch.export.ExportedProgram) -> None:
         self.exported = exported
