@@ -63,7 +63,7 @@ def test_a_network_of_two_precisions_adds_up_to_the_lower():
     background, rows = case.rows(dtype=torch.float64)
     with keras_floats(torch.float64):
         deep, _, answer = explain_deep(case.network(torch.float64), case, background, rows)
-    assert deep.mixed
+    assert deep.backward.mixed
     assert answer.residuals.abs().max() <= 1e-6 * scale_of(deep, answer)
 
 

@@ -1,4 +1,4 @@
-"""Operations that a trace takes apart into others, which have rules."""
+"""Decompositions of operations that have no rule into operations that have one."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -16,7 +16,7 @@ def rrelu(
     training: bool = False,
     _: Any = None,
 ) -> Any:
-    """Outside training a leaky ReLU."""
+    """Outside training, a leaky ReLU."""
     if training:
         return NotImplemented
     return torch.nn.functional.leaky_relu(x, (lower + upper) / 2), noise
@@ -25,7 +25,7 @@ def rrelu(
 def vector_norm(
     x: torch.Tensor, order: float = 2, dim: Sequence[int] | None = None, keepdim: bool = False, *, dtype: Any = None
 ) -> Any:
-    """(Σ|x|^p)^(1/p); a maximum where p is infinite."""
+    """(Σ|x|^p)^(1/p); the maximum of |x| for p = ∞."""
     if dtype is not None or order in (0, float("-inf")):
         return NotImplemented
     axes = list(range(x.ndim)) if dim is None else list(dim)
@@ -39,7 +39,7 @@ def vector_norm(
 
 
 def distances(a: torch.Tensor, b: torch.Tensor, order: float, _: int | None = None) -> Any:
-    """Norms of the differences of every row of a and every row of b: torch.cdist."""
+    """torch.cdist: norms of the differences of every row of a and every row of b."""
     if order in (0, float("-inf")):
         return NotImplemented
     return vector_norm(a.unsqueeze(-2) - b.unsqueeze(-3), order, (-1,))
@@ -48,7 +48,7 @@ def distances(a: torch.Tensor, b: torch.Tensor, order: float, _: int | None = No
 def variance(
     x: torch.Tensor, dim: Sequence[int] | None = None, *, correction: float | None = None, keepdim: bool = False
 ) -> Any:
-    """Mean squared deviation, by n less the correction."""
+    """Squared deviations from the mean, summed and divided by n − correction."""
     axes = list(range(x.ndim)) if dim is None else list(dim)
     count = torch.Size([x.shape[axis] for axis in axes]).numel()
     apart = x - x.mean(axes, keepdim=True)
@@ -56,7 +56,7 @@ def variance(
 
 
 def product(x: torch.Tensor, dim: int, keepdim: bool = False, *, dtype: Any = None) -> Any:
-    """By halves, so that no factor is far from its product."""
+    """A product by pairs, pairs of pairs and so on, which keeps the number of multiplications on each factor small."""
     if dtype is not None:
         return NotImplemented
     parts = list(x.unbind(dim))
@@ -76,7 +76,7 @@ def trilinear(  # noqa: PLR0917 — the operation's own order
     summed: Sequence[int],
     unroll_dim: int = 1,
 ) -> torch.Tensor:
-    """What nn.Bilinear is: a product of three, summed."""
+    """The sum of a product of three, as in nn.Bilinear."""
     factors = []
     for x, places in ((a, expand_a), (b, expand_b), (c, expand_c)):
         for place in sorted(places):

@@ -1,7 +1,7 @@
 """A network as a flat list of ATen operations, sorted by what each depends on.
 
-torch.export traces the network with a symbolic batch and decomposes it to core ATen, functionalised: module code,
-functional code and Keras's torch backend come down to one vocabulary, and running the list changes nothing.
+torch.export traces the network with a symbolic batch size and decomposes it to functional core ATen operations.
+Module code, functional code and Keras's torch backend all become the same few operations.
 """
 
 import threading
@@ -25,25 +25,25 @@ Lower = Callable[[torch.export.ExportedProgram], torch.export.ExportedProgram]
 # torch.export patches torch while it traces: one trace at a time in a process.
 _tracing = threading.Lock()
 
-FIXED = "its code fixes the number of rows, as len(x) and a loop over rows do; x.shape[0] leaves it open"
-DECIDED = "what it computes depends on how many rows there are, as torch.cdist does unless told a compute_mode"
+FIXED = "its code fixes the number of rows, as len(x) and a loop over rows do; use x.shape[0] and no such loop"
+DECIDED = "its operations depend on how many rows there are, as in torch.cdist without a compute_mode"
 
 
 def trace(module: nn.Module, example: tuple[torch.Tensor, ...]) -> Program:
-    """Trace `module` at `example`, one tensor an input, rows first.
+    """Trace `module` at `example`, one tensor per input, rows first.
 
-    Raises UnsupportedNetwork when torch.export cannot, as with a fixed batch or control flow that depends on values,
-    and when a shape shows that rows are mixed.
+    Raises UnsupportedNetwork if torch.export cannot trace it, as with a fixed batch size or control flow that depends
+    on values, and if a shape shows that rows are mixed.
     """
-    return _program(module, example, _apart)
+    return _program(module, example, _decomposed)
 
 
 def operations(module: nn.Module, example: tuple[torch.Tensor, ...]) -> Callable[..., Any]:
-    """The network's operations, not taken apart, as a function of its inputs by position. Raises as trace does."""
+    """The network's operations, not decomposed, as a function of its inputs by position. Raises as trace does."""
     program = _program(module, example, _functional)
 
     def run(*inputs: torch.Tensor) -> Any:
-        values = program.around(inputs[0].shape[0])
+        values = program.fixed_values(inputs[0].shape[0])
         values.update(zip(program.inputs, inputs, strict=True))
         for step in program.live:
             values[step.slot] = step.run(values)
@@ -54,7 +54,7 @@ def operations(module: nn.Module, example: tuple[torch.Tensor, ...]) -> Callable
 
 def _program(module: nn.Module, example: tuple[torch.Tensor, ...], lower: Lower) -> Program:
     if example[0].shape[0] < 2:
-        example = tuple(torch.cat([x, x]) for x in example)  # one row would be taken for a constant
+        example = tuple(torch.cat([x, x]) for x in example)  # torch.export takes a size of 1 for a constant
     with _tracing, _quiet(module):
         try:
             exported = lower(_export(module, example))
@@ -65,14 +65,14 @@ def _program(module: nn.Module, example: tuple[torch.Tensor, ...], lower: Lower)
 
 
 def _reason(error: Exception) -> str:
-    said = str(error)
-    if "specialized it to be a constant" in said:
+    message = str(error)
+    if "specialized it to be a constant" in message:
         return FIXED
-    return DECIDED if "Constraints violated" in said else first_line(error)
+    return DECIDED if "Constraints violated" in message else first_line(error)
 
 
 class _Positional(nn.Module):
-    """Gives a module of any signature one that is a plain list of tensors."""
+    """A module of any signature, called with a list of tensors."""
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
@@ -85,12 +85,12 @@ class _Positional(nn.Module):
 
 @contextmanager
 def _quiet(module: nn.Module) -> Iterator[None]:
-    # With gradients on and the fast path off an encoder is traced as the operations that it is made of; and whether
-    # its mask happens to be causal is a hint that would look at values.
+    # With gradients on and the fast path off, torch's transformer encoder is traced as separate operations. It also
+    # tests whether its mask is causal, which would read values; this is a hint for speed only.
     fast, detect = torch.backends.mha.get_fastpath_enabled(), transformer._detect_is_causal_mask
-    # Keras's rolled loop asks for the length of a batch, which fixes it; unrolled it computes the same.
+    # Keras's rolled loop reads the length of the batch, which fixes it. Unrolled, it computes the same.
     rolled = [layer for layer in _keras_layers(module) if getattr(layer, "unroll", None) is False]
-    # The best order of a product of three depends on the number of rows, which would fix it.
+    # opt_einsum chooses the order of a product of three by the number of rows, which would fix this number.
     ordered, torch.backends.opt_einsum.enabled = torch.backends.opt_einsum.enabled, False
     torch.backends.mha.set_fastpath_enabled(False)
     transformer._detect_is_causal_mask = lambda mask, is_causal=None, size=None: bool(is_causal)
@@ -109,7 +109,7 @@ def _quiet(module: nn.Module) -> Iterator[None]:
 
 
 def _keras_layers(module: nn.Module) -> list[Any]:
-    """Layers within layers are no submodules to torch."""
+    """All Keras layers. torch does not see a layer within a layer as a submodule."""
     nested = [getattr(part, "_flatten_layers", None) for part in module.modules()]
     return [layer for layers in nested if layers is not None for layer in layers()]
 
@@ -121,13 +121,13 @@ def _export(module: nn.Module, example: tuple[torch.Tensor, ...]) -> torch.expor
 
 
 def _functional(exported: torch.export.ExportedProgram) -> torch.export.ExportedProgram:
-    """Nothing done in place."""
+    """Without operations in place."""
     functional: torch.export.ExportedProgram = exported.run_decompositions({})
     return functional
 
 
-def _apart(exported: torch.export.ExportedProgram) -> torch.export.ExportedProgram:
-    """In the operations that have rules."""
+def _decomposed(exported: torch.export.ExportedProgram) -> torch.export.ExportedProgram:
+    """Decomposed into operations that have rules."""
     table = CustomDecompTable()  # type: ignore[no-untyped-call]
     for operation, parts in PARTS.items():
         table[operation] = parts
@@ -138,7 +138,7 @@ def _apart(exported: torch.export.ExportedProgram) -> torch.export.ExportedProgr
 
 
 def _recurrent(exported: torch.export.ExportedProgram) -> set[Any]:
-    """Recurrent layers that are left whole: those whose weights are parameters, and not reckoned from something."""
+    """Recurrent operations to keep whole: those whose weights are parameters and not computed from other values."""
     calls = [node for node in exported.graph.nodes if node.target in WHOLE]
     return {
         operation

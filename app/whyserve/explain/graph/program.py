@@ -1,4 +1,4 @@
-"""A traced network: steps, and what each depends on."""
+"""A traced network: its steps, sorted by what they depend on."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from whyserve.explain.graph.layout import Dims
 
 @dataclass(frozen=True, slots=True)
 class Ref:
-    """Stands in a step's arguments for the value of another slot."""
+    """The value of another slot, in the arguments of a step."""
 
     slot: int
 
@@ -27,9 +27,10 @@ def fill(argument: Any, values: Any) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One operation: `op(*args, **kwargs)`, with Refs for values, gives the value of `slot`.
+    """One operation: `op(*args, **kwargs)`, with Refs replaced by values, is the value of `slot`.
 
-    name: as rules know it, such as aten.mul. live: slots among the arguments that depend on the input.
+    name: the operation's name without its overload, such as aten.mul. live: slots among the arguments that depend on
+    the network's input.
     """
 
     slot: int
@@ -40,18 +41,18 @@ class Step:
     live: tuple[int, ...]
 
     def run(self, values: Any) -> Any:
-        """The step's value; `values` gives a slot's."""
+        """The step's value, from the values of its arguments by slot."""
         args = [values[a.slot] if type(a) is Ref else fill(a, values) for a in self.args]
         if not self.kwargs:
             return self.op(*args)
         return self.op(*args, **{k: fill(v, values) for k, v in self.kwargs.items()})
 
     def argument(self, position: int, default: Any = None) -> Any:
-        """A positional argument as traced, which may have been left out."""
+        """A positional argument, or the default if the trace leaves it out."""
         return self.args[position] if position < len(self.args) else default
 
     def is_live(self, argument: Any) -> bool:
-        """Whether an argument is, or holds, a Ref to a value that depends on the input."""
+        """Whether an argument is, or contains, a Ref to a value that depends on the input."""
         if isinstance(argument, tuple | list):
             return any(self.is_live(a) for a in argument)
         return isinstance(argument, Ref) and argument.slot in self.live
@@ -61,9 +62,11 @@ class Step:
 class Program:
     """A traced network.
 
-    constants: slots that depend on nothing, computed once. sized: steps that depend on the number of rows alone,
-    which is slot ROWS. live: steps that depend on the input, in order. dims, dtypes: of each live slot that is a
-    tensor. tracked: whether the rows could be followed through every step, merged with other dimensions or not.
+    constants: values by slot that depend on nothing, computed once.
+    sized: steps that depend on the number of rows only, which is the value of slot ROWS.
+    live: steps that depend on the input, in order.
+    dims, dtypes: of each live slot that is a tensor.
+    tracked: whether the place of the rows is known in every live slot, merged with other dimensions or not.
     """
 
     inputs: tuple[int, ...]
@@ -75,8 +78,8 @@ class Program:
     dtypes: Mapping[int, torch.dtype]
     tracked: bool
 
-    def around(self, rows: int) -> dict[int, Any]:
-        """Every slot that does not depend on the input, for so many rows."""
+    def fixed_values(self, rows: int) -> dict[int, Any]:
+        """Values of all slots that do not depend on the input, for a number of rows."""
         values = {**self.constants, ROWS: rows}
         for step in self.sized:
             values[step.slot] = step.run(values)

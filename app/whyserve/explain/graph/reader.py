@@ -15,16 +15,20 @@ from whyserve.explain.graph.program import ROWS, Program, Ref, Step
 
 aten = torch.ops.aten
 
-# Checks and hints that a trace leaves behind, of no effect on a value.
+# Checks and hints in a trace, which have no effect on a value.
 _SILENT = {"aten._assert_tensor_metadata", "aten._assert_scalar", "aten._assert_async", "aten.sym_constrain_range"}
-# Recurrent layers, which have rules of their own.
+# Recurrent layers, which have rules as whole operations.
 WHOLE = (aten.lstm.input, aten.gru.input, aten.rnn_tanh.input, aten.rnn_relu.input)
-# What keeps elements in their order, so that the rows stay behind as many elements as before.
+# Operations that keep all elements in their order, and so the number of elements before the rows.
 _VIEWS = {"aten.view", "aten._unsafe_view", "aten.reshape", "aten.squeeze", "aten.unsqueeze"}
 
 
 class Reader:
-    """One pass over an exported graph."""
+    """One pass over an exported graph, which sorts its nodes into the parts of a Program.
+
+    numbers: the slot of each node. depends: slots that depend on the input. by_size: slots that depend on the number
+    of rows only. faults: by slot, why its result is not made of separate rows.
+    """
 
     def __init__(self, exported: torch.export.ExportedProgram) -> None:
         self.exported = exported
@@ -51,11 +55,11 @@ class Reader:
             elif node.op == "call_function":
                 self._call(node, number)
             else:
-                raise UnsupportedNetwork(f"the trace holds {node.op} {node.target}, which cannot be followed")
+                raise UnsupportedNetwork(f"the trace contains {node.op} {node.target}, which is not supported")
         if output not in self.depends:
             raise UnsupportedNetwork("the network's output does not depend on its inputs")
         live = tuple(_needed(self.live, output))
-        # What nothing follows from, such as a check of values, may look at the rows together.
+        # Only steps that the output depends on count: a check of values may read all rows together.
         for step in live:
             if step.slot in self.faults:
                 raise self.faults[step.slot]
@@ -74,7 +78,7 @@ class Reader:
             self.depends.add(number)
             self._note(node, Step(number, print, "the input", (), {}, ()))
         else:
-            raise UnsupportedNetwork(f"the trace takes {node.name}, which is neither an input nor a weight")
+            raise UnsupportedNetwork(f"the trace has an input {node.name} that is neither a network input nor a weight")
 
     def _output(self) -> int:
         names = self.exported.graph_signature.user_outputs
@@ -88,7 +92,7 @@ class Reader:
             return
         if name == "aten.slice" and _is_whole(*node.args[1:]):
             (source,) = node.all_input_nodes
-            self.numbers[node] = self.numbers[source]  # as x[:, t] has of its rows
+            self.numbers[node] = self.numbers[source]  # the first part of x[:, t], for example
             return
         value = node.meta.get("val")
         sources = {self.numbers[n] for n in node.all_input_nodes}
@@ -97,7 +101,7 @@ class Reader:
         assert callable(node.target)
         step = Step(number, node.target, name, self._arguments(node.args), kwargs, live)
         if isinstance(value, torch.SymInt | int) and not isinstance(value, bool) and live:
-            # A size is known from the number of rows, whosever size it is.
+            # A size follows from the number of rows, whichever tensor it is the size of.
             multiple, symbolic = multiple_of(value, name)
             step = Step(number, operator.mul, name, (Ref(ROWS) if symbolic else 1, multiple), {}, ())
             self.by_size.add(number)
@@ -152,7 +156,7 @@ def _is_whole(_: Any = 0, start: Any = None, end: Any = None, step: Any = 1) -> 
 
 
 def name_of(target: Any) -> str:
-    """aten.mul for torch.ops.aten.mul.Tensor; what Python calls it for anything else."""
+    """aten.mul for torch.ops.aten.mul.Tensor; the Python name of any other function."""
     if isinstance(target, torch._ops.OpOverload):
         return f"{target.namespace}.{target._opname}"
     return getattr(target, "__name__", str(target))

@@ -37,8 +37,8 @@ def prepared(rows: int = 3, **settings):
     return deep, {"x": torch.randn(rows, 6)}
 
 
-def test_a_product_and_a_sum_come_out_by_hand():
-    """x₀x₁ + 2x₂ from (1, 1, 0) to (3, 5, 1): the product's 14 falls 6 to x₀, at the midpoint 3, and 8 to x₁."""
+def test_a_product_and_a_sum_equal_values_by_hand():
+    """x₀x₁ + 2x₂ from (1, 1, 0) to (3, 5, 1): of the product's 14, x₀ gets 2 · 3, at x₁'s midpoint, and x₁ gets 8."""
     network = Network(Lambda(lambda _, x: x[:, 0] * x[:, 1] + 2 * x[:, 2]), ("x",))
     deep = Deep(network, {"x": torch.tensor([[1.0, 1.0, 0.0]])}, Players.elements({"x": (3,)}))
     answer = deep.explain({"x": torch.tensor([[3.0, 5.0, 1.0]])}, FIRST[:1], Limits())
@@ -55,7 +55,7 @@ def test_only_the_outputs_wanted_and_in_their_order():
     assert torch.allclose(answer.values, torch.stack([every[i, some[i]] for i in range(3)]), atol=1e-6)
 
 
-def test_chunks_and_company_do_not_change_a_row():
+def test_chunks_and_other_rows_do_not_change_a_row():
     deep, rows = prepared(7)
     wanted = torch.arange(3).expand(7, 3)
     whole = deep.explain(rows, wanted, Limits()).values
@@ -68,14 +68,14 @@ def test_chunks_and_company_do_not_change_a_row():
 
 def test_a_background_too_large_to_keep_is_run_again():
     deep, rows = prepared(memory_bytes=1000)
-    assert deep._base is None
+    assert deep.background_values.kept is None
     kept, _ = prepared()
-    assert kept._base is not None
+    assert kept.background_values.kept is not None
     one, other = (d.explain(rows, FIRST, Limits()).values for d in (deep, kept))
     assert torch.allclose(one, other, atol=1e-6)
 
 
-def test_many_threads_get_the_same_answer_and_the_network_stays():
+def test_many_threads_get_the_same_answer_and_leave_the_network_unchanged():
     deep, rows = prepared()
     before = {key: value.clone() for key, value in deep.network.module.state_dict().items()}
     alone = deep.explain(rows, FIRST, Limits()).values
@@ -91,22 +91,22 @@ def test_many_threads_get_the_same_answer_and_the_network_stays():
     assert not any(p.grad is not None for p in deep.network.module.parameters())
 
 
-def test_progress_is_told_by_chunk_and_ends_at_one():
+def test_progress_is_reported_by_chunk_and_ends_at_one():
     deep, rows = prepared(memory_bytes=8_000)
-    told: list[float] = []
+    reported: list[float] = []
 
-    def tell(share: float) -> bool:
-        told.append(share)
+    def report(share: float) -> bool:
+        reported.append(share)
         return True
 
-    deep.explain(rows, FIRST, Limits(on_progress=tell))
-    assert len(told) > 3
-    assert told == sorted(told)
-    assert told[-1] == 1.0
+    deep.explain(rows, FIRST, Limits(on_progress=report))
+    assert len(reported) > 3
+    assert reported == sorted(reported)
+    assert reported[-1] == 1.0
 
 
 @pytest.mark.parametrize("after", [0, 2])
-def test_a_stop_is_taken_at_the_next_chunk(after: int):
+def test_a_stop_takes_effect_at_the_next_chunk(after: int):
     deep, rows = prepared(memory_bytes=8_000)
     asked = count()
     with pytest.raises(Stopped):
@@ -123,7 +123,7 @@ def test_a_deadline_past_stops():
 def test_an_operation_without_a_rule_is_named_in_one_line():
     with pytest.raises(UnsupportedNetwork) as refused:
         of_function(lambda _, x: x.sort(-1).values)
-    assert refused.value.message == "aten.sort has no rule: deep is not offered"
+    assert refused.value.message == "deep has no rule for aten.sort; use another method"
 
 
 def test_the_certificate_says_why_deep_is_not_offered():
@@ -131,38 +131,41 @@ def test_the_certificate_says_why_deep_is_not_offered():
     certificate = certify(
         Network(module, ("x",)), {"x": torch.randn(12, 4)}, Players.elements({"x": (4,)}), 2, budget_ms=20
     )
-    assert certificate["methods"]["deep"] == {"fits": False, "why": "aten.sort has no rule: deep is not offered"}
+    assert certificate["methods"]["deep"] == {
+        "fits": False,
+        "why": "deep has no rule for aten.sort; use another method",
+    }
     assert certificate["default"] != "deep"
 
 
 @pytest.mark.parametrize(
-    ("function", "said"),
+    ("function", "message"),
     [
         (lambda _, x: x.softmax(0), "rows of (the|its) batch|mixes rows"),
         (lambda _, x: x - x.mean(0, keepdim=True), "mixes rows"),
         (lambda _, x: x + x.sum(), "mixes rows"),
         (lambda _, x: x.reshape(len(x), -1), r"its code fixes the number of rows, as len\(x\)"),
-        (lambda _, x: x * (2 if x.shape[0] > 5 else 1), "depends on how many rows there are"),
+        (lambda _, x: x * (2 if x.shape[0] > 5 else 1), "depend on how many rows there are"),
         (lambda _, x: x.T, "returns shape|mixes rows|batch"),
         (lambda _, x: x[:, :, None], "returns shape"),
         (lambda _, x: (x, x), "returns"),
-        (lambda _, x: x / (x - x), "not finite"),
+        (lambda _, x: x / (x - x), "non-finite|not finite"),
         (lambda _, x: x + torch.rand_like(x), "random"),
         (lambda _, x: F.dropout(x, 0.5, training=True), "random"),
         (lambda _, x: F.batch_norm(x, None, None, training=True), "rows of (the|its) batch|mixes rows"),
         (lambda _, x: x if x.sum() > 0 else -x, "traced"),
         (lambda _, x: torch.ones(x.shape[0], 2), "does not depend"),
-        (lambda _, x: torch.fft.rfft(x).abs(), "_fft_r2c gives complex numbers"),
+        (lambda _, x: torch.fft.rfft(x).abs(), "complex numbers, as in aten._fft_r2c"),
     ],
 )
-def test_what_cannot_be_explained_is_refused_when_made_ready(function, said: str):
-    with pytest.raises(UnsupportedNetwork, match=said):
+def test_an_unsupported_network_is_refused_at_construction(function, message: str):
+    with pytest.raises(UnsupportedNetwork, match=message):
         of_function(function)
 
 
-def test_a_value_that_is_not_finite_is_an_error_and_no_answer():
+def test_a_non_finite_value_is_an_error():
     deep = of_function(lambda _, x: torch.exp(x * 30))
-    with pytest.raises(UnsupportedNetwork, match="not finite"):
+    with pytest.raises(UnsupportedNetwork, match="non-finite"):
         deep.explain({"x": torch.full((3, 6), 40.0)}, FIRST, Limits())
 
 
@@ -187,7 +190,7 @@ def test_a_background_that_does_not_fit_is_refused(background: torch.Tensor):
     ],
 )
 def test_many_times_faster_than_shap(build, shape: tuple[int, ...], rows: int, ratio: float):
-    """Half of what `make bench-explain` shows on a quiet machine, since another job may share this one."""
+    """Half of the ratios of `make bench-explain` on an idle machine, because other jobs may run on this one."""
     torch.manual_seed(0)
     module = build().eval()
     deep = of(module, *shape, background=100)

@@ -1,4 +1,4 @@
-"""Networks that others trained, on photographs and on the sound of a voice."""
+"""Published networks with their trained weights: EfficientNet on photographs, a voice encoder on sounds."""
 
 import os
 import subprocess
@@ -47,7 +47,7 @@ class VoiceEncoder(nn.Module):
         found = find_spec("resemblyzer")
         assert found is not None
         assert found.submodule_search_locations is not None
-        # Its package imports audio libraries that this network does not need.
+        # Only the file is read: the package imports audio libraries that this network does not need.
         file = Path(found.submodule_search_locations[0]) / "pretrained.pt"
         weights = torch.load(file, map_location="cpu", weights_only=True)["model_state"]
         self.load_state_dict({key: value for key, value in weights.items() if not key.startswith("similarity")})

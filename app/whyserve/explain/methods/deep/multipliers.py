@@ -1,4 +1,4 @@
-"""Multipliers on their way back: what has come so far for each slot of a traced network."""
+"""Multipliers on the way back, collected per slot of a traced network."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +9,7 @@ from whyserve.explain.methods.deep.pairs import Pairs
 
 
 class Multipliers:
-    """What has come so far for each slot: one tensor, or one a result of an operation that has several."""
+    """The sum so far for each slot: one tensor, or one per result of an operation with several results."""
 
     def __init__(self, pairs: Pairs) -> None:
         self._pairs = pairs
@@ -17,7 +17,7 @@ class Multipliers:
         self._several: dict[int, dict[int, tuple[torch.Tensor, int, int]]] = {}
 
     def add(self, slot: int, share: torch.Tensor | Mapping[int, torch.Tensor], rows: int, child: int) -> None:
-        """share: for `rows` rows; by number, it comes from the slot `child` that holds that result."""
+        """Add a multiplier for `rows` rows, or a mapping from a result's number to one; `child` is its slot."""
         if isinstance(share, torch.Tensor):
             known = self._one.get(slot)
             self._one[slot] = (share, rows) if known is None else self._sum(slot, known, (share, rows))
@@ -30,7 +30,7 @@ class Multipliers:
             numbers[number] = (*total, child)
 
     def take(self, slot: int) -> tuple[Any, int] | None:
-        """All that came for a slot, and for how many rows."""
+        """Remove and return the sum for a slot, and its number of rows; None if no multiplier reached the slot."""
         if slot in self._one:
             return self._one.pop(slot)
         numbers = self._several.pop(slot, None)

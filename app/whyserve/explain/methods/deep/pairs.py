@@ -12,10 +12,13 @@ Values = Mapping[int, Any]
 
 
 class Pairs:
-    """R rows, K outputs a row and B background rows; pair (r, k, b) is row (r·K + k)·B + b of a tensor of pairs.
+    """R explained rows, K outputs per row and B background rows.
 
-    row, base: values of slots by R rows and by B background rows; or, stacked, both by R·K·B rows, which is how a
-    network whose rows cannot be followed through it is run.
+    Pair (r, k, b) is row (r·K + k)·B + b of a tensor "of all pairs", whose batch is at the slot's own place. "Pairs
+    apart" means a tensor with dimensions R, K and B of their own at this place, each possibly 1 to broadcast.
+
+    row, base: values by slot, for R rows and for B background rows. stacked: both are for all R·K·B pairs instead,
+    because the network's rows cannot be tracked through it; pairs are then never apart.
     """
 
     def __init__(
@@ -34,24 +37,24 @@ class Pairs:
         self.stacked = stacked
         self.dtype = dtype
         self._row, self._base = row, base
-        self._around: dict[int, dict[int, Any]] = {}
+        self._fixed: dict[int, dict[int, Any]] = {}
 
-    def around(self, rows: int) -> dict[int, Any]:
-        """Slots that do not depend on the input, for so many rows; the caller may add to it."""
-        if rows not in self._around:
-            self._around[rows] = self.program.around(rows)
-        return self._around[rows].copy()
+    def fixed_values(self, rows: int) -> dict[int, Any]:
+        """Values of slots that do not depend on the input, for a number of rows. The caller may add to the mapping."""
+        if rows not in self._fixed:
+            self._fixed[rows] = self.program.fixed_values(rows)
+        return self._fixed[rows].copy()
 
     def row(self, slot: int) -> torch.Tensor:
-        """The rows' value of a slot, pairs apart: (…, R, 1, 1, …); stacked, (…, R·K·B, …)."""
+        """A slot's value for the explained rows, pairs apart: (…, R, 1, 1, …); stacked, (…, R·K·B, …)."""
         return self._apart(slot, self._row[slot], self.rows, 1, 1)
 
     def base(self, slot: int) -> torch.Tensor:
-        """The background's: (…, 1, 1, B, …)."""
+        """A slot's value for the background rows: (…, 1, 1, B, …); stacked, (…, R·K·B, …)."""
         return self._apart(slot, self._base[slot], 1, 1, self.background)
 
     def kept(self, slot: int) -> tuple[list[tuple[torch.Tensor, ...]], list[tuple[torch.Tensor, ...]]]:
-        """What a rule kept of the rows' run and of the background's: (T, R, 1, 1, …) and (T, 1, 1, B, …)."""
+        """The values that a rule kept for the explained and the background rows: (T, R, 1, 1, …), (T, 1, 1, B, …)."""
 
         def apart(held: Sequence[tuple[torch.Tensor, ...]], *rows: int) -> list[tuple[torch.Tensor, ...]]:
             typed = [tuple(x.to(self.dtype) for x in each) for each in held]
@@ -62,41 +65,51 @@ class Pairs:
         return apart(self._row[slot], self.rows, 1, 1), apart(self._base[slot], 1, 1, self.background)
 
     def spread(self, g: torch.Tensor) -> torch.Tensor:
-        """(T, rows, H) with pairs apart: (T, R, K, B, H), B being 1 while it is the same for all of them."""
+        """(T, rows, H) with pairs apart, (T, R, K, B, H); B is 1 if g is the same for all background rows."""
         return g if self.stacked else g.reshape(len(g), self.rows, self.outputs, -1, g.shape[-1])
 
     def unflatten(self, slot: int, g: torch.Tensor, rows: int) -> torch.Tensor:
-        """A multiplier of a slot, pairs apart: (…, R, K, B, …), B being 1 while it is the same for all of them."""
+        """A slot's multiplier, pairs apart: (…, R, K, B, …); B is 1 if g is the same for all background rows."""
         if self.stacked:
             return g
         return g.reshape(self.program.dims[slot].unflatten(self.rows, self.outputs, rows // (self.rows * self.outputs)))
 
     def flatten_pairs(self, slot: int, g: torch.Tensor) -> torch.Tensor:
-        """The inverse of unflatten, for all pairs."""
+        """The inverse of unflatten; the result is of all pairs."""
         if self.stacked:
             return g
         dims = self.program.dims[slot]
         return g.expand(dims.unflatten(self.rows, self.outputs, self.background)).reshape(dims.at(self.count))
 
     def shape(self, slot: int) -> tuple[int, ...]:
-        """Of a multiplier of a slot for all pairs, pairs apart."""
+        """The shape of a slot's multiplier, pairs apart and none of them 1 to broadcast."""
         dims = self.program.dims[slot]
         return dims.at(self.count) if self.stacked else dims.unflatten(self.rows, self.outputs, self.background)
 
     def expand_pairs(self, slot: int, g: torch.Tensor, rows: int) -> torch.Tensor:
-        """A multiplier for all pairs, as it lies in a tensor."""
+        """A slot's multiplier, of all pairs."""
         return g if rows == self.count else self.flatten_pairs(slot, self.unflatten(slot, g, rows))
 
+    def expand_like(self, slot: int, g: torch.Tensor, rows: int) -> torch.Tensor:
+        """A multiplier of all pairs whose batch is where the slot's is, and whose other sizes may differ."""
+        if rows == self.count:
+            return g
+        like, sizes = self.program.dims[slot], list(g.shape)
+        sizes[like.batch] = like.multiples[like.batch]
+        dims = Dims(tuple(sizes), like.batch, like.before)
+        parts = g.reshape(dims.unflatten(self.rows, self.outputs, rows // (self.rows * self.outputs)))
+        return parts.expand(dims.unflatten(self.rows, self.outputs, self.background)).reshape(dims.at(self.count))
+
     def both(self, slot: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """The rows' and the background's values for all pairs, as they lie in a tensor."""
+        """A slot's values for the explained and for the background rows, each of all pairs."""
         return self.flatten_pairs(slot, self.row(slot)), self.flatten_pairs(slot, self.base(slot))
 
     def constant(self, slot: int, dims: Dims) -> torch.Tensor:
-        """What does not depend on the input, in a shape that broadcasts with a value of `dims`, pairs apart."""
+        """A value that does not depend on the input, in a shape that broadcasts with a value of `dims`, pairs apart."""
         value: torch.Tensor | None = self.program.constants.get(slot)
         rows = self.count if self.stacked else self.rows * self.outputs * self.background
         if value is None:
-            value = self.around(rows)[slot]
+            value = self.fixed_values(rows)[slot]
         assert value is not None, "a step's argument has a value"
         position = len(dims.multiples) - dims.batch
         if self.stacked or value.ndim < position:

@@ -1,4 +1,4 @@
-"""Recurrent layers taken whole, beside the same layers taken apart into their operations."""
+"""Recurrent layers as one operation, against the same layers decomposed into their operations."""
 
 from itertools import product
 from typing import Any
@@ -18,14 +18,14 @@ STEPS, WIDTH, SIZE = 5, 3, 4
 
 
 class Same(nn.Module):
-    """Makes of a parameter something reckoned from one, which a trace takes apart."""
+    """Turns a parameter into a computed value, so that a trace decomposes the layer."""
 
     def forward(self, weight: torch.Tensor) -> torch.Tensor:
         return weight * 1
 
 
 class Reader(nn.Module):
-    """Mixes what it reads of a layer's results; the layer's first states come of the input where they are `begun`."""
+    """Mixes some of a layer's results. With `begun`, the layer's first states depend on the input."""
 
     def __init__(self, layer: nn.RNNBase, reads: str, *, begun: bool = False) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ def deep(module: nn.Module, **settings) -> Deep:
     return Deep(Network(module.eval(), ("x",)), {"x": rows}, players, **settings)
 
 
-def taken_apart(module: Reader) -> Reader:
+def decomposed(module: Reader) -> Reader:
     for name in [name for name, _ in module.layer.named_parameters()]:
         parametrize.register_parametrization(module.layer, name, Same())
     return module
@@ -79,14 +79,14 @@ SHAPES = [{}, {"bias": False}, {"num_layers": 2, "bidirectional": True}, {"num_l
 
 
 READS = ["all", "step", "states", "sequence", "last"]
-# Each layer in each shape, what is read and whether it is begun taken in turn.
+# Each layer in each shape; what is read and whether the first states are begun alternate.
 CASES = [
     (layer, shape, READS[(i + i // 5) % 5], i % 2 == 0) for i, (layer, shape) in enumerate(product(LAYERS, SHAPES))
 ]
 
 
 @pytest.mark.parametrize(("layer", "shape", "reads", "begun"), CASES, ids=str)
-def test_whole_it_is_what_its_operations_are(layer: str, shape: dict[str, Any], reads: str, begun: bool):
+def test_a_whole_layer_equals_its_operations(layer: str, shape: dict[str, Any], reads: str, begun: bool):
     torch.manual_seed(1)
     module = Reader(LAYERS[layer](**shape), reads, begun=begun).double()
     whole, rows = deep(module), {"x": torch.randn(3, STEPS, WIDTH, dtype=torch.float64)}
@@ -94,7 +94,7 @@ def test_whole_it_is_what_its_operations_are(layer: str, shape: dict[str, Any], 
     answer = whole.explain(rows, wanted, Limits())
     assert f"aten.{layer.removesuffix('_projected')}" in names(whole)
 
-    apart = deep(taken_apart(module))
+    apart = deep(decomposed(module))
     assert not names(apart) & {"aten.lstm", "aten.gru", "aten.rnn_tanh", "aten.rnn_relu"}
     assert torch.allclose(answer.values, apart.explain(rows, wanted, Limits()).values, atol=1e-9)
     assert torch.allclose(answer.values.sum(-1), answer.predictions - answer.base_values, atol=1e-9)
@@ -111,11 +111,11 @@ def test_chunks_of_rows_and_of_the_background_change_nothing(layer: str):
     assert torch.allclose(one, other, atol=1e-5)
 
 
-def test_what_it_keeps_counts_as_memory():
+def test_kept_values_count_as_memory():
     module = Reader(nn.LSTM(WIDTH, SIZE, num_layers=2), "last")
     method = deep(module)
-    assert method._base is not None
-    kept = sum(x[:, 0].numel() * x.itemsize for each in method._base[_slot(method)] for x in each)
+    assert method.background_values.kept is not None
+    kept = sum(x[:, 0].numel() * x.itemsize for each in method.background_values.kept[_slot(method)] for x in each)
     assert method.row_bytes > kept
 
 
@@ -123,7 +123,7 @@ def _slot(method: Deep) -> int:
     return next(step.slot for step in method.program.live if step.name == "aten.lstm")
 
 
-def test_dropout_that_is_on_is_refused():
+def test_active_dropout_is_refused():
     module = Reader(nn.LSTM(WIDTH, SIZE, num_layers=2, dropout=0.5), "last").train()
     with pytest.raises(UnsupportedNetwork, match="random"):
         Deep(Network(module, ("x",)), {"x": torch.randn(7, STEPS, WIDTH)}, Players.elements({"x": (STEPS, WIDTH)}))

@@ -1,4 +1,7 @@
-"""What is linear in all that depends on the input: its vector-Jacobian product."""
+"""Operations that are linear in every argument that depends on the input: the vector-Jacobian product.
+
+Exact for any game, whether an argument changes or not.
+"""
 
 from collections.abc import Iterable
 from math import prod
@@ -7,23 +10,24 @@ from typing import Any
 import torch
 
 from whyserve.explain.graph.program import Program, Ref, Step
+from whyserve.explain.methods.deep.bound_rule import BoundRule, Shares
 from whyserve.explain.methods.deep.pairs import Pairs
-from whyserve.explain.methods.deep.registry import BoundRule, Shares, rule
+from whyserve.explain.methods.deep.rules.steps import keeps_value, rounds
 
 aten = torch.ops.aten
 
 
 def sum_to(g: torch.Tensor, shape: Iterable[int]) -> torch.Tensor:
-    """What broadcasting did, undone."""
+    """Undo broadcasting: the sum of g over the dimensions that `shape` does not have."""
     shape = tuple(shape)
     return g if g.shape == shape else g.sum_to_size(shape)
 
 
 def by_autograd(step: Step, program: Program) -> BoundRule:
-    """The product as autograd computes it at zero; a linear operation has one Jacobian everywhere."""
+    """The vector-Jacobian product by autograd, taken at zero: a linear operation has one Jacobian everywhere."""
 
     def back(pairs: Pairs, g: Any, rows: int) -> Shares:
-        values = pairs.around(rows)
+        values = pairs.fixed_values(rows)
         leaves = [_leaf(program, s, rows, pairs.dtype) for s in step.live]
         values.update(zip(step.live, leaves, strict=True))
         with torch.enable_grad():
@@ -41,26 +45,31 @@ def _leaf(program: Program, slot: int, rows: int, otherwise: torch.dtype) -> tor
     return zero.expand(program.dims[slot].at(rows)).requires_grad_()
 
 
-@rule(
-    "aten.clone", "aten._to_copy", "aten.alias", "aten.detach", "aten.contiguous", "aten.lift_fresh_copy", "aten.copy"
-)
-def same(step: Step, program: Program) -> BoundRule | None:
-    """What changes at most a dtype: booleans and integers are numbers here."""
+def same(step: Step, _: Program) -> BoundRule:
+    """A copy, or another name for the value."""
+    return BoundRule(step.slot, step.name, lambda _, g, __: [(step.live[0], g)], linear=True)
+
+
+def cast(step: Step, program: Program) -> BoundRule | None:
+    """A change of dtype that keeps the value (see steps for those that do not)."""
     (source,) = step.live
-    if step.name == "aten.copy" and not step.is_live(step.args[1]):
+    return same(step, program) if keeps_value(program.dtypes[source], program.dtypes[step.slot]) else None
+
+
+def copied(step: Step, program: Program) -> BoundRule | None:
+    """aten.copy(shape, source): the source's values, broadcast to the shape of another tensor."""
+    source = step.args[1].slot
+    dtypes, dims = program.dtypes, program.dims
+    if not step.is_live(step.args[1]) or not keeps_value(dtypes[source], dtypes[step.slot]):
         return None
-    if program.dtypes[source].is_floating_point and not program.dtypes[step.slot].is_floating_point:
-        return None  # a truncation
-    return BoundRule(step.slot, step.name, lambda _, g, __: [(source, g)], linear=True)
+    return BoundRule(step.slot, step.name, lambda _, g, rows: [(source, sum_to(g, dims[source].at(rows)))], linear=True)
 
 
-@rule("aten.full_like", "aten.zeros_like", "aten.ones_like", "aten.empty_like")
 def shape_alone(step: Step, _: Program) -> BoundRule:
-    """What takes a shape and no values."""
+    """Reads the shape of its argument and none of its values."""
     return BoundRule(step.slot, step.name, lambda *_: (), linear=True)
 
 
-@rule("aten.mm", "aten.addmm")
 def matrix(step: Step, program: Program) -> BoundRule | None:
     """x W, or b + x W."""
     first = step.args[-2]
@@ -73,7 +82,6 @@ def matrix(step: Step, program: Program) -> BoundRule | None:
     return BoundRule(step.slot, step.name, lambda _, g, __: [(source, torch.mm(g, back))], linear=True)
 
 
-@rule("aten.convolution")
 def convolved(step: Step, program: Program) -> BoundRule | None:
     """A convolution, transposed or not, by constant weights."""
     x, weight = step.args[0], step.args[1]
@@ -82,7 +90,7 @@ def convolved(step: Step, program: Program) -> BoundRule | None:
     dims, kernel, rest = program.dims[x.slot], program.constants[weight.slot], list(step.args[3:])
 
     def back(_: Pairs, g: torch.Tensor, rows: int) -> Shares:
-        # Only the shape of x is looked at.
+        # convolution_backward reads the shape of x only.
         shaped = g.new_empty(()).expand(dims.at(rows))
         grad = aten.convolution_backward(g, shaped, kernel, None, *rest, [True, False, False])[0]
         return [(x.slot, grad)]
@@ -90,11 +98,12 @@ def convolved(step: Step, program: Program) -> BoundRule | None:
     return BoundRule(step.slot, step.name, back, linear=True)
 
 
-@rule("aten.add", "aten.sub", "aten.rsub")
 def added(step: Step, program: Program) -> BoundRule | None:
-    """a ± alpha b."""
+    """a ± alpha b of numbers; of two booleans, + is `or`."""
+    if program.dtypes[step.slot] is torch.bool:
+        return None
     scale = step.kwargs.get("alpha", step.argument(2, 1))
-    signs = {"aten.add": (1, scale), "aten.sub": (1, -scale), "aten.rsub": (-scale, 1)}[step.name]
+    signs = (1, scale if step.name == "aten.add" else -scale)
     terms = [(a.slot, sign) for a, sign in zip(step.args, signs, strict=False) if step.is_live(a)]
     dims = program.dims
 
@@ -105,17 +114,15 @@ def added(step: Step, program: Program) -> BoundRule | None:
     return BoundRule(step.slot, step.name, back, linear=True)
 
 
-@rule("aten.neg")
 def negated(step: Step, _: Program) -> BoundRule:
     """−x."""
     return BoundRule(step.slot, step.name, lambda _, g, __: [(step.live[0], -g)], linear=True)
 
 
-@rule("aten.mul", "aten.div")
 def scaled(step: Step, program: Program) -> BoundRule | None:
-    """A product with, or a division by, what does not depend on the input."""
+    """A product with a constant, or a quotient with a constant denominator."""
     a, b = step.args[0], step.args[1]
-    if step.kwargs or (step.is_live(a) and step.is_live(b)) or (step.name == "aten.div" and step.is_live(b)):
+    if rounds(step) or (step.is_live(a) and step.is_live(b)) or (step.name == "aten.div" and step.is_live(b)):
         return None
     (source,), factor = step.live, b if step.is_live(a) else a
     dims, op = program.dims[source], torch.mul if step.name == "aten.mul" else torch.div
@@ -124,15 +131,14 @@ def scaled(step: Step, program: Program) -> BoundRule | None:
         by = factor
         if isinstance(by, Ref):
             constant = program.constants.get(by.slot)
-            by = pairs.around(rows)[by.slot] if constant is None else constant
+            by = pairs.fixed_values(rows)[by.slot] if constant is None else constant
         return [(source, sum_to(op(g, by), dims.at(rows)))]
 
     return BoundRule(step.slot, step.name, back, linear=True)
 
 
-@rule("aten._native_batch_norm_legit_no_training")
 def batch_normalised(step: Step, program: Program) -> BoundRule | None:
-    """Batch norm by stored statistics: a scale a channel."""
+    """Batch norm with stored statistics: one scale per channel."""
     x, weight, _, _, variance, _, eps = step.args
     if step.live != (x.slot,):
         return None
@@ -143,12 +149,11 @@ def batch_normalised(step: Step, program: Program) -> BoundRule | None:
     return BoundRule(step.slot, step.name, lambda _, g, __: [(x.slot, g[0] * scale)], linear=True)
 
 
-@rule("aten.sum", "aten.mean")
 def added_up(step: Step, program: Program) -> BoundRule | None:
-    """The same for every term."""
+    """Every term of a sum gets the sum's multiplier."""
     (source,), axes, kept = step.live, step.argument(1), step.argument(2, False)
     dims = program.dims[source]
-    if not axes or step.kwargs:
+    if not axes or (step.kwargs and not keeps_value(program.dtypes[source], program.dtypes[step.slot])):
         return None
     axes = sorted(axis % len(dims.multiples) for axis in axes)
     if dims.batch in axes:
@@ -163,39 +168,6 @@ def added_up(step: Step, program: Program) -> BoundRule | None:
     return BoundRule(step.slot, step.name, back, linear=True)
 
 
-LINEAR = (
-    "stack", "split", "unbind", "chunk", "flip", "roll",
-    "repeat", "cumsum", "avg_pool1d", "avg_pool2d", "avg_pool3d", "_adaptive_avg_pool2d",
-    "_adaptive_avg_pool3d",
-    "constant_pad_nd", "reflection_pad1d", "reflection_pad2d", "reflection_pad3d", "replication_pad1d",
-    "replication_pad2d", "replication_pad3d", "upsample_nearest1d", "upsample_nearest2d", "upsample_nearest3d",
-    "upsample_linear1d", "upsample_bilinear2d", "upsample_bicubic2d", "upsample_trilinear3d",
-    "_upsample_nearest_exact1d", "_upsample_nearest_exact2d", "im2col", "col2im", "diagonal", "as_strided", "unfold",
-    "pixel_shuffle",
-    "pixel_unshuffle", "channel_shuffle", "movedim", "tril", "triu", "diag_embed", "narrow", "trace",
-    "repeat_interleave", "slice_scatter", "select_scatter", "_adaptive_avg_pool1d", "rot90", "alias_copy",
-)  # fmt: skip
-for _name in (*LINEAR, "sum", "mean"):
-    rule(f"aten.{_name}")(by_autograd)
-
-
-@rule("aten.mm", "aten.addmm", "aten.bmm", "aten.baddbmm", "aten.mv", "aten._trilinear", "aten.dot", "aten.linear")
 def one_side(step: Step, program: Program) -> BoundRule | None:
-    """A product whose one side alone depends on the input; what is added may too."""
-    factors = step.args if step.name == "aten.linear" else step.args[-2:]
-    if step.name == "aten._trilinear":
-        factors = step.args[:3]
-    if step.name == "aten.linear":
-        factors = step.args[:2]
-    return by_autograd(step, program) if sum(step.is_live(f) for f in factors) <= 1 else None
-
-
-@rule("aten.index", "aten.gather", "aten.index_select", "aten.masked_fill", "aten.scatter", "aten.index_put",
-      "aten.scatter_add", "aten.index_add", "aten.where")  # fmt: skip
-def picked(step: Step, program: Program) -> BoundRule | None:
-    """Elements picked or placed by what does not depend on the input."""
-    values = {"aten.index": (0,), "aten.gather": (0,), "aten.index_select": (0,), "aten.masked_fill": (0, 2)}
-    allowed = values.get(step.name, (0, 2, 3) if step.name != "aten.where" else (1, 2))
-    if any(step.is_live(a) for i, a in enumerate(step.args) if i not in allowed):
-        return None
-    return by_autograd(step, program)
+    """A matrix product with one constant side; the term added to it may depend on the input."""
+    return by_autograd(step, program) if sum(map(step.is_live, step.args[-2:])) <= 1 else None

@@ -1,4 +1,8 @@
-"""Cells with gates. See cells for the shapes."""
+"""Cells with gates: GRU and LSTM. See rnn_cell for the shapes and the two parts of a backward pass.
+
+A bar is a midpoint of the two sides, ū = (u + u₀)/2; the multiplier of a factor is the other factor's bar.
+σ' and tanh' stand for Δy/Δx of sigmoid and tanh.
+"""
 
 from collections.abc import Sequence
 
@@ -35,7 +39,10 @@ class Gru(Cell):
     ) -> tuple[torch.Tensor, list[torch.Tensor]]:
         size = self.size
         (_, h, x, y, u, n), (_, h0, x0, y0, u0, n0) = row, base
-        middle = (y + y0).mul_(0.5)
+        # y holds r and z side by side, x the inputs of r, z and n, and u the state's part of n.
+        middle = (y + y0).mul_(0.5)  # r̄ and z̄
+        # Multipliers of the three gates' inputs for a multiplier 1 of the new state. For z: σ' · (h − n)‾.
+        # For n: tanh' · (1 − z̄). n's input is W x + b + r · u, so r gets n's multiplier times ū, and σ'.
         through = torch.cat(
             [
                 logistic(x[..., : 2 * size], x0[..., : 2 * size], y, y0),
@@ -43,7 +50,7 @@ class Gru(Cell):
             ],
             -1,
         )
-        entering = through[..., 2 * size :].clone()  # to n, by what enters it; to u by r more
+        entering = through[..., 2 * size :].clone()  # of n's input; of u below, which is r̄ times this
         through[..., :size].mul_((u + u0).mul_(0.5)).mul_(entering)
         through[..., size : 2 * size].mul_(((h - n) + (h0 - n0)).mul_(0.5))
         through[..., 2 * size :].mul_(middle[..., :size])
@@ -51,9 +58,12 @@ class Gru(Cell):
         result, arrived = m.new_empty(steps, *m.shape[:-1], 3 * size), m.new_empty(steps, *m.shape)
         of_gate, through_gate = by_gate(result, 3), by_gate(through, 3)
         for t in reversed(self.order(steps)):
+            # m: the multiplier of h after step t, from step t + 1 and from the output at t.
             m = arrived[t].copy_(m) if g is None else torch.add(m, g[t], out=arrived[t])
             torch.mul(m.unsqueeze(-2), through_gate[t], out=of_gate[t])
+            # h before step t: directly through z · h, and through U into the three gates.
             m = (m * middle[t, ..., size:]).add_(result[t] @ returning)
+        # In the loop the last third held the multiplier of u, for `returning`. W x enters n directly, without r.
         torch.mul(arrived, entering, out=result[..., 2 * size :])
         return result, [m]
 
@@ -65,7 +75,8 @@ class Lstm(Cell):
 
     def __init__(self, weights: Sequence[torch.Tensor], *, biased: bool, backwards: bool) -> None:
         super().__init__(weights, biased=biased, backwards=backwards)
-        # torch has i, f, a, o: turned by one, the sigmoids lie side by side, and so do those that feed the cell.
+        # torch's order is i, f, a, o. Rotated by one, the three sigmoids o, i, f are adjacent, and so are the three
+        # gates i, f, a that feed c.
         turned = torch.arange(len(weights[0])).roll(self.size)
         self.entering, self.returning = self.entering[turned], self.returning[turned]
         self.bias = (self.biases[0] + self.biases[1])[turned]
@@ -99,6 +110,8 @@ class Lstm(Cell):
         result = n.new_empty(steps, *n.shape[:-1], 4 * size)
         of_gate, through_gate = by_gate(result, 4), by_gate(through, 4)
         for t in reversed(self.order(steps)):
+            # m: the multiplier of h after step t; n: of c after step t. Both come from step t + 1, and m also from
+            # the output at t. h = o · tanh c adds h's part to n before n goes on to i, f, a and the c before.
             m = m if g is None else m + g[t]
             m = m if down is None else m @ down
             n = torch.addcmul(n, m, to_cell[t])
@@ -108,7 +121,10 @@ class Lstm(Cell):
         return result, [m, n]
 
     def _slopes(self, row: Kept, base: Kept) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """To what enters o from h, and i, f and a from c; to c from h; and to the c before it."""
+        """For a multiplier 1: of the gates' inputs (o from h; i, f and a from c), of c from h, of the c before from c.
+
+        o: σ' · (tanh c)‾. i: σ' · ā. f: σ' · c̄ before. a: tanh' · ī. c from h: tanh' · ō. c before: f̄.
+        """
         size = self.size
         (_, x, y, before, c, bent), (_, x0, y0, before0, c0, bent0) = row, base
         middle, last = (y + y0).mul_(0.5), slice(3 * size, None)

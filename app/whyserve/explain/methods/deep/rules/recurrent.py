@@ -1,7 +1,7 @@
-"""Recurrent layers taken whole: every layer and direction of one operation.
+"""Recurrent layers as one operation, with all layers and directions.
 
-Apart, an LSTM is some fifteen small operations a step and layer. Together, what does not depend on a multiplier is
-reckoned for all steps at once (see cells).
+Decomposed, an LSTM has about fifteen small operations per step and layer. As one operation, everything that does not
+depend on a multiplier is computed for all steps at once (see rnn_cell).
 """
 
 from collections.abc import Callable, Sequence
@@ -12,8 +12,8 @@ import torch
 
 from whyserve.errors import UnsupportedNetwork
 from whyserve.explain.graph.program import Program, Step
+from whyserve.explain.methods.deep.bound_rule import BoundRule, Shares
 from whyserve.explain.methods.deep.pairs import Pairs
-from whyserve.explain.methods.deep.registry import BoundRule, Shares, rule
 from whyserve.explain.methods.deep.rules.lstm_gru import Gru, Lstm
 from whyserve.explain.methods.deep.rules.rnn_cell import Cell, Kept, Plain
 
@@ -25,9 +25,8 @@ CELLS: dict[str, Callable[..., Cell]] = {
 }
 
 
-@rule(*CELLS)
 def recurrent(step: Step, program: Program) -> BoundRule | None:
-    """Of what comes in and of the first states, with constant weights."""
+    """Constant weights; the input and the first states may depend on the network's input."""
     if any(weight.slot not in program.constants for weight in step.args[2]):
         return None
     stack = Stack(step, program)
@@ -36,7 +35,7 @@ def recurrent(step: Step, program: Program) -> BoundRule | None:
 
 
 class Stack:
-    """The cells of one operation. Raises UnsupportedNetwork where its steps are the rows of the batch."""
+    """The cells of one operation. Raises UnsupportedNetwork if the operation takes rows of the batch for steps."""
 
     def __init__(self, step: Step, program: Program) -> None:
         x, first, weights, biased, layers, _, _, both_ways, self.batch_first = step.args
@@ -54,17 +53,17 @@ class Stack:
 
     def _steps(self, step: Step, program: Program) -> int:
         if self.x is None:
-            given: torch.Tensor = program.around(1)[step.args[0].slot]
+            given: torch.Tensor = program.fixed_values(1)[step.args[0].slot]
             return int(given.shape[self.batch_first])
         dims = program.dims[self.x]
         if dims.batch != (not self.batch_first):
             raise UnsupportedNetwork(
-                f"{step.name} mixes rows of the batch: it takes them for the steps of one sequence (see batch_first)"
+                f"{step.name} mixes rows of the batch: it takes rows for the steps of one sequence (see batch_first)"
             )
         return int(dims.multiples[self.batch_first])
 
     def run(self, x: torch.Tensor, first: Any, *_: Any) -> tuple[Any, ...]:
-        """The operation's results, and after them what its rule looks at: a list of Kept, one a cell."""
+        """The operation's results and, after them, a list of Kept, one per cell."""
         x = x.transpose(0, 1) if self.batch_first else x
         firsts = first if isinstance(first, list) else [first]
         kept: list[Kept] = []
@@ -106,7 +105,7 @@ class Stack:
     def _last(
         self, at: int, ends: Sequence[torch.Tensor | None], shape: Sequence[int], dtype: torch.dtype
     ) -> list[torch.Tensor]:
-        """Multipliers of a cell's last states, (*P, H): nothing where nothing comes of them."""
+        """Multipliers of a cell's last states, (*P, H): 0 if the network does not use them."""
         widths = (self.cells[at].given, self.cells[at].size)[: len(ends)]
         return [
             torch.zeros(*shape, width, dtype=dtype) if end is None else end[at].expand(*shape, width)

@@ -1,8 +1,14 @@
-"""A cell of a recurrent layer, and the plain one: a forward pass that keeps what the rule looks at, and the rule.
+"""One cell of a recurrent layer: a forward pass that keeps what the rule reads, and the rule. And the plain cell.
 
-Sums, products of two, sigmoid and tanh: the multipliers are those of DeepLIFT for these (see products and
-elementwise), with what does not depend on a multiplier reckoned for all steps at once. Shapes: T steps, N rows, P
-pairs, which are (R, K, B) where they are apart; `width` of what goes in, H of a state.
+A cell is made of sums, products of two values, sigmoid and tanh, and its multipliers are those of these operations
+(see products and elementwise). A backward pass has two parts:
+
+1. Slopes. They depend on the values of the two sides and on no multiplier, so they are computed for all steps in a
+   few large operations.
+2. The loop over the steps, last step first, which carries multipliers of the state back through time. It holds only
+   what needs the multiplier of the step before.
+
+Shapes: T steps; N rows; P pairs, as one dimension or as (R, K, B); `width` of the input; H of a state.
 """
 
 from abc import ABC, abstractmethod
@@ -12,18 +18,18 @@ from typing import ClassVar
 import torch
 import torch.nn.functional as F
 
-from whyserve.explain.methods.deep.rules.elementwise import hyperbolic, rectifying
+from whyserve.explain.methods.deep.rules.elementwise import hyperbolic, rectifier
 
 Kept = tuple[torch.Tensor, ...]
-"""What a cell keeps of a run, each (T, N, some width); the first is what it gives, (T, N, H)."""
+"""Values that a cell keeps from its forward pass, each (T, N, some width). The first is its output, (T, N, H)."""
 
 
 class Cell(ABC):
     """One layer in one direction.
 
-    weights: as torch keeps them, (gates · H, width) and (gates · H, H), two biases where there are any, and an LSTM's
-        projection. backwards: from the last step to the first.
-    size: H. given: the width of what the cell gives, which a projection makes smaller.
+    weights: in torch's order: (gates · H, width) for the input, (gates · H, H) for the state, two biases if there are
+        any, and an LSTM's projection if there is one. backwards: the cell runs from the last step to the first.
+    size: H. given: the width of the cell's output, which a projection makes smaller than H.
     """
 
     gates: ClassVar[int]
@@ -41,27 +47,28 @@ class Cell(ABC):
 
     @abstractmethod
     def run(self, x: torch.Tensor, first: Sequence[torch.Tensor]) -> tuple[Kept, list[torch.Tensor]]:
-        """From (T, N, width) and first states (N, H): what is kept, and the last states."""
+        """From the input (T, N, width) and the first states (N, H): the kept values and the last states."""
 
     @abstractmethod
     def back(
         self, row: Kept, base: Kept, g: torch.Tensor | None, last: list[torch.Tensor]
     ) -> tuple[torch.Tensor, list[torch.Tensor]]:
-        """From multipliers of what the cell gives, (T, *P, H), and of its last states, (*P, H).
+        """From multipliers of the output, (T, *P, H), and of the last states, (*P, H).
 
-        Returns those of what entered the gates, (T, *P, gates · H), and of the first states.
+        Returns multipliers of the gates' inputs, that is before sigmoid or tanh, (T, *P, gates · H), and of the first
+        states. g is None if the network uses the last states only.
         """
 
     def entered(self, g: torch.Tensor) -> torch.Tensor:
-        """(T, *P, width), from the multipliers of what entered the gates."""
+        """Multipliers of the cell's input, (T, *P, width), from those of the gates' inputs."""
         return g @ self.entering.to(g.dtype)
 
     def order(self, steps: int) -> range:
-        """The steps as they are run."""
+        """The steps in the order in which the cell runs."""
         return range(steps)[::-1] if self.backwards else range(steps)
 
     def chain(self, first: torch.Tensor, steps: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Room for a state at every step, and the same room seen from a step later: the state before each."""
+        """Memory for the state after each step, and a view of the same memory with the state before each step."""
         states = first.new_empty(steps + 1, *first.shape)
         states[steps if self.backwards else 0] = first
         early, late = states[:-1], states[1:]
@@ -69,7 +76,7 @@ class Cell(ABC):
 
 
 class Plain(Cell):
-    """h = tanh(W x + b + U h), or ReLU of it."""
+    """h ← tanh(W x + b + U h), or ReLU in place of tanh."""
 
     gates, kept = 1, 2
 
@@ -90,10 +97,11 @@ class Plain(Cell):
         self, row: Kept, base: Kept, g: torch.Tensor | None, last: list[torch.Tensor]
     ) -> tuple[torch.Tensor, list[torch.Tensor]]:
         (h, x), (h0, x0) = row, base
-        slopes = (rectifying if self.relu else hyperbolic)(x, x0, h, h0).unbind(0)
+        slopes = (rectifier if self.relu else hyperbolic)(x, x0, h, h0).unbind(0)
         (m,), returning = last, self.returning.to(h.dtype)
         result = m.new_empty(len(slopes), *m.shape)
         for t in reversed(self.order(len(slopes))):
+            # m: the multiplier of h after step t. It comes from step t + 1 and from the output at t.
             m = m if g is None else m + g[t]
             torch.mul(m, slopes[t], out=result[t])
             m = result[t] @ returning

@@ -1,49 +1,40 @@
-"""What moves elements and leaves them as they are: views, parts, pieces put together."""
+"""Views, slices and concatenations: they move elements and do not change them, so they are linear."""
 
 import torch
 
 from whyserve.explain.graph.program import Program, Ref, Step
+from whyserve.explain.methods.deep.bound_rule import BoundRule, Shares
 from whyserve.explain.methods.deep.pairs import Pairs
-from whyserve.explain.methods.deep.registry import BoundRule, Shares, rule
-from whyserve.explain.methods.deep.rules.linear import by_autograd, sum_to
+from whyserve.explain.methods.deep.rules.linear import sum_to
 
 aten = torch.ops.aten
 
 
 def reshaped(step: Step, program: Program) -> BoundRule:
-    """What keeps every element in its order."""
+    """A view that keeps all elements in their order."""
     (source,) = step.live
     dims = program.dims[source]
     return BoundRule(step.slot, step.name, lambda _, g, rows: [(source, g.reshape(dims.at(rows)))], linear=True)
 
 
-for _name in ("view", "_unsafe_view", "unsqueeze", "squeeze", "reshape"):
-    rule(f"aten.{_name}")(reshaped)
-
-
-@rule("aten.permute", "aten.transpose", "aten.t")
-def permuted(step: Step, program: Program) -> BoundRule | None:
+def permuted(step: Step, program: Program) -> BoundRule:
     """Dimensions in another order."""
     (source,) = step.live
     size = len(program.dims[source].multiples)
-    if step.name != "aten.permute":
-        return by_autograd(step, program)
     order = [d % size for d in step.args[1]]
     inverse = [order.index(d) for d in range(size)]
     return BoundRule(step.slot, step.name, lambda _, g, __: [(source, g.permute(inverse))], linear=True)
 
 
-@rule("aten.expand")
 def expanded(step: Step, program: Program) -> BoundRule:
-    """Undone by a sum."""
+    """The sum over the repeated elements."""
     (source,) = step.live
     dims = program.dims[source]
     return BoundRule(step.slot, step.name, lambda _, g, rows: [(source, sum_to(g, dims.at(rows)))], linear=True)
 
 
-@rule("aten.slice", "aten.select")
 def cut(step: Step, program: Program) -> BoundRule | None:
-    """A part; what was left out gets nothing."""
+    """A slice; elements outside it get 0. A slice of the batch itself is left to the general rule."""
     (source,) = step.live
     dims, dim = program.dims[source], step.argument(1, 0)
     if any(isinstance(a, Ref) for a in step.args[1:]) or dim % len(dims.multiples) == dims.batch:
@@ -60,9 +51,8 @@ def cut(step: Step, program: Program) -> BoundRule | None:
     return BoundRule(step.slot, step.name, back, linear=True)
 
 
-@rule("aten.split_with_sizes")
 def split(step: Step, program: Program) -> BoundRule | None:
-    """Parts side by side, and nothing in place of one that nothing came of."""
+    """Parts side by side; a part that the network does not use gets 0."""
     (source,), sizes, dim = step.live, step.args[1], step.argument(2, 0)
     dims = program.dims[source]
     if dim % len(dims.multiples) == dims.batch or any(isinstance(size, Ref) for size in sizes):
@@ -79,9 +69,8 @@ def split(step: Step, program: Program) -> BoundRule | None:
     return BoundRule(step.slot, step.name, back, linear=True)
 
 
-@rule("aten.cat")
 def joined(step: Step, program: Program) -> BoundRule | None:
-    """Each part has its own piece."""
+    """Each part gets its own piece of the multiplier."""
     parts, dim = step.args[0], step.argument(1, 0)
     if not all(step.is_live(part) for part in parts):
         return None
@@ -93,13 +82,7 @@ def joined(step: Step, program: Program) -> BoundRule | None:
     return BoundRule(step.slot, step.name, lambda _, g, __: zip(slots, g.split(sizes, dim), strict=True), linear=True)
 
 
-@rule("getitem")
 def item(step: Step, _: Program) -> BoundRule:
-    """One of several results: its multiplier goes into the parent's, by number."""
+    """One of several results: its multiplier joins those of the operation, by number."""
     (source,), number = step.live, step.args[1]
     return BoundRule(step.slot, step.name, lambda _, g, __: [(source, {number: g})], linear=True)  # type: ignore[list-item]
-
-
-# A batch cut or joined, and sizes that are not known.
-for _name in ("expand", "slice", "select", "cat", "split_with_sizes"):
-    rule(f"aten.{_name}")(by_autograd)

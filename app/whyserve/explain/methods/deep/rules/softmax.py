@@ -1,22 +1,23 @@
-"""Softmax, its logarithm, and the logarithm of a sum of exponentials, each taken whole, by logarithmic means.
+"""Softmax, log-softmax and logsumexp, each as one operation, by logarithmic means.
 
-With L(a, b) = (a − b)/(ln a − ln b), the change of a sum of exponentials in its logarithm is Σ w Δx, where w is
-L(e, e₀)/L(S, S₀), and that of a probability is L(p, p₀) times that of its logarithm: index decomposition without
-a residual (Ang 2004). L is concave and homogeneous, so that Σ w ≤ 1 and no part is larger than the logits' changes;
-exponentials, sum and reciprocal one by one give huge parts that cancel.
+Let L(a, b) = (a − b)/(ln a − ln b), which is a at a = b, and let S = Σ e with e = exp(x). Then Δ ln S = Σ w Δx with
+w = L(e, e₀)/L(S, S₀), and Δp = L(p, p₀) Δ ln p for a probability p. This is index decomposition without a residual
+(Ang 2004). L is concave and homogeneous, so Σ w ≤ 1, and no share is larger than the changes of the logits. Rules for
+exp, sum and reciprocal one by one would give huge shares that cancel.
+
+A logit with Δx = 0 has the limit of its weight, e/L(S, S₀), so the players behind it keep their shares.
 """
 
 import torch
 
 from whyserve.explain.graph.program import Program, Step
+from whyserve.explain.methods.deep.bound_rule import BoundRule, Shares
 from whyserve.explain.methods.deep.pairs import Pairs
-from whyserve.explain.methods.deep.registry import BoundRule, Shares, rule
 from whyserve.explain.methods.deep.rules.elementwise import FAR, exponential
 
 
-@rule("aten._softmax", "aten._safe_softmax", "aten.softmax", "aten._log_softmax", "aten.log_softmax")
 def softmax(step: Step, _: Program) -> BoundRule:
-    """g L(p, p₀) − w Σ g L(p, p₀); of the logarithm, g − w Σ g."""
+    """g L(p, p₀) − w Σ g L(p, p₀); for the logarithm, g − w Σ g."""
     (source,), dim = step.live, step.args[1]
     logarithmic = "log" in step.name
 
@@ -24,7 +25,7 @@ def softmax(step: Step, _: Program) -> BoundRule:
         g = pairs.expand_pairs(step.slot, g, rows)
         x, x0 = pairs.both(source)
         total, total0 = x.logsumexp(dim, keepdim=True), x0.logsumexp(dim, keepdim=True)
-        # One shift for both sides: the parts are to add up to the logits' own differences.
+        # One shift for both sides keeps the differences of the logits.
         shift = torch.maximum(total, total0)
         weight = _mean(x - shift, x0 - shift) / _mean(total - shift, total0 - shift)
         if not logarithmic:
@@ -34,9 +35,8 @@ def softmax(step: Step, _: Program) -> BoundRule:
     return BoundRule(step.slot, step.name, back, frozenset((source,)))
 
 
-@rule("aten.logsumexp")
 def log_of_sum(step: Step, _: Program) -> BoundRule | None:
-    """g w, over the dimensions that are summed."""
+    """g w over the summed dimensions."""
     (source,), dims, kept = step.live, tuple(step.args[1]), step.argument(2, False)
 
     def back(pairs: Pairs, g: torch.Tensor, rows: int) -> Shares:
@@ -52,6 +52,6 @@ def log_of_sum(step: Step, _: Program) -> BoundRule | None:
 
 
 def _mean(x: torch.Tensor, x0: torch.Tensor) -> torch.Tensor:
-    """L(exp x, exp x₀). What a mask left at −inf on both sides has no share."""
+    """L(exp x, exp x₀). A logit that a mask sets to −∞ on both sides has no share."""
     x, x0 = x.clamp_min(-FAR), x0.clamp_min(-FAR)
     return exponential(x, x0, x.exp(), x0.exp())
