@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from tests.conftest import example
-from whyserve.api.server.connection import Connection
+from whyserve.api.server.connection import MAX_CONNECTIONS
 
 MEGABYTE = 1 << 20
 BODY = json.dumps(example("linear")).encode()
@@ -353,7 +353,7 @@ def told_at_once(peer: socket.socket) -> tuple[int, dict[str, str], bytes] | Non
 
 
 def test_connections_have_a_bound(start_api):
-    most = Connection.most_connections
+    most = MAX_CONNECTIONS
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, most + 500)), hard))
     try:

@@ -13,7 +13,7 @@ from starlette.types import ASGIApp
 
 from whyserve.api.app import create_app
 from whyserve.api.middleware.otel import TracedApp
-from whyserve.api.server.connection import Connection
+from whyserve.api.server.connection import MAX_CONNECTIONS, connection_factory
 from whyserve.api.server.timeouts import TimeoutSweep
 from whyserve.api.state import Service
 from whyserve.predict.catalog import load_catalog
@@ -29,7 +29,7 @@ LAST_SHARE = 0.2
 # uvicorn's own ticks are a tenth of a second.
 SWEEP_TICKS = 5
 # Connections, and some besides: files of models, the queue's, standard streams.
-FILES = Connection.most_connections + 200
+FILES = MAX_CONNECTIONS + 200
 
 
 class Server(uvicorn.Server):
@@ -72,7 +72,7 @@ def main(settings: ApiSettings, listening: socket.socket | None = None) -> None:
     config = uvicorn.Config(
         TracedApp(app, spans) if spans else app,
         loop="uvloop",
-        http=Connection,
+        http=connection_factory(),  # type: ignore[arg-type]  # uvicorn only calls it
         lifespan="on",
         log_config=None,
         access_log=False,
