@@ -3,7 +3,7 @@
 import orjson
 import pytest
 
-from whyserve.api.cache import MOST_EXPECTED_ROWS, ExplanationCache
+from whyserve.api.cache import MAX_EXPECTED_ROWS, ExplanationCache
 
 
 def answer(*rows: int, **more: object) -> bytes:
@@ -41,7 +41,7 @@ def test_nobody_expects_an_answer_that_was_not_asked_for_here():
 
 def test_what_never_comes_is_forgotten_in_the_end():
     known = ExplanationCache(1 << 20)
-    many = MOST_EXPECTED_ROWS // 2
+    many = MAX_EXPECTED_ROWS // 2
     for number in range(3):
         known.expect(f"job{number}", [b"%d" % number] * many)
     known.keep("job0", answer(*range(many)))

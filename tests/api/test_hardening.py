@@ -339,7 +339,7 @@ def test_bodies_that_are_read_together_have_a_bound(api):
     assert busy, told
     for headers, problem in busy:
         assert headers["retry-after"] == "1"
-        assert problem["detail"] == "too many large requests are being read; ask again"
+        assert problem["detail"] == "the service is reading too many large requests; retry later"
     still_serves_soon(api)
 
 

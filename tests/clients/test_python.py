@@ -9,7 +9,7 @@ import pytest
 
 from tests.clients.conftest import checked
 from tests.conftest import example, shipped
-from whyserve.api.schemas.models import type_name
+from whyserve.api.schemas.types import type_name
 from whyserve.jobs import new_id
 from whyserve.model.manifest import read_manifest
 

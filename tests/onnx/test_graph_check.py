@@ -74,14 +74,14 @@ FUNCTION = helper.make_function(
 )
 
 REFUSED: dict[str, tuple[Callable[[], onnx.ModelProto], str]] = {
-    "weights in a file": (lambda: model(initializers=[outside(weights())]), "keeps weights in another file"),
-    "a constant in a file": (lambda: model([CONSTANT]), "keeps weights in another file"),
-    "a constant in a file, in a branch": (lambda: inside(CONSTANT), "keeps weights in another file"),
-    "sparse weights in a file": (sparse, "keeps weights in another file"),
-    "a foreign operator": (lambda: model([FOREIGN]), "operator com.microsoft.Gelu is not ONNX's own"),
-    "a foreign operator in a branch": (lambda: inside(FOREIGN), "operator com.microsoft.Gelu is not ONNX's own"),
-    "a foreign operator to train with": (trained, "operator com.microsoft.Gelu is not ONNX's own"),
-    "a function": (lambda: model(functions=[FUNCTION]), "holds functions of its own"),
+    "weights in a file": (lambda: model(initializers=[outside(weights())]), "weights are in another file"),
+    "a constant in a file": (lambda: model([CONSTANT]), "weights are in another file"),
+    "a constant in a file, in a branch": (lambda: inside(CONSTANT), "weights are in another file"),
+    "sparse weights in a file": (sparse, "weights are in another file"),
+    "a foreign operator": (lambda: model([FOREIGN]), "operator com.microsoft.Gelu is not part of ONNX"),
+    "a foreign operator in a branch": (lambda: inside(FOREIGN), "operator com.microsoft.Gelu is not part of ONNX"),
+    "a foreign operator to train with": (trained, "operator com.microsoft.Gelu is not part of ONNX"),
+    "a function": (lambda: model(functions=[FUNCTION]), "contains functions"),
 }
 
 
@@ -103,7 +103,7 @@ def test_a_name_is_shown_in_part_and_safely():
     node = helper.make_node("\x1b[2J", ["x"], ["y"], domain="d" * 1000)
     with pytest.raises(ModelFault) as fault:
         check_graph(model([node]).SerializeToString(), PLACE)
-    assert fault.value.message == f"{PLACE}: operator {'d' * 80}.?[2J is not ONNX's own"
+    assert fault.value.message == f"{PLACE}: operator {'d' * 80}.?[2J is not part of ONNX; use only ONNX operators"
 
 
 def test_everything_through_which_a_tensor_or_an_operator_is_reached_is_visited():
@@ -148,7 +148,7 @@ def test_a_file_that_nests_for_ever():
     content = b""
     for _ in range(200):  # a graph in an attribute of a node of a graph
         content = held(1, held(5, held(6, content)))
-    with pytest.raises(ModelFault, match="nested too deeply"):
+    with pytest.raises(ModelFault, match="nested more than 100 levels deep"):
         check_graph(held(7, content), PLACE)
 
 
@@ -201,7 +201,7 @@ def replaced(artifacts, tmp_path) -> Callable[[bytes], Path]:
 def test_it_is_refused_before_onnx_runtime_sees_it(replaced):
     content = model([FOREIGN]).SerializeToString()
     assert ort.InferenceSession(content, providers=["CPUExecutionProvider"]).get_inputs()  # it would take it
-    with pytest.raises(ModelFault, match=r"wine/model\.onnx: operator com\.microsoft\.Gelu is not ONNX's own"):
+    with pytest.raises(ModelFault, match=r"wine/model\.onnx: operator com\.microsoft\.Gelu is not part of ONNX"):
         load_predictor(replaced(content), 1)
 
 

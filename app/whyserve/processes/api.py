@@ -49,12 +49,12 @@ class Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         # A signal may come between any two steps of the loop. One at the keyboard, or a second one, waits for nobody.
-        again = self._service.leaving.is_set()
+        again = self._service.shutting_down.is_set()
         delay_s = 0.0 if again or sig == signal.SIGINT else self._service.settings.shutdown_delay_s
         loop = asyncio.get_running_loop()
-        loop.call_soon_threadsafe(self._service.leaving.set)
+        loop.call_soon_threadsafe(self._service.shutting_down.set)
         loop.call_soon_threadsafe(loop.call_later, delay_s, super().handle_exit, sig, frame)
-        loop.call_soon_threadsafe(loop.call_later, delay_s + self._patience_s, self._service.hurry.set)
+        loop.call_soon_threadsafe(loop.call_later, delay_s + self._patience_s, self._service.release_waiters.set)
 
 
 def main(settings: ApiSettings, listening: socket.socket | None = None) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from tests.conftest import Running, example, start_service
 from whyserve.api.app import create_app
-from whyserve.api.middleware.auth import needed
+from whyserve.api.middleware.auth import required_scope
 from whyserve.api.middleware.keys import fresh
 from whyserve.api.state import Service
 from whyserve.predict.catalog import load_catalog
@@ -129,7 +129,9 @@ def test_every_address_of_today_has_been_thought_of(artifacts, tmp_path):
     settings = ApiSettings(artifacts=artifacts, state=tmp_path)
     service = Service.build(settings, load_catalog(artifacts, 1), open_queue(settings))
     paths = {
-        path for path in _paths(create_app(service)._app) if needed(path.replace("{", "").replace("}", "")) == "admin"
+        path
+        for path in _paths(create_app(service)._app)
+        if required_scope(path.replace("{", "").replace("}", "")) == "admin"
     }
     asyncio.run(service.queue.close())
     assert {path for path in paths if not path.startswith("/v2/repository/")} <= {
@@ -166,7 +168,10 @@ def test_keys_are_rotated_without_a_restart(start_api, tmp_path):
     broken.write_text("nonsense")
     os.replace(broken, file)
     end = time.monotonic() + 20
-    while "line 1: must be NAME SCOPES SHA256, as `whyserve key NAME` prints it; the keys stay as" not in api.output:
+    while (
+        "line 1: must be NAME SCOPES SHA256; `whyserve key NAME` prints such a line; the previous keys stay in use"
+        not in api.output
+    ):
         assert time.monotonic() < end, api.output
         assert status(new) == 200
         time.sleep(0.1)

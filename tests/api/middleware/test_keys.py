@@ -30,7 +30,7 @@ def test_a_fresh_key_is_found_by_its_line():
         ("# nothing", "holds no key"),
         ("dashboard predict", "keys, line 1: must be NAME SCOPES SHA256"),
         ("dashboard predict whyserve_abc", "keys, line 1: must be NAME SCOPES SHA256"),
-        (f"a predict {'0' * 64};b rule {'0' * 64}", "keys, line 2: the scopes are predict, explain, admin"),
+        (f"a predict {'0' * 64};b rule {'0' * 64}", "keys, line 2: the scopes must be some of predict, explain, admin"),
         (f"a/b predict {'0' * 64}", "must be NAME SCOPES SHA256"),
     ],
 )
@@ -59,4 +59,7 @@ def test_the_command_prints_a_key_and_its_line():
         check=False,
     )
     assert wrong.returncode == 1
-    assert wrong.stderr == "whyserve key: the key: the scopes are predict, explain, admin, with commas and no blanks\n"
+    assert (
+        wrong.stderr
+        == "whyserve key: the key: the scopes must be some of predict, explain, admin, separated by commas without spaces\n"
+    )

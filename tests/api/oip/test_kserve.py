@@ -60,10 +60,10 @@ def test_the_first_protocol_explains(said, client):
 def test_what_is_wrong_reaches_the_client(said):
     status, words = said["v1"]["no such model"]
     assert status == 404
-    assert "there is no such model; there are" in words
+    assert "unknown model; available models: " in words
     status, words = said["v1"]["no such field"]
     assert status == 400
     assert 'instances[0]: "alcohol" is missing' in words
     status, words = said["v2"]["wrong type"]
     assert status == 400
-    assert 'input "x" has the datatype FP64; FP32 is needed' in words
+    assert 'input "x" has datatype FP64, but must have FP32' in words

@@ -136,7 +136,7 @@ def test_requests_at_the_same_time_each_get_their_own_answer(triton, service):
 
 
 def test_what_is_wrong_is_said_in_the_clients_own_error(triton):
-    with pytest.raises(InferenceServerException, match=r"there is no such model; there are .*wine") as unknown:
+    with pytest.raises(InferenceServerException, match=r"unknown model; available models: .*wine") as unknown:
         triton.infer("nope", inputs_of(rows_of("wine")))
     assert unknown.value.status() == "404"
     assert not triton.is_model_ready("nope")
@@ -144,7 +144,7 @@ def test_what_is_wrong_is_said_in_the_clients_own_error(triton):
     with pytest.raises(InferenceServerException, match='input "known" is missing') as missing:
         triton.infer("penguins", inputs_of(rows_of("penguins"))[:1])
     assert missing.value.status() == "400"
-    with pytest.raises(InferenceServerException, match="FP64; FP32 is needed"):
+    with pytest.raises(InferenceServerException, match="FP64, but must have FP32"):
         triton.infer("wine", inputs_of({"x": rows_of("wine")["x"].astype(np.float64)}))
     with pytest.raises(InferenceServerException, match=r"has shape \(1, 12\)"):
         triton.infer("wine", inputs_of({"x": rows_of("wine")["x"][:, 1:]}))

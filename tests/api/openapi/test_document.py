@@ -8,12 +8,12 @@ from typing import Any
 
 import jsonschema
 import pytest
+from whyserve.api.schemas.models import type_name
 
 from tests.conftest import ROOT, shipped
-from whyserve.api.middleware.auth import needed
+from whyserve.api.middleware.auth import required_scope
 from whyserve.api.middleware.keys import fresh
-from whyserve.api.oip.routes import routes
-from whyserve.api.schemas.models import type_name
+from whyserve.api.oip.routes import oip_routes
 from whyserve.model.manifest import read_manifest
 
 PROBLEM = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
@@ -90,14 +90,14 @@ def test_an_error_is_a_problem_everywhere_and_in_the_protocols_their_own(documen
 
 def test_every_address_that_is_served_is_in_it(document):
     infer: Any = print  # nobody asks it
-    served = {route.path for route in routes(infer)}
+    served = {route.path for route in oip_routes(infer)}
     assert served - {"/v2/"} <= set(document["paths"])
 
 
 def test_it_says_how_any_request_may_be_refused(document):
     for path, _, each in operations(document):
         statuses = set(each["responses"])
-        scope = needed(path)
+        scope = required_scope(path)
         assert ("401" in statuses) == (scope != "open"), path
         assert ("403" in statuses) == (scope not in ("open", "any")), path
         assert ("413" in statuses) == ("requestBody" in each), path
@@ -114,7 +114,7 @@ def test_where_there_are_keys_every_operation_names_its_scope(artifacts, start_a
     assert "security" not in document
     assert set(document["components"]["securitySchemes"]) == {"bearer", "apiKey"}
     for path, _, each in operations(document):
-        scope = needed(path)
+        scope = required_scope(path)
         roles = [scope] if scope in ("predict", "explain", "admin") else []
         assert each["security"] == ([] if scope == "open" else [{"bearer": roles}, {"apiKey": roles}]), path
 
