@@ -168,10 +168,7 @@ def test_keys_are_rotated_without_a_restart(start_api, tmp_path):
     broken.write_text("nonsense")
     os.replace(broken, file)
     end = time.monotonic() + 20
-    while (
-        "line 1: must be NAME SCOPES SHA256; `whyserve key NAME` prints such a line; the previous keys stay in use"
-        not in api.output
-    ):
+    while "prints such a line; the previous keys stay in use" not in api.output:
         assert time.monotonic() < end, api.output
         assert status(new) == 200
         time.sleep(0.1)

@@ -59,7 +59,5 @@ def test_the_command_prints_a_key_and_its_line():
         check=False,
     )
     assert wrong.returncode == 1
-    assert (
-        wrong.stderr
-        == "whyserve key: the key: the scopes must be some of predict, explain, admin, separated by commas without spaces\n"
-    )
+    scopes = "predict, explain, admin, separated by commas without spaces"
+    assert wrong.stderr == f"whyserve key: the key: the scopes must be some of {scopes}\n"
