@@ -26,8 +26,8 @@ def test_a_fresh_key_is_found_by_its_line():
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", "holds no key"),
-        ("# nothing", "holds no key"),
+        ("", "contains no key"),
+        ("# nothing", "contains no key"),
         ("dashboard predict", "keys, line 1: must be NAME SCOPES SHA256"),
         ("dashboard predict whyserve_abc", "keys, line 1: must be NAME SCOPES SHA256"),
         (f"a predict {'0' * 64};b rule {'0' * 64}", "keys, line 2: the scopes must be some of predict, explain, admin"),

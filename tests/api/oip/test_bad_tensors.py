@@ -65,7 +65,7 @@ JSON_CASES: dict[str, tuple[Any, str]] = {
     "shared memory": (asked(tensor(parameters={"shared_memory_region": "r"})), "shared memory is not supported"),
     "binary size below zero": (asked(sized(-8)), '"inputs[0].parameters.binary_data_size" must be at least 0'),
     "binary size is a word": (asked(sized("8")), '"inputs[0].parameters.binary_data_size" must be a whole number'),
-    "binary size without bytes": (asked(sized(8)), "its larger than the rest of the body"),
+    "binary size without bytes": (asked(sized(8)), "its binary_data_size is larger"),
     "id is a number": (asked(GOOD, id=7), '"id" must be a string'),
     "parameters is a list": (asked(GOOD, parameters=[]), '"parameters" must be an object'),
     "binary output is a word": (asked(GOOD, parameters={"binary_data_output": "yes"}), "must be true or false"),
