@@ -8,12 +8,12 @@ from typing import Any
 
 import jsonschema
 import pytest
-from whyserve.api.schemas.models import type_name
 
 from tests.conftest import ROOT, shipped
 from whyserve.api.middleware.auth import required_scope
 from whyserve.api.middleware.keys import fresh
 from whyserve.api.oip.routes import oip_routes
+from whyserve.api.schemas.types import type_name
 from whyserve.model.manifest import read_manifest
 
 PROBLEM = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
