@@ -1,4 +1,4 @@
-"""Keys as people write them, and what is refused."""
+"""Key files: valid and invalid lines."""
 
 import subprocess
 import sys
@@ -9,7 +9,7 @@ from whyserve.api.middleware.keys import find, fresh, read_keys
 from whyserve.errors import ConfigurationError
 
 
-def test_a_fresh_key_is_found_by_its_line():
+def test_a_new_key_matches_its_line():
     secret, line = fresh("dashboard", ["predict", "explain"])
     other, another = fresh("dashboard", ["admin"])
     keys = read_keys(f"# ours\n{line} # since May\n\n{another}", "keys")
@@ -34,7 +34,7 @@ def test_a_fresh_key_is_found_by_its_line():
         (f"a/b predict {'0' * 64}", "must be NAME SCOPES SHA256"),
     ],
 )
-def test_a_wrong_line_is_named_and_not_shown(text, words):
+def test_an_invalid_line_is_named_but_not_shown(text, words):
     with pytest.raises(ConfigurationError) as caught:
         read_keys(text, "keys")
     assert words in caught.value.message

@@ -1,4 +1,4 @@
-"""Whatever is sent under /v1 and /v2, {"error": …} says what is wrong with it: never a 422, a 5xx or an echo."""
+"""Every invalid request under /v1 and /v2 gets {"error": …}. No answer is a 422 or 5xx, or repeats the request."""
 
 import gzip
 import json
@@ -15,7 +15,7 @@ SECRET = "s3cret"
 
 
 def tensor(**change):
-    """The good tensor, with a change; None takes a key away."""
+    """The valid tensor with changes. None removes a key."""
     changed = {**GOOD, **change}
     return {key: value for key, value in changed.items() if value is not None}
 
@@ -93,7 +93,7 @@ def check(answer, words, status=400):
 
 
 @pytest.mark.parametrize("case", JSON_CASES)
-def test_a_tensor_that_does_not_fit_is_told_why(case, client):
+def test_an_invalid_tensor_is_refused_with_a_reason(case, client):
     body, words = JSON_CASES[case]
     check(client.post("/v2/models/linear/infer", content=json.dumps(body)), words)
     if "output" not in case:  # the outputs of an explanation are others
@@ -101,7 +101,7 @@ def test_a_tensor_that_does_not_fit_is_told_why(case, client):
 
 
 def framed(header, tail=RAW, length=None):
-    """A body of JSON and bytes, and the header that says where the one ends."""
+    """A body of JSON and bytes, with the header for the length of the JSON."""
     head = json.dumps(header).encode()
     size = str(len(head)) if length is None else length
     return {"content": head + tail, "headers": {"Inference-Header-Content-Length": size}}
@@ -154,18 +154,18 @@ FRAMES: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("case", FRAMES)
-def test_a_frame_that_lies_is_told_so(case, client):
+def test_inconsistent_binary_bodies_are_refused(case, client):
     request, words = FRAMES[case]
     check(client.post("/v2/models/linear/infer", **request), words)
     check(client.post("/v2/models/linear/explain", **request), words)
 
 
-def test_a_bare_tensor_is_for_models_of_one_input(client):
+def test_a_body_without_json_needs_one_input(client):
     answer = client.post("/v2/models/penguins/infer", content=RAW, headers={"Inference-Header-Content-Length": "0"})
     check(answer, "needs a model with one input; this model has several")
 
 
-def test_codes_are_whole_and_within_their_categories(client):
+def test_category_codes_are_validated(client):
     measured = {"name": "measured", "shape": [1, 4], "datatype": "FP32", "data": [39.1, 18.7, 181, 3750]}
     for data, words in (
         ([1.0, 0], "must be a whole number for INT64"),
@@ -179,12 +179,12 @@ def test_codes_are_whole_and_within_their_categories(client):
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"[" * 100_000, b'{"id": "\\ud800"}'])
-def test_what_is_not_json_is_said_to_be_that(content, client):
+def test_invalid_json_is_refused(content, client):
     for path in ("/v2/models/linear/infer", "/v2/models/linear/explain", "/v1/models/linear:predict"):
         check(client.post(path, content=content), "the body is not JSON")
 
 
-def test_addresses_that_are_not_there(client):
+def test_unknown_paths_models_and_versions(client):
     unknown = "unknown model; available models: "
     for path in ("/v2/models/nope", "/v2/models/nope/ready", "/v2/models/nope/stats", "/v1/models/nope"):
         check(client.get(path), unknown, 404)
@@ -206,7 +206,7 @@ def test_addresses_that_are_not_there(client):
     check(client.post("/v2/repository/index", json={"ready": "yes"}), '"ready" must be true or false')
 
 
-def test_a_body_that_is_not_what_its_coding_says(client):
+def test_a_body_that_does_not_match_its_content_encoding(client):
     body = json.dumps(asked(GOOD)).encode()
     for coding, content, words in (
         ("gzip", body, "does not match its Content-Encoding"),
@@ -221,7 +221,7 @@ def test_a_body_that_is_not_what_its_coding_says(client):
         check(answer, words)
 
 
-def test_a_body_that_unpacks_to_too_much_is_refused(narrow):
+def test_the_decompressed_size_is_limited(narrow):
     # 900 MiB in less than one.
     bomb = zlib.compressobj()
     packed = b"".join(bomb.compress(b" " * (1 << 20)) for _ in range(900)) + bomb.flush()
@@ -255,11 +255,11 @@ V1_CASES: dict[str, tuple[Any, str]] = {
 
 @pytest.mark.parametrize("verb", ["predict", "explain"])
 @pytest.mark.parametrize("case", V1_CASES)
-def test_the_first_protocol_names_the_place(case, verb, client):
+def test_v1_errors_name_the_place(case, verb, client):
     body, words = V1_CASES[case]
     check(client.post(f"/v1/models/linear:{verb}", json=body), words)
 
 
-def test_bare_rows_are_for_models_of_one_input(client):
+def test_v1_numbers_need_one_input(client):
     answer = client.post("/v1/models/penguins:predict", json={"instances": [[1.0, 2.0]]})
     check(answer, "instances[0] must be an object, because this model has several inputs")

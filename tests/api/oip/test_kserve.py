@@ -46,18 +46,18 @@ def test_infer(into, out, said, predictions):
     np.testing.assert_allclose(answer["output"], wanted, rtol=1e-6, atol=1e-7)
 
 
-def test_the_first_protocol_predicts(said, predictions):
+def test_v1_predicts(said, predictions):
     assert said["v1"]["predict"] == {"predictions": predictions}
     assert said["v1"]["predict bare"] == {"predictions": predictions}
 
 
-def test_the_first_protocol_explains(said, client):
+def test_v1_explains(said, client):
     wanted = client.post("/explain", json={**example("wine"), "outputs": "all"}).json()["explanations"]
     assert said["v1"]["explain"]["explanations"] == wanted
     assert said["v1"]["explain bare"]["explanations"] == wanted
 
 
-def test_what_is_wrong_reaches_the_client(said):
+def test_errors_reach_the_client(said):
     status, words = said["v1"]["no such model"]
     assert status == 404
     assert "unknown model; available models: " in words

@@ -174,7 +174,7 @@ def test_one_write_sends_the_bytes_that_uvicorn_sends():
         (b"/value", "should return None"),
     ],
 )
-def test_an_application_that_does_not_answer_as_it_must(path, logged, protocol, caplog):
+def test_an_application_that_breaks_the_asgi_contract(path, logged, protocol, caplog):
     """run_asgi finds this from the cycle's flags, which SingleWrite sets too."""
     with caplog.at_level(logging.ERROR), serving(App(), protocol) as (_, connect), connect() as peer:
         peer.sendall(POST % path)
@@ -186,7 +186,7 @@ def test_an_application_that_does_not_answer_as_it_must(path, logged, protocol, 
 
 
 @pytest.mark.parametrize("path", [b"/head", b"/error"])
-def test_half_an_answer_becomes_a_500_where_the_head_is_held(path):
+def test_an_answer_without_a_body_becomes_a_500(path):
     with serving(App(), connection_factory()) as (_, connect), connect() as peer:
         peer.sendall(POST % path)
         received = b"".join(iter(lambda: peer.recv(65536), b""))
