@@ -31,6 +31,8 @@ class RequestedTensor:
 
 @dataclass(frozen=True, slots=True)
 class InferInputs:
+    """A valid request. id: the caller's, if it sent one. arrays: by input, (rows, *shape)."""
+
     id: str | None
     arrays: Arrays
     outputs: Sequence[RequestedTensor]
