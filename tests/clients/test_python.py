@@ -171,4 +171,4 @@ def test_shared_types(generated, service, client):
     assert share == explained["outputs"][0]["attributions"]["bmi"]
     assert value == pytest.approx(explained["prediction"]["value"], rel=1e-6)
     assert (default, kind) == (client.get("/models/linear").json()["certificate"]["default"], "tabular")
-    assert error == "inputs[0]: the model has no such input; it has x"
+    assert error == "inputs[0]: unknown input; available inputs: x"
