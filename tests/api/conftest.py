@@ -1,4 +1,4 @@
-"""An API process alone, where no worker is needed; and what it takes of memory."""
+"""An API process without a worker, and its memory use."""
 
 import signal
 import socket
@@ -39,7 +39,7 @@ class Api(Running):
         return socket.create_connection(("127.0.0.1", self.port), timeout=60)
 
     def forget_peak(self) -> int:
-        """Begin to measure anew; gives what is taken now, in bytes."""
+        """Reset the peak. Returns the current memory use in bytes."""
         Path(f"/proc/{self.process.pid}/clear_refs").write_text("5")
         return self._memory("VmRSS")
 

@@ -1,4 +1,4 @@
-"""What the tests that make up requests share: how many, from which seed, and what no answer may give away."""
+"""Shared by the fuzz tests: number of requests, seed, and text that no answer may contain."""
 
 import os
 import re
@@ -13,7 +13,7 @@ from tests.conftest import ROOT
 
 # 1 is all of them. A share is the same each time, so that it never turns red by chance.
 SHARE = float(os.environ.get("WHYSERVE_FUZZ", "1"))
-# What would tell of the inside: code, its frames, its files.
+# Signs of internal details: code, stack frames, file names.
 INSIDE = ("Traceback", 'File "', ".py", "site-packages", str(ROOT), "pydantic", "starlette", "onnxruntime::")
 PATHS = re.compile(r"(?<![\w./])/(?:usr|home|root|tmp|var|opt|etc|proc|srv|work|app|dev|mnt)/\w")
 # A field is named, and so is one that is none: but no more of it than this. Of a value, nothing is said.

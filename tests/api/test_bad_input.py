@@ -1,4 +1,4 @@
-"""Whatever is sent, the answer is a problem that names the place: never a 500, an echo or a hang."""
+"""Every invalid request gets a problem that names the place. No answer is a 500 or repeats the request."""
 
 import json
 from typing import Any
@@ -73,7 +73,7 @@ def check(answer: httpx.Response, status, code, instance, field):
 
 @pytest.mark.parametrize("path", ["/predict", "/explain"])
 @pytest.mark.parametrize("case", CASES)
-def test_a_problem_names_the_place(path, case, client):
+def test_the_error_names_the_place(path, case, client):
     content, *wanted = CASES[case]
     check(client.post(path, content=content), *wanted)
 
@@ -96,13 +96,13 @@ EXPLAIN: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("case", EXPLAIN)
-def test_explain_says_what_it_cannot_do(case, client):
+def test_invalid_explain_options_are_refused(case, client):
     change, *wanted = EXPLAIN[case]
     request = example(change.get("model", "wine"))
     check(client.post("/explain", json={**request, **change}), *wanted)
 
 
-def test_many_faults_are_bounded_and_nothing_sent_comes_back(client):
+def test_faults_are_limited_and_never_repeat_the_request(client):
     secret = "s3cret" * 1000
     rows = [{f"{secret}{i}": secret for i in range(50)} | {"bmi": secret} for _ in range(40)]
     answer = client.post("/predict", json={"model": "linear", "instances": rows})
@@ -111,7 +111,7 @@ def test_many_faults_are_bounded_and_nothing_sent_comes_back(client):
     assert len(answer.json()["errors"]) <= 20
 
 
-def test_other_addresses_and_verbs_are_problems_too(client):
+def test_unknown_paths_and_methods_are_problems(client):
     check(client.get("/nowhere"), 404, "not_found", None, None)
     check(client.get("/predict"), 405, "method_not_allowed", None, None)
     check(client.get("/models/nope"), 404, "unknown_model", None, None)
@@ -119,7 +119,7 @@ def test_other_addresses_and_verbs_are_problems_too(client):
     check(client.delete("/explanations/nope"), 404, "unknown_explanation", None, None)
 
 
-def test_an_output_that_is_not_finite_is_said(client):
-    """Finite numbers far outside what a model knows may overflow inside it."""
+def test_a_non_finite_output_is_refused(client):
+    """Large finite numbers may overflow inside the model."""
     answer = client.post("/predict", json={"model": "linear", "instances": [LINEAR, {"bmi": 3e38, "bp": -3e38}]})
     check(answer, 422, "invalid_input", 1, None)

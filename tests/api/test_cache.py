@@ -1,16 +1,16 @@
-"""The cache of explanations, of answers that come at once and of those that are fetched later."""
+"""The cache of explanations, for answers at once and answers fetched later."""
 
 import orjson
 import pytest
 
-from whyserve.api.cache import MOST_EXPECTED_ROWS, ExplanationCache
+from whyserve.api.cache import MAX_EXPECTED_ROWS, ExplanationCache
 
 
 def answer(*rows: int, **more: object) -> bytes:
     return orjson.dumps({"id": "first", **more, "explanations": [{"row": row} for row in rows]})
 
 
-def test_an_answer_is_known_once_it_was_seen():
+def test_an_answer_is_cached_once_it_was_seen():
     known = ExplanationCache(1 << 20)
     known.expect("job", [b"a", b"b"])
     assert known.answer([b"a", b"b"]) is None
@@ -21,7 +21,7 @@ def test_an_answer_is_known_once_it_was_seen():
 
 
 @pytest.mark.parametrize("made", [answer(1, complete=False), None])
-def test_what_was_cut_short_or_ended_otherwise_is_not_kept(made):
+def test_incomplete_and_forgotten_answers_are_not_cached(made):
     known = ExplanationCache(1 << 20)
     known.expect("job", [b"a"])
     if made is None:
@@ -31,7 +31,7 @@ def test_what_was_cut_short_or_ended_otherwise_is_not_kept(made):
     assert known.answer([b"a"]) is None
 
 
-def test_nobody_expects_an_answer_that_was_not_asked_for_here():
+def test_unexpected_answers_are_not_cached():
     known = ExplanationCache(1 << 20)
     known.keep("another's", answer(1))
     known.expect("job", [])  # of a summary
@@ -39,9 +39,9 @@ def test_nobody_expects_an_answer_that_was_not_asked_for_here():
     assert known.answer([]) is None
 
 
-def test_what_never_comes_is_forgotten_in_the_end():
+def test_the_number_of_expected_rows_is_limited():
     known = ExplanationCache(1 << 20)
-    many = MOST_EXPECTED_ROWS // 2
+    many = MAX_EXPECTED_ROWS // 2
     for number in range(3):
         known.expect(f"job{number}", [b"%d" % number] * many)
     known.keep("job0", answer(*range(many)))

@@ -1,4 +1,4 @@
-"""Requests generated from the OpenAPI document, as it has them and bent: an answer each, and never a fault of ours."""
+"""Requests generated from the OpenAPI document, valid and mutated. Each gets an answer, and never a 5xx."""
 
 import copy
 import json
@@ -55,13 +55,13 @@ ANSWER_S = 60.0
 
 @pytest.fixture(scope="module")
 def fuzzed(artifacts: Path, tmp_path_factory: pytest.TempPathFactory):
-    """A service of its own: what is asked of it may take long, and is cancelled."""
+    """A separate service, because the requests may take long and are cancelled."""
     limits = ["--max-instances", "50", "--max-summary-rows", "60", "--explain-wait-s", "2"]
     service = start_service(artifacts, tmp_path_factory.mktemp("state"), *limits)
     service.await_line(r"ready on ")
     yield service
     assert service.stop() == 0, service.output
-    # No worker was lost, and nothing was said of any fault.
+    # No worker was lost, and no error was logged.
     assert "died" not in service.output
     assert "Traceback" not in service.output
     assert '"level": "error"' not in service.output
@@ -130,7 +130,7 @@ def allowed(answer: requests.Response, case: Case[Any]) -> None:
 def call(session: requests.Session, case: Case[Any], address: str) -> requests.Response:
     sent = case.as_transport_kwargs(base_url=address)
     answer = session.request(**sent, timeout=ANSWER_S)
-    # What is computed for nobody would keep the others waiting.
+    # Abandoned jobs would delay the next requests.
     if answer.status_code == 202:
         session.delete(f"{address}/explanations/{answer.json()['id']}", timeout=ANSWER_S).raise_for_status()
     if later := answer.status_code == 503 and re.search(r"GET (/explanations/\w+)", answer.text):
@@ -169,5 +169,5 @@ def test_generated_requests_are_answered(name, mode, fuzzed, document):
     assert len(statuses) >= round(REQUESTS[name, mode] * SHARE) // 2, json.dumps(sorted(set(statuses)))
 
 
-def test_there_are_enough_of_them():
+def test_the_number_of_generated_requests():
     assert sum(REQUESTS.values()) >= 5000

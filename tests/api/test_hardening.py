@@ -1,4 +1,4 @@
-"""Peers that send too much, too slowly or nonsense, on raw sockets: answered or ended, and nothing grows."""
+"""Peers that send too much, too slowly or invalid bytes get an answer or a closed connection, within limited memory."""
 
 import contextlib
 import json
@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from tests.conftest import example
-from whyserve.api.server.connection import Connection
+from whyserve.api.server.connection import MAX_CONNECTIONS
 
 MEGABYTE = 1 << 20
 BODY = json.dumps(example("linear")).encode()
@@ -27,7 +27,7 @@ def api(start_api):
 
 
 def read_all(peer: socket.socket) -> bytes:
-    """What comes until the other side ends it."""
+    """All bytes until the peer closes the connection."""
     parts = []
     with contextlib.suppress(ConnectionError):
         while part := peer.recv(65536):
@@ -53,7 +53,7 @@ def read_answer(peer: socket.socket) -> tuple[int, dict[str, str], bytes]:
 
 
 def send_until_refused(peer: socket.socket, piece: bytes, most: int) -> None:
-    """Send as a peer does that does not listen."""
+    """Send without reading any answer."""
     sent = 0
     with contextlib.suppress(ConnectionError):
         while sent < most:
@@ -79,7 +79,7 @@ def sized(body: bytes, *lines: bytes) -> bytes:
 # -- bodies ------------------------------------------------------------------------------------------
 
 
-def test_a_large_body_is_refused_by_its_declaration_and_costs_nothing(api):
+def test_a_large_content_length_is_refused_without_memory(api):
     before = api.forget_peak()
     with api.connect() as peer:
         peer.sendall(HEAD + b"Content-Length: %d\r\n\r\n" % (100 * MEGABYTE))
@@ -93,7 +93,7 @@ def test_a_large_body_is_refused_by_its_declaration_and_costs_nothing(api):
 
 
 @pytest.mark.parametrize("path", [b"/predict", b"/explain", b"/v2/models/linear/infer", b"/v1/models/linear:predict"])
-def test_a_chunked_body_without_end_is_refused_at_the_limit(path, api):
+def test_an_endless_chunked_body_is_refused_at_the_limit(path, api):
     before = api.forget_peak()
     with api.connect() as peer:
         peer.sendall(b"POST %b HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" % path)
@@ -103,7 +103,7 @@ def test_a_chunked_body_without_end_is_refused_at_the_limit(path, api):
         sender.start()
         assert read_answer(peer)[0] == 413
         sender.join()
-    # What was read of it, twice: in pieces, and joined.
+    # The parts that were read, and their concatenation.
     assert api.peak() - before < 15 * MEGABYTE
     still_serves(api)
 
@@ -130,7 +130,7 @@ def test_a_large_head_is_refused(line, api):
 
 
 @pytest.mark.parametrize("start", [HEAD + b"X-Long: ", HEAD, b"POST /"], ids=["a header", "headers", "the address"])
-def test_a_head_without_end_does_not_grow(start, api):
+def test_an_endless_head_uses_no_memory(start, api):
     piece = b"a" * 8192 if not start.endswith(b"\n") else b"X-Some: aaaaaaaaaaaaaaaaaaaaaaaaa\r\n" * 256
     before = api.forget_peak()
     with api.connect() as peer:
@@ -146,7 +146,7 @@ def test_a_head_without_end_does_not_grow(start, api):
 @pytest.mark.parametrize(
     "tail", [b"1;" + b"a" * 65536, b"0\r\nX-Trailer: " + b"a" * 65536], ids=["an extension", "a trailer"]
 )
-def test_what_stands_around_chunks_does_not_grow(tail, api):
+def test_chunk_extensions_and_trailers_use_no_memory(tail, api):
     before = api.forget_peak()
     with api.connect() as peer:
         peer.sendall(HEAD + b"Transfer-Encoding: chunked\r\n\r\n1\r\n{\r\n" + tail)
@@ -156,7 +156,7 @@ def test_what_stands_around_chunks_does_not_grow(tail, api):
 
 
 @pytest.mark.parametrize("nonsense", [b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" * 9, b"GET\r\n\r\n", b"\0" * 99])
-def test_what_is_not_http_gets_a_plain_answer(nonsense, api):
+def test_invalid_http_gets_a_400(nonsense, api):
     status, _, body = ask(api, nonsense)
     assert status == 400
     assert json.loads(body)["code"] == "malformed_request"
@@ -171,7 +171,7 @@ def test_what_is_not_http_gets_a_plain_answer(nonsense, api):
     ids=["nothing", "an address", "half a head", "half a body", "half a chunk"],
 )
 @pytest.mark.parametrize("drip", [b"", b"a"], ids=["silent", "dripping"])
-def test_a_slow_peer_is_gone_in_time(start, drip, api):
+def test_a_slow_peer_is_disconnected_in_time(start, drip, api):
     if start == b"":
         drip *= 0
     with api.connect() as peer:
@@ -190,7 +190,7 @@ def test_a_slow_peer_is_gone_in_time(start, drip, api):
         took = time.monotonic() - began
         stop.set()
         sender.join()
-    # A lone blank is no request, and neither is silence: those are ended without a word.
+    # Without the start of a request, the connection is closed without an answer.
     assert not answer or answer.startswith(b"HTTP/1.1 408 ")
     assert took < READ_S + 8
     still_serves(api)
@@ -209,7 +209,7 @@ def descriptors(api) -> int:
     return len(list(Path(f"/proc/{api.process.pid}/fd").iterdir()))
 
 
-def test_who_does_not_take_the_answers_is_given_up(impatient):
+def test_a_peer_that_never_reads_is_disconnected(impatient):
     before = descriptors(impatient)
     with impatient.connect() as peer:
         peer.sendall(SCHEMA * MANY)
@@ -224,7 +224,7 @@ def test_who_does_not_take_the_answers_is_given_up(impatient):
     still_serves(impatient)
 
 
-def test_who_takes_them_after_a_while_gets_them_all(impatient):
+def test_a_peer_that_reads_late_gets_all_answers(impatient):
     with impatient.connect() as peer:
         peer.sendall(SCHEMA * (MANY - 1) + SCHEMA.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
         time.sleep(1)
@@ -233,7 +233,7 @@ def test_who_takes_them_after_a_while_gets_them_all(impatient):
     assert received.endswith(b"}")
 
 
-def test_a_request_in_pieces_and_a_pause_between_requests_are_fine(api):
+def test_parts_and_pauses_within_the_limits_are_accepted(api):
     request = sized(BODY, b"Content-Type: application/json")
     with api.connect() as peer:
         for first in (0, 10, len(request) - 20):
@@ -246,10 +246,10 @@ def test_a_request_in_pieces_and_a_pause_between_requests_are_fine(api):
         assert read_answer(peer)[0] == 200
 
 
-# -- what is said and not said --------------------------------------------------------------------
+# -- content of requests and answers --------------------------------------------------------------
 
 
-def test_answers_are_not_kept_sniffed_or_signed(api):
+def test_security_headers(api):
     for request in (
         sized(BODY),
         b"GET /models HTTP/1.1\r\nHost: a\r\n\r\n",
@@ -273,7 +273,7 @@ def test_answers_are_not_kept_sniffed_or_signed(api):
         (b"Content-Encoding: gzip", 415),
     ],
 )
-def test_a_body_of_another_kind_is_refused(line, status, api):
+def test_unsupported_media_types_are_refused(line, status, api):
     answered, _, body = ask(api, sized(BODY, line))
     assert answered == status
     assert status == 200 or json.loads(body)["code"] == "unsupported_media_type"
@@ -289,7 +289,7 @@ def test_a_body_of_another_kind_is_refused(line, status, api):
     ],
 )
 @pytest.mark.parametrize("path", ["/predict", "/explain"])
-def test_a_key_that_stands_twice_is_refused(path, body, field, instance, api):
+def test_duplicate_keys_are_refused(path, body, field, instance, api):
     answer = httpx.post(f"{api.address}{path}", content=body, trust_env=False)
     assert answer.status_code == 422, answer.text
     problem = answer.json()
@@ -299,15 +299,15 @@ def test_a_key_that_stands_twice_is_refused(path, body, field, instance, api):
 
 
 @pytest.mark.parametrize("number", ["1" * 5000, "1" * 400, "-1e999", "NaN", "Infinity", '"1"', "1e", "0x1", "01"])
-def test_a_number_is_a_number(number, api):
+def test_invalid_numbers_are_refused(number, api):
     body = b'{"model": "linear", "instances": [{"bmi": %b, "bp": 2.0}]}' % number.encode()
     answer = httpx.post(f"{api.address}/predict", content=body, trust_env=False)
     assert answer.status_code in (400, 422), answer.text
     assert len(answer.content) < 2000
 
 
-def test_more_requests_than_may_be_under_way_are_told_so(api):
-    """Forty peers hold back the end of their bodies; the next is told to come again, and health answers."""
+def test_requests_beyond_the_limit_get_a_503(api):
+    """Forty peers hold back the end of their bodies. The next request gets a 503, but health checks are answered."""
     with contextlib.ExitStack() as stack:
         for _ in range(40):
             peer = stack.enter_context(api.connect())
@@ -324,8 +324,8 @@ def test_more_requests_than_may_be_under_way_are_told_so(api):
     still_serves_soon(api)
 
 
-def test_bodies_that_are_read_together_have_a_bound(api):
-    """Each is within its own: eight whole ones may be in memory at once, and nobody's neighbours pay for a ninth."""
+def test_the_memory_of_all_bodies_is_limited(api):
+    """Each body is within its own limit, but only eight of them fit into memory at once."""
     size = 2 * MEGABYTE
     with contextlib.ExitStack() as open_peers:
         peers = [open_peers.enter_context(api.connect()) for _ in range(10)]
@@ -339,12 +339,12 @@ def test_bodies_that_are_read_together_have_a_bound(api):
     assert busy, told
     for headers, problem in busy:
         assert headers["retry-after"] == "1"
-        assert problem["detail"] == "too many large requests are being read; ask again"
+        assert problem["detail"] == "the service is reading too many large requests; retry later"
     still_serves_soon(api)
 
 
 def told_at_once(peer: socket.socket) -> tuple[int, dict[str, str], bytes] | None:
-    """The answer to a request that is not whole yet, if there is one soon."""
+    """The answer to an incomplete request, or None if there is none within a second."""
     ready, _, _ = select.select([peer], [], [], 1.0)
     try:
         return read_answer(peer) if ready else None
@@ -352,8 +352,8 @@ def told_at_once(peer: socket.socket) -> tuple[int, dict[str, str], bytes] | Non
         return None
 
 
-def test_connections_have_a_bound(start_api):
-    most = Connection.most_connections
+def test_the_number_of_connections_is_limited(start_api):
+    most = MAX_CONNECTIONS
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, most + 500)), hard))
     try:

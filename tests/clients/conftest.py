@@ -1,4 +1,4 @@
-"""The document as a client's maker has it: printed, with no service about."""
+"""The OpenAPI document as the command line prints it, for client generators."""
 
 import os
 import subprocess
@@ -24,7 +24,7 @@ def document(artifacts: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def checked(*command: str | Path, cwd: Path, **environment: str) -> str:
-    """What a tool says; that it fails is the test's failure."""
+    """A tool's output. If the tool fails, the test fails."""
     done = subprocess.run(
         [str(part) for part in command],
         cwd=cwd, env={**os.environ, **environment}, stdin=subprocess.DEVNULL,

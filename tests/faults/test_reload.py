@@ -115,7 +115,7 @@ def test_a_broken_build_changes_nothing_and_no_process_starts_on_it(world, tmp_p
         link.replace(artifacts / "frail")
         refused = load(client)
         assert refused.status_code == 400, refused.text
-        assert "what was served before still is" in refused.json()["error"]
+        assert "the previous build is still served" in refused.json()["error"]
         assert client.post("/explain", json=ask(1.0)).status_code == 200
         folders = ["--models", str(models), "--artifacts", str(artifacts), "--state", str(tmp_path / "other")]
         other = Running(["api", "--port", "0", *folders])

@@ -44,7 +44,7 @@ def test_each_input_has_attributions_of_its_shape(client):
     [
         ({"month": "Brumaire"}, "instances[0]: \"month\" must be 'January', "),
         ({"past": [[20.0]] * 5}, 'instances[0]: "past" must hold at least 6'),
-        ({"calendar": 3}, 'instances[0]: "calendar" is not a field here'),
+        ({"calendar": 3}, 'instances[0]: "calendar" is an unknown field'),
     ],
 )
 def test_a_fault_names_the_input(change, words, client):

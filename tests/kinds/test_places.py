@@ -152,10 +152,10 @@ def test_a_tensor_can_hold_strings_or_ids(client):
     for tensor, words in (
         ({"shape": [1, 14], "datatype": "INT64", "data": [1500, *ids[1:]]}, "holds an id outside the range 0 to 1499"),
         ({"shape": [1, 14], "datatype": "INT64", "data": [-1, *ids[1:]]}, "holds an id outside the range 0 to 1499"),
-        ({"shape": [1, 2], "datatype": "BYTES", "data": [NAME, NAME]}, "of strings, (rows,) or (rows, 1) is needed"),
-        ({"shape": [], "datatype": "BYTES", "data": [NAME]}, "of strings, (rows,) or (rows, 1) is needed"),
+        ({"shape": [1, 2], "datatype": "BYTES", "data": [NAME, NAME]}, "strings must have shape (rows,) or (rows, 1)"),
+        ({"shape": [], "datatype": "BYTES", "data": [NAME]}, "strings must have shape (rows,) or (rows, 1)"),
         ({"shape": [2], "datatype": "BYTES", "data": [NAME, "東京"]}, "row 1: has no token that this model knows"),
-        ({"shape": [1], "datatype": "FP32", "data": [1.0]}, "INT64, or BYTES is needed"),
+        ({"shape": [1], "datatype": "FP32", "data": [1.0]}, "must have INT64 or BYTES"),
     ):
         refused = infer(tensor)
         assert refused.status_code == 400, refused.text
@@ -190,4 +190,4 @@ def test_many_texts_get_their_own_answers_and_row_numbers(client):
     data = [NAME + " " * 400] * 260
     tensor = {"name": "name", "shape": [len(data)], "datatype": "BYTES", "data": data}
     refused = client.post("/v2/models/places/infer", json={"inputs": [tensor]})
-    assert "holds more than 100000 letters; send fewer rows at once" in refused.json()["error"]
+    assert "has more than 100000 characters; send fewer rows per request" in refused.json()["error"]

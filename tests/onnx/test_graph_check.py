@@ -1,4 +1,4 @@
-"""What an ONNX file may hold, seen before ONNX Runtime parses it: at the export, at the start and at a load."""
+"""ONNX files are checked before ONNX Runtime parses them: at export, start and load."""
 
 import contextlib
 import shutil
@@ -24,7 +24,7 @@ PLACE = "wine/model.onnx"
 
 
 def outside(tensor: TensorProto) -> TensorProto:
-    """The same, its numbers said to lie in a file."""
+    """The tensor, with its data in another file."""
     onnx.external_data_helper.set_external_data(tensor, "../../etc/passwd")
     tensor.ClearField("raw_data")
     return tensor
@@ -35,7 +35,7 @@ def weights(name: str = "w") -> TensorProto:
 
 
 def model(nodes=(), initializers=(), **more) -> onnx.ModelProto:
-    """x (rows, 2) ▶ what is given ▶ y; with nothing given, y = x."""
+    """x (rows, 2) → the given nodes → y. Without nodes, y = x."""
     ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["rows", 2]) for name in ("x", "y")]
     nodes = nodes or [helper.make_node("Identity", ["x"], ["y"])]
     made = helper.make_graph(nodes, "g", ends[:1], ends[1:], initializer=initializers)
@@ -44,7 +44,7 @@ def model(nodes=(), initializers=(), **more) -> onnx.ModelProto:
 
 
 def inside(node: onnx.NodeProto) -> onnx.ModelProto:
-    """A node in a branch of an If that is in a branch of an If."""
+    """A node inside two nested branches of If."""
     for depth in range(2):
         then = helper.make_graph(
             [node], f"then{depth}", [], [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)]
@@ -74,19 +74,19 @@ FUNCTION = helper.make_function(
 )
 
 REFUSED: dict[str, tuple[Callable[[], onnx.ModelProto], str]] = {
-    "weights in a file": (lambda: model(initializers=[outside(weights())]), "keeps weights in another file"),
-    "a constant in a file": (lambda: model([CONSTANT]), "keeps weights in another file"),
-    "a constant in a file, in a branch": (lambda: inside(CONSTANT), "keeps weights in another file"),
-    "sparse weights in a file": (sparse, "keeps weights in another file"),
-    "a foreign operator": (lambda: model([FOREIGN]), "operator com.microsoft.Gelu is not ONNX's own"),
-    "a foreign operator in a branch": (lambda: inside(FOREIGN), "operator com.microsoft.Gelu is not ONNX's own"),
-    "a foreign operator to train with": (trained, "operator com.microsoft.Gelu is not ONNX's own"),
-    "a function": (lambda: model(functions=[FUNCTION]), "holds functions of its own"),
+    "weights in a file": (lambda: model(initializers=[outside(weights())]), "weights are in another file"),
+    "a constant in a file": (lambda: model([CONSTANT]), "weights are in another file"),
+    "a constant in a file, in a branch": (lambda: inside(CONSTANT), "weights are in another file"),
+    "sparse weights in a file": (sparse, "weights are in another file"),
+    "a foreign operator": (lambda: model([FOREIGN]), "operator com.microsoft.Gelu is not part of ONNX"),
+    "a foreign operator in a branch": (lambda: inside(FOREIGN), "operator com.microsoft.Gelu is not part of ONNX"),
+    "a foreign operator to train with": (trained, "operator com.microsoft.Gelu is not part of ONNX"),
+    "a function": (lambda: model(functions=[FUNCTION]), "contains functions"),
 }
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_reaches_outside_is_refused(case):
+def test_graphs_that_are_not_self_contained_are_refused(case):
     make, words = REFUSED[case]
     with pytest.raises(ModelFault) as fault:
         check_graph(make().SerializeToString(), PLACE)
@@ -94,20 +94,20 @@ def test_what_reaches_outside_is_refused(case):
     assert words in fault.value.message
 
 
-def test_one_that_keeps_to_itself_is_taken():
+def test_a_self_contained_graph_is_accepted():
     check_graph(model([helper.make_node("MatMul", ["x", "w"], ["y"])], [weights()]).SerializeToString(), PLACE)
     check_graph(inside(helper.make_node("Identity", ["x"], ["y"], domain="ai.onnx")).SerializeToString(), PLACE)
 
 
-def test_a_name_is_shown_in_part_and_safely():
+def test_names_in_messages_are_short_and_printable():
     node = helper.make_node("\x1b[2J", ["x"], ["y"], domain="d" * 1000)
     with pytest.raises(ModelFault) as fault:
         check_graph(model([node]).SerializeToString(), PLACE)
-    assert fault.value.message == f"{PLACE}: operator {'d' * 80}.?[2J is not ONNX's own"
+    assert fault.value.message == f"{PLACE}: operator {'d' * 80}.?[2J is not part of ONNX; use only ONNX operators"
 
 
-def test_everything_through_which_a_tensor_or_an_operator_is_reached_is_visited():
-    """The format as the library has it: what is added to it one day shows here."""
+def test_all_message_types_of_the_format_are_visited():
+    """Compared with the onnx library, so that additions to the format are noticed."""
     wanted, all_of = {"NodeProto", "TensorProto", "FunctionProto"}, {}
     waiting = [onnx.ModelProto.DESCRIPTOR]
     while waiting:
@@ -117,7 +117,7 @@ def test_everything_through_which_a_tensor_or_an_operator_is_reached_is_visited(
             waiting += all_of[message.name].values()
     while more := {n for n, held in all_of.items() if any(m.name in wanted for m in held.values())} - wanted:
         wanted |= more
-    # A file with functions is refused before what they hold is looked at.
+    # A file with functions is refused before their content is visited.
     expected = {
         name: {number: message.name for number, message in held.items() if message.name in wanted}
         for name, held in all_of.items()
@@ -131,42 +131,42 @@ def test_everything_through_which_a_tensor_or_an_operator_is_reached_is_visited(
 
 
 @pytest.mark.parametrize("cut", [1, 3, 10, 50])
-def test_a_file_that_ends_too_soon(cut):
+def test_a_truncated_file_is_refused(cut):
     with pytest.raises(ModelFault, match="not an ONNX file"):
         check_graph(model(initializers=[weights()]).SerializeToString()[:-cut], PLACE)
 
 
 def held(field: int, content: bytes) -> bytes:
-    """A message of one field, which holds another message."""
+    """A message with one field, which contains another message."""
     length, size = len(content), b""
     while length > 0x7F:
         size, length = size + bytes([length & 0x7F | 0x80]), length >> 7
     return bytes([field << 3 | 2]) + size + bytes([length]) + content
 
 
-def test_a_file_that_nests_for_ever():
+def test_deep_nesting_is_refused():
     content = b""
     for _ in range(200):  # a graph in an attribute of a node of a graph
         content = held(1, held(5, held(6, content)))
-    with pytest.raises(ModelFault, match="nested too deeply"):
+    with pytest.raises(ModelFault, match="nested more than 100 levels deep"):
         check_graph(held(7, content), PLACE)
 
 
 @given(st.binary(max_size=200))
-def test_of_anything_else_nothing_worse_is_said(content):
+def test_any_other_bytes_are_refused(content):
     with contextlib.suppress(ModelFault):
         check_graph(content, PLACE)
 
 
 @pytest.mark.parametrize("tag", [b"\x00", b"\x3b", b"\xba\x80\x80\x80\x10", b"\xba\x80\x80\x80\x80\x00"])
-def test_a_field_that_parsers_read_differently_is_refused(tag):
+def test_ambiguous_tags_are_refused(tag):
     with pytest.raises(ModelFault, match="not an ONNX file"):
         check_graph(tag + b"\x00", PLACE)
 
 
 @given(st.data())
-def test_a_changed_file_is_judged_as_protobuf_reads_it(data):
-    """Some bytes changed anywhere: what the library would find foreign or outside, so does the check."""
+def test_a_changed_file_is_judged_like_protobuf_reads_it(data):
+    """Random bytes changed: the check refuses whatever the library sees as foreign or external."""
     content = bytearray(
         model([FOREIGN, helper.make_node("MatMul", ["x", "w"], ["z"])], [weights()]).SerializeToString()
     )
@@ -184,7 +184,7 @@ def test_a_changed_file_is_judged_as_protobuf_reads_it(data):
 
 @pytest.fixture
 def replaced(artifacts, tmp_path) -> Callable[[bytes], Path]:
-    """wine alone, its ONNX file another and its manifest changed to fit: by somebody who may write to both."""
+    """The model wine with another ONNX file and a matching manifest, as an attacker with write access would make it."""
 
     def replace(content: bytes) -> Path:
         build: Path = tmp_path / "artifacts" / "wine"
@@ -198,10 +198,10 @@ def replaced(artifacts, tmp_path) -> Callable[[bytes], Path]:
     return replace
 
 
-def test_it_is_refused_before_onnx_runtime_sees_it(replaced):
+def test_a_file_is_refused_before_onnx_runtime_parses_it(replaced):
     content = model([FOREIGN]).SerializeToString()
-    assert ort.InferenceSession(content, providers=["CPUExecutionProvider"]).get_inputs()  # it would take it
-    with pytest.raises(ModelFault, match=r"wine/model\.onnx: operator com\.microsoft\.Gelu is not ONNX's own"):
+    assert ort.InferenceSession(content, providers=["CPUExecutionProvider"]).get_inputs()  # it would accept it
+    with pytest.raises(ModelFault, match=r"wine/model\.onnx: operator com\.microsoft\.Gelu is not part of ONNX"):
         load_predictor(replaced(content), 1)
 
 

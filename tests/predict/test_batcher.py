@@ -1,4 +1,4 @@
-"""Every waiter of a batch gets its answer, whatever happens to the others."""
+"""Every request of a batch gets its answer, even if another one fails or is cancelled."""
 
 import asyncio
 import threading
@@ -18,7 +18,7 @@ PATIENCE_S = 60
 
 
 class Model:
-    """Doubles its input once it is let; notes what it was given, and can be told what it chokes on."""
+    """A model that doubles its input when it is released. It records its batches, and can fail on a given number."""
 
     def __init__(self, chokes_on: float | None = None) -> None:
         self.given: list[list[float]] = []
@@ -40,13 +40,13 @@ class Model:
 
 
 def ask(batcher, *numbers):
-    """A request for these numbers, which waits by the time the loop has turned."""
+    """A request with these numbers. It waits in the queue after one turn of the loop."""
     arrays = {"x": np.array([[number] for number in numbers], dtype=np.float32)}
     return asyncio.ensure_future(batcher(arrays, len(numbers)))
 
 
 async def three_behind_one(model, most_rows=8):
-    """A batcher at work for one request, and three more that will be its next batch."""
+    """A batcher that runs one request, and three more requests for its next batch."""
     batcher = Batcher(model, most_rows, "test")
     first = ask(batcher, 0)
     await model.is_running()
@@ -67,7 +67,7 @@ def run(story):
     asyncio.run(bounded())
 
 
-def test_an_idle_model_starts_at_once_and_what_comes_meanwhile_is_one_batch():
+def test_an_idle_model_starts_at_once_and_then_batches():
     async def story():
         model = Model()
         batcher, first, behind = await three_behind_one(model)
@@ -79,7 +79,7 @@ def test_an_idle_model_starts_at_once_and_what_comes_meanwhile_is_one_batch():
     run(story)
 
 
-def test_a_batch_holds_no_more_rows_than_it_may_and_a_larger_request_runs_alone():
+def test_batches_are_limited_and_large_requests_run_alone():
     async def story():
         model = Model()
         batcher, first, behind = await three_behind_one(model, most_rows=2)
@@ -93,7 +93,7 @@ def test_a_batch_holds_no_more_rows_than_it_may_and_a_larger_request_runs_alone(
 
 
 @pytest.mark.parametrize("gone", [0, 1, 2])
-def test_one_that_leaves_before_its_batch_takes_nobody_with_it_and_no_work_is_spent_on_it(gone):
+def test_a_request_cancelled_before_its_batch_is_dropped(gone):
     async def story():
         model = Model()
         batcher, first, behind = await three_behind_one(model)
@@ -110,7 +110,7 @@ def test_one_that_leaves_before_its_batch_takes_nobody_with_it_and_no_work_is_sp
     run(story)
 
 
-def test_one_that_leaves_while_its_batch_runs_takes_nobody_with_it():
+def test_a_request_cancelled_during_its_batch_affects_no_other():
     async def story():
         model = Model()
         batcher = Batcher(model, 8, "test")
@@ -127,7 +127,7 @@ def test_one_that_leaves_while_its_batch_runs_takes_nobody_with_it():
     run(story)
 
 
-def test_what_the_model_raises_reaches_the_one_that_asked_for_it_and_no_other():
+def test_an_error_reaches_only_its_own_request():
     async def story():
         model = Model(chokes_on=2)
         batcher, first, behind = await three_behind_one(model)
@@ -141,7 +141,7 @@ def test_what_the_model_raises_reaches_the_one_that_asked_for_it_and_no_other():
     run(story)
 
 
-def test_who_waits_when_it_closes_is_answered_and_who_comes_later_is_told():
+def test_close_answers_waiting_requests_and_refuses_new_ones():
     async def story():
         model = Model()
         batcher, first, behind = await three_behind_one(model)
@@ -156,8 +156,8 @@ def test_who_waits_when_it_closes_is_answered_and_who_comes_later_is_told():
     run(story)
 
 
-def test_a_loop_that_ends_leaves_nobody_waiting():
-    """The server is stopped hard: all tasks are cancelled, and those of the batch hear why."""
+def test_cancelled_batches_answer_every_request():
+    """All tasks are cancelled, as in a forced shutdown. Each request of the batch gets an error."""
 
     async def story():
         model = Model()
@@ -172,8 +172,8 @@ def test_a_loop_that_ends_leaves_nobody_waiting():
     run(story)
 
 
-def test_a_model_in_batches_answers_as_it_does_inline(artifacts):
-    """The real thing: one large request and many small ones at once, through one ONNX session."""
+def test_batched_answers_equal_inline_answers(artifacts):
+    """One large request and many small ones at once, through one ONNX session."""
     small = load_predictor(artifacts / "breast_cancer", 1)
     manifest, digest = read_manifest(artifacts / "breast_cancer")
     large = Predictor(
@@ -197,7 +197,7 @@ def test_a_model_in_batches_answers_as_it_does_inline(artifacts):
     run(story)
 
 
-def test_a_row_too_large_for_the_model_is_its_own_requests_fault(artifacts):
+def test_an_overflowing_row_fails_only_its_request(artifacts):
     manifest, digest = read_manifest(artifacts / "linear")
     large = Predictor(manifest, digest, OnnxSession(artifacts / "linear", manifest, 1), latency=Latency(0.01, 0.001))
     good, bad = [{"bmi": 30.0, "bp": 90.0}], [{"bmi": 3e38, "bp": -3e38}]

@@ -1,4 +1,4 @@
-"""How long a model takes is measured, and decides where it runs."""
+"""The measured latency of a model decides whether it runs inline."""
 
 import time
 
@@ -28,12 +28,12 @@ def test_rows_are_counted_in_seconds():
     latency = Latency(fixed_s=0.010, row_s=0.002)
     assert latency.seconds(5) == pytest.approx(0.020)
     assert latency.rows_within(0.0201) == 5
-    assert latency.rows_within(0.001) == 1  # a batch holds one row at least
+    assert latency.rows_within(0.001) == 1  # a batch has at least one row
     assert Latency(0.0, 0.0).rows_within(0.001) > 1_000_000
 
 
-def test_a_model_is_given_what_it_takes_and_its_pace_is_found():
-    """A model whose time is known: a sleep of so much and so much a row."""
+def test_fixed_and_row_times_are_measured():
+    """The model sleeps for a fixed time and a time per row."""
     seen = []
 
     def run(arrays):
@@ -44,7 +44,7 @@ def test_a_model_is_given_what_it_takes_and_its_pace_is_found():
     latency = measure(run, SPEC)
     assert {name: shape for name, (shape, _) in seen[0].items()} == {"image": (1, 4, 4, 1), "codes": (1, 3)}
     assert seen[0]["codes"][1] == np.int64
-    # A sleep may last longer than asked on a busy machine, and never shorter.
+    # On a busy machine, a sleep may last longer, but never shorter.
     assert latency.seconds(1) >= 0.006
     assert latency.seconds(MEASURED_ROWS) >= 0.036
 
@@ -62,14 +62,14 @@ def test_a_slow_model_is_not_measured_for_long():
 
 @pytest.mark.parametrize("name", shipped())
 def test_shipped_models_are_small_enough_to_run_inline(name, artifacts):
-    """They take microseconds; only a machine a hundred times slower would send one row to a thread."""
+    """They take microseconds: only a machine a hundred times slower would use a thread."""
     predictor = load_predictor(artifacts / name, 1)
     assert 0 < predictor.latency.seconds(1) < 100 * INLINE_S
     if predictor.latency.seconds(1) <= INLINE_S:
         assert predictor.inline_rows >= 1
 
 
-def test_what_is_slower_than_the_loop_can_spare_goes_to_a_thread(artifacts):
+def test_slow_predictions_run_in_a_thread(artifacts):
     small = load_predictor(artifacts / "linear", 1)
 
     def made(latency):

@@ -1,4 +1,4 @@
-"""What a model counts: every answer, every failure, every run, and how long requests waited for theirs."""
+"""Statistics of a model: answers, failures, runs and waiting times."""
 
 import asyncio
 
@@ -17,14 +17,14 @@ ROWS = np.array([[30.0, 90.0]], np.float32)
 
 @pytest.fixture
 def batched(artifacts):
-    """`linear`, taken for a model too slow to run inline, of which eight rows fit one batch."""
+    """`linear` with a latency that forces batches of at most eight rows."""
     folder = artifacts / "linear"
     manifest, digest = read_manifest(folder)
     latency = Latency(fixed_s=0.0, row_s=0.0062)
     return Predictor(manifest, digest, OnnxSession(folder, manifest, 1), latency=latency)
 
 
-def test_the_types_are_the_networks_own(batched):
+def test_output_types(batched):
     assert batched.output_dtype == np.float32
 
 
@@ -36,7 +36,7 @@ async def gathered(predictor, requests):
     return answers
 
 
-def test_requests_that_share_batches_are_each_counted_once(batched):
+def test_batched_requests_are_counted_once(batched):
     requests = [1, 2, 3, 4, 5, 6]
     answers = asyncio.run(gathered(batched, requests))
     known = batched.statistics
@@ -52,7 +52,7 @@ def test_requests_that_share_batches_are_each_counted_once(batched):
     assert all(each.ns > 0 for each in batches.values())
 
 
-def test_a_failure_is_one_and_no_answer(batched):
+def test_a_failure_is_not_counted_as_success(batched):
     async def asked():
         with pytest.raises(InvalidInput):
             await batched.answer({"x": np.full((3, 2), 3e38, np.float32)})
@@ -64,7 +64,7 @@ def test_a_failure_is_one_and_no_answer(batched):
     assert known.last_s == 0
 
 
-def test_what_was_shown_does_not_change():
+def test_batches_returns_a_copy():
     statistics = Statistics()
     statistics.ran(4, 10)
     shown = statistics.batches()

@@ -1,4 +1,4 @@
-"""A tally tells Prometheus what prometheus_client's own histogram would."""
+"""Our histogram exports the same text as prometheus_client's own."""
 
 import threading
 
@@ -14,7 +14,7 @@ def told(registry):
     return [line for line in generate_latest(registry).decode().splitlines() if "_created" not in line]
 
 
-def test_it_reads_as_prometheus_clients_own():
+def test_output_equals_prometheus_client():
     ours, theirs = CollectorRegistry(), CollectorRegistry()
     tallies = Histograms("waits", "How long.", ["route", "model"], buckets=BOUNDS, registry=ours)
     histogram = Histogram("waits", "How long.", ["route", "model"], buckets=BOUNDS, registry=theirs)
@@ -27,14 +27,14 @@ def test_it_reads_as_prometheus_clients_own():
     assert told(ours) == told(theirs)
 
 
-def test_a_name_is_taken_once():
+def test_a_name_is_registered_once():
     registry = CollectorRegistry()
     Histograms("waits", "How long.", [], buckets=BOUNDS, registry=registry)
     with pytest.raises(ValueError, match="waits"):
         Histograms("waits", "How long.", [], buckets=BOUNDS, registry=registry)
 
 
-def test_threads_lose_none():
+def test_observations_of_all_threads_count():
     tally = Histograms("waits", "How long.", [], buckets=BOUNDS, registry=CollectorRegistry()).labels()
 
     def observe():

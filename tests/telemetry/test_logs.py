@@ -1,4 +1,4 @@
-"""Log lines are JSON, and say in API and worker alike whose request they belong to."""
+"""Log lines of API and worker are JSON and have the id of their request."""
 
 import json
 import logging
@@ -21,7 +21,7 @@ def written(message="said", **extra):
     return json.loads(JsonLines("api").format(record))
 
 
-def test_a_line_says_when_who_and_what():
+def test_fields_of_a_line():
     line = written("answered", status=200, model="wine")
     assert line | {"time": ""} == {
         "time": "", "level": "info", "process": "api", "logger": "whyserve.test", "message": "answered",
@@ -30,7 +30,7 @@ def test_a_line_says_when_who_and_what():
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00", line["time"])
 
 
-def test_ids_stand_on_what_is_logged_about_a_request_and_on_nothing_after_it():
+def test_ids_are_logged_only_inside_their_request():
     with about("r-1", f"00-{TRACE}-00f067aa0ba902b7-01"):
         inside = written()
         with about("r-2", None):
@@ -43,7 +43,7 @@ def test_ids_stand_on_what_is_logged_about_a_request_and_on_nothing_after_it():
     assert set(written()) == FIXED
 
 
-def test_a_fault_is_one_line_with_its_traceback_inside():
+def test_an_exception_is_one_line_with_its_traceback():
     try:
         raise ValueError("first\nsecond")
     except ValueError as error:
@@ -56,7 +56,7 @@ def test_a_fault_is_one_line_with_its_traceback_inside():
 
 @pytest.fixture(scope="module")
 def talkative(artifacts, tmp_path_factory):
-    """A service that logs what it does, and whose worker serves its figures on a free port."""
+    """A service that logs everything, and whose worker serves its metrics on a free port."""
     service = start_service(
         artifacts, tmp_path_factory.mktemp("state"), "--log-level", "info", "--worker-metrics-port", "0"
     )
@@ -66,7 +66,7 @@ def talkative(artifacts, tmp_path_factory):
 
 
 def lines_of(service: Running, request_id: str, *messages: str):
-    """The JSON lines that belong to a request, once all of these are there."""
+    """The JSON lines of a request, when all the given messages are there."""
     for message in messages:
         service.await_line(rf'"message": "{message}".*"request_id": "{request_id}"', timeout_s=30)
     lines = [json.loads(line) for line in service.lines if line.startswith("{")]
@@ -94,7 +94,7 @@ def test_a_request_can_be_followed_from_api_to_worker(talkative):
     assert api["ms"] > 0
 
 
-def test_a_request_that_shares_its_batch_has_its_own_line(talkative):
+def test_batched_requests_have_their_own_lines(talkative):
     headers = [{"X-Request-Id": f"shared-{n}", "Prefer": "respond-async"} for n in range(4)]
     request = example("fclayer")
     with talkative.client() as client:
@@ -109,8 +109,8 @@ def test_a_request_that_shares_its_batch_has_its_own_line(talkative):
         assert explained[0]["shared_by"] >= 1
 
 
-def test_an_explanation_that_fails_is_told_with_its_id(talkative):
-    """A sampled method with no time at all has nothing to answer with."""
+def test_a_failed_explanation_is_logged_with_its_id(talkative):
+    """Without any time, a method that samples has no result."""
     body = {**example("breast_cancer"), "method": "permutation", "deadline_s": 1e-6}
     with talkative.client() as client:
         answer = client.post("/explain", json=body, headers={"X-Request-Id": "late-1"})
@@ -132,7 +132,7 @@ def test_the_worker_counts_its_jobs_and_times_its_work(talkative):
     assert "whyserve_queue_depth" not in text
 
 
-def test_a_port_that_is_taken_is_said(talkative, artifacts, tmp_path):
+def test_a_used_port_is_reported(talkative, artifacts, tmp_path):
     port = talkative.await_line(r'"message": "serving metrics".*"port": (\d+)')[1]
     folders = ["--artifacts", str(artifacts), "--state", str(tmp_path)]
     worker = Running(["worker", *folders, "--worker-metrics-port", port])

@@ -1,4 +1,4 @@
-"""Traces, as a collector gets them: a real one, as small as can be, that API and worker send their spans to."""
+"""Traces of API and worker, as received by a small real collector."""
 
 import threading
 import time
@@ -16,7 +16,7 @@ TRACEPARENT = f"00-{TRACE}-{CALLER}-01"
 
 
 class Collector:
-    """Takes spans over OTLP as HTTP and protobuf; each as a dictionary, once it has come."""
+    """Receives spans over OTLP (HTTP, protobuf) and keeps them as dictionaries."""
 
     def __init__(self) -> None:
         self.spans: list[dict[str, Any]] = []
@@ -71,7 +71,7 @@ class Collector:
         }
 
     def of_trace(self, trace: str, count: int) -> dict[str, dict[str, Any]]:
-        """Its spans by name, once so many are there."""
+        """The trace's spans by name, when there are `count` of them."""
 
         def found() -> list[dict[str, Any]]:
             return [span for span in self.spans if span["trace"] == trace]
@@ -120,7 +120,7 @@ def test_a_request_is_one_trace_in_api_and_worker(traced, collector):
     assert all(0 <= span["ms"] <= request["ms"] for span in spans.values())
 
 
-def test_who_brings_no_trace_begins_one_and_predicting_is_traced_in_every_protocol(traced, collector):
+def test_predictions_of_every_protocol_are_traced(traced, collector):
     place = "/v2/models/linear/infer"
     tensor = {"name": "x", "shape": [1, 2], "datatype": "FP32", "data": [30.0, 90.0]}
     with traced.client() as client:
@@ -134,7 +134,7 @@ def test_who_brings_no_trace_begins_one_and_predicting_is_traced_in_every_protoc
         assert spans["predict"]["whyserve.rows"] == 1
 
 
-def test_what_fails_is_said_to_have_failed(traced, collector):
+def test_failed_requests_have_failed_spans(traced, collector):
     late = {**example("breast_cancer"), "method": "permutation", "deadline_s": 1e-6}
     trace = TRACE[::-1]
     with traced.client(headers={"traceparent": f"00-{trace}-{CALLER}-01"}) as client:
@@ -171,7 +171,7 @@ def _awaited(collector: Collector, name: str, model: str | None = None) -> list[
     raise AssertionError(collector.spans)
 
 
-def test_a_collector_that_is_down_holds_nothing_up(artifacts, tmp_path):
+def test_an_unavailable_collector_delays_nothing(artifacts, tmp_path):
     endpoint = "http://127.0.0.1:9"
     service = start_service(artifacts, tmp_path, OTEL_EXPORTER_OTLP_ENDPOINT=endpoint, NO_PROXY="127.0.0.1")
     service.await_line(r"ready on ")
@@ -189,7 +189,7 @@ def test_a_collector_that_is_down_holds_nothing_up(artifacts, tmp_path):
         ({"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, "no traces: OTEL_EXPORTER_OTLP_PROTOCOL is grpc"),
     ],
 )
-def test_it_is_off_where_the_environment_says_so(environment, said, monkeypatch, caplog):
+def test_the_environment_can_disable_tracing(environment, said, monkeypatch, caplog):
     from whyserve.telemetry.setup import open_tracer
 
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")

@@ -128,7 +128,7 @@ def test_an_unloaded_model_is_reported_and_another_can_be_chosen(page, artifacts
     try:
         assert again.address
         page.get_by_label("bmi kg/m²").fill("22")
-        expect(page.get_by_test_id("trouble")).to_contain_text("there is no such model; there are linear")
+        expect(page.get_by_test_id("trouble")).to_contain_text("unknown model; available models: linear")
         page.get_by_role("button", name="Load the models again").click()
         expect(page.get_by_test_id("model").locator("option")).to_have_text(["linear"])
         expect(page.get_by_test_id("model")).to_have_value("linear")

@@ -14,7 +14,7 @@ from whyserve import __version__
 from whyserve.api.errors.handler import on_exception
 from whyserve.api.middleware.request import RequestMiddleware
 from whyserve.api.oip.infer import Infer, is_infer
-from whyserve.api.oip.routes import routes
+from whyserve.api.oip.routes import oip_routes
 from whyserve.api.openapi.document import document
 from whyserve.api.routes import events, explain, health, metrics, models
 from whyserve.api.routes.page import page_routes
@@ -24,7 +24,7 @@ from whyserve.errors import WhyserveError
 
 
 def create_app(service: Service) -> RequestMiddleware:
-    """What uvicorn serves."""
+    """The application that uvicorn serves."""
     predict, infer = Predict(service), Infer(service)
 
     def quick(scope: Scope) -> ASGIApp | None:
@@ -35,7 +35,7 @@ def create_app(service: Service) -> RequestMiddleware:
             return predict
         return infer if is_infer(path) else None
 
-    return RequestMiddleware(create_api(service, predict, infer), quick, service.settings, service.bodies)
+    return RequestMiddleware(create_api(service, predict, infer), quick, service.settings, service.body_memory)
 
 
 def create_api(service: Service, predict: Predict, infer: Infer) -> FastAPI:
@@ -46,21 +46,21 @@ def create_api(service: Service, predict: Predict, infer: Infer) -> FastAPI:
             await predictor.close()
         await service.queue.close()
 
-    # FastAPI's page at /docs would load its script from a CDN; this one has it in a package.
+    # FastAPI's own page at /docs loads its script from a CDN. This one has it in a package.
     app = FastAPIOffline(
         title="Whyserve",
         version=__version__,
         lifespan=lifespan,
         redoc_url=None,
         static_url="/docs-assets",
-        # Its own spans would be of what passes it alone; ours are of all requests (traced.py).
+        # FastAPI's spans would leave out /predict; middleware/otel.py traces all requests.
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.state.service = service
-    # Plain routes: FastAPI's own machinery would cost more than the prediction, and its types would be one
-    # type for all models. The document tells what they take (openapi.py).
+    # Plain routes: FastAPI's routing costs more than a small model's prediction, and it has one type for all models.
+    # The openapi package adds their types to the document.
     app.router.routes.append(Route("/predict", predict, methods=["POST"], include_in_schema=False))
-    app.router.routes.extend(routes(infer))
+    app.router.routes.extend(oip_routes(infer))
     app.add_route("/explain", explain.explain, methods=["POST"], include_in_schema=False)
     app.include_router(explain.router)
     app.include_router(events.router)

@@ -1,4 +1,4 @@
-"""What the endpoints share: the models, the queue, and the adapters that read their requests."""
+"""What the endpoints share: the models, the queue, and the adapters that parse requests."""
 
 import asyncio
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ from whyserve.api.middleware.body import BodyMemory
 from whyserve.api.middleware.otel import traced
 from whyserve.api.middleware.rate_limit import RateLimit
 from whyserve.api.schemas.duplicate_keys import check_duplicate_keys
-from whyserve.api.schemas.models import explain_request, predict_request
+from whyserve.api.schemas.requests import explain_request, predict_request
 from whyserve.api.schemas.versions import VersionedAdapter
 from whyserve.predict.catalog import Catalog
 from whyserve.queue_protocols import JobQueue
@@ -21,18 +21,25 @@ from whyserve.settings import ApiSettings
 if TYPE_CHECKING:
     from whyserve.telemetry.spans import Tracer
 
-# Seconds' worth of explaining that a caller may ask for at once.
+# A caller may use this many seconds of its explanation limit at once.
 EXPLAIN_BURST_S = 10.0
+EXPLAIN_LIMIT = "this key has used its explanation limit"
 
 
 @dataclass(slots=True)
 class Service:
-    """catalog: replaced as a whole by `serve`, with its adapters, in one step of the loop.
-    explaining: what each caller may have explained; None without a limit.
-    reloading: held while models are loaded or unloaded.
-    leaving: set once it is told to stop, and so no longer ready.
-    spans: where traces are wanted.
-    hurry: set when the service is about to stop; who waits for an explanation is then told where it will be."""
+    """The state of the API process. One event loop owns it.
+
+    catalog, predict_adapter, explain_adapter: the served models and the parsers of their requests. `replace_catalog`
+    changes them together, in one step of the loop.
+    cache: explanations by row.
+    body_memory: counts the bytes of all request bodies in memory.
+    explain_rate_limit: by caller; None without a limit.
+    tracer: None if the service does not trace.
+    load_lock: held while models are loaded or unloaded.
+    shutting_down: set when the process is told to stop. It still serves, but /health/ready answers 503.
+    release_waiters: set shortly before the shutdown ends. Requests that wait for an explanation then answer 202.
+    """
 
     settings: ApiSettings
     catalog: Catalog
@@ -40,18 +47,19 @@ class Service:
     predict_adapter: VersionedAdapter
     explain_adapter: VersionedAdapter
     cache: ExplanationCache
-    bodies: BodyMemory
-    explaining: RateLimit | None
-    spans: "Tracer | None" = None
-    reloading: asyncio.Lock = field(default_factory=asyncio.Lock)
-    leaving: asyncio.Event = field(default_factory=asyncio.Event)
-    hurry: asyncio.Event = field(default_factory=asyncio.Event)
+    body_memory: BodyMemory
+    explain_rate_limit: RateLimit | None
+    tracer: "Tracer | None" = None
+    load_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    shutting_down: asyncio.Event = field(default_factory=asyncio.Event)
+    release_waiters: asyncio.Event = field(default_factory=asyncio.Event)
 
     @classmethod
     def build(
-        cls, settings: ApiSettings, catalog: Catalog, queue: JobQueue, spans: "Tracer | None" = None
+        cls, settings: ApiSettings, catalog: Catalog, queue: JobQueue, tracer: "Tracer | None" = None
     ) -> "Service":
-        catalog = traced(catalog, spans) if spans else catalog
+        catalog = traced(catalog, tracer) if tracer else catalog
+        explain_rate = settings.max_explain_cost_s
         return cls(
             settings,
             catalog,
@@ -59,40 +67,38 @@ class Service:
             *_adapters(settings, catalog),
             ExplanationCache(settings.cache_mb << 20),
             BodyMemory(settings.max_body_mb << 20),
-            RateLimit(settings.max_explain_cost_s, EXPLAIN_BURST_S, "this key asks for more explaining than it may")
-            if settings.max_explain_cost_s
-            else None,
-            spans,
+            RateLimit(explain_rate, EXPLAIN_BURST_S, EXPLAIN_LIMIT) if explain_rate else None,
+            tracer,
         )
 
-    def serve(self, catalog: Catalog) -> None:
-        """Serve these models from now on; requests in flight finish with what they began with."""
-        catalog = traced(catalog, self.spans) if self.spans else catalog
+    def replace_catalog(self, catalog: Catalog) -> None:
+        """Serve these models from now on. Requests in flight finish with the models that they started with."""
+        catalog = traced(catalog, self.tracer) if self.tracer else catalog
         self.predict_adapter, self.explain_adapter = _adapters(self.settings, catalog)
         self.catalog = catalog
 
-    def read(self, of: VersionedAdapter, body: bytes) -> dict[str, Any]:
-        """A checked request. Raises MalformedBody, UnknownModel, InvalidInput, TooManyInstances, DuplicateKey."""
+    def parse(self, adapter: VersionedAdapter, body: bytes) -> dict[str, Any]:
+        """A valid request. Raises MalformedBody, UnknownModel, InvalidInput, TooManyInstances, DuplicateKey."""
         try:
-            request: dict[str, Any] = of.validate_json(body)
+            request: dict[str, Any] = adapter.validate_json(body)
         except ValidationError as error:
             raise from_validation(error, self.catalog.names) from None
         check_duplicate_keys(body, request)
         return request
 
-    def check(self, of: VersionedAdapter, content: dict[str, Any]) -> dict[str, Any]:
-        """As `read` does, of JSON that has been parsed."""
+    def validate(self, adapter: VersionedAdapter, content: dict[str, Any]) -> dict[str, Any]:
+        """Like `parse`, for JSON that is parsed already."""
         try:
-            request: dict[str, Any] = of.validate_python(content)
+            request: dict[str, Any] = adapter.validate_python(content)
         except ValidationError as error:
             raise from_validation(error, self.catalog.names) from None
         return request
 
 
 def _adapters(settings: ApiSettings, catalog: Catalog) -> tuple[VersionedAdapter, VersionedAdapter]:
-    most = settings.max_instances
-    most_explained = max(most, settings.max_summary_rows)
+    limit = settings.max_instances
+    explain_limit = max(limit, settings.max_summary_rows)
     return (
-        VersionedAdapter(catalog, lambda manifest: predict_request(manifest, most)),
-        VersionedAdapter(catalog, lambda manifest: explain_request(manifest, most_explained)),
+        VersionedAdapter(catalog, lambda manifest: predict_request(manifest, limit)),
+        VersionedAdapter(catalog, lambda manifest: explain_request(manifest, explain_limit)),
     )

@@ -1,17 +1,17 @@
-"""May an ONNX file be given to ONNX Runtime? Read before that parses it, and without the library that made it.
+"""Check an ONNX file before ONNX Runtime parses it. The onnx library is not needed.
 
-An ONNX file is a protobuf message, of which four lines of the format's rules are enough to visit every operator and
-every tensor: a field is a number, a kind, and bytes; some fields hold messages of their own.
+An ONNX file is a protobuf message: a sequence of fields, each with a number, a wire type and a value. Some fields hold
+messages again. This is enough to visit every operator and every tensor.
 """
 
 from collections.abc import Iterator
 
 from whyserve.errors import ModelFault
 
-# ONNX's own operators. Others are either ONNX Runtime's additions or a library's, and neither is needed.
+# ONNX's own operators. All other domains are additions of ONNX Runtime or of libraries, and no model needs them.
 DOMAINS = {"", "ai.onnx"}
 
-# message: {field: the message that it holds}, of all through which operators, tensors and functions are reached.
+# message: {field: type of the message in it}, for all messages that lead to operators, tensors and functions.
 _HOLDS: dict[str, dict[int, str]] = {
     "ModelProto": {7: "GraphProto", 20: "TrainingInfoProto", 25: "FunctionProto"},
     "GraphProto": {1: "NodeProto", 5: "TensorProto", 15: "SparseTensorProto"},
@@ -28,30 +28,30 @@ _HOLDS: dict[str, dict[int, str]] = {
     "TrainingInfoProto": {1: "GraphProto", 2: "GraphProto"},
     "TensorProto": {},
 }
-_OP_TYPE, _DOMAIN = 4, 7  # of a NodeProto
-_EXTERNAL_DATA, _DATA_LOCATION = 13, 14  # of a TensorProto
+_OP_TYPE, _DOMAIN = 4, 7  # fields of a NodeProto
+_EXTERNAL_DATA, _DATA_LOCATION = 13, 14  # fields of a TensorProto
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _TAG_BYTES, _VARINT_BYTES = 5, 10
-# As deep as protobuf itself goes.
-_DEEPEST = 100
+# protobuf's own limit.
+_MAX_DEPTH = 100
 
 
 def check_graph(content: bytes, place: str) -> None:
-    """Refuse a graph that reaches outside itself: weights in other files, operators or functions not ONNX's own.
+    """Refuse a graph that is not self-contained: weights in other files, functions, or operators that are not ONNX's.
 
-    place: what messages call the file. Raises ModelFault.
+    place: the file's name, for messages. Raises ModelFault.
     """
     _check(memoryview(content), "ModelProto", place, 0)
 
 
 def _check(message: memoryview, kind: str, place: str, depth: int) -> None:
-    if depth > _DEEPEST:
-        raise ModelFault(f"{place}: nested too deeply")
+    if depth > _MAX_DEPTH:
+        raise ModelFault(f"{place}: nested more than {_MAX_DEPTH} levels deep")
     holds = _HOLDS[kind]
     domain, operator = "", "?"
     for field, value in _fields(message, place):
         if kind == "TensorProto" and (field == _EXTERNAL_DATA or (field == _DATA_LOCATION and value != 0)):
-            raise ModelFault(f"{place}: keeps weights in another file")
+            raise ModelFault(f"{place}: weights are in another file; export the model with all weights in one file")
         if not isinstance(value, memoryview):
             continue
         if kind == "NodeProto" and field == _OP_TYPE:
@@ -59,24 +59,24 @@ def _check(message: memoryview, kind: str, place: str, depth: int) -> None:
         elif kind == "NodeProto" and field == _DOMAIN and bytes(value) not in _OWN:
             domain = _text(value)
         elif (inner := holds.get(field)) == "FunctionProto":
-            raise ModelFault(f"{place}: holds functions of its own; only ONNX's operators are taken")
+            raise ModelFault(f"{place}: contains functions; use only ONNX operators")
         elif inner:
             _check(value, inner, place, depth + 1)
     if domain:
-        raise ModelFault(f"{place}: operator {domain}.{operator} is not ONNX's own")
+        raise ModelFault(f"{place}: operator {domain}.{operator} is not part of ONNX; use only ONNX operators")
 
 
 _OWN = {domain.encode() for domain in DOMAINS}
 
 
 def _text(value: memoryview) -> str:
-    """For a message: not all of what may be a megabyte, nor what a terminal would obey."""
+    """A name from the file, for a message: shortened, and without control characters."""
     text = bytes(value[:80]).decode(errors="replace")
     return "".join(character if character.isprintable() else "?" for character in text)
 
 
 def _fields(message: memoryview, place: str) -> Iterator[tuple[int, int | memoryview]]:
-    """Each field's number, with its bytes or its number; fixed-width numbers, which nothing here needs, as 0."""
+    """(field number, value). The value is bytes or a number; fixed-width numbers are not needed, so they are 0."""
     at, end = 0, len(message)
     while at < end:
         tag, at = _varint(message, at, _TAG_BYTES, place)
@@ -91,16 +91,16 @@ def _fields(message: memoryview, place: str) -> Iterator[tuple[int, int | memory
             at += 4 if kind == _FIXED32 else 8
         else:
             raise _broken(place)
-        # Of a number beyond 32 bits some parsers keep the lower ones, and would see another field.
+        # Some parsers keep only the lower 32 bits of a larger tag, and would read another field.
         if at > end or not field or tag >> 32:
             raise _broken(place)
         yield field, value
 
 
-def _varint(message: memoryview, at: int, most: int, place: str) -> tuple[int, int]:
-    """A number of up to `most` bytes of seven bits each, and where it ends."""
+def _varint(message: memoryview, at: int, limit: int, place: str) -> tuple[int, int]:
+    """A number of at most `limit` bytes with 7 bits each, and the position after it."""
     value = 0
-    for position, byte in enumerate(message[at : at + most]):
+    for position, byte in enumerate(message[at : at + limit]):
         value |= (byte & 0x7F) << (7 * position)
         if byte < 0x80:
             return value, at + position + 1
@@ -108,4 +108,4 @@ def _varint(message: memoryview, at: int, most: int, place: str) -> tuple[int, i
 
 
 def _broken(place: str) -> ModelFault:
-    return ModelFault(f"{place}: not an ONNX file")
+    return ModelFault(f"{place}: not an ONNX file; export the model again")

@@ -1,6 +1,6 @@
-"""ONNX Runtime, silent: as built it writes a device id under the home folder and sends usage data to its maker.
+"""ONNX Runtime without telemetry. By default it writes a device id to the home folder and sends usage data.
 
-Import it from here. The variable is read when the library is loaded, so it has to be set before.
+Always import it from here: the library reads the variable when it is loaded, so the variable must be set before.
 """
 
 import os

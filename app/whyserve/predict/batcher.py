@@ -1,7 +1,7 @@
-"""Requests that wait at the same time run as one batch, in a thread beside the event loop.
+"""Run the requests that wait at the same time as one batch, in a thread beside the event loop.
 
-Nothing waits for a batch to fill: an idle model starts at once, and what arrives while it runs is the next
-batch. Every waiter gets its answer, whatever happens to the others of its batch.
+No request waits for a batch to fill: an idle model starts at once, and the requests that arrive meanwhile are the next
+batch. Every request gets its answer, even if another request of its batch fails or is cancelled.
 """
 
 import asyncio
@@ -28,47 +28,50 @@ class _Waiter:
 
 
 class Batcher:
-    """Belongs to one event loop."""
+    """One event loop owns it."""
 
-    def __init__(self, run: Run, most_rows: int, name: str, waited: Callable[[int], None] = lambda _: None) -> None:
-        """most_rows: of one batch; a request of more runs alone. waited: told for how many ns each request did."""
-        self._run, self._most_rows, self._waited = run, most_rows, waited
+    def __init__(self, run: Run, max_rows: int, name: str, on_wait: Callable[[int], None] = lambda _: None) -> None:
+        """max_rows: of one batch; a larger request runs alone. on_wait: called with each request's waiting time, ns."""
+        self._run, self._max_rows, self._on_wait = run, max_rows, on_wait
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"predict-{name}")
         self._waiting: deque[_Waiter] = deque()
-        self._serving: asyncio.Task[None] | None = None
+        self._task: asyncio.Task[None] | None = None
         self._closed = False
 
     async def __call__(self, arrays: Arrays, rows: int) -> np.ndarray:
-        """(rows, columns). Raises what the model raises, and Unavailable once closed."""
+        """arrays: by input, (rows, *shape). Returns (rows, columns).
+
+        Raises the model's error, and Unavailable if the service shuts down.
+        """
         if self._closed:
-            raise _stopping()
+            raise shutting_down()
         loop = asyncio.get_running_loop()
         waiter = _Waiter(arrays, rows, loop.create_future())
         self._waiting.append(waiter)
-        if self._serving is None:
-            self._serving = loop.create_task(self._serve())
+        if self._task is None:
+            self._task = loop.create_task(self._run_batches())
         return await waiter.answer
 
-    async def _serve(self) -> None:
+    async def _run_batches(self) -> None:
         try:
-            while batch := self._next():
+            while batch := self._next_batch():
                 now = perf_counter_ns()
                 for waiter in batch:
-                    self._waited(now - waiter.since)
+                    self._on_wait(now - waiter.since)
                 await self._answer(batch)
         finally:
-            self._serving = None
-            for waiter in self._waiting:  # only where this task was cancelled: the loop is ending
-                _fail(waiter, _stopping())
+            self._task = None
+            for waiter in self._waiting:  # not empty only if this task was cancelled, because the loop ends
+                _fail(waiter, shutting_down())
             self._waiting.clear()
 
-    def _next(self) -> list[_Waiter]:
-        """The oldest that fit together; those that nobody waits for any more are dropped before any work."""
+    def _next_batch(self) -> list[_Waiter]:
+        """The oldest requests that fit together. Cancelled requests are dropped before any work."""
         batch: list[_Waiter] = []
         rows = 0
         while self._waiting:
             waiter = self._waiting[0]
-            if batch and rows + waiter.rows > self._most_rows:
+            if batch and rows + waiter.rows > self._max_rows:
                 break
             self._waiting.popleft()
             if not waiter.answer.done():
@@ -81,10 +84,10 @@ class Batcher:
             table = await self._in_thread(_joined(batch))
         except asyncio.CancelledError:
             for waiter in batch:
-                _fail(waiter, _stopping())
+                _fail(waiter, shutting_down())
             raise
         except Exception as error:
-            # One request's fault is not its neighbours': each is tried alone.
+            # One bad request must not fail the others, so each runs again alone.
             if len(batch) == 1:
                 _fail(batch[0], error)
             else:
@@ -102,10 +105,10 @@ class Batcher:
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._run, arrays)
 
     async def close(self) -> None:
-        """Answer all who wait, and take no more."""
+        """Answer all waiting requests, and refuse new ones."""
         self._closed = True
-        if self._serving is not None:
-            await asyncio.wait([self._serving])
+        if self._task is not None:
+            await asyncio.wait([self._task])
         self._thread.shutdown()
 
 
@@ -120,5 +123,5 @@ def _fail(waiter: _Waiter, error: Exception) -> None:
         waiter.answer.set_exception(error)
 
 
-def _stopping() -> Unavailable:
-    return Unavailable("the service is stopping; ask again", retry_after_s=1)
+def shutting_down() -> Unavailable:
+    return Unavailable("the service is shutting down; retry on another instance", retry_after_s=1)

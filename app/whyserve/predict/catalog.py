@@ -12,11 +12,16 @@ from whyserve.predict.predictor import Predictor, load_predictor
 log = logging.getLogger("whyserve.api")
 
 
+def unknown_model(available: Iterable[str]) -> UnknownModel:
+    """The name that was sent is not repeated, as in every message."""
+    return UnknownModel(f"unknown model; available models: {', '.join(available)}", field="model")
+
+
 class Catalog:
-    """Never changed: another takes its place. Iterates over the current version of each model."""
+    """Immutable: a change makes a new catalog. Iterates over the current version of each model."""
 
     def __init__(self, predictors: Iterable[Predictor]) -> None:
-        """Of one model, the first is the current one."""
+        """The first predictor of a model is its current version."""
         self._by_name: dict[str, dict[int, Predictor]] = {}
         for predictor in predictors:
             self._by_name.setdefault(predictor.spec.name, {}).setdefault(predictor.spec.version, predictor)
@@ -43,22 +48,22 @@ class Catalog:
         """Raises UnknownModel."""
         versions = self._by_name.get(name)
         if versions is None:
-            raise UnknownModel(f"there is no such model; there are {', '.join(self.names)}", field="model")
+            raise unknown_model(self.names)
         if version is None:
             return next(iter(versions.values()))
         if version not in versions:
-            served = " and ".join(map(str, sorted(versions)))
-            raise UnknownModel(f"{name} is served in version {served} only", field="version")
+            available = ", ".join(map(str, sorted(versions)))
+            raise UnknownModel(f"unknown version of {name}; available versions: {available}", field="version")
         return versions[version]
 
     def with_model(self, name: str, predictors: Sequence[Predictor]) -> "Catalog":
-        """This one, with these in place of a model's versions; with none, without the model."""
+        """A catalog in which these predictors replace a model's versions. With none, the model is removed."""
         kept = {each: list(versions.values()) for each, versions in self._by_name.items()} | {name: list(predictors)}
         return Catalog(predictor for each in sorted(kept) for predictor in kept[each])
 
 
 def load_catalog(artifacts: Path, threads: int) -> Catalog:
-    """Load all models. Raises ModelFault if one cannot be loaded: a part of the models is never served alone."""
+    """Load every artifact. Raises ModelFault if one is broken: the service never starts with part of its models."""
     return Catalog([predictor for name in builds(artifacts) for predictor in load_versions(artifacts, name, threads)])
 
 
@@ -82,6 +87,6 @@ def load_versions(artifacts: Path, name: str, threads: int, known: Iterable[Pred
         if manifest.spec.version in found:
             continue
         if not manifest.certificate:
-            raise ModelFault(f"{name}/{MANIFEST_FILE}: has no certificate; run `whyserve export`")
+            raise ModelFault(f"{name}/{MANIFEST_FILE}: the certificate is missing; run `whyserve export`")
         found[manifest.spec.version] = loaded.get(digest) or load_predictor(build, threads)
     return list(found.values())

@@ -1,4 +1,4 @@
-"""How long a model takes for so many rows: measured once, when it is loaded, and not configured."""
+"""A model's prediction time by number of rows. It is measured when the model is loaded, and never configured."""
 
 import time
 from collections.abc import Callable
@@ -10,8 +10,8 @@ from whyserve.model.rows import Arrays
 from whyserve.model.spec import ModelSpec
 
 MEASURED_ROWS = 16
-MEASURE_S = 0.1  # what measuring one batch size may take; a model slower than that is run once
-MOST_RUNS = 20
+MEASURE_S = 0.1  # time limit for one batch size; a slower model runs once
+MAX_RUNS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,14 +25,14 @@ class Latency:
         return self.fixed_s + rows * self.row_s
 
     def rows_within(self, seconds: float) -> int:
-        """The most rows that take no longer than this; at least one."""
+        """The largest number of rows that takes at most this long; at least 1."""
         if self.row_s <= 0:
             return 1 << 20
         return max(1, int((seconds - self.fixed_s) / self.row_s))
 
 
 def measure(run: Callable[[Arrays], object], spec: ModelSpec) -> Latency:
-    """Time one row and several, of zeros: no network here takes longer for other numbers."""
+    """Time one row and several rows of zeros. The values do not matter for the time of these networks."""
     one, several = (_fastest(run, _zeros(spec, rows)) for rows in (1, MEASURED_ROWS))
     row_s = max(0.0, (several - one) / (MEASURED_ROWS - 1))
     return Latency(max(0.0, one - row_s), row_s)
@@ -43,11 +43,11 @@ def _zeros(spec: ModelSpec, rows: int) -> Arrays:
 
 
 def _fastest(run: Callable[[Arrays], object], arrays: Arrays) -> float:
-    # The fastest run is the model's own time; whatever is slower had something else beside it.
+    # The fastest run is closest to the model's own time. Slower runs shared the processor with other work.
     run(arrays)
     times: list[float] = []
     end = time.perf_counter() + MEASURE_S
-    while not times or (len(times) < MOST_RUNS and time.perf_counter() < end):
+    while not times or (len(times) < MAX_RUNS and time.perf_counter() < end):
         began = time.perf_counter()
         run(arrays)
         times.append(time.perf_counter() - began)

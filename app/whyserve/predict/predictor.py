@@ -1,4 +1,4 @@
-"""A model as the API holds it: rows ▶ arrays ▶ ONNX Runtime ▶ named answers."""
+"""A served model: rows → arrays → ONNX Runtime → named outputs."""
 
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,11 +23,13 @@ from whyserve.predict.session import OnnxSession
 from whyserve.predict.statistics import Statistics
 from whyserve.telemetry.metrics import BATCH_ROWS
 
-# How long a prediction may keep the event loop to itself. A hop to a thread and back costs a tenth of it.
+NOT_FINITE = "the model's output is not finite; send numbers closer to the model's training data"
+# A prediction may block the event loop this long. Running in a thread costs about a tenth of it.
 INLINE_S = 0.001
-SHORT = 64  # numbers
-# Of texts, read before that: a tokenizer holds Python's lock, so a thread would not make room for others.
-INLINE_LETTERS = 2_000
+SMALL_TABLE = 64  # numbers
+# Characters that are tokenized before the event loop runs other requests. A tokenizer holds Python's lock, so a thread
+# would not help.
+INLINE_CHARACTERS = 2_000
 
 
 class Predictor:
@@ -43,7 +45,7 @@ class Predictor:
         latency: Latency | None = None,
         texts: Mapping[str, TextReader] | None = None,
     ) -> None:
-        """batch_s: what one batch may take. latency: measured here unless given. texts: of each input sent as text."""
+        """batch_s: time limit of one batch. latency: measured by default. texts: by input that is sent as text."""
         self.manifest, self.spec, self.digest = manifest, manifest.spec, digest
         self.outputs = Outputs(self.spec, manifest.columns)
         self.latency = latency or measure(session.run, self.spec)
@@ -52,13 +54,13 @@ class Predictor:
         self._rows_run = BATCH_ROWS.labels(self.spec.name)
         self.statistics = Statistics()
         self._batcher = Batcher(
-            self._run, self.latency.rows_within(batch_s), self.spec.name, waited=self.statistics.waited.add
+            self._run, self.latency.rows_within(batch_s), self.spec.name, on_wait=self.statistics.waited.add
         )
         self.texts = texts or {}
         self._pictures, self._read = Pictures(self.spec), RowReader(self.spec, self.texts)
 
     async def read(self, instances: Sequence[Row]) -> Arrays:
-        """As `arrays` does, and never keeps the event loop for long: between texts, others have their turn."""
+        """Like `arrays`, but other requests run between the texts."""
         if not self.texts:
             return self.arrays(instances)
         parts: list[Arrays] = []
@@ -68,7 +70,7 @@ class Predictor:
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     async def spans(self, instances: Sequence[Row]) -> dict[str, tuple[TokenSpans, ...]]:
-        """Where the tokens of instances that `read` has taken stand in their texts, by input that is text."""
+        """The position of each token in its text, by text input. instances: valid ones, as `read` has accepted them."""
         found: dict[str, tuple[TokenSpans, ...]] = dict.fromkeys(self.texts, ())
         for _, part in self._parts(instances) if self.texts else ():
             found = {name: (*found[name], *spans) for name, spans in spans_of(self.texts, part).items()}
@@ -76,21 +78,21 @@ class Predictor:
         return found
 
     def _parts(self, instances: Sequence[Row]) -> Iterator[tuple[int, Sequence[Row]]]:
-        """Instances in pieces that take about as long, each with the number of its first."""
-        first = letters = 0
+        """Instances in parts with about INLINE_CHARACTERS each, and the number of each part's first instance."""
+        first = characters = 0
         for number, instance in enumerate(instances):
-            if letters > INLINE_LETTERS:
+            if characters > INLINE_CHARACTERS:
                 yield first, instances[first:number]
-                first, letters = number, 0
-            letters += sum(len(instance[name]) for name in self.texts)
+                first, characters = number, 0
+            characters += sum(len(instance[name]) for name in self.texts)
         yield first, instances[first:]
 
     def arrays(self, instances: Sequence[Row], place: str = "instances", first: int = 0) -> Arrays:
-        """Instances that the schema has checked → arrays. place: where they stand in the request; first: the number of
-        the first of them there.
+        """Instances that the schema accepts → arrays by input, (rows, *shape).
 
-        Raises InvalidInput where a number overflows its dtype, a text cannot be read or a picture is none for this
-        model; TooManyInstances.
+        place: the field of the request that holds them. first: the number of the first one there.
+        Raises InvalidInput if a number overflows its dtype, or a text or picture does not fit the model, and
+        TooManyInstances.
         """
         instances = self._pictures(instances, place)
         try:
@@ -99,16 +101,16 @@ class Predictor:
             arrays = self._read.loosely(instances, place, first)
         if fault := first_not_finite(self.spec, arrays):
             row, field = fault
-            raise fault_in(place, first + row, "holds a number too large for this model", field)
+            raise fault_in(place, first + row, "holds a number that is too large for this model", field)
         return arrays
 
     @property
     def output_dtype(self) -> np.dtype[Any]:
-        """Of what the network returns."""
+        """The dtype of the network's output."""
         return self._session.output_dtype
 
     def table(self, arrays: Arrays) -> np.ndarray:
-        """(rows, columns), what the network returns. Raises InvalidInput where that is not finite."""
+        """The network's output, (rows, columns). Raises InvalidInput if it is not finite."""
         return self._finite(self._run(arrays))
 
     def _run(self, arrays: Arrays) -> np.ndarray:
@@ -119,9 +121,10 @@ class Predictor:
         return table
 
     async def answer(self, arrays: Arrays, place: str = "instances") -> np.ndarray:
-        """As `table` does, and never keeps the event loop for long: a large model runs in a thread, in batches.
+        """Like `table`, but predictions that take long run in a thread, in batches.
 
-        place: where the rows stand in the request. Raises InvalidInput, and Unavailable while the service stops.
+        place: the field of the request that holds the rows.
+        Raises InvalidInput, and Unavailable if the service shuts down.
         """
         began = perf_counter_ns()
         rows = len(next(iter(arrays.values())))
@@ -136,25 +139,24 @@ class Predictor:
         return table
 
     def _finite(self, table: np.ndarray, place: str = "instances") -> np.ndarray:
-        # A sum is finite where all its parts are, and for a few numbers far sooner known.
-        if table.size <= SHORT and isfinite(sum(table.ravel().tolist())):
+        # If the sum is finite, all its terms are. For few numbers, Python's sum is much faster than numpy.
+        if table.size <= SMALL_TABLE and isfinite(sum(table.ravel().tolist())):
             return table
         if not np.isfinite(table).all():
             row = int((~np.isfinite(table).all(axis=1)).argmax())
-            words = "the model's output is not finite; its numbers are far outside what the model knows"
-            raise fault_in(place, row, words)
+            raise fault_in(place, row, NOT_FINITE)
         return table
 
     def predict(self, instances: Sequence[Row]) -> list[dict[str, Any]]:
-        """One answer an instance, as /predict gives it."""
+        """One prediction per instance, as /predict returns it."""
         return self.outputs.predictions(self.table(self.arrays(instances)))
 
     async def close(self) -> None:
-        """Answer all who wait, and take no more."""
+        """Answer all waiting requests, and refuse new ones."""
         await self._batcher.close()
 
     def check_method(self, method: str) -> None:
-        """Raises UnsupportedMethod where the certificate says that the method does not fit this model."""
+        """Raises UnsupportedMethod if the model's certificate says that the method does not fit."""
         tried = self.manifest.certificate["methods"]
         if method != "auto" and not tried[method]["fits"]:
             raise UnsupportedMethod(
@@ -163,8 +165,8 @@ class Predictor:
 
 
 def load_predictor(folder: Path, threads: int) -> Predictor:
-    """Load artifacts/<name>. Raises ModelFault, DigestMismatch, which name the file."""
-    # Resolved once: the link may point elsewhere by the time the second file is read.
+    """Load artifacts/<name>. Raises ModelFault and DigestMismatch, which name the file."""
+    # Resolved once: an export may change the link while the files are read.
     folder = folder.resolve()
     manifest, digest = read_manifest(folder)
     texts = text_readers(

@@ -1,4 +1,4 @@
-"""One ONNX graph in one ONNX Runtime session; its digest and what it asks for are checked before it is parsed."""
+"""One ONNX graph in one ONNX Runtime session. Its digest and its operators are checked before it is parsed."""
 
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from whyserve.onnx.runtime import onnxruntime as ort
 
 
 class OnnxSession:
-    """Runs a graph; may be called from several threads at once."""
+    """Runs a graph. Thread-safe."""
 
     def __init__(self, folder: Path, manifest: Manifest, threads: int) -> None:
         content = read_checked(folder, ONNX_FILE, manifest)
@@ -22,10 +22,10 @@ class OnnxSession:
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
-        # Threads that spin while idle take the core from whoever else needs it (onnxruntime#13808).
+        # Idle threads that spin take processor time from other processes (onnxruntime#13808).
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.add_session_config_entry("session.inter_op.allow_spinning", "0")
-        # Never a format of its own, whatever the file begins with: what was checked is what is parsed.
+        # Never ONNX Runtime's own format, whatever the file's first bytes are: only ONNX has been checked.
         options.add_session_config_entry("session.load_model_format", "ONNX")
         try:
             self._session = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
@@ -36,10 +36,13 @@ class OnnxSession:
         self._columns = manifest.columns
 
     def _check_names(self, folder: Path, manifest: Manifest) -> None:
-        given = {item.name for item in self._session.get_inputs()}
-        wanted = {item.name for item in manifest.spec.inputs}
-        if given != wanted:
-            raise ModelFault(f"{folder.name}/{ONNX_FILE}: takes {sorted(given)}, but the manifest has {sorted(wanted)}")
+        found = {item.name for item in self._session.get_inputs()}
+        expected = {item.name for item in manifest.spec.inputs}
+        if found != expected:
+            raise ModelFault(
+                f"{folder.name}/{ONNX_FILE}: its inputs are {sorted(found)}, but the manifest has {sorted(expected)}; "
+                "run `whyserve export`"
+            )
 
     @property
     def output_dtype(self) -> np.dtype[Any]:
@@ -49,6 +52,6 @@ class OnnxSession:
         return dtype
 
     def run(self, arrays: Arrays) -> np.ndarray:
-        """(rows, columns)."""
+        """arrays: by input, (rows, *shape). Returns (rows, columns)."""
         result: np.ndarray = self._session.run(self._output, arrays)[0]
         return result if result.ndim == 2 else result.reshape(-1, self._columns)

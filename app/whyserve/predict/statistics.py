@@ -1,4 +1,4 @@
-"""How often and for how long a model has answered since it was loaded, whatever protocol it was asked in."""
+"""Counts and durations of a model's predictions since it was loaded, over all protocols."""
 
 import threading
 import time
@@ -16,14 +16,17 @@ class Duration:
 
 
 class Statistics:
-    """decoded, encoded: requests and answers made of tensors. succeeded, failed, waited: from the event loop only."""
+    """decoded, encoded: reading and writing tensors. succeeded, failed: predictions. waited: time before a batch.
+
+    Only `ran` and `batches` are thread-safe. All else belongs to the event loop.
+    """
 
     def __init__(self) -> None:
         self.decoded, self.encoded = Duration(), Duration()
         self.succeeded, self.failed, self.waited = Duration(), Duration(), Duration()
         self.rows, self.last_s = 0, 0.0
         self._batches: dict[int, Duration] = {}
-        # A batch may run beside the event loop while another runs on it.
+        # One batch may run on the event loop while another one runs in a thread.
         self._lock = threading.Lock()
 
     def answered(self, rows: int, ns: int) -> None:
@@ -32,7 +35,7 @@ class Statistics:
         self.last_s = time.time()
 
     def ran(self, rows: int, ns: int) -> None:
-        """ONNX Runtime was given so many rows at once."""
+        """Count one run of ONNX Runtime."""
         with self._lock:
             batch = self._batches.get(rows)
             if batch is None:
@@ -40,6 +43,6 @@ class Statistics:
             batch.add(ns)
 
     def batches(self) -> dict[int, Duration]:
-        """By the number of their rows."""
+        """A copy, by rows per batch."""
         with self._lock:
             return {rows: Duration(each.count, each.ns) for rows, each in sorted(self._batches.items())}

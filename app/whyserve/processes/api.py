@@ -13,7 +13,7 @@ from starlette.types import ASGIApp
 
 from whyserve.api.app import create_app
 from whyserve.api.middleware.otel import TracedApp
-from whyserve.api.server.connection import Connection
+from whyserve.api.server.connection import MAX_CONNECTIONS, connection_factory
 from whyserve.api.server.timeouts import TimeoutSweep
 from whyserve.api.state import Service
 from whyserve.predict.catalog import load_catalog
@@ -29,7 +29,7 @@ LAST_SHARE = 0.2
 # Connections are checked for timeouts every so many ticks of uvicorn. A tick is a tenth of a second.
 SWEEP_TICKS = 5
 # File descriptors: the connections, and 200 for model files, the queue and standard streams.
-FILES = Connection.most_connections + 200
+FILES = MAX_CONNECTIONS + 200
 
 
 class Server(uvicorn.Server):
@@ -54,12 +54,12 @@ class Server(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         # A signal may arrive at any point of the loop, so all work is handed to the loop. Ctrl-C and a second signal
         # skip the delay.
-        again = self._service.leaving.is_set()
+        again = self._service.shutting_down.is_set()
         delay_s = 0.0 if again or sig == signal.SIGINT else self._service.settings.shutdown_delay_s
         loop = asyncio.get_running_loop()
-        loop.call_soon_threadsafe(self._service.leaving.set)
+        loop.call_soon_threadsafe(self._service.shutting_down.set)
         loop.call_soon_threadsafe(loop.call_later, delay_s, super().handle_exit, sig, frame)
-        loop.call_soon_threadsafe(loop.call_later, delay_s + self._patience_s, self._service.hurry.set)
+        loop.call_soon_threadsafe(loop.call_later, delay_s + self._patience_s, self._service.release_waiters.set)
 
 
 def main(settings: ApiSettings, listening: socket.socket | None = None) -> None:
@@ -80,7 +80,7 @@ def main(settings: ApiSettings, listening: socket.socket | None = None) -> None:
     config = uvicorn.Config(
         TracedApp(app, spans) if spans else app,
         loop="uvloop",
-        http=Connection,
+        http=connection_factory(),  # type: ignore[arg-type]  # uvicorn only calls it
         lifespan="on",
         log_config=None,
         access_log=False,

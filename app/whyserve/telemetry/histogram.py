@@ -1,4 +1,4 @@
-"""Histograms for what happens thousands of times a second: prometheus_client's, without what each observation costs."""
+"""Histograms for events that happen thousands of times per second: cheaper to observe than prometheus_client's."""
 
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
@@ -10,7 +10,7 @@ from prometheus_client.registry import Collector
 
 
 class Histogram:
-    """The observations under one set of labels. May be used from several threads."""
+    """The observations with one set of labels. Thread-safe."""
 
     __slots__ = ("_bounds", "_lock", "counts", "total")
 
@@ -25,7 +25,7 @@ class Histogram:
 
 
 class Histograms(Collector):
-    """One metric: a histogram for each set of labels."""
+    """One metric: one histogram per set of labels."""
 
     def __init__(
         self,
@@ -42,7 +42,7 @@ class Histograms(Collector):
         registry.register(self)
 
     def labels(self, *values: str) -> Histogram:
-        """To be kept by whoever observes often. One value a label, in their order."""
+        """The histogram of these label values, in the labels' order. Callers should keep it: the lookup costs time."""
         assert len(values) == len(self._labels)
         return self._histograms.setdefault(values, Histogram(self._bounds))
 
@@ -51,10 +51,10 @@ class Histograms(Collector):
 
     def collect(self) -> Iterator[HistogramMetricFamily]:
         family = HistogramMetricFamily(self._name, self._documentation, labels=self._labels)
-        for values, tally in list(self._histograms.items()):
+        for values, histogram in list(self._histograms.items()):
             below, buckets = 0, []
-            for bound, count in zip([*map(str, self._bounds), "+Inf"], list(tally.counts), strict=True):
+            for bound, count in zip([*map(str, self._bounds), "+Inf"], list(histogram.counts), strict=True):
                 below += count
                 buckets.append((bound, below))
-            family.add_metric(values, buckets, tally.total)
+            family.add_metric(values, buckets, histogram.total)
         yield family

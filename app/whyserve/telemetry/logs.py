@@ -1,4 +1,4 @@
-"""Log lines as JSON, one an event, with the id of the request they belong to, in every process alike."""
+"""JSON log lines, one per event, with the id of the request. All processes log in this form."""
 
 import json
 import logging
@@ -17,7 +17,7 @@ trace_id: ContextVar[str | None] = ContextVar("trace_id", default=None)
 
 @contextmanager
 def about(request: str | None, traceparent: str | None) -> Iterator[None]:
-    """What is logged inside belongs to this request, which another process took."""
+    """Log lines inside this context get the ids of a request that another process received."""
     tokens = request_id.set(request), trace_id.set(traceparent and trace_of(traceparent))
     try:
         yield
@@ -27,15 +27,15 @@ def about(request: str | None, traceparent: str | None) -> Iterator[None]:
 
 
 def trace_of(traceparent: str) -> str:
-    """The trace's id in a checked traceparent: 00-<trace>-<span>-<flags>."""
+    """The trace id of a valid traceparent: 00-<trace>-<span>-<flags>."""
     return traceparent[3:35]
 
 
-PLAIN = set(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+STANDARD_FIELDS = set(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
 class JsonLines(logging.Formatter):
-    """Time, level, process, logger, message, ids, and whatever was given as `extra`."""
+    """Time, level, process, logger, message, ids, and the fields of `extra`."""
 
     def __init__(self, role: str) -> None:
         super().__init__()
@@ -49,10 +49,10 @@ class JsonLines(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
-        for name, known in (("request_id", request_id.get()), ("trace_id", trace_id.get())):
-            if known:
-                line[name] = known
-        line |= {key: value for key, value in vars(record).items() if key not in PLAIN}
+        for name, value in (("request_id", request_id.get()), ("trace_id", trace_id.get())):
+            if value:
+                line[name] = value
+        line |= {key: value for key, value in vars(record).items() if key not in STANDARD_FIELDS}
         if record.exc_info and record.exc_info[1]:
             line["error"] = first_line(record.exc_info[1])
             line["traceback"] = self.formatException(record.exc_info)
@@ -60,7 +60,7 @@ class JsonLines(logging.Formatter):
 
 
 def configure(role: str, level: str) -> None:
-    """Send this process's log to standard error."""
+    """Log to standard error. role: the process, as `process` in each line."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines(role))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)

@@ -1,4 +1,4 @@
-"""What Prometheus is told, in one place. Seconds and rows, by model; a label's values are never a caller's own."""
+"""All Prometheus metrics. Label values never come from a request's content."""
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
@@ -10,42 +10,45 @@ SHARES = (1e-9, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1, 1.0)
 
 # -- the API ---------------------------------------------------------------------------------------
 
-REQUESTS = Counter("whyserve_requests", "Requests answered.", ["route", "model", "status"])
+REQUESTS = Counter("whyserve_requests", "Answered requests.", ["route", "model", "status"])
 REQUEST_S = Histograms(
-    "whyserve_request_seconds", "From a request's head to its answer's last byte.", ["route", "model"], buckets=SHORT_S
+    "whyserve_request_seconds",
+    "Seconds from a request's head to the last byte of its answer.",
+    ["route", "model"],
+    buckets=SHORT_S,
 )
-BATCH_ROWS = Histograms("whyserve_batch_rows", "Rows that ONNX Runtime was given at once.", ["model"], buckets=ROWS)
-QUEUE_DEPTH = Gauge("whyserve_queue_depth", "Explanations accepted and not yet final.")
-WORKERS = Gauge("whyserve_workers", "Workers that are ready to explain.")
+BATCH_ROWS = Histograms("whyserve_batch_rows", "Rows per run of ONNX Runtime.", ["model"], buckets=ROWS)
+QUEUE_DEPTH = Gauge("whyserve_queue_depth", "Accepted explanations that are not final.")
+WORKERS = Gauge("whyserve_workers", "Workers that are ready.")
 EXPLANATION_S = Histogram(
     "whyserve_explanation_seconds",
-    "From an explanation's request to its result, each counted by one process, whoever waited for it.",
+    "Seconds from an explanation's request to its result. One process counts each explanation.",
     ["model", "method"],
     buckets=SHORT_S,
 )
 RESIDUAL = Histogram(
     "whyserve_explanation_residual",
-    "The largest |residual| of an explanation, over the largest |value − base value| in it.",
+    "Largest |residual| of an explanation, divided by its largest |value − base value|.",
     ["model", "method"],
     buckets=SHARES,
 )
-CACHE_ROWS = Counter("whyserve_explanation_cache_rows", "Rows to explain, by whether they were known.", ["found"])
+CACHE_ROWS = Counter("whyserve_explanation_cache_rows", "Requested rows, by whether the cache had them.", ["found"])
 
 # -- the worker --------------------------------------------------------------------------------------
 
-# Apart from the API's, whose gauges would stand at zero here.
+# A registry of its own: the API's gauges would always be zero here.
 WORKER = CollectorRegistry()
 ProcessCollector(registry=WORKER)
 COMPUTE_S = Histogram(
     "whyserve_worker_compute_seconds",
-    "What computing a batch of jobs took.",
+    "Seconds to compute a batch of jobs.",
     ["model", "method"],
     buckets=SHORT_S,
     registry=WORKER,
 )
 JOBS = Counter(
     "whyserve_worker_jobs",
-    "Jobs finished: done, or the code of what went wrong.",
+    "Finished jobs, by end: done, or the error code.",
     ["model", "end"],
     registry=WORKER,
 )

@@ -1,4 +1,4 @@
-"""Whether this process traces what it does: where the environment says to which collector, and the extra is there."""
+"""Start tracing if the environment names a collector and the extra `otel` is installed."""
 
 import logging
 import os
@@ -13,27 +13,27 @@ PROTOCOL = "http/protobuf"
 
 
 def open_tracer(role: str) -> "Tracer | None":
-    """None where nothing is traced. What OTEL_* names and cannot be done is said once."""
-    if not _wanted():
+    """A tracer, or None without tracing. Logs one warning if OTEL_* asks for something unsupported."""
+    if not _is_enabled():
         return None
-    if (protocol := _of_traces("PROTOCOL") or PROTOCOL) != PROTOCOL:
-        log.warning("no traces: OTEL_EXPORTER_OTLP_PROTOCOL is %s, and %s is what is spoken here", protocol, PROTOCOL)
+    if (protocol := _variable("PROTOCOL") or PROTOCOL) != PROTOCOL:
+        log.warning("no traces: OTEL_EXPORTER_OTLP_PROTOCOL is %s; set it to %s", protocol, PROTOCOL)
         return None
     try:
-        from whyserve.telemetry.spans import Tracer  # noqa: PLC0415  # not every installation has what it imports
+        from whyserve.telemetry.spans import Tracer  # noqa: PLC0415  # its imports need the extra otel
     except ImportError:
-        log.warning("no traces: OTEL_EXPORTER_OTLP_ENDPOINT is set, and the extra otel is not installed")
+        log.warning("no traces: OTEL_EXPORTER_OTLP_ENDPOINT is set; install the extra otel")
         return None
     return Tracer(role)
 
 
-def _wanted() -> bool:
+def _is_enabled() -> bool:
     if os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
         return False
     if os.environ.get("OTEL_TRACES_EXPORTER", "").strip().lower() not in ("", "otlp"):
         return False
-    return bool(_of_traces("ENDPOINT"))
+    return bool(_variable("ENDPOINT"))
 
 
-def _of_traces(what: str) -> str | None:
-    return os.environ.get(f"OTEL_EXPORTER_OTLP_TRACES_{what}") or os.environ.get(f"OTEL_EXPORTER_OTLP_{what}")
+def _variable(name: str) -> str | None:
+    return os.environ.get(f"OTEL_EXPORTER_OTLP_TRACES_{name}") or os.environ.get(f"OTEL_EXPORTER_OTLP_{name}")

@@ -1,6 +1,6 @@
-"""Tracer of OpenTelemetry, by its own SDK: needs the extra `otel`, and is imported only where traces are wanted.
+"""A tracer on OpenTelemetry's SDK. Needs the extra `otel`; imported only if tracing is enabled.
 
-What is sent where, how it is sampled and what it is called, the SDK reads from the environment, OTEL_*.
+The SDK reads the collector's address, the sampling and the service's name from the environment, OTEL_*.
 """
 
 import os
@@ -19,15 +19,15 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 Attributes = Mapping[str, str | int | float]
 PROPAGATOR = TraceContextTextMapPropagator()
 NAME = "whyserve"
-# What a process that stops gives to sending what it has; a collector that is down must not hold it up.
+# At shutdown, unsent spans get this long. A collector that is down must not delay the shutdown.
 FLUSH_S = 2.0
 
 
 class Tracer:
-    """Of one process. The provider is its own and not the global one: no library adds spans by itself."""
+    """One per process. Its provider is not the global one, so that libraries add no spans of their own."""
 
     def __init__(self, role: str) -> None:
-        """role: api or worker; it names the service, where the environment does not."""
+        """role: api or worker; part of the service's name, unless the environment names the service."""
         named = {} if os.environ.get("OTEL_SERVICE_NAME") else {SERVICE_NAME: f"{NAME}-{role}"}
         self._processor = BatchSpanProcessor(OTLPSpanExporter())
         provider = TracerProvider(resource=Resource.create(named), shutdown_on_exit=False)
@@ -36,24 +36,24 @@ class Tracer:
 
     @contextmanager
     def request(self, name: str, traceparent: str | None) -> Iterator[Span]:
-        """A request that another service made, whose span may be given."""
+        """The span of a request. traceparent: the caller's span, if known."""
         with self._tracer.start_as_current_span(name, _context(traceparent), SpanKind.SERVER) as span:
             yield span
 
     @contextmanager
     def inside(self, name: str, attributes: Attributes) -> Iterator[Span]:
-        """A part of what is being done."""
+        """A child of the current span."""
         with self._tracer.start_as_current_span(name, attributes=attributes) as span:
             yield span
 
     def traceparent(self) -> str | None:
-        """Of the part that is being done, to hand on, in W3C's form."""
+        """The current span in W3C's form, to pass on."""
         carrier: dict[str, str] = {}
         PROPAGATOR.inject(carrier)
         return carrier.get("traceparent")
 
-    def fail(self, span: Span, words: str) -> None:
-        span.set_status(Status(StatusCode.ERROR, words))
+    def fail(self, span: Span, message: str) -> None:
+        span.set_status(Status(StatusCode.ERROR, message))
 
     def add(
         self,
@@ -64,8 +64,8 @@ class Tracer:
         *,
         error: str | None = None,
     ) -> None:
-        """A part that is over, of what another process was asked. when: from and to, in seconds since the epoch."""
-        # Of another machine's clock, the beginning may lie after the end.
+        """Add a finished span to another process's trace. when: start and end, in seconds since the epoch."""
+        # The start may come from another machine's clock, and then lie after the end.
         began, ended = min(when), when[1]
         span = self._tracer.start_span(
             name, _context(traceparent), SpanKind.CONSUMER, attributes, start_time=round(1e9 * began)
@@ -75,12 +75,12 @@ class Tracer:
         span.end(round(1e9 * ended))
 
     def close(self) -> None:
-        """Send what there is, if that does not take long."""
+        """Send the remaining spans, within FLUSH_S."""
         sending = threading.Thread(target=self._processor.shutdown, name="spans", daemon=True)
         sending.start()
         sending.join(FLUSH_S)
 
 
 def _context(traceparent: str | None) -> context.Context | None:
-    """None, and the span begins a trace, where there is no parent, or it is none."""
+    """The parent's context. None starts a new trace."""
     return PROPAGATOR.extract({"traceparent": traceparent}) if traceparent else None

@@ -1,4 +1,4 @@
-"""What an explanation is against: the model's own background, one of its others, or rows of the request."""
+"""Backgrounds: the model's default, another named one, or rows of the request."""
 
 import numpy as np
 import pytest
@@ -38,7 +38,7 @@ def adds_up(answer):
             assert abs(output["residual"]) < 1e-5
 
 
-def test_a_named_one_is_the_file_s_and_moves_the_base_value(client):
+def test_a_named_background_changes_the_base_value(client):
     answer = ask(client, background="adelie")
     content = (MODELS / "penguins" / "adelie.npz").read_bytes()
     assert answer["background"] == {"name": "adelie", "rows": 50, "sha256": sha256(content)}
@@ -48,7 +48,7 @@ def test_a_named_one_is_the_file_s_and_moves_the_base_value(client):
     adds_up(answer)
 
 
-def test_rows_of_the_request_are_one(client):
+def test_rows_of_the_request_are_a_background(client):
     rows = rows_of("penguins", "background.npz", 7)
     answer = ask(client, background=rows)
     assert (answer["background"]["name"], answer["background"]["rows"]) == ("request", 7)
@@ -58,7 +58,7 @@ def test_rows_of_the_request_are_one(client):
     adds_up(answer)
     other = ask(client, background=rows[:6])
     assert other["background"]["sha256"] != answer["background"]["sha256"]
-    # All of the default's rows are the default, by another way.
+    # The default background's rows, sent with the request, give the same base value.
     whole = ask(client, background=rows_of("penguins", "background.npz", 100))
     default = ask(client, background="default")
     for one, two in zip(whole["explanations"][0]["outputs"], default["explanations"][0]["outputs"], strict=True):
@@ -66,8 +66,8 @@ def test_rows_of_the_request_are_one(client):
 
 
 @pytest.mark.parametrize("name", ["penguins", "digits", "wine", "sunspots"])
-def test_nothing_is_claimed_of_a_background_that_was_not_tried(name, client):
-    """One row, a row itself: every method is asked to explain against it, and says what it does not know."""
+def test_an_uncertified_background_has_no_expected_distance(name, client):
+    """The background is the explained row itself. Every method answers, without an expected distance."""
     against = ask(client, name, background=example(name)["instances"])
     assert against["method"] == ask(client, name)["method"]
     assert "not with this one" in against["method_reason"]
@@ -78,7 +78,7 @@ def test_nothing_is_claimed_of_a_background_that_was_not_tried(name, client):
         np.testing.assert_allclose(flat, 0, atol=1e-5)
 
 
-def test_the_default_is_said_by_name_and_certified(client):
+def test_the_default_background_is_named_and_certified(client):
     answer = ask(client)
     assert answer["background"]["name"] == "default"
     assert answer["method_reason"].startswith(DEFAULT_REASON)
@@ -86,8 +86,8 @@ def test_the_default_is_said_by_name_and_certified(client):
     assert ask(client, background="default")["explanations"] == answer["explanations"]
 
 
-def test_answers_against_different_backgrounds_are_never_taken_for_one_another(client):
-    """The cache, and questions that wait for the worker side by side."""
+def test_backgrounds_are_not_mixed_up(client):
+    """In the cache, and among jobs that wait together."""
     given = rows_of("penguins", "background.npz", 3)
     bases = set()
     for background in ("default", "adelie", given, given[:2]):
@@ -100,14 +100,14 @@ def test_answers_against_different_backgrounds_are_never_taken_for_one_another(c
     assert len(bases) == 4
 
 
-def test_a_summary_is_against_it_too(client):
+def test_a_summary_uses_the_background(client):
     accepted = client.post("/explain", json={**example("penguins"), "summary": True, "background": "adelie"})
     assert accepted.status_code == 202
     text = client.get(f"{accepted.headers['Location']}/events").text
     assert '"name":"adelie"' in text
 
 
-def test_open_inference_clients_name_it_in_a_parameter(client, artifacts):
+def test_open_inference_requests_name_a_background(client, artifacts):
     manifest, _ = read_manifest(artifacts / "penguins")
     arrays = read_npz((MODELS / "penguins" / "background.npz").read_bytes())
     inputs = [
@@ -151,23 +151,23 @@ def test_a_fault_names_its_place(case, client):
     assert "Elba" not in answer.text
 
 
-def test_a_background_at_which_the_model_overflows_is_the_caller_s_fault(client):
+def test_a_background_that_overflows_is_invalid_input(client):
     row = {"bmi": 3e38, "bp": -3e38}
     answer = client.post("/explain", json={**example("linear"), "background": [example("linear")["instances"][0], row]})
     check(answer, 422, "invalid_input", None, "background[1]")
 
 
-def test_a_key_that_stands_twice_in_a_row_is_named(client):
+def test_a_duplicate_key_in_a_background_is_named(client):
     body = '{"model": "linear", "instances": [{"bmi": 3, "bp": 9}], "background": [{"bmi": 1, "bp": 2, "bp": 3}]}'
     check(client.post("/explain", content=body), 422, "duplicate_key", None, "background[0].bp")
 
 
-def test_a_prediction_takes_none(client):
+def test_predict_accepts_no_background(client):
     answer = client.post("/predict", json={**example("penguins"), "background": "adelie"})
     check(answer, 422, "invalid_input", None, "background")
 
 
-def test_what_is_asked_with_one_key_is_asked_against_one_background(client):
+def test_an_idempotency_key_belongs_to_one_background(client):
     headers = {"Idempotency-Key": "against", "Prefer": "respond-async"}
     asked = {**example("penguins"), "seed": 22}
     assert client.post("/explain", json={**asked, "background": "adelie"}, headers=headers).status_code == 202

@@ -1,4 +1,4 @@
-"""Explanations as pictures, by Accept: what they show, of which row, and what is refused."""
+"""Explanations as pictures: content negotiation, content, and refused requests."""
 
 import io
 import time
@@ -48,7 +48,7 @@ def texts(root):
 
 
 @pytest.mark.parametrize("name", shipped())
-def test_every_model_has_its_picture_in_both_forms(name, client):
+def test_every_model_has_pictures_in_both_formats(name, client):
     request = one_output(name, client)
     said = client.post("/explain", json=request).json()
     (output,) = said["explanations"][0]["outputs"]
@@ -79,7 +79,7 @@ def test_a_waterfall_names_each_feature_with_its_value_and_share(client):
         assert any(each.startswith(text) for each in shown), (text, shown)
 
 
-def test_an_image_is_laid_over_with_its_shares(client):
+def test_an_image_has_an_overlay_of_attributions(client):
     root = parsed(client.post("/explain", json=example("digits"), headers=SVG))
     assert {"speaks for it", "speaks against"} <= set(texts(root))
     assert list(root.iter(f"{NAMESPACE}image"))
@@ -91,7 +91,7 @@ def test_an_image_is_laid_over_with_its_shares(client):
     assert (np.abs(red - blue) < 10).sum() > 1000
 
 
-def test_another_row_another_picture_and_the_same_again(client):
+def test_pictures_differ_by_row_and_are_reproducible(client):
     rows = [{"bmi": 36.1, "bp": 115.0}, {"bmi": 20.0, "bp": 80.0}]
     first, second = (
         client.post("/explain", json={"model": "linear", "instances": [row]}, headers=SVG).text for row in rows
@@ -114,7 +114,7 @@ def await_done(client, place):
     raise AssertionError(state)
 
 
-def test_an_explanation_that_is_there_is_drawn_row_by_row_and_output_by_output(client):
+def test_a_finished_explanation_is_drawn_by_row_and_output(client):
     request = example("wine")
     request["instances"] = [request["instances"][0], {**request["instances"][0], "alcohol": 11.1}]
     headers = {"Prefer": "respond-async", **SVG}
@@ -141,7 +141,7 @@ def test_an_explanation_that_is_there_is_drawn_row_by_row_and_output_by_output(c
         check(client.get(place, params=params, headers=PNG), 422, "invalid_input", None, field)
 
 
-def test_what_is_not_waited_for_is_drawn_when_it_is_asked_for(client):
+def test_an_asynchronous_explanation_is_drawn_on_request(client):
     request = {**one_output("penguins", client), "seed": 31}
     accepted = client.post("/explain", json=request, headers={"Prefer": "respond-async", **PNG})
     assert accepted.status_code == 202
@@ -159,12 +159,12 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_one_picture_cannot_show_is_refused(case, client):
+def test_requests_that_need_several_pictures_are_refused(case, client):
     change, field = REFUSED[case]
     check(client.post("/explain", json={**example("linear"), **change}, headers=SVG), 422, "invalid_input", None, field)
 
 
-def test_faults_are_problems_whatever_is_accepted(client):
+def test_errors_are_problems_for_every_accept_header(client):
     check(
         client.post("/explain", json={**example("linear"), "seed": -1}, headers=SVG), 422, "invalid_input", None, "seed"
     )
@@ -196,11 +196,11 @@ def test_faults_are_problems_whatever_is_accepted(client):
         ("application/problem+json, image/png", "png"),
     ],
 )
-def test_what_is_accepted_most_is_given(accept, kind):
+def test_the_preferred_type_is_chosen(accept, kind):
     assert picture_kind(Headers({} if accept is None else {"accept": accept})) == kind
 
 
 @pytest.mark.parametrize("accept", ["text/plain", "image/png;q=0", "image/png;q=nan", "svg", "image/svg", ";;;", "q=1"])
-def test_what_nobody_can_give_is_not_acceptable(accept):
+def test_unsupported_types_are_not_acceptable(accept):
     with pytest.raises(NotAcceptable):
         picture_kind(Headers({"accept": accept}))

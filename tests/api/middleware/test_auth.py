@@ -1,4 +1,4 @@
-"""Who may ask what, on services that run: keys, scopes, limits, and that no key is ever shown."""
+"""Keys, scopes and limits on running services. No key is ever logged."""
 
 import asyncio
 import os
@@ -9,7 +9,7 @@ import pytest
 
 from tests.conftest import Running, example, start_service
 from whyserve.api.app import create_app
-from whyserve.api.middleware.auth import needed
+from whyserve.api.middleware.auth import required_scope
 from whyserve.api.middleware.keys import fresh
 from whyserve.api.state import Service
 from whyserve.predict.catalog import load_catalog
@@ -28,7 +28,7 @@ def bearer(name: str) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def guarded(artifacts, tmp_path_factory):
-    """A service with keys, whose every line is logged."""
+    """A service with keys that logs everything."""
     service = start_service(
         artifacts, tmp_path_factory.mktemp("state"), "--log-level", "debug", WHYSERVE_KEYS=LINES.replace("\n", ";")
     )
@@ -66,7 +66,7 @@ ADDRESSES = {
 
 
 @pytest.mark.parametrize("address", ADDRESSES)
-def test_an_address_needs_its_scope(address, asker):
+def test_each_path_needs_its_scope(address, asker):
     verb, scope = ADDRESSES[address]
     for headers in ({}, {"Authorization": "Bearer nonsense"}, {"Authorization": "Basic YTpi"}, {"X-API-Key": ""}):
         answer = asker.request(verb, address, headers=headers)
@@ -80,7 +80,7 @@ def test_an_address_needs_its_scope(address, asker):
 
 
 @pytest.mark.parametrize("address", ["/models", "/models/linear", "/openapi.json", "/docs", "/v2", "/v2/models/linear"])
-def test_any_key_sees_what_is_served(address, asker):
+def test_any_key_may_read_metadata(address, asker):
     assert asker.get(address).status_code == 401
     for name in KEYS:
         assert asker.get(address, headers={"X-API-Key": KEYS[name][0]}).status_code == 200
@@ -91,7 +91,7 @@ def test_health_is_open(address, asker):
     assert asker.get(address).status_code == 200
 
 
-def test_a_job_is_shown_to_the_key_that_made_it_only(asker):
+def test_only_the_owner_can_read_a_job(asker):
     accepted = asker.post(
         "/explain", json=example("linear"), headers={**bearer("explainer"), "Prefer": "respond-async"}
     )
@@ -102,8 +102,8 @@ def test_a_job_is_shown_to_the_key_that_made_it_only(asker):
     assert asker.get(address, headers=bearer("explainer")).status_code == 200
 
 
-def test_what_one_key_asked_is_no_answer_for_another(asker):
-    """Nor does the time of an answer tell what others have asked: caches and idempotency keys are each caller's own."""
+def test_callers_do_not_share_cached_answers(asker):
+    """Caches and idempotency keys are separate for each caller, so that times reveal nothing."""
     body = {**example("linear"), "seed": 11}
     headers = {"Idempotency-Key": "the-same"}
     mine = asker.post("/explain", json=body, headers={**bearer("explainer"), **headers})
@@ -124,12 +124,14 @@ def test_no_key_is_ever_logged(guarded, asker):
     assert not any(key in guarded.output for key, _ in KEYS.values())
 
 
-def test_every_address_of_today_has_been_thought_of(artifacts, tmp_path):
-    """What nobody thought of needs admin: these do on purpose."""
+def test_exactly_these_paths_need_admin(artifacts, tmp_path):
+    """A path without a rule needs admin. These need it on purpose."""
     settings = ApiSettings(artifacts=artifacts, state=tmp_path)
     service = Service.build(settings, load_catalog(artifacts, 1), open_queue(settings))
     paths = {
-        path for path in _paths(create_app(service)._app) if needed(path.replace("{", "").replace("}", "")) == "admin"
+        path
+        for path in _paths(create_app(service)._app)
+        if required_scope(path.replace("{", "").replace("}", "")) == "admin"
     }
     asyncio.run(service.queue.close())
     assert {path for path in paths if not path.startswith("/v2/repository/")} <= {
@@ -166,7 +168,7 @@ def test_keys_are_rotated_without_a_restart(start_api, tmp_path):
     broken.write_text("nonsense")
     os.replace(broken, file)
     end = time.monotonic() + 20
-    while "line 1: must be NAME SCOPES SHA256, as `whyserve key NAME` prints it; the keys stay as" not in api.output:
+    while "prints such a line; the previous keys stay in use" not in api.output:
         assert time.monotonic() < end, api.output
         assert status(new) == 200
         time.sleep(0.1)
@@ -175,7 +177,7 @@ def test_keys_are_rotated_without_a_restart(start_api, tmp_path):
     assert status(new) == 200
 
 
-def test_a_key_that_asks_too_often_is_told_when_to_come_again(start_api):
+def test_the_request_limit_says_when_to_retry(start_api):
     api = start_api("--max-requests-s", "5", WHYSERVE_KEYS=LINES.replace("\n", ";"))
     with httpx.Client(base_url=api.address, trust_env=False) as client:
 
@@ -187,12 +189,12 @@ def test_a_key_that_asks_too_often_is_told_when_to_come_again(start_api):
         assert refused
         assert refused[0].json()["code"] == "rate_limited"
         assert int(refused[0].headers["retry-after"]) == 1
-        # Its limit is its own, and nobody's health.
+        # The limit is per key, and does not cover health checks.
         assert client.get("/models", headers=bearer("other")).status_code == 200
         assert client.get("/health/ready").status_code == 200
 
 
-def test_explaining_is_limited_by_what_it_costs(start_api):
+def test_the_explanation_limit_counts_cost(start_api):
     api = start_api("--max-explain-cost-s", "1")
     with httpx.Client(base_url=api.address, trust_env=False) as client:
         headers = {"Prefer": "respond-async"}
@@ -205,7 +207,7 @@ def test_explaining_is_limited_by_what_it_costs(start_api):
         assert client.post("/predict", json=example("linear")).status_code == 200
 
 
-def test_a_background_costs_as_many_rows_as_it_has(start_api):
+def test_cost_grows_with_the_rows_of_the_background(start_api):
     api = start_api("--max-explain-cost-s", "1")
     with httpx.Client(base_url=api.address, trust_env=False) as client:
         asked = {**example("linear"), "background": example("linear")["instances"] * 4}
@@ -225,7 +227,7 @@ def test_a_background_costs_as_many_rows_as_it_has(start_api):
         ({"WHYSERVE_KEYS_FILE": "/nowhere"}, "WHYSERVE_KEYS_FILE: /nowhere cannot be read"),
     ],
 )
-def test_a_start_that_would_be_open_or_locked_is_refused(environment, words, artifacts, tmp_path):
+def test_unsafe_key_settings_prevent_the_start(environment, words, artifacts, tmp_path):
     api = Running(["api", "--artifacts", str(artifacts), "--state", str(tmp_path), "--port", "0"], environment)
     try:
         assert api.process.wait(60) == 1
@@ -235,7 +237,7 @@ def test_a_start_that_would_be_open_or_locked_is_refused(environment, words, art
     assert "Traceback" not in api.output
 
 
-def test_a_gateway_in_front_may_take_the_place_of_keys(start_api):
+def test_anonymous_access_can_be_allowed(start_api):
     api = start_api("--host", "0.0.0.0", WHYSERVE_ALLOW_ANONYMOUS="true", WHYSERVE_KEYS="")
     answer = httpx.post(f"{api.address}/predict", json=example("linear"), trust_env=False)
     assert answer.status_code == 200

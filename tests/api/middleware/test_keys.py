@@ -1,4 +1,4 @@
-"""Keys as people write them, and what is refused."""
+"""Key files: valid and invalid lines."""
 
 import subprocess
 import sys
@@ -9,7 +9,7 @@ from whyserve.api.middleware.keys import find, fresh, read_keys
 from whyserve.errors import ConfigurationError
 
 
-def test_a_fresh_key_is_found_by_its_line():
+def test_a_new_key_matches_its_line():
     secret, line = fresh("dashboard", ["predict", "explain"])
     other, another = fresh("dashboard", ["admin"])
     keys = read_keys(f"# ours\n{line} # since May\n\n{another}", "keys")
@@ -26,15 +26,15 @@ def test_a_fresh_key_is_found_by_its_line():
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", "holds no key"),
-        ("# nothing", "holds no key"),
+        ("", "contains no key"),
+        ("# nothing", "contains no key"),
         ("dashboard predict", "keys, line 1: must be NAME SCOPES SHA256"),
         ("dashboard predict whyserve_abc", "keys, line 1: must be NAME SCOPES SHA256"),
-        (f"a predict {'0' * 64};b rule {'0' * 64}", "keys, line 2: the scopes are predict, explain, admin"),
+        (f"a predict {'0' * 64};b rule {'0' * 64}", "keys, line 2: the scopes must be some of predict, explain, admin"),
         (f"a/b predict {'0' * 64}", "must be NAME SCOPES SHA256"),
     ],
 )
-def test_a_wrong_line_is_named_and_not_shown(text, words):
+def test_an_invalid_line_is_named_but_not_shown(text, words):
     with pytest.raises(ConfigurationError) as caught:
         read_keys(text, "keys")
     assert words in caught.value.message
@@ -59,4 +59,5 @@ def test_the_command_prints_a_key_and_its_line():
         check=False,
     )
     assert wrong.returncode == 1
-    assert wrong.stderr == "whyserve key: the key: the scopes are predict, explain, admin, with commas and no blanks\n"
+    scopes = "predict, explain, admin, separated by commas without spaces"
+    assert wrong.stderr == f"whyserve key: the key: the scopes must be some of {scopes}\n"

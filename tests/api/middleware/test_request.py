@@ -1,4 +1,4 @@
-"""What every request passes: an id in and out, a place in a trace, and a line in the figures."""
+"""Every request has a request id, continues a trace, and is counted."""
 
 import re
 import socket
@@ -15,7 +15,7 @@ TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 
 
 def figures(client):
-    """(name, sorted labels) → value, of what /metrics says of the service itself."""
+    """(name, sorted labels) → value, for the service's own metrics."""
     text = client.get("/metrics").text
     return {(name, *sorted(LABEL.findall(labels))): float(value) for name, labels, value in SAMPLE.findall(text)}
 
@@ -45,7 +45,7 @@ def test_the_callers_id_comes_back(path, client):
 
 
 @pytest.mark.parametrize("given", ["", "a b", "x" * 129, 'a"b', "<script>", "naïve"])
-def test_an_id_that_could_not_stand_in_a_log_is_replaced(given, client):
+def test_an_unsafe_request_id_is_replaced(given, client):
     headers = [(b"x-request-id", given.encode())]
     answer = client.post("/predict", json=example("linear"), headers=headers)
     assert answer.status_code == 200
@@ -58,7 +58,7 @@ def test_ids_are_read_from_bytes():
     assert request_id_from(b"") != request_id_from(b"")
 
 
-def test_a_trace_goes_on_with_a_span_of_ours():
+def test_the_trace_continues_with_a_new_span():
     child = child_of(f"00-{TRACE}-{SPAN}-01".encode())
     assert child is not None
     assert re.fullmatch(rf"00-{TRACE}-(?!{SPAN})[0-9a-f]{{16}}-01", child)
@@ -76,7 +76,7 @@ def test_a_trace_goes_on_with_a_span_of_ours():
         "",
     ],
 )
-def test_what_is_no_trace_is_left_alone(given, client):
+def test_an_invalid_traceparent_is_ignored(given, client):
     assert child_of(given.encode()) is None
     answer = client.post("/predict", json=example("linear"), headers={"traceparent": given})
     assert answer.status_code == 200
@@ -103,14 +103,14 @@ def test_requests_are_counted_by_route_model_and_status(client):
     assert {name: after[name] - before[name] for name in wanted} == dict.fromkeys(wanted, 1)
 
 
-def test_no_label_is_a_callers_own_word(client):
+def test_labels_never_contain_request_content(client):
     client.get("/s3cret-path")
     client.post("/predict", json={"model": "s3cret", "instances": [{}]})
     client.request("S3CRET", "/predict")
     assert "s3cret" not in client.get("/metrics").text.lower()
 
 
-def test_latencies_batches_explanations_and_residuals_are_told_by_model(client):
+def test_metrics_are_labelled_by_model(client):
     batch = {"model": "penguins"}
     before = figure(client, "whyserve_batch_rows_sum", **batch)
     rows = example("penguins")["instances"] * 3
@@ -130,7 +130,7 @@ def test_latencies_batches_explanations_and_residuals_are_told_by_model(client):
     assert told["whyserve_workers",] == 1
 
 
-def test_the_format_is_the_one_prometheus_reads(client):
+def test_prometheus_can_parse_the_metrics(client):
     from prometheus_client.parser import text_string_to_metric_families
 
     answer = client.get("/metrics")
@@ -140,7 +140,7 @@ def test_the_format_is_the_one_prometheus_reads(client):
 
 
 @pytest.mark.parametrize("path", ["/predict", "/explain"])
-def test_a_caller_that_goes_away_mid_body_is_counted_and_hurts_nobody(path, client, service):
+def test_a_disconnect_during_the_body_is_counted_as_499(path, client, service):
     def gone():
         return figure(client, "whyserve_requests_total", route=path, model="", status="499")
 

@@ -1,4 +1,4 @@
-"""Clients of the protocol that others wrote, on the service that all tests share."""
+"""Third-party clients of the protocol, on the shared service."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,7 +25,7 @@ def triton(service: Running) -> Iterator[Any]:
 
 @pytest.fixture(scope="session")
 def narrow(artifacts: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
-    """A service that takes little and does not wait."""
+    """A service with a small body limit and a short wait."""
     flags = ["--max-body-mb", "1", "--explain-wait-s", "0.001"]
     running = start_service(artifacts, tmp_path_factory.mktemp("narrow"), *flags)
     with running.client() as client:

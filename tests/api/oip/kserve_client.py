@@ -14,7 +14,7 @@ from kserve.protocol.infer_type import RequestedOutput
 
 
 async def v2(address, model, bare):
-    """What the second protocol answers, to inputs in both encodings."""
+    """Answers of V2, for inputs in both encodings."""
     rows = np.array(bare, dtype=np.float32)
     async with InferenceRESTClient(RESTConfig(protocol="v2")) as client:
         found = {
@@ -41,7 +41,7 @@ async def v2(address, model, bare):
 
 
 async def v1(address, model, named, bare):
-    """What the first protocol answers, to rows by name and to bare numbers."""
+    """Answers of V1, for named rows and for plain numbers."""
     async with InferenceRESTClient(RESTConfig(protocol="v1")) as client:
         return {
             "model ready": await client.is_model_ready(address, model),

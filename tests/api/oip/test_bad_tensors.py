@@ -1,4 +1,4 @@
-"""Whatever is sent under /v1 and /v2, {"error": …} says what is wrong with it: never a 422, a 5xx or an echo."""
+"""Every invalid request under /v1 and /v2 gets {"error": …}. No answer is a 422 or 5xx, or repeats the request."""
 
 import gzip
 import json
@@ -15,7 +15,7 @@ SECRET = "s3cret"
 
 
 def tensor(**change):
-    """The good tensor, with a change; None takes a key away."""
+    """The valid tensor with changes. None removes a key."""
     changed = {**GOOD, **change}
     return {key: value for key, value in changed.items() if value is not None}
 
@@ -36,47 +36,47 @@ JSON_CASES: dict[str, tuple[Any, str]] = {
     "no tensors": (asked(), 'input "x" is missing'),
     "no name": (asked(tensor(name=None)), '"inputs[0].name" is missing'),
     "name is a number": (asked(tensor(name=4)), '"inputs[0].name" must be a string'),
-    "unknown input": (asked(tensor(name=SECRET)), "inputs[0]: the model has no such input; it has x"),
-    "twice": (asked(GOOD, GOOD), 'input "x" stands twice'),
+    "unknown input": (asked(tensor(name=SECRET)), "inputs[0]: unknown input; available inputs: x"),
+    "twice": (asked(GOOD, GOOD), 'duplicate input "x"'),
     "no shape": (asked(tensor(shape=None)), '"inputs[0].shape" is missing'),
     "shape of words": (asked(tensor(shape=["1", 2])), '"inputs[0].shape[0]" must be a whole number'),
     "shape below zero": (asked(tensor(shape=[-1, 2])), '"inputs[0].shape[0]" must be at least 0'),
     "shape beyond all": (asked(tensor(shape=[2**70, 2])), '"inputs[0].shape[0]" must be'),
     "shape of many dimensions": (asked(tensor(shape=[1] * 40)), '"inputs[0].shape" must hold at most 16'),
-    "shape not matching data": (asked(tensor(shape=[2, 2])), "data holds 2 numbers where its shape needs 4"),
+    "shape not matching data": (asked(tensor(shape=[2, 2])), "data has 2 elements, but its shape needs 4"),
     "shape of nothing": (asked(tensor(shape=[0, 2], data=[])), "there are no rows"),
     "shape of another model": (asked(tensor(shape=[2, 1])), "has shape (2, 1); (rows, 2) is needed"),
     "shape without rows": (asked(tensor(shape=[2])), "has shape (2,); (rows, 2) is needed"),
     "shape of one number": (asked(tensor(shape=[], data=[1.0])), "has shape (); (rows, 2) is needed"),
-    "nested otherwise": (asked(tensor(shape=[2, 2], data=[[1.0, 2.0], [3.0]])), "data is not nested as its shape"),
-    "nested too deep": (asked(tensor(data=[[[1.0, 2.0]]])), "data is not nested as its shape has it, at depth 2"),
+    "nested otherwise": (asked(tensor(shape=[2, 2], data=[[1.0, 2.0], [3.0]])), "data is not nested like its shape"),
+    "nested too deep": (asked(tensor(data=[[[1.0, 2.0]]])), "data is not nested like its shape at depth 2"),
     "no datatype": (asked(tensor(datatype=None)), '"inputs[0].datatype" is missing'),
     "unknown datatype": (asked(tensor(datatype=SECRET)), "its datatype must be one of BOOL, UINT8"),
-    "wrong datatype": (asked(tensor(datatype="FP64")), "has the datatype FP64; FP32 is needed"),
-    "strings": (asked(tensor(datatype="BYTES", data=["a", "b"])), "has the datatype BYTES; FP32 is needed"),
+    "wrong datatype": (asked(tensor(datatype="FP64")), "has datatype FP64, but must have FP32"),
+    "strings": (asked(tensor(datatype="BYTES", data=["a", "b"])), "has datatype BYTES, but must have FP32"),
     "no data": (asked(tensor(data=None)), "must have either data or binary_data_size"),
     "data is no list": (asked(tensor(data=3.0)), '"inputs[0].data" must be a list'),
-    "data of words": (asked(tensor(data=[1.0, SECRET])), "data[1], counted row by row, must be a number for FP32"),
-    "data with null": (asked(tensor(data=[None, 1.0])), "data[0], counted row by row, must be a number"),
-    "data with bool": (asked(tensor(data=[1.0, True])), "data[1], counted row by row, must be a number"),
+    "data of words": (asked(tensor(data=[1.0, SECRET])), "data[1] (flattened, row-major) must be a number for FP32"),
+    "data with null": (asked(tensor(data=[None, 1.0])), "data[0] (flattened, row-major) must be a number"),
+    "data with bool": (asked(tensor(data=[1.0, True])), "data[1] (flattened, row-major) must be a number"),
     "data too large": (asked(tensor(data=[1e300, 1.0])), "holds a number that is not finite"),
-    "data larger still": (asked(tensor(data=[10**400, 1.0])), "holds a number too large for FP32"),
+    "data larger still": (asked(tensor(data=[10**400, 1.0])), "contains a number that is too large for FP32"),
     "both ways at once": (asked(tensor(parameters={"binary_data_size": 0})), "must have either data or binary_data"),
-    "shared memory": (asked(tensor(parameters={"shared_memory_region": "r"})), "shared memory is not taken"),
+    "shared memory": (asked(tensor(parameters={"shared_memory_region": "r"})), "shared memory is not supported"),
     "binary size below zero": (asked(sized(-8)), '"inputs[0].parameters.binary_data_size" must be at least 0'),
     "binary size is a word": (asked(sized("8")), '"inputs[0].parameters.binary_data_size" must be a whole number'),
-    "binary size without bytes": (asked(sized(8)), "its binary_data_size runs over the end of the body"),
+    "binary size without bytes": (asked(sized(8)), "its binary_data_size is larger"),
     "id is a number": (asked(GOOD, id=7), '"id" must be a string'),
     "parameters is a list": (asked(GOOD, parameters=[]), '"parameters" must be an object'),
     "binary output is a word": (asked(GOOD, parameters={"binary_data_output": "yes"}), "must be true or false"),
     "outputs is no list": (asked(GOOD, outputs="output"), '"outputs" must be a list'),
-    "unknown output": (asked(GOOD, outputs=[{"name": SECRET}]), "outputs[0]: there is no such output; there is"),
-    "output twice": (asked(GOOD, outputs=[{"name": "output"}] * 2), "outputs[1]: it is asked for twice"),
+    "unknown output": (asked(GOOD, outputs=[{"name": SECRET}]), "outputs[0]: unknown output; available outputs: "),
+    "output twice": (asked(GOOD, outputs=[{"name": "output"}] * 2), "outputs[1]: duplicate output"),
     "binary is a word": (
         asked(GOOD, outputs=[{"name": "output", "parameters": {"binary_data": "yes"}}]),
         '"outputs[0].parameters.binary_data" must be true or false',
     ),
-    "too many rows": (asked(tensor(shape=[1001, 2], data=[1.0] * 2002)), "have 1001 rows; one request may have 1000"),
+    "too many rows": (asked(tensor(shape=[1001, 2], data=[1.0] * 2002)), "have 1001 rows; send at most 1000"),
 }
 
 
@@ -93,7 +93,7 @@ def check(answer, words, status=400):
 
 
 @pytest.mark.parametrize("case", JSON_CASES)
-def test_a_tensor_that_does_not_fit_is_told_why(case, client):
+def test_an_invalid_tensor_is_refused_with_a_reason(case, client):
     body, words = JSON_CASES[case]
     check(client.post("/v2/models/linear/infer", content=json.dumps(body)), words)
     if "output" not in case:  # the outputs of an explanation are others
@@ -101,7 +101,7 @@ def test_a_tensor_that_does_not_fit_is_told_why(case, client):
 
 
 def framed(header, tail=RAW, length=None):
-    """A body of JSON and bytes, and the header that says where the one ends."""
+    """A body of JSON and bytes, with the header for the length of the JSON."""
     head = json.dumps(header).encode()
     size = str(len(head)) if length is None else length
     return {"content": head + tail, "headers": {"Inference-Header-Content-Length": size}}
@@ -119,7 +119,7 @@ def texts(raw, shape=(1, 2)):
 FRAMES: dict[str, tuple[dict[str, Any], str]] = {
     "length is a word": (framed(asked(sized(8)), length="ten"), "must be a number of bytes"),
     "length below zero": (framed(asked(sized(8)), length="-1"), "must be a number of bytes"),
-    "length beyond the body": (framed(asked(sized(8)), length="5000"), "is more than the body's"),
+    "length beyond the body": (framed(asked(sized(8)), length="5000"), "is larger than the body"),
     "length beyond all": (framed(asked(sized(8)), length="9" * 400), "must be a number of bytes"),
     "length within the JSON": (framed(asked(sized(8)), length="20"), "the body is not JSON"),
     "length within the bytes": (
@@ -129,41 +129,47 @@ FRAMES: dict[str, tuple[dict[str, Any], str]] = {
         },
         "the body is not JSON",
     ),
-    "size less than the bytes": (framed(asked(sized(4))), "has 4 bytes where FP32 of its shape needs 8"),
-    "size more than the bytes": (framed(asked(sized(12))), "binary_data_size runs over the end of the body"),
-    "size of another shape": (framed(asked(sized(8, shape=[2, 2]))), "has 8 bytes where FP32 of its shape needs 16"),
-    "bytes that belong to nothing": (framed(asked(GOOD)), "goes on for 8 bytes after the last tensor"),
-    "bytes after the last": (framed(asked(sized(8)), RAW + b"abc"), "goes on for 3 bytes after the last tensor"),
+    "size less than the bytes": (framed(asked(sized(4))), "has 4 bytes, but its shape and FP32 need 8"),
+    "size more than the bytes": (framed(asked(sized(12))), "larger than the rest of the body"),
+    "size of another shape": (framed(asked(sized(8, shape=[2, 2]))), "has 8 bytes, but its shape and FP32 need 16"),
+    "bytes that belong to nothing": (framed(asked(GOOD)), "has 8 extra bytes after the last tensor"),
+    "bytes after the last": (framed(asked(sized(8)), RAW + b"abc"), "has 3 extra bytes after the last tensor"),
     "not finite": (framed(asked(sized(8)), struct.pack("<2f", float("nan"), 1)), "a number that is not finite"),
     "BOOL of other bytes": (framed(asked(sized(2, datatype="BOOL")), b"\1\7"), "a byte other than 0 and 1"),
-    "BYTES of another type": (texts(strings(b"a", b"bc")), "has the datatype BYTES; FP32 is needed"),
-    "BYTES that run over": (texts(struct.pack("<I", 3) + b"abc" + struct.pack("<I", 9) + b"abc"), "the one at 1"),
-    "BYTES of a giant": (texts(strings(b"a")[:4] + b"\xff\xff\xff\xff"), "runs over the tensor's end"),
+    "BYTES of another type": (texts(strings(b"a", b"bc")), "has datatype BYTES, but must have FP32"),
+    "BYTES that run over": (
+        texts(struct.pack("<I", 3) + b"abc" + struct.pack("<I", 9) + b"abc"),
+        "BYTES element 1 ends after",
+    ),
+    "BYTES of a giant": (
+        texts(strings(b"a")[:4] + b"\xff\xff\xff\xff"),
+        "ends after the tensor's last byte",
+    ),
     "BYTES cut short": (texts(b"\0\0\0\0\0\0"), "too few for 2 BYTES elements"),
-    "BYTES that go on": (texts(strings(b"a", b"b", b"c")), "has 5 bytes after its last BYTES element"),
+    "BYTES that go on": (texts(strings(b"a", b"b", b"c")), "has 5 extra bytes after its last BYTES element"),
     "BYTES of a great shape": (texts(b"", (2**31 - 1, 2**31 - 1)), "has 0 bytes, too few for"),
-    "bare and short": ({"content": RAW[:6], "headers": {"Inference-Header-Content-Length": "0"}}, "has 6 bytes where"),
-    "bare and long": ({"content": RAW * 2, "headers": {"Inference-Header-Content-Length": "0"}}, "has 16 bytes where"),
+    "bare and short": ({"content": RAW[:6], "headers": {"Inference-Header-Content-Length": "0"}}, "has 6 bytes, but"),
+    "bare and long": ({"content": RAW * 2, "headers": {"Inference-Header-Content-Length": "0"}}, "has 16 bytes, but"),
 }
 
 
 @pytest.mark.parametrize("case", FRAMES)
-def test_a_frame_that_lies_is_told_so(case, client):
+def test_inconsistent_binary_bodies_are_refused(case, client):
     request, words = FRAMES[case]
     check(client.post("/v2/models/linear/infer", **request), words)
     check(client.post("/v2/models/linear/explain", **request), words)
 
 
-def test_a_bare_tensor_is_for_models_of_one_input(client):
+def test_a_body_without_json_needs_one_input(client):
     answer = client.post("/v2/models/penguins/infer", content=RAW, headers={"Inference-Header-Content-Length": "0"})
-    check(answer, "is for models of one input; this one has several")
+    check(answer, "needs a model with one input; this model has several")
 
 
-def test_codes_are_whole_and_within_their_categories(client):
+def test_category_codes_are_validated(client):
     measured = {"name": "measured", "shape": [1, 4], "datatype": "FP32", "data": [39.1, 18.7, 181, 3750]}
     for data, words in (
         ([1.0, 0], "must be a whole number for INT64"),
-        ([2**70, 0], "a number outside INT64"),
+        ([2**70, 0], "a number outside the range of INT64"),
         ([0, 2], 'outside the categories of "sex"'),
     ):
         known = {"name": "known", "shape": [1, 2], "datatype": "INT64", "data": data}
@@ -173,39 +179,41 @@ def test_codes_are_whole_and_within_their_categories(client):
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"[" * 100_000, b'{"id": "\\ud800"}'])
-def test_what_is_not_json_is_said_to_be_that(content, client):
+def test_invalid_json_is_refused(content, client):
     for path in ("/v2/models/linear/infer", "/v2/models/linear/explain", "/v1/models/linear:predict"):
         check(client.post(path, content=content), "the body is not JSON")
 
 
-def test_addresses_that_are_not_there(client):
-    unknown = "there is no such model; there are"
+def test_unknown_paths_models_and_versions(client):
+    unknown = "unknown model; available models: "
     for path in ("/v2/models/nope", "/v2/models/nope/ready", "/v2/models/nope/stats", "/v1/models/nope"):
         check(client.get(path), unknown, 404)
     for path in ("/v2/models/nope/infer", "/v2/models/nope/explain", "/v1/models/nope:predict"):
         check(client.post(path, json=asked(GOOD)), unknown, 404)
     for version in ("2", "0", "1.5", "one", "9" * 30):
-        check(client.get(f"/v2/models/linear/versions/{version}"), "is served in version 1 only", 404)
+        check(
+            client.get(f"/v2/models/linear/versions/{version}"), "unknown version of linear; available versions: 1", 404
+        )
         check(
             client.post(f"/v2/models/linear/versions/{version}/infer", json=asked(GOOD)),
-            "is served in version 1 only",
+            "unknown version of linear; available versions: 1",
             404,
         )
-    check(client.post("/v2/models/linear/verses/1/infer", json=asked(GOOD)), "nothing at this address", 404)
+    check(client.post("/v2/models/linear/verses/1/infer", json=asked(GOOD)), "unknown path", 404)
     check(client.get("/v2/nowhere"), "Not Found", 404)
     check(client.get("/v2/models/linear/infer"), "Method Not Allowed", 405)
     check(client.post("/v2/repository/index", content=b"{"), "the body is not JSON")
     check(client.post("/v2/repository/index", json={"ready": "yes"}), '"ready" must be true or false')
 
 
-def test_a_body_that_is_not_what_its_coding_says(client):
+def test_a_body_that_does_not_match_its_content_encoding(client):
     body = json.dumps(asked(GOOD)).encode()
     for coding, content, words in (
-        ("gzip", body, "is not what its Content-Encoding says"),
-        ("deflate", gzip.compress(body), "is not what its Content-Encoding says"),
-        ("gzip", gzip.compress(body)[:-6], "ends before its time"),
-        ("gzip", gzip.compress(body) + b"more", "ends before its time"),
-        ("gzip", b"", "ends before its time"),
+        ("gzip", body, "does not match its Content-Encoding"),
+        ("deflate", gzip.compress(body), "does not match its Content-Encoding"),
+        ("gzip", gzip.compress(body)[:-6], "is cut off"),
+        ("gzip", gzip.compress(body) + b"more", "is cut off"),
+        ("gzip", b"", "is cut off"),
         ("br", body, "must be gzip, deflate or identity"),
         ("gzip, gzip", body, "must be gzip, deflate or identity"),
     ):
@@ -213,14 +221,14 @@ def test_a_body_that_is_not_what_its_coding_says(client):
         check(answer, words)
 
 
-def test_a_body_that_unpacks_to_too_much_is_refused(narrow):
+def test_the_decompressed_size_is_limited(narrow):
     # 900 MiB in less than one.
     bomb = zlib.compressobj()
     packed = b"".join(bomb.compress(b" " * (1 << 20)) for _ in range(900)) + bomb.flush()
     assert len(packed) < 1 << 20
     for path in ("/v2/models/linear/infer", "/v2/models/linear/explain", "/v1/models/linear:predict"):
         answer = narrow.post(path, content=packed, headers={"Content-Encoding": "deflate"})
-        check(answer, "more than 1 MiB when unpacked", 413)
+        check(answer, "larger than 1 MiB after decompression", 413)
     padded = gzip.compress(json.dumps(asked(GOOD)).encode().ljust(1 << 20))
     answer = narrow.post("/v2/models/linear/infer", content=padded, headers={"Content-Encoding": "gzip"})
     assert answer.status_code == 200, answer.text
@@ -231,27 +239,27 @@ V1_CASES: dict[str, tuple[Any, str]] = {
     "no instances": ({}, '"instances" is missing'),
     "none": ({"instances": []}, '"instances" must hold at least 1'),
     "null": ({"instances": [None]}, "instances[0] must be an object"),
-    "unknown field": ({"instances": [{"bmi": 1.0, "bp": 2.0, "age": 3}]}, 'instances[0]: "age" is not a field here'),
-    "bare and short": ({"instances": [[1.0]]}, "instances: data is not nested as its shape"),
-    "bare and uneven": ({"instances": [[1.0, 2.0], [1.0]]}, "instances: data is not nested as its shape"),
-    "bare of words": ({"instances": [[1.0, SECRET]]}, "instances: data[1], counted row by row, must be a number"),
+    "unknown field": ({"instances": [{"bmi": 1.0, "bp": 2.0, "age": 3}]}, 'instances[0]: "age" is an unknown field'),
+    "bare and short": ({"instances": [[1.0]]}, "instances: data is not nested like its shape"),
+    "bare and uneven": ({"instances": [[1.0, 2.0], [1.0]]}, "instances: data is not nested like its shape"),
+    "bare of words": ({"instances": [[1.0, SECRET]]}, "instances: data[1] (flattened, row-major) must be a number"),
     "bare and not finite": ({"instances": [[1.0, 1e300]]}, "holds a number that is not finite"),
-    "bare and then named": ({"instances": [[1.0, 2.0], {"bmi": 1}]}, "instances: data is not nested as its shape"),
-    "too many": ({"instances": [[1.0, 2.0]] * 1001}, "have 1001 rows; one request may have 1000"),
+    "bare and then named": ({"instances": [[1.0, 2.0], {"bmi": 1}]}, "instances: data is not nested like its shape"),
+    "too many": ({"instances": [[1.0, 2.0]] * 1001}, "have 1001 rows; send at most 1000"),
     "too many by name": ({"instances": [{"bmi": 1.0, "bp": 2.0}] * 1001}, '"instances" must hold at most 1000'),
-    "unknown key": ({"instances": [[1.0, 2.0]], "colour": 3}, '"colour" is not a field here'),
-    "summary": ({"instances": [[1.0, 2.0]], "summary": True}, '"summary" is not a field here'),
-    "summary by name": ({"instances": [{"bmi": 1.0, "bp": 2.0}], "summary": True}, '"summary" is not a field here'),
+    "unknown key": ({"instances": [[1.0, 2.0]], "colour": 3}, '"colour" is an unknown field'),
+    "summary": ({"instances": [[1.0, 2.0]], "summary": True}, '"summary" is an unknown field'),
+    "summary by name": ({"instances": [{"bmi": 1.0, "bp": 2.0}], "summary": True}, '"summary" is an unknown field'),
 }
 
 
 @pytest.mark.parametrize("verb", ["predict", "explain"])
 @pytest.mark.parametrize("case", V1_CASES)
-def test_the_first_protocol_names_the_place(case, verb, client):
+def test_v1_errors_name_the_place(case, verb, client):
     body, words = V1_CASES[case]
     check(client.post(f"/v1/models/linear:{verb}", json=body), words)
 
 
-def test_bare_rows_are_for_models_of_one_input(client):
+def test_v1_numbers_need_one_input(client):
     answer = client.post("/v1/models/penguins:predict", json={"instances": [[1.0, 2.0]]})
-    check(answer, "instances[0] must be an object: this model has several inputs")
+    check(answer, "instances[0] must be an object, because this model has several inputs")

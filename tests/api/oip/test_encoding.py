@@ -1,4 +1,4 @@
-"""What is written is read again to the bit, in both encodings and every datatype."""
+"""Encoding and decoding keep every bit, in both encodings and all datatypes."""
 
 from typing import Any
 
@@ -25,7 +25,7 @@ def raw(content):
     return memoryview(content)
 
 
-def test_the_names_are_those_that_clients_use():
+def test_datatype_names_match_the_clients():
     for name, dtype in DATATYPES.items():
         assert triton_to_np_dtype(name) == dtype
         assert name_of(dtype) == name
@@ -57,7 +57,7 @@ def test_json(datatype, data):
 
 
 @given(arrays.arrays(object, SHAPES, elements=st.binary(max_size=20)))
-def test_strings_are_written_as_tritonclient_writes_them(array):
+def test_strings_are_encoded_like_tritonclient(array):
     written = to_bytes(array)
     if array.size:
         assert written == serialize_byte_tensor(array).item()
@@ -66,8 +66,8 @@ def test_strings_are_written_as_tritonclient_writes_them(array):
 
 
 @given(st.binary(max_size=60), st.sampled_from(list(DATATYPES)), st.lists(st.integers(0, 2**31 - 1), max_size=6))
-def test_any_bytes_are_a_tensor_or_a_fault(content, datatype, shape):
-    """And never more memory than was sent, whatever the shape says."""
+def test_any_bytes_are_decoded_or_refused(content, datatype, shape):
+    """Memory is limited by the bytes that were sent, for any shape."""
     try:
         array = from_bytes(raw(content), datatype, shape)
     except InvalidInput:

@@ -1,4 +1,4 @@
-"""Explanations as tensors: the same figures as /explain gives, in the shapes of the inputs."""
+"""Explanations as tensors: the numbers of /explain, in the shapes of the inputs."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ Triton = tritonclient.http.InferenceServerClient
 
 
 def ask(client, name, tensors, wanted=(), version="", **parameters):
-    """As a client of the protocol asks; tritonclient writes the body and reads the answer."""
+    """A request as clients send it: tritonclient encodes it and decodes the answer."""
     body, size = Triton.generate_request_body(tensors, outputs=list(wanted) or None, parameters=parameters)
     headers = {} if size is None else {"Inference-Header-Content-Length": str(size)}
     place = f"/versions/{version}" if version else ""
@@ -32,7 +32,7 @@ def suffixes(spec):
 
 @pytest.mark.parametrize("binary", [True, False], ids=["binary", "JSON"])
 @pytest.mark.parametrize("name", shipped())
-def test_tensors_say_what_explain_says(name, binary, client, artifacts):
+def test_tensors_equal_the_answer_of_explain(name, binary, client, artifacts):
     spec = read_manifest(artifacts / name)[0].spec
     rows = rows_of(name)
     wanted = [] if binary else [tritonclient.http.InferRequestedOutput(n, False) for n in wanted_of(spec)]
@@ -64,7 +64,7 @@ def test_tensors_say_what_explain_says(name, binary, client, artifacts):
                     assert rest.sum() == pytest.approx(padding)
                 np.testing.assert_array_equal(shares, values)
         total = total + tensor.sum(axis=tuple(range(1, tensor.ndim - 1)))
-    # They add up: what is served, but for the residual.
+    # base value + attributions + residual = served output
     parts = found.as_numpy("base_values") + total + found.as_numpy("residuals")
     np.testing.assert_allclose(parts, found.as_numpy("values"), rtol=1e-9, atol=1e-9)
     about = found.get_response()["parameters"]
@@ -75,7 +75,7 @@ def wanted_of(spec):
     return ["outputs", "values", "base_values", "residuals", *("attributions" + end for end in suffixes(spec).values())]
 
 
-def test_what_is_asked_for_is_what_comes(client):
+def test_only_requested_outputs_are_returned(client):
     tensors = inputs_of(rows_of("wine"))
     found = ask(client, "wine", tensors, outputs="grignolino", version="1")
     assert found.as_numpy("outputs").tolist() == [[b"grignolino"]]
@@ -87,7 +87,7 @@ def test_what_is_asked_for_is_what_comes(client):
     assert [output["name"] for output in only.get_response()["outputs"]] == ["residuals"]
 
 
-def test_a_method_that_samples_says_how_sure_it_is(client):
+def test_methods_that_sample_return_standard_errors(client):
     tensors = inputs_of(rows_of("breast_cancer"))
     found = ask(client, "breast_cancer", tensors, method="permutation", samples=40, seed=3)
     errors = found.as_numpy("standard_errors")
@@ -110,7 +110,7 @@ def test_a_method_that_samples_says_how_sure_it_is(client):
         ({"deadline_s": "soon"}, '"deadline_s" must be a number'),
     ],
 )
-def test_what_cannot_be_explained_is_said(parameters, words, client):
+def test_invalid_parameters_are_refused(parameters, words, client):
     tensor = {"name": "x", "datatype": "FP32", "shape": [1, 30], "data": rows_of("breast_cancer")["x"][0].tolist()}
     body = {"inputs": [tensor], "parameters": parameters}
     answer = client.post("/v2/models/breast_cancer/explain", json=body)
@@ -119,7 +119,7 @@ def test_what_cannot_be_explained_is_said(parameters, words, client):
     assert words in answer.json()["error"]
 
 
-def test_a_group_has_one_value_in_the_place_of_its_first():
+def test_a_group_has_one_value_at_its_first_feature():
     columns = [{"name": "mass"}, {"name": "on_a", "group": "isle"}, {"name": "on_b", "group": "isle"}]
     spec = ModelSpec.model_validate(
         {"name": "m", "framework": "torch", "task": "regression", "output": {"names": ["age"]},
@@ -132,8 +132,8 @@ def test_a_group_has_one_value_in_the_place_of_its_first():
     np.testing.assert_array_equal(found["attributions.place"], [[[0.25], [0.25]]])
 
 
-def test_an_explanation_that_takes_longer_can_be_had_later(narrow):
-    """These clients know no 202: they are told where it will be."""
+def test_a_slow_explanation_gets_a_503_with_its_address(narrow):
+    """These clients do not know 202. They get the explanation's address in the error."""
     tensor = {"name": "image", "datatype": "FP32", "shape": [1, 8, 8, 1], "data": [0.5] * 64}
     answer = narrow.post("/v2/models/digits/explain", json={"inputs": [tensor]})
     assert answer.status_code == 503, answer.text

@@ -1,4 +1,4 @@
-"""Generated requests of the binary extension, true and bent: each has an answer, and a true one the right one."""
+"""Generated requests of the binary extension. Valid ones get the right answer, mutated ones get any answer."""
 
 import gzip
 import json
@@ -43,7 +43,7 @@ class Request:
         return client.post(self.path, content=body, headers=headers)
 
     def strings(self):
-        """What of it an answer might repeat."""
+        """Parts that an answer must not repeat."""
         try:
             header = json.loads(self.header)
         except ValueError:
@@ -56,7 +56,7 @@ def spec_of(name: str) -> ModelSpec:
 
 
 def rows_for(spec, count, rng):
-    """Any numbers that the model takes."""
+    """Any numbers that the model accepts."""
     found = {}
     for item in spec.inputs:
         if item.is_integer:
@@ -69,7 +69,7 @@ def rows_for(spec, count, rng):
 
 @st.composite
 def true_requests(draw):
-    """A request that is right, its model's name and its rows."""
+    """A valid request, with its model's name and its rows."""
     name = draw(st.sampled_from(MODELS))
     spec = spec_of(name)
     arrays = rows_for(spec, draw(st.integers(1, 5)), np.random.default_rng(draw(st.integers(0, 2**32))))
@@ -105,7 +105,7 @@ SIZES = st.integers(-5, 200) | st.sampled_from([2**31, 2**63, 2**64, 10**30])
 
 
 def bend_header(draw, content, request):
-    """Another value in one place of the JSON; its length is told truly."""
+    """Change one value of the JSON. The declared length stays correct."""
     place = content
     while True:
         keys = list(place) if isinstance(place, dict) else list(range(len(place)))
@@ -141,7 +141,7 @@ def bend_tail(draw, _, request):
 
 
 def bend_strings(draw, content, request):
-    """The first tensor as BYTES, whose lengths may lie."""
+    """Send the first tensor as BYTES, with lengths that may be wrong."""
     match content["inputs"]:
         case [dict() as tensor, *_]:
             pass
@@ -175,7 +175,7 @@ def bent_requests(draw):
 
 
 def numbers_of(answer):
-    """The table of an answer, in whichever encoding it came."""
+    """The table of an answer, from either encoding."""
     size = int(answer.headers.get("inference-header-content-length", len(answer.content)))
     header = json.loads(answer.content[:size])
     (output,) = header["outputs"]
@@ -212,13 +212,13 @@ def sessions(artifacts):
 
 @bounded(600, share=SMALL)
 @given(request=true_requests())
-def test_a_true_request_has_the_right_answer(request, client, sessions):
+def test_a_valid_request_gets_the_right_answer(request, client, sessions):
     truth(request, client, sessions)
 
 
 @bounded(1500, share=SMALL)
 @given(request=bent_requests())
-def test_a_bent_request_has_an_answer(request, client):
+def test_a_mutated_request_gets_an_answer(request, client):
     an_answer(request, client)
 
 
@@ -226,7 +226,7 @@ def test_a_bent_request_has_an_answer(request, client):
 @pytest.mark.timeout(900)
 @bounded(1500)
 @given(request=true_requests())
-def test_many_true_requests(request, client, sessions):
+def test_many_valid_requests(request, client, sessions):
     truth(request, client, sessions)
 
 
@@ -234,5 +234,5 @@ def test_many_true_requests(request, client, sessions):
 @pytest.mark.timeout(900)
 @bounded(6000)
 @given(request=bent_requests())
-def test_many_bent_requests(request, client):
+def test_many_mutated_requests(request, client):
     an_answer(request, client)

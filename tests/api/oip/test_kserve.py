@@ -46,24 +46,24 @@ def test_infer(into, out, said, predictions):
     np.testing.assert_allclose(answer["output"], wanted, rtol=1e-6, atol=1e-7)
 
 
-def test_the_first_protocol_predicts(said, predictions):
+def test_v1_predicts(said, predictions):
     assert said["v1"]["predict"] == {"predictions": predictions}
     assert said["v1"]["predict bare"] == {"predictions": predictions}
 
 
-def test_the_first_protocol_explains(said, client):
+def test_v1_explains(said, client):
     wanted = client.post("/explain", json={**example("wine"), "outputs": "all"}).json()["explanations"]
     assert said["v1"]["explain"]["explanations"] == wanted
     assert said["v1"]["explain bare"]["explanations"] == wanted
 
 
-def test_what_is_wrong_reaches_the_client(said):
+def test_errors_reach_the_client(said):
     status, words = said["v1"]["no such model"]
     assert status == 404
-    assert "there is no such model; there are" in words
+    assert "unknown model; available models: " in words
     status, words = said["v1"]["no such field"]
     assert status == 400
     assert 'instances[0]: "alcohol" is missing' in words
     status, words = said["v2"]["wrong type"]
     assert status == 400
-    assert 'input "x" has the datatype FP64; FP32 is needed' in words
+    assert 'input "x" has datatype FP64, but must have FP32' in words

@@ -1,4 +1,4 @@
-"""docs/protocols.md is true: its commands run, and answer what it shows."""
+"""The commands in docs/protocols.md run and print what it shows."""
 
 import json
 import re
@@ -20,7 +20,7 @@ def here(block, service):
 
 
 @pytest.mark.parametrize("place", range(len(COMMANDS)))
-def test_a_command_answers_what_is_shown(place, service):
+def test_a_command_prints_the_documented_answer(place, service):
     command, answer = COMMANDS[place]
     done = subprocess.run(
         ["bash", "-euc", here(command, service)], capture_output=True, text=True, timeout=60, check=True
@@ -35,8 +35,8 @@ def test_the_program_prints_the_prediction(service):
     assert float(done.stdout.strip().strip("[]")) == pytest.approx(274.494, abs=1e-3)
 
 
-def test_every_address_named_is_there(client):
-    """Asked with nothing, each of the table's addresses answers in the protocol's form."""
+def test_every_documented_path_exists(client):
+    """Each path in the table answers an empty request in the protocol's form."""
     verb, asked = "", 0
     for span in re.findall(r"`([^`]+)`", "".join(re.findall(r"^\| .*\|$", PAGE, re.MULTILINE))):
         place = span

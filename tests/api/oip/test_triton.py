@@ -1,4 +1,4 @@
-"""The protocol as tritonclient speaks it, on every shipped model."""
+"""tritonclient against every shipped model."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from whyserve.model.manifest import read_manifest
 
 
 def predicted(client, name):
-    """What /predict says of the same rows, as a table."""
+    """The answer of /predict for the same rows, as a table."""
     found = client.post("/predict", json=example(name)).json()["predictions"]
     return np.array([list(_numbers(each)) for each in found])
 
@@ -20,7 +20,7 @@ def _numbers(prediction):
     return prediction["scores"].values() if "scores" in prediction else [prediction["value"]]
 
 
-def test_health_and_what_the_server_is(triton):
+def test_health_and_server_metadata(triton):
     assert triton.is_server_live()
     assert triton.is_server_ready()
     server = triton.get_server_metadata()
@@ -29,7 +29,7 @@ def test_health_and_what_the_server_is(triton):
 
 
 @pytest.mark.parametrize("version", ["", "1"])
-def test_a_models_tensors_are_those_of_its_manifest(version, triton, artifacts):
+def test_model_metadata_matches_the_manifest(version, triton, artifacts):
     for name in shipped():
         assert triton.is_model_ready(name, version)
         manifest, _ = read_manifest(artifacts / name)
@@ -43,7 +43,7 @@ def test_a_models_tensors_are_those_of_its_manifest(version, triton, artifacts):
     assert [(i["name"], i["datatype"]) for i in penguins["inputs"]] == [("measured", "FP32"), ("known", "INT64")]
 
 
-def test_the_repository_lists_what_is_served(triton, client):
+def test_the_repository_index_lists_the_served_models(triton, client):
     listed = triton.get_model_repository_index()
     assert {model["name"] for model in listed} == set(shipped())
     assert {(model["version"], model["state"]) for model in listed} == {("1", "READY")}
@@ -71,7 +71,7 @@ def test_tensors_go_both_ways_in_both_encodings(  # noqa: PLR0917 — every pair
 
 
 @pytest.mark.parametrize("name", shipped())
-def test_every_model_answers_as_predict_does(name, triton, client):
+def test_every_model_answers_like_predict(name, triton, client):
     rows = rows_of(name)
     many = {key: np.concatenate([array] * 3) for key, array in rows.items()}
     once = predicted(client, name)
@@ -80,7 +80,7 @@ def test_every_model_answers_as_predict_does(name, triton, client):
     assert answer.dtype == np.float32
 
 
-def test_inputs_come_in_any_order_and_in_either_encoding(triton):
+def test_inputs_in_any_order_and_encoding(triton):
     measured, known = inputs_of(rows_of("penguins"))
     alone = triton.infer("penguins", [measured, known]).as_numpy("output")
     (plain,) = inputs_of({"known": rows_of("penguins")["known"]}, binary=False)
@@ -88,8 +88,8 @@ def test_inputs_come_in_any_order_and_in_either_encoding(triton):
     np.testing.assert_array_equal(alone, mixed)
 
 
-def test_the_greatest_outputs_come_as_words(triton, client):
-    """Triton's classification extension: score, place and label of the best; strings, both ways of writing them."""
+def test_classification_extension(triton, client):
+    """Score, index and label of the largest outputs, as strings in both encodings."""
     scores = client.post("/predict", json=example("wine")).json()["predictions"][0]["scores"]
     best = sorted(scores, key=scores.__getitem__, reverse=True)[:2]
     for binary in (True, False):
@@ -100,8 +100,8 @@ def test_the_greatest_outputs_come_as_words(triton, client):
         assert float(words[0].split(":")[0]) == pytest.approx(scores[best[0]], abs=1e-6)
 
 
-def test_one_input_may_come_bare(client, service):
-    """A header length of 0: the body is the one tensor of one row, and what is answered is binary."""
+def test_one_input_without_json(client, service):
+    """With a JSON length of 0, the body is one row of the only tensor, and the answer is binary."""
     rows = rows_of("breast_cancer")["x"][:1]
     answer = client.post(
         "/v2/models/breast_cancer/infer", content=rows.tobytes(), headers={"Inference-Header-Content-Length": "0"}
@@ -113,7 +113,7 @@ def test_one_input_may_come_bare(client, service):
     np.testing.assert_allclose(found, predicted(client, "breast_cancer")[0][-found.size :], rtol=1e-6)
 
 
-def test_an_id_of_ours_where_the_caller_gives_none(client):
+def test_the_default_id_is_the_request_id(client):
     tensor = {"name": "past", "datatype": "FP32", "shape": [1, 20], "data": [[50.0] * 20]}
     answer = client.post("/v2/models/sunspots/infer", json={"inputs": [tensor]}, headers={"X-Request-Id": "abc"})
     assert answer.json()["id"] == "abc"
@@ -122,7 +122,7 @@ def test_an_id_of_ours_where_the_caller_gives_none(client):
     assert given.json()["id"] == ""
 
 
-def test_requests_at_the_same_time_each_get_their_own_answer(triton, service):
+def test_concurrent_requests_get_their_own_answers(triton, service):
     rows = rows_of("wine")["x"]
     asked = [rows * (1 + i / 100) for i in range(20)]
     address = service.address.removeprefix("http://")
@@ -135,8 +135,8 @@ def test_requests_at_the_same_time_each_get_their_own_answer(triton, service):
         np.testing.assert_allclose(answer.as_numpy("output"), alone, rtol=1e-6)
 
 
-def test_what_is_wrong_is_said_in_the_clients_own_error(triton):
-    with pytest.raises(InferenceServerException, match=r"there is no such model; there are .*wine") as unknown:
+def test_errors_arrive_as_client_exceptions(triton):
+    with pytest.raises(InferenceServerException, match=r"unknown model; available models: .*wine") as unknown:
         triton.infer("nope", inputs_of(rows_of("wine")))
     assert unknown.value.status() == "404"
     assert not triton.is_model_ready("nope")
@@ -144,7 +144,7 @@ def test_what_is_wrong_is_said_in_the_clients_own_error(triton):
     with pytest.raises(InferenceServerException, match='input "known" is missing') as missing:
         triton.infer("penguins", inputs_of(rows_of("penguins"))[:1])
     assert missing.value.status() == "400"
-    with pytest.raises(InferenceServerException, match="FP64; FP32 is needed"):
+    with pytest.raises(InferenceServerException, match="FP64, but must have FP32"):
         triton.infer("wine", inputs_of({"x": rows_of("wine")["x"].astype(np.float64)}))
     with pytest.raises(InferenceServerException, match=r"has shape \(1, 12\)"):
         triton.infer("wine", inputs_of({"x": rows_of("wine")["x"][:, 1:]}))

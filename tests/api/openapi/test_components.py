@@ -1,4 +1,4 @@
-"""Types as generators of clients take them well: without null, and a pair as a list."""
+"""Schemas in the form that client generators support: without null, and with lists for tuples."""
 
 from typing import NotRequired
 
@@ -24,14 +24,14 @@ class Asked(TypedDict):
     rows: list[int] | None
 
 
-def test_what_may_be_null_may_be_left_out():
+def test_nullable_fields_become_optional():
     made = plain(TypeAdapter(Asked).json_schema())
     assert made["required"] == []
     assert [part["type"] for part in made["properties"]["id"]["anyOf"]] == ["string", "integer"]
     assert made["properties"]["rows"] == {"items": {"type": "integer"}, "title": "Rows", "type": "array"}
 
 
-def test_a_pair_is_a_list_of_two_and_what_is_mixed_stays():
+def test_a_tuple_of_equal_types_becomes_a_list():
     properties = plain(Inner.model_json_schema())["properties"]
     assert properties["pair"] == {
         "items": {"type": "number"}, "maxItems": 2, "minItems": 2, "title": "Pair", "type": "array",
@@ -39,7 +39,7 @@ def test_a_pair_is_a_list_of_two_and_what_is_mixed_stays():
     assert len(properties["mixed"]["prefixItems"]) == 2
 
 
-def test_what_is_dumped_without_null_has_all_its_other_fields():
+def test_dumped_models_require_their_other_fields():
     components: dict[str, dict[str, object]] = {}
     add_dumped(components, Outer)
     assert components["Outer"]["required"] == ["names"]
@@ -48,7 +48,7 @@ def test_what_is_dumped_without_null_has_all_its_other_fields():
     assert set(dumped) == {"inner", "names"}
 
 
-def test_what_is_there_already_stays():
+def test_existing_components_stay():
     components = {"Inner": {"type": "string"}}
     add(components, Outer, "validation")
     assert components["Inner"] == {"type": "string"}

@@ -1,4 +1,4 @@
-"""The OpenAPI document: what clients are made from holds for what is served."""
+"""The OpenAPI document describes the service correctly."""
 
 import json
 import re
@@ -10,15 +10,15 @@ import jsonschema
 import pytest
 
 from tests.conftest import ROOT, shipped
-from whyserve.api.middleware.auth import needed
+from whyserve.api.middleware.auth import required_scope
 from whyserve.api.middleware.keys import fresh
-from whyserve.api.oip.routes import routes
-from whyserve.api.schemas.models import type_name
+from whyserve.api.oip.routes import oip_routes
+from whyserve.api.schemas.types import type_name
 from whyserve.model.manifest import read_manifest
 
 PROBLEM = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
 OIP_ERROR = {"application/json": {"schema": {"$ref": "#/components/schemas/OipError"}}}
-# Addresses that take a model's tensors or rows, and what they answer with.
+# Paths that accept tensors or rows, with the type of their answer.
 PROTOCOLS = {
     "/v2/models/{model}/infer": "InferResponse",
     "/v2/models/{model}/explain": "ExplainTensorsResponse",
@@ -38,7 +38,7 @@ def operations(document):
 
 
 def every(part):
-    """Every object inside, itself among them."""
+    """All objects in a schema, including itself."""
     if isinstance(part, dict):
         yield part
     for inside in part.values() if isinstance(part, dict) else part if isinstance(part, list) else ():
@@ -46,12 +46,12 @@ def every(part):
 
 
 def valid(document, name, value):
-    """Is it one of the components' `name`, as JSON Schema has it?"""
+    """Validate a value against the component `name`."""
     schema = {"$ref": f"#/components/schemas/{name}", "components": document["components"]}
     jsonschema.Draft202012Validator(schema).validate(value)
 
 
-def test_it_is_printed_without_a_service(document, artifacts, tmp_path):
+def test_the_document_is_printed_without_a_service(document, artifacts, tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "whyserve.cli", "openapi", "--artifacts", artifacts, "--state", tmp_path / "state"],
         cwd=ROOT, capture_output=True, text=True, check=True,
@@ -60,7 +60,7 @@ def test_it_is_printed_without_a_service(document, artifacts, tmp_path):
     assert not (tmp_path / "state").exists()
 
 
-def test_an_artifact_at_fault_is_said(tmp_path):
+def test_a_missing_artifact_folder_is_reported(tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "whyserve.cli", "openapi", "--artifacts", str(tmp_path / "none")],
         cwd=ROOT, capture_output=True, text=True, check=False,
@@ -70,13 +70,13 @@ def test_an_artifact_at_fault_is_said(tmp_path):
     assert "Traceback" not in done.stderr
 
 
-def test_operations_have_short_names_of_their_own(document):
+def test_operation_ids_are_short_and_unique(document):
     names = [each["operationId"] for _, _, each in operations(document)]
     assert len(set(names)) == len(names)
     assert all(re.fullmatch(r"[a-z][A-Za-z]{2,19}", name) for name in names)
 
 
-def test_an_error_is_a_problem_everywhere_and_in_the_protocols_their_own(document, client):
+def test_every_error_has_the_form_of_its_protocol(document, client):
     for path, _, each in operations(document):
         for status, response in each["responses"].items():
             if status[0] in "45":
@@ -88,16 +88,16 @@ def test_an_error_is_a_problem_everywhere_and_in_the_protocols_their_own(documen
         valid(document, "OipError", refused.json())
 
 
-def test_every_address_that_is_served_is_in_it(document):
-    infer: Any = print  # nobody asks it
-    served = {route.path for route in routes(infer)}
+def test_every_served_path_is_documented(document):
+    infer: Any = print  # never called
+    served = {route.path for route in oip_routes(infer)}
     assert served - {"/v2/"} <= set(document["paths"])
 
 
-def test_it_says_how_any_request_may_be_refused(document):
+def test_every_operation_lists_its_errors(document):
     for path, _, each in operations(document):
         statuses = set(each["responses"])
-        scope = needed(path)
+        scope = required_scope(path)
         assert ("401" in statuses) == (scope != "open"), path
         assert ("403" in statuses) == (scope not in ("open", "any")), path
         assert ("413" in statuses) == ("requestBody" in each), path
@@ -106,7 +106,7 @@ def test_it_says_how_any_request_may_be_refused(document):
     assert document["security"] == [{}, {"bearer": []}, {"apiKey": []}]
 
 
-def test_where_there_are_keys_every_operation_names_its_scope(artifacts, start_api):
+def test_with_keys_every_operation_names_its_scope(artifacts, start_api):
     secret, line = fresh("all", ["predict", "explain"])
     api = start_api("--keys", line)
     with api.client(headers={"X-API-Key": secret}) as client:
@@ -114,7 +114,7 @@ def test_where_there_are_keys_every_operation_names_its_scope(artifacts, start_a
     assert "security" not in document
     assert set(document["components"]["securitySchemes"]) == {"bearer", "apiKey"}
     for path, _, each in operations(document):
-        scope = needed(path)
+        scope = required_scope(path)
         roles = [scope] if scope in ("predict", "explain", "admin") else []
         assert each["security"] == ([] if scope == "open" else [{"bearer": roles}, {"apiKey": roles}]), path
 
@@ -123,14 +123,14 @@ def test_nothing_is_null(document):
     assert not [part for part in every(document) if part.get("type") == "null" or "nullable" in part]
 
 
-def test_every_reference_leads_somewhere(document):
+def test_every_reference_resolves(document):
     wanted = {part["$ref"] for part in every(document) if isinstance(part.get("$ref"), str)}
     given = {f"#/components/schemas/{name}" for name in document["components"]["schemas"]}
     assert wanted <= given
 
 
 @pytest.mark.parametrize("union", ["PredictRequest", "PredictResponse", "ExplainRequest", "ExplainResponse"])
-def test_model_tells_the_members_of_a_union_apart(union, document):
+def test_unions_are_discriminated_by_model(union, document):
     schema = document["components"]["schemas"][union]
     assert schema["discriminator"]["propertyName"] == "model"
     mapping = schema["discriminator"]["mapping"]
@@ -143,7 +143,7 @@ def test_model_tells_the_members_of_a_union_apart(union, document):
 
 
 @pytest.mark.parametrize("model", shipped())
-def test_a_row_says_what_each_feature_is(model, document, artifacts):
+def test_a_row_type_describes_each_feature(model, document, artifacts):
     manifest, _ = read_manifest(artifacts / model)
     name = "".join(part.capitalize() for part in model.split("_"))
     row = document["components"]["schemas"][f"{name}Row"]
@@ -162,7 +162,7 @@ def test_a_row_says_what_each_feature_is(model, document, artifacts):
 
 @pytest.mark.parametrize("path", ["/predict", "/explain"])
 @pytest.mark.parametrize("model", shipped())
-def test_examples_work_and_answers_are_what_is_promised(path, model, document, client):
+def test_examples_get_answers_of_the_documented_type(path, model, document, client):
     content = document["paths"][path]["post"]["requestBody"]["content"]["application/json"]
     request = content["examples"][model]["value"]
     kind = path[1:].capitalize()
@@ -174,7 +174,7 @@ def test_examples_work_and_answers_are_what_is_promised(path, model, document, c
 
 @pytest.mark.parametrize("path", PROTOCOLS)
 @pytest.mark.parametrize("model", shipped())
-def test_examples_of_the_protocols_work_too(path, model, document, client):
+def test_protocol_examples_get_answers_of_the_documented_type(path, model, document, client):
     content = document["paths"][path]["post"]["requestBody"]["content"]["application/json"]
     request = content["examples"][model]["value"]
     valid(document, content["schema"]["$ref"].rpartition("/")[2], request)
@@ -199,18 +199,18 @@ def test_examples_of_the_protocols_work_too(path, model, document, client):
         *((f"/models/{model}", "ModelDescription") for model in shipped()),
     ],
 )
-def test_what_is_told_is_as_promised(place, name, document, client):
+def test_metadata_has_the_documented_type(place, name, document, client):
     valid(document, name, client.get(place).raise_for_status().json())
 
 
-def test_the_repository_s_index_is_as_promised(document, client):
+def test_the_repository_index_has_the_documented_type(document, client):
     for entry in client.post("/v2/repository/index", json={"ready": True}).raise_for_status().json():
         valid(document, "IndexEntry", entry)
 
 
 @pytest.mark.parametrize("summary", [False, True])
 @pytest.mark.parametrize("model", shipped())
-def test_a_result_is_as_promised_whether_of_a_row_or_a_summary(model, summary, document, client):
+def test_results_have_the_documented_type(model, summary, document, client):
     request = document["paths"]["/explain"]["post"]["requestBody"]["content"]["application/json"]["examples"][model]
     asked = {**request["value"], "summary": summary, "seed": 78}
     place = client.post("/explain", json=asked, headers={"Prefer": "respond-async"}).headers["location"]
@@ -222,7 +222,7 @@ def test_a_result_is_as_promised_whether_of_a_row_or_a_summary(model, summary, d
     valid(document, f"{type_name(model)}{'Summary' if summary else 'Explain'}Response", state["result"])
 
 
-def test_what_is_accepted_for_later_is_as_promised(document, client):
+def test_an_accepted_explanation_has_the_documented_type(document, client):
     request = document["paths"]["/explain"]["post"]["requestBody"]["content"]["application/json"]["examples"]["wine"]
     accepted = client.post("/explain", json={**request["value"], "seed": 77}, headers={"Prefer": "respond-async"})
     assert accepted.status_code == 202
@@ -232,7 +232,7 @@ def test_what_is_accepted_for_later_is_as_promised(document, client):
     valid(document, "Ready", client.get("/health/ready").json())
 
 
-def test_the_page_of_the_document_needs_no_other_server(client):
+def test_the_docs_page_loads_nothing_from_other_servers(client):
     page = client.get("/docs")
     assert page.status_code == 200
     links = re.findall(r'(?:src|href)="([^"]+)"', page.text)

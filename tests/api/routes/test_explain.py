@@ -1,4 +1,4 @@
-"""Explanations that are not waited for: where they are, how far, and how they are followed and cancelled."""
+"""Asynchronous explanations: address, progress, events, cancellation and cache."""
 
 import json
 import re
@@ -18,7 +18,7 @@ ASYNC = {"Prefer": "respond-async"}
 
 @pytest.fixture(scope="module")
 def other(artifacts: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """A service of this module's own: others would wait behind what is slow here."""
+    """A separate service, because the slow requests here would delay other tests."""
     running = start_service(artifacts, tmp_path_factory.mktemp("state"))
     yield running
     assert running.stop() == 0, running.output
@@ -44,7 +44,7 @@ def await_status(asker, place, *wanted):
     raise AssertionError(state)
 
 
-def test_what_is_not_waited_for_is_found_where_it_is_said_to_be(asker):
+def test_an_asynchronous_explanation_is_at_its_location(asker):
     asked = {**example("wine"), "seed": 11}
     accepted = asker.post("/explain", json=asked, headers=ASYNC)
     assert accepted.status_code == 202
@@ -57,7 +57,7 @@ def test_what_is_not_waited_for_is_found_where_it_is_said_to_be(asker):
     assert done["result"]["explanations"] == waited["explanations"]
 
 
-def test_as_long_as_is_preferred_is_waited(asker):
+def test_prefer_wait_limits_the_wait(asker):
     answered = asker.post(
         "/explain", json={**example("linear"), "seed": 3}, headers={"Prefer": "respond-async, wait=20"}
     )
@@ -68,7 +68,7 @@ def test_as_long_as_is_preferred_is_waited(asker):
     asker.delete(accepted.headers["Location"])
 
 
-def test_a_cancelled_one_makes_way_for_the_next(asker):
+def test_a_cancelled_explanation_frees_the_worker(asker):
     place = asker.post("/explain", json=slow(100_000, 1), headers=ASYNC).headers["Location"]
     await_status(asker, place, "running")
     assert asker.delete(place).json()["status"] == "cancelled"
@@ -77,7 +77,7 @@ def test_a_cancelled_one_makes_way_for_the_next(asker):
     assert asker.delete(place).json()["status"] == "cancelled"
 
 
-def test_one_key_asks_for_one_explanation(asker):
+def test_an_idempotency_key_computes_once(asker):
     headers = {**ASYNC, "Idempotency-Key": "the-same"}
     first, again = (asker.post("/explain", json=slow(3, 2), headers=headers) for _ in range(2))
     assert first.json()["id"] == again.json()["id"]
@@ -88,7 +88,7 @@ def test_one_key_asks_for_one_explanation(asker):
     assert asker.post("/explain", json=slow(3), headers={"Idempotency-Key": "a b"}).status_code == 422
 
 
-def test_a_key_names_one_explanation_though_the_answer_is_known(asker):
+def test_an_idempotency_key_bypasses_the_cache(asker):
     asked = {**example("penguins"), "seed": 21}
     known = asker.post("/explain", json=asked)
     assert asker.post("/explain", json=asked).headers["X-Cache"] == "hit"
@@ -98,7 +98,7 @@ def test_a_key_names_one_explanation_though_the_answer_is_known(asker):
     assert first.json()["explanations"] == known.json()["explanations"]
 
 
-def test_an_answer_that_was_fetched_later_is_known_from_then_on(asker):
+def test_an_answer_fetched_later_is_cached(asker):
     asked = {**example("penguins"), "seed": 22}
     place = asker.post("/explain", json=asked, headers=ASYNC).headers["Location"]
     done = await_status(asker, place, "done")
@@ -106,7 +106,7 @@ def test_an_answer_that_was_fetched_later_is_known_from_then_on(asker):
     assert (again.status_code, again.headers["X-Cache"]) == (200, "hit")
     assert again.json()["id"] == done["id"]
     assert again.json()["explanations"] == done["result"]["explanations"]
-    # And so is one that was followed.
+    # The same for an explanation that was followed by events.
     asked["seed"] = 23
     place = asker.post("/explain", json=asked, headers=ASYNC).headers["Location"]
     with asker.stream("GET", f"{place}/events") as events:
@@ -114,7 +114,7 @@ def test_an_answer_that_was_fetched_later_is_known_from_then_on(asker):
     assert asker.post("/explain", json=asked).headers["X-Cache"] == "hit"
 
 
-def test_each_explanation_is_counted_once_whether_it_was_waited_for_or_not(asker):
+def test_each_explanation_is_counted_once(asker):
     def counted(name):
         labels = r'\{method="permutation",model="sunspots"\}'
         found = re.search(rf"^whyserve_explanation_{name}_count{labels} (\S+)", asker.get("/metrics").text, re.M)
@@ -128,7 +128,7 @@ def test_each_explanation_is_counted_once_whether_it_was_waited_for_or_not(asker
         assert (counted("seconds"), counted("residual")) == (before[0] + 2, before[1] + 2)
 
 
-def test_it_is_followed_by_events_to_its_end(asker):
+def test_events_report_progress_until_the_end(asker):
     place = asker.post("/explain", json=slow(400, 5), headers=ASYNC).headers["Location"]
     events: list[tuple[str, dict[str, Any]]] = []
     with asker.stream("GET", f"{place}/events") as stream:
@@ -149,14 +149,14 @@ def test_it_is_followed_by_events_to_its_end(asker):
     assert last["result"]["method"] == "permutation"
 
 
-def test_a_caller_who_goes_away_takes_the_question_along(asker):
+def test_a_disconnect_cancels_the_explanation(asker):
     with pytest.raises(httpx.ReadTimeout):
         asker.post("/explain", json=slow(100_000, 6), timeout=1)
-    # Nothing else would let this one through: the worker would be busy for minutes.
+    # Without the cancellation the worker would be busy for minutes.
     assert asker.post("/explain", json={**example("linear"), "seed": 5}).status_code == 200
 
 
-def test_at_its_deadline_a_sampled_method_answers_with_what_it_has(asker):
+def test_at_the_deadline_a_sampled_result_is_incomplete(asker):
     answer = asker.post("/explain", json={**slow(100_000, 7), "deadline_s": 5}).json()
     assert answer["complete"] is False
     (output,) = answer["explanations"][0]["outputs"]
@@ -164,7 +164,7 @@ def test_at_its_deadline_a_sampled_method_answers_with_what_it_has(asker):
     assert any(error > 0 for error in output["standard_errors"]["past"])
 
 
-def test_the_same_question_is_answered_once(asker):
+def test_equal_requests_are_computed_once(asker):
     asked = {**example("penguins"), "seed": 8}
     first, again = asker.post("/explain", json=asked), asker.post("/explain", json=asked)
     assert (first.headers["X-Cache"], again.headers["X-Cache"]) == ("miss", "hit")

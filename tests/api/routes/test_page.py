@@ -1,4 +1,4 @@
-"""The page's files: built from the sources beside them, small, and served with a strict policy."""
+"""The page's files are up to date, small, and served with a strict policy."""
 
 import gzip
 import hashlib
@@ -12,7 +12,7 @@ from tests.conftest import ROOT
 from whyserve.api.routes.page import STATIC
 
 UI = ROOT / "ui"
-# Installed, or generated from the API's document, of which nothing is left in what is built.
+# Installed or generated files, which are not part of the build.
 GENERATED = {"node_modules", "openapi.json", "document.d.ts", "__pycache__"}
 MOST_BYTES = 300_000
 
@@ -32,7 +32,7 @@ def linked(text):
 
 
 @pytest.mark.parametrize("path", ["/", "/help"])
-def test_a_page_is_asked_for_each_time_and_what_it_links_to_once(path, client):
+def test_cache_headers_of_the_page(path, client):
     answer = client.get(path)
     assert answer.status_code == 200
     assert answer.headers["content-type"] == "text/html; charset=utf-8"
@@ -51,7 +51,7 @@ def test_a_page_is_asked_for_each_time_and_what_it_links_to_once(path, client):
         assert asset.headers["x-content-type-options"] == "nosniff"
 
 
-def test_it_is_under_300_kb_compressed(client):
+def test_the_page_is_smaller_than_300_kb_compressed(client):
     files = ["/", "/help", *linked(client.get("/").text), *linked(client.get("/help").text)]
     sizes = {path: len(gzip.compress(client.get(path).content, 9)) for path in files}
     assert sum(sizes.values()) < MOST_BYTES
@@ -62,7 +62,7 @@ def test_it_is_under_300_kb_compressed(client):
         assert "content-encoding" not in client.get(path, headers={"Accept-Encoding": "identity"}).headers
 
 
-def test_nothing_else_is_served_and_nothing_is_in_line(client: httpx.Client):
+def test_only_built_files_are_served_without_inline_code(client: httpx.Client):
     assert client.get("/sources.json").status_code == 404
     assert client.get("/assets/../page.py").status_code == 404
     assert client.get("/assets/none.js").status_code == 404

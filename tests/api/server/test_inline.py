@@ -1,4 +1,4 @@
-"""Answers made as their request comes, beside those that have to wait: the same answers, in the same order."""
+"""Requests that run without a task, next to requests that need one: equal answers, in order."""
 
 import json
 import socket
@@ -46,8 +46,8 @@ WINE = json.dumps(example("wine")).encode()
 DIGITS = json.dumps(example("digits")).encode()
 
 
-def test_many_in_one_packet_are_answered_in_their_order(connection):
-    """Quick ones, a faulty one, a get and an explanation, sent without waiting for any answer."""
+def test_pipelined_requests_are_answered_in_order(connection):
+    """Predictions, an invalid request, a GET and an explanation, all sent before any answer is read."""
     sent = [
         request("/predict", WINE, "X-Request-ID: one"),
         request("/predict", b"{", "X-Request-ID: two"),
@@ -64,8 +64,8 @@ def test_many_in_one_packet_are_answered_in_their_order(connection):
     assert found[0][2] == found[-1][2]
 
 
-def test_many_connections_at_once_get_each_its_own(service):
-    """Quick ones, faulty ones and one that waits for a thread; one caller has gone before its answer."""
+def test_each_connection_gets_its_own_answer(service):
+    """Fast, invalid and slow predictions. One caller disconnects before its answer."""
     host, port = service.address.removeprefix("http://").split(":")
     bodies = {"quick": (WINE, 200), "faulty": (b"{", 400), "slow": (DIGITS, 200)}
     with ExitStack() as peers:
@@ -87,7 +87,7 @@ def test_many_connections_at_once_get_each_its_own(service):
                 assert said.setdefault(name, body) == body
 
 
-def test_a_body_in_parts_is_answered_as_one_that_comes_whole(connection):
+def test_a_body_in_parts_gets_the_same_answer(connection):
     whole = request("/predict", WINE)
     connection.sendall(whole)
     ((_, _, wanted),) = answers(connection, 1)
@@ -101,7 +101,7 @@ def test_a_body_in_parts_is_answered_as_one_that_comes_whole(connection):
         assert answers(connection, 1)[0][2] == wanted
 
 
-def test_one_that_asks_to_close_is_answered_and_closed(connection):
+def test_connection_close_is_answered_and_closed(connection):
     connection.sendall(request("/predict", WINE, "Connection: close"))
     ((status, head, _),) = answers(connection, 1)
     assert status == 200
@@ -109,7 +109,7 @@ def test_one_that_asks_to_close_is_answered_and_closed(connection):
     assert connection.recv(1) == b""
 
 
-def test_one_that_waits_to_be_told_to_go_on_is_told(connection):
+def test_expect_100_continue(connection):
     head, body = request("/predict", WINE, "Expect: 100-continue").split(b"\r\n\r\n", 1)
     connection.sendall(head + b"\r\n\r\n")
     assert connection.recv(1 << 10) == b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -117,7 +117,7 @@ def test_one_that_waits_to_be_told_to_go_on_is_told(connection):
     assert answers(connection, 1)[0][0] == 200
 
 
-def test_a_connection_that_rests_is_closed_without_a_word(connection):
+def test_an_idle_connection_is_closed_without_an_answer(connection):
     connection.sendall(request("/predict", WINE))
     assert answers(connection, 1)[0][0] == 200
     assert connection.recv(1) == b""

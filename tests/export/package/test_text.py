@@ -16,7 +16,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import nn
 
 from tests.conftest import ROOT, start_service
-from whyserve.api.schemas.models import row_type
+from whyserve.api.schemas.rows import row_type
 from whyserve.errors import WhyserveError
 from whyserve.export.package.package import package
 from whyserve.export.package.text import read_texts

@@ -1,4 +1,4 @@
-"""Domain errors → HTTP, in one table: RFC 9457 problems with a stable code and no echo of what was sent."""
+"""Domain errors → HTTP, in one table: RFC 9457 problems with a stable code. They never repeat what was sent."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,8 +9,9 @@ from starlette.responses import Response
 
 from whyserve import errors
 from whyserve.errors import WhyserveError
+from whyserve.predict.catalog import unknown_model
 
-# The first class that matches decides; so the special ones stand before the general.
+# The first matching class decides, so subclasses stand before their base classes.
 STATUS: Sequence[tuple[type[WhyserveError], int]] = (
     (errors.MalformedBody, 400),
     (errors.Unauthorized, 401),
@@ -28,14 +29,15 @@ STATUS: Sequence[tuple[type[WhyserveError], int]] = (
     (errors.ExplanationCancelled, 409),
 )
 HTTP_CODES = {404: "not_found", 405: "method_not_allowed", 406: "not_acceptable", 413: "body_too_large"}
-SHAPE = '{"model": …, "instances": […]}'
-MOST_FAULTS = 20
-LONGEST_NAME = 100
+REQUEST_SHAPE = '{"model": …, "instances": […]}'
+MAX_FAULTS = 20
+MAX_NAME_LENGTH = 100
+UNKNOWN_FIELD = "is an unknown field"
 
-# Pydantic's words, where ours are plainer. {…} is filled from the error's own context.
-WORDS = {
+# By pydantic's error type. {…} is filled from the error's context.
+MESSAGES = {
     "missing": "is missing",
-    "extra_forbidden": "is not a field here",
+    "extra_forbidden": UNKNOWN_FIELD,
     "float_type": "must be a number",
     "int_type": "must be a whole number",
     "int_from_float": "must be a whole number",
@@ -60,14 +62,14 @@ def status_of(error: WhyserveError) -> int:
 
 
 def problem(status: int, code: str, detail: str, headers: dict[str, str] | None = None, **more: Any) -> Response:
-    """The one shape of every error outside /v2."""
+    """The form of every error outside /v1 and /v2."""
     body = {"type": f"urn:whyserve:{code}", "title": code.replace("_", " "), "status": status, "detail": detail,
             "code": code, **more}  # fmt: skip
     return Response(orjson.dumps(body), status, headers, media_type="application/problem+json")
 
 
 def headers_of(error: WhyserveError) -> dict[str, str] | None:
-    """When to ask again, or with what."""
+    """WWW-Authenticate or Retry-After, where the error has one."""
     if isinstance(error, errors.Unauthorized):
         return {"WWW-Authenticate": 'Bearer realm="whyserve"'}
     return {"Retry-After": str(error.details["retry_after_s"])} if "retry_after_s" in error.details else None
@@ -80,19 +82,23 @@ def from_domain(error: WhyserveError) -> Response:
     return problem(status_of(error), error.code, error.message, headers_of(error), **shown)
 
 
-def from_validation(error: ValidationError, known_models: Sequence[str], shape: str = SHAPE) -> WhyserveError:
-    """What pydantic found in a body, as the domain error it is. shape: what a body looks like."""
+def not_an_object(shape: str) -> errors.InvalidInput:
+    return errors.InvalidInput(f"the body must be an object: {shape}")
+
+
+def from_validation(error: ValidationError, known_models: Sequence[str], shape: str = REQUEST_SHAPE) -> WhyserveError:
+    """pydantic's error as a domain error. shape: what a valid body looks like, for the message."""
     found = error.errors(include_url=False, include_input=False, include_context=True)
     first = found[0]
     if first["type"] == "json_invalid":
         return errors.MalformedBody("the body is not JSON: " + first["msg"].removeprefix("Invalid JSON: "))
     if first["type"] == "union_tag_invalid" or (first["type"] == "literal_error" and first["loc"] == ("model",)):
-        return errors.UnknownModel(f"there is no such model; there are {', '.join(known_models)}", field="model")
+        return unknown_model(known_models)
     if first["type"] == "union_tag_not_found":
         return errors.InvalidInput('"model" is missing, or is not a string', field="model")
     if not first["loc"]:
-        return errors.InvalidInput(f"the body must be an object: {shape}")
-    faults = [_fault(item, known_models) for item in found[:MOST_FAULTS]]
+        return not_an_object(shape)
+    faults = [_fault(item, known_models) for item in found[:MAX_FAULTS]]
     kind = errors.TooManyInstances if _is_too_many(first) else errors.InvalidInput
     more = f"; and {len(found) - 1} more" if len(found) > 1 else ""
     return kind(faults[0]["message"] + more, errors=faults)
@@ -103,13 +109,13 @@ def _is_too_many(item: Any) -> bool:
 
 
 def _fault(item: Any, known_models: Sequence[str]) -> dict[str, Any]:
-    """One fault: which instance, which field, and what is wrong with it."""
-    # The place begins with the union's tag; and parts such as "list[str]" are pydantic's own.
+    """One fault: the instance, the field, and a message."""
+    # pydantic's place starts with the union's tag, and has parts such as "list[str]" that no caller knows.
     place = [p for p in item["loc"] if isinstance(p, int) or not ("[" in p or p.startswith("constrained"))]
     if place and place[0] in known_models:
         place = place[1:]
-    words = WORDS.get(item["type"])
-    message = words.format(**item.get("ctx", {})) if words else item["msg"]
+    template = MESSAGES.get(item["type"])
+    message = template.format(**item.get("ctx", {})) if template else item["msg"]
     if place[:1] == ["instances"] and len(place) > 1 and isinstance(place[1], int):
         inside = _path(place[2:])
         where = f'instances[{place[1]}]: "{inside}"' if inside else f"instances[{place[1]}]"
@@ -119,5 +125,5 @@ def _fault(item: Any, known_models: Sequence[str]) -> dict[str, Any]:
 
 
 def _path(parts: Sequence[int | str]) -> str:
-    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part[:LONGEST_NAME]}" for part in parts)
+    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part[:MAX_NAME_LENGTH]}" for part in parts)
     return text.removeprefix(".")

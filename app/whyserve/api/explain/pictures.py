@@ -1,4 +1,4 @@
-"""Explanations as pictures: what a caller accepts, and the job of drawing that a worker does."""
+"""Explanations as pictures: which form the caller accepts, and the job that draws one instance and output."""
 
 import base64
 import re
@@ -8,40 +8,41 @@ from typing import Any, Literal
 
 import orjson
 from starlette.datastructures import Headers
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 
-from whyserve.api.explain.job import background_rows, result_of, wait
+from whyserve.api.explain.wait import draw_and_wait
 from whyserve.api.state import Service
-from whyserve.errors import InvalidInput, NotAcceptable, StillComputing
+from whyserve.errors import InvalidInput, NotAcceptable
 from whyserve.jobs import Drawing, ExplainJob, PackedArray, new_id
 
 Kind = Literal["svg", "png"]
 KINDS: Mapping[str, Kind] = {"image/svg+xml": "svg", "image/png": "png"}
-TYPES = ("application/json", *KINDS)
-# The same address answers in several forms.
+MEDIA_TYPES: Mapping[Kind, str] = {kind: name for name, kind in KINDS.items()}
+ACCEPTED = ("application/json", *KINDS)
+# One address answers in several forms, so caches must keep them apart.
 VARY = {"Vary": "Accept"}
 
 
 def picture_kind(headers: Headers) -> Kind | None:
-    """The picture that Accept wants most (RFC 9110); None where that is JSON. Raises NotAcceptable."""
-    ranges = [_range(part) for part in ",".join(headers.getlist("accept")).split(",") if part.strip()]
+    """The picture that the Accept header prefers (RFC 9110), or None for JSON. Raises NotAcceptable."""
+    ranges = [_media_range(part) for part in ",".join(headers.getlist("accept")).split(",") if part.strip()]
     if not ranges:
         return None
-    weights = {kind: _weight(kind, ranges) for kind in TYPES}
-    best = max(TYPES, key=lambda kind: weights[kind])  # of those wanted alike, the first here
+    weights = {name: _weight(name, ranges) for name in ACCEPTED}
+    best = max(ACCEPTED, key=lambda name: weights[name])  # with equal weights, the first of ACCEPTED
     if weights[best] > 0:
         return KINDS.get(best)
     if _weight("application/problem+json", ranges) > 0:
         return None
-    raise NotAcceptable(f"an explanation has no such form; it has {', '.join(TYPES)}")
+    raise NotAcceptable(f"the Accept header names no form of an explanation; accept one of {', '.join(ACCEPTED)}")
 
 
-Range = tuple[int, float, str]
-"""How special it is, its weight, and what it begins: image/png, image/ or nothing."""
+MediaRange = tuple[int, float, str]
+"""(precision, weight, prefix). The prefix is image/png, image/ or empty; precision 2, 1 or 0."""
 
 
-def _range(part: str) -> Range:
+def _media_range(part: str) -> MediaRange:
     name, *parameters = (piece.strip().lower() for piece in part.split(";"))
     weight = next((each[2:] for each in parameters if each.startswith("q=")), "1")
     quality = float(weight) if re.fullmatch(r"[01](\.\d{0,3})?", weight) else 0.0
@@ -49,72 +50,64 @@ def _range(part: str) -> Range:
     return (kind != "*") + (subtype != "*"), quality, "" if kind == "*" else f"{kind}/" if subtype == "*" else name
 
 
-def _weight(kind: str, ranges: Sequence[Range]) -> float:
-    """The most special range that fits a type decides on it."""
-    fitting = [each for each in ranges if kind == each[2] or (each[0] < 2 and kind.startswith(each[2]))]
-    return max(fitting)[1] if fitting else 0.0
+def _weight(name: str, ranges: Sequence[MediaRange]) -> float:
+    """The weight of the most precise range that matches."""
+    matching = [each for each in ranges if name == each[2] or (each[0] < 2 and name.startswith(each[2]))]
+    return max(matching)[1] if matching else 0.0
 
 
 def check_pictured(job: ExplainJob) -> None:
-    """Raises InvalidInput where the job's answer is more than one picture shows."""
+    """Raises InvalidInput if the job has more than the one instance and one output that a picture shows."""
     if job.summary:
-        raise InvalidInput('a picture shows one instance; a "summary" has none', field="summary")
+        raise InvalidInput('"summary" has no picture; send "summary": false, or accept application/json',
+                           field="summary")  # fmt: skip
     if len(job.outputs) > 1:
         raise InvalidInput(
-            "a picture shows one instance; ask for one, or take this as JSON and GET /explanations/{id}?instance=0",
+            '"instances" must hold one instance for a picture; or accept application/json now, and '
+            "GET /explanations/{id}?instance=0 for each picture",
             field="instances",
         )
     if len(job.outputs[0]) > 1:
-        raise InvalidInput(f'a picture shows one output: name it, "outputs": ["{job.outputs[0][0]}"]', field="outputs")
+        example = job.outputs[0][0]
+        raise InvalidInput(f'"outputs" must name one output for a picture, such as ["{example}"]', field="outputs")
 
 
 def selected(request: Request, job: ExplainJob) -> tuple[int, str]:
-    """The instance and the output that an address names: ?instance=2&output=barolo. Raises InvalidInput."""
-    text = request.query_params.get("instance", "0")
-    if not (text.isdecimal() and len(text) < 9 and int(text) < len(job.outputs)):
-        raise InvalidInput(f'"instance" must be 0 to {len(job.outputs) - 1}', field="instance")
-    names = job.outputs[int(text)]
+    """The instance and the output that the address names: ?instance=2&output=barolo. Raises InvalidInput."""
+    number = request.query_params.get("instance", "0")
+    if not (number.isdecimal() and len(number) < 9 and int(number) < len(job.outputs)):
+        raise InvalidInput(f'"instance" must be a number from 0 to {len(job.outputs) - 1}', field="instance")
+    names = job.outputs[int(number)]
     output = request.query_params.get("output", names[0])
     if output not in names:
-        raise InvalidInput(f'"output" must be one that is explained: {", ".join(names[:20])}', field="output")
-    return int(text), output
+        raise InvalidInput(f'"output" must be one of the explained outputs: {", ".join(names[:20])}', field="output")
+    return int(number), output
 
 
 async def draw(
     request: Request, service: Service, job: ExplainJob, answer: bytes, *, kind: Kind, at: tuple[int, str]
 ) -> Response:
-    """The picture of one instance and output of an answer. Raises what the drawing ended with, and StillComputing."""
-    seconds = service.settings.explain_wait_s
-    if service.explaining is not None:
-        service.explaining.take(job.caller, background_rows(service, job))
-    drawing = await service.queue.submit(_drawing(job, answer, kind, at, seconds))
-    state = await wait(request, service, drawing, seconds)
-    if state is None:
-        await service.queue.cancel(drawing)
-        raise ClientDisconnect
-    if not state.status.is_final:
-        await service.queue.cancel(drawing)
-        raise StillComputing("the picture takes longer; ask again", retry_after_s=5)
-    data = base64.b64decode(orjson.loads(result_of(state))["data"])
-    media = next(name for name, each in KINDS.items() if each == kind)
-    return Response(data, headers=VARY, media_type=media)
+    """The picture of one instance and output of an answer. Raises the drawing's error, and StillComputing."""
+    drawing = _drawing(job, answer, kind, at, service.settings.explain_wait_s)
+    picture = orjson.loads(await draw_and_wait(request, service, drawing))
+    return Response(base64.b64decode(picture["data"]), headers=VARY, media_type=MEDIA_TYPES[kind])
 
 
-def _drawing(job: ExplainJob, answer: bytes, kind: Kind, at: tuple[int, str], seconds: float) -> ExplainJob:
+def _drawing(job: ExplainJob, answer: bytes, kind: Kind, at: tuple[int, str], limit_s: float) -> ExplainJob:
     body: dict[str, Any] = orjson.loads(answer)
-    row, output = at
+    row, name = at
     explanation = body["explanations"][row]
-    found = next(each for each in explanation["outputs"] if each["output"] == output)
-    body["explanations"] = [{"prediction": explanation["prediction"], "outputs": [found]}]
+    output = next(each for each in explanation["outputs"] if each["output"] == name)
+    body["explanations"] = [{"prediction": explanation["prediction"], "outputs": [output]}]
     created = time.time()
     change = {
         "id": new_id(),
-        "rows": {name: _row(packed, row) for name, packed in job.rows.items()},
+        "rows": {input_name: _row(packed, row) for input_name, packed in job.rows.items()},
         "served": _row(job.served, row),
-        "outputs": [[output]],
+        "outputs": [[name]],
         "drawing": Drawing(kind=kind, answer=orjson.dumps(body).decode()),
         "created": created,
-        "deadline": created + seconds,
+        "deadline": created + limit_s,
         "idempotency_key": None,
         "request_hash": None,
     }

@@ -1,4 +1,4 @@
-"""Who asks, and whether they may: API keys, and the scope that each address needs."""
+"""API keys: who sends a request, and which scope each path needs."""
 
 import logging
 import re
@@ -6,19 +6,22 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from starlette.types import Scope
+
 from whyserve.api.middleware.keys import Key, find, read_keys
 from whyserve.errors import ConfigurationError, Forbidden, Unauthorized
 from whyserve.settings import ApiSettings
 
 log = logging.getLogger("whyserve.api")
 
-LOOK_S = 1.0  # a changed file of keys is noticed after so long
-OPEN, ANY = "open", "any"  # for everybody; for every key
+CHECK_S = 1.0  # a changed key file is noticed after this time
+OPEN, ANY = "open", "any"  # no key is needed; any key will do
+NO_KEY = "a valid API key is missing; send Authorization: Bearer KEY, or X-API-Key: KEY"
 
-# The first that matches decides. What is not here, such as an address that is added one day, needs admin.
-NEEDS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
-    (re.compile(pattern), needed)
-    for pattern, needed in (
+# The first matching pattern decides. Every other path, such as a future one, needs admin.
+SCOPES_BY_PATH: tuple[tuple[re.Pattern[str], str], ...] = tuple(
+    (re.compile(pattern), scope)
+    for pattern, scope in (
         (r"/predict", "predict"),
         (r"/v2/models/[^/]+(/versions/[^/]+)?/infer", "predict"),
         (r"/v1/models/[^/]+:predict", "predict"),
@@ -27,7 +30,7 @@ NEEDS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"/v2/models/[^/]+(/versions/[^/]+)?/explain", "explain"),
         (r"/v1/models/[^/]+:explain", "explain"),
         (r"/health/(live|ready)|/v2/health/(live|ready)", OPEN),
-        # The page is the same for everybody; what it shows it asks for with a key.
+        # The page has no data of its own. It requests the data with a key.
         (r"/|/help|/assets/[^/]+|/docs-assets(/.*)?", OPEN),
         (r"/v2/models/stats|/v2/models/[^/]+(/versions/[^/]+)?/stats", "admin"),
         (r"/docs|/docs/oauth2-redirect|/openapi\.json|/models|/models/[^/]+", ANY),
@@ -36,50 +39,58 @@ NEEDS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
 )
 
 
-def needed(path: str) -> str:
-    """The scope that an address needs, or OPEN, or ANY."""
-    return next((scope for pattern, scope in NEEDS if pattern.fullmatch(path)), "admin")
+def required_scope(path: str) -> str:
+    """The scope that a path needs, or OPEN, or ANY."""
+    return next((scope for pattern, scope in SCOPES_BY_PATH if pattern.fullmatch(path)), "admin")
+
+
+def caller_of(scope: Scope) -> str | None:
+    """The name of the key that a request came with; None without keys."""
+    caller: str | None = scope["state"].get("caller")
+    return caller
 
 
 class Authentication:
-    """The keys of a setting or a file; a changed file is read again, and a broken one changes nothing."""
+    """The keys of a setting and a file. A changed file is read again; a broken one leaves the keys as they are."""
 
     def __init__(self, text: str | None, file: Path | None) -> None:
         """Raises ConfigurationError."""
-        self._file, self._stamp, self._looked = file, _stamp(file), time.monotonic()
-        self._given = read_keys(text, "WHYSERVE_KEYS") if text else ()
-        self._keys = self._given + (_read(file) if file else ())
+        self._file, self._stamp, self._checked = file, _stamp(file), time.monotonic()
+        self._fixed = read_keys(text, "WHYSERVE_KEYS") if text else ()
+        self._keys = self._fixed + (_read(file) if file else ())
 
     @classmethod
     def build(cls, settings: ApiSettings) -> "Authentication | None":
-        """None where there are no keys, and everybody may ask everything."""
+        """None without keys: then every request is allowed."""
         if not settings.keys and not settings.keys_file:
             return None
         return cls(settings.keys, settings.keys_file)
 
     def caller(self, path: str, headers: Mapping[bytes, bytes]) -> str | None:
-        """The name of the key that a request came with. Raises Unauthorized, Forbidden."""
-        scope = needed(path)
+        """The name of the request's key; None for an open path. Raises Unauthorized, Forbidden."""
+        scope = required_scope(path)
         if scope == OPEN:
             return None
         key = find(self._current(), _secret(headers))
         if key is None:
-            raise Unauthorized("this needs a key that is known here, as Authorization: Bearer KEY or X-API-Key: KEY")
+            raise Unauthorized(NO_KEY)
         if scope not in (ANY, *key.scopes):
-            raise Forbidden(f"this needs a key of scope {scope}; {key.name} has {', '.join(sorted(key.scopes))}")
+            raise Forbidden(
+                f"this path needs the scope {scope}; the key {key.name} has only {', '.join(sorted(key.scopes))}"
+            )
         return key.name
 
     def _current(self) -> tuple[Key, ...]:
         now = time.monotonic()
-        if self._file and now - self._looked > LOOK_S:
-            self._looked = now
+        if self._file and now - self._checked > CHECK_S:
+            self._checked = now
             if (stamp := _stamp(self._file)) != self._stamp:
                 self._stamp = stamp
                 try:
-                    self._keys = self._given + _read(self._file)
-                    log.warning("the keys are those of the changed WHYSERVE_KEYS_FILE now: %d", len(self._keys))
+                    self._keys = self._fixed + _read(self._file)
+                    log.warning("WHYSERVE_KEYS_FILE has changed; keys in use: %d", len(self._keys))
                 except ConfigurationError as error:
-                    log.error("%s; the keys stay as they were", error.message)
+                    log.error("%s; the previous keys stay in use", error.message)
         return self._keys
 
 
@@ -100,4 +111,6 @@ def _read(file: Path) -> tuple[Key, ...]:
     try:
         return read_keys(file.read_text(encoding="utf-8"), "WHYSERVE_KEYS_FILE")
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"WHYSERVE_KEYS_FILE: {file} cannot be read as text") from error
+        raise ConfigurationError(
+            f"WHYSERVE_KEYS_FILE: {file} cannot be read as UTF-8 text; check its path and permissions"
+        ) from error

@@ -1,7 +1,7 @@
-"""API keys: who may ask, and for what. Only their SHA-256 digests are ever kept.
+"""API keys: names, scopes and SHA-256 digests. The keys themselves are never stored.
 
-A line a key: NAME SCOPES DIGEST, scopes with commas between them. Several keys may have one name: a new one and the
-one that it will replace.
+One key per line: NAME SCOPES DIGEST, with commas between the scopes. Several keys may have one name, so that a new key
+can replace an old one without a break.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ from whyserve.errors import ConfigurationError
 SCOPES = ("predict", "explain", "admin")
 NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 DIGEST = re.compile(r"[0-9a-f]{64}")
-PREFIX = "whyserve_"  # so that scanners of repositories know what they have found
+PREFIX = "whyserve_"  # lets secret scanners recognise a key
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class Key:
 
 
 def fresh(name: str, scopes: Sequence[str]) -> tuple[str, str]:
-    """A key of 256 random bits, and its line. Raises ConfigurationError for a wrong name or scope."""
+    """A key of 256 random bits, and its line. Raises ConfigurationError if the name or a scope is invalid."""
     secret = PREFIX + secrets.token_urlsafe(32)
     line = f"{name} {','.join(scopes)} {digest(secret.encode()).hex()}"
     read_line(line, "the key")
@@ -35,34 +35,36 @@ def fresh(name: str, scopes: Sequence[str]) -> tuple[str, str]:
 
 
 def digest(secret: bytes) -> bytes:
-    # One round is enough: a key is random, and there is nothing to guess faster.
+    # One round is enough: a random key of 256 bits cannot be guessed, however fast the hash is.
     return hashlib.sha256(secret).digest()
 
 
 def read_keys(text: str, source: str) -> tuple[Key, ...]:
-    """The keys of a file or a setting; ; stands for a line's end, # begins a comment. Raises ConfigurationError."""
+    """The keys of a file or a setting. ";" also ends a line; "#" starts a comment. Raises ConfigurationError."""
     lines = [line.partition("#")[0].strip() for line in re.split(r"[\n;]", text)]
     keys = tuple(read_line(line, f"{source}, line {number}") for number, line in enumerate(lines, 1) if line)
     if not keys:
-        raise ConfigurationError(f"{source}: holds no key; make one with `whyserve key NAME`")
+        raise ConfigurationError(f"{source}: contains no key; create one with `whyserve key NAME`")
     return keys
 
 
 def read_line(line: str, place: str) -> Key:
-    """place: where the line stands, for the error; the line itself, which may hold a secret, is never shown."""
+    """place: of the line, for messages. The line itself may contain a secret, so no message shows it."""
     match line.split():
         case [name, scopes, digits] if NAME.fullmatch(name) and DIGEST.fullmatch(digits.lower()):
-            given = frozenset(scopes.split(","))
-            if given <= set(SCOPES):
-                return Key(name, given, bytes.fromhex(digits))
-            raise ConfigurationError(f"{place}: the scopes are {', '.join(SCOPES)}, with commas and no blanks")
-    raise ConfigurationError(f"{place}: must be NAME SCOPES SHA256, as `whyserve key NAME` prints it")
+            named = frozenset(scopes.split(","))
+            if named <= set(SCOPES):
+                return Key(name, named, bytes.fromhex(digits))
+            raise ConfigurationError(
+                f"{place}: the scopes must be some of {', '.join(SCOPES)}, separated by commas without spaces"
+            )
+    raise ConfigurationError(f"{place}: must be NAME SCOPES SHA256; `whyserve key NAME` prints such a line")
 
 
 def find(keys: Sequence[Key], secret: bytes) -> Key | None:
-    """The key that this is. Every key is compared, whichever it is, so that the time tells nothing."""
-    wanted, found = digest(secret), None
+    """The key of a secret. All keys are compared, so that the time does not depend on which one matches."""
+    sent, found = digest(secret), None
     for key in keys:
-        if hmac.compare_digest(key.digest, wanted):
+        if hmac.compare_digest(key.digest, sent):
             found = key
     return found

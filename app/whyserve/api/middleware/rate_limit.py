@@ -1,4 +1,4 @@
-"""How much each key may ask: a bucket a caller, which fills at a rate and is emptied by what is asked."""
+"""Rate limits: one token bucket per caller."""
 
 import time
 from math import ceil
@@ -7,20 +7,24 @@ from whyserve.errors import RateLimited
 
 
 class RateLimit:
-    """So many units a second for each caller, and `burst_s` seconds' worth of them at once."""
+    """`rate` units per second for each caller, and up to `burst_s` seconds' worth at once."""
 
-    def __init__(self, rate: float, burst_s: float, what: str) -> None:
-        self._rate, self._most, self._what = rate, max(1.0, rate * burst_s), what
-        # Caller → what was left in the bucket, and when that was.
+    def __init__(self, rate: float, burst_s: float, message: str) -> None:
+        """message: what RateLimited says, before the time to wait."""
+        self._rate, self._capacity, self._message = rate, max(1.0, rate * burst_s), message
+        # Caller → (units left in the bucket, time of that level).
         self._left: dict[str | None, tuple[float, float]] = {}
 
     def take(self, caller: str | None, units: float = 1.0) -> None:
-        """Raises RateLimited. What is more than a whole bucket goes once the bucket is full, and is paid off after."""
+        """Take units from the caller's bucket. Raises RateLimited.
+
+        A request for more than the capacity needs a full bucket, and leaves a debt.
+        """
         now = time.monotonic()
-        left, then = self._left.get(caller, (self._most, now))
-        left = min(self._most, left + (now - then) * self._rate)
-        wanted = min(units, self._most)
-        if left < wanted:
-            wait_s = ceil((wanted - left) / self._rate)
-            raise RateLimited(f"{self._what}; ask again in {wait_s} s", retry_after_s=wait_s)
+        left, then = self._left.get(caller, (self._capacity, now))
+        left = min(self._capacity, left + (now - then) * self._rate)
+        needed = min(units, self._capacity)
+        if left < needed:
+            wait_s = ceil((needed - left) / self._rate)
+            raise RateLimited(f"{self._message}; retry in {wait_s} s", retry_after_s=wait_s)
         self._left[caller] = (left - units, now)

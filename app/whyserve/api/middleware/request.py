@@ -1,7 +1,7 @@
-"""The outermost ASGI layer: what every request passes, in as few steps as can be.
+"""The outermost ASGI layer, which every request passes. It is kept short, because every request pays for it.
 
-It gives a request its id, counts and times it, holds it to what a request must be, and hands it on: to one of the
-endpoints that must be quick, or to the FastAPI application, whose own layers cost more than a small model's prediction.
+It gives a request its id, counts and times it, checks its admission, and calls an endpoint: a quick one directly, or
+the FastAPI application, whose own layers cost more than a small model's prediction.
 """
 
 import logging
@@ -24,26 +24,24 @@ from whyserve.telemetry.metrics import REQUEST_S, REQUESTS
 
 log = logging.getLogger("whyserve.access")
 
-# However busy it is, it says that it is there.
+# These answer however busy the service is.
 HEALTH = ("/health/", "/v2/health/")
-
-
-# Nothing that answers one caller is kept for another, or taken for what it is not.
-SAFE = ((b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store"))
+# No cache may keep an answer, and no browser may guess its type.
+SAFETY_HEADERS = ((b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store"))
 
 
 class RequestMiddleware:
     def __init__(
-        self, app: ASGIApp, quick: Callable[[Scope], ASGIApp | None], settings: ApiSettings, bodies: BodyMemory
+        self, app: ASGIApp, quick: Callable[[Scope], ASGIApp | None], settings: ApiSettings, body_memory: BodyMemory
     ) -> None:
-        """quick: the endpoint for a request, where it is one that must be quick.
+        """quick: the endpoint that a request calls without FastAPI, or None.
 
-        Raises ConfigurationError where the keys are wrong.
+        Raises ConfigurationError if the keys are invalid.
         """
-        self._app, self._quick, self._bodies = app, quick, bodies
-        self._admission, self._most = Admission(settings, bodies), settings.max_requests
-        self._under_way = 0
-        self._observed = _Observed()
+        self._app, self._quick, self._body_memory = app, quick, body_memory
+        self._admission, self._max_requests = Admission(settings, body_memory), settings.max_requests
+        self._in_flight = 0
+        self._observe = _Observer()
 
     def is_quick(self, scope: Scope) -> bool:
         return self._quick(scope) is not None
@@ -52,7 +50,7 @@ class RequestMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        began = time.perf_counter()
+        start = time.perf_counter()
         headers = dict(scope["headers"])
         identity = _identify(scope, headers)
         status = 0
@@ -63,14 +61,14 @@ class RequestMiddleware:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 sent = message.get("headers", ())
-                added = SAFE if quick is not None else _missing(sent)
+                added = SAFETY_HEADERS if quick is not None else _missing(sent)
                 message["headers"] = [*sent, (b"x-request-id", identity), *added]
             await send(message)
 
-        self._under_way += 1
+        self._in_flight += 1
         try:
-            if self._under_way > self._most and not scope["path"].startswith(HEALTH):
-                raise Busy(f"{self._most} requests are under way already; ask again", retry_after_s=1)
+            if self._in_flight > self._max_requests and not scope["path"].startswith(HEALTH):
+                raise Busy(f"the service has {self._max_requests} requests in flight; retry later", retry_after_s=1)
             self._admission(scope, headers)
             quick = self._quick(scope)
             if quick is None:
@@ -79,16 +77,16 @@ class RequestMiddleware:
                 await quick(scope, receive, send_with_identity)
         except ClientDisconnect:
             status = CLIENT_GONE
-        except Exception as error:  # whatever it is, somebody waits for an answer
+        except Exception as error:  # the caller gets an answer for every error
             if not status:
                 await from_exception(scope["path"], error)(scope, receive, send_with_identity)
         finally:
-            self._under_way -= 1
-            self._observed(scope, status, time.perf_counter() - began)
+            self._in_flight -= 1
+            self._observe(scope, status, time.perf_counter() - start)
 
     async def _metered(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """The application reads bodies by itself; what it reads is counted until it has answered."""
-        metered = MeteredReceive(receive, self._bodies)
+        """Call the FastAPI application. The body that it reads counts until it has answered."""
+        metered = MeteredReceive(receive, self._body_memory)
         try:
             await self._app(scope, metered, send)
         finally:
@@ -96,13 +94,13 @@ class RequestMiddleware:
 
 
 def _missing(sent: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    """Of SAFE, what an answer does not say by itself, as the page's files do."""
+    """The SAFETY_HEADERS that an answer does not set itself."""
     names = {name for name, _ in sent}
-    return [header for header in SAFE if header[0] not in names]
+    return [header for header in SAFETY_HEADERS if header[0] not in names]
 
 
 def _identify(scope: Scope, headers: Headers) -> bytes:
-    """Give the request its id and its place in a trace; the id, as a header has it."""
+    """Set the request's id and trace. Returns the id as a header value."""
     identity = request_id_from(headers.get(b"x-request-id", b""))
     traceparent = headers.get(b"traceparent")
     state = scope.setdefault("state", {})
@@ -114,21 +112,21 @@ def _identify(scope: Scope, headers: Headers) -> bytes:
     return identity.encode()
 
 
-class _Observed:
-    """Counts, times and logs requests by route and model; what prometheus_client would look up is kept."""
+class _Observer:
+    """Counts, times and logs requests by route and model. It keeps the metrics, because looking them up is slow."""
 
     def __init__(self) -> None:
-        self._kept: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
+        self._metrics: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
 
     def __call__(self, scope: Scope, status: int, seconds: float) -> None:
         model = scope["state"].get("model", "")
         route = scope["state"].get("route") or getattr(scope.get("route"), "path", "other")
-        kept = self._kept.get((route, model, status))
-        if kept is None:
-            kept = (REQUESTS.labels(route, model, status), REQUEST_S.labels(route, model))
-            self._kept[route, model, status] = kept
-        kept[0].inc()
-        kept[1].observe(seconds)
+        metrics = self._metrics.get((route, model, status))
+        if metrics is None:
+            metrics = (REQUESTS.labels(route, model, status), REQUEST_S.labels(route, model))
+            self._metrics[route, model, status] = metrics
+        metrics[0].inc()
+        metrics[1].observe(seconds)
         if log.isEnabledFor(logging.INFO):
             extra = {"method": scope["method"], "route": route, "model": model, "status": status}
             log.info("answered", extra={**extra, "ms": round(1e3 * seconds, 3)})

@@ -1,8 +1,8 @@
-"""An explanation's answer ⇄ typed tensors.
+"""Explanations as tensors.
 
-Shapes: R rows, K outputs explained a row. `attributions` is (R, *shape of the input, K); with several inputs there
-is one each, `attributions.<input>`. A group of features has one value: it stands at the group's first feature, and
-0 at its others, so that the sum over a row is what its attributions add up to.
+R is the number of rows, K the number of explained outputs per row. `attributions` is (R, *input shape, K). A model with
+several inputs has one tensor per input, `attributions.<input>`. A feature group has one value: it is at the group's
+first feature, and the other features have 0, so that the sum over a row is the sum of its attributions.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,12 +12,19 @@ import numpy as np
 
 from whyserve.model.spec import ModelSpec
 
-SHAPED = ("attributions", "standard_errors")
+INPUT_SHAPED = ("attributions", "standard_errors")
 
 
 def names_of(spec: ModelSpec) -> list[str]:
-    """The tensors that there may be, in their order."""
-    return [*_shaped(spec, SHAPED[0]), "base_values", "residuals", "values", "outputs", *_shaped(spec, SHAPED[1])]
+    """The names of all possible tensors, in order."""
+    return [
+        *_shaped(spec, INPUT_SHAPED[0]),
+        "base_values",
+        "residuals",
+        "values",
+        "outputs",
+        *_shaped(spec, INPUT_SHAPED[1]),
+    ]
 
 
 def _shaped(spec: ModelSpec, name: str) -> list[str]:
@@ -26,7 +33,7 @@ def _shaped(spec: ModelSpec, name: str) -> list[str]:
 
 
 def tensors_of(spec: ModelSpec, explanations: Sequence[Any]) -> dict[str, np.ndarray]:
-    """explanations: as /explain answers. standard_errors are there where the method samples."""
+    """By name. explanations: as in the answer of /explain. Only methods that sample have standard_errors."""
     table = [row["outputs"] for row in explanations]
 
     def scalars(key: str) -> np.ndarray:
@@ -38,7 +45,7 @@ def tensors_of(spec: ModelSpec, explanations: Sequence[Any]) -> dict[str, np.nda
         "values": scalars("value"),
         "outputs": np.array([[output["output"].encode() for output in outputs] for outputs in table], dtype=object),
     }
-    for name in SHAPED:
+    for name in INPUT_SHAPED:
         if name not in table[0][0]:
             continue
         for place, tensor in enumerate(_shaped(spec, name)):
@@ -48,6 +55,6 @@ def tensors_of(spec: ModelSpec, explanations: Sequence[Any]) -> dict[str, np.nda
 
 
 def _values(spec: ModelSpec, by_key: Mapping[str, Any]) -> list[Any]:
-    """Values by key of an instance → values by input, of its shape."""
-    left = dict(by_key)  # a group's value is taken once
-    return [item.take_values(left) for item in spec.inputs]
+    """Values by key → one nested list per input, of the input's shape."""
+    remaining = dict(by_key)  # take_values removes a group's value, so that it is used once
+    return [item.take_values(remaining) for item in spec.inputs]

@@ -1,4 +1,4 @@
-"""Tensors ⇄ the two ways of writing them: JSON lists, and little-endian bytes, both row-major."""
+"""Arrays ⇄ tensors on the wire: JSON lists, or little-endian bytes. Both are in row-major order."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -21,8 +21,8 @@ DATATYPES: dict[str, np.dtype[Any]] = {
     "BYTES": np.dtype(object),
 }
 NAMES = {dtype.newbyteorder("="): name for name, dtype in DATATYPES.items()}
-LENGTH = np.dtype("<u4")  # before each element of a BYTES tensor
-# What elements of JSON lists may be, and how to say so. bool is an int to Python, and here it is not.
+LENGTH = np.dtype("<u4")  # of each element of a BYTES tensor, before its bytes
+# By numpy kind: the allowed types of JSON elements, and their name in messages. bool is not allowed as an int.
 ELEMENTS: dict[str, tuple[set[type], str]] = {
     "b": ({bool}, "true or false"),
     "i": ({int}, "a whole number"),
@@ -39,58 +39,58 @@ def name_of(dtype: Any) -> str:
 
 
 def from_json(data: list[Any], datatype: str, shape: Sequence[int]) -> np.ndarray:
-    """data: nested as the shape has it, or flat. Raises InvalidInput."""
+    """data: nested like the shape, or flat. Raises InvalidInput."""
     dtype = DATATYPES[datatype]
     flat = _flat(data, shape)
-    allowed, words = ELEMENTS[dtype.kind]
+    allowed, expected = ELEMENTS[dtype.kind]
     if not set(map(type, flat)) <= allowed:
-        place = next(place for place, element in enumerate(flat) if type(element) not in allowed)
-        raise InvalidInput(f"data[{place}], counted row by row, must be {words} for {datatype}")
+        index = next(index for index, element in enumerate(flat) if type(element) not in allowed)
+        raise InvalidInput(f"data[{index}] (flattened, row-major) must be {expected} for {datatype}")
     if dtype.kind in "iu" and flat:
         bounds = np.iinfo(dtype)
         if min(flat) < bounds.min or max(flat) > bounds.max:
-            raise InvalidInput(f"data holds a number outside {datatype}")
+            raise InvalidInput(f"data contains a number outside the range of {datatype}")
     try:
         with np.errstate(over="ignore"):
             return _shaped(np.array(flat, dtype=dtype), shape)
     except OverflowError:
-        raise InvalidInput(f"data holds a number too large for {datatype}") from None
+        raise InvalidInput(f"data contains a number that is too large for {datatype}") from None
 
 
 def _flat(data: list[Any], shape: Sequence[int]) -> list[Any]:
     if not data or type(data[0]) is not list:
         if len(data) != math.prod(shape):
-            raise InvalidInput(f"data holds {len(data)} numbers where its shape needs {math.prod(shape)}")
+            raise InvalidInput(f"data has {len(data)} elements, but its shape needs {math.prod(shape)}")
         return data
     level: list[Any] = [data]
     for depth, size in enumerate(shape):
         if any(type(part) is not list or len(part) != size for part in level):
-            raise InvalidInput(f"data is not nested as its shape has it, at depth {depth + 1}")
+            raise InvalidInput(f"data is not nested like its shape at depth {depth + 1}; send it flat or nest it")
         level = list(chain.from_iterable(level))
     return level
 
 
 def from_bytes(raw: memoryview, datatype: str, shape: Sequence[int]) -> np.ndarray:
-    """raw: exactly this tensor's bytes. Raises InvalidInput."""
+    """raw: the bytes of this tensor and no others. Raises InvalidInput."""
     dtype, count = DATATYPES[datatype], math.prod(shape)
     if dtype.kind == "O":
         return _shaped(_strings(raw, count), shape)
     if len(raw) != count * dtype.itemsize:
-        raise InvalidInput(f"has {len(raw)} bytes where {datatype} of its shape needs {count * dtype.itemsize}")
+        raise InvalidInput(f"has {len(raw)} bytes, but its shape and {datatype} need {count * dtype.itemsize}")
     if dtype.kind == "b" and np.frombuffer(raw, np.uint8).max(initial=0) > 1:
-        raise InvalidInput("has a byte other than 0 and 1 where BOOL needs one of them")
+        raise InvalidInput("has a byte other than 0 and 1, which BOOL does not allow")
     return _shaped(np.frombuffer(raw, dtype), shape)
 
 
 def _shaped(flat: np.ndarray, shape: Sequence[int]) -> np.ndarray:
     try:
         return flat.reshape(tuple(shape))
-    except ValueError:  # of nothing, in sizes whose product is more than an array may have
-        raise InvalidInput("its shape is larger than any array's") from None
+    except ValueError:  # an empty tensor whose other sizes have too large a product
+        raise InvalidInput("its shape is larger than an array can be") from None
 
 
 def _strings(raw: memoryview, count: int) -> np.ndarray:
-    # Each takes four bytes at least: what a shape claims beyond that is never made room for.
+    # Each element has at least the four bytes of its length. A larger count must not allocate memory.
     if count * LENGTH.itemsize > len(raw):
         raise InvalidInput(f"has {len(raw)} bytes, too few for {count} BYTES elements")
     found = np.empty(count, dtype=object)
@@ -99,10 +99,10 @@ def _strings(raw: memoryview, count: int) -> np.ndarray:
         begin = at + LENGTH.itemsize
         at = begin + int.from_bytes(raw[at:begin], "little")
         if at > len(raw) or begin > len(raw):
-            raise InvalidInput(f"has a BYTES element, the one at {place}, that runs over the tensor's end")
+            raise InvalidInput(f"BYTES element {place} ends after the tensor's last byte")
         found[place] = bytes(raw[begin:at])
     if at != len(raw):
-        raise InvalidInput(f"has {len(raw) - at} bytes after its last BYTES element")
+        raise InvalidInput(f"has {len(raw) - at} extra bytes after its last BYTES element")
     return found
 
 
@@ -113,7 +113,7 @@ def to_bytes(array: np.ndarray) -> bytes:
 
 
 def to_json(array: np.ndarray) -> Any:
-    """Flat, for orjson with its OPT_SERIALIZE_NUMPY."""
+    """A flat list or array, for orjson with OPT_SERIALIZE_NUMPY."""
     if array.dtype.kind != "O":
         return np.ascontiguousarray(array).reshape(-1)
     return [element.decode() for element in _elements(array)]

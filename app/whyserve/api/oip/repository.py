@@ -1,4 +1,4 @@
-"""POST /v2/repository/models/{model}/load and /unload: newly exported builds come in, and no request fails."""
+"""POST /v2/repository/models/{model}/load and /unload: replace models without failing any request."""
 
 import asyncio
 import re
@@ -14,50 +14,50 @@ from whyserve.predict.catalog import load_versions
 from whyserve.predict.predictor import Predictor
 
 NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
-# Workers look for new builds by themselves; until one of them has this one, the old one serves.
-WORKER_S = 60.0
-LOOK_S = 0.1
+# Workers load new builds by themselves. The old build serves until a worker has loaded the new one.
+WORKER_LOAD_S = 60.0
+POLL_S = 0.1
 
 
 async def load(request: Request) -> Response:
-    """Serve the current build of a model, with the newest of each other version that is kept."""
+    """Serve the current build of a model, and the newest build of each of its other versions."""
     service: Service = request.app.state.service
     name = request.path_params["model"]
     artifacts = service.settings.artifacts
     if not NAME.fullmatch(name) or not (artifacts / name / MANIFEST_FILE).is_file():
-        raise UnknownModel("nothing of this name has been exported; run `whyserve export`", field="model")
-    async with service.reloading:
+        raise UnknownModel("unknown model: no export has this name; run `whyserve export`", field="model")
+    async with service.load_lock:
         known = service.catalog.versions(name).values()
         try:
             found = await asyncio.to_thread(load_versions, artifacts, name, service.settings.threads, known)
         except ModelFault as fault:
-            raise LoadRefused(f"{fault.message}; what was served before still is") from fault
+            raise LoadRefused(f"{fault.message}; the previous build is still served") from fault
         await _await_worker(service, {predictor.digest for predictor in found})
         _serve(request, service, name, found)
     return Response(b"{}", media_type="application/json")
 
 
 async def unload(request: Request) -> Response:
-    """Serve a model no longer, or one version of it; what is in flight still finishes."""
+    """Stop serving a model, or one version of it. Requests in flight finish."""
     service: Service = request.app.state.service
     name, version = request.path_params["model"], request.path_params.get("version")
-    async with service.reloading:
-        gone = service.catalog.get(name, int(version) if version and version.isdecimal() else None)
-        kept = [each for each in service.catalog.versions(name).values() if version is not None and each is not gone]
+    async with service.load_lock:
+        removed = service.catalog.get(name, int(version) if version and version.isdecimal() else None)
+        kept = [each for each in service.catalog.versions(name).values() if version is not None and each is not removed]
         if not kept and len(service.catalog) == 1:
-            raise LoadRefused(f"{name} is the only model served; load another first")
+            raise LoadRefused(f"{name} is the only served model; load another model first")
         _serve(request, service, name, kept)
     return Response(b"{}", media_type="application/json")
 
 
 def _serve(request: Request, service: Service, name: str, predictors: list[Predictor]) -> None:
-    service.serve(service.catalog.with_model(name, predictors))
-    request.app.openapi_schema = None  # made anew when it is next asked for
+    service.replace_catalog(service.catalog.with_model(name, predictors))
+    request.app.openapi_schema = None  # the next request for the document builds it again
 
 
 async def _await_worker(service: Service, digests: set[str]) -> None:
-    """Until a worker can explain them all. Where there is no worker now, the next one begins with what is on disk."""
-    end = time.monotonic() + WORKER_S
+    """Wait until a worker can explain these models. Without workers there is no wait: a new one loads the new build."""
+    end = time.monotonic() + WORKER_LOAD_S
     while True:
         try:
             workers = await service.queue.workers()
@@ -66,5 +66,8 @@ async def _await_worker(service: Service, digests: set[str]) -> None:
         if not workers or any(worker.digests >= digests for worker in workers):
             return
         if time.monotonic() > end:
-            raise LoadRefused(f"no worker has it after {WORKER_S:.0f} s, their log says why; the old one still serves")
-        await asyncio.sleep(LOOK_S)
+            raise LoadRefused(
+                f"no worker has loaded the build within {WORKER_LOAD_S:.0f} s; see the worker's log; "
+                "the previous build is still served"
+            )
+        await asyncio.sleep(POLL_S)

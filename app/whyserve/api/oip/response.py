@@ -1,4 +1,4 @@
-"""Tensors → the answer that carries them, each as it was asked for."""
+"""Tensors → the protocol's response, each in its requested form."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,30 +7,30 @@ import numpy as np
 import orjson
 
 from whyserve.api.oip.encoding import name_of, to_bytes, to_json
-from whyserve.api.oip.tensors import Wanted
-from whyserve.api.oip.wire import Packed, pack
+from whyserve.api.oip.tensors import RequestedTensor
+from whyserve.api.oip.wire import PackedResponse, pack
 from whyserve.model.spec import ModelSpec
 
 
-def reply(
+def infer_response(
     spec: ModelSpec,
-    identity: str,
+    request_id: str,
     tensors: Mapping[str, np.ndarray],
-    wanted: Sequence[Wanted],
+    requested: Sequence[RequestedTensor],
     parameters: Mapping[str, Any] | None = None,
-) -> Packed:
-    """tensors: by output, at least those wanted."""
+) -> PackedResponse:
+    """tensors: by name, at least the requested ones."""
     outputs, parts = [], []
-    for want in wanted:
-        array = tensors[want.name]
-        output: dict[str, Any] = {"name": want.name, "datatype": name_of(array.dtype), "shape": array.shape}
-        if want.binary:
+    for item in requested:
+        array = tensors[item.name]
+        output: dict[str, Any] = {"name": item.name, "datatype": name_of(array.dtype), "shape": array.shape}
+        if item.binary:
             parts.append(to_bytes(array))
             output["parameters"] = {"binary_data_size": len(parts[-1])}
         else:
             output["data"] = to_json(array)
         outputs.append(output)
-    body: dict[str, Any] = {"model_name": spec.name, "model_version": str(spec.version), "id": identity}
+    body: dict[str, Any] = {"model_name": spec.name, "model_version": str(spec.version), "id": request_id}
     if parameters:
         body["parameters"] = parameters
     body["outputs"] = outputs

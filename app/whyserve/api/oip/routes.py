@@ -1,4 +1,4 @@
-"""Every address of the Open Inference Protocol, of Triton's extensions to it, and of KServe's V1."""
+"""The routes of the Open Inference Protocol, of Triton's extensions to it, and of KServe's V1 protocol."""
 
 from collections.abc import Awaitable, Callable
 
@@ -12,7 +12,7 @@ from whyserve.api.oip.infer import Infer
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
-def routes(infer: Infer) -> list[Route]:
+def oip_routes(infer: Infer) -> list[Route]:
     return [
         _get("/v2", server.server),
         _get("/v2/", server.server),
@@ -51,7 +51,7 @@ def _post(path: str, endpoint: Endpoint) -> Route:
 
 
 def _counted(path: str, endpoint: Endpoint) -> Endpoint:
-    """Requests are counted by route; Starlette's routes do not say which they are."""
+    """Sets the route for the metrics, because a Starlette route does not do it."""
 
     async def counted(request: Request) -> Response:
         request.scope["state"]["route"] = path

@@ -1,4 +1,4 @@
-"""What a request of the protocol is, whatever the model."""
+"""The protocol's request types. They are equal for all models."""
 
 from typing import Annotated, Any, NotRequired
 
@@ -7,7 +7,7 @@ from typing_extensions import TypedDict
 
 from whyserve.api.errors.problems import from_validation
 
-# Clients send what other servers know beside what is here, and expect it to be passed over.
+# Clients also send fields of other servers, and expect unknown fields to be ignored.
 LENIENT = ConfigDict(strict=True, extra="ignore")
 SHAPE = '{"inputs": [{"name": …, "shape": […], "datatype": …, "data": […]}]}'
 
@@ -65,7 +65,7 @@ def read_request(body: bytes) -> InferRequest:
 
 
 def check_index(body: bytes) -> None:
-    """Of a request for the index, whose body may be missing. Raises MalformedBody, InvalidInput."""
+    """Check the body of a request for the index; it may be empty. Raises MalformedBody, InvalidInput."""
     try:
         INDEX.validate_json(body or b"{}")
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""What there is to know of the server and its models: health, metadata, the repository's index, statistics."""
+"""The server and its models: health, metadata, the repository's index, statistics."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from whyserve.api.oip.encoding import name_of
-from whyserve.api.oip.infer import find
+from whyserve.api.oip.infer import find_predictor
 from whyserve.api.oip.schema import check_index
 from whyserve.api.state import Service
 from whyserve.predict.predictor import Predictor
@@ -22,7 +22,7 @@ def _json(body: Any) -> Response:
 
 
 def _predictor(request: Request) -> Predictor:
-    predictor = find(_service(request), request.path_params["model"], request.path_params.get("version"))
+    predictor = find_predictor(_service(request), request.path_params["model"], request.path_params.get("version"))
     request.scope["state"]["model"] = predictor.spec.name
     return predictor
 
@@ -41,9 +41,9 @@ async def live(_: Request) -> Response:
 
 
 async def ready(request: Request) -> Response:
-    """It listens once its models are loaded, and not before; and is no longer ready once it is told to stop."""
-    leaving = _service(request).leaving.is_set()
-    return Response(orjson.dumps({"ready": not leaving}), 503 if leaving else 200, media_type="application/json")
+    """True until the shutdown starts: the server does not listen before its models are loaded."""
+    ready = not _service(request).shutting_down.is_set()
+    return Response(orjson.dumps({"ready": ready}), 200 if ready else 503, media_type="application/json")
 
 
 async def models(request: Request) -> Response:
@@ -68,7 +68,7 @@ async def model_ready(request: Request) -> Response:
 
 
 async def index(request: Request) -> Response:
-    """Triton's repository index. The body may ask for those models that are ready; all that are served are."""
+    """Triton's repository index. The body may request only ready models, and every served model is ready."""
     check_index(await request.body())
     listed = [
         {"name": predictor.spec.name, "version": str(predictor.spec.version), "state": "READY", "reason": ""}
@@ -86,31 +86,31 @@ async def statistics(request: Request) -> Response:
 
 
 def _statistics(predictor: Predictor) -> dict[str, Any]:
-    """As Triton's extension has it. decoding and encoding are measured where there are tensors to read and write."""
-    known = predictor.statistics
-    batches = known.batches()
-    computed = Duration(known.succeeded.count, max(0, known.succeeded.ns - known.waited.ns))
+    """As in Triton's extension. Only requests with tensors count in compute_input and compute_output."""
+    totals = predictor.statistics
+    batches = totals.batches()
+    computed = Duration(totals.succeeded.count, max(0, totals.succeeded.ns - totals.waited.ns))
     parts = {
-        "success": known.succeeded,
-        "fail": known.failed,
-        "queue": known.waited,
-        "compute_input": known.decoded,
+        "success": totals.succeeded,
+        "fail": totals.failed,
+        "queue": totals.waited,
+        "compute_input": totals.decoded,
         "compute_infer": computed,
-        "compute_output": known.encoded,
+        "compute_output": totals.encoded,
         "cache_hit": Duration(),
         "cache_miss": Duration(),
     }
     return {
         "name": predictor.spec.name,
         "version": str(predictor.spec.version),
-        "last_inference": int(1000 * known.last_s),
-        "inference_count": known.rows,
+        "last_inference": int(1000 * totals.last_s),
+        "inference_count": totals.rows,
         "execution_count": sum(each.count for each in batches.values()),
-        "inference_stats": {name: _shown(each) for name, each in parts.items()},
-        "batch_stats": [{"batch_size": rows, "compute_infer": _shown(each)} for rows, each in batches.items()],
+        "inference_stats": {name: _duration(each) for name, each in parts.items()},
+        "batch_stats": [{"batch_size": rows, "compute_infer": _duration(each)} for rows, each in batches.items()],
         "memory_usage": [],
     }
 
 
-def _shown(duration: Duration) -> dict[str, int]:
+def _duration(duration: Duration) -> dict[str, int]:
     return {"count": duration.count, "ns": duration.ns}

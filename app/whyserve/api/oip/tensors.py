@@ -1,4 +1,4 @@
-"""A request's tensors as the arrays that a model takes, and the outputs that it asks for."""
+"""A request's tensors as arrays for a model, and the outputs that it requests."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,13 +17,13 @@ from whyserve.model.spec import ModelSpec
 from whyserve.model.text import TextReader, check_ids
 from whyserve.predict.predictor import Predictor
 
-# Of all texts in a request: what a tokenizer reads in a tenth of a second.
-MOST_LETTERS = 100_000
+# In all texts of a request. A tokenizer reads as many in a tenth of a second.
+MAX_CHARACTERS = 100_000
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """An output to answer with. classes: so many of the greatest as words, or 0: its numbers."""
+class RequestedTensor:
+    """A requested output. classes: the number of largest values to return as text, or 0 for the plain numbers."""
 
     name: str
     binary: bool
@@ -32,28 +32,30 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class InferInputs:
+    """A valid request. id: the caller's, if it sent one. arrays: by input, (rows, *shape)."""
+
     id: str | None
     arrays: Arrays
-    outputs: Sequence[Wanted]
+    outputs: Sequence[RequestedTensor]
     parameters: Mapping[str, Any]
 
 
-def read(wire_body: WireBody, predictor: Predictor, offered: Sequence[str], most_rows: int) -> InferInputs:
-    """offered: names of the outputs there are. Raises MalformedBody, InvalidInput, TooManyInstances."""
+def read_inputs(wire_body: WireBody, predictor: Predictor, offered: Sequence[str], max_rows: int) -> InferInputs:
+    """offered: the names of the available outputs. Raises MalformedBody, InvalidInput, TooManyInstances."""
     spec = predictor.spec
     if wire_body.json is None:
-        raw = checked(predictor, _raw(wire_body.tail, spec), most_rows)
-        return InferInputs(None, raw, [Wanted(n, True) for n in offered], {})
+        raw = check_inputs(predictor, _raw(wire_body.tail, spec), max_rows)
+        return InferInputs(None, raw, [RequestedTensor(name, True) for name in offered], {})
     request = read_request(wire_body.json)
     parameters = request.get("parameters") or {}
-    arrays = checked(predictor, _arrays(request["inputs"], wire_body.tail, spec), most_rows)
-    return InferInputs(request.get("id"), arrays, _wanted(request, parameters, offered), parameters)
+    arrays = check_inputs(predictor, _arrays(request["inputs"], wire_body.tail, spec), max_rows)
+    return InferInputs(request.get("id"), arrays, _requested(request, parameters, offered), parameters)
 
 
 def _raw(tail: memoryview, spec: ModelSpec) -> Arrays:
-    """A body that is the one tensor of one row."""
+    """A body without JSON: one row of the only input."""
     if len(spec.inputs) > 1:
-        raise InvalidInput("a body without JSON is for models of one input; this one has several")
+        raise InvalidInput("a body without JSON needs a model with one input; this model has several, so send JSON")
     (only,) = spec.inputs
     return {only.name: _named(only.name, from_bytes, tail, name_of(only.dtype), (1, *only.row_shape))}
 
@@ -65,37 +67,37 @@ def _arrays(tensors: Sequence[Tensor], tail: memoryview, spec: ModelSpec) -> Arr
     for place, tensor in enumerate(tensors):
         item = known.get(tensor["name"])
         if item is None:
-            raise InvalidInput(f"inputs[{place}]: the model has no such input; it has {', '.join(known)}")
+            raise InvalidInput(f"inputs[{place}]: unknown input; available inputs: {', '.join(known)}")
         if item.name in arrays:
-            raise InvalidInput(f'input "{item.name}" stands twice')
+            raise InvalidInput(f'duplicate input "{item.name}"; send each input once')
         size = (tensor.get("parameters") or {}).get("binary_data_size")
         if size is not None and at + size > len(tail):
-            raise InvalidInput(f'input "{item.name}": its binary_data_size runs over the end of the body')
+            raise InvalidInput(f'input "{item.name}": its binary_data_size is larger than the rest of the body')
         arrays[item.name] = _array(tensor, item, None if size is None else tail[at : at + size])
         at += size or 0
     if at != len(tail):
-        raise InvalidInput(f"the body goes on for {len(tail) - at} bytes after the last tensor")
+        raise InvalidInput(f"the body has {len(tail) - at} extra bytes after the last tensor")
     return arrays
 
 
 def _array(tensor: Tensor, item: InputSpec, raw: memoryview | None) -> np.ndarray:
-    """raw: where it comes as bytes."""
+    """raw: the tensor's bytes, or None for JSON data."""
     name, datatype, data = item.name, tensor["datatype"], tensor.get("data")
     if "shared_memory_region" in (tensor.get("parameters") or {}):
-        raise InvalidInput(f'input "{name}": shared memory is not taken; send its data or its bytes')
+        raise InvalidInput(f'input "{name}": shared memory is not supported; send data or bytes')
     if datatype not in DATATYPES:
         raise InvalidInput(f'input "{name}": its datatype must be one of {", ".join(DATATYPES)}')
     if (raw is None) == (data is None):
-        raise InvalidInput(f'input "{name}" must have either data or binary_data_size')
-    # Read as what it says it is: a tensor that lies about its length is told that, not that its type is wrong.
+        raise InvalidInput(f'input "{name}" must have either data or binary_data_size, and not both')
+    # Decoded with its own datatype first, so that a wrong length is reported as such and not as a wrong datatype.
     array = (
         _named(name, from_json, data, datatype, tensor["shape"])
         if raw is None
         else _named(name, from_bytes, raw, datatype, tensor["shape"])
     )
     if datatype != name_of(item.dtype) and not (item.tokenizer and datatype == "BYTES"):
-        or_text = ", or BYTES" if item.tokenizer else ""
-        raise InvalidInput(f'input "{name}" has the datatype {datatype}; {name_of(item.dtype)}{or_text} is needed')
+        or_text = " or BYTES" if item.tokenizer else ""
+        raise InvalidInput(f'input "{name}" has datatype {datatype}, but must have {name_of(item.dtype)}{or_text}')
     return array
 
 
@@ -107,52 +109,52 @@ def _named(name: str, decode: Any, *arguments: Any) -> np.ndarray:
     return array
 
 
-def checked(predictor: Predictor, arrays: Arrays, most_rows: int) -> Arrays:
-    """Raises InvalidInput as check_arrays and check_ids do, and TooManyInstances.
+def check_inputs(predictor: Predictor, arrays: Arrays, max_rows: int) -> Arrays:
+    """Valid arrays, with token ids for texts. A text input may hold one string per row, or token ids.
 
-    What may be sent as text may come as a string a row in place of its ids.
+    Raises InvalidInput, TooManyInstances.
     """
     rows = max((array.shape[0] for array in arrays.values() if array.ndim), default=0)
-    if rows > most_rows:
-        raise TooManyInstances(f"the inputs have {rows} rows; one request may have {most_rows}")
+    if rows > max_rows:
+        raise TooManyInstances(f"the inputs have {rows} rows; send at most {max_rows} rows per request")
     ids = {name: _ids(name, array, predictor.texts) for name, array in arrays.items()}
-    fit = check_arrays(predictor.spec, ids)
-    check_ids(predictor.manifest.vocabularies, fit)
-    return fit
+    inputs = check_arrays(predictor.spec, ids)
+    check_ids(predictor.manifest.vocabularies, inputs)
+    return inputs
 
 
 def _ids(name: str, array: np.ndarray, texts: Mapping[str, TextReader]) -> np.ndarray:
-    """(rows,) or (rows, 1) of strings → (rows, tokens); another array is what it is."""
+    """Strings, (rows,) or (rows, 1) → token ids, (rows, tokens). Other arrays stay as they are."""
     if name not in texts or array.dtype.kind != "O":
         return array
     if array.ndim == 0 or array.size != len(array):
-        raise InvalidInput(f'input "{name}" has shape {array.shape}; of strings, (rows,) or (rows, 1) is needed')
-    if sum(map(len, array.ravel())) > MOST_LETTERS:
-        raise InvalidInput(f'input "{name}" holds more than {MOST_LETTERS} letters; send fewer rows at once')
+        raise InvalidInput(f'input "{name}" has shape {array.shape}, but strings must have shape (rows,) or (rows, 1)')
+    if sum(map(len, array.ravel())) > MAX_CHARACTERS:
+        raise InvalidInput(f'input "{name}" has more than {MAX_CHARACTERS} characters; send fewer rows per request')
     rows = []
     for number, element in enumerate(array.ravel()):
         try:
             rows.append(texts[name].ids(element if isinstance(element, str) else element.decode()))
         except UnicodeDecodeError:
-            raise InvalidInput(f'input "{name}", row {number}: is not UTF-8', field=name) from None
+            raise InvalidInput(f'input "{name}", row {number}: the text is not UTF-8', field=name) from None
         except InvalidInput as fault:
             raise InvalidInput(f'input "{name}", row {number}: {fault.message}', field=name) from None
     return np.array(rows)
 
 
-def _wanted(request: InferRequest, parameters: Mapping[str, Any], offered: Sequence[str]) -> list[Wanted]:
+def _requested(request: InferRequest, parameters: Mapping[str, Any], offered: Sequence[str]) -> list[RequestedTensor]:
     binary = parameters.get("binary_data_output", False)
     if not isinstance(binary, bool):
         raise InvalidInput('"parameters.binary_data_output" must be true or false')
-    asked = request.get("outputs")
-    if not asked:
-        return [Wanted(name, binary) for name in offered]
-    found: dict[str, Wanted] = {}
-    for place, output in enumerate(asked):
+    requested = request.get("outputs")
+    if not requested:
+        return [RequestedTensor(name, binary) for name in offered]
+    found: dict[str, RequestedTensor] = {}
+    for place, output in enumerate(requested):
         name, own = output["name"], output.get("parameters") or {}
         if name not in offered:
-            raise InvalidInput(f"outputs[{place}]: there is no such output; there is {', '.join(offered)}")
+            raise InvalidInput(f"outputs[{place}]: unknown output; available outputs: {', '.join(offered)}")
         if name in found:
-            raise InvalidInput(f"outputs[{place}]: it is asked for twice")
-        found[name] = Wanted(name, own.get("binary_data", binary), own.get("classification", 0))
+            raise InvalidInput(f"outputs[{place}]: duplicate output; request each output once")
+        found[name] = RequestedTensor(name, own.get("binary_data", binary), own.get("classification", 0))
     return list(found.values())

@@ -1,6 +1,6 @@
 """KServe's V1 protocol: {"instances": […]} in, {"predictions": […]} or {"explanations": […]} out.
 
-An instance is a row as /predict takes it; or, for a model of one input, that input's numbers or its text.
+An instance is a row as in /predict. For a model with one input, it may also be that input's numbers or text.
 """
 
 from collections.abc import Mapping
@@ -11,12 +11,14 @@ from pydantic_core import from_json as parse
 from starlette.requests import Request
 from starlette.responses import Response
 
-from whyserve.api.errors.problems import LONGEST_NAME
-from whyserve.api.explain.job import request_job
+from whyserve.api.errors.problems import MAX_NAME_LENGTH, UNKNOWN_FIELD, not_an_object
+from whyserve.api.explain.job import build_job
+from whyserve.api.explain.wait import complete_answer
 from whyserve.api.oip.encoding import from_json, name_of
-from whyserve.api.oip.explain import answer, check_options
-from whyserve.api.oip.tensors import checked
+from whyserve.api.oip.explain import check_options
+from whyserve.api.oip.tensors import check_inputs
 from whyserve.api.oip.wire import unpack
+from whyserve.api.schemas.requests import instances_limit
 from whyserve.api.schemas.versions import VersionedAdapter
 from whyserve.api.state import Service
 from whyserve.errors import InvalidInput, MalformedBody, TooManyInstances
@@ -44,52 +46,59 @@ async def predict(request: Request) -> Response:
 
 async def explain(request: Request) -> Response:
     service: Service = request.app.state.service
-    predictor, arrays, asked = await _read(request, service, service.explain_adapter)
-    if asked.get("summary"):
-        raise InvalidInput('"summary" is not a field here: POST /explain summarises', field="summary")
-    job = await request_job(request, service, predictor, arrays, asked)
-    return Response(await answer(request, service, job), media_type="application/json")
+    predictor, arrays, options = await _read(request, service, service.explain_adapter)
+    if options.get("summary"):
+        raise InvalidInput(f'"summary" {UNKNOWN_FIELD}; use POST /explain for a summary', field="summary")
+    job = await build_job(request, service, predictor, arrays, options)
+    return Response(await complete_answer(request, service, job), media_type="application/json")
 
 
 async def _read(
     request: Request, service: Service, adapter: VersionedAdapter
 ) -> tuple[Predictor, Arrays, Mapping[str, Any]]:
-    """The model, its arrays, and what else was asked. Raises MalformedBody, InvalidInput, UnknownModel and others."""
+    """The model, its arrays, and the other fields. Raises MalformedBody, InvalidInput, UnknownModel and others."""
     body = await request.body()
     predictor = service.catalog.get(request.path_params["model"])
     request.scope["state"]["model"] = predictor.spec.name
     wire_body = await unpack(request.scope["headers"], body, service.settings.max_body_mb << 20)
+    content = _content(wire_body.json or b"", predictor)
+    instances, limit = content.get("instances"), service.settings.max_instances
+    if isinstance(instances, list) and instances and isinstance(instances[0], list):
+        options = {key: value for key, value in content.items() if key != "instances"}
+        if adapter is service.explain_adapter:
+            options = check_options(options, predictor.spec)
+        elif options:
+            raise InvalidInput(f'"{min(options)[:MAX_NAME_LENGTH]}" {UNKNOWN_FIELD}')
+        return predictor, _from_numbers(predictor, instances, limit), options
+    content = service.validate(adapter, {**content, "model": predictor.spec.name})
+    # The explain adapter accepts as many instances as a summary may have.
+    if len(content["instances"]) > limit:
+        raise TooManyInstances(instances_limit(limit), field="instances")
+    return predictor, await predictor.read(content["instances"]), content
+
+
+def _content(body: bytes, predictor: Predictor) -> dict[str, Any]:
+    """The body's JSON. For a model of one text, an instance may be that text alone; it becomes a row here."""
     try:
-        asked = parse(wire_body.json or b"")
+        content = parse(body)
     except ValueError:
         raise MalformedBody("the body is not JSON") from None
-    if not isinstance(asked, dict):
-        raise InvalidInput('the body must be an object: {"instances": […]}')
-    instances, most = asked.get("instances"), service.settings.max_instances
+    if not isinstance(content, dict):
+        raise not_an_object('{"instances": […]}')
+    instances = content.get("instances")
     if len(predictor.texts) == len(predictor.spec.inputs) == 1 and isinstance(instances, list):
-        # Of a model of one text, the text alone will do.
         (name,) = predictor.texts
-        rows = [{name: each} if isinstance(each, str) else each for each in instances]
-        asked = {**asked, "instances": rows}
-    if isinstance(instances, list) and instances and isinstance(instances[0], list):
-        rest = {key: value for key, value in asked.items() if key != "instances"}
-        if adapter is service.explain_adapter:
-            rest = check_options(rest, predictor.spec)
-        elif rest:
-            raise InvalidInput(f'"{min(rest)[:LONGEST_NAME]}" is not a field here')
-        return predictor, _positional(predictor, instances, most), rest
-    asked = service.check(adapter, {**asked, "model": predictor.spec.name})
-    if len(asked["instances"]) > most:  # the adapter allows for summaries, which are longer
-        raise TooManyInstances(f'"instances" must hold at most {most}', field="instances")
-    return predictor, await predictor.read(asked["instances"]), asked
+        content["instances"] = [{name: each} if isinstance(each, str) else each for each in instances]
+    return content
 
 
-def _positional(predictor: Predictor, instances: list[Any], most: int) -> Arrays:
+def _from_numbers(predictor: Predictor, instances: list[Any], limit: int) -> Arrays:
+    """Instances that are nested lists of the only input."""
     if len(predictor.spec.inputs) > 1:
-        raise InvalidInput("instances[0] must be an object: this model has several inputs")
+        raise InvalidInput("instances[0] must be an object, because this model has several inputs")
     (only,) = predictor.spec.inputs
     try:
         array = from_json(instances, name_of(only.dtype), (len(instances), *only.row_shape))
     except InvalidInput as error:
         raise InvalidInput(f"instances: {error.message}", field="instances") from None
-    return checked(predictor, {only.name: array}, most)
+    return check_inputs(predictor, {only.name: array}, limit)

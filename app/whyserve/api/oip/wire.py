@@ -1,4 +1,4 @@
-"""How a request and an answer travel: JSON alone, or JSON and then the tensors' bytes; perhaps compressed."""
+"""Bodies on the wire: JSON alone, or JSON followed by the tensors' bytes. Requests may be compressed."""
 
 import asyncio
 import zlib
@@ -10,23 +10,23 @@ from starlette.responses import Response
 from whyserve.errors import InvalidInput, TooLarge
 
 JSON_LENGTH = b"inference-header-content-length"
-WINDOWS = {b"gzip": 31, b"x-gzip": 31, b"deflate": 15}  # zlib's: 31 is gzip's frame around it, 15 its own
-LONGEST_NUMBER = 12
+WINDOWS = {b"gzip": 31, b"x-gzip": 31, b"deflate": 15}  # zlib's wbits: 31 expects gzip's frame, 15 zlib's own
+MAX_DIGITS = 12
 JSON_TYPE = (b"content-type", b"application/json")
 BYTES_TYPE = (b"content-type", b"application/octet-stream")
 
 
 @dataclass(frozen=True, slots=True)
 class WireBody:
-    """json: None where the body is one tensor and nothing else. tail: the tensors' bytes, in their order."""
+    """json: None if the body is one tensor's bytes. tail: the tensors' bytes, in the order of the JSON."""
 
     json: bytes | None
     tail: memoryview
 
 
 @dataclass(frozen=True, slots=True)
-class Packed:
-    """An answer."""
+class PackedResponse:
+    """A response, as headers and body."""
 
     headers: list[tuple[bytes, bytes]]
     body: bytes
@@ -37,8 +37,8 @@ class Packed:
         return made
 
 
-async def unpack(headers: Iterable[tuple[bytes, bytes]], body: bytes, most_bytes: int) -> WireBody:
-    """most_bytes: that a compressed body may become. Raises InvalidInput, TooLarge."""
+async def unpack(headers: Iterable[tuple[bytes, bytes]], body: bytes, max_bytes: int) -> WireBody:
+    """max_bytes: limit after decompression. Raises InvalidInput, TooLarge."""
     length = coding = b""
     for name, value in headers:
         if name == JSON_LENGTH:
@@ -48,38 +48,38 @@ async def unpack(headers: Iterable[tuple[bytes, bytes]], body: bytes, most_bytes
     if coding not in (b"", b"identity"):
         if coding not in WINDOWS:
             raise InvalidInput("Content-Encoding must be gzip, deflate or identity")
-        # Beside the event loop: it may take long, and zlib lets others run meanwhile.
-        body = await asyncio.to_thread(_inflated, body, WINDOWS[coding], most_bytes)
+        # In a thread, because it may take long. zlib releases Python's lock.
+        body = await asyncio.to_thread(_decompressed, body, WINDOWS[coding], max_bytes)
     return _split(body, length)
 
 
-def _inflated(body: bytes, window: int, most_bytes: int) -> bytes:
+def _decompressed(body: bytes, window: int, max_bytes: int) -> bytes:
     inflater = zlib.decompressobj(window)
     try:
-        whole = inflater.decompress(body, most_bytes + 1)
+        whole = inflater.decompress(body, max_bytes + 1)
     except zlib.error:
-        raise InvalidInput("the body is not what its Content-Encoding says") from None
-    if len(whole) > most_bytes:
-        raise TooLarge(f"the body is more than {most_bytes >> 20} MiB when unpacked")
+        raise InvalidInput("the body does not match its Content-Encoding") from None
+    if len(whole) > max_bytes:
+        raise TooLarge(f"the body is larger than {max_bytes >> 20} MiB after decompression; send fewer rows")
     if not inflater.eof or inflater.unused_data:
-        raise InvalidInput("the compressed body ends before its time, or goes on after its end")
+        raise InvalidInput("the compressed body is cut off, or has extra bytes at its end")
     return whole
 
 
 def _split(body: bytes, length: bytes) -> WireBody:
     if not length:
         return WireBody(body, memoryview(b""))
-    if not length.isdigit() or len(length) > LONGEST_NUMBER:
-        raise InvalidInput("Inference-Header-Content-Length must be a number of bytes")
+    if not length.isdigit() or len(length) > MAX_DIGITS:
+        raise InvalidInput("Inference-Header-Content-Length must be a number of bytes: the length of the JSON")
     size = int(length)
     if size > len(body):
-        raise InvalidInput(f"Inference-Header-Content-Length is more than the body's {len(body)} bytes")
+        raise InvalidInput(f"Inference-Header-Content-Length is larger than the body, which has {len(body)} bytes")
     return WireBody(body[:size] if size else None, memoryview(body)[size:])
 
 
-def pack(json: bytes, parts: Sequence[bytes]) -> Packed:
-    """parts: of the tensors that go as bytes."""
+def pack(json: bytes, parts: Sequence[bytes]) -> PackedResponse:
+    """parts: the bytes of the binary tensors, in the order of the JSON."""
     if not parts:
-        return Packed([JSON_TYPE, (b"content-length", b"%d" % len(json))], json)
+        return PackedResponse([JSON_TYPE, (b"content-length", b"%d" % len(json))], json)
     body = b"".join([json, *parts])
-    return Packed([BYTES_TYPE, (JSON_LENGTH, b"%d" % len(json)), (b"content-length", b"%d" % len(body))], body)
+    return PackedResponse([BYTES_TYPE, (JSON_LENGTH, b"%d" % len(json)), (b"content-length", b"%d" % len(body))], body)

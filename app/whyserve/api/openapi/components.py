@@ -1,4 +1,4 @@
-"""The OpenAPI document's components: types by name, as JSON Schema that generators of clients take well."""
+"""Components of the OpenAPI document: types as JSON Schema, in a form that client generators support."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ IDEMPOTENCY_KEY = {
     "name": "Idempotency-Key",
     "in": "header",
     "required": False,
-    "description": "Requests of one key are one explanation, however often they come.",
+    "description": "Requests with equal keys get one explanation, however often they are sent.",
     "schema": {"type": "string", "pattern": "^[!-~]{1,200}$"},
 }
 
@@ -21,12 +21,12 @@ def ref(name: str) -> dict[str, str]:
 
 
 def content(name: str, media: str = JSON) -> dict[str, Any]:
-    """A body that is one of the components."""
+    """A body of a component's type."""
     return {media: {"schema": ref(name)}}
 
 
 def add(components: dict[str, Any], of: Any, mode: JsonSchemaMode) -> None:
-    """Add a type and those that it is made of; what is there already stays."""
+    """Add a type and the types inside it, unless they are there already."""
     schema = TypeAdapter(of).json_schema(mode=mode, ref_template=REF)
     for name, inner in schema.pop("$defs", {}).items():
         components.setdefault(name, plain(inner))
@@ -34,7 +34,7 @@ def add(components: dict[str, Any], of: Any, mode: JsonSchemaMode) -> None:
 
 
 def add_dumped(components: dict[str, Any], model: type[BaseModel]) -> None:
-    """Add a model as `model_dump(exclude_none=True)` has it: whatever is not null is there."""
+    """Add a model as `model_dump(exclude_none=True)` writes it: every field that cannot be null is required."""
     schema = model.model_json_schema(mode="serialization", ref_template=REF)
     for name, each in {**schema.pop("$defs", {}), schema["title"]: schema}.items():
         made = plain(each)
@@ -46,7 +46,7 @@ def add_dumped(components: dict[str, Any], model: type[BaseModel]) -> None:
 
 
 def add_union(components: dict[str, Any], name: str, members: dict[str, str]) -> None:
-    """One of several types, told apart by `model`. members: component by model."""
+    """Add a union of types with the discriminator `model`. members: component by model."""
     refs = {model: REF.format(model=member) for model, member in members.items()}
     components[name] = {
         "title": name,
@@ -56,7 +56,7 @@ def add_union(components: dict[str, Any], name: str, members: dict[str, str]) ->
 
 
 def plain(schema: Any) -> Any:
-    """The same without null: what may be null may be left out, and is what is left out here. A pair is a list."""
+    """A schema without null: a field that may be null becomes optional. A tuple of equal types becomes a list."""
     if isinstance(schema, list):
         return [plain(part) for part in schema]
     if not isinstance(schema, dict):

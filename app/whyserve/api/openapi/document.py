@@ -1,4 +1,4 @@
-"""The OpenAPI document: FastAPI's own, and with it the endpoints whose types follow the models, and the protocols'."""
+"""The OpenAPI document: FastAPI's, plus the endpoints whose types depend on the models, plus the protocols' paths."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,50 +10,58 @@ from whyserve.api.openapi.components import IDEMPOTENCY_KEY, JSON, add, add_dump
 from whyserve.api.openapi.oip import add_paths
 from whyserve.api.openapi.responses import PICTURES, Certificate, ExplanationState, Problem
 from whyserve.api.openapi.security import guard
-from whyserve.api.schemas import models as schemas
+from whyserve.api.schemas import requests, responses
 from whyserve.api.schemas.summary import summary_response
+from whyserve.api.schemas.types import type_name
 from whyserve.api.state import Service
 from whyserve.model.manifest import Manifest
 
-DESCRIPTION = "Predictions from ONNX Runtime, and for every one its SHAP values, computed on the original network."
-WISHES: list[dict[str, Any]] = [
+DESCRIPTION = "Predictions from ONNX Runtime, and SHAP values for each, computed on the original network."
+EXPLAIN_HEADERS: list[dict[str, Any]] = [
     {
         "name": "Prefer",
         "in": "header",
         "required": False,
-        "description": "respond-async: answer 202 at once. wait=10: answer 202 unless it is there within so many s.",
+        "description": "respond-async: answer 202 at once. wait=10: answer 202 if there is no result within 10 s.",
         "schema": {"type": "string"},
     },
     IDEMPOTENCY_KEY,
 ]
-CACHED = {"X-Cache": {"description": "hit where it was known.", "schema": {"type": "string", "enum": ["hit", "miss"]}}}
-LOCATION = {"Location": {"description": "Where its state is.", "schema": {"type": "string"}}}
+CACHED = {
+    "X-Cache": {
+        "description": "hit: the result was in the cache.",
+        "schema": {"type": "string", "enum": ["hit", "miss"]},
+    }
+}
+LOCATION = {"Location": {"description": "The address of its state.", "schema": {"type": "string"}}}
 
 
 def document(app: FastAPI, service: Service) -> dict[str, Any]:
-    """The whole document, for the models being served."""
+    """The complete document, for the served models."""
     base = get_openapi(title="Whyserve", version=app.version, description=DESCRIPTION, routes=app.routes)
     predictors, settings = list(service.catalog), service.settings
     manifests = [predictor.manifest for predictor in predictors]
-    most = settings.max_instances
-    longest = max(most, settings.max_summary_rows)
+    limit = settings.max_instances
+    explain_limit = max(limit, settings.max_summary_rows)
     components = base.setdefault("components", {}).setdefault("schemas", {})
     _add_models(components, manifests)
     base["paths"]["/predict"] = {
-        "post": _operation("predict", "Predict", manifests, components, lambda m: schemas.predict_request(m, most))
+        "post": _operation("predict", "Predict", manifests, components, lambda m: requests.predict_request(m, limit))
     }
-    explain = _operation("explain", "Explain", manifests, components, lambda m: schemas.explain_request(m, longest))
-    explain["parameters"] = WISHES
+    explain = _operation(
+        "explain", "Explain", manifests, components, lambda m: requests.explain_request(m, explain_limit)
+    )
+    explain["parameters"] = EXPLAIN_HEADERS
     explain["responses"]["200"]["headers"] = CACHED
     explain["responses"]["200"]["content"] |= PICTURES
     explain["responses"]["202"] = {
-        "description": "Accepted; it is being computed, or waits for that.",
+        "description": "Accepted. The explanation is waiting or being computed.",
         "headers": LOCATION,
         "content": content("ExplanationState"),
     }
     base["paths"]["/explain"] = {"post": explain}
-    add_paths(base, predictors, most)
-    # FastAPI's own error body is never sent here.
+    add_paths(base, predictors, limit)
+    # The service never sends FastAPI's own error body.
     for name in ("HTTPValidationError", "ValidationError"):
         components.pop(name, None)
     guard(base, keyed=bool(settings.keys or settings.keys_file))
@@ -61,7 +69,7 @@ def document(app: FastAPI, service: Service) -> dict[str, Any]:
 
 
 def _add_models(components: dict[str, Any], manifests: list[Manifest]) -> None:
-    """What is said of models, and of how far an explanation of one is."""
+    """Add the types of models, summaries and explanation states."""
     for shared in (Problem, ExplanationState, Certificate):
         add(components, shared, "serialization")
     for manifest in manifests:
@@ -75,7 +83,7 @@ def _add_models(components: dict[str, Any], manifests: list[Manifest]) -> None:
     digest = {"type": "string", "description": "SHA-256 of the manifest."}
     own = {"manifest": digest, "example": ref("PredictRequest"), "certificate": ref("Certificate")}
     described["title"] = "ModelDescription"
-    described["description"] = "A model's manifest: its features, its parity, its certificate of explainability."
+    described["description"] = "A model's manifest, with its inputs, outputs, parity and certificate of explainability."
     described["properties"] = {**described["properties"], **own}
     described["required"] = ["manifest", *described["required"]]
     components["ModelDescription"] = described
@@ -88,7 +96,7 @@ def _operation(
     components: dict[str, Any],
     request: Callable[[Manifest], Any],
 ) -> dict[str, Any]:
-    response = schemas.predict_response if kind == "Predict" else schemas.explain_response
+    response = responses.predict_response if kind == "Predict" else responses.explain_response
     for manifest in manifests:
         add(components, request(manifest), "validation")
         add(components, response(manifest), "serialization")
@@ -98,16 +106,16 @@ def _operation(
     return {
         "operationId": name,
         "tags": [name],
-        "summary": "Predict" if kind == "Predict" else "Predict, and say why",
+        "summary": "Predict" if kind == "Predict" else "Predict and explain",
         "requestBody": {
             "required": True,
             "content": {JSON: {"schema": ref(f"{kind}Request"), "examples": examples}},
         },
         "responses": {
-            "200": {"description": "One answer an instance, in their order.", "content": content(f"{kind}Response")}
+            "200": {"description": "One result per instance, in the same order.", "content": content(f"{kind}Response")}
         },
     }
 
 
 def _add_union(components: dict[str, Any], name: str, manifests: list[Manifest]) -> None:
-    add_union(components, name, {m.spec.name: f"{schemas.type_name(m.spec.name)}{name}" for m in manifests})
+    add_union(components, name, {m.spec.name: f"{type_name(m.spec.name)}{name}" for m in manifests})

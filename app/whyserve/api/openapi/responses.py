@@ -1,4 +1,4 @@
-"""The shapes of answers that are the same for every model, for the OpenAPI document."""
+"""Response types that are equal for all models, for the OpenAPI document."""
 
 from typing import Any, Literal, NotRequired
 
@@ -8,7 +8,7 @@ from whyserve.jobs import JobStatus
 
 
 class Fault(TypedDict):
-    """One fault of a request."""
+    """One fault in a request."""
 
     message: str
     instance: NotRequired[int]
@@ -16,7 +16,7 @@ class Fault(TypedDict):
 
 
 class Problem(TypedDict):
-    """What went wrong (RFC 9457). `code` is stable."""
+    """An error (RFC 9457). `code` never changes; `detail` is for people."""
 
     type: str
     title: str
@@ -46,21 +46,21 @@ class JobFault(TypedDict):
 
 
 class ExplanationState(TypedDict):
-    """How far an explanation is; `result` is there once `status` is done: an explanation, or a summary.
+    """The progress of an explanation. When `status` is done, `result` is an explanation or a summary.
 
-    standard_error: where it is sampled, the mean standard error so far over the mean |attribution|; it shrinks.
+    standard_error: only for methods that sample; mean standard error so far, divided by mean |attribution|.
     """
 
     id: str
     status: JobStatus
     progress: float
     standard_error: NotRequired[float]
-    result: NotRequired[dict[str, Any]]  # of whichever model: openapi.py says what that may be
+    result: NotRequired[dict[str, Any]]  # document.py refines this type
     error: NotRequired[JobFault]
 
 
-class Fewer(TypedDict):
-    """A sampling method with as many samples as the time budget has room for."""
+class TrialWithinBudget(TypedDict):
+    """A method that samples, with as many samples as fit into the time budget."""
 
     samples: int
     residual: float
@@ -70,9 +70,9 @@ class Fewer(TypedDict):
 
 
 class MethodTrial(TypedDict):
-    """One method on this model: whether it fits, and why not; or what was measured at export.
+    """One method on this model: why it does not fit, or what was measured at export.
 
-    residual: as a share of the output's scale. distance: from the reference, as a share of the mean |attribution|.
+    residual: divided by the output's scale. distance: to the reference, divided by mean |attribution|.
     """
 
     fits: bool
@@ -81,13 +81,14 @@ class MethodTrial(TypedDict):
     distance: NotRequired[float]
     ms_per_row: NotRequired[float]
     standard_error: NotRequired[float]
-    within_budget: NotRequired[Fewer]
+    within_budget: NotRequired[TrialWithinBudget]
 
 
 class Certificate(TypedDict):
-    """How well each method explains this model. reference: what distances are to. rows: that were tried.
+    """How well each method explains this model. reference: the method that distances are measured to.
 
-    samples: what the default method takes where a request names neither a method nor samples; its own, if left out.
+    rows: number of measured rows. samples: the default method's number of samples if the request names neither a
+    method nor samples; if absent, the method's own default.
     """
 
     reference: str
@@ -103,33 +104,28 @@ class Live(TypedDict):
 
 
 class Ready(TypedDict):
-    """`workers`: how many explain what is served here."""
+    """workers: the number of workers that can explain the served models."""
 
     status: Literal["ready"]
     models: list[str]
     workers: int
 
 
-PROBLEM_CONTENT = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
-PROBLEMS: dict[int | str, dict[str, Any]] = {
-    "4XX": {"description": "What is wrong with the request, and where.", "content": PROBLEM_CONTENT},
-    "5XX": {"description": "Why it cannot be answered now.", "content": PROBLEM_CONTENT},
-}
-# An explanation as a picture, drawn by a worker.
+# A worker draws an explanation as a picture.
 PICTURES = {kind: {"schema": {"type": "string", "format": "binary"}} for kind in ("image/svg+xml", "image/png")}
-PICTURED: list[dict[str, Any]] = [
+PICTURE_PARAMETERS: list[dict[str, Any]] = [
     {
         "name": "instance",
         "in": "query",
         "required": False,
-        "description": "Which instance a picture is of, from 0; the first if left out.",
+        "description": "The instance in the picture, from 0. Default: 0.",
         "schema": {"type": "integer", "minimum": 0},
     },
     {
         "name": "output",
         "in": "query",
         "required": False,
-        "description": "Which of the outputs explained a picture is of; the first if left out.",
+        "description": "The explained output in the picture. Default: the first one.",
         "schema": {"type": "string"},
     },
 ]

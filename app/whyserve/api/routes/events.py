@@ -1,4 +1,4 @@
-"""GET /explanations/{id}/events: how far an explanation is, as server-sent events, until it is final."""
+"""GET /explanations/{id}/events: the progress of an explanation as server-sent events, until it is final."""
 
 import time
 from collections.abc import AsyncIterator
@@ -7,47 +7,40 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from whyserve.api.explain.job import remember
-from whyserve.api.openapi.responses import PROBLEMS
-from whyserve.api.routes.explain import own_state, state_json
+from whyserve.api.explain.wait import follow, look_up
+from whyserve.api.schemas.explanation_state import state_json
 from whyserve.api.state import Service
-from whyserve.errors import Unavailable, UnknownExplanation
 from whyserve.jobs import JobState
 
-router = APIRouter(prefix="/explanations", tags=["explain"], responses=PROBLEMS)
+router = APIRouter(prefix="/explanations", tags=["explain"])
 
-LOOK_S = 0.2
-# Proxies close what is silent for long; a comment keeps it open.
-SILENCE_S = 15.0
+# Proxies close a connection that is silent for long. A comment keeps it open.
+KEEP_OPEN_S = 15.0
 
 
 @router.get(
     "/{id}/events",
     operation_id="followExplanation",
     response_class=Response,
-    responses={200: {"content": {"text/event-stream": {}}, "description": "A `progress` event at each change, and "
-                     "at the end one named for how it ended, with what GET /explanations/{id} answers."}},
+    responses={200: {"content": {"text/event-stream": {}}, "description": "A `progress` event for each change. The "
+                     "last event is named after the final status. Its data is that of GET /explanations/{id}."}},
 )  # fmt: skip
-async def follow(request: Request, id: str) -> Response:
-    """Follow an explanation until it is there."""
+async def events(request: Request, id: str) -> Response:
+    """Follow an explanation until it is final."""
     service: Service = request.app.state.service
-    first = await own_state(service, request, id)
-    return StreamingResponse(_events(service, first), media_type="text/event-stream")
+    state = await look_up(request, service, id)
+    return StreamingResponse(_events(service, state), media_type="text/event-stream")
 
 
-async def _events(service: Service, state: JobState) -> AsyncIterator[bytes]:
-    said_at, said = time.monotonic(), b""
-    while not state.status.is_final and not service.hurry.is_set():
+async def _events(service: Service, first: JobState) -> AsyncIterator[bytes]:
+    """When the stream ends early, the browser's EventSource reconnects by itself and then gets the error."""
+    sent_at, sent = time.monotonic(), b""
+    async for state in follow(service, first):
         data = state_json(state)
-        if data != said:
-            said_at, said = time.monotonic(), data
-            yield b"event: progress\ndata: " + data + b"\n\n"
-        elif time.monotonic() - said_at > SILENCE_S:
-            said_at = time.monotonic()
-            yield b": still there\n\n"
-        try:
-            state = remember(service, await service.queue.wait(state.id, LOOK_S))
-        except (Unavailable, UnknownExplanation):
-            return  # the browser's EventSource asks again by itself, and is told what is wrong
-    if state.status.is_final:
-        yield f"event: {state.status.value}\n".encode() + b"data: " + state_json(state) + b"\n\n"
+        name = state.status.value if state.status.is_final else "progress"
+        if data != sent:
+            sent_at, sent = time.monotonic(), data
+            yield f"event: {name}\n".encode() + b"data: " + data + b"\n\n"
+        elif time.monotonic() - sent_at > KEEP_OPEN_S:
+            sent_at = time.monotonic()
+            yield b": no change\n\n"

@@ -16,10 +16,15 @@ router = APIRouter(tags=["metrics"])
     "/metrics",
     operation_id="metrics",
     response_class=Response,
-    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}, "description": "Prometheus's text."}},
+    responses={
+        200: {
+            "content": {"text/plain": {"schema": {"type": "string"}}},
+            "description": "Prometheus's text format.",
+        }
+    },
 )
 async def show(request: Request) -> Response:
-    """This process's metrics in Prometheus's text format. Each explanation is counted by one process."""
+    """The metrics of this process, in Prometheus's text format. Only one process counts each explanation."""
     service: Service = request.app.state.service
     try:
         QUEUE_DEPTH.set(await service.queue.depth())
@@ -29,7 +34,7 @@ async def show(request: Request) -> Response:
             if each.residual is not None:
                 RESIDUAL.labels(each.model, each.method).observe(each.residual)
     except Unavailable:
-        # A queue that cannot be asked has no depth; the other figures are wanted now most of all.
+        # Without the queue its depth is unknown. The other metrics matter even more then.
         QUEUE_DEPTH.set(float("nan"))
         WORKERS.set(0)
     return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)

@@ -1,4 +1,4 @@
-"""GET /models, /models/{name}: what is served, how well it is explained."""
+"""GET /models, /models/{name}: the served models, and how well each method explains them."""
 
 from typing import Any
 
@@ -8,15 +8,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from whyserve.api.openapi.components import content
-from whyserve.api.openapi.responses import PROBLEMS, ModelList
+from whyserve.api.openapi.responses import ModelList
 from whyserve.api.state import Service
 
-router = APIRouter(tags=["models"], responses=PROBLEMS)
+router = APIRouter(tags=["models"])
 
 
 @router.get("/models", operation_id="listModels", response_model=ModelList)
 async def list_models(request: Request) -> Response:
-    """What is served."""
+    """The served models."""
     service: Service = request.app.state.service
     listed = [
         {
@@ -33,7 +33,7 @@ async def list_models(request: Request) -> Response:
     return Response(orjson.dumps({"models": listed}), media_type="application/json")
 
 
-# A model's manifest has types of its own, which the document adds (openapi.py).
+# openapi/document.py adds this component.
 DESCRIBED: dict[int | str, dict[str, Any]] = {
     200: {"description": "The model.", "content": content("ModelDescription")}
 }
@@ -41,16 +41,16 @@ DESCRIBED: dict[int | str, dict[str, Any]] = {
 
 @router.get("/models/{name}", operation_id="getModel", response_class=Response, responses=DESCRIBED)
 async def show_model(request: Request, name: str) -> Response:
-    """A model's manifest: its features, its parity, and its certificate of explainability."""
+    """A model's manifest, with its inputs, outputs, parity and certificate of explainability."""
     service: Service = request.app.state.service
     predictor = service.catalog.get(name)
     manifest = predictor.manifest.model_dump(mode="json", exclude_none=True)
-    # A distance that is not known is null in the file, and not there in an answer.
+    # An unknown distance is null in the file. An answer leaves it out.
     manifest["certificate"]["methods"] = {
-        method: _known(trial) for method, trial in manifest["certificate"]["methods"].items()
+        method: _without_null(trial) for method, trial in manifest["certificate"]["methods"].items()
     }
     return Response(orjson.dumps({"manifest": predictor.digest, **manifest}), media_type="application/json")
 
 
-def _known(figures: dict[str, Any]) -> dict[str, Any]:
-    return {key: _known(x) if isinstance(x, dict) else x for key, x in figures.items() if x is not None}
+def _without_null(figures: dict[str, Any]) -> dict[str, Any]:
+    return {key: _without_null(x) if isinstance(x, dict) else x for key, x in figures.items() if x is not None}

@@ -1,4 +1,4 @@
-"""The page at /: files that `make ui` built from ui/, held in memory, compressed once."""
+"""The page at /: the files that `make ui` builds from ui/. They are held in memory, compressed."""
 
 import gzip
 import hashlib
@@ -11,7 +11,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 STATIC = Path(__file__).parents[1] / "static"
-# The page needs nothing but itself: no script, style or connection of anybody else, and no style or script in line.
+# The page loads only its own files and calls only this service. Inline scripts and styles are forbidden.
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -23,28 +23,28 @@ HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Vary": "Accept-Encoding",
 }
-# A hashed name never means another content; whatever links to it must be asked for each time.
-FOREVER, EACH_TIME = "public, max-age=31536000, immutable", "no-cache"
-# Built for the tests of the build, and nobody else's business.
+# The name of a file in assets/ contains a hash of its content. Browsers must check every other file each time.
+IMMUTABLE, REVALIDATE = "public, max-age=31536000, immutable", "no-cache"
+# Only for the tests of the build.
 NOT_SERVED = {"sources.json"}
 
 
 @dataclass(frozen=True, slots=True)
 class _File:
     plain: bytes
-    packed: bytes
+    compressed: bytes
     headers: dict[str, str]
 
     def answer(self, request: Request) -> Response:
         if request.headers.get("if-none-match") == self.headers["ETag"]:
             return Response(status_code=304, headers=self.headers)
         if "gzip" in request.headers.get("accept-encoding", ""):
-            return Response(self.packed, headers={**self.headers, "Content-Encoding": "gzip"})
+            return Response(self.compressed, headers={**self.headers, "Content-Encoding": "gzip"})
         return Response(self.plain, headers=self.headers)
 
 
 def page_routes() -> list[Route]:
-    """A route a file; read here, so that no request waits for a disk or a compressor."""
+    """One route per file. The files are read here, so that no request waits for the disk or the compression."""
     files = {path.relative_to(STATIC).as_posix(): path for path in sorted(STATIC.rglob("*")) if path.is_file()}
     return [_route(name, path) for name, path in files.items() if name not in NOT_SERVED]
 
@@ -55,7 +55,7 @@ def _route(name: str, path: Path) -> Route:
     headers = {
         **HEADERS,
         "Content-Type": f"{kind}; charset=utf-8" if kind.startswith("text/") else kind,
-        "Cache-Control": FOREVER if name.startswith("assets/") else EACH_TIME,
+        "Cache-Control": IMMUTABLE if name.startswith("assets/") else REVALIDATE,
         "ETag": f'W/"{hashlib.sha256(plain).hexdigest()[:32]}"',
     }
     file = _File(plain, gzip.compress(plain, 9, mtime=0), headers)

@@ -10,7 +10,7 @@ JSON = (b"content-type", b"application/json")
 
 
 class Predict:
-    """Plain ASGI: with a small model, an endpoint of any framework would cost more than all that it does."""
+    """Plain ASGI: for a small model, a framework's endpoint costs more than the prediction."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
@@ -18,16 +18,17 @@ class Predict:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         state = scope["state"]
         state["route"] = "/predict"
-        asked = self._service.read(self._service.predict_adapter, await read_body(receive, self._service.bodies))
-        predictor = self._service.catalog.get(asked["model"], asked.get("version"))
+        body = await read_body(receive, self._service.body_memory)
+        request = self._service.parse(self._service.predict_adapter, body)
+        predictor = self._service.catalog.get(request["model"], request.get("version"))
         state["model"] = predictor.spec.name
-        table = await predictor.answer(await predictor.read(asked["instances"]))
+        table = await predictor.answer(await predictor.read(request["instances"]))
         answer = {
             "model": predictor.spec.name,
             "version": predictor.spec.version,
             "predictions": predictor.outputs.predictions(table),
         }
-        body = orjson.dumps(answer)
-        headers = [JSON, (b"content-length", b"%d" % len(body))]
+        content = orjson.dumps(answer)
+        headers = [JSON, (b"content-length", b"%d" % len(content))]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
+        await send({"type": "http.response.body", "body": content})

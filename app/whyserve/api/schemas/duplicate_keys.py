@@ -1,4 +1,4 @@
-"""Keys that stand twice in one object: JSON parsers differ in which they take, and so none is taken here."""
+"""Refuse a JSON object that has one key twice: parsers differ in which of the two values they keep."""
 
 import json
 from typing import Any
@@ -6,33 +6,41 @@ from typing import Any
 from whyserve.errors import DuplicateKey
 
 
+def duplicate_key(key: str, place: str = "", **details: Any) -> DuplicateKey:
+    """place: the object that has the key, such as "instances[3]: "."""
+    return DuplicateKey(f'{place}duplicate key "{key}"; send each key once', **{"field": key, **details})
+
+
 class _Object(dict[str, Any]):
-    doubled: str | None = None
+    duplicate: str | None = None
 
 
 def check_duplicate_keys(body: bytes, request: dict[str, Any]) -> None:
-    """request: what the schema found in the body. Raises DuplicateKey, which names the place."""
+    """request: the parsed body. Raises DuplicateKey."""
     rows = request["instances"]
-    # A colon for each key that is there, and else only inside strings: as many colons as keys, and none is doubled.
-    # Rows of one model have the same keys, and nothing inside them has any.
+    # Every key has a colon, and other colons stand only inside strings. So if there are as many colons as keys, no key
+    # is duplicate. The rows of one model have equal keys, and their values contain no objects.
     if body.count(b":") == len(request) + len(rows) * len(rows[0]):
         return
-    whole = json.loads(body, object_pairs_hook=_object)
-    if whole.doubled is not None:
-        raise DuplicateKey(f'"{whole.doubled}" stands twice', field=whole.doubled)
-    for number, row in enumerate(whole["instances"]):
-        if row.doubled is not None:
-            raise DuplicateKey(f'instances[{number}]: "{row.doubled}" stands twice', instance=number, field=row.doubled)
-    background = whole.get("background")
+    parsed = json.loads(body, object_pairs_hook=_object)
+    if parsed.duplicate is not None:
+        raise duplicate_key(parsed.duplicate)
+    for number, row in enumerate(parsed["instances"]):
+        if row.duplicate is not None:
+            raise duplicate_key(row.duplicate, f"instances[{number}]: ", instance=number)
+    background = parsed.get("background")
     for number, row in enumerate(background if isinstance(background, list) else ()):
-        if row.doubled is not None:
-            field = f"background[{number}].{row.doubled}"
-            raise DuplicateKey(f'"{field}" stands twice', field=field)
+        if row.duplicate is not None:
+            raise duplicate_key(f"background[{number}].{row.duplicate}")
 
 
 def _object(pairs: list[tuple[str, Any]]) -> _Object:
     made = _Object(pairs)
     if len(made) < len(pairs):
         seen: set[str] = set()
-        made.doubled = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        for key, _ in pairs:
+            if key in seen:
+                made.duplicate = key
+                break
+            seen.add(key)
     return made

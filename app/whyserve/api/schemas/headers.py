@@ -1,4 +1,4 @@
-"""What a caller wishes in headers: Prefer (RFC 7240) and Idempotency-Key."""
+"""Request headers that change how a request is answered: Prefer (RFC 7240) and Idempotency-Key."""
 
 import hashlib
 import re
@@ -14,20 +14,20 @@ def prefers_async(headers: Headers) -> bool:
     return "respond-async" in _preferences(headers)
 
 
-def wait_s(headers: Headers, most: float) -> float:
-    """How long to wait for a result before 202: what the caller prefers, and at most so long.
+def wait_s(headers: Headers, limit_s: float) -> float:
+    """Seconds to wait for a result before 202: the preferred time, at most `limit_s`.
 
-    `respond-async` alone waits for nothing, and with `wait` for that.
+    `respond-async` without `wait` means 0.
     """
     preferences = _preferences(headers)
-    asked = preferences.get("wait", "")
-    if asked.isdecimal() and len(asked) < 10:
-        return min(most, float(asked))
-    return 0.0 if "respond-async" in preferences else most
+    preferred = preferences.get("wait", "")
+    if preferred.isdecimal() and len(preferred) < 10:
+        return min(limit_s, float(preferred))
+    return 0.0 if "respond-async" in preferences else limit_s
 
 
 def _preferences(headers: Headers) -> dict[str, str]:
-    """The first of each name counts, as RFC 7240 has it."""
+    """By name. If a name is repeated, the first one counts (RFC 7240)."""
     found: dict[str, str] = {}
     for part in ",".join(headers.getlist("prefer")).split(","):
         name, _, value = part.split(";")[0].partition("=")
@@ -36,7 +36,7 @@ def _preferences(headers: Headers) -> dict[str, str]:
 
 
 def idempotency_key(headers: Headers, caller: str | None) -> str | None:
-    """What makes two requests one: the caller's Idempotency-Key, and whose it is. Raises InvalidInput."""
+    """A hash of the caller and the Idempotency-Key; None without the header. Raises InvalidInput."""
     given = headers.get("idempotency-key")
     if given is None:
         return None

@@ -1,80 +1,108 @@
-"""One connection: uvicorn's, on its fast parser, with bounds on what a peer may send before it is a request.
+"""One connection: uvicorn's protocol on the httptools parser, with limits on what a peer may send.
 
-What a well-kept peer sends costs nothing here but a look; the accounting begins where a request comes in parts.
+A request that arrives whole costs one comparison more than in uvicorn. Counting starts when a request arrives in parts.
 """
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, ClassVar
+from functools import partial
+from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from whyserve.api.errors.problems import problem
-from whyserve.api.server.inline import AtOnce, run_at_once
+from whyserve.api.server.inline import SingleWrite, run_inline
+from whyserve.api.server.refusals import DiscardInput, refusal
 
-# Bytes that may come before a body, or between or behind its pieces.
-MOST_HEAD = 32 << 10
-# A connection that has had its answer may rest so long.
-REST_S = 5.0
-# With so many connections, what came together is answered together, once all of it is read: the callers are then ready
-# with their next requests together, too, and neither side wakes for each one.
-MANY = 4
+# The request's head, and also everything between and after the parts of a chunked body.
+MAX_HEAD_BYTES = 32 << 10
+# An idle connection is closed this long after its last answer.
+KEEP_ALIVE_S = 5.0
+MAX_CONNECTIONS = 2000
+# With this many connections or more, requests that arrive together are answered together. Their callers then send the
+# next requests together too, and both sides wake less often.
+BATCH_CONNECTIONS = 4
+
+CONNECTIONS_FULL = "the service has too many open connections; retry later"
+HEAD_TOO_LARGE = f"the request's head is larger than {MAX_HEAD_BYTES >> 10} KiB; send fewer or shorter headers"
+NOT_HTTP = "the request is not valid HTTP/1.1; send an HTTP/1.1 request"
+REQUEST_TIMEOUT = "the request did not arrive in time; send it again"
+
+
+def connection_factory() -> Callable[..., "Connection"]:
+    """What uvicorn calls for each new connection. One factory serves one event loop."""
+    return partial(Connection, RequestBatch())
+
+
+class RequestBatch:
+    """The requests that have arrived in this turn of the event loop and are not started. Shared by all connections."""
+
+    def __init__(self) -> None:
+        self._waiting: list[tuple[Connection, RequestResponseCycle, Any]] = []
+
+    def add(self, connection: "Connection", cycle: RequestResponseCycle, app: Any) -> None:
+        self._waiting.append((connection, cycle, app))
+        if len(self._waiting) == 1:
+            connection.loop.call_soon(self._run)
+
+    def _run(self) -> None:
+        started = self._waiting
+        self._waiting = []
+        for connection, cycle, app in started:
+            connection.run_inline(cycle, app)
 
 
 class Connection(HttpToolsProtocol):
-    most_connections: ClassVar[int] = 2000
-    due: ClassVar[list[tuple["Connection", RequestResponseCycle, Any]]] = []
-
-    def __init__(self, *arguments: Any, **more: Any) -> None:
-        super().__init__(*arguments, **more)
-        self._idle_bytes, self._moved = 0, False
+    def __init__(self, batch: RequestBatch, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._batch = batch
+        self._overhead_bytes, self._body_grew = 0, False
         self._is_quick: Callable[[Any], bool] = getattr(self.app, "is_quick", lambda scope: False)
+        # A request to a quick endpoint whose head has been parsed. Its body may follow in the same packet.
         self._held: tuple[RequestResponseCycle, Any] | None = None
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
         super().connection_made(transport)
-        if len(self.connections) > self.most_connections:
-            transport.write(_answer(503, "busy", "too many connections; ask again", (b"retry-after", b"1")))
+        if len(self.connections) > MAX_CONNECTIONS:
+            transport.write(refusal(503, "busy", CONNECTIONS_FULL, (b"retry-after", b"1")))
             transport.close()
 
+    # -- requests --------------------------------------------------------------------------------------
+
     def data_received(self, data: bytes) -> None:
-        if len(data) > MOST_HEAD and not self._in_body() and data.find(b"\r\n\r\n", 0, MOST_HEAD) < 0:
+        if len(data) > MAX_HEAD_BYTES and not self._in_body() and data.find(b"\r\n\r\n", 0, MAX_HEAD_BYTES) < 0:
             self._refuse_head()
             return
         super().data_received(data)
         cycle = self.cycle
         if cycle is None or cycle.more_body or cycle.scope is not self.scope:
-            self._part_way(len(data))
+            self._count_overhead(len(data))
         if self._held is not None:
-            self._begin(*self._held)
+            self._start_held(*self._held)
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        """uvicorn calls this when it has parsed a head. A quick endpoint waits until the whole packet is parsed."""
         if cycle.more_body and self._is_quick(cycle.scope):
-            self._held = cycle, app  # its body may be behind its head
+            self._held = cycle, app
         else:
             super()._start_asgi_task(cycle, app)
 
-    def _begin(self, cycle: RequestResponseCycle, app: Any) -> None:
+    def _start_held(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._held = None
         if cycle.more_body or self.transport.is_closing():
             super()._start_asgi_task(cycle, app)
-            return
-        # uvicorn makes its cycles itself, of its own class.
-        cycle.__class__ = AtOnce
-        if len(self.connections) < MANY:
-            self._run(cycle, app)
-            return
-        self.due.append((self, cycle, app))
-        if len(self.due) == 1:
-            self.loop.call_soon(_run_due, self.due)
+        elif len(self.connections) < BATCH_CONNECTIONS:
+            self.run_inline(cycle, app)
+        else:
+            self._batch.add(self, cycle, app)
 
-    def _run(self, cycle: RequestResponseCycle, app: Any) -> None:
-        if task := run_at_once(cycle.run_asgi(app), self.loop):
+    def run_inline(self, cycle: RequestResponseCycle, app: Any) -> None:
+        """Answer a complete request now. A task is created only if the answer has to wait for something."""
+        if task := run_inline(cycle.run_asgi(SingleWrite(app, cycle)), self.loop):
             self.tasks.add(task)
             task.add_done_callback(self.tasks.discard)
 
     def on_response_complete(self) -> None:
-        """As uvicorn's, without a timer for each answer: the sweep ends a connection that rests for too long."""
+        """Like uvicorn's method, but without a timer per answer: the timeout sweep closes idle connections."""
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
@@ -82,38 +110,40 @@ class Connection(HttpToolsProtocol):
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
 
+    # -- limits ----------------------------------------------------------------------------------------
+
     def on_body(self, body: bytes) -> None:
-        self._moved = True
+        self._body_grew = True
         super().on_body(body)
 
     def _in_body(self) -> bool:
         cycle = self.cycle
         return cycle is not None and cycle.scope is self.scope and cycle.more_body
 
-    def _part_way(self, size: int) -> None:
-        """Count what is no body: a head in parts, and what chunks may have around them and behind."""
-        self._idle_bytes = 0 if self._moved else self._idle_bytes + size
-        self._moved = False
-        if self._idle_bytes > MOST_HEAD and not self.transport.is_closing():
+    def _count_overhead(self, size: int) -> None:
+        """Count bytes that are no body: a head in parts, chunk extensions and trailers."""
+        self._overhead_bytes = 0 if self._body_grew else self._overhead_bytes + size
+        self._body_grew = False
+        if self._overhead_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
             self._refuse_head()
 
     def _refuse_head(self) -> None:
-        self._idle_bytes = 0
+        self._overhead_bytes = 0
         if self.cycle is None or self.cycle.response_complete:
-            words = f"the request's head is larger than {MOST_HEAD >> 10} KiB"
-            self.transport.write(_answer(431, "head_too_large", words))
+            self.transport.write(refusal(431, "head_too_large", HEAD_TOO_LARGE))
             self.transport.write_eof()
-        # Closed now, the peer's unread bytes would take the answer away from it; the sweep closes it.
-        self.transport.set_protocol(_Deaf(self))
+        # Not closed here: closing with unread input resets the connection, and the peer would lose the answer.
+        # The timeout sweep closes it.
+        self.transport.set_protocol(DiscardInput(self))
 
     def send_400_response(self, msg: str) -> None:
-        self.transport.write(_answer(400, "malformed_request", "this is not HTTP as it is understood here"))
+        self.transport.write(refusal(400, "malformed_request", NOT_HTTP))
         self.transport.close()
 
-    # -- deadlines ---------------------------------------------------------------------------------
+    # -- deadlines -------------------------------------------------------------------------------------
 
-    def patience_s(self, read_timeout_s: float, write_timeout_s: float) -> float | None:
-        """How long what it is doing may take, to send a request or to take an answer; None where it waits for us."""
+    def time_limit_s(self, read_timeout_s: float, write_timeout_s: float) -> float | None:
+        """Seconds that the peer may take for its current step. None while the peer waits for the service."""
         if self.transport.is_closing() or self.flow.write_paused:
             return write_timeout_s
         if self.flow.read_paused:
@@ -123,45 +153,21 @@ class Connection(HttpToolsProtocol):
             return read_timeout_s
         if not cycle.response_complete:
             return None
-        return REST_S if self._rests() else read_timeout_s
+        return KEEP_ALIVE_S if self._is_idle() else read_timeout_s
 
-    def _rests(self) -> bool:
-        """Whether it has had its answer, and nothing of a next request has come."""
+    def _is_idle(self) -> bool:
+        """Whether the last request is answered and no part of the next one has arrived."""
         return self.cycle is not None and self.cycle.response_complete and self.cycle.scope is self.scope
 
-    def give_up(self) -> None:
+    def end_overdue(self) -> None:
+        """End a connection whose time limit is over, with an answer if the peer can still read one."""
         cycle = self.cycle
-        if self._rests() and not self.flow.write_paused:
+        if self._is_idle() and not self.flow.write_paused:
             self.transport.close()
             return
         if self.transport.is_closing() or self.flow.write_paused or (cycle and cycle.response_started):
             self.transport.abort()
             return
         if self.scope is not None:
-            self.transport.write(_answer(408, "request_timeout", "the request did not come in time"))
+            self.transport.write(refusal(408, "request_timeout", REQUEST_TIMEOUT))
         self.transport.close()
-
-
-def _run_due(due: list[tuple[Connection, RequestResponseCycle, Any]]) -> None:
-    begun = due.copy()
-    due.clear()
-    for connection, cycle, app in begun:
-        connection._run(cycle, app)
-
-
-class _Deaf(asyncio.Protocol):
-    """Takes what comes and drops it, until the peer or the sweep ends it."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-
-    def connection_lost(self, error: Exception | None) -> None:
-        self._connection.connection_lost(error)
-
-
-def _answer(status: int, code: str, words: str, *headers: tuple[bytes, bytes]) -> bytes:
-    """A whole answer, where no request is that the application could answer."""
-    answer = problem(status, code, words)
-    fixed = ((b"connection", b"close"), (b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"))
-    lines = [name + b": " + value + b"\r\n" for name, value in (*answer.raw_headers, *fixed, *headers)]
-    return b"".join([STATUS_LINE[status], *lines, b"\r\n", bytes(answer.body)])

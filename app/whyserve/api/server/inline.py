@@ -1,6 +1,7 @@
-"""Requests that are answered as they come, with no task and no turn of the event loop, in one write.
+"""Run a request without a task, and write its answer in one call.
 
-A turn costs a system call, and what follows one runs on cold caches: for a small model that is more than the model.
+A turn of the event loop costs a system call and cold processor caches. For a small model this is more than the
+prediction itself.
 """
 
 import asyncio
@@ -9,67 +10,82 @@ from contextvars import copy_context
 from types import coroutine
 from typing import Any
 
+from starlette.types import Message
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
-Whole = Coroutine[Any, Any, None]
+RunningApp = Coroutine[Any, Any, None]
 
 
-def run_at_once(answering: Whole, loop: asyncio.AbstractEventLoop) -> asyncio.Task[None] | None:
-    """Run until it has to wait for something, if it has to: the task then that does the rest."""
+def run_inline(running: RunningApp, loop: asyncio.AbstractEventLoop) -> asyncio.Task[None] | None:
+    """Run a coroutine until its first wait. Returns a task for the rest, or None if the coroutine has finished."""
     context = copy_context()
     try:
-        awaited = context.run(answering.send, None)
+        awaited = context.run(running.send, None)
     except StopIteration:
         return None
-    return loop.create_task(_rest(answering, awaited), context=context)
+    return loop.create_task(_resume(running, awaited), context=context)
 
 
 @coroutine
-def _rest(answering: Whole, awaited: Any) -> Generator[Any, Any, None]:
-    """Go on from where it waits, as `await` would have."""
+def _resume(running: RunningApp, awaited: Any) -> Generator[Any, Any, None]:
+    """Continue a started coroutine as `await` does."""
     try:
         while True:
             try:
                 sent = yield awaited
             except GeneratorExit:
-                answering.close()
+                running.close()
                 raise
             except BaseException as error:
-                awaited = answering.throw(error)
+                awaited = running.throw(error)
             else:
-                awaited = answering.send(sent)
+                awaited = running.send(sent)
     except StopIteration:
         return
 
 
-class AtOnce(RequestResponseCycle):
-    """Keeps an answer's head until its body is there. For endpoints that send their answer whole, or not at all."""
+class SingleWrite:
+    """An application whose answer is written in one call: head and body together.
 
-    _head: Any = None
+    For applications that send a complete answer or none. Every answer that needs more than one write goes through
+    uvicorn's own `send`, which uvicorn passes to this object.
+    """
 
-    async def send(self, message: Any) -> None:
+    __slots__ = ("_app", "_cycle", "_head", "_uvicorn_send")
+
+    def __init__(self, app: Any, cycle: RequestResponseCycle) -> None:
+        self._app, self._cycle = app, cycle
+        self._head: Message | None = None
+
+    def __call__(self, scope: Any, receive: Any, send: Any) -> Any:  # uvicorn's types of ASGI, not Starlette's
+        self._uvicorn_send = send
+        return self._app(scope, receive, self._send)
+
+    async def _send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self._head = message
             return
         head, self._head = self._head, None
-        body = message.get("body", b"")
-        if head is None or not self._is_plain(head, message):
+        if head is None or not self._fits_one_write(head, message):
             if head is not None:
-                await super().send(head)
-            await super().send(message)
+                await self._uvicorn_send(head)
+            await self._uvicorn_send(message)
             return
         lines = [STATUS_LINE[head["status"]]]
         for name, value in head["headers"]:
             lines += (name, b": ", value, b"\r\n")
-        lines += (b"\r\n", body)
-        self.response_started = self.response_complete = True
-        self.transport.write(b"".join(lines))
-        self.message_event.set()
-        self.on_response()
+        lines += (b"\r\n", message.get("body", b""))
+        cycle = self._cycle
+        cycle.response_started = cycle.response_complete = True
+        cycle.transport.write(b"".join(lines))
+        # As uvicorn does after the last byte of an answer, in the same order.
+        cycle.message_event.set()
+        cycle.on_response()
 
-    def _is_plain(self, head: Any, message: Any) -> bool:
-        """Whether nothing stands in the way: uvicorn knows what to do where the connection ends or is slow."""
+    def _fits_one_write(self, head: Message, message: Message) -> bool:
+        """False for streams, errors, slow peers and connections that end: uvicorn handles these."""
+        cycle = self._cycle
         return not (
-            message.get("more_body") or self.disconnected or not self.keep_alive or self.flow.write_paused
+            message.get("more_body") or cycle.disconnected or not cycle.keep_alive or cycle.flow.write_paused
             or head["status"] != 200
         )  # fmt: skip

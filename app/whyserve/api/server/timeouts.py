@@ -1,4 +1,4 @@
-"""Ends connections that take too long: to send a request, to take an answer, or between the two."""
+"""End connections that are too slow: to send a request, to take an answer, or between two requests."""
 
 import time
 from collections.abc import Iterable
@@ -8,24 +8,25 @@ from whyserve.api.server.connection import Connection
 
 
 class TimeoutSweep:
-    """Ends connections that take too long. It looks now and then, so that no request has to set a timer."""
+    """Checks all connections every `every_s` seconds, so that no request needs a timer of its own."""
 
     def __init__(self, read_timeout_s: float, write_timeout_s: float, every_s: float) -> None:
-        self._read_s, self._take_s, self._margin_s = read_timeout_s, write_timeout_s, 2 * every_s
-        # What each slow connection was doing, and since when. The scope tells one request from the next.
-        self._since: dict[Connection, tuple[object, float, float]] = {}
+        self._read_timeout_s, self._write_timeout_s, self._margin_s = read_timeout_s, write_timeout_s, 2 * every_s
+        # Connection → (scope of its request, time limit, start of this step). The scope identifies the request.
+        self._steps: dict[Connection, tuple[object, float, float]] = {}
 
     def __call__(self, connections: Iterable[Any]) -> None:
-        now, slow = time.monotonic(), {}
+        now, steps = time.monotonic(), {}
         for connection in list(connections):
-            patience = connection.patience_s(self._read_s, self._take_s)
-            if patience is None:
+            limit_s = connection.time_limit_s(self._read_timeout_s, self._write_timeout_s)
+            if limit_s is None:
                 continue
-            doing = (connection.scope, patience, now)
-            before = self._since.get(connection, doing)
-            since = before if before[0] is doing[0] and before[1] == patience else doing
-            if now - since[2] > patience - self._margin_s:
-                connection.give_up()
+            step = (connection.scope, limit_s, now)
+            last = self._steps.get(connection, step)
+            if last[0] is step[0] and last[1] == limit_s:
+                step = last
+            if now - step[2] > limit_s - self._margin_s:
+                connection.end_overdue()
             else:
-                slow[connection] = since
-        self._since = slow
+                steps[connection] = step
+        self._steps = steps

@@ -1,23 +1,18 @@
-"""The shapes of the Open Inference Protocol's and KServe's requests and answers, for the OpenAPI document.
+"""Response types of the Open Inference Protocol and of KServe's V1, for the OpenAPI document."""
 
-What a request may hold is contract.py's; here is what an answer holds, and what an explanation's parameters may be.
-"""
+from typing import Any, Literal, NotRequired
 
-from typing import Annotated, Any, Literal, NotRequired
-
-from pydantic import Field, with_config
 from typing_extensions import TypedDict
 
 from whyserve.api.oip.encoding import DATATYPES
-from whyserve.api.oip.schema import LENIENT
-from whyserve.api.schemas.models import explain_options, make_typed_dict, one_of, typed_dict
+from whyserve.api.schemas.types import one_of
 from whyserve.model.methods import Method
 
 Datatype: Any = one_of(DATATYPES)
 
 
 class OipError(TypedDict):
-    """What went wrong, under /v1 and /v2."""
+    """An error under /v1 and /v2."""
 
     error: str
 
@@ -41,7 +36,7 @@ class ServedModels(TypedDict):
 
 
 class TensorMetadata(TypedDict):
-    """shape: -1 is any number of rows."""
+    """shape: -1 stands for any number of rows."""
 
     name: str
     datatype: Datatype
@@ -69,7 +64,7 @@ class IndexEntry(TypedDict):
 
 
 class DurationStatistics(TypedDict):
-    """ns: nanoseconds, all together."""
+    """ns: nanoseconds in total."""
 
     count: int
     ns: int
@@ -108,29 +103,29 @@ class StatisticsList(TypedDict):
     model_stats: list[ModelStatistics]
 
 
-class AnsweredParameters(TypedDict):
+class ResponseParameters(TypedDict):
     binary_data_size: int
 
 
-class AnsweredTensor(TypedDict):
-    """data: row by row; of a tensor that goes as bytes, `parameters` has their number instead."""
+class ResponseTensor(TypedDict):
+    """data: in row-major order. A tensor sent as bytes has their number in `parameters` instead."""
 
     name: str
     datatype: Datatype
     shape: list[int]
     data: NotRequired[list[Any]]
-    parameters: NotRequired[AnsweredParameters]
+    parameters: NotRequired[ResponseParameters]
 
 
 class InferResponse(TypedDict):
     model_name: str
     model_version: str
     id: str
-    outputs: list[AnsweredTensor]
+    outputs: list[ResponseTensor]
 
 
 class ExplanationParameters(TypedDict):
-    """What /explain says beside its explanations. explanation: its id."""
+    """The fields of /explain's answer that are not tensors. explanation: its id."""
 
     explanation: str
     manifest: str
@@ -142,43 +137,16 @@ class ExplanationParameters(TypedDict):
 
 
 class ExplainTensorsResponse(TypedDict):
-    """outputs: attributions, base_values, residuals, values, outputs and, where it samples, standard_errors."""
+    """outputs: attributions, base_values, residuals, values, outputs; for methods that sample also standard_errors."""
 
     model_name: str
     model_version: str
     id: str
     parameters: ExplanationParameters
-    outputs: list[AnsweredTensor]
+    outputs: list[ResponseTensor]
 
 
 class KservePredictResponse(TypedDict):
-    """Each as /predict answers."""
+    """predictions: as in the answer of /predict."""
 
     predictions: list[dict[str, Any]]
-
-
-# Of /explain's options, what these protocols take too; which outputs there are, the address says.
-OUTPUTS = "Which outputs to explain: the one predicted, all, or some by name."
-OPTIONS = {
-    **{key: of for key, of in explain_options(("any",), str).items() if key not in ("outputs", "summary")},
-    "outputs": NotRequired[Annotated[Literal["top", "all"] | list[str], Field(description=OUTPUTS)]],
-}
-
-
-@with_config(LENIENT)
-class InferParameters(TypedDict):
-    """binary_data_output: every output as bytes, unless it says otherwise itself."""
-
-    binary_data_output: NotRequired[bool]
-
-
-ExplainParameters = with_config(LENIENT)(
-    make_typed_dict("ExplainParameters", {"binary_data_output": NotRequired[bool], **OPTIONS})
-)
-
-
-def kserve_requests(most: int) -> tuple[Any, Any]:
-    """V1's requests to predict and to explain. most: instances that there may be."""
-    words = "Rows as /predict takes them; or, of a model with one input, that input's numbers."
-    instances = {"instances": Annotated[list[Any], Field(min_length=1, max_length=most, description=words)]}
-    return typed_dict("KservePredictRequest", instances), typed_dict("KserveExplainRequest", instances | OPTIONS)

@@ -1,0 +1,164 @@
+"""From a job to its answer: submit it, wait for it, cache the result, and turn a final state into bytes or an error."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from starlette.requests import ClientDisconnect, Request
+
+from whyserve import errors
+from whyserve.api.middleware.auth import caller_of
+from whyserve.api.state import Service
+from whyserve.errors import StillComputing, Unavailable, UnknownExplanation, WhyserveError
+from whyserve.jobs import ExplainJob, GivenBackground, JobState, JobStatus
+
+# Error codes of a worker that keep their class. Any other code is a fault of the service: ExplanationFailed.
+WORKER_ERRORS: dict[str, type[WhyserveError]] = {
+    kind.code: kind
+    for kind in (
+        errors.InvalidInput,
+        errors.UnsupportedMethod,
+        errors.TooManyPlayers,
+        errors.UnsupportedNetwork,
+        errors.ExplanationTimeout,
+        errors.WorkerLost,
+    )
+}
+UNKNOWN_EXPLANATION = "unknown explanation; its id is wrong or its result has expired"
+POLL_S = 0.2
+RETRY_S = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """body: the explanation as JSON. cache: whether it came from the cache."""
+
+    body: bytes
+    cache: Literal["hit", "miss"]
+
+
+async def submit_and_wait(request: Request, service: Service, job: ExplainJob, limit_s: float) -> Answer | JobState:
+    """The answer, or the job's state if there is no answer within `limit_s` or the service shuts down.
+
+    Raises the job's error, RateLimited, QueueFull, and ClientDisconnect if the caller closes the connection first.
+    """
+    keys = service.cache.keys(job)
+    # An Idempotency-Key identifies one job, so the answer of another job is not used.
+    if job.idempotency_key is None and (cached := service.cache.answer(keys)):
+        return Answer(cached, "hit")
+    job_id = await _submit(service, job)
+    if job_id == job.id:
+        service.cache.expect(job_id, keys)
+    state = await _wait(request, service, job, job_id, limit_s)
+    return Answer(result_of(state), "miss") if limit_s and state.status.is_final else state
+
+
+async def complete_answer(request: Request, service: Service, job: ExplainJob) -> bytes:
+    """The answer, for protocols that have no other one. Raises StillComputing if it takes too long."""
+    outcome = await submit_and_wait(request, service, job, service.settings.explain_wait_s)
+    if isinstance(outcome, Answer):
+        return outcome.body
+    raise StillComputing(
+        f"the explanation is not ready yet; GET /explanations/{outcome.id} returns it later", retry_after_s=RETRY_S
+    )
+
+
+async def draw_and_wait(request: Request, service: Service, drawing: ExplainJob) -> bytes:
+    """The result of a drawing job. Raises the job's error, and StillComputing if it takes too long."""
+    job_id = await _submit(service, drawing)
+    state = await _wait(request, service, drawing, job_id, service.settings.explain_wait_s)
+    if state.status.is_final:
+        return result_of(state)
+    await service.queue.cancel(job_id)
+    raise StillComputing("the picture is not ready yet; retry later", retry_after_s=RETRY_S)
+
+
+async def look_up(request: Request, service: Service, job_id: str) -> JobState:
+    """The state of one of the caller's jobs. Raises UnknownExplanation."""
+    try:
+        state = await service.queue.state(job_id)
+    except UnknownExplanation:
+        raise UnknownExplanation(UNKNOWN_EXPLANATION) from None
+    # Same error as above: a caller must not learn which ids other callers have.
+    if state.caller != caller_of(request.scope):
+        raise UnknownExplanation(UNKNOWN_EXPLANATION)
+    return _cached(service, state)
+
+
+async def cancel(request: Request, service: Service, job_id: str) -> JobState:
+    """Cancel one of the caller's jobs. Raises UnknownExplanation."""
+    await look_up(request, service, job_id)
+    return _cached(service, await service.queue.cancel(job_id))
+
+
+async def follow(service: Service, state: JobState) -> AsyncIterator[JobState]:
+    """The job's state every POLL_S seconds, until it is final, unknown, or the service shuts down."""
+    while not state.status.is_final and not service.release_waiters.is_set():
+        yield state
+        try:
+            state = _cached(service, await service.queue.wait(state.id, POLL_S))
+        except (Unavailable, UnknownExplanation):
+            return
+    if state.status.is_final:
+        yield state
+
+
+def result_of(state: JobState) -> bytes:
+    """The result of a final job. Raises the error of a failed one, and ExplanationCancelled."""
+    if state.status is JobStatus.done and state.result is not None:
+        return state.result
+    if state.status is JobStatus.cancelled:
+        raise errors.ExplanationCancelled("the explanation was cancelled; send the request again to compute it")
+    assert state.error is not None, "a failed job has its error"
+    raise WORKER_ERRORS.get(state.error.code, errors.ExplanationFailed)(state.error.message)
+
+
+async def _submit(service: Service, job: ExplainJob) -> str:
+    """Charge the caller for the job and hand it to the queue. Returns the id of the job that is computed."""
+    if service.explain_rate_limit is not None:
+        service.explain_rate_limit.take(job.caller, _background_rows(service, job) * sum(map(len, job.outputs)))
+    return await service.queue.submit(job)
+
+
+def _background_rows(service: Service, job: ExplainJob) -> int:
+    if isinstance(job.background, GivenBackground):
+        return job.background.rows
+    return service.catalog.get(job.model, job.version).manifest.background(job.background)[0]
+
+
+async def _wait(request: Request, service: Service, job: ExplainJob, job_id: str, limit_s: float) -> JobState:
+    """The job's state when it is final, the time is over or the service shuts down.
+
+    Raises ClientDisconnect if the caller closes the connection first. The job is then cancelled, unless the request
+    has an Idempotency-Key, which means that the caller may fetch the result later.
+    """
+    if not limit_s:
+        return _cached(service, await service.queue.state(job_id))
+    final = asyncio.create_task(service.queue.wait(job_id, limit_s))
+    # The body has been read, so the next message can only be the disconnect.
+    disconnected = asyncio.ensure_future(request.receive())
+    released = asyncio.create_task(service.release_waiters.wait())
+    tasks: set[asyncio.Future[Any]] = {final, disconnected, released}
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        if final.done():
+            return _cached(service, final.result())
+        if not disconnected.done():
+            return _cached(service, await service.queue.state(job_id))
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    if job.idempotency_key is None:
+        _cached(service, await service.queue.cancel(job_id))
+    raise ClientDisconnect
+
+
+def _cached(service: Service, state: JobState) -> JobState:
+    """The same state. Every state that the API sees passes here, so that each result enters the cache once."""
+    if state.status is JobStatus.done and state.result is not None:
+        service.cache.keep(state.id, state.result)
+    elif state.status.is_final:
+        service.cache.forget(state.id)
+    return state

@@ -1,0 +1,67 @@
+"""A model's request types."""
+
+from typing import Annotated, Any, Literal, NotRequired
+
+from pydantic import Field
+
+from whyserve.api.schemas.rows import rows_type
+from whyserve.api.schemas.types import list_or_text, one_of, type_name, typed_dict
+from whyserve.model.manifest import Manifest
+from whyserve.model.methods import Method
+
+# Every explained row costs as many evaluations as the background has rows. A model's own backgrounds have as many.
+MAX_BACKGROUND_ROWS = 100
+Version = Annotated[int, Field(ge=1, description="A version of the model. Default: the current version.")]
+
+
+def instances_limit(limit: int) -> str:
+    """The message for too many instances, like the one that validation makes."""
+    return f'"instances" must hold at most {limit}; send fewer instances per request'
+
+
+def predict_request(manifest: Manifest, limit: int) -> Any:
+    """limit: the largest number of instances."""
+    return _request_type(manifest, "Predict", limit, {})
+
+
+def explain_request(manifest: Manifest, limit: int) -> Any:
+    """limit: the largest number of instances."""
+    options = explain_options(manifest.spec.output_names, _background_type(manifest))
+    return _request_type(manifest, "Explain", limit, options)
+
+
+def _request_type(manifest: Manifest, kind: str, limit: int, options: dict[str, Any]) -> Any:
+    name = manifest.spec.name
+    fields = {
+        "model": one_of([name]),
+        "version": NotRequired[Version],
+        "instances": rows_type(manifest, limit),
+    }
+    return typed_dict(f"{type_name(name)}{kind}Request", fields | options)
+
+
+def _background_type(manifest: Manifest) -> Any:
+    names = ", ".join(manifest.spec.explain.files)
+    message = f"must be the name of a background ({names}), or a list of instances"
+    return list_or_text(rows_type(manifest, MAX_BACKGROUND_ROWS), one_of(manifest.spec.explain.files), message)
+
+
+def explain_options(labels: tuple[str, ...], background: Any) -> dict[str, Any]:
+    """The optional fields of a request to explain. background: the type of that field."""
+
+    def option(of: Any, description: str) -> Any:
+        return NotRequired[Annotated[of, Field(description=description)]]
+
+    outputs = Literal["top", "all"] | Annotated[list[str], Field(min_length=1, max_length=len(labels))]
+    return {
+        "method": option(Method, "auto is the most accurate method within the model's time budget."),
+        "outputs": option(outputs, f"The outputs to explain: top, all, or a list of these: {', '.join(labels)}."),
+        "samples": option(Annotated[int, Field(ge=1, le=100_000)], "Number of samples, for a method that samples."),
+        "seed": option(Annotated[int, Field(ge=0, le=2**63 - 1)], "Equal seeds give equal explanations."),
+        "background": option(background, "The background to explain against. Default: the model's own."),
+        "deadline_s": option(
+            Annotated[float, Field(gt=0, le=86_400)],
+            "Time limit in seconds. A method that samples then returns its best result so far.",
+        ),
+        "summary": option(bool, "true: one summary of all instances. It replaces the explanation of each instance."),
+    }

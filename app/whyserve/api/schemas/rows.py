@@ -1,0 +1,77 @@
+"""A model's row type: what one instance of a request must be."""
+
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from whyserve.api.schemas.types import list_of, list_or_text, nested, one_of, type_name, typed_dict
+from whyserve.model.image import LEVELS, MOST_TEXT, Layout
+from whyserve.model.input_spec import Feature, InputSpec
+from whyserve.model.manifest import Manifest
+from whyserve.model.text import most_letters
+
+INTEGER_BOUNDS = {
+    "int8": (-(2**7), 2**7 - 1),
+    "int16": (-(2**15), 2**15 - 1),
+    "int32": (-(2**31), 2**31 - 1),
+    "int64": (-(2**63), 2**63 - 1),
+    "uint8": (0, 255),
+}
+
+
+def row_type(manifest: Manifest) -> Any:
+    """One instance of this model."""
+    spec = manifest.spec
+    fields: dict[str, Any] = {}
+    for item in spec.inputs:
+        if item.is_tabular:
+            fields.update({f.name: _feature_type(item, f, manifest) for f in item.features})
+        elif item.tokenizer:
+            words = f"A text of at most {item.shape[0]} tokens. At least one token must be known to the model."
+            fields[item.name] = Annotated[str, Field(min_length=1, max_length=most_letters(item), description=words)]
+        else:
+            fields[item.name] = _array_type(item, manifest.vocabularies.get(item.name))
+    return typed_dict(f"{type_name(spec.name)}Row", fields, f"One instance of {spec.name}.")
+
+
+def rows_type(manifest: Manifest, limit: int) -> Any:
+    """A list of 1 to `limit` rows."""
+    return Annotated[list_of(row_type(manifest)), Field(min_length=1, max_length=limit, fail_fast=True)]
+
+
+def _array_type(item: InputSpec, vocabulary: int | None) -> Any:
+    """Nested lists; for an image, also a PNG or JPEG."""
+    layout = Layout.of(item)
+    words = f"{item.kind}, {item.dtype}"
+    if layout is None:
+        return nested(_number_type(item, vocabulary), item.shape, words)
+    low, high = item.range or LEVELS
+    words += f", {low:g} is black and {high:g} is white; or a PNG or JPEG in base64, {layout.mode}"
+    words += f", of {layout.width} × {layout.height} pixels"
+    text = Annotated[str, Field(max_length=MOST_TEXT, json_schema_extra={"contentEncoding": "base64"})]
+    return Annotated[
+        list_or_text(nested(_number_type(item), item.shape), text, "must be a list, or a PNG or JPEG in base64"),
+        Field(description=words, json_schema_extra={"x-range": [low, high]}),
+    ]
+
+
+def _feature_type(item: InputSpec, feature: Feature, manifest: Manifest) -> Any:
+    if feature.categories:
+        return Annotated[one_of(feature.categories), Field(description=feature.description)]
+    low, high = manifest.ranges[feature.name]
+    words = " ".join(part for part in (feature.description, feature.unit and f"In {feature.unit}.") if part)
+    extra: dict[str, Any] = {"x-range": [low, high], **({"x-unit": feature.unit} if feature.unit else {})}
+    return Annotated[
+        _number_type(item),
+        Field(
+            description=f"{words} From {low:.6g} to {high:.6g} in the background.".strip(),
+            json_schema_extra=extra,
+        ),
+    ]
+
+
+def _number_type(item: InputSpec, vocabulary: int | None = None) -> Any:
+    if not item.is_integer:
+        return float
+    low, high = INTEGER_BOUNDS[item.dtype] if vocabulary is None else (0, vocabulary - 1)
+    return Annotated[int, Field(ge=low, le=high)]
