@@ -9,7 +9,7 @@ AUDIT := .venv-audit
 # What to test: T=tests/queues for one folder, or a file.
 T ?= tests
 # Two processes, each with services of its own. The tests of one file stay together, for they share what they set up.
-PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help run dev check test test-slow test-all test-docker test-fuzz test-faults test-ui install lint types export ui \

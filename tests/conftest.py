@@ -27,19 +27,23 @@ from whyserve.model.spec import read_spec  # noqa: E402
 
 ROOT = Path(__file__).parent.parent
 # Folders whose tests start processes, export models or take long, whatever fixtures they use.
-NOT_QUICK = ("clients", "docker", "export", "faults", "kinds", "notebook", "queues", "tables", "ui")
+NOT_QUICK = ("clients", "docker", "explain", "export", "faults", "kinds", "notebook", "queues", "tables", "ui")
+# Files with few and long tests: they begin first, so that two processes end at about the same time.
+LONG_FIRST = ("faults", "export", "processes", "test_readme.py", "test_service.py", "explain")
 MODELS = ROOT / "models"
 START_S = 120.0
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what `make check` runs: the tests without exported models, services and long computations."""
+    """Mark what `make check` runs (tests without exported models, services and long computations); long files first."""
     for item in items:
         folder = item.path.relative_to(ROOT / "tests").parts[0]
         needs = getattr(item, "fixturenames", ())
         slow = any(item.get_closest_marker(name) for name in ("slow", "docker", "faults", "fuzz", "ui"))
         if folder not in NOT_QUICK and "artifacts" not in needs and not slow:
             item.add_marker(pytest.mark.quick)
+    order = {name: place for place, name in enumerate(LONG_FIRST)}
+    items.sort(key=lambda item: order.get(item.path.relative_to(ROOT / "tests").parts[0], len(order)))
 
 
 def shipped() -> list[str]:

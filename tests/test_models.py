@@ -21,6 +21,7 @@ print(max(float(np.abs(a - b).max() / (np.abs(a).max() + 1e-9)) for a, b in zip(
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", shipped())
 def test_training_again_gives_the_same_model(name, tmp_path):
     environment = {**os.environ, "KERAS_BACKEND": "torch", "OMP_NUM_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}

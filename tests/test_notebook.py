@@ -12,6 +12,7 @@ from tests.export.folders import torch_folder
 from whyserve.model.manifest import read_manifest
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_networks_packaged_in_a_notebook_are_served_and_explained(tmp_path):
     torch_folder(tmp_path / "models", "older")

@@ -48,7 +48,7 @@ def test_the_wheel_brings_whyserve_and_no_package_called_app(tmp_path):
         names = file.namelist()
         file.extractall(target)
     assert {name.partition("/")[0] for name in names} == {"whyserve", f"whyserve-{whyserve.__version__}.dist-info"}
-    assert {"whyserve/py.typed", "whyserve/queues/queue.lua", "whyserve/api/static/index.html"} <= set(names)
+    assert {"whyserve/py.typed", "whyserve/queues/lua/keys.lua", "whyserve/api/static/index.html"} <= set(names)
     done = subprocess.run(
         [sys.executable, "-c", "import whyserve.cli; whyserve.cli.main(['--help']); "],
         cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(target)}, capture_output=True, text=True, check=True,

@@ -117,7 +117,8 @@ def test_what_pip_installs_is_whyserve_with_the_extra_that_a_notebook_needs(chec
 @pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_the_second_command_runs_tests(checkout, port):
-    (checkout / "tests").symlink_to(ROOT / "tests")
+    for name in ("tests", "benchmarks"):
+        (checkout / name).symlink_to(ROOT / name)
     (checkout / ".venv-kserve").symlink_to(ROOT / ".venv-kserve")
     printed = Stranger(checkout, port).types(TEST, T="tests/model/test_outputs.py")
     assert re.search(r"\d+ passed", printed), printed

@@ -29,6 +29,7 @@ def summary(client: httpx.Client, seed: int) -> str:
     return str(accepted.json()["id"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("with_redis", [False, True], ids=["embedded", "redis"])
 def test_an_explanation_is_answered_while_a_summary_runs(with_redis, request):
     # The fixture of Redis first, so that Redis stops last.

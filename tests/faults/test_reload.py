@@ -40,6 +40,7 @@ def rename(models: Path, version: int, feature: str) -> None:
     (models / "frail" / "example.json").unlink(missing_ok=True)
 
 
+@pytest.mark.slow
 def test_a_new_version_is_loaded_under_load_beside_the_old_one(world):
     service, models, artifacts = world
     old, new = ask(1.0, 2.0, version=1), {"model": "frail", "instances": [{"c": 1.0, "b": 2.0}]}

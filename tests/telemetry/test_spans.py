@@ -171,6 +171,7 @@ def _awaited(collector: Collector, name: str, model: str | None = None) -> list[
     raise AssertionError(collector.spans)
 
 
+@pytest.mark.slow
 def test_an_unavailable_collector_delays_nothing(artifacts, tmp_path):
     endpoint = "http://127.0.0.1:9"
     service = start_service(artifacts, tmp_path, OTEL_EXPORTER_OTLP_ENDPOINT=endpoint, NO_PROXY="127.0.0.1")

@@ -49,6 +49,7 @@ def test_a_data_frame_keeps_its_form_and_all_categories():
     assert list(few.background["colour"].cat.categories) == ["blue", "red"]
 
 
+@pytest.mark.slow
 def test_package_takes_the_chosen_rows(tmp_path):
     given = keras.Input((20,), name="x")
     model = keras.Model(given, keras.layers.Dense(1)(keras.layers.Dense(4, activation="tanh")(given)))

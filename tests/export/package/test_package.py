@@ -154,6 +154,7 @@ def test_the_name_of_the_folder_must_be_a_valid_model_name(tmp_path):
         package(Net(), tmp_path / "My Model", background=ROWS, names=NAMES)
 
 
+@pytest.mark.slow
 def test_a_network_is_not_changed_and_its_folder_needs_no_class(tmp_path):
     network = Net(lambda layer, x: torch.relu(layer(x))).train()
     packaged = package(
@@ -172,6 +173,7 @@ def test_a_network_is_not_changed_and_its_folder_needs_no_class(tmp_path):
         assert line in report
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("framework", ["torch", "keras"])
 def test_a_new_folder_is_complete_after_training(framework, tmp_path):
     clean = {key: value for key, value in os.environ.items() if not key.startswith("WHYSERVE_")}

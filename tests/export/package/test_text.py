@@ -82,6 +82,7 @@ def test_the_service_needs_only_the_packaged_tokenizer(build, tmp_path):
         assert service.stop() == 0, service.output
 
 
+@pytest.mark.slow
 def test_a_path_and_ids_are_accepted_and_the_longest_text_sets_the_length(tmp_path):
     words(None).save(str(tmp_path / "tokenizer.json"))
     spec = packaged(tmp_path, Opinion(), tokenizer=tmp_path / "tokenizer.json").manifest.spec
@@ -93,6 +94,7 @@ def test_a_path_and_ids_are_accepted_and_the_longest_text_sets_the_length(tmp_pa
     assert set(again.manifest.files) >= {"tokenizer.json", "background.npz", "network.py"}
 
 
+@pytest.mark.slow
 def test_a_background_of_padding_is_tried_on_a_real_text(tmp_path):
     manifest = packaged(tmp_path, Opinion(), ["", "", "very good"]).manifest
     assert manifest.example["instances"] == [{"review": "very good"}]

@@ -38,6 +38,7 @@ def keras_folder(root, name, layers):
     (folder / "example.json").write_text(json.dumps({"model": name, "instances": [{"x": rows[0].tolist()}]}))
 
 
+@pytest.mark.slow
 def test_gelu_celu_and_grouped_convolutions_are_exported_within_parity(tmp_path):
     layers = [keras.layers.Conv2D(4, 2, groups=2, activation="gelu"), keras.layers.Conv2D(2, 2, activation="celu")]
     keras_folder(tmp_path / "models", "grouped", layers)
@@ -48,6 +49,7 @@ def test_gelu_celu_and_grouped_convolutions_are_exported_within_parity(tmp_path)
     assert manifest.parity.twin_largest <= 1e-5
 
 
+@pytest.mark.slow
 def test_an_operation_that_onnx_lacks_is_named(tmp_path):
     keras_folder(tmp_path / "models", "odd", [keras.ops.sigmoid, keras.ops.erfinv])
     with pytest.raises(ModelFault, match=r"^odd/model\.keras: ONNX has no operation for TensorFlow's Erfinv; build"):

@@ -1,7 +1,7 @@
 """The certificate: measure every method on real rows of a model, and choose the most accurate within the budget."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -29,6 +29,7 @@ def certify(
     *,
     requested: int | None = None,
     examples: Inputs | None = None,
+    methods: Iterable[str] = tuple(EXPLAINERS),
 ) -> dict[str, Any]:
     """Measure every method on up to ROWS rows of `examples` and `background`, for all output columns.
 
@@ -47,13 +48,13 @@ def certify(
     outputs = torch.arange(columns).expand(row_count(rows), columns)
     trial = Trial(network, background, players, rows, outputs, requested or columns)
     reference, description = _reference(trial)
-    methods = {name: measure(name, trial, reference) for name in EXPLAINERS}
-    sampling = methods[SAMPLING_METHOD]
+    measured = {name: measure(name, trial, reference) for name in methods}
+    sampling = measured[SAMPLING_METHOD]
     if sampling["fits"] and sampling["ms_per_row"] > budget_ms:
         fewer = measure_fewer_samples(SAMPLING_METHOD, trial, reference, budget_ms)
         sampling |= {} if fewer is None else {"within_budget": fewer}
-    choice = choose_default(methods, budget_ms)
-    return {"reference": description, "rows": row_count(rows), "methods": methods, **choice}
+    choice = choose_default(measured, budget_ms)
+    return {"reference": description, "rows": row_count(rows), "methods": measured, **choice}
 
 
 def choose_default(methods: Mapping[str, Mapping[str, Any]], budget_ms: float) -> dict[str, Any]:
