@@ -39,7 +39,7 @@ class Explainer:
     background: rows of real data: an array, a dict of arrays or DataFrames by input, or a DataFrame. Of more than
         100 rows, 100 are drawn evenly. A column of text or pandas categories becomes numbers in the order of its
         categories, as `whyserve.package` describes.
-    method: "auto", "exact", "permutation", "deep", "gradient" or "kernel". "auto" measures the methods on rows of the
+    method: "auto" or the name of a method, see whyserve.model.methods. "auto" measures the methods on rows of the
         background when they are needed first, which takes seconds, and takes the most accurate one within `budget_ms`
         per row.
     samples: how much a sampling method samples; more is more accurate. Default: the method's own.
