@@ -26,8 +26,10 @@ from whyserve.model.rows import as_row  # noqa: E402
 from whyserve.model.spec import read_spec  # noqa: E402
 
 ROOT = Path(__file__).parent.parent
-# Folders whose tests start processes, export models or take long, whatever fixtures they use.
-NOT_QUICK = ("clients", "docker", "export", "faults", "kinds", "notebook", "queues", "tables", "ui")
+# Tests that start processes, export models or take long, whatever fixtures they use.
+NOT_QUICK = (
+    "clients", "docker", "export", "faults", "kinds", "notebook", "queues", "tables", "test_extending.py", "ui",
+)  # fmt: skip
 MODELS = ROOT / "models"
 START_S = 120.0
 

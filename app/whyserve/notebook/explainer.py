@@ -147,7 +147,7 @@ class Explainer:
             predicted=offset + sign * found.predictions.double().numpy(),
             seen=shown(self.spec, arrays),
             names=self._names,
-            shape=only.shape if only and not only.is_tabular else None,
+            shape=only.shape if only and only.player_keys is None else None,
             facts=facts,
             draw=draw_from_arrays(self.spec, arrays),
         )
