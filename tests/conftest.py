@@ -26,10 +26,13 @@ from whyserve.model.rows import as_row  # noqa: E402
 from whyserve.model.spec import read_spec  # noqa: E402
 
 ROOT = Path(__file__).parent.parent
-# Folders whose tests start processes, export models or take long, whatever fixtures they use.
-NOT_QUICK = ("clients", "docker", "explain", "export", "faults", "kinds", "notebook", "queues", "tables", "ui")
+# Tests that start processes, export models or take long, whatever fixtures they use.
+NOT_QUICK = (
+    "clients", "docker", "explain", "export", "faults", "kinds", "notebook", "processes", "queues", "tables", "ui",
+    "test_extending.py", "test_imports.py", "test_kinds.py", "test_readme.py",
+)  # fmt: skip
 # Files with few and long tests: they begin first, so that two processes end at about the same time.
-LONG_FIRST = ("faults", "export", "processes", "test_readme.py", "test_service.py", "explain")
+LONG_FIRST = ("faults", "export", "processes", "test_readme.py", "test_extending.py", "test_service.py", "explain")
 MODELS = ROOT / "models"
 START_S = 120.0
 

@@ -22,6 +22,7 @@ from whyserve.model.manifest import (
     read_manifest,
     sha256,
 )
+from whyserve.model.methods import METHODS
 from whyserve.model.spec import ModelSpec
 
 
@@ -44,6 +45,8 @@ def is_current(artifacts: Path, source: Source, settings: dict[str, float]) -> b
         manifest.files == {**source.digests, ONNX_FILE: onnx}
         and manifest.built_with == tools(source.spec)
         and manifest.settings == settings
+        # Another version may have other explanation methods.
+        and set(manifest.certificate["methods"]) == set(METHODS)
     )
 
 

@@ -41,7 +41,7 @@ class Explainer:
     background: rows of real data: an array, a dict of arrays or DataFrames by input, or a DataFrame. Of more than
         100 rows, 100 are drawn evenly. A column of text or pandas categories becomes numbers in the order of its
         categories, as `whyserve.package` describes.
-    method: "auto", "exact", "permutation", "deep", "gradient" or "kernel". "auto" measures the methods on rows of the
+    method: "auto" or the name of a method, see whyserve.model.methods. "auto" measures the methods on rows of the
         background when they are needed first, which takes seconds, and takes the most accurate one within `budget_ms`
         per row.
     samples: how much a sampling method samples; more is more accurate. Default: the method's own.
@@ -150,7 +150,7 @@ class Explainer:
             predicted=offset + sign * found.predictions.double().numpy(),
             seen=shown(self.spec, arrays),
             names=self._names,
-            shape=only.shape if only and not only.is_tabular else None,
+            shape=only.shape if only and only.player_keys is None else None,
             facts=facts,
             draw=draw_from_arrays(self.spec, arrays),
         )

@@ -49,23 +49,29 @@ def elements(spec: ModelSpec, row: Mapping[str, Any], output: Mapping[str, Any])
     errors = output.get("standard_errors", {})
     seen: set[str] = set()
     for item in spec.inputs:
-        if not item.is_tabular:
+        if item.player_keys is None:
             found += _parts(item, row[item.name], output["attributions"][item.name], errors.get(item.name), spec)
             continue
-        for feature in item.features:
-            key = feature.player
-            if key in seen:
-                continue
-            seen.add(key)
-            value = row[feature.name]
-            shown = value if isinstance(value, str) else plain(value)
-            label = feature.group or f"{key} = {shown}{f' {feature.unit}' if feature.unit else ''}"
-            found.append(Element(clean(label), output["attributions"][key], errors.get(key, 0.0)))
+        for key, label in _labels(item, row).items():
+            if key not in seen:
+                seen.add(key)
+                found.append(Element(clean(label), output["attributions"][key], errors.get(key, 0.0)))
     return found
 
 
+def _labels(item: InputSpec, row: Mapping[str, Any]) -> dict[str, str]:
+    """The label of each player, by key: a feature with its value, otherwise the key alone."""
+    labels = {key: key for key in item.attribution_forms()}
+    for feature in item.features:
+        if not feature.group:
+            value = row[feature.name]
+            shown = value if isinstance(value, str) else plain(value)
+            labels[feature.name] = f"{feature.name} = {shown}{f' {feature.unit}' if feature.unit else ''}"
+    return labels
+
+
 def _parts(item: InputSpec, values: Any, attributions: Any, errors: Any, spec: ModelSpec) -> list[Element]:
-    """The elements of an input that is not a table.
+    """The elements of an input whose players have no keys of their own.
 
     One element per step or token if it is the model's only input. An image, or an input beside others, is one element.
     """
