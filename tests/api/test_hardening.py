@@ -205,20 +205,25 @@ def impatient(start_api):
     return start_api("--write-timeout-s", "3")
 
 
-def descriptors(api) -> int:
-    return len(list(Path(f"/proc/{api.process.pid}/fd").iterdir()))
+def connections(api) -> int:
+    """The connections that the API holds: established, or closed by the peer alone."""
+    lines = [line.split() for line in Path(f"/proc/{api.process.pid}/net/tcp").read_text().splitlines()[1:]]
+    return sum(int(line[1].rpartition(":")[2], 16) == api.port and line[3] in {"01", "08"} for line in lines)
+
+
+def await_connections(api, count: int, within_s: float) -> None:
+    end = time.monotonic() + within_s
+    while connections(api) != count:
+        assert time.monotonic() < end, f"{connections(api)} connections, not {count}"
+        time.sleep(0.1)
 
 
 def test_a_peer_that_never_reads_is_disconnected(impatient):
-    before = descriptors(impatient)
+    await_connections(impatient, 0, within_s=10)
     with impatient.connect() as peer:
         peer.sendall(SCHEMA * MANY)
-        time.sleep(0.5)  # it has begun to answer, and cannot go on
-        assert descriptors(impatient) == before + 1
-        end = time.monotonic() + 30
-        while descriptors(impatient) > before:
-            assert time.monotonic() < end, "the connection is still there"
-            time.sleep(0.1)
+        await_connections(impatient, 1, within_s=10)
+        await_connections(impatient, 0, within_s=30)
         received = read_all(peer)
     assert received.count(b"HTTP/1.1 200 ") < MANY
     still_serves(impatient)

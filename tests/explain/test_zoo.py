@@ -49,6 +49,7 @@ def test_deep_adds_up_and_nothing_in_it_explodes(case: Case):
         assert seen.deep.values.abs().max() <= 3 * seen.scale
 
 
+@pytest.mark.slow
 # Keras on torch multiplies matrices in float32 for any dtype of its layers.
 @pytest.mark.parametrize("case", [case for case in CASES if not case.keras], ids=str)
 def test_deep_adds_up_to_eight_digits_in_float64(case: Case):
@@ -67,6 +68,7 @@ def test_a_network_of_two_precisions_adds_up_to_the_lower():
     assert answer.residuals.abs().max() <= 1e-6 * scale_of(deep, answer)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", FEW, ids=str)
 def test_no_attribution_of_gradient_or_permutation_explodes(case: Case):
     seen = examine(case.name)
@@ -90,6 +92,7 @@ def test_deep_is_no_further_from_exact_than_its_rivals(case: Case):
             assert seen.distance(seen.deep.values) <= slack * seen.distance(theirs) + 1e-5, name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", FEW, ids=str)
 def test_gradient_is_no_further_from_exact_than_shap_is_on_average(case: Case):
     """shap samples the integral that gradient computes, and a few samples may be more accurate by chance."""
@@ -116,6 +119,7 @@ def test_deep_equals_shap_where_the_rules_are_the_same(name: str):
     assert (seen.deep.values - theirs).abs().max() <= 1e-5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SAVED)
 def test_a_network_saved_and_loaded_is_explained_as_it_was(name: str):
     seen, case = examine(name), BY_NAME[name]

@@ -7,6 +7,7 @@ import threading
 import time
 
 import httpx
+import pytest
 
 from tests.faults.conftest import SLOW, ask, metric, outcome, submit
 from tests.faults.test_worker import await_final
@@ -73,6 +74,7 @@ def test_a_stopping_service_is_not_ready_and_finishes_the_requests_in_flight(sta
     assert [answer.status_code for answer in answers] == [200]
 
 
+@pytest.mark.slow
 def test_a_full_queue_is_reported_at_once(start):
     service = start("--queue-depth", "3")
     with service.client() as client:
@@ -92,6 +94,7 @@ def test_a_full_queue_is_reported_at_once(start):
             assert await_final(client, job)["status"] == "done"
 
 
+@pytest.mark.slow
 def test_on_a_full_disk_explanations_are_refused_and_predictions_work(start):
     service = start()
     with service.client() as client:

@@ -34,6 +34,7 @@ def test_api_and_worker_refuse_artifacts_of_another_version_with_one_line(role, 
     assert line.endswith(f"(format 1, this program needs {FORMAT}); run `whyserve export`")
 
 
+@pytest.mark.slow
 def test_up_exports_again_and_sets_the_queue_file_aside(older):
     service = start_service(older / "artifacts", older / "q", models=older / "models")
     try:

@@ -29,6 +29,7 @@ def test_the_trace_of_every_keras_network_gives_the_same_outputs(case: Case):
             assert torch.allclose(traced(given), network(given), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", KERAS, ids=str)
 def test_the_trace_gives_the_same_gradients(case: Case):
     network, (background, rows) = case.network(), case.rows()

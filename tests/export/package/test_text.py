@@ -58,7 +58,7 @@ def packaged(folder, model, background: Any = TEXTS, tokenizer: Any = None, **mo
     return package(model, folder / "models" / "opinion", background=background, **given)
 
 
-@pytest.mark.parametrize("build", [Opinion, keras_opinion])
+@pytest.mark.parametrize("build", [Opinion, pytest.param(keras_opinion, marks=pytest.mark.slow)])
 def test_the_service_needs_only_the_packaged_tokenizer(build, tmp_path):
     report = str(packaged(tmp_path, build()))
     assert "inputs     review (text of 5 tokens)" in report
@@ -140,6 +140,7 @@ def test_a_fault_gives_one_line_and_leaves_no_folder(fault, tmp_path):
     assert not (tmp_path / "models" / "opinion").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "said"),
     [

@@ -81,7 +81,9 @@ SHAPES = [{}, {"bias": False}, {"num_layers": 2, "bidirectional": True}, {"num_l
 READS = ["all", "step", "states", "sequence", "last"]
 # Each layer in each shape; what is read and whether the first states are begun alternate.
 CASES = [
-    (layer, shape, READS[(i + i // 5) % 5], i % 2 == 0) for i, (layer, shape) in enumerate(product(LAYERS, SHAPES))
+    # The first shape of each layer, and the others in the long tests.
+    pytest.param(layer, shape, READS[(i + i // 5) % 5], i % 2 == 0, marks=[pytest.mark.slow] if i % len(SHAPES) else [])
+    for i, (layer, shape) in enumerate(product(LAYERS, SHAPES))
 ]
 
 
@@ -100,6 +102,7 @@ def test_a_whole_layer_equals_its_operations(layer: str, shape: dict[str, Any], 
     assert torch.allclose(answer.values.sum(-1), answer.predictions - answer.base_values, atol=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layer", LAYERS)
 def test_chunks_of_rows_and_of_the_background_change_nothing(layer: str):
     torch.manual_seed(1)
