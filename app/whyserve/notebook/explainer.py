@@ -39,13 +39,13 @@ class Explainer:
 
     model: a torch module, a torch.export program or a Keras model on the torch backend. It is not changed.
     background: rows of real data: an array, a dict of arrays or DataFrames by input, or a DataFrame. Of more than
-        100 rows, 100 are drawn evenly. A column of text or pandas categories becomes numbers in the order of its
-        categories, as `whyserve.package` describes.
+        100 rows, 100 are drawn at random. A categorical column becomes numbers in the order of its categories.
     method: "auto" or the name of a method, see whyserve.model.methods. "auto" measures the methods on rows of the
         background when they are needed first, which takes seconds, and takes the most accurate one within `budget_ms`
         per row.
     samples: how much a sampling method samples; more is more accurate. Default: the method's own.
     players: by input, which elements are explained as one: {"x": {"groups": {"size": ["length", "width"]}}}.
+    categories: of a text column, every category in the order of training, by the name of the column.
     labels: the names of a classification's outputs. names: of a regression's. features: of a table's columns, if the
         background is no DataFrame.
 
@@ -65,11 +65,20 @@ class Explainer:
         *,
         names: Sequence[str] | None = None,
         features: Sequence[str] | None = None,
+        categories: Mapping[str, Sequence[str]] | None = None,
         budget_ms: float = 20,
     ) -> None:
         if method not in METHOD_NAMES:
             raise UnsupportedMethod(f'unknown method "{method}"; available methods: {", ".join(METHOD_NAMES)}')
-        made = InMemory.of(model, background, labels=labels, names=names, features=features, players=players or {})
+        made = InMemory.of(
+            model,
+            background,
+            labels=labels,
+            names=names,
+            features=features,
+            players=players or {},
+            categories=categories or {},
+        )
         self.spec, self.network, self.notes = made.spec, made.network, made.notes
         self.background = to_tensors(made.background)
         self.method, self.samples, self.seed = method, samples, seed

@@ -11,6 +11,7 @@ from whyserve.explain.game.network import Network
 from whyserve.explain.models.explainable import to_tensors
 from whyserve.explain.models.loader import KerasNetwork
 from whyserve.explain.models.traced_network import traced_network
+from whyserve.export.package.checks import check_codes
 from whyserve.export.package.inputs import describe_inputs
 from whyserve.export.package.outputs import describe_output
 from whyserve.export.package.package import network_of
@@ -41,13 +42,16 @@ class InMemory:
         names: Sequence[str] | None,
         features: Sequence[str] | None,
         players: Mapping[str, Mapping[str, Any]],
+        categories: Mapping[str, Sequence[str]],
     ) -> "InMemory":
         """Raises InvalidInput, ModelFault, UnsupportedNetwork."""
         packaged = network_of(model)
         is_keras = hasattr(packaged, "model")
         if is_keras:
             _check_backend()
-        arrays, columns, table, notes = try_background(packaged, background)
+        tried = try_background(packaged, background, categories=categories)
+        arrays, columns, table = tried.arrays, tried.columns, tried.table
+        check_codes(packaged, arrays, columns)
         described, _ = describe_inputs(
             arrays, columns, features=features, units={}, groups={}, kinds={}, ranges={}, texts={}
         )
@@ -61,7 +65,7 @@ class InMemory:
             inputs=tuple(InputSpec(**item) for item in described),
             output=OutputSpec(**output),
         )
-        return cls(spec, _network(packaged, arrays, is_keras=is_keras), arrays, width, notes)
+        return cls(spec, _network(packaged, arrays, is_keras=is_keras), arrays, width, tried.notes)
 
 
 def player_names(spec: ModelSpec) -> tuple[str, ...]:

@@ -44,7 +44,7 @@ def test_a_data_frame_keeps_its_form_and_all_categories():
         def forward(self, numbers, categories):
             return self.last(torch.cat([numbers, self.colour(categories[:, 0])], 1))
 
-    few = medoids(Mixed(), frame, rows=3)
+    few = medoids(Mixed(), frame, rows=3, categories={"colour": ["blue", "red"]})
     assert list(few.background.columns) == ["size", "colour"]
     assert list(few.background["colour"].cat.categories) == ["blue", "red"]
 

@@ -21,7 +21,7 @@ from whyserve.model.spec import read_spec
 
 ROWS = np.random.default_rng(0).normal(size=(30, 4)).astype(np.float32)
 NAMES = ["low", "high"]
-CATEGORIES = pd.DataFrame({"a": ["x", "y"] * 5, "b": range(10), "c": range(10), "d": range(10)})
+CATEGORIES = pd.DataFrame({"a": pd.Categorical(["x", "y"] * 5), "b": range(10), "c": range(10), "d": range(10)})
 BATCH = torch.export.Dim("batch")
 
 
@@ -85,7 +85,7 @@ FAULTS: dict[str, tuple[Callable[[], Any], dict[str, Any], str]] = {
     "a gap": (
         Net,
         {"background": pd.DataFrame({"a": [1.0, None]})},
-        'column "a" of the background has missing values, first in row 1',
+        'columns with missing values: a (first in row 1); fill them',
     ),
     "no number": (Net, {"background": ROWS * np.inf}, 'row 0 of the background of input "x" holds a number'),
     "no rows": (Net, {"background": ROWS[:0]}, "the background has no rows"),

@@ -1,6 +1,7 @@
 """A background, as the caller has it, read into arrays."""
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -16,23 +17,37 @@ ENCODE = (
 
 
 def read_background(
-    background: Any, names: Sequence[str], integer: Mapping[str, bool]
+    background: Any,
+    names: Sequence[str],
+    integer: Mapping[str, bool],
+    categories: Mapping[str, Sequence[str]] = MappingProxyType({}),
 ) -> tuple[Arrays, dict[str, Columns]]:
     """A background → arrays by input name, (rows, …), and the features of each input whose rows came as a DataFrame.
 
     background: an array or a DataFrame for a network with one input; a dict of them by input name; or one DataFrame for
         a network with two inputs, whose numbers go to one input and whose categories go to the other, integer one.
     integer: whether an input takes integers, by input name, as far as known.
-    Raises InvalidInput.
+    categories: the categories of a text column in the order of their codes, by column name.
+    Raises InvalidInput; a text column without a stated order is refused, because any order could be the wrong one.
     """
+    given = list(background.values()) if isinstance(background, Mapping) else [background]
+    frames = [each for each in given if _is_frame(each)]
+    known = [str(column) for frame in frames for column in frame.columns]
+    if unknown := [column for column in categories if column not in known]:
+        raise InvalidInput(
+            f'categories names "{unknown[0]}", which is not a column of the background;'
+            f" the columns are {', '.join(known[:50])}"
+        )
+    for frame in frames:
+        _check_columns(frame, categories)
     if not isinstance(background, Mapping):
-        background = _by_input(background, names, integer)
+        background = _by_input(background, names, integer, categories)
     _check_names(background, names)
     arrays: Arrays = {}
     features: dict[str, Columns] = {}
     for name in names:
         if _is_frame(background[name]):
-            arrays[name], features[name] = _from_frame(name, background[name])
+            arrays[name], features[name] = _from_frame(name, background[name], categories)
         else:
             arrays[name] = np.asarray(background[name])
         _check_array(name, arrays[name])
@@ -89,12 +104,14 @@ def _check_array(name: str, array: np.ndarray) -> None:
         raise InvalidInput(f"{row_of_background(name, row)} holds a number that is not finite; drop or correct the row")
 
 
-def _by_input(background: Any, names: Sequence[str], integer: Mapping[str, bool]) -> dict[str, Any]:
+def _by_input(
+    background: Any, names: Sequence[str], integer: Mapping[str, bool], orders: Mapping[str, Sequence[str]]
+) -> dict[str, Any]:
     if len(names) == 1:
         return {names[0]: background}
     if not _is_frame(background):
         raise dict_needed(names)
-    categories = [column for column in background.columns if _is_category(background[column])]
+    categories = [each for each in background.columns if each in orders or _is_category(background[each])]
     numbers = [column for column in background.columns if column not in categories]
     for_categories = [name for name in names if integer.get(name)]
     if len(names) != 2 or not categories or not numbers or len(for_categories) != 1:
@@ -105,24 +122,19 @@ def _by_input(background: Any, names: Sequence[str], integer: Mapping[str, bool]
     return {name: background[categories if name in for_categories else numbers] for name in names}
 
 
-def _from_frame(name: str, frame: Any) -> tuple[np.ndarray, Columns]:
-    """(rows, columns), and one feature per column. A category becomes its position in the list of categories."""
+def _from_frame(name: str, frame: Any, orders: Mapping[str, Sequence[str]]) -> tuple[np.ndarray, Columns]:
+    """(rows, columns), and one feature per column. A category becomes its position in the order of its categories."""
     columns: list[np.ndarray] = []
     features: Columns = []
-    for label in frame.columns:
+    for label in map(str, frame.columns):
         column = frame[label]
-        if column.isna().any():
-            row = int(column.isna().to_numpy().argmax())
-            raise InvalidInput(
-                f'column "{label}" of the background has missing values, first in row {row}; fill them or drop the rows'
-            )
-        if not _is_category(column):
+        if not _is_category(column) and label not in orders:
             columns.append(column.to_numpy())
-            features.append({"name": str(label)})
+            features.append({"name": label})
             continue
-        category = column.astype("category").cat
-        columns.append(category.codes.to_numpy().astype(np.int64))
-        features.append({"name": str(label), "categories": [str(value) for value in category.categories]})
+        order = [str(value) for value in orders.get(label) or column.cat.categories]
+        columns.append(_codes(column, order))
+        features.append({"name": label, "categories": order})
     categories = [feature["name"] for feature in features if "categories" in feature]
     numbers = [f["name"] for f, array in zip(features, columns, strict=True) if array.dtype.kind == "f"]
     if categories and numbers:
@@ -131,3 +143,43 @@ def _from_frame(name: str, frame: Any) -> tuple[np.ndarray, Columns]:
             f' (column "{numbers[0]}"); {ENCODE}'
         )
     return np.stack(columns, axis=1), features
+
+
+def _codes(column: Any, order: Sequence[str]) -> np.ndarray:
+    code_of = {value: code for code, value in enumerate(order)}
+    return np.array([code_of[str(value)] for value in column], np.int64)
+
+
+def _check_order(label: str, column: Any, order: Sequence[str]) -> None:
+    if len(set(order)) < len(order):
+        raise InvalidInput(f'categories of "{label}" name a category twice; name each category once')
+    if unknown := sorted({str(value) for value in column} - set(order)):
+        raise InvalidInput(
+            f'categories of "{label}" lack {", ".join(unknown[:20])}, which the background holds; list every category'
+            " in the order that the network was trained with"
+        )
+
+
+def _check_columns(frame: Any, orders: Mapping[str, Sequence[str]]) -> None:
+    """Raises InvalidInput, which names every column that cannot be read and says what to do."""
+    labels = [str(label) for label in frame.columns]
+    if twice := sorted({label for label in labels if labels.count(label) > 1}):
+        raise InvalidInput(f"the background has duplicate columns: {', '.join(twice)}; keep each column once")
+    if gaps := [label for label, column in frame.items() if column.isna().any()]:
+        rows = ", ".join(f"{label} (first in row {int(frame[label].isna().to_numpy().argmax())})" for label in gaps)
+        raise InvalidInput(f"columns with missing values: {rows}; fill them or drop the rows")
+    if dates := [str(label) for label, column in frame.items() if str(column.dtype).startswith(("datetime", "period"))]:
+        raise InvalidInput(
+            f"columns with dates: {', '.join(dates)}; replace each by numbers, such as seconds, or year, month and day"
+        )
+    unordered = [str(label) for label, column in frame.items() if is_text(column) and str(label) not in orders]
+    if unordered:
+        seen = {label: ", ".join(f'"{value}"' for value in frame[label].unique()[:4]) for label in unordered}
+        example = ", ".join(f'"{label}": [{values}, …]' for label, values in seen.items())
+        raise InvalidInput(
+            f"the order of the categories is not known for the columns {', '.join(unordered)}; add"
+            f" categories={{{example}}}, every category in the order that the network was trained with"
+        )
+    for label in labels:
+        if label in orders:
+            _check_order(label, frame[label], orders[label])

@@ -1,13 +1,12 @@
 """A small background that represents a large one, and the error that it causes in attributions."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from whyserve.errors import InvalidInput
-from whyserve.export.package.background import is_text
 from whyserve.export.package.background_error import ErrorTrial
 from whyserve.export.package.clusters import representative_rows
 from whyserve.export.package.package import network_of
@@ -46,14 +45,23 @@ class Medoids:
         )
 
 
-def medoids(model: Any, background: Any, rows: int = 20, *, tried: int = 6, seed: int = 0) -> Medoids:
+def medoids(
+    model: Any,
+    background: Any,
+    rows: int = 20,
+    *,
+    tried: int = 6,
+    seed: int = 0,
+    categories: Mapping[str, Sequence[str]] | None = None,
+) -> Medoids:
     """Choose `rows` representative rows of a background by k-means, and measure the error on `tried` other rows.
 
-    model, background: as for `package`. Distances between rows use features scaled to standard deviation 1 and
-    categories as one-hot columns. Raises InvalidInput, ModelFault.
+    model, background, categories: as for `package`. Distances between rows use features scaled to standard
+    deviation 1, and categories as one-hot columns. Raises InvalidInput, ModelFault.
     """
     network = network_of(model)
-    arrays, columns, _, _ = try_background(network, background, most=None)
+    tried_on = try_background(network, background, most=None, categories=categories or {})
+    arrays, columns = tried_on.arrays, tried_on.columns
     total = len(next(iter(arrays.values())))
     if not 1 <= rows < total:
         raise InvalidInput(f"rows is {rows}, but the background has {total} rows; choose from 1 to {total - 1}")
@@ -61,14 +69,16 @@ def medoids(model: Any, background: Any, rows: int = 20, *, tried: int = 6, seed
     rest = np.setdiff1d(np.arange(total), chosen)
     explained = rest[np.linspace(0, len(rest) - 1, min(tried, len(rest))).astype(int)]
     errors = ErrorTrial(network, arrays, explained, seed).errors(chosen)
-    return Medoids(_select(background, chosen), chosen, total, *errors, tried=len(explained))
+    return Medoids(_select(background, chosen, categories or {}), chosen, total, *errors, tried=len(explained))
 
 
-def _select(background: Any, rows: np.ndarray) -> Any:
-    """These rows, in the form of the background. A column of text keeps all of its categories."""
+def _select(background: Any, rows: np.ndarray, categories: Mapping[str, Sequence[str]]) -> Any:
+    """These rows, in the form of the background. A column of text becomes a categorical with all of its categories."""
     if isinstance(background, Mapping):
-        return {name: _select(each, rows) for name, each in background.items()}
+        return {name: _select(each, rows, categories) for name, each in background.items()}
     if not hasattr(background, "iloc"):
         return np.asarray(background)[rows]
-    texts = [name for name in background.columns if is_text(background[name])]
-    return background.astype(dict.fromkeys(texts, "category")).iloc[rows]
+    import pandas as pd  # noqa: PLC0415  # the caller has it: the background is a DataFrame
+
+    ordered = {name: pd.CategoricalDtype(list(order)) for name, order in categories.items() if name in background}
+    return background.astype(ordered).iloc[rows]

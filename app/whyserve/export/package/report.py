@@ -5,6 +5,7 @@ from pathlib import Path
 
 from whyserve.export.parity import parity_text
 from whyserve.model.manifest import Manifest
+from whyserve.model.spec import ModelSpec
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -27,6 +28,7 @@ class Packaged:
             ("model", f"{spec.name}, version {spec.version}, from {spec.framework}, in {self.folder}"),
             ("inputs", ", ".join(f"{item.name} ({item.size_text})" for item in spec.inputs)),
             ("outputs", f"{', '.join(spec.output_names[:12])} ({spec.output.scores})"),
+            *(("categories", text) for text in _category_texts(spec)),
             ("parity", parity_text(manifest.parity)),
             ("method", f"{certificate['default']}: {certificate['reason']}"),
             ("residual", f"at most {figures['residual']:.0e} of the output's scale"),
@@ -35,3 +37,13 @@ class Packaged:
             *(("note", f"{name}: {m['why']}") for name, m in certificate["methods"].items() if not m["fits"]),
         ]
         return "\n".join(f"{key:<10} {text}" for key, text in lines)
+
+
+def _category_texts(spec: ModelSpec) -> list[str]:
+    """The code of each category, for each feature that has categories."""
+    return [
+        f"{feature.name}: " + ", ".join(f"{code} {name}" for code, name in enumerate(feature.categories))
+        for item in spec.inputs
+        for feature in item.features
+        if feature.categories
+    ]

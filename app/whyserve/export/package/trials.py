@@ -1,7 +1,9 @@
 """Run a network on its background. Only a run shows which types of numbers a torch network takes."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -17,13 +19,30 @@ ROW_BOUND = 1e-3
 MOST_TRIED_INPUTS = 6
 
 
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """A background that the network takes.
+
+    arrays: its rows in the dtypes of the network, by input, (rows, …). kept: their places in the given background.
+    columns: the features of each input that came as a DataFrame. table: the output, (rows,) or (rows, outputs).
+    notes: for people.
+    """
+
+    arrays: Arrays
+    columns: dict[str, Any]
+    table: np.ndarray
+    kept: np.ndarray
+    notes: tuple[str, ...]
+
+
 def try_background(
-    network: Any, given: Any, most: int | None = MOST_ROWS
-) -> tuple[Arrays, dict[str, Any], np.ndarray, tuple[str, ...]]:
+    network: Any,
+    given: Any,
+    most: int | None = MOST_ROWS,
+    categories: Mapping[str, Sequence[str]] = MappingProxyType({}),
+) -> Tried:
     """Read a background and run the network on it. most: the number of rows to keep, drawn at random; None for all.
 
-    Returns the rows in the dtypes that the network takes, by input, (rows, …); the features of each input that came as
-    a DataFrame; the output, (rows,) or (rows, outputs); and notes for people.
     Raises InvalidInput, ModelFault.
     """
     dtypes = getattr(network, "dtypes", None)
@@ -31,7 +50,7 @@ def try_background(
     faults: list[Exception] = []
     for guess in [integer] if dtypes else _integer_inputs(network.names):
         try:
-            arrays, columns = read_background(given, network.names, guess)
+            arrays, columns = read_background(given, network.names, guess, categories)
         except InvalidInput as error:
             faults.append(error)
             continue
@@ -47,7 +66,7 @@ def try_background(
             continue
         _check_rows_are_independent(network, arrays, table)
         notes = (f"the background is {most} of the {rows} given rows, drawn at random",) if len(kept) < rows else ()
-        return arrays, columns, table, notes
+        return Tried(arrays, columns, table, kept, notes)
     # An error of the network says more than a background that some wrong guess could not read.
     raised = [fault for fault in faults if not isinstance(fault, InvalidInput)]
     if not raised:

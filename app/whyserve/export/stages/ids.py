@@ -30,12 +30,19 @@ def vocabularies(spec: ModelSpec, run: Callable[[Arrays], object], rows: Arrays)
                 return False
             return True
 
-        # A binary search: the network takes `valid` and fails on `invalid`.
-        valid, invalid = int(rows[name].max()), int(bounds.max)
-        if takes(invalid) or (bounds.min < 0 and takes(-1)) or not takes(0):
+        if (bounds.min < 0 and takes(-1)) or not takes(0):
             continue
-        while invalid - valid > 1:
-            middle = (valid + invalid) // 2
-            valid, invalid = (middle, invalid) if takes(middle) else (valid, middle)
-        found[name] = invalid
+        if (limit := id_limit(takes, int(rows[name].max()), int(bounds.max))) is not None:
+            found[name] = limit
     return found
+
+
+def id_limit(takes: Callable[[int], bool], valid: int, largest: int) -> int | None:
+    """n, if the network takes the ids 0 to n − 1 alone; None if it takes `largest` too. valid: an id that it takes."""
+    if takes(largest):
+        return None
+    invalid = largest
+    while invalid - valid > 1:
+        middle = (valid + invalid) // 2
+        valid, invalid = (middle, invalid) if takes(middle) else (valid, middle)
+    return invalid

@@ -1,0 +1,151 @@
+"""What `package` checks before it writes anything: the folder, the codes of categories, the caller's own answers."""
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from whyserve.errors import InvalidInput, ModelFault
+from whyserve.export.package.trials import Tried
+from whyserve.export.stages.ids import id_limit
+from whyserve.model.outputs import Outputs
+from whyserve.model.rows import Arrays, RowReader, as_row
+from whyserve.model.spec import SPEC_FILE, ModelSpec, read_spec
+from whyserve.model.text import TextReader
+
+# No embedding of categories has more entries.
+MOST_CODES = 1 << 20
+# As a share of the output's scale: far above rounding, far below a wrong category.
+EXPECTED_BOUND = 1e-3
+# A background whose output varies less, as a share of its scale, is probably not what the network was trained on.
+CONSTANT = 1e-4
+
+
+def check_place(folder: Path) -> None:
+    """Raises ModelFault if the service would not find the folder: it looks one level below its folder of models."""
+    models = Path(os.environ.get("WHYSERVE_MODELS", "models")).resolve()
+    inside = folder.resolve()
+    if models in inside.parents and inside.parent != models:
+        raise ModelFault(
+            f"{folder}: the service looks for models directly in {models.name}/; use {models.name}/{folder.name}"
+        )
+
+
+def check_replacement(folder: Path, spec: ModelSpec) -> None:
+    """Raises ModelFault if the folder holds another model: other inputs, outputs or another framework."""
+    if not (folder / SPEC_FILE).exists():
+        return
+    try:
+        old = read_spec(folder)
+    except ModelFault as fault:
+        raise ModelFault(f"{fault.message}; the folder would be replaced: pass overwrite=True to do so") from fault
+    facts = {
+        "framework": (old.framework, spec.framework),
+        "inputs": (old.keys, spec.keys),
+        "categories": (_categories(old), _categories(spec)),
+        "outputs": (old.output_names, spec.output_names),
+    }
+    if different := [name for name, (before, now) in facts.items() if before != now]:
+        raise ModelFault(
+            f"{folder} holds a model with other {' and '.join(different)}; choose another folder, or pass"
+            " overwrite=True to replace it"
+        )
+
+
+def _categories(spec: ModelSpec) -> dict[str, tuple[str, ...]]:
+    return {f.name: f.categories for item in spec.inputs for f in item.features if f.categories}
+
+
+def check_codes(network: Any, arrays: Arrays, columns: Mapping[str, list[dict[str, Any]]]) -> None:
+    """Raises InvalidInput if an embedding has another number of entries than its column has categories.
+
+    The number is found by running the network on the first row with other codes, which works for any lookup.
+    """
+    for name, features in columns.items():
+        for place, feature in enumerate(features):
+            count = len(feature.get("categories", ()))
+            if not count:
+                continue
+
+            def takes(code: int, name: str = name, place: int = place) -> bool:
+                row = {key: array[:1].copy() for key, array in arrays.items()}
+                row[name][0, place] = code
+                try:
+                    network.run(row)
+                except Exception:  # each framework has its own type
+                    return False
+                return True
+
+            limit = id_limit(takes, int(arrays[name][:, place].max()), MOST_CODES)
+            if limit is not None and limit != count:
+                raise InvalidInput(
+                    f'column "{feature["name"]}" has {count} categories, but the network takes the codes 0 to'
+                    f' {limit - 1}; pass categories={{"{feature["name"]}": […]}} with all {limit} categories,'
+                    " in the order that the network was trained with"
+                )
+
+
+def check_expected(
+    expected: Any, given: Any, tried: Tried, network: Any, *, spec: ModelSpec, readers: Mapping[str, TextReader]
+) -> None:
+    """Compare the caller's own answers with what requests get for the same rows.
+
+    expected: (rows,) or (rows, outputs), the original's answers for all given rows, or a function of the background
+        as given. tried: the rows of the background that are used.
+    Each row goes the way of a request: as an instance, with categories by name, and back into arrays.
+    Raises InvalidInput, ModelFault.
+    """
+    kept = tried.kept
+    answers = np.asarray(expected(given) if callable(expected) else expected, np.float64)
+    instances = [as_row(spec, tried.arrays, row, readers) for row in range(len(kept))]
+    table = np.asarray(network.run(RowReader(spec, readers)(instances)), np.float64)
+    table = table.reshape(len(kept), -1)
+    answers = answers.reshape(len(answers), -1)
+    if len(answers) <= kept.max() or answers.shape[1] not in {table.shape[1], len(spec.output_names)}:
+        raise InvalidInput(
+            f"expected has shape {answers.shape}; ({kept.max() + 1} or more rows, {table.shape[1]} outputs) is needed"
+        )
+    if answers.shape[1] != table.shape[1]:
+        table = Outputs(spec, table.shape[1]).scores(table)
+    gap = np.abs(table - answers[kept])
+    scale = max(float(np.abs(table).max()), 1e-30)
+    if not (gap <= EXPECTED_BOUND * scale).all():
+        row, column = np.unravel_index(int(np.nan_to_num(gap, nan=np.inf).argmax()), gap.shape)
+        raise ModelFault(
+            f"row {int(kept[row])} of the background: a request gets {table[row, column]:.6g} for output {int(column)},"
+            f" but expected has {answers[kept][row, column]:.6g}; check the order of the columns, the order of the"
+            " categories, and whether the rows are scaled as in training"
+        )
+
+
+def background_notes(
+    columns: Mapping[str, list[dict[str, Any]]], table: np.ndarray, describe: Callable[[np.ndarray], str]
+) -> tuple[str, ...]:
+    """What people should know of a background. describe: one line about the outputs of its rows."""
+    notes = [describe(table)]
+    rows = len(table)
+    if rows == 1:
+        notes.append("the background has one row: each attribution is a difference from this row alone")
+    for feature in (feature for features in columns.values() for feature in features):
+        count = len(feature.get("categories", ()))
+        if count >= rows > 2:
+            notes.append(f'column "{feature["name"]}" has {count} categories in {rows} rows: is it an identifier?')
+    spread, scale = float(table.std(axis=0).max()), max(float(np.abs(table).max()), 1e-30)
+    if rows > 1 and spread < CONSTANT * scale:
+        notes.append(
+            "the output is nearly the same for every row of the background: are the rows scaled as in training?"
+        )
+    return tuple(notes)
+
+
+def describe_answers(spec: ModelSpec, table: np.ndarray) -> str:
+    """How many rows get each label; of a regression, the range of each output."""
+    table = table.reshape(len(table), -1)
+    if spec.task == "regression":
+        ranges = zip(spec.output_names, table.min(0), table.max(0), strict=True)
+        return "on the background: " + ", ".join(f"{name} {low:.4g} to {high:.4g}" for name, low, high in ranges)
+    best = Outputs(spec, table.shape[1]).scores(table).argmax(1)
+    counts = ", ".join(f"{name} {int((best == number).sum())}" for number, name in enumerate(spec.output_names))
+    return f"labels of the {len(table)} background rows: {counts}"
