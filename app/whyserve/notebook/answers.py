@@ -52,13 +52,15 @@ def from_answer(answer: Mapping[str, Any], instances: Sequence[Row], draw: Draw 
     parts = {key: np.shape(first[key]) for key in keys}
     names = tuple(key + "".join(f"[{i}]" for i in place) for key, shape in parts.items() for place in np.ndindex(shape))
     alone = len(parts) == 1 and () not in parts.values()
-    seen = [_seen(instance, parts) for instance in instances]
+    row_values = [_row_values(instance, parts) for instance in instances]
     return Explanation(
         names=names,
         shape=next(iter(parts.values())) if alone else None,
         attributions=_stacked(outputs, "attributions", keys),
         errors=_stacked(outputs, "standard_errors", keys) if "standard_errors" in outputs[0][0] else None,
-        seen=np.stack([part for (part,) in seen]) if alone else np.stack([_joined(row) for row in seen]),
+        row_values=np.stack([part for (part,) in row_values])
+        if alone
+        else np.stack([_joined(row) for row in row_values]),
         **common,
     )
 
@@ -74,13 +76,13 @@ def _joined(parts: Sequence[np.ndarray]) -> np.ndarray:
     return np.concatenate([part.astype(object).ravel() for part in parts])
 
 
-def _seen(instance: Row, parts: Mapping[str, tuple[int, ...]]) -> list[np.ndarray]:
+def _row_values(instance: Row, parts: Mapping[str, tuple[int, ...]]) -> list[np.ndarray]:
     """The values of an instance by key; a picture as its levels, in the shape of its attributions."""
-    seen = []
+    row_values = []
     for key, shape in parts.items():
         value = np.asarray(instance.get(key, ""))  # a group of features has a key that no instance has
-        seen.append(_levels(str(value), shape) if len(shape) > 1 and value.dtype.kind == "U" else value)
-    return seen
+        row_values.append(_levels(str(value), shape) if len(shape) > 1 and value.dtype.kind == "U" else value)
+    return row_values
 
 
 def _levels(picture: str, shape: tuple[int, ...]) -> np.ndarray:
@@ -105,7 +107,7 @@ def _text(outputs: Sequence[Sequence[Row]], texts: Sequence[str], key: str) -> d
     return {
         "attributions": values("attributions"),
         "errors": values("standard_errors") if "standard_errors" in outputs[0][0] else None,
-        "seen": ragged([np.array(_pieces(each, text)) for each, text in zip(tokens, texts, strict=True)]),
+        "row_values": ragged([np.array(_pieces(each, text)) for each, text in zip(tokens, texts, strict=True)]),
     }
 
 

@@ -21,7 +21,7 @@ from whyserve.notebook.boundary import short_errors
 from whyserve.notebook.explanation import Explanation
 from whyserve.notebook.in_memory import InMemory, player_names
 from whyserve.notebook.pictures import draw_from_arrays
-from whyserve.notebook.rows import read_rows, shown
+from whyserve.notebook.rows import read_rows, row_values_of
 
 # kernel is there for comparison: permutation is closer to exact values in less time.
 MEASURED = tuple(name for name in EXPLAINERS if name != "kernel")
@@ -157,7 +157,7 @@ class Explainer:
             errors=None if errors is None else errors.double().numpy(),
             base=offset + sign * found.base_values.double().numpy(),
             predicted=offset + sign * found.predictions.double().numpy(),
-            seen=shown(self.spec, arrays),
+            row_values=row_values_of(self.spec, arrays),
             names=self._names,
             shape=only.shape if only and only.player_keys is None else None,
             facts=facts,

@@ -26,7 +26,7 @@ class Explanation:
     attributions: (R, K, E) float64, in the output's unit; of text, one array (K, tokens of that row) per row.
     errors: the standard errors of `attributions`, in the same form; None if the method does not sample.
     base, predicted: (R, K), the mean output over the background, and the output of each row.
-    seen: (R, E) or (R, *shape), the values of the rows themselves; of text, one array of tokens per row.
+    row_values: (R, E) or (R, *shape), the values of the rows themselves; of text, one array of tokens per row.
     shape: of a single image, series or tensor; None if the elements have names of their own.
     facts: what is the same for all rows: method, method_reason, background and others.
     """
@@ -35,7 +35,7 @@ class Explanation:
     attributions: Any
     base: np.ndarray
     predicted: np.ndarray
-    seen: Any
+    row_values: Any
     names: tuple[str, ...] | None
     shape: tuple[int, ...] | None = None
     errors: Any = None
@@ -95,7 +95,7 @@ class Explanation:
     @property
     def data(self) -> Any:
         """The rows that were explained, in the form of `values` without its outputs."""
-        return self.seen
+        return self.row_values
 
     # -- rows -----------------------------------------------------------------------------------------
 
@@ -114,7 +114,7 @@ class Explanation:
             errors=None if self.errors is None else self.errors[rows],
             base=self.base[rows],
             predicted=self.predicted[rows],
-            seen=self.seen[rows],
+            row_values=self.row_values[rows],
             numbers=tuple((self.numbers or range(len(self)))[rows]),
         )
 
@@ -158,7 +158,7 @@ class Explanation:
     def _lines(self) -> Iterator[dict[str, Any]]:
         residuals = self.predicted - self.base - self._sums()
         for row, names in enumerate(self.outputs):
-            elements = self.names or tuple(f"{number}:{token}" for number, token in enumerate(self.seen[row]))
+            elements = self.names or tuple(f"{number}:{token}" for number, token in enumerate(self.row_values[row]))
             for place, output in enumerate(names):
                 line = {"row": (self.numbers or range(len(self)))[row], "output": output}
                 line |= {"value": self.predicted[row, place], "base_value": self.base[row, place]}

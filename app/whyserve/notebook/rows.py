@@ -40,7 +40,7 @@ def read_rows(spec: ModelSpec, rows: Any) -> Arrays:
     return check_arrays(spec, {**arrays, **extra})
 
 
-def shown(spec: ModelSpec, arrays: Arrays) -> np.ndarray:
+def row_values_of(spec: ModelSpec, arrays: Arrays) -> np.ndarray:
     """The rows as an Explanation shows them: (rows, *shape) of one array, else (rows, elements), categories by name."""
     (first, *others) = spec.inputs
     if not others and not first.is_tabular:

@@ -85,7 +85,7 @@ FAULTS: dict[str, tuple[Callable[[], Any], dict[str, Any], str]] = {
     "a gap": (
         Net,
         {"background": pd.DataFrame({"a": [1.0, None]})},
-        'columns with missing values: a (first in row 1); fill them',
+        "columns with missing values: a (first in row 1); fill them",
     ),
     "no number": (Net, {"background": ROWS * np.inf}, 'row 0 of the background of input "x" holds a number'),
     "no rows": (Net, {"background": ROWS[:0]}, "the background has no rows"),
