@@ -158,7 +158,7 @@ def test_a_typed_text_has_coloured_and_numbered_tokens(page, service, client):
         ("places", "name", "", '"name" must not be empty'),
         ("fclayer", "bmi kg/m²", "heavy", '"bmi" must be a number'),
         ("fclayer", "bmi kg/m²", "", '"bmi" is missing'),
-        ("fclayer", "bmi kg/m²", "1e300", '"bmi" holds a number too large'),
+        ("fclayer", "bmi kg/m²", "1e300", '"bmi" holds a number that is too large'),
         ("sunspots", "past", "1 2 3", '"past" must hold at least 20'),
         ("sunspots", "past", "1 2 x", '"past[2]" must be a number'),
     ],
