@@ -30,6 +30,19 @@ def test_the_client_needs_neither_a_framework_nor_the_service_s_own():
     )
 
 
+def test_the_explainer_needs_neither_the_export_s_packages_nor_the_service_s_own():
+    names = {"onnx", "onnxruntime", "onnxscript", "tensorflow", "tf2onnx", "fastapi", "uvicorn"}
+    assert not names & loaded_by("import whyserve; whyserve.Explainer")
+
+
+def test_a_name_whose_packages_are_missing_says_what_to_install():
+    code = "import sys; sys.modules['onnxruntime'] = None; import whyserve; whyserve.package"
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )  # fmt: skip
+    assert "whyserve.package needs onnxruntime, which is not installed: pip install 'whyserve[export]'" in done.stderr
+
+
 def test_every_public_name_is_there_and_has_words():
     for name in whyserve.__all__:
         assert name in dir(whyserve)

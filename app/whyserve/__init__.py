@@ -21,21 +21,29 @@ __version__ = "0.1.0"
 
 __all__ = ["Client", "Explainer", "Explanation", "__version__", "load", "medoids", "package", "to_shap"]
 
+# The module of each name, and the extra whose packages it needs.
 _HOMES = {
-    "Client": "whyserve.notebook.client",
-    "Explainer": "whyserve.notebook.explainer",
-    "Explanation": "whyserve.notebook.explanation",
-    "load": "whyserve.notebook.folder",
-    "medoids": "whyserve.export.package.backgrounds",
-    "package": "whyserve.export.package.package",
-    "to_shap": "whyserve.notebook.answers",
+    "Client": ("whyserve.notebook.client", "client"),
+    "Explainer": ("whyserve.notebook.explainer", "notebook"),
+    "Explanation": ("whyserve.notebook.explanation", "client"),
+    "load": ("whyserve.notebook.folder", "export,notebook"),
+    "medoids": ("whyserve.export.package.backgrounds", "notebook"),
+    "package": ("whyserve.export.package.package", "export"),
+    "to_shap": ("whyserve.notebook.answers", "client"),
 }
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'whyserve' has no attribute {name!r}")
-    value = getattr(import_module(_HOMES[name]), name)
+    home, extra = _HOMES[name]
+    try:
+        value = getattr(import_module(home), name)
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            f"whyserve.{name} needs {error.name}, which is not installed: pip install 'whyserve[{extra}]'",
+            name=error.name,
+        ) from None
     globals()[name] = value
     return value
 

@@ -13,8 +13,8 @@ from whyserve.explain.models.loader import KerasNetwork
 from whyserve.explain.models.traced_network import traced_network
 from whyserve.export.package.checks import check_codes
 from whyserve.export.package.inputs import describe_inputs
+from whyserve.export.package.network import network_of
 from whyserve.export.package.outputs import describe_output
-from whyserve.export.package.package import network_of
 from whyserve.export.package.trials import try_background
 from whyserve.model.input_spec import InputSpec
 from whyserve.model.keras_file import open_keras

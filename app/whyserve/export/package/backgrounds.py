@@ -9,7 +9,7 @@ import numpy as np
 from whyserve.errors import InvalidInput
 from whyserve.export.package.background_error import ErrorTrial
 from whyserve.export.package.clusters import representative_rows
-from whyserve.export.package.package import network_of
+from whyserve.export.package.network import network_of
 from whyserve.export.package.trials import try_background
 
 

@@ -3,7 +3,6 @@ certified. `whyserve check` does the same for an existing folder, without leavin
 """
 
 import os
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 from pydantic import ValidationError
 
-from whyserve.errors import InvalidInput, ModelFault
+from whyserve.errors import ModelFault
 from whyserve.export.build import export_one
 from whyserve.export.package.checks import (
     background_notes,
@@ -24,6 +23,7 @@ from whyserve.export.package.checks import (
 )
 from whyserve.export.package.folder import write_folder
 from whyserve.export.package.inputs import describe_inputs
+from whyserve.export.package.network import network_of
 from whyserve.export.package.outputs import describe_output
 from whyserve.export.package.report import Packaged
 from whyserve.export.package.text import read_texts
@@ -139,22 +139,3 @@ def check(folder: str | os.PathLike[str], budget_ms: float = 20) -> Packaged:
     folder = Path(folder)
     with tempfile.TemporaryDirectory() as artifacts:
         return Packaged(folder, export_one(folder, Path(artifacts), budget_ms))
-
-
-def network_of(model: Any) -> Any:
-    """A KerasModel or a TorchModel for a network of the caller. Raises InvalidInput, ModelFault."""
-    keras = sys.modules.get("keras")
-    # Keras comes first: on the torch backend, a Keras model is an nn.Module too.
-    if keras is not None and isinstance(model, keras.Model):
-        from whyserve.export.package.keras import KerasModel  # noqa: PLC0415
-
-        return KerasModel.of(model)
-    torch = sys.modules.get("torch")
-    if torch is not None and isinstance(model, torch.nn.Module | torch.export.ExportedProgram):
-        from whyserve.export.package.torch import TorchModel  # noqa: PLC0415
-
-        return TorchModel.of(model)
-    raise InvalidInput(
-        f"an object of type {type(model).__name__} cannot be packaged; give a torch nn.Module, a torch.export program"
-        " or a Keras model"
-    )
