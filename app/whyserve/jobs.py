@@ -3,15 +3,18 @@
 import base64
 import hashlib
 import secrets
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from whyserve.model.spec import DEFAULT_BACKGROUND
+from whyserve.model.outputs import Output
+from whyserve.model.rows import Arrays
+from whyserve.model.spec import DEFAULT_BACKGROUND, ModelSpec
 from whyserve.model.text import TokenSpans
 
 # The end of a summary job's batch key, by which a queue recognises summaries. Between two chunks of a summary, a worker
@@ -121,6 +124,29 @@ class ExplainJob(_Message):
     caller: str | None = None
     idempotency_key: str | None = None
     request_hash: str | None = None
+
+    @classmethod
+    def of(
+        cls,
+        spec: ModelSpec,
+        digest: str,
+        arrays: Arrays,
+        served: np.ndarray,
+        outputs: Sequence[Sequence[Output]],
+        **more: Any,
+    ) -> Self:
+        """The job that explains rows of a model. arrays, served: unpacked. more: the other fields."""
+        facts: dict[str, Any] = {
+            "id": new_id(),
+            "model": spec.name,
+            "version": spec.version,
+            "digest": digest,
+            "rows": {name: PackedArray.pack(array) for name, array in arrays.items()},
+            "served": PackedArray.pack(served),
+            "outputs": [[output.name for output in row] for row in outputs],
+            "created": time.time(),
+        }
+        return cls(**facts | more)
 
     @property
     def batch_key(self) -> str:

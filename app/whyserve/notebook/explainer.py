@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from whyserve.errors import UnsupportedMethod
 from whyserve.explain.certificate.certify import certify
@@ -21,12 +20,11 @@ from whyserve.notebook.boundary import short_errors
 from whyserve.notebook.explanation import Explanation
 from whyserve.notebook.in_memory import InMemory, player_names
 from whyserve.notebook.pictures import draw_from_arrays
+from whyserve.notebook.progress import progress_bar
 from whyserve.notebook.rows import read_rows, row_values_of
 
 # kernel is there for comparison: permutation is closer to exact values in less time.
 MEASURED = tuple(name for name in EXPLAINERS if name != "kernel")
-# A progress bar appears after so many seconds.
-BAR_AFTER_S = 1.0
 
 
 class Explainer:
@@ -134,9 +132,8 @@ class Explainer:
             table = self.network(inputs).numpy()
         wanted = self._outputs.wanted(outputs, table)
         columns = torch.tensor([[output.column for output in row] for row in wanted])
-        with tqdm(total=1.0, delay=BAR_AFTER_S, disable=None if progress else True, leave=False) as bar:
-            bar.bar_format = "explaining {percentage:3.0f} % |{bar}| {elapsed} < {remaining}"
-            limits = Limits(samples=count, seed=self.seed, on_progress=lambda share: bar.update(share - bar.n) or True)
+        with progress_bar(progress) as on_progress:
+            limits = Limits(samples=count, seed=self.seed, on_progress=on_progress)
             found = self._prepared(chosen).explain(inputs, columns, limits)
         facts = {**self._facts, "method": chosen, "method_reason": reason}
         return self._explanation(arrays, found, wanted, facts)

@@ -1,30 +1,29 @@
 """`whyserve.load`: a model folder in this process, with the numbers of the service."""
 
 import struct
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import orjson
 import torch
-from tqdm import tqdm
 
 from whyserve.errors import InvalidInput, ModelFault
 from whyserve.explain.models.explainable import ExplainableModel, load_model
 from whyserve.explain.worker.batch import compute
 from whyserve.export.build import export_one
 from whyserve.export.sources import read_source
-from whyserve.jobs import ExplainJob, PackedArray, new_id
+from whyserve.jobs import ExplainJob
 from whyserve.model.manifest import ONNX_FILE, Manifest, read_manifest
 from whyserve.model.rows import Arrays, as_row
 from whyserve.model.spec import DEFAULT_BACKGROUND
+from whyserve.model.text import spans_of
 from whyserve.notebook.answers import from_answer
 from whyserve.notebook.boundary import short_errors
-from whyserve.notebook.explainer import BAR_AFTER_S
 from whyserve.notebook.explanation import Explanation
 from whyserve.notebook.pictures import draw_from_answer
 from whyserve.notebook.predictions import Predictions
+from whyserve.notebook.progress import progress_bar
 from whyserve.notebook.rows import is_frame, read_rows
 from whyserve.predict.predictor import Predictor, load_predictor
 
@@ -92,13 +91,7 @@ class Model:
             raise InvalidInput(f'unknown background "{background}"; available backgrounds: {known}')
         self._predictor.check_method(method)
         job = self._job(arrays, instances, method, outputs, samples=samples, seed=seed, background=background)
-        with tqdm(total=1.0, delay=BAR_AFTER_S, disable=None if progress else True, leave=False) as bar:
-            bar.bar_format = "explaining {percentage:3.0f} % |{bar}| {elapsed} < {remaining}"
-
-            def on_progress(share: float) -> bool:
-                bar.update(share - bar.n)
-                return True
-
+        with progress_bar(progress) as on_progress:
             (result,) = _with_worker_threads(compute, [job], self._explainable, on_progress)
         answer = orjson.loads(result.json)
         return from_answer(answer, instances, draw_from_answer(self._predictor.spec, answer, instances, arrays))
@@ -108,19 +101,9 @@ class Model:
     ) -> ExplainJob:
         table = self._predictor.table(arrays)
         wanted = self._predictor.outputs.wanted(outputs, table)
-        texts = self._predictor.texts
-        return ExplainJob(
-            id=new_id(),
-            model=self._predictor.spec.name,
-            version=self._predictor.spec.version,
-            digest=self._predictor.digest,
-            rows={name: PackedArray.pack(array) for name, array in arrays.items()},
-            served=PackedArray.pack(table),
-            outputs=[[output.name for output in row] for row in wanted],
-            texts={name: tuple(reader.spans(row[name]) for row in instances) for name, reader in texts.items()},
-            method=method,
-            created=time.time(),
-            **more,
+        texts = spans_of(self._predictor.texts, instances)
+        return ExplainJob.of(
+            self._predictor.spec, self._predictor.digest, arrays, table, wanted, texts=texts, method=method, **more
         )
 
     def _read(self, rows: Any) -> tuple[Arrays, Instances]:

@@ -1,7 +1,6 @@
 """`whyserve explain MODEL rows.csv -o why.parquet`: explain a file of rows in this process, without a service."""
 
 import json
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ import torch
 from whyserve.errors import InvalidInput, UnsupportedNetwork
 from whyserve.explain.models.explainable import ExplainableModel, to_tensors
 from whyserve.explain.worker.batch import compute
-from whyserve.jobs import ExplainJob, GivenBackground, PackedArray
+from whyserve.jobs import ExplainJob, GivenBackground
 from whyserve.model.rows import Arrays
 from whyserve.model.spec import DEFAULT_BACKGROUND
 from whyserve.model.text import TokenSpans
@@ -132,18 +131,16 @@ def _job(
     with torch.no_grad():
         table = model.network(to_tensors(arrays)).numpy()
     wanted = model.outputs.wanted(question.outputs, table)
-    return ExplainJob(
+    return ExplainJob.of(
+        model.spec,
+        model.digest,
+        arrays,
+        table,
+        wanted,
         id="file",
-        model=model.spec.name,
-        version=model.spec.version,
-        digest=model.digest,
-        rows={name: PackedArray.pack(array) for name, array in arrays.items()},
-        served=PackedArray.pack(table),
-        outputs=[[output.name for output in outputs] for outputs in wanted],
         texts=texts,
         method=question.method,
         samples=question.samples,
         seed=question.seed,
         background=question.background,
-        created=time.time(),
     )

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from whyserve.api.middleware.auth import caller_of
 from whyserve.api.schemas.headers import idempotency_key
 from whyserve.api.state import Service
-from whyserve.jobs import ExplainJob, GivenBackground, PackedArray, new_id
+from whyserve.jobs import ExplainJob, GivenBackground
 from whyserve.model.rows import Arrays, Row
 from whyserve.model.spec import DEFAULT_BACKGROUND
 from whyserve.predict.predictor import Predictor
@@ -33,14 +33,12 @@ async def build_job(
     outputs = predictor.outputs.wanted(options.get("outputs", "all" if summary else "top"), predicted)
     background = await _background(predictor, options.get("background", DEFAULT_BACKGROUND))
     created = time.time()
-    return ExplainJob(
-        id=new_id(),
-        model=predictor.spec.name,
-        version=predictor.spec.version,
-        digest=predictor.digest,
-        rows={name: PackedArray.pack(array) for name, array in arrays.items()},
-        served=PackedArray.pack(predicted),
-        outputs=[[output.name for output in row] for row in outputs],
+    return ExplainJob.of(
+        predictor.spec,
+        predictor.digest,
+        arrays,
+        predicted,
+        outputs,
         texts=await predictor.spans(instances) if instances and not summary else {},
         method=method,
         samples=options.get("samples"),
