@@ -15,9 +15,13 @@ from whyserve.api.server.refusals import DiscardInput, refusal
 
 # The request's head, and also everything between and after the parts of a chunked body.
 MAX_HEAD_BYTES = 32 << 10
-# An idle connection is closed this long after its last answer.
-KEEP_ALIVE_S = 5.0
+# An idle connection is closed this long after its last answer. It must be longer than clients and proxies keep an idle
+# connection (httpx 5 s, nginx and AWS load balancers 60 s): whoever closes first must be the one that sends requests,
+# or a request can meet the close and get no answer.
+KEEP_ALIVE_S = 75.0
 MAX_CONNECTIONS = 2000
+# With more open connections than this, idle ones are closed sooner, so that they do not use up all connections.
+MANY_CONNECTIONS, SHORT_KEEP_ALIVE_S = MAX_CONNECTIONS // 2, 5.0
 # With this many connections or more, requests that arrive together are answered together. Their callers then send the
 # next requests together too, and both sides wake less often.
 BATCH_CONNECTIONS = 4
@@ -153,7 +157,9 @@ class Connection(HttpToolsProtocol):
             return read_timeout_s
         if not cycle.response_complete:
             return None
-        return KEEP_ALIVE_S if self._is_idle() else read_timeout_s
+        if not self._is_idle():
+            return read_timeout_s
+        return KEEP_ALIVE_S if len(self.connections) <= MANY_CONNECTIONS else SHORT_KEEP_ALIVE_S
 
     def _is_idle(self) -> bool:
         """Whether the last request is answered and no part of the next one has arrived."""
