@@ -19,6 +19,10 @@ def instances(*rows):
     return body(instances=list(rows))
 
 
+def columns(**given):
+    return json.dumps({"model": "linear", "columns": given})
+
+
 CASES = {
     # name: (body, status, code, instance, field)
     "not JSON": ("{", 400, "malformed_body", None, None),
@@ -51,6 +55,31 @@ CASES = {
     "Infinity": (instances({**LINEAR, "bp": float("-inf")}), 422, "invalid_input", 0, "bp"),
     "1e999": ('{"model": "linear", "instances": [{"bmi": 1e999, "bp": 1}]}', 422, "invalid_input", 0, "bmi"),
     "too large for float32": (instances(LINEAR, {**LINEAR, "bp": 1e300}), 422, "invalid_input", 1, "bp"),
+    "neither instances nor columns": ('{"model": "linear"}', 422, "invalid_input", None, "instances"),
+    "both instances and columns": (body(columns={"bmi": [1], "bp": [1]}), 422, "invalid_input", None, "columns"),
+    "a missing column": (columns(bmi=[1]), 422, "invalid_input", None, "columns.bp"),
+    "an unknown column": (columns(bmi=[1], bp=[1], age=[1]), 422, "invalid_input", None, "columns.age"),
+    "columns of different lengths": (columns(bmi=[1, 2], bp=[1]), 422, "invalid_input", None, "columns.bp"),
+    "empty columns": (columns(bmi=[], bp=[]), 422, "invalid_input", None, "columns.bmi"),
+    "a column is a number": (columns(bmi=1, bp=[1]), 422, "invalid_input", None, "columns.bmi"),
+    "columns are a list": (
+        json.dumps({"model": "linear", "columns": [[1], [2]]}),
+        422,
+        "invalid_input",
+        None,
+        "columns",
+    ),
+    "null in a column": (columns(bmi=[1, None], bp=[1, 1]), 422, "invalid_input", None, "columns.bmi[1]"),
+    "bool in a column": (columns(bmi=[1, 2], bp=[1, True]), 422, "invalid_input", None, "columns.bp[1]"),
+    "long columns": (columns(bmi=[1] * 1001, bp=[1] * 1001), 422, "too_many_instances", None, None),
+    "large in a column": (columns(bmi=[1, 2], bp=[1, 1e300]), 422, "invalid_input", 1, "bp"),
+    "a column twice": (
+        '{"model": "linear", "columns": {"bmi": [1], "bmi": [2], "bp": [1]}}',
+        422,
+        "duplicate_key",
+        None,
+        "bmi",
+    ),
     "unknown key": (body(colour="red"), 422, "invalid_input", None, "colour"),
 }
 
@@ -71,11 +100,13 @@ def check(answer: httpx.Response, status, code, instance, field):
     assert "/app/" not in answer.text
 
 
+@pytest.mark.parametrize("length", [0, 5000])  # long bodies of numbers are read without the schema
 @pytest.mark.parametrize("path", ["/predict", "/explain"])
 @pytest.mark.parametrize("case", CASES)
-def test_the_error_names_the_place(path, case, client):
+def test_the_error_names_the_place(path, case, length, client):
     content, *wanted = CASES[case]
-    check(client.post(path, content=content), *wanted)
+    content = content.encode() if isinstance(content, str) else content
+    check(client.post(path, content=content.ljust(length)), *wanted)
 
 
 EXPLAIN: dict[str, Any] = {

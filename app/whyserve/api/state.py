@@ -11,6 +11,7 @@ from whyserve.api.errors.problems import from_validation
 from whyserve.api.middleware.body import BodyMemory
 from whyserve.api.middleware.otel import traced
 from whyserve.api.middleware.rate_limit import RateLimit
+from whyserve.api.schemas.columns import set_instances
 from whyserve.api.schemas.duplicate_keys import check_duplicate_keys
 from whyserve.api.schemas.requests import explain_request, predict_request
 from whyserve.api.schemas.versions import VersionedAdapter
@@ -84,6 +85,7 @@ class Service:
         except ValidationError as error:
             raise from_validation(error, self.catalog.names) from None
         check_duplicate_keys(body, request)
+        set_instances(request)
         return request
 
     def validate(self, adapter: VersionedAdapter, content: dict[str, Any]) -> dict[str, Any]:
@@ -92,6 +94,7 @@ class Service:
             request: dict[str, Any] = adapter.validate_python(content)
         except ValidationError as error:
             raise from_validation(error, self.catalog.names) from None
+        set_instances(request)
         return request
 
 

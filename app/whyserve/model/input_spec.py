@@ -99,6 +99,11 @@ class InputSpec(Strict):
         return "int" in self.dtype
 
     @property
+    def is_plain(self) -> bool:
+        """Whether the elements are floating-point numbers with names of their own."""
+        return self.is_tabular and not self.is_integer and not any(feature.categories for feature in self.features)
+
+    @property
     def may_hold_ids(self) -> bool:
         """Whether the elements are integers that the network may look up in a table."""
         return self.is_integer and not self.is_tabular

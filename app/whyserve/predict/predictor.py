@@ -19,6 +19,7 @@ from whyserve.model.rows import Arrays, Row, RowReader, fault_in
 from whyserve.model.text import TextReader, TokenSpans, spans_of, text_readers
 from whyserve.predict.batcher import Batcher
 from whyserve.predict.latency import Latency, measure
+from whyserve.predict.plain_rows import PlainRows
 from whyserve.predict.session import OnnxSession
 from whyserve.predict.statistics import Statistics
 from whyserve.telemetry.metrics import BATCH_ROWS
@@ -58,6 +59,11 @@ class Predictor:
         )
         self.texts = texts or {}
         self._pictures, self._read = Pictures(self.spec), RowReader(self.spec, self.texts)
+        self._plain = PlainRows(self.spec) if PlainRows.is_plain(self.spec) else None
+
+    def read_plain(self, request: dict[str, Any]) -> Arrays | None:
+        """Like `read`, for a request of `parse_plain`. None if the schema has to read it."""
+        return self._plain.read(request) if self._plain else None
 
     async def read(self, instances: Sequence[Row]) -> Arrays:
         """Like `arrays`, but other requests run between the texts."""

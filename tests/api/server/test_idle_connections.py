@@ -1,5 +1,7 @@
 """How long an idle connection stays open."""
 
+from typing import Any
+
 import pytest
 
 from tests.api.server.uvicorn_server import read_answer, serving
@@ -22,7 +24,8 @@ def test_an_idle_connection_outlives_its_clients_unless_there_are_many(many, lim
         for peer in (first, second):
             peer.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
             read_answer(peer)
-        limits = [each.time_limit_s(30, 30) for each in server.server_state.connections]
+        connections: list[Any] = list(server.server_state.connections)
+        limits = [each.time_limit_s(30, 30) for each in connections]
     assert limits == [limit_s, limit_s]
 
 

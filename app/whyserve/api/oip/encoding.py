@@ -1,7 +1,9 @@
 """Arrays ⇄ tensors on the wire: JSON lists, or little-endian bytes. Both are in row-major order."""
 
 import math
+import struct
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from functools import cache
 from itertools import chain
 from typing import Any
@@ -9,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from whyserve.errors import InvalidInput
+from whyserve.predict.plain_rows import pack_numbers
 
 DATATYPES: dict[str, np.dtype[Any]] = {
     "BOOL": np.dtype(np.bool_),
@@ -42,6 +45,10 @@ def from_json(data: list[Any], datatype: str, shape: Sequence[int]) -> np.ndarra
     """data: nested like the shape, or flat. Raises InvalidInput."""
     dtype = DATATYPES[datatype]
     flat = _flat(data, shape)
+    if dtype.kind == "f" and dtype.itemsize > 2:
+        # Packing fails for elements of other types. The code below then finds the element and makes the error.
+        with suppress(struct.error, TypeError, OverflowError, ValueError):
+            return pack_numbers(flat, shape, dtype.char)
     allowed, expected = ELEMENTS[dtype.kind]
     if not set(map(type, flat)) <= allowed:
         index = next(index for index, element in enumerate(flat) if type(element) not in allowed)

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import orjson
-from pydantic_core import from_json as parse
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -22,7 +21,7 @@ from whyserve.api.schemas.requests import instances_limit
 from whyserve.api.schemas.versions import VersionedAdapter
 from whyserve.api.state import Service
 from whyserve.errors import InvalidInput, MalformedBody, TooManyInstances
-from whyserve.model.rows import Arrays
+from whyserve.model.rows import Arrays, row_count
 from whyserve.predict.predictor import Predictor
 
 
@@ -63,6 +62,10 @@ async def _read(
     wire_body = await unpack(request.scope["headers"], body, service.settings.max_body_mb << 20)
     content = _content(wire_body.json or b"", predictor)
     instances, limit = content.get("instances"), service.settings.max_instances
+    if content.keys() == {"instances"}:
+        arrays = predictor.read_plain(content)
+        if arrays is not None and row_count(arrays) <= limit:
+            return predictor, arrays, {}
     if isinstance(instances, list) and instances and isinstance(instances[0], list):
         options = {key: value for key, value in content.items() if key != "instances"}
         if adapter is service.explain_adapter:
@@ -80,7 +83,7 @@ async def _read(
 def _content(body: bytes, predictor: Predictor) -> dict[str, Any]:
     """The body's JSON. For a model of one text, an instance may be that text alone; it becomes a row here."""
     try:
-        content = parse(body)
+        content = orjson.loads(body)
     except ValueError:
         raise MalformedBody("the body is not JSON") from None
     if not isinstance(content, dict):

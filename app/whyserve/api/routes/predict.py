@@ -5,6 +5,9 @@ from starlette.types import Receive, Scope, Send
 
 from whyserve.api.middleware.body import read_body
 from whyserve.api.state import Service
+from whyserve.model.rows import Arrays, row_count
+from whyserve.predict.plain_rows import parse_plain
+from whyserve.predict.predictor import Predictor
 
 JSON = (b"content-type", b"application/json")
 
@@ -19,10 +22,9 @@ class Predict:
         state = scope["state"]
         state["route"] = "/predict"
         body = await read_body(receive, self._service.body_memory)
-        request = self._service.parse(self._service.predict_adapter, body)
-        predictor = self._service.catalog.get(request["model"], request.get("version"))
+        predictor, arrays = self._read_plain(body) or await self._read(body)
         state["model"] = predictor.spec.name
-        table = await predictor.answer(await predictor.read(request["instances"]))
+        table = await predictor.answer(arrays)
         answer = {
             "model": predictor.spec.name,
             "version": predictor.spec.version,
@@ -32,3 +34,19 @@ class Predict:
         headers = [JSON, (b"content-length", b"%d" % len(content))]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": content})
+
+    def _read_plain(self, body: bytes) -> tuple[Predictor, Arrays] | None:
+        """The model and its rows, if they hold numbers only and the request is certain to be valid."""
+        if (request := parse_plain(body)) is None:
+            return None
+        if (predictor := self._service.catalog.current(request["model"])) is None:
+            return None
+        arrays = predictor.read_plain(request)
+        if arrays is None or not 0 < row_count(arrays) <= self._service.settings.max_instances:
+            return None
+        return predictor, arrays
+
+    async def _read(self, body: bytes) -> tuple[Predictor, Arrays]:
+        request = self._service.parse(self._service.predict_adapter, body)
+        predictor = self._service.catalog.get(request["model"], request.get("version"))
+        return predictor, await predictor.read(request["instances"])

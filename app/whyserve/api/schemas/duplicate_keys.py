@@ -17,15 +17,21 @@ class _Object(dict[str, Any]):
 
 def check_duplicate_keys(body: bytes, request: dict[str, Any]) -> None:
     """request: the parsed body. Raises DuplicateKey."""
-    rows = request["instances"]
+    if "columns" in request:
+        keys = len(request["columns"])
+    else:
+        rows = request.get("instances") or [{}]
+        keys = len(rows) * len(rows[0])
     # Every key has a colon, and other colons stand only inside strings. So if there are as many colons as keys, no key
     # is duplicate. The rows of one model have equal keys, and their values contain no objects.
-    if body.count(b":") == len(request) + len(rows) * len(rows[0]):
+    if body.count(b":") == len(request) + keys:
         return
     parsed = json.loads(body, object_pairs_hook=_object)
     if parsed.duplicate is not None:
         raise duplicate_key(parsed.duplicate)
-    for number, row in enumerate(parsed["instances"]):
+    if "columns" in parsed and parsed["columns"].duplicate is not None:
+        raise duplicate_key(parsed["columns"].duplicate, "columns: ")
+    for number, row in enumerate(parsed.get("instances", ())):
         if row.duplicate is not None:
             raise duplicate_key(row.duplicate, f"instances[{number}]: ", instance=number)
     background = parsed.get("background")

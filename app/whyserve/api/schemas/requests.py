@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal, NotRequired
 
 from pydantic import Field
 
+from whyserve.api.schemas.columns import columns_type
 from whyserve.api.schemas.rows import rows_type
 from whyserve.api.schemas.types import list_or_text, one_of, type_name, typed_dict
 from whyserve.model.manifest import Manifest
@@ -35,7 +36,8 @@ def _request_type(manifest: Manifest, kind: str, limit: int, options: dict[str, 
     fields = {
         "model": one_of([name]),
         "version": NotRequired[Version],
-        "instances": rows_type(manifest, limit),
+        "instances": NotRequired[rows_type(manifest, limit)],
+        "columns": NotRequired[columns_type(manifest, limit)],
     }
     return typed_dict(f"{type_name(name)}{kind}Request", fields | options)
 

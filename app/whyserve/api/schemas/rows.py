@@ -21,6 +21,12 @@ INTEGER_BOUNDS = {
 
 def row_type(manifest: Manifest) -> Any:
     """One instance of this model."""
+    name = manifest.spec.name
+    return typed_dict(f"{type_name(name)}Row", row_fields(manifest), f"One instance of {name}.")
+
+
+def row_fields(manifest: Manifest) -> dict[str, Any]:
+    """The type of each key of an instance."""
     spec = manifest.spec
     fields: dict[str, Any] = {}
     for item in spec.inputs:
@@ -31,7 +37,7 @@ def row_type(manifest: Manifest) -> Any:
             fields[item.name] = Annotated[str, Field(min_length=1, max_length=most_letters(item), description=words)]
         else:
             fields[item.name] = _array_type(item, manifest.vocabularies.get(item.name))
-    return typed_dict(f"{type_name(spec.name)}Row", fields, f"One instance of {spec.name}.")
+    return fields
 
 
 def rows_type(manifest: Manifest, limit: int) -> Any:
