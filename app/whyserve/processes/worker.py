@@ -13,6 +13,7 @@ from whyserve.explain.models.registry import ModelRegistry
 from whyserve.explain.worker.worker import Worker
 from whyserve.processes.heartbeat import Heartbeat
 from whyserve.processes.parent import stop_with_parent
+from whyserve.processes.priority import lower_priority
 from whyserve.queues.factory import open_source
 from whyserve.settings import WorkerSettings
 from whyserve.telemetry.logs import configure
@@ -26,7 +27,7 @@ def main(settings: WorkerSettings) -> None:
     """Explain until SIGTERM or SIGINT, then finish the jobs in work. Raises WhyserveError if it cannot start."""
     configure("worker", settings.log_level)
     _serve_metrics(settings)
-    os.nice(settings.nice)
+    lower_priority(settings.nice)
     torch.set_num_threads(settings.worker_threads)
     keep_freed_memory()
     # Before the models, which take seconds to load: an error of the queue's settings is then reported at once.
