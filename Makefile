@@ -12,7 +12,7 @@ T ?= tests
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help run dev check test test-slow test-all test-docker test-fuzz test-faults test-ui install lint types export ui \
+.PHONY: help run dev check test test-slow test-corpus test-all test-docker test-fuzz test-faults test-ui install lint types export ui \
 	bench-explain bench-predict bench-deploy bench-queue soak audit sbom
 
 help: ## show these lines
@@ -33,7 +33,11 @@ test: install lint types export $(KSERVE)/.installed ## the tests, in under ten 
 test-slow: install export ## the tests that take long: training, large networks, many packaged networks
 	$(PYTEST) -m slow $(T)
 
-test-all: test test-slow test-fuzz test-faults test-ui test-docker ## everything that CI runs
+# WHYSERVE_CORPUS=quarter takes a fixed quarter, with a network of each kind: that is for CI.
+test-corpus: install ## networks as people have them, packaged, served and compared with the original
+	$(BIN)/python -m pytest -m corpus tests/export/corpus
+
+test-all: test test-slow test-corpus test-fuzz test-faults test-ui test-docker ## everything that CI runs
 
 # Builds the images and runs them.
 test-docker: install ## images and containers; needs a Docker engine

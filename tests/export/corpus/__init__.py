@@ -1,0 +1,1 @@
+"""Networks as people have them. Each is packaged in one call, served, explained and compared with the original."""
