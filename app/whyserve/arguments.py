@@ -34,7 +34,8 @@ COMMANDS: dict[str, tuple[type[Settings], str]] = {
 }
 
 # Arguments that are no settings: the command's process takes them as parameters.
-OWN = ("fd", "model", "rows", "output", "method", "outputs", "samples", "seed", "background", "drop")
+OWN = ("fd", "model", "rows", "output", "method", "outputs", "samples", "seed", "background", "drop",
+       "separator", "encoding", "decimal", "id", "force")  # fmt: skip
 
 
 def parse(arguments: Sequence[str] | None) -> tuple[str, dict[str, Any], dict[str, Any]]:
@@ -81,8 +82,10 @@ def _add_settings(command: argparse.ArgumentParser, settings: type[Settings]) ->
 
 def _add_explain(command: argparse.ArgumentParser) -> None:
     command.add_argument("model", help="Name of an exported model.")
-    command.add_argument("rows", type=Path, help="A .csv or .parquet file with a column for each input of the model.")
-    command.add_argument("-o", "--output", type=Path, required=True, help="The .parquet file to write.")
+    command.add_argument("rows", type=Path, help="A .csv or .parquet file with a column for each key of an instance.")
+    command.add_argument(
+        "-o", "--output", type=Path, required=True, help="The file to write: .parquet, .csv or .jsonl."
+    )
     command.add_argument("--method", choices=METHOD_NAMES, default="auto", help="Explanation method. Default: auto")
     command.add_argument(
         "--outputs", default="top", help="Outputs to explain: top, all, or names separated by commas. Default: top"
@@ -95,6 +98,13 @@ def _add_explain(command: argparse.ArgumentParser) -> None:
         help="The name of one of the model's backgrounds, or a .csv or .parquet file of rows. Default: default",
     )
     command.add_argument("--drop", action="append", default=[], help="A column to ignore; may be repeated.")
+    command.add_argument("--id", help="A column that names each row; it is copied to the output.")
+    command.add_argument("--force", action="store_true", help="Replace the output file if it exists.")
+    command.add_argument("--separator", help="Separator of a CSV file. Default: found from its heading")
+    command.add_argument("--encoding", help="Encoding of a CSV file. Default: UTF-8, or UTF-16 with its mark")
+    command.add_argument(
+        "--decimal", choices=[".", ","], default=".", help="Decimal separator of a CSV file. Default: ."
+    )
 
 
 def _add_key(commands: Any) -> None:

@@ -80,7 +80,7 @@ def _run(command: str, settings: Settings, own: dict[str, Any]) -> None:
             os.environ["KERAS_BACKEND"] = "torch"
             from whyserve.processes.table import main as explain  # noqa: PLC0415
 
-            explain(settings, **own)
+            sys.exit(explain(settings, **own))
         case WorkerSettings():
             os.environ["KERAS_BACKEND"] = "torch"
             from whyserve.processes.worker import main as worker  # noqa: PLC0415

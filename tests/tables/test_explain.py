@@ -1,5 +1,6 @@
 """`whyserve explain`: a file of rows becomes a file of explanations, with the values that the service gives."""
 
+import csv
 import json
 import subprocess
 import sys
@@ -53,7 +54,7 @@ def test_an_invalid_cell_skips_only_its_row(explain, tmp_path):
     path = tmp_path / "rows.csv"
     path.write_text("bmi,bp,name\n36.1,115,a\nx,80,b\n3e38,-3e38,c\n22,80,d\n")
     done = explain("fclayer", path, "-o", tmp_path / "why.parquet", "--drop", "name")
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 3, done.stderr
     assert "2 of 4 rows explained" in done.stdout
     assert 'rows.csv: row 2, column "bmi": must be a number' in done.stderr
     first, second, third, fourth = pa.parquet.read_table(tmp_path / "why.parquet").to_pylist()
@@ -82,7 +83,8 @@ def test_each_pixel_of_an_image_has_an_attribution_and_a_standard_error(explain,
         ("nope", [], "no exported model nope"),
         ("linear", ["--outputs", "profit"], "outputs[0]: unknown output; available outputs: progression"),
         ("linear", ["--samples", "0"], "--samples must be at least 1"),
-        ("breast_cancer", ["--drop", "bmi", "--drop", "bp"], "is missing"),
+        ("breast_cancer", ["--drop", "bmi", "--drop", "bp"], "columns missing: "),
+        ("linear", ["--id", "customer"], "no column customer for --id"),
     ],
 )
 def test_an_invalid_argument_gives_one_line_and_no_file(model, flags, words, explain, tmp_path):
@@ -95,12 +97,59 @@ def test_an_invalid_argument_gives_one_line_and_no_file(model, flags, words, exp
     assert [found.name for found in tmp_path.iterdir() if "why" in found.name] == []
 
 
+@pytest.fixture
+def four_rows(tmp_path):
+    path = tmp_path / "rows.csv"
+    path.write_text("customer,bmi,bp\n=1+1,36.1,115\nK2,x,80\nK3,22,80\n")
+    return path
+
+
+def test_each_format_holds_the_same_answers(explain, four_rows, tmp_path):
+    for ending in ("parquet", "csv", "jsonl"):
+        done = explain("fclayer", four_rows, "-o", tmp_path / f"why.{ending}", "--id", "customer")
+        assert done.returncode == 3, done.stderr
+    lines = pa.parquet.read_table(tmp_path / "why.parquet").to_pylist()
+    assert [line["id"] for line in lines] == ["=1+1", "K2", "K3"]
+    written = [json.loads(line) for line in (tmp_path / "why.jsonl").read_text().splitlines()]
+    assert [{name: line[name] for name in found} for line, found in zip(lines, written, strict=True)] == written
+    with (tmp_path / "why.csv").open(newline="") as file:
+        table = list(csv.DictReader(file))
+    # A spreadsheet must not run a cell as a formula.
+    assert [line["id"] for line in table] == ["'=1+1", "K2", "K3"]
+    for line, found in zip(lines, table, strict=True):
+        assert found["error"] == (line["error"] or "")
+        for name in ("value", "base_value", "attribution.bmi"):
+            assert found[name] == ("" if line[name] is None else repr(line[name]))
+
+
+def test_nothing_is_overwritten_by_accident(explain, four_rows, tmp_path):
+    before = four_rows.read_bytes()
+    (tmp_path / "why.csv").write_text("mine")
+    (tmp_path / "link.csv").symlink_to(four_rows)
+    for name, flags, words in (
+        ("why.csv", (), "the file exists; add --force"),
+        ("rows.csv", ("--force",), "is the file of rows"),
+        ("link.csv", ("--force",), "is the file of rows"),
+        ("why.xlsx", (), "unknown format; the name must end in .parquet, .pq, .csv, .jsonl"),
+    ):
+        done = explain("fclayer", four_rows, "-o", tmp_path / name, "--drop", "customer", *flags)
+        assert (done.returncode, words in done.stderr) == (1, True), done.stderr
+    assert four_rows.read_bytes() == before
+    assert (tmp_path / "why.csv").read_text() == "mine"
+
+
+def test_the_exit_code_says_whether_no_row_was_explained(explain, tmp_path):
+    (tmp_path / "rows.csv").write_text("bmi,bp\nx,1\n")
+    assert explain("fclayer", tmp_path / "rows.csv", "-o", tmp_path / "why.csv").returncode == 4
+    assert explain("fclayer", tmp_path / "rows.csv").returncode == 2
+
+
 def test_a_file_can_be_explained_with_another_background(explain, client, tmp_path):
     rows = rows_of("penguins", 5)
     pa.parquet.write_table(pa.Table.from_pylist(rows), tmp_path / "rows.parquet")
     for background, given in (("adelie", "adelie"), (tmp_path / "rows.parquet", rows)):
         done = explain(
-            "penguins", tmp_path / "rows.parquet", "-o", tmp_path / "why.parquet", "--background", background
+            "penguins", tmp_path / "rows.parquet", "-o", tmp_path / "why.parquet", "--background", background, "--force"
         )
         assert done.returncode == 0, done.stderr
         facts = json.loads(pa.parquet.read_metadata(tmp_path / "why.parquet").metadata[b"whyserve"])

@@ -1,9 +1,11 @@
 """Files of rows: the values that are read, and the message for each invalid cell."""
 
 import csv
+import gzip
 import json
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
@@ -14,6 +16,7 @@ from whyserve.errors import InvalidInput
 from whyserve.model.arrays import read_npz
 from whyserve.model.rows import as_row
 from whyserve.model.spec import read_spec
+from whyserve.tables.files import Dialect
 from whyserve.tables.rows import read_rows
 
 LINEAR = read_spec(MODELS / "linear")
@@ -88,9 +91,12 @@ def test_a_category_is_its_label(tmp_path):
     [
         ("", "the file is empty; its first line must name the columns"),
         ("bmi,bp\n", "the file has no rows"),
-        ("bmi\n1\n", 'the column "bp" is missing'),
-        ("bmi,bp,age\n1,2,3\n", 'the column "age" is not an input of linear; use `--drop age` to ignore it'),
-        ("bmi,bp,bp\n1,2,3\n", 'the column "bp" appears twice'),
+        ("age\n1\n", "columns missing: bmi, bp; unknown: age; to ignore them, add --drop age"),
+        (
+            "bmi,bp,age,last visit\n1,2,3,4\n",
+            "unknown: age, last visit; to ignore them, add --drop age --drop 'last visit'",
+        ),
+        ("bmi,bp,bp\n1,2,3\n", "there twice: bp"),
         ('bmi,bp\n"1,2\n', "cannot be read as CSV or Parquet"),
     ],
 )
@@ -98,6 +104,64 @@ def test_a_file_that_cannot_be_used_is_refused_by_name(content, words, tmp_path)
     with pytest.raises(InvalidInput, match=r"^rows\.csv: ") as caught:
         read_rows(text(tmp_path, content), LINEAR)
     assert words in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "dialect"),
+    [
+        ("plain.csv", b"bmi,bp\n1.5,2\n", Dialect()),
+        ("semicolon.csv", b"bmi;bp\n1,5;2\n", Dialect(decimal=",")),
+        ("tabs.tsv", b"bmi\tbp\n1.5\t2\n", Dialect()),
+        ("pipes.txt", b"bmi|bp\r\n1.5|2\r\n", Dialect()),
+        ("quoted.csv", b'"bmi","bp"\n"1,5","2"\n', Dialect(decimal=",")),
+        ("blanks.csv", b" bmi , bp \n1.5,2\n", Dialect()),
+        ("mark.csv", "\ufeffbmi,bp\n1.5,2\n".encode(), Dialect()),
+        ("utf16.csv", "bmi,bp\n1.5,2\n".encode("utf-16"), Dialect()),
+        ("given.csv", "bmi:bp:é\n1.5:2:ü\n".encode("cp1252"), Dialect(":", "cp1252")),
+        ("packed.csv.gz", gzip.compress(b"bmi,bp\n1.5,2\n"), Dialect()),
+        ("index.csv", b",bmi,bp\n0,1.5,2\n", Dialect()),
+        ("again.csv", b"Unnamed: 0,bmi,bp\n0,1.5,2\n", Dialect()),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_csv_is_read_as_people_write_it(name, content, dialect, tmp_path):
+    (tmp_path / name).write_bytes(content)
+    read = read_rows(tmp_path / name, LINEAR, ["é"], dialect=dialect)
+    assert read.arrays["x"].tolist() == [[1.5, 2]]
+
+
+def test_parquet_of_a_dataframe_is_read_without_its_index(tmp_path):
+    frame = pd.DataFrame({"bmi": [1.5], "bp": [2]}, index=["a"])
+    frame.to_parquet(tmp_path / "rows.pq")
+    assert read_rows(tmp_path / "rows.pq", LINEAR).arrays["x"].tolist() == [[1.5, 2]]
+
+
+@pytest.mark.parametrize(
+    ("cell", "decimal", "words"),
+    [
+        ("3,950", ".", "if the comma is the decimal separator, add `--decimal ,`"),
+        ("3.950", ",", "must be a number with a decimal comma and no points"),
+        ("1.234,5", ",", "must be a number with a decimal comma and no points"),
+        ("1,234,5", ",", "must be a number"),
+    ],
+)
+def test_a_comma_is_never_guessed(cell, decimal, words, tmp_path):
+    read = read_rows(text(tmp_path, f"bmi;bp\n{cell};2\n"), LINEAR, dialect=Dialect(decimal=decimal))
+    assert words in read.faults[1]
+
+
+def test_a_file_that_is_not_utf8_needs_its_encoding(tmp_path):
+    (tmp_path / "rows.csv").write_bytes("bmi,bp,é\n1,2,3\n".encode("cp1252"))
+    with pytest.raises(InvalidInput, match=r"not UTF-8; add its encoding, such as `--encoding cp1252`"):
+        read_rows(tmp_path / "rows.csv", LINEAR)
+
+
+def test_a_column_names_the_rows(tmp_path):
+    read = read_rows(text(tmp_path, "customer,bmi,bp\nK1,1,2\nK2,x,2\nK3,1\n"), LINEAR, id_column="customer")
+    assert read.ids == ["K1", "K2", "K3"]
+    assert list(read.faults) == [2, 3]
+    with pytest.raises(InvalidInput, match="no column client for --id"):
+        read_rows(text(tmp_path, "bmi,bp\n1,2\n"), LINEAR, id_column="client")
 
 
 def test_a_column_can_be_ignored(tmp_path):
@@ -110,6 +174,8 @@ def test_a_file_of_another_format_is_refused(tmp_path):
         (tmp_path / name).write_bytes(b"\xff\xfePAR1\x00")
         with pytest.raises(InvalidInput, match="cannot be read as CSV or Parquet"):
             read_rows(tmp_path / name, LINEAR)
+    with pytest.raises(InvalidInput, match=r"rows\.xlsx: unknown format; the name must end in \.csv"):
+        read_rows(tmp_path / "rows.xlsx", LINEAR)
     with pytest.raises(InvalidInput, match=r"none\.csv: no such file"):
         read_rows(tmp_path / "none.csv", LINEAR)
 

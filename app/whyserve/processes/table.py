@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import torch
 from tqdm import tqdm
@@ -16,10 +17,13 @@ from whyserve.jobs import GivenBackground
 from whyserve.model.manifest import MANIFEST_FILE
 from whyserve.model.spec import model_folders
 from whyserve.settings import TableSettings
+from whyserve.tables.answers import check_output
 from whyserve.tables.explain import Question, explain_file, read_given
+from whyserve.tables.files import CSV, PARQUET, Dialect, has_ending
 
 # Rows whose errors are printed; the output file holds all errors.
 SHOWN = 10
+SOME_REFUSED, ALL_REFUSED = 3, 4
 
 
 def main(
@@ -34,44 +38,56 @@ def main(
     seed: int,
     background: str,
     drop: Sequence[str],
-) -> None:
+    separator: str | None,
+    encoding: str | None,
+    decimal: Literal[".", ","],
+    id: str | None,
+    force: bool,
+) -> int:
     """Explain all rows and print a summary line. A row that cannot be explained is printed, not raised.
 
-    Raises WhyserveError for all other errors.
+    Returns the exit code: 0 if every row was explained, SOME_REFUSED or ALL_REFUSED. Raises WhyserveError for all other
+    errors.
     """
     logging.basicConfig(level=settings.log_level.upper())
     torch.set_num_threads(settings.worker_threads)
     keep_freed_memory()
+    check_output(output, [rows, Path(background)], force=force)
     if (samples is not None and samples < 1) or seed < 0:
         raise ConfigurationError("--samples must be at least 1, and --seed at least 0")
+    dialect = Dialect(separator, encoding, decimal)
     artifact = next((f for f in model_folders(settings.artifacts, MANIFEST_FILE) if f.name == model), None)
     if artifact is None:
         raise ConfigurationError(f"no exported model {model} in {settings.artifacts}; run `whyserve export`")
+    print(f"loading {model}", file=sys.stderr)  # noqa: T201
     loaded = load_model(settings.models, artifact, settings.memory_mb << 20)
-    chosen = background if background in loaded.backgrounds else _given(background, loaded, drop)
+    chosen = background if background in loaded.backgrounds else _given(background, loaded, drop, dialect)
     question = Question(method, outputs if outputs in {"top", "all"} else outputs.split(","), samples, seed, chosen)
     began = time.monotonic()
     with tqdm(unit=" rows", file=sys.stderr, disable=None) as bar:
 
         def say(done: float, total: int) -> None:
             bar.total = total
-            bar.update(done - bar.n)
+            bar.update(int(done) - bar.n)
 
-        explained = explain_file(loaded, rows, output, question, drop=drop, on_progress=say)
+        explained = explain_file(
+            loaded, rows, output, question, drop=drop, dialect=dialect, id_column=id, on_progress=say
+        )
     for fault in list(explained.faults.values())[:SHOWN]:
         print(f"{rows.name}: {fault}", file=sys.stderr)  # noqa: T201
     if len(explained.faults) > SHOWN:
         print(f"{rows.name}: and {len(explained.faults) - SHOWN} more rows", file=sys.stderr)  # noqa: T201
     good = explained.rows - len(explained.faults)
     print(f"{output}: {good} of {explained.rows} rows explained in {time.monotonic() - began:.1f} s")  # noqa: T201
+    return 0 if not explained.faults else SOME_REFUSED if good else ALL_REFUSED
 
 
-def _given(background: str, model: ExplainableModel, drop: Sequence[str]) -> GivenBackground:
+def _given(background: str, model: ExplainableModel, drop: Sequence[str], dialect: Dialect) -> GivenBackground:
     path = Path(background)
-    if path.suffix.lower() not in (".csv", ".parquet"):
+    if not has_ending(path, (*CSV, *PARQUET)):
         names = ", ".join(model.backgrounds)
         raise ConfigurationError(
             f"--background: unknown background {background}; {model.spec.name} has {names}; or name a .csv or .parquet "
             "file of rows"
         )
-    return read_given(path, model, drop)
+    return read_given(path, model, drop, dialect)

@@ -19,14 +19,17 @@ from whyserve.model.text import TextReader
 Reader = Callable[[Any], Any]
 
 
-def input_reader(item: InputSpec, columns: dict[str, int], text: TextReader | None) -> Reader:
+def input_reader(item: InputSpec, columns: dict[str, int], text: TextReader | None, decimal: str = ".") -> Reader:
     """A function: the cells of one row → the values of one input.
 
-    columns: the position of each column. text: the reader of an input that is sent as text.
+    columns: the position of each column. text: the reader of an input that is sent as text. decimal: the decimal
+    separator of numbers in text, "." or ",".
     The function raises ValueError with a message that follows "row 7".
     """
     if item.is_tabular:
-        cells = [(feature.name, _feature_reader(item, feature), columns[feature.name]) for feature in item.features]
+        cells = [
+            (feature.name, _feature_reader(item, feature, decimal), columns[feature.name]) for feature in item.features
+        ]
         return lambda line: [_read(name, read, line[column]) for name, read, column in cells]
     column = columns[item.name]
     if text is not None:
@@ -50,9 +53,9 @@ def _ids(text: TextReader, cell: Any) -> list[int]:
         raise ValueError(fault.message) from None
 
 
-def _feature_reader(item: InputSpec, feature: Feature) -> Reader:
+def _feature_reader(item: InputSpec, feature: Feature, decimal: str) -> Reader:
     if not feature.categories:
-        return lambda cell: _number(item, cell)
+        return lambda cell: _number(item, _with_point(cell, decimal) if isinstance(cell, str) else cell)
     codes = {label: code for code, label in enumerate(feature.categories)}
     known = ", ".join(feature.categories[:20])
 
@@ -62,6 +65,17 @@ def _feature_reader(item: InputSpec, feature: Feature) -> Reader:
         return codes[cell]
 
     return read
+
+
+def _with_point(text: str, decimal: str) -> str:
+    """A number as Python writes it. A comma is never guessed to be a decimal separator or to separate thousands."""
+    if decimal == ",":
+        if "." in text:
+            raise ValueError("must be a number with a decimal comma and no points")
+        return text.replace(",", ".", 1)
+    if "," in text:
+        raise ValueError("must be a number; if the comma is the decimal separator, add `--decimal ,`")
+    return text
 
 
 def _number(item: InputSpec, cell: Any) -> float:

@@ -16,7 +16,8 @@ from whyserve.model.rows import Arrays
 from whyserve.model.spec import DEFAULT_BACKGROUND
 from whyserve.model.text import TokenSpans
 from whyserve.tables.answers import AnswerFile, Line, lines_of, lines_of_faults
-from whyserve.tables.rows import RowsRead, read_rows
+from whyserve.tables.files import Dialect
+from whyserve.tables.rows import DETECTED, RowsRead, read_rows
 
 CHUNK_ROWS = 32
 
@@ -50,6 +51,8 @@ def explain_file(
     question: Question,
     *,
     drop: Sequence[str] = (),
+    dialect: Dialect = DETECTED,
+    id_column: str | None = None,
     on_progress: OnProgress,
 ) -> Explained:
     """Explain each row of a file. If one row cannot be explained, only that row has an error in the answers.
@@ -58,7 +61,7 @@ def explain_file(
     on_progress: called during the work.
     Raises InvalidInput, UnknownLabel, UnsupportedMethod, ConfigurationError.
     """
-    read = read_rows(rows, model.spec, drop, model.texts)
+    read = read_rows(rows, model.spec, drop, model.texts, dialect=dialect, id_column=id_column)
     run = _Run(model, read, question, on_progress)
     with AnswerFile(answers, model.spec) as file:
         for first in range(1, read.count + 1, CHUNK_ROWS):
@@ -66,11 +69,11 @@ def explain_file(
     return Explained(read.count, dict(sorted(run.faults.items())))
 
 
-def read_given(path: Path, model: ExplainableModel, drop: Sequence[str]) -> GivenBackground:
+def read_given(path: Path, model: ExplainableModel, drop: Sequence[str], dialect: Dialect) -> GivenBackground:
     """A background from a file of rows. Raises InvalidInput if any cell is invalid: skipping a row would change the
     background.
     """
-    read = read_rows(path, model.spec, drop)
+    read = read_rows(path, model.spec, drop, dialect=dialect)
     for fault in read.faults.values():
         raise InvalidInput(f"{path.name}: {fault}", field="background")
     return GivenBackground.pack(read.arrays)
@@ -93,6 +96,8 @@ class _Run:
         lines = self._explained(readable) if readable else []
         lines += lines_of_faults({number: self.faults[number] for number in numbers if number in self.faults})
         self._on_progress(numbers.stop - 1, self._read.count)
+        if self._read.ids:
+            lines = [{**line, "id": self._read.ids[line["row"] - 1]} for line in lines]
         return sorted(lines, key=lambda line: int(line["row"]))
 
     def _explained(self, numbers: list[int]) -> list[Line]:

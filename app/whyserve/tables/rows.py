@@ -3,22 +3,22 @@
 The file has one column for each key of an instance.
 """
 
-import csv
-import io
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet
 
-from whyserve.errors import InvalidInput, first_line
+from whyserve.errors import InvalidInput
 from whyserve.model.rows import Arrays
 from whyserve.model.spec import ModelSpec
 from whyserve.model.text import TextReader
 from whyserve.tables.cells import input_reader
+from whyserve.tables.files import Dialect, is_index, open_rows
+
+DETECTED = Dialect()
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,13 +26,14 @@ class RowsRead:
     """numbers: the numbers of the rows that can be explained, from 1, without the heading of the file.
 
     arrays: the values of these rows, by input. texts: their texts, by the name of each input that is sent as text.
-    faults: what is wrong with each other row, by its number.
+    faults: what is wrong with each other row, by its number. ids: the text that names each row of the file, in order.
     """
 
     numbers: list[int]
     arrays: Arrays
     faults: dict[int, str]
     texts: dict[str, list[str]]
+    ids: list[str] = field(default_factory=list)
 
     @property
     def count(self) -> int:
@@ -41,22 +42,37 @@ class RowsRead:
 
 
 def read_rows(
-    path: Path, spec: ModelSpec, drop: Sequence[str] = (), texts: Mapping[str, TextReader] | None = None
+    path: Path,
+    spec: ModelSpec,
+    drop: Sequence[str] = (),
+    texts: Mapping[str, TextReader] | None = None,
+    *,
+    dialect: Dialect = DETECTED,
+    id_column: str | None = None,
 ) -> RowsRead:
     """Read rows of a model.
 
-    drop: columns to ignore. texts: the readers by name of each input that is sent as text.
+    drop: columns to ignore. texts: the readers by name of each input that is sent as text. id_column: the column that
+    names each row.
     Raises InvalidInput if no row can be used: the file cannot be read, is empty, lacks a column or has an unknown one.
     """
-    names, lines = _open(path)
-    _check_columns(path, spec, names, drop)
+    names, lines = open_rows(path, dialect)
+    if id_column is not None and id_column not in names:
+        raise InvalidInput(f"{path.name}: no column {id_column} for --id", field=id_column)
+    _check_columns(path, spec, names, [*drop, id_column] if id_column else drop)
     columns = {name: column for column, name in enumerate(names)}
-    readers = {item.name: input_reader(item, columns, (texts or {}).get(item.name)) for item in spec.inputs}
+    readers = {
+        item.name: input_reader(item, columns, (texts or {}).get(item.name), dialect.decimal) for item in spec.inputs
+    }
     values: dict[str, list[Any]] = {name: [] for name in readers}
     kept_texts: dict[str, list[str]] = {name: [] for name in texts or {}}
     numbers: list[int] = []
     faults: dict[int, str] = {}
+    ids: list[str] = []
     for number, line in enumerate(lines, 1):
+        if id_column is not None:
+            place = columns[id_column]
+            ids.append(str(line[place]) if place < len(line) else "")
         try:
             if len(line) != len(names):
                 raise ValueError(f": the number of cells is {len(line)}; {len(names)} are needed")
@@ -72,33 +88,18 @@ def read_rows(
     if not numbers and not faults:
         raise InvalidInput(f"{path.name}: the file has no rows")
     arrays = {i.name: np.array(values[i.name], dtype=i.dtype).reshape(-1, *i.row_shape) for i in spec.inputs}
-    return RowsRead(numbers, arrays, faults, kept_texts)
+    return RowsRead(numbers, arrays, faults, kept_texts, ids)
 
 
-def _open(path: Path) -> tuple[list[str], Iterator[Sequence[Any]]]:
-    """The names of the columns, and the cells of each row."""
-    try:
-        if path.suffix.lower() == ".parquet":
-            table = pa.parquet.read_table(path)
-            return table.column_names, zip(*(column.to_pylist() for column in table.columns), strict=True)
-        text = io.StringIO(path.read_text(encoding="utf-8-sig"), newline="")
-        lines = list(csv.reader(text, strict=True))
-    except FileNotFoundError as error:
-        raise InvalidInput(f"{path.name}: no such file") from error
-    except (OSError, UnicodeDecodeError, csv.Error, pa.ArrowException) as error:
-        raise InvalidInput(f"{path.name}: cannot be read as CSV or Parquet: {first_line(error)}") from error
-    if not lines:
-        raise InvalidInput(f"{path.name}: the file is empty; its first line must name the columns")
-    return lines[0], (line for line in lines[1:] if line)
-
-
-def _check_columns(path: Path, spec: ModelSpec, names: Sequence[str], drop: Sequence[str]) -> None:
-    def fault(column: str, words: str) -> InvalidInput:
-        return InvalidInput(f'{path.name}: the column "{column}" {words}', field=column)
-
+def _check_columns(path: Path, spec: ModelSpec, names: Sequence[str], ignored: Sequence[str]) -> None:
+    """Raises InvalidInput, which names every column that is missing, unknown or there twice."""
+    faults = []
     if missing := [key for key in spec.keys if key not in names]:
-        raise fault(missing[0], "is missing")
-    if unknown := [name for name in names if name not in spec.keys and name not in drop]:
-        raise fault(unknown[0], f"is not an input of {spec.name}; use `--drop {unknown[0]}` to ignore it")
-    if len(set(names)) < len(names):
-        raise fault(next(name for name in names if names.count(name) > 1), "appears twice")
+        faults.append(f"missing: {', '.join(missing)}")
+    if unknown := [name for name in names if name not in spec.keys and name not in ignored and not is_index(name)]:
+        flags = " ".join(f"--drop {shlex.quote(name)}" for name in unknown)
+        faults.append(f"unknown: {', '.join(unknown)}; to ignore them, add {flags}")
+    if twice := sorted({name for name in names if names.count(name) > 1 and name in spec.keys}):
+        faults.append(f"there twice: {', '.join(twice)}")
+    if faults:
+        raise InvalidInput(f"{path.name}: columns {'; '.join(faults)}", field=(missing or unknown or twice)[0])
