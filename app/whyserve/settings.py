@@ -117,6 +117,12 @@ class ApiSettings(Settings):
     write_timeout_s: Annotated[
         float, Field(ge=2, description="Seconds in which a client must have read its response.")
     ] = 60
+    # httpx keeps an idle connection for 5 seconds, nginx and AWS load balancers for 60. If the server closes it first,
+    # a request can meet the close and get no answer.
+    keep_alive_s: Annotated[
+        float,
+        Field(ge=2, description="Seconds that an idle connection stays open; longer than clients and proxies keep it."),
+    ] = 75
 
     @field_validator("keys", "keys_file", mode="before")
     @classmethod

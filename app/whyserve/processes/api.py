@@ -44,7 +44,8 @@ class Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, service: Service, drain_s: float) -> None:
         super().__init__(config)
         self._service, self._patience_s = service, (1 - LAST_SHARE) * drain_s
-        self._sweep = TimeoutSweep(service.settings.read_timeout_s, service.settings.write_timeout_s, SWEEP_TICKS / 10)
+        given = service.settings
+        self._sweep = TimeoutSweep(given.read_timeout_s, given.write_timeout_s, given.keep_alive_s, SWEEP_TICKS / 10)
 
     async def on_tick(self, counter: int) -> bool:
         if counter % SWEEP_TICKS == 0:

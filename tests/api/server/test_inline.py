@@ -115,9 +115,3 @@ def test_expect_100_continue(connection):
     assert connection.recv(1 << 10) == b"HTTP/1.1 100 Continue\r\n\r\n"
     connection.sendall(body)
     assert answers(connection, 1)[0][0] == 200
-
-
-def test_an_idle_connection_is_closed_without_an_answer(connection):
-    connection.sendall(request("/predict", WINE))
-    assert answers(connection, 1)[0][0] == 200
-    assert connection.recv(1) == b""

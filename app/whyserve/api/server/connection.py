@@ -4,10 +4,12 @@ A request that arrives whole costs one comparison more than in uvicorn. Counting
 """
 
 import asyncio
+import sys
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from httptools import HttpParserUpgrade, HttpRequestParser
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from whyserve.api.server.inline import SingleWrite, run_inline
@@ -15,10 +17,6 @@ from whyserve.api.server.refusals import DiscardInput, refusal
 
 # The request's head, and also everything between and after the parts of a chunked body.
 MAX_HEAD_BYTES = 32 << 10
-# An idle connection is closed this long after its last answer. It must be longer than clients and proxies keep an idle
-# connection (httpx 5 s, nginx and AWS load balancers 60 s): whoever closes first must be the one that sends requests,
-# or a request can meet the close and get no answer.
-KEEP_ALIVE_S = 75.0
 MAX_CONNECTIONS = 2000
 # With more open connections than this, idle ones are closed sooner, so that they do not use up all connections.
 MANY_CONNECTIONS, SHORT_KEEP_ALIVE_S = MAX_CONNECTIONS // 2, 5.0
@@ -59,7 +57,7 @@ class Connection(HttpToolsProtocol):
     def __init__(self, batch: RequestBatch, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._batch = batch
-        self._overhead_bytes, self._body_grew = 0, False
+        self._overhead_bytes, self._body_grew, self._received = 0, False, b""
         self._is_quick: Callable[[Any], bool] = getattr(self.app, "is_quick", lambda scope: False)
         # A request to a quick endpoint whose head has been parsed. Its body may follow in the same packet.
         self._held: tuple[RequestResponseCycle, Any] | None = None
@@ -76,6 +74,7 @@ class Connection(HttpToolsProtocol):
         if len(data) > MAX_HEAD_BYTES and not self._in_body() and data.find(b"\r\n\r\n", 0, MAX_HEAD_BYTES) < 0:
             self._refuse_head()
             return
+        self._received = data
         super().data_received(data)
         cycle = self.cycle
         if cycle is None or cycle.more_body or cycle.scope is not self.scope:
@@ -114,6 +113,38 @@ class Connection(HttpToolsProtocol):
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
 
+    # -- heads that are not taken as they are -------------------------------------------------------------
+
+    def on_headers_complete(self) -> None:
+        if self.parser.should_upgrade():
+            return  # uvicorn then calls _unsupported_upgrade_warning
+        if self.parser.get_http_version() == "1.1" and [name for name, _ in self.headers].count(b"host") != 1:
+            raise ValueError("a request needs one Host header (RFC 9112, section 3.2)")
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        if not self.parser.should_upgrade():
+            super().on_message_complete()
+
+    def _should_upgrade(self) -> bool:
+        return False
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """Ignore an upgrade (RFC 9110, section 7.8). The parser has stopped before the body, so a new parser reads the
+        head again without the upgrade, and then the body.
+        """
+        stopped = sys.exc_info()[1]
+        assert isinstance(stopped, HttpParserUpgrade), "uvicorn calls this while it handles the parser's exception"
+        rest = self._received[stopped.args[0] :]
+        # "Connection" would name the upgrade again. Of its other values, only "close" has a meaning here.
+        kept = [(name, value) for name, value in self.headers if name not in (b"upgrade", b"connection")]
+        if any(name == b"connection" and b"close" in value.lower() for name, value in self.headers):
+            kept.append((b"connection", b"close"))
+        head = self.parser.get_method() + b" " + self.url + b" HTTP/1.1\r\n"
+        head += b"".join(name + b": " + value + b"\r\n" for name, value in kept) + b"\r\n"
+        self.parser = HttpRequestParser(self)
+        self.data_received(head + rest)
+
     # -- limits ----------------------------------------------------------------------------------------
 
     def on_body(self, body: bytes) -> None:
@@ -146,7 +177,7 @@ class Connection(HttpToolsProtocol):
 
     # -- deadlines -------------------------------------------------------------------------------------
 
-    def time_limit_s(self, read_timeout_s: float, write_timeout_s: float) -> float | None:
+    def time_limit_s(self, read_timeout_s: float, write_timeout_s: float, keep_alive_s: float) -> float | None:
         """Seconds that the peer may take for its current step. None while the peer waits for the service."""
         if self.transport.is_closing() or self.flow.write_paused:
             return write_timeout_s
@@ -159,7 +190,7 @@ class Connection(HttpToolsProtocol):
             return None
         if not self._is_idle():
             return read_timeout_s
-        return KEEP_ALIVE_S if len(self.connections) <= MANY_CONNECTIONS else SHORT_KEEP_ALIVE_S
+        return keep_alive_s if len(self.connections) <= MANY_CONNECTIONS else min(keep_alive_s, SHORT_KEEP_ALIVE_S)
 
     def _is_idle(self) -> bool:
         """Whether the last request is answered and no part of the next one has arrived."""
