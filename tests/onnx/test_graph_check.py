@@ -14,7 +14,8 @@ from onnx import TensorProto, helper
 
 from tests.conftest import Running
 from whyserve.errors import ModelFault
-from whyserve.model.manifest import MANIFEST_FILE, ONNX_FILE, dump_manifest, read_manifest, sha256
+from whyserve.model.manifest import MANIFEST_FILE, dump_manifest, read_manifest, sha256
+from whyserve.model.spec import ONNX_FILE
 from whyserve.onnx import graph_check as graph
 from whyserve.onnx.graph_check import check_graph
 from whyserve.onnx.runtime import onnxruntime as ort
