@@ -100,6 +100,15 @@ def test_a_self_contained_graph_is_accepted():
     check_graph(inside(helper.make_node("Identity", ["x"], ["y"], domain="ai.onnx")).SerializeToString(), PLACE)
 
 
+def test_operators_of_ai_onnx_ml_are_accepted_where_they_are_allowed():
+    content = model([helper.make_node("Scaler", ["x"], ["y"], domain="ai.onnx.ml")]).SerializeToString()
+    check_graph(content, PLACE, ml=True)
+    with pytest.raises(ModelFault, match=r"operator ai\.onnx\.ml\.Scaler is not part of ONNX"):
+        check_graph(content, PLACE)
+    with pytest.raises(ModelFault, match="operator com"):
+        check_graph(model([FOREIGN]).SerializeToString(), PLACE, ml=True)
+
+
 def test_names_in_messages_are_short_and_printable():
     node = helper.make_node("\x1b[2J", ["x"], ["y"], domain="d" * 1000)
     with pytest.raises(ModelFault) as fault:

@@ -71,13 +71,11 @@ def make_servable(model: Any) -> tuple[Any, dict[str, Labels]]:
 
 
 def _leave_out(node: Any, graph: Any) -> None:
-    columns = max(len(attribute.strings) or len(attribute.ints) for attribute in node.attribute)
     node.op_type, node.domain = "Identity", ""
     del node.attribute[:]
     for output in graph.output:
         if output.name == node.output[0]:
-            made = onnx.helper.make_tensor_value_info(output.name, onnx.TensorProto.FLOAT, [None, columns])
-            output.CopyFrom(made)
+            output.ClearField("type")  # ONNX Runtime infers it
 
 
 def _front(value: Any, graph: Any) -> tuple[dict[str, Labels], list[Any]]:

@@ -36,7 +36,7 @@ def describe_output(table: np.ndarray, labels: Sequence[str], names: Sequence[st
 
 
 def stated_labels(network: Any, table: np.ndarray, labels: Sequence[str], names: Sequence[str]) -> list[str]:
-    """The caller's labels, or else those that the network states itself, as ONNX classifiers do, if they fit its output.
+    """The caller's labels, or else the labels that the network states itself, as ONNX classifiers do, if they fit.
 
     Raises ModelFault if both are the same labels in different orders.
     """
