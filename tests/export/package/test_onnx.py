@@ -211,3 +211,17 @@ def test_what_cannot_be_served_is_refused_with_a_way_out(case):
     make, words = REFUSED[case]
     with pytest.raises(WhyserveError, match=re.escape(words)):
         try_background(network_of(make()), ROWS)
+
+
+def test_a_forest_of_ai_onnx_ml_alone_can_be_edited():
+    import onnxmltools
+    import xgboost
+    from onnxmltools.convert.common.data_types import FloatTensorType
+
+    forest = xgboost.XGBRegressor(n_estimators=3).fit(ROWS, ROWS[:, 0])
+    made = onnxmltools.convert_xgboost(forest, initial_types=[("my rows", FloatTensorType([None, 3]))])
+    assert {each.domain for each in made.opset_import} == {"ai.onnx.ml"}
+    made.graph.output[0].name = made.graph.node[-1].output[0] = "value:0"
+    network = network_of(made)
+    assert network.tensor == "value_0"
+    np.testing.assert_allclose(network.run({network.names[0]: ROWS})[:, 0], forest.predict(ROWS), atol=1e-6)

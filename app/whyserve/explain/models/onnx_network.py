@@ -11,8 +11,9 @@ from whyserve.explain.game.network import Network
 from whyserve.model.rows import Arrays
 from whyserve.model.spec import ModelSpec
 
-# The memory of a row is not known outside torch. More rows at a time are hardly faster.
-ROWS_AT_A_TIME = 4096
+# Outside torch, the memory of a pass is not known. So a pass takes few rows: at most MOST_ROWS, and at most INPUT_BYTES
+# of inputs. More rows are hardly faster.
+MOST_ROWS, INPUT_BYTES = 4096, 4 << 20
 
 
 class _Outside(nn.Module):
@@ -21,7 +22,8 @@ class _Outside(nn.Module):
         self.run, self.names = run, names
 
     def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
-        parts = zip(*(torch.split(x, ROWS_AT_A_TIME) for x in inputs), strict=True)
+        rows_at_a_time = max(1, min(MOST_ROWS, INPUT_BYTES // sum(x[0].nbytes for x in inputs)))
+        parts = zip(*(torch.split(x, rows_at_a_time) for x in inputs), strict=True)
         arrays = ({n: x.contiguous().numpy() for n, x in zip(self.names, part, strict=True)} for part in parts)
         return torch.cat([torch.from_numpy(np.require(self.run(rows), requirements="W")) for rows in arrays])
 

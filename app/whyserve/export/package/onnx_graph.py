@@ -11,6 +11,7 @@ import onnx
 
 from whyserve.errors import ModelFault
 from whyserve.export.package.background import identifier
+from whyserve.onnx.graph_check import DOMAINS
 
 Labels = tuple[str, ...]
 # The operators that state every category of a column of text, and the attribute that holds them.
@@ -65,8 +66,8 @@ def make_servable(model: Any) -> tuple[Any, dict[str, Labels]]:
         nodes = [*front, *graph.node, *behind]
         del graph.node[:]
         graph.node.extend(nodes)
-    if edited != model and "" not in {each.domain for each in edited.opset_import}:
-        edited.opset_import.append(onnx.helper.make_opsetid("", 13))
+    if edited != model and not any(each.domain in DOMAINS for each in edited.opset_import):
+        edited.opset_import.append(onnx.helper.make_opsetid("", 13))  # a forest alone has operators of ai.onnx.ml only
     return edited, categories
 
 
