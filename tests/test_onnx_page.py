@@ -22,7 +22,7 @@ def names(tmp_path, monkeypatch):
 
 
 def test_the_examples_run(names, tmp_path):
-    assert len(EXAMPLES) == 2
+    assert len(EXAMPLES) == 3
     assert names["explanation"].values.shape == (2, 5)
     assert abs(names["explanation"].residuals).max() < 1e-6
     species, _ = read_manifest(tmp_path / "artifacts" / "species")

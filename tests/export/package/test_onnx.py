@@ -219,7 +219,7 @@ def test_a_forest_of_ai_onnx_ml_alone_can_be_edited():
     from onnxmltools.convert.common.data_types import FloatTensorType
 
     forest = xgboost.XGBRegressor(n_estimators=3).fit(ROWS, ROWS[:, 0])
-    made = onnxmltools.convert_xgboost(forest, initial_types=[("my rows", FloatTensorType([None, 3]))])
+    made = onnxmltools.convert_xgboost(forest, initial_types=[("rows", FloatTensorType([None, 3]))])
     assert {each.domain for each in made.opset_import} == {"ai.onnx.ml"}
     made.graph.output[0].name = made.graph.node[-1].output[0] = "value:0"
     network = network_of(made)
