@@ -28,7 +28,7 @@ MEASURED = tuple(name for name in EXPLAINERS if name != "kernel")
 
 
 class Explainer:
-    """Explains a network of torch or Keras, or an ONNX model, against a background. It is called like shap.DeepExplainer.
+    """Explains a network of torch or Keras, or an ONNX model, against a background, much like shap.DeepExplainer.
 
         explainer = whyserve.Explainer(model, X_train[:100], labels=["no", "yes"])
         explanation = explainer(X_test[:5])

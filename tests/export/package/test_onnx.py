@@ -8,7 +8,9 @@ import pandas as pd
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 from skl2onnx import to_onnx
+from sklearn.base import clone
 from sklearn.compose import make_column_transformer
+from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder
@@ -45,8 +47,9 @@ def relu(x="x", y="y", shape=("rows", 3), kind=TensorProto.FLOAT, **more):
     return model([helper.make_node("Relu", [x], [y])], [value(x, shape, kind)], [value(y, shape, kind)], **more)
 
 
-def encoded(encoder):
-    columns = make_column_transformer((encoder, ["plan", "land"]), ("passthrough", ["age (y)", "visits"]))
+def encoded(encoder, alone=False):
+    encoders = [(encoder, ["plan"]), (clone(encoder), ["land"])] if alone else [(encoder, ["plan", "land"])]
+    columns = make_column_transformer(*encoders, ("passthrough", ["age (y)", "visits"]))
     return make_pipeline(columns, LogisticRegression(max_iter=1000)).fit(TABLE, CLASSES)
 
 
@@ -58,9 +61,11 @@ def test_a_file_without_need_of_an_edit_keeps_its_bytes(tmp_path):
 
 
 @pytest.mark.parametrize("encoder", [OneHotEncoder(), OrdinalEncoder()])
-def test_a_pipeline_takes_a_table_with_text_as_it_was_trained_on(encoder):
-    pipeline = encoded(encoder)
+@pytest.mark.parametrize("alone", [False, True])  # a OneHotEncoder of one column reads it through a Gather
+def test_a_pipeline_takes_a_table_with_text_as_it_was_trained_on(encoder, alone):
+    pipeline = encoded(encoder, alone=alone)
     given = to_onnx(pipeline, TABLE[:1])
+    assert any(node.op_type == "Gather" for node in given.graph.node) == (alone and isinstance(encoder, OneHotEncoder))
     before = given.SerializeToString()
     network = network_of(given)
     tried = try_background(network, TABLE)
@@ -200,6 +205,10 @@ REFUSED = {
         "operator com.microsoft.Gelu is not part of ONNX",
     ),
     "no scores": (label_only, "the outputs of the ONNX model are label (int64); an output of float32 or float64 is"),
+    "several targets": (
+        lambda: to_onnx(RandomForestClassifier(3).fit(ROWS, np.stack([CLASSES == "yes"] * 2, 1).astype(int)), ROWS[:1]),
+        "has shape (2, 40, 2) for 40 rows; (rows, outputs) is needed: convert a model with several targets as one",
+    ),
     "not ONNX": (lambda: b"PK\x03\x04", "not an ONNX file"),
     "no file": (lambda: "nowhere/net.onnx", "nowhere/net.onnx: cannot be read: No such file or directory"),
     "a pipeline": (LogisticRegression, "or an ONNX model, which skl2onnx.to_onnx(model, rows[:1]) makes of it"),

@@ -80,8 +80,14 @@ class OnnxModel:
         return str(chosen)
 
     def run(self, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
-        """The output for rows, (rows, …) by input. Raises InvalidInput, and whatever ONNX Runtime raises."""
+        """The output for rows, (rows, …) by input. Raises InvalidInput, ModelFault, and what ONNX Runtime raises."""
         table: np.ndarray = self.session.run([self.tensor], dict(arrays))[0]
+        rows = len(next(iter(arrays.values())))
+        if len(table) != rows:
+            raise ModelFault(
+                f'the output "{self.tensor}" has shape {table.shape} for {rows} rows; (rows, outputs) is needed:'
+                " convert a model with several targets as one model for each target"
+            )
         return table
 
     def files(self, arrays: Mapping[str, np.ndarray]) -> dict[str, bytes]:

@@ -4,6 +4,7 @@ Most files need none. An edit adds nodes in front of an input or behind an outpu
 """
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,8 @@ from whyserve.onnx.graph_check import DOMAINS
 Labels = tuple[str, ...]
 # The operators that state every category of a column of text, and the attribute that holds them.
 ENCODERS = {"OneHotEncoder": "cats_strings", "LabelEncoder": "keys_strings"}
+# The operators that converters put between a column and its encoder.
+PASS_ON = {"Gather", "ArrayFeatureExtractor", "Reshape", "Flatten", "Identity"}
 
 
 def class_labels(graph: Any) -> Labels:
@@ -108,7 +111,7 @@ def _front(value: Any, graph: Any) -> tuple[dict[str, Labels], list[Any]]:
 
 def _categories(value: Any, graph: Any) -> Labels:
     """The categories of an input of text, which the encoders that read it state. Raises ModelFault if none does."""
-    readers = [node for node in graph.node if value.name in node.input]
+    readers = list(_readers(value.name, graph))
     stated = {
         tuple(text.decode() for text in attribute.strings)
         for node in readers
@@ -122,6 +125,14 @@ def _categories(value: Any, graph: Any) -> Labels:
             " OrdinalEncoder for each column of text; encode other text before the model"
         )
     return stated.pop()
+
+
+def _readers(name: str, graph: Any) -> Iterator[Any]:
+    for node in graph.node:
+        if name in node.input and node.op_type in PASS_ON:
+            yield from _readers(node.output[0], graph)
+        elif name in node.input:
+            yield node
 
 
 def _rename_uses(graph: Any, old: str, new: str) -> None:
