@@ -106,7 +106,7 @@ def test_predictions_and_attributions_are_those_of_the_file(exported):
 
 def test_an_export_is_current_until_the_file_changes(tmp_path, exported):
     made, artifacts = exported
-    said = []
+    said: list[str] = []
     export_all(made.parent, artifacts, 20, said.append)
     assert said == ["tiny: unchanged"]
     changed = read_source(folder(tmp_path, tiny((3, 2, 1))))
