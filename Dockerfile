@@ -4,7 +4,7 @@
 #   PYTHON_IMAGE      the base; give it a digest to pin it: python:3.11-slim-bookworm@sha256:…
 #   REDIS_IMAGE       the same for the queue
 #   EXTRA_INDEX_URL   one more package index, for a CPU build of torch: https://download.pytorch.org/whl/cpu
-#   EXTRAS            more of pyproject.toml's extras in API and worker: otel, for traces
+#   EXTRAS            more of pyproject.toml's extras in API and worker: otel, for traces; onnx, for ONNX models
 #   REVISION          what the label org.opencontainers.image.revision says
 #
 # The classic builder makes every stage above the one it is asked for; so they stand in the order of their need.

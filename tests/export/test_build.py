@@ -13,7 +13,8 @@ from tests.export.folders import torch_folder
 from whyserve.errors import DigestMismatch, ModelFault
 from whyserve.export.build import export_all
 from whyserve.model.keras_file import open_keras
-from whyserve.model.manifest import ONNX_FILE, read_checked, read_manifest, sha256
+from whyserve.model.manifest import read_checked, read_manifest, sha256
+from whyserve.model.spec import ONNX_FILE
 
 
 @pytest.fixture(scope="module")

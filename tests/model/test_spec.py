@@ -49,7 +49,7 @@ def test_the_keys_are_the_features_and_the_other_inputs(tmp_path):
     [
         (("[output]", "[output"), "m/model.toml: not valid TOML"),
         (('name = "m"', 'name = "n"'), 'm/model.toml: name is "n", but the folder is "m"'),
-        (('"torch"', '"jax"'), "m/model.toml: framework: Input should be 'keras' or 'torch'"),
+        (('"torch"', '"jax"'), "m/model.toml: framework: Input should be 'keras', 'torch' or 'onnx'"),
         (("framework", "frame"), "m/model.toml: framework: Field required"),
         (('labels = ["no", "yes"]', 'labels = ["no"]'), "at least two"),
         (('labels = ["no", "yes"]', 'labels = ["no", "no"]'), 'the label "no" appears twice'),

@@ -14,7 +14,8 @@ from onnx import TensorProto, helper
 
 from tests.conftest import Running
 from whyserve.errors import ModelFault
-from whyserve.model.manifest import MANIFEST_FILE, ONNX_FILE, dump_manifest, read_manifest, sha256
+from whyserve.model.manifest import MANIFEST_FILE, dump_manifest, read_manifest, sha256
+from whyserve.model.spec import ONNX_FILE
 from whyserve.onnx import graph_check as graph
 from whyserve.onnx.graph_check import check_graph
 from whyserve.onnx.runtime import onnxruntime as ort
@@ -97,6 +98,15 @@ def test_graphs_that_are_not_self_contained_are_refused(case):
 def test_a_self_contained_graph_is_accepted():
     check_graph(model([helper.make_node("MatMul", ["x", "w"], ["y"])], [weights()]).SerializeToString(), PLACE)
     check_graph(inside(helper.make_node("Identity", ["x"], ["y"], domain="ai.onnx")).SerializeToString(), PLACE)
+
+
+def test_operators_of_ai_onnx_ml_are_accepted_where_they_are_allowed():
+    content = model([helper.make_node("Scaler", ["x"], ["y"], domain="ai.onnx.ml")]).SerializeToString()
+    check_graph(content, PLACE, ml=True)
+    with pytest.raises(ModelFault, match=r"operator ai\.onnx\.ml\.Scaler is not part of ONNX"):
+        check_graph(content, PLACE)
+    with pytest.raises(ModelFault, match="operator com"):
+        check_graph(model([FOREIGN]).SerializeToString(), PLACE, ml=True)
 
 
 def test_names_in_messages_are_short_and_printable():

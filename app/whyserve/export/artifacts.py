@@ -16,21 +16,20 @@ from whyserve.model.builds import BUILDS, KEPT, ORIGINAL, builds_of
 from whyserve.model.manifest import (
     EXPORT_AGAIN,
     MANIFEST_FILE,
-    ONNX_FILE,
     Manifest,
     dump_manifest,
     read_manifest,
     sha256,
 )
 from whyserve.model.methods import METHODS
-from whyserve.model.spec import ModelSpec
+from whyserve.model.spec import ONNX_FILE, ModelSpec
 
 
 def tools(spec: ModelSpec) -> dict[str, str]:
     """The versions of the packages that make an artifact of this framework."""
     common = ["torch", "onnx", "onnxruntime", "numpy", "shap"]
-    own = ["keras", "tensorflow-cpu", "tf2onnx"] if spec.framework == "keras" else ["onnxscript"]
-    return {name: version(name) for name in sorted(common + own)}
+    own = {"keras": ["keras", "tensorflow-cpu", "tf2onnx"], "torch": ["onnxscript"], "onnx": []}
+    return {name: version(name) for name in sorted(common + own[spec.framework])}
 
 
 def is_current(artifacts: Path, source: Source, settings: dict[str, float]) -> bool:
@@ -42,7 +41,7 @@ def is_current(artifacts: Path, source: Source, settings: dict[str, float]) -> b
     except (ModelFault, OSError):
         return False
     return (
-        manifest.files == {**source.digests, ONNX_FILE: onnx}
+        manifest.files == {**source.digests, ONNX_FILE: onnx} == {ONNX_FILE: onnx, **source.digests}
         and manifest.built_with == tools(source.spec)
         and manifest.settings == settings
         # Another version may have other explanation methods.

@@ -26,8 +26,8 @@ from whyserve.export.stages.stage import (
     Task,
     run_stage,
 )
-from whyserve.model.manifest import FORMAT, ONNX_FILE, Manifest, sha256
-from whyserve.model.spec import SPEC_FILE, model_folders
+from whyserve.model.manifest import FORMAT, Manifest, sha256
+from whyserve.model.spec import ONNX_FILE, SPEC_FILE, model_folders
 
 Say = Callable[[str], None]
 

@@ -8,11 +8,9 @@ import numpy as np
 from whyserve.errors import ModelFault, ParityFault, first_line
 from whyserve.export.rows import TrialRows, output_not_finite
 from whyserve.export.stages.stage import NETWORK_OUTPUT_FILE, ORIGINAL_FILE, in_batches
-from whyserve.model.manifest import ONNX_FILE, Parity
-from whyserve.model.rows import Arrays
-from whyserve.model.spec import ModelSpec
-from whyserve.onnx.graph_check import check_graph
-from whyserve.onnx.runtime import onnxruntime as ort
+from whyserve.model.manifest import Parity
+from whyserve.model.spec import ONNX_FILE, ModelSpec
+from whyserve.onnx.session import open_model
 
 BOUND = 1e-5  # of the output's scale
 BATCHES = (1, 2, 64)
@@ -25,16 +23,11 @@ def check_parity(spec: ModelSpec, work: Path, rows: TrialRows) -> tuple[Parity, 
     """
     original = as_table(spec, np.load(work / ORIGINAL_FILE))
     _check_finite(spec, original, rows)
-    content = (work / ONNX_FILE).read_bytes()
-    check_graph(content, f"{spec.name}/{ONNX_FILE}")
-    try:
-        session = ort.InferenceSession(content, providers=["CPUExecutionProvider"])
-    except Exception as error:
-        raise ModelFault(f"{spec.name}: ONNX Runtime cannot load the exported network: {first_line(error)}") from error
+    session, output = open_model((work / ONNX_FILE).read_bytes(), spec, threads=0), [spec.output.tensor]
     largest = 0.0
     for batch in BATCHES:
         try:
-            served = as_table(spec, in_batches(lambda part: _run(session, part), rows.arrays, batch))
+            served = as_table(spec, in_batches(lambda part: session.run(output, part)[0], rows.arrays, batch))
         except Exception as error:
             raise ParityFault(
                 f"{spec.name}/{ONNX_FILE}: fails on a batch of {batch} rows: {first_line(error)}"
@@ -44,12 +37,19 @@ def check_parity(spec: ModelSpec, work: Path, rows: TrialRows) -> tuple[Parity, 
     if spec.framework == "keras":
         network = as_table(spec, np.load(work / NETWORK_OUTPUT_FILE))
         twin = _largest_gap(f"{spec.name}: Keras on torch", network, original, rows)
-    parity = Parity(rows=len(original), largest=largest, bound=BOUND, batches=BATCHES, twin_largest=twin)
+    itself = spec.framework == "onnx"
+    parity = Parity(rows=len(original), largest=largest, bound=BOUND, batches=BATCHES, itself=itself, twin_largest=twin)
     return parity, original.shape[1]
 
 
 def parity_text(parity: Parity) -> str:
     """A measured parity, for people."""
+    if parity.itself:
+        sizes = ", ".join(map(str, parity.batches))
+        return (
+            f"the ONNX file is the original; its outputs in batches of {sizes} rows differ by at most"
+            f" {parity.largest:.0e} of the output's scale on {parity.rows} rows"
+        )
     twin = "" if parity.twin_largest is None else f"; Keras on torch by {parity.twin_largest:.0e}"
     return (
         f"the ONNX network differs from the original by at most {parity.largest:.0e} of the output's scale"
@@ -66,11 +66,6 @@ def as_table(spec: ModelSpec, array: np.ndarray) -> np.ndarray:
             f" but the network returns shape {array.shape[1:]} per row; name each output once"
         )
     return table
-
-
-def _run(session: ort.InferenceSession, rows: Arrays) -> np.ndarray:
-    result: np.ndarray = session.run(None, rows)[0]
-    return result
 
 
 def _check_finite(spec: ModelSpec, original: np.ndarray, rows: TrialRows) -> None:

@@ -14,6 +14,7 @@ from whyserve.model.spec import (
     DEFAULT_BACKGROUND,
     EXAMPLE_FILE,
     KERAS_FILE,
+    ONNX_FILE,
     WEIGHTS_FILE,
     ModelSpec,
     read_spec,
@@ -23,6 +24,10 @@ from whyserve.model.text import TextReader, check_ids, text_readers
 
 # If a file is missing: the endings of other formats of a network, and the message for them.
 REFUSED = {
+    ONNX_FILE: (
+        {".pkl", ".joblib"},
+        "a pickle can hold code and is not read; convert the model to ONNX, such as with skl2onnx.to_onnx",
+    ),
     KERAS_FILE: ({".h5", ".hdf5"}, HDF5_REFUSED),
     WEIGHTS_FILE: (
         {".pt", ".pth", ".bin", ".ckpt", ".pkl"},

@@ -12,7 +12,6 @@ from whyserve.model.input_spec import Strict
 from whyserve.model.spec import DEFAULT_BACKGROUND, ModelSpec, one_line, unreadable
 
 MANIFEST_FILE = "manifest.json"
-ONNX_FILE = "model.onnx"
 # Raise it when the manifest's fields or the meaning of their values change: all models are then exported again, and no
 # process reads the older artifacts.
 FORMAT = 2
@@ -24,12 +23,15 @@ class Parity(Strict):
 
     largest, bound, twin_largest: |difference| divided by the largest |output| of the original.
     batches: the batch sizes that were tried.
+    itself: the served file is the original, as for every ONNX model. Its outputs in batches of these sizes are compared
+        with its own outputs in batches of 64 rows.
     """
 
     rows: int
     largest: float
     bound: float
     batches: tuple[int, ...]
+    itself: bool = False
     twin_largest: float | None = None  # Keras on torch, which the worker explains, against Keras on TensorFlow
 
 

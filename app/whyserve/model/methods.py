@@ -12,10 +12,13 @@ Method = Literal["auto", "exact", "deep", "gradient", "permutation", "kernel"]
 
 @dataclass(frozen=True, slots=True)
 class MethodFacts:
-    """words: how the method works, in one sentence for people. samples: whether more samples make it more accurate."""
+    """words: how the method works, in one sentence for people. samples: whether more samples make it more accurate.
+    gradients: whether it needs the operations of a torch network; other methods only need its outputs.
+    """
 
     words: str
     samples: bool = False
+    gradients: bool = False
 
 
 METHODS: dict[str, MethodFacts] = {
@@ -23,10 +26,17 @@ METHODS: dict[str, MethodFacts] = {
     "permutation": MethodFacts(
         "features were switched in random orders many times, and the effects averaged", samples=True
     ),
-    "deep": MethodFacts("contributions were carried back through the network's layers by rules, an approximation"),
+    "deep": MethodFacts(
+        "contributions were carried back through the network's layers by rules, an approximation", gradients=True
+    ),
     "gradient": MethodFacts(
-        "slopes were averaged along the way from the background to this row, an approximation", samples=True
+        "slopes were averaged along the way from the background to this row, an approximation",
+        samples=True,
+        gradients=True,
     ),
     "kernel": MethodFacts("a weighted line was fitted through many combinations of features", samples=True),
 }
 METHOD_NAMES = ("auto", *METHODS)
+NEEDS_TORCH = "the method needs a network of torch or Keras; for an ONNX model, use " + ", ".join(
+    name for name, facts in METHODS.items() if not facts.gradients
+)

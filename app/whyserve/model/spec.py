@@ -11,12 +11,14 @@ from pydantic import Field, StringConstraints, ValidationError, model_validator
 
 from whyserve.errors import ModelFault
 from whyserve.model.input_spec import InputSpec, Strict, has_tokenizer
-from whyserve.model.methods import Method
+from whyserve.model.methods import METHODS, NEEDS_TORCH, Method
 
 SPEC_FILE = "model.toml"
 KERAS_FILE = "model.keras"
 NETWORK_FILE = "network.py"
 WEIGHTS_FILE = "weights.safetensors"
+ONNX_FILE = "model.onnx"  # the served network of every model, and the original of an ONNX model
+NETWORK_FILES = {"keras": (KERAS_FILE,), "torch": (NETWORK_FILE, WEIGHTS_FILE), "onnx": (ONNX_FILE,)}
 EXAMPLE_FILE = "example.json"
 TOKENIZER_FILE = "tokenizer.json"
 Scores = Literal["probabilities", "logits", "values"]
@@ -72,7 +74,7 @@ class ModelSpec(Strict):
 
     name: ModelName
     version: Annotated[int, Field(ge=1)] = 1
-    framework: Literal["keras", "torch"]
+    framework: Literal["keras", "torch", "onnx"]
     task: Literal["classification", "regression"]
     description: str = ""
     source: str = ""
@@ -89,6 +91,8 @@ class ModelSpec(Strict):
             raise ValueError("a classification needs at least two output.labels and no output.names")
         if self.task == "regression" and (self.output.labels or not self.output.names):
             raise ValueError("a regression needs output.names, one for each network output, and no output.labels")
+        if self.framework == "onnx" and self.explain.method in METHODS and METHODS[self.explain.method].gradients:
+            raise ValueError(f'explain.method is "{self.explain.method}", but {NEEDS_TORCH}')
         for what, names in (
             ("label", self.output.labels),
             ("output name", self.output.names),
@@ -133,9 +137,8 @@ class ModelSpec(Strict):
     @property
     def source_files(self) -> tuple[str, ...]:
         """The files that a model folder must have; the manifest holds their digests."""
-        network = (KERAS_FILE,) if self.framework == "keras" else (NETWORK_FILE, WEIGHTS_FILE)
         tokenizers = dict.fromkeys(item.tokenizer for item in self.inputs if item.tokenizer)
-        return (SPEC_FILE, *network, *self.explain.files.values(), *tokenizers)
+        return (SPEC_FILE, *NETWORK_FILES[self.framework], *self.explain.files.values(), *tokenizers)
 
 
 def read_spec(folder: Path) -> ModelSpec:

@@ -28,14 +28,15 @@ MEASURED = tuple(name for name in EXPLAINERS if name != "kernel")
 
 
 class Explainer:
-    """Explains a network of torch or Keras against a background. It can be used like shap.DeepExplainer.
+    """Explains a network of torch or Keras, or an ONNX model, against a background, much like shap.DeepExplainer.
 
         explainer = whyserve.Explainer(model, X_train[:100], labels=["no", "yes"])
         explanation = explainer(X_test[:5])
         explanation.values, explanation.residuals
         shap.plots.waterfall(explanation.output("yes").to_shap()[0])
 
-    model: a torch module, a torch.export program or a Keras model on the torch backend. It is not changed.
+    model: a torch module, a torch.export program, a Keras model on the torch backend, or an ONNX model. The call does
+        not change it.
     background: rows of real data: an array, a dict of arrays or DataFrames by input, or a DataFrame. Of more than
         100 rows, 100 are drawn at random. A categorical column becomes numbers in the order of its categories.
     method: "auto" or the name of a method, see whyserve.model.methods. "auto" measures the methods on rows of the

@@ -14,9 +14,9 @@ from whyserve.explain.worker.batch import compute
 from whyserve.export.build import export_one
 from whyserve.export.sources import read_source
 from whyserve.jobs import ExplainJob
-from whyserve.model.manifest import ONNX_FILE, Manifest, read_manifest
+from whyserve.model.manifest import Manifest, read_manifest
 from whyserve.model.rows import Arrays, as_row
-from whyserve.model.spec import DEFAULT_BACKGROUND
+from whyserve.model.spec import DEFAULT_BACKGROUND, ONNX_FILE
 from whyserve.model.text import spans_of
 from whyserve.notebook.answers import from_answer
 from whyserve.notebook.boundary import short_errors
@@ -43,7 +43,8 @@ def load(
     if not _is_exported(folder, artifacts):
         export_one(folder, artifacts, budget_ms)
     artifact = artifacts / folder.name
-    return Model(load_predictor(artifact, threads=1), load_model(folder.parent, artifact, memory_mb << 20))
+    explainable = _with_worker_threads(load_model, folder.parent, artifact, memory_mb << 20)
+    return Model(load_predictor(artifact, threads=1), explainable)
 
 
 class Model:
@@ -152,4 +153,5 @@ def _is_exported(folder: Path, artifacts: Path) -> bool:
         manifest, _ = read_manifest(artifacts / folder.name)
     except ModelFault:
         return False
-    return {name: digest for name, digest in manifest.files.items() if name != ONNX_FILE} == source.digests
+    # model.onnx is a file of the folder too if the model is an ONNX model.
+    return manifest.files == {ONNX_FILE: manifest.files[ONNX_FILE], **source.digests}

@@ -10,11 +10,12 @@ from whyserve.errors import InvalidInput
 from whyserve.explain.game.network import Network
 from whyserve.explain.models.explainable import to_tensors
 from whyserve.explain.models.loader import KerasNetwork
+from whyserve.explain.models.onnx_network import load_onnx
 from whyserve.explain.models.traced_network import traced_network
 from whyserve.export.package.checks import check_codes
 from whyserve.export.package.inputs import describe_inputs
 from whyserve.export.package.network import network_of
-from whyserve.export.package.outputs import describe_output
+from whyserve.export.package.outputs import describe_output, stated_labels
 from whyserve.export.package.trials import try_background
 from whyserve.model.input_spec import InputSpec
 from whyserve.model.keras_file import open_keras
@@ -46,8 +47,7 @@ class InMemory:
     ) -> "InMemory":
         """Raises InvalidInput, ModelFault, UnsupportedNetwork."""
         packaged = network_of(model)
-        is_keras = hasattr(packaged, "model")
-        if is_keras:
+        if packaged.framework == "keras":
             _check_backend()
         tried = try_background(packaged, background, categories=categories)
         arrays, columns, table = tried.arrays, tried.columns, tried.table
@@ -56,16 +56,17 @@ class InMemory:
             arrays, columns, features=features, units={}, groups={}, kinds={}, ranges={}, texts={}
         )
         _set_groups({item["name"]: item.get("features", []) for item in described}, players)
+        labels = stated_labels(packaged, table, labels or (), names or ())
         width = 1 if table.ndim == 1 else table.shape[1]
         output = describe_output(table, *_output_names(table.reshape(len(table), -1), labels, names), None)
         spec = ModelSpec(
             name="notebook",
-            framework="keras" if is_keras else "torch",
+            framework=packaged.framework,
             task="classification" if "labels" in output else "regression",
             inputs=tuple(InputSpec(**item) for item in described),
-            output=OutputSpec(**output),
+            output=OutputSpec(**output, **({"tensor": packaged.tensor} if packaged.framework == "onnx" else {})),
         )
-        return cls(spec, _network(packaged, arrays, is_keras=is_keras), arrays, width, tried.notes)
+        return cls(spec, _network(packaged, spec, arrays), arrays, width, tried.notes)
 
 
 def player_names(spec: ModelSpec) -> tuple[str, ...]:
@@ -87,10 +88,12 @@ def _check_backend() -> None:
         )
 
 
-def _network(packaged: Any, arrays: Arrays, *, is_keras: bool) -> Network:
+def _network(packaged: Any, spec: ModelSpec, arrays: Arrays) -> Network:
     """The network as the worker would have it."""
     names = tuple(packaged.names)
-    if not is_keras:
+    if packaged.framework == "onnx":
+        return load_onnx(packaged.content, spec)
+    if packaged.framework == "torch":
         return Network(packaged.module.requires_grad_(False), names)
     # Through a file, as a service gets it, so that the numbers are the same and the caller's model stays as it is.
     model = open_keras(packaged.files({})[KERAS_FILE])

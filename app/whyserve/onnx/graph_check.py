@@ -4,12 +4,14 @@ An ONNX file is a protobuf message: a sequence of fields, each with a number, a 
 messages again. This is enough to visit every operator and every tensor.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 
 from whyserve.errors import ModelFault
 
 # ONNX's own operators. All other domains are additions of ONNX Runtime or of libraries, and no model needs them.
 DOMAINS = {"", "ai.onnx"}
+# Trees, linear models and encoders, which ONNX standardises too. Only the converters of such models write them.
+ML_DOMAIN = "ai.onnx.ml"
 
 # message: {field: type of the message in it}, for all messages that lead to operators, tensors and functions.
 _HOLDS: dict[str, dict[int, str]] = {
@@ -36,15 +38,16 @@ _TAG_BYTES, _VARINT_BYTES = 5, 10
 _MAX_DEPTH = 100
 
 
-def check_graph(content: bytes, place: str) -> None:
+def check_graph(content: bytes, place: str, *, ml: bool = False) -> None:
     """Refuse a graph that is not self-contained: weights in other files, functions, or operators that are not ONNX's.
 
-    place: the file's name, for messages. Raises ModelFault.
+    place: the file's name, for messages. ml: also allow the operators of ai.onnx.ml. Raises ModelFault.
     """
-    _check(memoryview(content), "ModelProto", place, 0)
+    allowed = {domain.encode() for domain in (DOMAINS | {ML_DOMAIN} if ml else DOMAINS)}
+    _check(memoryview(content), "ModelProto", place, 0, allowed)
 
 
-def _check(message: memoryview, kind: str, place: str, depth: int) -> None:
+def _check(message: memoryview, kind: str, place: str, depth: int, allowed: Set[bytes]) -> None:
     if depth > _MAX_DEPTH:
         raise ModelFault(f"{place}: nested more than {_MAX_DEPTH} levels deep")
     holds = _HOLDS[kind]
@@ -56,17 +59,14 @@ def _check(message: memoryview, kind: str, place: str, depth: int) -> None:
             continue
         if kind == "NodeProto" and field == _OP_TYPE:
             operator = _text(value)
-        elif kind == "NodeProto" and field == _DOMAIN and bytes(value) not in _OWN:
+        elif kind == "NodeProto" and field == _DOMAIN and bytes(value) not in allowed:
             domain = _text(value)
         elif (inner := holds.get(field)) == "FunctionProto":
             raise ModelFault(f"{place}: contains functions; use only ONNX operators")
         elif inner:
-            _check(value, inner, place, depth + 1)
+            _check(value, inner, place, depth + 1, allowed)
     if domain:
         raise ModelFault(f"{place}: operator {domain}.{operator} is not part of ONNX; use only ONNX operators")
-
-
-_OWN = {domain.encode() for domain in DOMAINS}
 
 
 def _text(value: memoryview) -> str:

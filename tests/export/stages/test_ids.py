@@ -27,6 +27,8 @@ def spec(*dtypes):
         ("int64", lambda x: F.one_hot(x, 5), {"x0": 5}),
         ("int64", lambda x: F.embedding(x + 2, TABLE), {}),
         ("int64", lambda x: F.embedding(x.clamp(0, 8), TABLE), {}),
+        ("int64", lambda x: TABLE[x], {"x0": 9}),  # -1 is the last entry, as for Gather of ONNX
+        ("int64", lambda x: TABLE[x + 2], {}),
         ("uint8", lambda x: F.embedding(x.long(), TABLE), {"x0": 9}),
         ("uint8", lambda x: x / 255, {}),
         ("float32", lambda x: x, {}),

@@ -29,7 +29,7 @@ class Problem(TypedDict):
 class ModelSummary(TypedDict):
     name: str
     version: int
-    framework: Literal["keras", "torch"]
+    framework: Literal["keras", "torch", "onnx"]
     task: Literal["classification", "regression"]
     description: str
     outputs: list[str]

@@ -8,6 +8,7 @@ from torch import nn
 
 from whyserve.errors import UnsupportedNetwork
 from whyserve.explain.game.base import Inputs
+from whyserve.model.methods import NEEDS_TORCH
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,17 +17,25 @@ class Network:
 
     names: the input names, in the order of the module's positional arguments.
     run: a faster function with the same results as the module; it is called if given.
+    has_gradients: False if the module runs its network outside torch.
     """
 
     module: nn.Module
     names: tuple[str, ...]
     run: Callable[..., object] | None = None
+    has_gradients: bool = True
 
     def __call__(self, inputs: Inputs) -> torch.Tensor:
         """(rows, outputs), with gradients if they are enabled. Raises UnsupportedNetwork as as_table does."""
         result = (self.run or self.module)(*(inputs[name] for name in self.names))
         rows = next(iter(inputs.values())).shape[0]
         return as_table(result, rows)
+
+
+def check_gradients(network: Network) -> None:
+    """Raises UnsupportedNetwork if torch does not see the operations of the network."""
+    if not network.has_gradients:
+        raise UnsupportedNetwork(NEEDS_TORCH)
 
 
 def as_table(result: object, rows: int) -> torch.Tensor:

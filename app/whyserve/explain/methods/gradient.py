@@ -20,7 +20,7 @@ from whyserve.errors import UnsupportedNetwork
 from whyserve.explain.game.base import Attribution, Inputs, Limits, Stopped
 from whyserve.explain.game.coalitions import chunks
 from whyserve.explain.game.evaluation import Passes, Progress, check_rows
-from whyserve.explain.game.network import Network, not_finite, row_count
+from whyserve.explain.game.network import Network, check_gradients, not_finite, row_count
 from whyserve.explain.game.players import Players
 from whyserve.explain.methods.integer_inputs import Lookup, Lookups, look_up
 
@@ -53,6 +53,7 @@ class Gradient:
     method: ClassVar[str] = "gradient"
 
     def __init__(self, network: Network, background: Inputs, players: Players, *, memory_bytes: int = 1 << 30) -> None:
+        check_gradients(network)
         self.passes = Passes(network, background, players, memory_bytes // BACKWARD_MEMORY)
         self.background_lookups = look_up(network, self.passes.background, players)
         # One row explained against itself shows that gradients arrive, before the first request.

@@ -1,4 +1,4 @@
-"""Load the torch network of a model folder. A file is parsed only after its digest was checked."""
+"""Load the network of a model folder. A file is parsed only after its digest was checked."""
 
 import os
 import types
@@ -9,15 +9,21 @@ from torch import nn
 
 from whyserve.errors import ModelFault, first_line
 from whyserve.explain.game.network import Network
+from whyserve.explain.models.onnx_network import load_onnx
 from whyserve.model.keras_file import keras_order, open_keras
-from whyserve.model.spec import KERAS_FILE, NETWORK_FILE, WEIGHTS_FILE, ModelSpec
+from whyserve.model.spec import KERAS_FILE, NETWORK_FILE, ONNX_FILE, WEIGHTS_FILE, ModelSpec
 
 ReadFile = Callable[[str], bytes]
 """Reads a file of the model folder by name, and checks its digest."""
 
 
 def load_network(spec: ModelSpec, read: ReadFile) -> Network:
-    """Load the original network: a torch module, or a Keras model on the torch backend. Raises ModelFault."""
+    """Load the original network: a torch module, a Keras model on the torch backend, or an ONNX file.
+
+    Raises ModelFault.
+    """
+    if spec.framework == "onnx":
+        return load_onnx(read(ONNX_FILE), spec)
     names = tuple(item.name for item in spec.inputs)
     try:
         module = _load_keras(spec, read) if spec.framework == "keras" else load_torch(spec, read)

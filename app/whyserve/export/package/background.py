@@ -1,5 +1,6 @@
 """A background, as the caller has it, read into arrays."""
 
+import re
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
@@ -71,6 +72,12 @@ def row_of_background(name: str, row: int) -> str:
     return f'row {row} of the background of input "{name}"'
 
 
+def identifier(name: str) -> str:
+    """A name as a name of an input: letters, digits and _, as converters to ONNX write the name of a column."""
+    plain = re.sub(r"[^A-Za-z0-9_]", "_", name)
+    return f"_{plain}" if plain[:1].isdigit() or not plain else plain
+
+
 def is_text(column: Any) -> bool:
     """Whether a pandas column holds strings that are not yet a categorical dtype."""
     return str(column.dtype) in {"object", "str", "string"}
@@ -111,6 +118,14 @@ def _by_input(
         return {names[0]: background}
     if not _is_frame(background):
         raise dict_needed(names)
+    of_input = {identifier(str(column)): column for column in background.columns}
+    if set(names) <= set(of_input):  # one input for each column
+        if extra := [str(column) for name, column in of_input.items() if name not in names]:
+            raise InvalidInput(
+                f"columns {', '.join(extra)} of the background are no inputs of the network; drop them: the inputs are"
+                f" {', '.join(names)}"
+            )
+        return {name: background[[of_input[name]]] for name in names}
     categories = [each for each in background.columns if each in orders or _is_category(background[each])]
     numbers = [column for column in background.columns if column not in categories]
     for_categories = [name for name in names if integer.get(name)]

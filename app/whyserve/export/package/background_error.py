@@ -5,13 +5,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from whyserve.explain.game.base import Attribution, Inputs, Limits, Stopped
-from whyserve.explain.game.network import Network, row_count
+from whyserve.explain.game.network import row_count
 from whyserve.explain.game.players import Players
 from whyserve.explain.methods.exact import Exact
 from whyserve.explain.methods.permutation.permutation import Permutation
+from whyserve.explain.models.onnx_network import outside_torch
 from whyserve.model.rows import Arrays
 
 # Up to this number of players, every coalition is evaluated. With more players, permutations are sampled.
@@ -30,8 +30,8 @@ class ErrorTrial:
     """Compares attributions of some rows with different backgrounds."""
 
     def __init__(self, network: Any, arrays: Arrays, explained: np.ndarray, seed: int) -> None:
-        """network: a KerasModel or TorchModel. explained: (rows,), the indices of the rows to explain."""
-        self._network, self._arrays, self._seed = Network(_Callable(network), tuple(network.names)), arrays, seed
+        """network: what network_of gives. explained: (rows,), the indices of the rows to explain."""
+        self._network, self._arrays, self._seed = outside_torch(network.run, network.names), arrays, seed
         self._rows = self._inputs(explained)
         self._players = Players.elements({name: array.shape[1:] for name, array in arrays.items()})
         with torch.no_grad():
@@ -70,15 +70,3 @@ class ErrorTrial:
         inputs = {name: torch.from_numpy(array[rows]) for name, array in self._arrays.items()}
         assert row_count(inputs) == len(rows)
         return inputs
-
-
-class _Callable(nn.Module):
-    """A network of any framework, as the explanation methods call it. It has no gradients."""
-
-    def __init__(self, network: Any) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
-        arrays = {name: x.contiguous().numpy() for name, x in zip(self.network.names, inputs, strict=True)}
-        return torch.from_numpy(np.array(self.network.run(arrays)))

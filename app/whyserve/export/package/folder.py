@@ -10,7 +10,7 @@ import numpy as np
 from whyserve.export.build import export_one
 from whyserve.model.manifest import Manifest
 from whyserve.model.rows import Arrays, as_row
-from whyserve.model.spec import EXAMPLE_FILE, KERAS_FILE, NETWORK_FILE, TOKENIZER_FILE, WEIGHTS_FILE, ModelSpec
+from whyserve.model.spec import EXAMPLE_FILE, NETWORK_FILES, TOKENIZER_FILE, ModelSpec
 from whyserve.model.text import text_readers
 
 
@@ -43,6 +43,6 @@ def write_folder(
         folder.mkdir(exist_ok=True)
         for path in new.iterdir():
             os.replace(path, folder / path.name)
-        for old in {KERAS_FILE, NETWORK_FILE, WEIGHTS_FILE, TOKENIZER_FILE} - set(files):
+        for old in {TOKENIZER_FILE}.union(*NETWORK_FILES.values()) - set(files):
             (folder / old).unlink(missing_ok=True)
     return manifest

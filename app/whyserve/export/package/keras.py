@@ -4,7 +4,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from whyserve.model.spec import KERAS_FILE
 class KerasModel:
     """A Keras model. names, dtypes, shapes (without the rows): of its inputs, in the order of the model."""
 
+    framework: ClassVar[str] = "keras"
     model: Any
     names: tuple[str, ...]
     dtypes: tuple[str, ...]

@@ -35,6 +35,19 @@ def describe_output(table: np.ndarray, labels: Sequence[str], names: Sequence[st
     return {"names": names, **({"unit": unit} if unit else {}), "scores": "values"}
 
 
+def stated_labels(network: Any, table: np.ndarray, labels: Sequence[str], names: Sequence[str]) -> list[str]:
+    """The caller's labels, or else the labels that the network states itself, as ONNX classifiers do, if they fit.
+
+    Raises ModelFault if both are the same labels in different orders.
+    """
+    given, stated = list(map(str, labels)), list(getattr(network, "labels", ()))
+    if given != stated and sorted(given) == sorted(stated):
+        raise ModelFault(f"the order of the labels in the model is {', '.join(stated)}; give labels in this order")
+    columns = 1 if table.ndim == 1 else table.shape[1]
+    fits = not names and (len(stated) == columns or (columns == 1 and len(stated) == 2))
+    return given or (stated if fits else [])
+
+
 def _default_names(table: np.ndarray, in_unit_interval: bool) -> tuple[list[str], list[str]]:
     """(labels, names) if the output shows what it is: probabilities that sum to 1, or one value."""
     columns = table.shape[1]

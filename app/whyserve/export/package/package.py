@@ -24,7 +24,7 @@ from whyserve.export.package.checks import (
 from whyserve.export.package.folder import write_folder
 from whyserve.export.package.inputs import describe_inputs
 from whyserve.export.package.network import network_of
-from whyserve.export.package.outputs import describe_output
+from whyserve.export.package.outputs import describe_output, stated_labels
 from whyserve.export.package.report import Packaged
 from whyserve.export.package.text import read_texts
 from whyserve.export.package.toml import to_toml
@@ -60,7 +60,8 @@ def package(
 ) -> Packaged:
     """Write a model folder for a trained network, export it, compare the export with the original and certify it.
 
-    model: a torch nn.Module, a torch.export program or a Keras model. It is not changed.
+    model: a torch nn.Module, a torch.export program, a Keras model, or an ONNX model: an onnx.ModelProto, the path of
+        an .onnx file or its bytes. It is not changed.
     folder: the folder to write. Its name becomes the name of the model.
     background: rows of real data, (rows, …): an array, a DataFrame, or a dict of them by input name. If there are more
         than 100 rows, 100 rows drawn at random are used; `medoids` chooses representative rows instead.
@@ -107,11 +108,14 @@ def package(
         ranges=ranges or {},
         texts=text.kinds,
     )
-    output = describe_output(table, list(map(str, labels)), list(map(str, names)), unit)
+    labels = stated_labels(network, table, labels, names)
+    output = describe_output(table, labels, list(map(str, names)), unit)
+    if hasattr(network, "tensor"):
+        output["tensor"] = network.tensor
     described = {
         "name": folder.name,
         "version": version,
-        "framework": "keras" if hasattr(network, "model") else "torch",
+        "framework": network.framework,
         "task": "classification" if "labels" in output else "regression",
         "description": description,
         "source": source,

@@ -98,7 +98,7 @@ def _reader(name: str, texts: list[str], content: bytes, network: Any) -> TextRe
     the longest text: the first of these that is known.
     """
     shapes = dict(zip(network.names, getattr(network, "shapes", None) or (), strict=False))
-    length = int(shapes[name][0]) if name in shapes else 0
+    length = int(shapes[name][0] or 0) if name in shapes else 0
     if not length:
         tokenizer = parse_tokenizer(content, PLACE)
         length = int((tokenizer.padding or {}).get("length") or (tokenizer.truncation or {}).get("max_length") or 0)

@@ -8,7 +8,7 @@ import inspect
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -29,6 +29,7 @@ TRAINING: Mapping[str, Callable[[Any], bool]] = {
 class TorchModel:
     """A torch network. names: of its inputs, in the order of the call. program: if the caller gave a program."""
 
+    framework: ClassVar[str] = "torch"
     module: nn.Module
     names: tuple[str, ...]
     program: ExportedProgram | None = None

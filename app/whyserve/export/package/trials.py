@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from whyserve.errors import InvalidInput, ModelFault, first_line
-from whyserve.export.package.background import read_background
+from whyserve.export.package.background import identifier, read_background
 from whyserve.model.rows import Arrays
 
 MOST_ROWS = 100
@@ -47,6 +47,7 @@ def try_background(
     """
     dtypes = getattr(network, "dtypes", None)
     integer = {n: "int" in d for n, d in zip(network.names, dtypes, strict=True)} if dtypes else {}
+    categories = _with_stated(network, given, categories)
     faults: list[Exception] = []
     for guess in [integer] if dtypes else _integer_inputs(network.names):
         try:
@@ -72,6 +73,20 @@ def try_background(
     if not raised:
         raise faults[0]
     raise InvalidInput(f"the network fails on the background: {_message(raised[0])}") from raised[0]
+
+
+def _with_stated(network: Any, given: Any, categories: Mapping[str, Sequence[str]]) -> Mapping[str, Sequence[str]]:
+    """The categories by column, with those that the network states itself. Raises InvalidInput if they differ."""
+    known: Mapping[str, Sequence[str]] = getattr(network, "categories", {})
+    frames = list(given.values()) if isinstance(given, Mapping) else [given]
+    columns = [str(column) for frame in frames for column in getattr(frame, "columns", ())]
+    stated = {column: known[identifier(column)] for column in columns if identifier(column) in known}
+    for column, order in stated.items():
+        if list(categories.get(column, order)) != list(order):
+            raise InvalidInput(
+                f'categories of "{column}" differ from those in the model, which are {", ".join(order)}; leave them out'
+            )
+    return {**categories, **stated}
 
 
 def _message(error: Exception) -> str:
@@ -103,7 +118,10 @@ def _cast(name: str, array: np.ndarray, integer: bool, network: Any) -> np.ndarr
     if hasattr(network, "dtypes"):
         position = network.names.index(name)
         needed = network.shapes[position]
-        if array.shape[1:] != needed:
+        fits = len(needed) == array.ndim - 1 and all(
+            n in {None, m} for n, m in zip(needed, array.shape[1:], strict=True)
+        )
+        if not fits:
             raise InvalidInput(
                 f'a row of the background of input "{name}" has shape {array.shape[1:]}; the network takes {needed}'
             )

@@ -22,17 +22,22 @@ def vocabularies(spec: ModelSpec, run: Callable[[Arrays], object], rows: Arrays)
             continue
         name, bounds = item.name, np.iinfo(item.dtype)
 
-        def takes(number: int, name: str = name) -> bool:
+        def answer(number: int, name: str = name) -> object:
             row = {key: array[:1] for key, array in rows.items()}
             try:
-                run({**row, name: np.full_like(row[name], number)})
+                return run({**row, name: np.full_like(row[name], number)})
             except Exception:  # each framework has its own type
-                return False
-            return True
+                return None
 
-        if (bounds.min < 0 and takes(-1)) or not takes(0):
+        def takes(number: int, answer: Callable[[int], object] = answer) -> bool:
+            return answer(number) is not None
+
+        negative = answer(-1) if bounds.min < 0 else None
+        if (negative is not None and takes(int(bounds.min))) or not takes(0):
             continue
-        if (limit := id_limit(takes, int(rows[name].max()), int(bounds.max))) is not None:
+        limit = id_limit(takes, int(rows[name].max()), int(bounds.max))
+        # Gather of ONNX counts -1 from the end of the table. In other networks, a negative number is no id.
+        if limit is not None and (negative is None or np.array_equal(negative, answer(limit - 1))):  # type: ignore[arg-type]
             found[name] = limit
     return found
 

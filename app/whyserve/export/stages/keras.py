@@ -14,9 +14,8 @@ from whyserve.errors import ModelFault, first_line
 from whyserve.export.stages.keras_ops import HANDLERS, traced_inline
 from whyserve.export.stages.stage import ORIGINAL_FILE, Task, in_batches, main, no_onnx_operation
 from whyserve.model.keras_file import keras_order, open_keras
-from whyserve.model.manifest import ONNX_FILE
 from whyserve.model.rows import Arrays
-from whyserve.model.spec import KERAS_FILE, ModelSpec
+from whyserve.model.spec import KERAS_FILE, ONNX_FILE, ModelSpec
 
 OPSET = 18
 

@@ -31,9 +31,8 @@ from whyserve.export.stages.stage import (
     main,
     no_onnx_operation,
 )
-from whyserve.model.manifest import ONNX_FILE
 from whyserve.model.rows import Arrays
-from whyserve.model.spec import NETWORK_FILE, ModelSpec
+from whyserve.model.spec import NETWORK_FILE, ONNX_FILE, ModelSpec
 
 OPSET = 18
 # More than 1, because a batch of 1 silently becomes a constant of the graph (pytorch#148886).
@@ -51,9 +50,10 @@ def export(task: Task) -> None:
     np.save(Path(task.work, NETWORK_OUTPUT_FILE), outputs)
     known = vocabularies(spec, lambda row: run(network, row), rows)
     Path(task.work, VOCABULARIES_FILE).write_text(json.dumps(known))
-    if spec.framework == "torch":
+    if spec.framework != "keras":
         np.save(Path(task.work, ORIGINAL_FILE), outputs)
-        Path(task.work, ONNX_FILE).write_bytes(to_onnx(spec, network, rows))
+        content = task.read(ONNX_FILE) if spec.framework == "onnx" else to_onnx(spec, network, rows)
+        Path(task.work, ONNX_FILE).write_bytes(content)
     columns = outputs[0].size  # the parity check compares it with the number of labels
     for name in spec.explain.backgrounds:
         _check_background(spec, network, load_background(spec, task.read, name), spec.explain.backgrounds[name])

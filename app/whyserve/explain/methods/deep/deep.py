@@ -11,7 +11,7 @@ import torch
 from whyserve.errors import UnsupportedNetwork, first_line
 from whyserve.explain.game.base import Attribution, Inputs, Limits, Stopped
 from whyserve.explain.game.evaluation import Progress, all_finite, check_background, check_rows, ranges
-from whyserve.explain.game.network import Network, as_table, check_apart, row_count
+from whyserve.explain.game.network import Network, as_table, check_apart, check_gradients, row_count
 from whyserve.explain.game.players import Players
 from whyserve.explain.graph.export import trace
 from whyserve.explain.methods.deep.backward import Backward
@@ -36,6 +36,7 @@ class Deep:
     method: ClassVar[str] = "deep"
 
     def __init__(self, network: Network, background: Inputs, players: Players, *, memory_bytes: int = 1 << 30) -> None:
+        check_gradients(network)
         self.network, self.players = network, players
         self.background = check_background(background, players)
         self.rows = row_count(self.background)
