@@ -51,7 +51,7 @@ class KerasModel:
         from whyserve.export.package.keras_front import front_model  # noqa: PLC0415  # most callers need none
 
         layers = front_model(front, front.input_dtype(self))
-        return KerasModel.of(keras.Model(layers.inputs, self.model(layers.output))), KerasModel.of(layers)
+        return KerasModel.of(keras.Model(layers.input, self.model(layers.output))), KerasModel.of(layers)
 
     def run(self, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
         """The output for rows, (rows, …) by input. Raises ModelFault, and whatever Keras raises."""

@@ -24,4 +24,5 @@ def front_model(front: Front, dtype: str) -> Any:
         parts.append(lookup(inputs[CATEGORIES][:, number]))
         lookup.set_weights([table])
     joined = ops.concatenate(parts, axis=1) if len(parts) > 1 else parts[0]
-    return keras.Model(list(inputs.values()), ops.cast(ops.take(joined, front.order, axis=1), dtype))
+    given = list(inputs.values())
+    return keras.Model(given if len(given) > 1 else given[0], ops.cast(ops.take(joined, front.order, axis=1), dtype))
