@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 
-import joblib
+import joblib  # type: ignore[import-untyped]
 import keras
 import numpy as np
 import pandas as pd
@@ -151,7 +151,7 @@ def refused(transformer, background=None, network=None, **more) -> str:
     return caught.value.message
 
 
-class Mine(TransformerMixin, BaseEstimator):
+class Mine(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn is untyped
     def fit(self, x, y=None):
         return self
 

@@ -13,12 +13,12 @@ def front_model(front: Front, dtype: str) -> Any:
 
     inputs = {name: keras.Input(shape, dtype=kind, name=name) for name, (kind, shape) in front.inputs.items()}
     parts = []
-    if front.has_numbers:
+    if front.has(SCALE):
         x = ops.take(inputs[NUMBERS], front.steps[SOURCE].astype(int), axis=1)
         x = ops.add(ops.multiply(x, front.steps[SCALE]), front.steps[SHIFT])
-        if front.is_bounded:
+        if front.has(LOW, HIGH):
             x = ops.minimum(ops.maximum(x, front.steps[LOW]), front.steps[HIGH])
-        parts.append(ops.where(ops.isnan(x), front.steps[FILL], x) if front.is_filled else x)
+        parts.append(ops.where(ops.isnan(x), front.steps[FILL], x) if front.has(FILL) else x)
     for number, table in enumerate(front.tables):
         lookup = keras.layers.Embedding(*table.shape, dtype="float64", trainable=False)
         parts.append(lookup(inputs[CATEGORIES][:, number]))

@@ -100,10 +100,10 @@ def package(
     check_place(folder)
     network = network_of(model)
     text = read_texts(tokenizer, background, network, kinds or {})
-    front, read = None, read_background
-    if preprocess is not None:
-        front = Front.of(preprocess, text.background, features)
-        (network, layers), features, read = network.with_front(front), None, front.read
+    front = None if preprocess is None else Front.of(preprocess, text.background, features)
+    if front:
+        (network, layers), features = network.with_front(front), None
+    read = front.read if front else read_background
     tried = try_background(network, text.background, categories=categories or {}, read=read)
     arrays, columns, table = tried.arrays, tried.columns, tried.table
     check_codes(network, arrays, columns)
@@ -137,12 +137,12 @@ def package(
     if expected is not None:
         readers = text_readers(spec, lambda name: text.files[name])
         check_expected(expected, background, tried, network, spec=spec, readers=readers)
-    notes = (front.check(layers, spec, arrays, tried.kept),) if front else ()
+    notes = tried.notes + guesses + ((front.check(layers, spec, arrays, tried.kept),) if front else ())
     files = network.files({name: np.resize(array, (TRACED_ROWS, *array.shape[1:])) for name, array in arrays.items()})
     files |= {SPEC_FILE: to_toml(described).encode(), **text.files}
     manifest = write_folder(folder, spec, files, arrays, text.example, artifacts=Path(artifacts), budget_ms=budget_ms)
     notes += background_notes(columns, table, lambda each: describe_answers(spec, each))
-    return Packaged(folder, manifest, tried.notes + guesses + notes)
+    return Packaged(folder, manifest, notes)
 
 
 def check(folder: str | os.PathLike[str], budget_ms: float = 20) -> Packaged:

@@ -11,7 +11,7 @@ import numpy as np
 
 from whyserve.errors import InvalidInput, ModelFault, first_line
 from whyserve.export.package.background import check_columns, check_order, codes_of, read_background
-from whyserve.export.package.transformers import FILL, LOW, SOURCE, Encoded, raw_columns, read_transformer
+from whyserve.export.package.transformers import SOURCE, Encoded, raw_columns, read_transformer
 from whyserve.export.package.trials import try_background
 from whyserve.model.rows import Arrays, RowReader, as_row
 from whyserve.model.spec import ModelSpec
@@ -20,8 +20,8 @@ from whyserve.model.spec import ModelSpec
 NUMBERS, CATEGORIES = "numbers", "categories"
 # The largest difference from scikit-learn: a share of the largest value of a column, and a number for a column near 0.
 BOUND, LEAST = 1e-6, 1e-9
-# The size of the table of one column, such as a one-hot encoding of 4096 categories.
-MOST_ENTRIES = 1 << 24
+# Numbers in a table of (categories, outputs): about 4000 categories of a OneHotEncoder.
+MOST_NUMBERS = 1 << 24
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,13 +64,15 @@ class Front:
         }
         arrays = _arrays(rows, features, numbers + categories)
         outputs = [np.flatnonzero(np.isin(steps[SOURCE], numbers))]
-        outputs += [np.flatnonzero(steps[SOURCE] == place) for place in categories]
-        if any(len(encoded[place]) * len(at) > MOST_ENTRIES for place, at in zip(categories, outputs[1:], strict=True)):
-            raise InvalidInput("a OneHotEncoder has too many categories; put rare ones together with min_frequency")
-        tables = [
-            _table(fitted, rows, names[place], place, encoded[place])[:, at]
-            for place, at in zip(categories, outputs[1:], strict=True)
-        ]
+        tables = []
+        for place in categories:
+            if len(encoded[place]) * steps.shape[1] > MOST_NUMBERS:
+                raise InvalidInput(
+                    f'preprocess encodes "{names[place]}" with {len(encoded[place])} categories, too many for'
+                    f" {steps.shape[1]} columns; put rare ones together (min_frequency), or use an OrdinalEncoder"
+                )
+            outputs.append(np.flatnonzero(steps[SOURCE] == place))
+            tables.append(_table(fitted, rows, names[place], place, encoded[place])[:, outputs[-1]])
         steps = steps[:, outputs[0]]
         steps[SOURCE] = np.searchsorted(numbers, steps[SOURCE])
         unused = [name for place, name in enumerate(names) if place not in used]
@@ -82,17 +84,9 @@ class Front:
         """The dtype of each input, and the shape of a row."""
         return {name: (str(array.dtype), array.shape[1:]) for name, array in self.arrays.items()}
 
-    @property
-    def has_numbers(self) -> bool:
-        return NUMBERS in self.arrays
-
-    @property
-    def is_bounded(self) -> bool:
-        return bool(np.isfinite(self.steps[LOW:FILL]).any())
-
-    @property
-    def is_filled(self) -> bool:
-        return bool(np.isfinite(self.steps[FILL]).any())
+    def has(self, *rows: int) -> bool:
+        """Whether these rows of `steps` hold a number: SCALE for outputs that come from numbers, LOW or HIGH, FILL."""
+        return bool(np.isfinite(self.steps[list(rows)]).any())
 
     def input_dtype(self, network: Any) -> str:
         """The dtype in which a network takes the outputs. Raises InvalidInput, ModelFault."""
@@ -111,11 +105,11 @@ class Front:
         words = f"preprocess returns {table.shape[1]} columns, and the network does not take them"
         raise InvalidInput(f"{words}: {faults[0].message}") from faults[0]
 
-    def read(self, _: Any, names: Any, __: Any, categories: Any) -> tuple[Arrays, dict[str, list[dict[str, Any]]]]:
-        """The background, as read_background returns it. Raises InvalidInput."""
-        if categories:
+    def read(self, *given: Any) -> tuple[Arrays, dict[str, list[dict[str, Any]]]]:
+        """Takes the arguments of read_background, and returns what it returns. Raises InvalidInput."""
+        if given[-1]:
             raise InvalidInput("the encoders of preprocess state the categories; leave out the argument categories")
-        return read_background(self.arrays, names, {})[0], self.features
+        return self.arrays, self.features
 
     def check(self, layers: Any, spec: ModelSpec, arrays: Arrays, kept: np.ndarray) -> str:
         """Compare the layers with scikit-learn on rows of the background that go the way of a request.
@@ -198,8 +192,9 @@ def _arrays(rows: Any, features: Mapping[str, list[dict[str, Any]]], places: lis
     for name, order in orders.items():
         check_order(name, columns[name], order)
     codes = [codes_of(columns[name], order) for name, order in orders.items()]
-    made = {NUMBERS: list(numbers.values()), CATEGORIES: codes}
-    return {name: np.stack(columns, 1) for name, columns in made.items() if columns}
+    made: dict[str, list[Any]] = {NUMBERS: list(numbers.values()), CATEGORIES: codes}
+    arrays = {name: np.stack(columns, 1) for name, columns in made.items() if columns}
+    return read_background(arrays, list(arrays), {})[0]
 
 
 def _numbers(column: Any) -> np.ndarray | None:

@@ -4,7 +4,7 @@ A reading is an array, (6, outputs) float64, with the rows SOURCE (the place of 
 output = clip(raw · scale + shift, low, high), or `fill` if raw is NaN. The scale of an output of an encoder is NaN.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -42,13 +42,13 @@ def _is_gap(value: Any) -> bool:
     return value is None or str(value) in {"nan", "<NA>"}
 
 
-def _scaled(columns: np.ndarray, scale: Any, shift: Any, bounds: Sequence[float] | None) -> np.ndarray:
+def _scaled(columns: np.ndarray, scale: Any, shift: Any, bounds: tuple[float, float] | None) -> np.ndarray:
     """scale: positive, as all of scikit-learn's."""
     columns = columns.copy()
     columns[SCALE:] *= scale
     columns[SHIFT:] += shift
     if bounds:
-        columns[LOW:] = columns[LOW:].clip(*bounds)
+        columns[LOW:] = np.clip(columns[LOW:], *bounds)
     return columns
 
 
