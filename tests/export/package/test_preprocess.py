@@ -14,6 +14,7 @@ import torch
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.compose import ColumnTransformer, make_column_selector
 from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import (
     FunctionTransformer,
@@ -161,7 +162,8 @@ def by_column(*parts):
 
 
 REFUSED = {
-    "PowerTransformer cannot become layers; possible: StandardScaler, ": PowerTransformer(),
+    "PowerTransformer cannot become layers, only StandardScaler, ": PowerTransformer(),
+    "preprocess drops every column": ColumnTransformer([("a", "drop", ["age"])]),
     "Mine cannot become layers": Mine(),
     "FunctionTransformer with a function cannot become layers; apply the": FunctionTransformer(np.log1p),
     "SimpleImputer with add_indicator=True cannot": SimpleImputer(add_indicator=True),
@@ -199,6 +201,13 @@ def test_rows_and_networks_that_do_not_fit_are_refused():
     assert "preprocess returns 4 columns, and the network does not take them: " in refused(
         scaler, None, nn.Linear(3, 1)
     )
+    predictor = make_pipeline(StandardScaler(), LogisticRegression()).fit(rows, rows["debt"] > 0)
+    assert "LogisticRegression cannot become layers" in (message := refused(predictor))
+    assert message.endswith("give the steps before it, such as pipeline[:-1]")
+    many = pd.DataFrame({"key": [f"k{number}" for number in range(5000)]})
+    assert 'encodes "key" with 5000 categories, too many for 5000' in refused(OneHotEncoder().fit(many), many)
+    dated = table()[["age"]].assign(day=pd.Timestamp("2026-01-01"))
+    assert "columns with dates: day" in refused(ColumnTransformer([], remainder="passthrough").fit(dated), dated)
     two = nn.Bilinear(4, 4, 1)
     assert "the network has the inputs input1, input2; give the network one input" in refused(scaler, None, two)
     short = keras.Sequential([keras.Input((5,)), keras.layers.Dense(1)])
@@ -225,6 +234,68 @@ def test_the_codes_of_an_ordinal_encoder_stay_integers():
     right = network(torch.from_numpy(fitted.transform(known).astype(np.int64)))
     np.testing.assert_allclose(whole.run(front.arrays), right.detach().numpy(), atol=1e-6)
     assert front.features["categories"][0] == {"name": "plan", "categories": ["basic", "plus", "premium"]}
+
+
+ROWS = {
+    "numbers that encoders take": (
+        OneHotEncoder(drop="if_binary"),
+        pd.DataFrame({"b": [True, False, True], "i": [1, 3, 2], "f": [1.0, 2.5, 1.0]}),
+        {"categories": [["False", "True"], ["1", "2", "3"], ["1.0", "2.5"]]},
+    ),
+    "a column that is scaled and encoded": (
+        by_column((OneHotEncoder(), ["k"]), (StandardScaler(), ["k", "z"])),
+        pd.DataFrame({"k": [1, 2, 5, 2], "z": [0.5, 3.0, 1.0, 2.0]}),
+        {"numbers": [None], "categories": [["1", "2", "5"]]},
+    ),
+    "a categorical dtype in another order, and a bool": (
+        by_column((OrdinalEncoder(), ["c"]), ("passthrough", ["b"])),
+        pd.DataFrame({"b": [True, False], "c": pd.Categorical(["q", "r"], ["r", "q", "unused"])}),
+        {"numbers": [None], "categories": [["q", "r"]]},
+    ),
+    "columns of objects": (
+        by_column((OneHotEncoder(), [0]), (StandardScaler(), [1])).set_output(transform="default"),
+        pd.DataFrame(np.array([["a", 1.0], ["b", 2.5]], object)),
+        {"numbers": [None], "categories": [["a", "b"]]},
+    ),
+    "DataFrames between the steps": (
+        by_column((OneHotEncoder(sparse_output=False), ["c"])).set_output(transform="pandas"),
+        pd.DataFrame({"b": [True, False], "c": ["q", "r"]}),
+        {"categories": [["q", "r"]]},
+    ),
+    "an array of texts": (
+        OneHotEncoder(),
+        np.array([["a", "much longer"], ["b", "y"]]),
+        {"categories": [["a", "b"], ["much longer", "y"]]},
+    ),
+    "missing values among the categories": (
+        OneHotEncoder(categories=[["a", "b", None]]),
+        pd.DataFrame({"k": ["a", "b"]}),
+        {"categories": [["a", "b"]]},
+    ),
+}
+
+
+@pytest.mark.parametrize("form", ROWS)
+def test_rows_of_every_form_become_numbers_and_categories(form):
+    transformer, rows, categories = ROWS[form]
+    right = transformer.fit(rows).transform(rows)
+    front = Front.of(transformer, rows)
+    found = {name: [each.get("categories") for each in features] for name, features in front.features.items()}
+    assert found == categories
+    made = network_of(nn.Identity()).with_front(front)[0].run(front.arrays)
+    np.testing.assert_allclose(made, right.toarray() if hasattr(right, "toarray") else right, atol=1e-6)
+
+
+def test_a_program_of_torch_export_gets_a_front():
+    batch = torch.export.Dim("batch")
+    program = torch.export.export(nn.Linear(3, 2), (torch.rand(3, 3),), dynamic_shapes=({0: batch},))
+    rows = np.random.default_rng(0).normal(5, 2, size=(20, 3))
+    front = Front.of(StandardScaler().fit(rows), rows, ["a", "b", "c"])
+    whole, layers = network_of(program).with_front(front)
+    right = program.module()(torch.from_numpy(layers.run(front.arrays)))
+    np.testing.assert_allclose(whole.run(front.arrays), right.detach().numpy(), atol=1e-6)
+    assert set(whole.files({name: array[:3] for name, array in front.arrays.items()}))
+    assert [each["name"] for each in front.features["numbers"]] == ["a", "b", "c"]
 
 
 ON_TENSORFLOW = """

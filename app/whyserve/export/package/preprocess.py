@@ -56,6 +56,8 @@ class Front:
             steps = read_transformer(fitted, raw_columns(len(names)), encoded)
         except AttributeError as error:
             raise InvalidInput(f"preprocess is not fitted: {error}; call fit with the training data") from error
+        if not steps.size:
+            raise InvalidInput("preprocess drops every column; give the transformer that the network was trained with")
         used = np.unique(steps[SOURCE].astype(int)).tolist()
         numbers, categories = [p for p in used if p not in encoded], [p for p in used if p in encoded]
         features = {

@@ -27,10 +27,10 @@ def read_transformer(fitted: Any, columns: np.ndarray, encoded: Encoded) -> np.n
         return columns[:, :0] if fitted == "drop" else columns
     kind = type(fitted).__name__
     if kind not in READERS or not type(fitted).__module__.startswith("sklearn."):
-        raise InvalidInput(
-            f"preprocess: {kind} cannot become layers; possible: {', '.join(READERS)}. Apply {kind} to the rows before"
-            " package, or make it a part of the network"
-        )
+        way = f"apply {kind} to the rows before package, or make it a part of the network"
+        if hasattr(fitted, "predict"):
+            way = "give the steps before it, such as pipeline[:-1]"
+        raise InvalidInput(f"preprocess: {kind} cannot become layers, only {', '.join(READERS)}; {way}")
     return READERS[kind](fitted, columns, encoded)
 
 
