@@ -188,7 +188,7 @@ def test_rows_and_networks_that_do_not_fit_are_refused():
     rows = table()[NUMBERS]
     scaler = StandardScaler().fit(rows)
     plans = by_column((OneHotEncoder(), ["plan"]), ("passthrough", ["age"])).fit(table())
-    assert "preprocess is not fitted: " in refused(StandardScaler())
+    assert "fit it with scikit-learn" in refused(StandardScaler())
     gaps = rows.assign(age=rows["age"].where(rows["age"] > 30))
     assert "columns with missing values: age (first in row " in refused(scaler, gaps)
     assert "lacks columns that preprocess was fitted on: income, debt" in refused(scaler, rows[["time", "age"]])

@@ -55,7 +55,7 @@ class Front:
         try:
             steps = read_transformer(fitted, raw_columns(len(names)), encoded)
         except AttributeError as error:
-            raise InvalidInput(f"preprocess is not fitted: {error}; call fit with the training data") from error
+            raise InvalidInput(f"preprocess cannot be read: {error}; fit it with scikit-learn 1.1 or later") from error
         if not steps.size:
             raise InvalidInput("preprocess drops every column; give the transformer that the network was trained with")
         used = np.unique(steps[SOURCE].astype(int)).tolist()

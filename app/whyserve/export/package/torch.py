@@ -54,11 +54,13 @@ class TorchModel:
         """The network behind the layers of `preprocess`, and these layers alone. Raises InvalidInput, ModelFault."""
         from whyserve.export.package.torch_front import FrontedModule  # noqa: PLC0415  # most callers need none
 
-        dtype, dtypes = front.input_dtype(self), tuple(dtype for dtype, _ in front.inputs.values())
-        shapes = tuple(shape for _, shape in front.inputs.values())
-        modules = [FrontedModule(front, network, dtype) for network in (self.module, nn.Identity())]
-        whole, alone = (FrontedTorch(module, tuple(front.inputs), None, dtypes, shapes) for module in modules)
-        return whole, alone
+        dtype, names = front.input_dtype(self), tuple(front.inputs)
+        dtypes, shapes = zip(*front.inputs.values(), strict=True)
+        whole, alone = (FrontedModule(front, network, dtype) for network in (self.module, nn.Identity()))
+        return (
+            FrontedTorch(module=whole, names=names, dtypes=dtypes, shapes=shapes),
+            FrontedTorch(module=alone, names=names, dtypes=dtypes, shapes=shapes),
+        )
 
     def run(self, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
         """The output for rows, (rows, …) by input. Raises ModelFault, and whatever the network raises."""
