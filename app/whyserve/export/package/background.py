@@ -40,7 +40,7 @@ def read_background(
             f" the columns are {', '.join(known[:50])}"
         )
     for frame in frames:
-        _check_columns(frame, categories)
+        check_columns(frame, categories)
     if not isinstance(background, Mapping):
         background = _by_input(background, names, integer, categories)
     _check_names(background, names)
@@ -148,7 +148,7 @@ def _from_frame(name: str, frame: Any, orders: Mapping[str, Sequence[str]]) -> t
             features.append({"name": label})
             continue
         order = [str(value) for value in orders.get(label) or column.cat.categories]
-        columns.append(_codes(column, order))
+        columns.append(codes_of(column, order))
         features.append({"name": label, "categories": order})
     categories = [feature["name"] for feature in features if "categories" in feature]
     numbers = [f["name"] for f, array in zip(features, columns, strict=True) if array.dtype.kind == "f"]
@@ -160,12 +160,12 @@ def _from_frame(name: str, frame: Any, orders: Mapping[str, Sequence[str]]) -> t
     return np.stack(columns, axis=1), features
 
 
-def _codes(column: Any, order: Sequence[str]) -> np.ndarray:
+def codes_of(column: Any, order: Sequence[str]) -> np.ndarray:
     code_of = {value: code for code, value in enumerate(order)}
     return np.array([code_of[str(value)] for value in column], np.int64)
 
 
-def _check_order(label: str, column: Any, order: Sequence[str]) -> None:
+def check_order(label: str, column: Any, order: Sequence[str]) -> None:
     if len(set(order)) < len(order):
         raise InvalidInput(f'categories of "{label}" name a category twice; name each category once')
     if unknown := sorted({str(value) for value in column} - set(order)):
@@ -175,7 +175,7 @@ def _check_order(label: str, column: Any, order: Sequence[str]) -> None:
         )
 
 
-def _check_columns(frame: Any, orders: Mapping[str, Sequence[str]]) -> None:
+def check_columns(frame: Any, orders: Mapping[str, Sequence[str]]) -> None:
     """Raises InvalidInput, which names every column that cannot be read and says what to do."""
     labels = [str(label) for label in frame.columns]
     if twice := sorted({label for label in labels if labels.count(label) > 1}):
@@ -197,4 +197,4 @@ def _check_columns(frame: Any, orders: Mapping[str, Sequence[str]]) -> None:
         )
     for label in labels:
         if label in orders:
-            _check_order(label, frame[label], orders[label])
+            check_order(label, frame[label], orders[label])

@@ -45,6 +45,15 @@ class KerasModel:
         shapes = tuple(tuple(tensor.shape[1:]) for tensor in model.inputs)
         return cls(model, names, tuple(str(tensor.dtype) for tensor in model.inputs), shapes)
 
+    def with_front(self, front: Any) -> tuple["KerasModel", "KerasModel"]:
+        """The model behind the layers of `preprocess`, and these layers alone. Raises InvalidInput, ModelFault."""
+        import keras  # noqa: PLC0415
+
+        from whyserve.export.package.keras_front import front_model  # noqa: PLC0415  # most callers need none
+
+        layers = front_model(front, front.input_dtype(self))
+        return KerasModel.of(keras.Model(layers.input, self.model(layers.output))), KerasModel.of(layers)
+
     def run(self, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
         """The output for rows, (rows, …) by input. Raises ModelFault, and whatever Keras raises."""
         from keras import ops  # noqa: PLC0415

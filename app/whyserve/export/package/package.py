@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from whyserve.errors import ModelFault
 from whyserve.export.build import export_one
+from whyserve.export.package.background import read_background
 from whyserve.export.package.checks import (
     background_notes,
     check_codes,
@@ -25,6 +26,7 @@ from whyserve.export.package.folder import write_folder
 from whyserve.export.package.inputs import describe_inputs
 from whyserve.export.package.network import network_of
 from whyserve.export.package.outputs import describe_output, stated_labels
+from whyserve.export.package.preprocess import Front
 from whyserve.export.package.report import Packaged
 from whyserve.export.package.text import read_texts
 from whyserve.export.package.toml import to_toml
@@ -50,6 +52,7 @@ def package(
     kinds: Mapping[str, str] | None = None,
     ranges: Mapping[str, tuple[float, float]] | None = None,
     tokenizer: Any = None,
+    preprocess: Any = None,
     description: str = "",
     source: str = "",
     version: int = 1,
@@ -80,6 +83,9 @@ def package(
         background: 0 to 1, 0 to 255, or the minimum and maximum.
     tokenizer: of a network that takes text: a Tokenizer of the tokenizers library, or the path of a tokenizer.json.
         The background of that input is texts, or ids of shape (rows, tokens).
+    preprocess: of a network that takes transformed rows: the fitted scikit-learn scaler, encoder, imputer,
+        ColumnTransformer or Pipeline. It becomes layers in front of the network, and `background` holds the raw rows.
+        An encoder states its categories, and an encoded column is one feature, which requests carry as a string.
     description, source, version: facts for the users of the model.
     artifacts: the folder for the exported model.
     budget_ms: the time in ms per row that the default explanation method may take.
@@ -95,7 +101,11 @@ def package(
     check_place(folder)
     network = network_of(model)
     text = read_texts(tokenizer, background, network, kinds or {})
-    tried = try_background(network, text.background, categories=categories or {})
+    front = None if preprocess is None else Front.of(preprocess, text.background, features)
+    if front:
+        (network, layers), features = network.with_front(front), None
+    read = front.read if front else read_background
+    tried = try_background(network, text.background, categories=categories or {}, read=read)
     arrays, columns, table = tried.arrays, tried.columns, tried.table
     check_codes(network, arrays, columns)
     inputs, guesses = describe_inputs(
@@ -131,11 +141,12 @@ def package(
     if expected is not None:
         readers = text_readers(spec, lambda name: text.files[name])
         check_expected(expected, background, tried, network, spec=spec, readers=readers)
+    notes = tried.notes + guesses + ((front.check(layers, spec, arrays, tried.kept),) if front else ())
     files = network.files({name: np.resize(array, (TRACED_ROWS, *array.shape[1:])) for name, array in arrays.items()})
     files |= {SPEC_FILE: to_toml(described).encode(), **text.files}
     manifest = write_folder(folder, spec, files, arrays, text.example, artifacts=Path(artifacts), budget_ms=budget_ms)
-    notes = background_notes(columns, table, lambda each: describe_answers(spec, each))
-    return Packaged(folder, manifest, tried.notes + guesses + notes)
+    notes += background_notes(columns, table, lambda each: describe_answers(spec, each))
+    return Packaged(folder, manifest, notes)
 
 
 def check(folder: str | os.PathLike[str], budget_ms: float = 20) -> Packaged:

@@ -51,6 +51,18 @@ class TorchModel:
         dtypes = {tensor.dtype for tensor in self.module.state_dict().values() if tensor.is_floating_point()}
         return "float64" if dtypes == {torch.float64} else "float32"
 
+    def with_front(self, front: Any) -> tuple["TorchModel", "TorchModel"]:
+        """The network behind the layers of `preprocess`, and these layers alone. Raises InvalidInput, ModelFault."""
+        from whyserve.export.package.torch_front import FrontedModule  # noqa: PLC0415  # most callers need none
+
+        dtype, names = front.input_dtype(self), tuple(front.inputs)
+        dtypes, shapes = zip(*front.inputs.values(), strict=True)
+        whole, alone = (FrontedModule(front, network, dtype) for network in (self.module, nn.Identity()))
+        return (
+            FrontedTorch(module=whole, names=names, dtypes=dtypes, shapes=shapes),
+            FrontedTorch(module=alone, names=names, dtypes=dtypes, shapes=shapes),
+        )
+
     def run(self, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
         """The output for rows, (rows, …) by input. Raises ModelFault, and whatever the network raises."""
         with torch.no_grad():
@@ -83,6 +95,14 @@ class TorchModel:
                 f"torch.export cannot trace the network for any number of rows: {first_line(error)};"
                 " Python code (if, for, sizes) must depend neither on the values nor on the number of rows"
             ) from error
+
+
+@dataclass(frozen=True, slots=True)
+class FrontedTorch(TorchModel):
+    """A torch network behind layers that say what they take. dtypes, shapes (without the rows): of the inputs."""
+
+    dtypes: tuple[str, ...] = ()
+    shapes: tuple[tuple[int, ...], ...] = ()
 
 
 def _check_program(program: ExportedProgram) -> None:

@@ -1,7 +1,7 @@
 """Run a network on its background. Only a run shows which types of numbers a torch network takes."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -40,8 +40,11 @@ def try_background(
     given: Any,
     most: int | None = MOST_ROWS,
     categories: Mapping[str, Sequence[str]] = MappingProxyType({}),
+    read: Callable[..., tuple[Arrays, dict[str, Any]]] = read_background,
 ) -> Tried:
     """Read a background and run the network on it. most: the number of rows to keep, drawn at random; None for all.
+
+    read: reads the background for a network with layers of `preprocess` in front.
 
     Raises InvalidInput, ModelFault.
     """
@@ -51,7 +54,7 @@ def try_background(
     faults: list[Exception] = []
     for guess in [integer] if dtypes else _integer_inputs(network.names):
         try:
-            arrays, columns = read_background(given, network.names, guess, categories)
+            arrays, columns = read(given, network.names, guess, categories)
         except InvalidInput as error:
             faults.append(error)
             continue
