@@ -22,7 +22,7 @@ def describe_inputs(
     units: Mapping[str, str],
     groups: Mapping[str, Sequence[str]],
     kinds: Mapping[str, str],
-    ranges: Mapping[str, tuple[float, float]],
+    ranges: Mapping[str, Sequence[Any]],
     texts: Mapping[str, str],
 ) -> tuple[list[Described], tuple[str, ...]]:
     """[[inputs]] of model.toml, and notes for people on what was guessed.
@@ -100,7 +100,7 @@ def _set_ranges(inputs: list[Described], arrays: Arrays, ranges: Mapping[str, An
         if name not in images:
             raise InvalidInput(_unknown("ranges", name, "image input", list(images)))
     for name, item in images.items():
-        item["range"] = [float(end) for end in ranges.get(name) or range_of(arrays[name])]
+        item["range"] = _range(name, ranges[name]) if name in ranges else list(range_of(arrays[name]))
         if name not in ranges:
             black, white = item["range"]
             notes.append(
@@ -108,6 +108,21 @@ def _set_ranges(inputs: list[Described], arrays: Arrays, ranges: Mapping[str, An
                 " set ranges to change them"
             )
     return tuple(notes)
+
+
+def _range(name: str, given: Any) -> list[Any]:
+    """[black, white], or a list of one such pair for each channel. Raises InvalidInput."""
+    try:
+        pairs = np.asarray(given, np.float64)
+    except (TypeError, ValueError):
+        pairs = np.empty(0)
+    if pairs.ndim not in {1, 2} or pairs.shape[-1] != 2 or not (pairs[..., 0] < pairs[..., 1]).all():
+        raise InvalidInput(
+            f'ranges of "{name}" must be (black, white) with black less than white, or a list of one such pair for'
+            " each channel"
+        )
+    found: list[Any] = pairs.tolist()
+    return found
 
 
 def _unknown(argument: str, name: str, what: str, known: Sequence[str]) -> str:

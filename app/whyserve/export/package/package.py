@@ -48,7 +48,7 @@ def package(
     groups: Mapping[str, Sequence[str]] | None = None,
     categories: Mapping[str, Sequence[str]] | None = None,
     kinds: Mapping[str, str] | None = None,
-    ranges: Mapping[str, tuple[float, float]] | None = None,
+    ranges: Mapping[str, Sequence[Any]] | None = None,
     tokenizer: Any = None,
     description: str = "",
     source: str = "",
@@ -75,8 +75,9 @@ def package(
     groups: lists of features that are explained as one player, by the name of the group.
     categories: of a text column, every category in the order of training, by the name of the column.
     kinds: "tabular", "image", "sequence", "tokens" or "tensor", by input name, if the kind is not clear from the shape.
-    ranges: the numbers that the network takes for (black, white) of an image, by input name. Default: a guess from the
-        background: 0 to 1, 0 to 255, or the minimum and maximum.
+    ranges: the numbers that the network takes for (black, white) of an image, or a pair of them for each channel, by
+        input name. After torchvision's Normalize, a channel's pair is (-mean / std, (1 - mean) / std). Default: a
+        guess from the background: 0 to 1, 0 to 255, or the minimum and maximum.
     tokenizer: of a network that takes text: a Tokenizer of the tokenizers library, or the path of a tokenizer.json.
         The background of that input is texts, or ids of shape (rows, tokens).
     description, source, version: facts for the users of the model.
@@ -124,14 +125,15 @@ def package(
         raise ModelFault(f"{folder.name}: {one_line(error)}") from error
     if not overwrite:
         check_replacement(folder, spec)
+    compared: tuple[str, ...] = ()
     if expected is not None:
         readers = text_readers(spec, lambda name: text.files[name])
-        check_expected(expected, background, tried, network, spec=spec, readers=readers)
+        compared = check_expected(expected, background, tried, network, spec=spec, readers=readers)
     files = network.files({name: np.resize(array, (TRACED_ROWS, *array.shape[1:])) for name, array in arrays.items()})
     files |= {SPEC_FILE: to_toml(described).encode(), **text.files}
     manifest = write_folder(folder, spec, files, arrays, text.example, artifacts=Path(artifacts), budget_ms=budget_ms)
     notes = background_notes(columns, table, lambda each: describe_answers(spec, each))
-    return Packaged(folder, manifest, tried.notes + guesses + notes)
+    return Packaged(folder, manifest, tried.notes + guesses + compared + notes)
 
 
 def check(folder: str | os.PathLike[str], budget_ms: float = 20) -> Packaged:
