@@ -142,7 +142,7 @@ def background_notes(
         count = len(feature.get("categories", ()))
         if count >= rows > 2:
             notes.append(f'column "{feature["name"]}" has {count} categories in {rows} rows: is it an identifier?')
-    spread, scale = float(table.std(axis=0).max()), max(float(np.abs(table).max()), 1e-30)
+    spread, scale = float(np.ptp(table.astype(np.float64), axis=0).max()), max(float(np.abs(table).max()), 1e-30)
     if rows > 1 and spread < CONSTANT * scale:
         notes.append(
             "the output is nearly the same for every row of the background: are the rows scaled as in training?"
