@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from whyserve.errors import InvalidInput, ModelFault
+from whyserve.errors import InvalidInput, ModelFault, first_line
 from whyserve.export.package.pictures import with_pictures
 from whyserve.export.package.trials import Tried
 from whyserve.export.stages.ids import id_limit
@@ -27,6 +27,8 @@ CONSTANT = 1e-4
 
 def check_place(folder: Path) -> None:
     """Raises ModelFault if the service would not find the folder: it looks one level below its folder of models."""
+    if folder.is_file():
+        raise ModelFault(f"{folder.name} is a file; choose the path of a folder")
     models = Path(os.environ.get("WHYSERVE_MODELS", "models")).resolve()
     inside = folder.resolve()
     if models in inside.parents and inside.parent != models:
@@ -100,8 +102,7 @@ def check_expected(
     Returns notes on what could not be compared. Raises InvalidInput, ModelFault.
     """
     kept = tried.kept
-    answers = np.asarray(expected(given) if callable(expected) else expected, np.float64)
-    answers = answers.reshape(len(answers), -1)
+    answers = _answers(expected, given)
     instances = [as_row(spec, tried.arrays, row, readers) for row in range(len(kept))]
     pictures, notes = with_pictures(spec, tried.arrays, instances)
     for what, rows in (("a request", instances), ("a request with pictures", pictures)):
@@ -110,6 +111,22 @@ def check_expected(
             table = np.asarray(network.run(read), np.float64).reshape(len(kept), -1)
             _compare(what, table, answers, kept, spec)
     return notes
+
+
+def _answers(expected: Any, given: Any) -> np.ndarray:
+    """(rows, outputs). Raises InvalidInput."""
+    try:
+        answers = expected(given) if callable(expected) else expected
+    except Exception as error:
+        raise InvalidInput(f"expected is a function that fails on the background: {first_line(error)}") from error
+    try:
+        table = np.asarray(answers.detach().cpu() if hasattr(answers, "detach") else answers, np.float64)
+        return table.reshape(len(table), -1)
+    except (TypeError, ValueError) as error:
+        raise InvalidInput(
+            "expected must be the scores of the original for the rows of the background, (rows,) or (rows, outputs):"
+            " numbers, not labels"
+        ) from error
 
 
 def _compare(what: str, table: np.ndarray, answers: np.ndarray, kept: np.ndarray, spec: ModelSpec) -> None:

@@ -31,6 +31,9 @@ def describe_inputs(
     texts: the kind of each input that is sent as text, by name. The others are arguments of `package`.
     Raises InvalidInput.
     """
+    for argument, given in (("kinds", kinds), ("features", features if isinstance(features, Mapping) else {})):
+        if unknown := [name for name in given if name not in arrays]:
+            raise InvalidInput(_unknown(argument, ", ".join(unknown), "input", list(arrays)))
     kinds = {**kinds, **texts}
     inputs = []
     for name, array in arrays.items():
@@ -69,8 +72,14 @@ def _describe(name: str, array: np.ndarray, columns: Any, names: Sequence[str] |
         return {**described, "shape": list(shape)}
     if names is not None and len(names) != shape[0]:
         raise InvalidInput(
-            f'features has {len(names)} names for input "{name}", but its background has {shape[0]} columns;'
-            " name each column once"
+            f'features has {len(names)} names for input "{name}" ({", ".join(map(str, names))}), but its background has'
+            f" {shape[0]} columns; name each column once"
+        )
+    own = [column["name"] for column in columns or ()]
+    if names is not None and own and list(map(str, names)) != own:
+        raise InvalidInput(
+            f'features of input "{name}" are {", ".join(map(str, names))}, but the columns of its background are'
+            f" {', '.join(own)}; leave features out, or give the columns in the order of features"
         )
     if columns is None:
         columns = [{"name": str(n)} for n in (names or [f"{name}_{number}" for number in range(shape[0])])]
@@ -86,9 +95,9 @@ def _describe(name: str, array: np.ndarray, columns: Any, names: Sequence[str] |
 def _set_in_features(inputs: list[Described], argument: str, values: Sequence[tuple[str, str, str]]) -> None:
     """Set (feature name, key, value) in the features. argument: of `package`, for messages."""
     features = {feature["name"]: feature for item in inputs for feature in item.get("features", ())}
+    if unknown := dict.fromkeys(name for name, _, _ in values if name not in features):
+        raise InvalidInput(_unknown(argument, ", ".join(unknown), "feature", list(features)))
     for name, key, value in values:
-        if name not in features:
-            raise InvalidInput(_unknown(argument, name, "feature", list(features)))
         features[name][key] = value
 
 
@@ -126,5 +135,5 @@ def _range(name: str, given: Any) -> list[Any]:
 
 
 def _unknown(argument: str, name: str, what: str, known: Sequence[str]) -> str:
-    names = f"the {what}s are {', '.join(known[:20])}" if known else f"there is no {what}"
+    names = f"the {what}s are {', '.join(known[:20])}" if known else f"there is no {what}: leave {argument} out"
     return f'{argument} names "{name}", which is not {"an" if what[0] in "aeiou" else "a"} {what}; {names}'

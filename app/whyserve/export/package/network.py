@@ -18,8 +18,21 @@ def network_of(model: Any) -> Any:
     if torch is not None and isinstance(model, torch.nn.Module | torch.export.ExportedProgram):
         from whyserve.export.package.torch import TorchModel  # noqa: PLC0415
 
+        _check_parts(model, keras)
         return TorchModel.of(model)
     raise InvalidInput(
         f"an object of type {type(model).__name__} cannot be packaged; give a torch nn.Module, a torch.export program"
         " or a Keras model"
     )
+
+
+def _check_parts(model: Any, keras: Any) -> None:
+    """Raises InvalidInput for a torch module that holds a Keras layer of another backend."""
+    if keras is None or keras.backend.backend() == "torch":
+        return
+    for name, part in vars(model).items():
+        if isinstance(part, keras.Layer):
+            raise InvalidInput(
+                f'"{name}" of the torch module is a Keras layer, and Keras runs on {keras.backend.backend()} here;'
+                " package the Keras model by itself, or set KERAS_BACKEND=torch before keras is imported"
+            )

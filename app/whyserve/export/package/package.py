@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from pydantic import ValidationError
 
-from whyserve.errors import ModelFault
+from whyserve.errors import InvalidInput, ModelFault
 from whyserve.export.build import export_one
 from whyserve.export.package.checks import (
     background_notes,
@@ -22,6 +22,7 @@ from whyserve.export.package.checks import (
     describe_answers,
 )
 from whyserve.export.package.folder import write_folder
+from whyserve.export.package.given import check_arguments
 from whyserve.export.package.inputs import describe_inputs
 from whyserve.export.package.network import network_of
 from whyserve.export.package.outputs import describe_output
@@ -90,6 +91,13 @@ def package(
     Raises ModelFault, InvalidInput, ParityFault or UnsupportedNetwork, with one line that says what to change. In that
     case `folder` and `artifacts` are unchanged.
     """
+    check_arguments(
+        folder=folder, labels=labels, names=names, unit=unit, features=features, units=units, groups=groups,
+        categories=categories, kinds=kinds, ranges=ranges, description=description, source=source, version=version,
+        artifacts=artifacts, budget_ms=budget_ms,
+    )  # fmt: skip
+    if len(labels) and len(names):
+        raise InvalidInput("labels are of a classification and names of a regression; give one of the two")
     folder = Path(folder)
     check_name(folder.name)
     check_place(folder)
