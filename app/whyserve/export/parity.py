@@ -7,6 +7,7 @@ import numpy as np
 
 from whyserve.errors import ModelFault, ParityFault, first_line
 from whyserve.export.comparison import BOUND, FIXED_BATCH, Comparison, as_table
+from whyserve.export.progress import step
 from whyserve.export.rows import TrialRows, output_not_finite
 from whyserve.export.stages.stage import NETWORK_OUTPUT_FILE, ORIGINAL_FILE, in_batches
 from whyserve.model.manifest import ONNX_FILE, Parity
@@ -37,6 +38,7 @@ def check_parity(
     comparison = Comparison(spec, original, rows, exact)
     largest = 0.0
     for batch in BATCHES:
+        step(f"{spec.name}: comparing {len(original)} rows in batches of {batch}")
         try:
             served = as_table(spec, in_batches(lambda part: _run(session, part), rows.arrays, batch))
         except Exception as error:

@@ -30,12 +30,14 @@ from whyserve.export.package.report import Packaged
 from whyserve.export.package.text import read_texts
 from whyserve.export.package.toml import to_toml
 from whyserve.export.package.trials import try_background
+from whyserve.export.progress import step, steps_shown
 from whyserve.model.spec import SPEC_FILE, ModelSpec, check_name, one_line
 from whyserve.model.text import text_readers
 
 TRACED_ROWS = 3
 
 
+@steps_shown()
 def package(
     model: Any,
     folder: str | os.PathLike[str],
@@ -101,6 +103,7 @@ def package(
     folder = Path(folder)
     check_name(folder.name)
     check_place(folder)
+    step(f"{folder.name}: running the network on the background")
     network = network_of(model)
     text = read_texts(tokenizer, background, network, kinds or {})
     tried = try_background(network, text.background, categories=categories or {})
@@ -137,6 +140,7 @@ def package(
     if expected is not None:
         readers = text_readers(spec, lambda name: text.files[name])
         compared = check_expected(expected, background, tried, network, spec=spec, readers=readers)
+    step(f"{folder.name}: tracing the network")
     files = network.files({name: np.resize(array, (TRACED_ROWS, *array.shape[1:])) for name, array in arrays.items()})
     files |= {SPEC_FILE: to_toml(described).encode(), **text.files}
     manifest = write_folder(folder, spec, files, arrays, text.example, artifacts=Path(artifacts), budget_ms=budget_ms)
@@ -144,6 +148,7 @@ def package(
     return Packaged(folder, manifest, tried.notes + guesses + compared + notes)
 
 
+@steps_shown()
 def check(folder: str | os.PathLike[str], budget_ms: float = 20) -> Packaged:
     """Export a model folder to a temporary place and report the result. Raises the errors of `package`."""
     folder = Path(folder)

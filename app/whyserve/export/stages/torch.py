@@ -19,6 +19,7 @@ from whyserve.explain.game.network import Network
 from whyserve.explain.models.explainable import load_background, players_of, to_tensors
 from whyserve.explain.models.loader import load_network
 from whyserve.explain.models.traced_network import quick_network
+from whyserve.export.progress import step
 from whyserve.export.rows import output_not_finite
 from whyserve.export.stages.ids import vocabularies
 from whyserve.export.stages.stage import (
@@ -42,8 +43,10 @@ TRACED_ROWS = 3
 
 def export(task: Task) -> None:
     spec = task.spec()
+    step(f"{spec.name}: loading the network")
     network = load_network(spec, task.read)
     rows = task.rows()
+    step(f"{spec.name}: running the original on {len(next(iter(rows.values())))} rows")
     try:
         outputs = in_batches(lambda part: run(network, part), rows)
     except Exception as error:
@@ -53,6 +56,7 @@ def export(task: Task) -> None:
     Path(task.work, VOCABULARIES_FILE).write_text(json.dumps(known))
     if spec.framework == "torch":
         np.save(Path(task.work, ORIGINAL_FILE), outputs)
+        step(f"{spec.name}: exporting to ONNX")
         Path(task.work, ONNX_FILE).write_bytes(to_onnx(spec, network, rows))
     columns = outputs[0].size  # the parity check compares it with the number of labels
     for name in spec.explain.backgrounds:
@@ -63,8 +67,9 @@ def export(task: Task) -> None:
         spec, network, background
     )  # the worker runs this network, so the certificate must measure it
     certificate = certify(
-        network, background, players_of(spec), columns, task.budget_ms, requested=spec.outputs_asked, examples=examples
-    )
+        network, background, players_of(spec), columns, task.budget_ms, requested=spec.outputs_asked, examples=examples,
+        on_method=lambda name: step(f"{spec.name}: trying method {name}"),
+    )  # fmt: skip
     Path(task.work, CERTIFICATE_FILE).write_text(json.dumps(certificate))
 
 
