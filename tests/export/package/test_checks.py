@@ -1,5 +1,7 @@
 """No wrong mapping is served silently: categories, columns, scaling and folders that hold another model."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -193,3 +195,18 @@ def test_pictures_that_cannot_be_compared_are_named(tmp_path):
     for wrong in ([0, 1, 2], [(1, 0)] * 3, "black", [(0, 1)] * 2):
         with pytest.raises(WhyserveError, match="range"):
             packaged(tmp_path, {"image": rows}, network=network, ranges={"image": wrong})
+
+
+def test_the_report_shows_one_row_as_a_request_with_its_answer_and_reasons(tmp_path):
+    network, frame = Churn(), table()
+    report = packaged(tmp_path, frame, network=network, categories={"plan": PLANS})
+    lines = dict(line.split(maxsplit=1) for line in repr(report).splitlines())
+    sent = json.loads(lines["request"])
+    assert sent["instances"] == [{"months": pytest.approx(frame["months"][0], rel=1e-5), "plan": frame["plan"][0]}]
+    scores = json.loads(lines["answer"])["scores"]
+    np.testing.assert_allclose(list(scores.values()), answers(network, frame[:1])[0], rtol=1e-4)
+    explained = whyserve.load(tmp_path / "models" / "churn", tmp_path / "artifacts").explain(sent["instances"])
+    top = max(scores, key=lambda label: float(scores[label]))
+    by_name = dict(zip(explained.feature_names, np.asarray(explained.values)[0].ravel(), strict=True))
+    shares = [f"{name} {by_name[name]:+.4g}" for name in sorted(by_name, key=lambda name: -abs(by_name[name]))]
+    assert lines["reasons"] == f"{top}: {', '.join(shares)}"

@@ -21,6 +21,7 @@ from whyserve.export.package.checks import (
     check_replacement,
     describe_answers,
 )
+from whyserve.export.package.example import describe_example
 from whyserve.export.package.folder import write_folder
 from whyserve.export.package.given import check_arguments
 from whyserve.export.package.inputs import describe_inputs
@@ -145,7 +146,8 @@ def package(
     files |= {SPEC_FILE: to_toml(described).encode(), **text.files}
     manifest = write_folder(folder, spec, files, arrays, text.example, artifacts=Path(artifacts), budget_ms=budget_ms)
     notes = background_notes(columns, table, lambda each: describe_answers(spec, each))
-    return Packaged(folder, manifest, tried.notes + guesses + compared + notes)
+    example = describe_example(Path(artifacts) / folder.name, manifest)
+    return Packaged(folder, manifest, tried.notes + guesses + compared + notes, example)
 
 
 @steps_shown()
@@ -153,4 +155,5 @@ def check(folder: str | os.PathLike[str], budget_ms: float = 20) -> Packaged:
     """Export a model folder to a temporary place and report the result. Raises the errors of `package`."""
     folder = Path(folder)
     with tempfile.TemporaryDirectory() as artifacts:
-        return Packaged(folder, export_one(folder, Path(artifacts), budget_ms))
+        manifest = export_one(folder, Path(artifacts), budget_ms)
+        return Packaged(folder, manifest, example=describe_example(Path(artifacts, folder.name), manifest))

@@ -31,6 +31,7 @@ ORIGINAL_FILE = "original.npy"  # output of the original network for the rows
 NETWORK_OUTPUT_FILE = "network.npy"  # output of the network on torch, which the worker explains, for the same rows
 EXACT_FILE = "exact.npy"  # output of the same network in float64, if parity was in doubt
 CERTIFICATE_FILE = "certificate.json"
+REASONS_FILE = "reasons.json"  # the largest attributions of the example
 VOCABULARIES_FILE = "vocabularies.json"
 BATCH = 64
 
