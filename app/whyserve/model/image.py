@@ -101,7 +101,7 @@ def read_image(text: str, item: InputSpec, layout: Layout) -> np.ndarray:
     elif layout.channels == "first":
         levels = levels[None] if layout.mode == "L" else np.moveaxis(levels, 2, 0)
     black, white = item.black_and_white(LEVELS)
-    scaled = black + levels * (white - black)
+    scaled: np.ndarray = black + levels * (white - black)
     return (np.rint(scaled) if item.is_integer else scaled).astype(item.dtype)
 
 

@@ -89,15 +89,14 @@ class InputSpec(Strict):
         if self.tokenizer and not (has_tokenizer(self.kind) and self.is_integer and len(self.shape) == 1):
             raise ValueError("an input with a tokenizer must have kind tokens, an integer dtype and shape = [tokens]")
         if self.range is not None:
-            self._check_range()
+            self._check_range(np.asarray(self.range))
         return self
 
-    def _check_range(self) -> None:
-        pairs = np.reshape(self.range, (-1, 2))
-        if not has_range(self.kind) or not (pairs[:, 0] < pairs[:, 1]).all():
+    def _check_range(self, ends: np.ndarray) -> None:
+        if not has_range(self.kind) or not (ends[..., 0] < ends[..., 1]).all():
             raise ValueError("range = [black, white] needs an input of kind image, and black must be less than white")
-        if np.ndim(self.range) == 2 and self.channel_axis(len(pairs)) is None:
-            raise ValueError(f"range has {len(pairs)} pairs, but shape = {list(self.shape)} has other channels")
+        if ends.ndim == 2 and self.channel_axis(len(ends)) is None:
+            raise ValueError(f"range has {len(ends)} pairs, but shape = {list(self.shape)} has other channels")
 
     def channel_axis(self, channels: int) -> int | None:
         """The axis of the shape with this number of channels: the last or the first one. None: neither of them."""

@@ -169,7 +169,8 @@ LEVELS = np.random.default_rng(2).integers(0, 256, (12, 6, 6, 3))
 
 
 def normalised(levels: np.ndarray) -> np.ndarray:
-    return ((levels / 255 - MEAN) / STD).transpose(0, 3, 1, 2).astype(np.float32)
+    found: np.ndarray = ((levels / 255 - MEAN) / STD).transpose(0, 3, 1, 2).astype(np.float32)
+    return found
 
 
 def test_a_normalised_picture_is_the_same_as_png_and_as_tensor(tmp_path):
@@ -207,6 +208,6 @@ def test_the_report_shows_one_row_as_a_request_with_its_answer_and_reasons(tmp_p
     np.testing.assert_allclose(list(scores.values()), answers(network, frame[:1])[0], rtol=1e-4)
     explained = whyserve.load(tmp_path / "models" / "churn", tmp_path / "artifacts").explain(sent["instances"])
     top = max(scores, key=lambda label: float(scores[label]))
-    by_name = dict(zip(explained.feature_names, np.asarray(explained.values)[0].ravel(), strict=True))
+    by_name = dict(zip(explained.feature_names or (), np.asarray(explained.values)[0].ravel(), strict=True))
     shares = [f"{name} {by_name[name]:+.4g}" for name in sorted(by_name, key=lambda name: -abs(by_name[name]))]
     assert lines["reasons"] == f"{top}: {', '.join(shares)}"

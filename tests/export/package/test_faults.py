@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pyarrow
 import pytest
-import scipy.sparse
+import scipy.sparse  # type: ignore[import-untyped]
 import torch
 from torch import nn
 
@@ -112,7 +112,7 @@ CALLS: dict[str, tuple[Callable[[], Any], dict[str, Any], str, str]] = {
         lambda: keras.Sequential([keras.layers.Dense(2)]), {}, "the Keras model has no inputs", "keras.Input(shape",
     ),
     "an error": (net(lambda layer, x: 1 / 0), {}, "ZeroDivisionError", "of test_faults.py), correct the network"),
-    "a key": (net(lambda layer, x: {}["a"]), {}, "KeyError: 'a'; at `", "correct the network or the background"),
+    "a key": (net(lambda layer, x: {"b": x}["a"]), {}, "KeyError: 'a'; at `", "correct the network or the background"),
     "a device": (net(lambda layer, x: layer(x.cuda())), {}, "the network chooses a device", "x.device"),
     "whole outputs": (net(lambda layer, x: layer(x).argmax(1)), {}, "the network returns int64", "before argmax"),
     "bool outputs": (net(lambda layer, x: layer(x) > 0), {}, "the network returns bool", "a comparison or a cast"),

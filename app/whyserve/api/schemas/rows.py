@@ -53,7 +53,7 @@ def _array_type(item: InputSpec, vocabulary: int | None) -> Any:
     text = Annotated[str, Field(max_length=MOST_TEXT, json_schema_extra={"contentEncoding": "base64"})]
     return Annotated[
         list_or_text(nested(_number_type(item), item.shape), text, "must be a list, or a PNG or JPEG in base64"),
-        Field(description=words, json_schema_extra={"x-range": item.range or LEVELS}),
+        Field(description=words, json_schema_extra={"x-range": np.asarray(item.range or LEVELS).tolist()}),
     ]
 
 

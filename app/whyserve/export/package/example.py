@@ -31,14 +31,7 @@ def describe_example(artifact: Path, manifest: Manifest) -> tuple[tuple[str, str
 
 
 def _short(value: Any) -> str:
-    text = json.dumps(_rounded(value), ensure_ascii=False)
+    """JSON with six digits, cut where it is long."""
+    rounded = json.loads(json.dumps(value), parse_float=lambda text: float(f"{float(text):.6g}"))
+    text = json.dumps(rounded, ensure_ascii=False)
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
-
-
-def _rounded(value: Any) -> Any:
-    """Floating-point numbers with six digits."""
-    if isinstance(value, dict):
-        return {key: _rounded(each) for key, each in value.items()}
-    if isinstance(value, list):
-        return [_rounded(each) for each in value]
-    return float(f"{value:.6g}") if isinstance(value, float) else value

@@ -45,7 +45,7 @@ def _levels(item: InputSpec, layout: Layout, array: np.ndarray) -> np.ndarray | 
     """(rows, H, W) or (rows, H, W, 3) of 0 to 255; None if a value is between two levels or outside of them."""
     black, white = item.black_and_white(LEVELS)
     exact = (array.astype(np.float64) - black) / (white - black) * 255
-    levels = np.rint(exact)
+    levels: np.ndarray = np.rint(exact)
     if np.abs(exact - levels).max() > EXACT or levels.min() < 0 or levels.max() > 255:
         return None
     if layout.channels:

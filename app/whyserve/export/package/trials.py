@@ -1,6 +1,6 @@
 """Run a network on its background. Only a run shows which types of numbers a torch network takes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -64,7 +64,7 @@ def try_background(
         except Exception as error:
             faults.append(error)
             continue
-        check_table(table, len(kept), lambda rows=arrays: network.run({n: a[:1] for n, a in rows.items()}))
+        check_table(table, len(kept), _first_row(network, arrays))
         _check_rows_are_independent(network, arrays, table)
         notes = (f"the background is {most} of the {rows} given rows, drawn at random",) if len(kept) < rows else ()
         return Tried(arrays, columns, table, kept, notes)
@@ -73,6 +73,10 @@ def try_background(
     if not raised:
         raise faults[0]
     raise InvalidInput(network_failed(raised[-1], network, arrays)) from raised[-1]
+
+
+def _first_row(network: Any, arrays: Arrays) -> Callable[[], Any]:
+    return lambda: network.run({name: array[:1] for name, array in arrays.items()})
 
 
 def _integer_inputs(names: Sequence[str]) -> list[dict[str, bool]]:

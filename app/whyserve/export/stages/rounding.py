@@ -19,7 +19,7 @@ from whyserve.export.stages.stage import EXACT_FILE, Task, in_batches, main
 from whyserve.model.rows import Arrays
 
 
-class InFloat64(TorchDispatchMode):
+class InFloat64(TorchDispatchMode):  # type: ignore[no-untyped-call]  # of torch's stub
     """Every operation takes and makes float64 where the program says float32."""
 
     def __torch_dispatch__(
@@ -41,7 +41,7 @@ def export(task: Task) -> None:
     torch.set_default_dtype(torch.float64)
 
     def run(rows: Arrays) -> np.ndarray:
-        with torch.no_grad(), InFloat64():
+        with torch.no_grad(), InFloat64():  # type: ignore[no-untyped-call]
             outputs: np.ndarray = wide(
                 {name: _widened(torch.from_numpy(array)) for name, array in rows.items()}
             ).numpy()
