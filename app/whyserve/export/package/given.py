@@ -10,12 +10,9 @@ from whyserve.errors import InvalidInput
 
 
 def _is_list(value: Any) -> bool:
-    return isinstance(value, Sequence | np.ndarray) and not isinstance(value, str | bytes) and all_texts(value)
-
-
-def all_texts(values: Any) -> bool:
-    """Whether each value is a non-empty text or a number, which becomes one."""
-    return all(isinstance(each, str | int | float | np.generic) and str(each) for each in values)
+    """Whether a value is a list of non-empty texts, or of numbers, which become texts."""
+    is_list = isinstance(value, Sequence | np.ndarray) and not isinstance(value, str | bytes)
+    return is_list and all(isinstance(each, str | int | float | np.generic) and str(each) for each in value)
 
 
 def _of(test: Callable[[Any], bool]) -> Callable[[Any], bool]:
@@ -100,7 +97,7 @@ def _plain(given: Any, place: str) -> Any:
 
 
 def _plain_frame(frame: Any, place: str) -> Any:
-    """A DataFrame whose columns are named by texts, with numbers where columns of objects hold numbers alone."""
+    """A DataFrame whose columns are named by texts."""
     if getattr(frame.columns, "nlevels", 1) > 1:
         raise InvalidInput(
             f'{place} has columns of several levels; join them: frame.columns = ["_".join(map(str, c)) for c in'
@@ -111,7 +108,7 @@ def _plain_frame(frame: Any, place: str) -> Any:
     frame = frame.set_axis([str(label) for label in frame.columns], axis=1)
     if not frame.columns.is_unique:
         return frame  # refused with the names of the columns
-    frame = frame.astype({name: float for name in frame.columns if _holds_numbers(frame[name])})
+    frame = frame.infer_objects()  # numbers in columns of objects
     odd = [name for name in frame.columns if frame[name].dtype.kind in "mcV" or _holds_objects(frame[name])]
     if odd:
         raise InvalidInput(
@@ -121,15 +118,9 @@ def _plain_frame(frame: Any, place: str) -> Any:
     return frame
 
 
-def _holds_numbers(column: Any) -> bool:
-    values = column.dropna() if column.dtype == object else ()
-    return len(values) > 0 and all(isinstance(each, int | float | np.number) for each in values)
-
-
 def _holds_objects(column: Any) -> bool:
     values = column.dropna() if column.dtype == object else ()
-    return any(not isinstance(each, str | int | float | np.generic) and not _is_date(each) for each in values)
-
-
-def _is_date(value: Any) -> bool:
-    return hasattr(value, "isoformat")
+    # Dates have a message of their own.
+    return any(
+        not isinstance(each, str | int | float | np.generic) and not hasattr(each, "isoformat") for each in values
+    )
