@@ -14,6 +14,7 @@ from torch import nn
 
 from whyserve.errors import WhyserveError
 from whyserve.export.package.background import read_background
+from whyserve.export.package.given import check_arguments
 from whyserve.export.package.package import package
 
 RNG = np.random.default_rng(0)
@@ -228,6 +229,14 @@ def test_a_folder_that_is_a_file_or_nothing_is_refused(tmp_path):
     for folder, words in ((tmp_path / "mine", "mine is a file"), (None, "folder must be a path")):
         with pytest.raises(WhyserveError, match=words):
             package(Net(), folder, background=ROWS, names=["low", "high"])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [FRAME.columns, np.array(["a", "b"]), ("a", "b"), {"a": 1, "b": 2}.keys(), pd.Series(["a", "b"]), range(2)],
+)
+def test_any_list_of_names_is_taken(columns):
+    check_arguments(features=columns, labels=columns, groups={"ab": columns})
 
 
 @pytest.mark.parametrize(

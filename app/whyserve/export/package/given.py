@@ -1,7 +1,7 @@
 """What a caller gives to `package`: the types of the arguments, and the tables and tensors of a background."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,8 @@ from whyserve.errors import InvalidInput
 
 def _is_list(value: Any) -> bool:
     """Whether a value is a list of non-empty texts, or of numbers, which become texts."""
-    is_list = isinstance(value, Sequence | np.ndarray) and not isinstance(value, str | bytes)
+    # Also the columns of a DataFrame and the keys of a dict.
+    is_list = isinstance(value, Collection) and not isinstance(value, str | bytes | Mapping)
     return is_list and all(isinstance(each, str | int | float | np.generic) and str(each) for each in value)
 
 
