@@ -53,6 +53,17 @@ def test_levels_are_scaled_to_the_range_of_the_input():
         assert (found[0, 0], found[-1, -1]) == (low, high)
 
 
+@pytest.mark.parametrize("shape", [(3, 5, 4), (5, 4, 3)])
+def test_each_channel_has_its_own_range(shape):
+    """As torchvision's ToTensor and Normalize scale a picture."""
+    mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+    item = image(shape, range=tuple(zip(-mean / std, (1 - mean) / std, strict=True)))
+    found = read(item, text_of(COLOUR))
+    normalised = (COLOUR / 255 - mean) / std
+    expected = normalised if shape[-1] == 3 else normalised.transpose(2, 0, 1)
+    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6)
+
+
 def test_a_jpeg_gives_nearly_the_same_pixels():
     smooth = np.add.outer(np.arange(32) * 4, np.arange(32) * 3)
     found = read(image((32, 32, 1)), text_of(smooth, "JPEG", quality=95))

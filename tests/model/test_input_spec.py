@@ -104,6 +104,9 @@ def test_only_integers_without_names_may_be_ids():
         ),
         ({"kind": "tensor", "shape": [4], "range": [0, 1]}, "needs an input of kind image"),
         ({"kind": "image", "shape": [4, 4], "range": [1, 1]}, "black must be less than white"),
+        ({"kind": "image", "shape": [3, 4, 4], "range": [[0, 1], [0, 1], [1, 0]]}, "black must be less than white"),
+        ({"kind": "image", "shape": [3, 4, 4], "range": [[0, 1], [0, 1]]}, "range has 2 pairs, but shape"),
+        ({"kind": "image", "shape": [4, 4], "range": [[0, 1]] * 4}, "range has 4 pairs, but shape"),
     ],
 )
 def test_an_inconsistent_input_is_refused(described, words):

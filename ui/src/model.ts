@@ -20,6 +20,8 @@ export interface Field {
   unit?: string;
   description?: string;
   range?: Range;
+  /** Black and white of each channel of an image, where the channels differ. */
+  channels?: Range[];
   integer: boolean;
   categories: string[];
   shape: number[];
@@ -33,8 +35,10 @@ export function fields(model: Manifest): Field[] {
     if (input.kind === "tabular") return input.features.map((feature) => featureField(model, feature, integer));
     const example = model.example.instances[0]?.[input.name];
     const kind = input.tokenizer ? "text" : input.kind === "tokens" ? "sequence" : input.kind;
-    const range = input.tokenizer ? undefined : ((input.range as Range | undefined) ?? model.ranges[input.name] ?? exampleRange(example, input.dtype));
-    return [{ key: input.name, kind, integer, range, categories: [], shape: input.shape }];
+    const given = input.range as Range | Range[] | undefined;
+    const channels = Array.isArray(given?.[0]) ? (given as Range[]) : undefined;
+    const range = input.tokenizer || channels ? undefined : ((given as Range | undefined) ?? model.ranges[input.name] ?? exampleRange(example, input.dtype));
+    return [{ key: input.name, kind, integer, range, channels, categories: [], shape: input.shape }];
   });
 }
 
@@ -42,6 +46,11 @@ function featureField(model: Manifest, feature: Feature, integer: boolean): Fiel
   const { name, unit, description, group, categories = [] } = feature;
   const kind = categories.length ? "category" : "number";
   return { key: name, kind, unit, description, group, integer, categories, range: model.ranges[name], shape: [] };
+}
+
+/** The numbers for black and white in one channel of an image. */
+export function blackAndWhite(field: Field, channel: number): Range {
+  return field.channels?.[channel] ?? field.range ?? [0, 1];
 }
 
 /** The range of an input's numbers, estimated from its example. */

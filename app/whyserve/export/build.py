@@ -17,10 +17,12 @@ from whyserve.export.rows import TrialRows, trial_rows
 from whyserve.export.sources import Source, read_source
 from whyserve.export.stages.stage import (
     CERTIFICATE_FILE,
+    EXACT_FILE,
     EXAMPLES_FILE,
     FAULT_FILE,
     NETWORK_OUTPUT_FILE,
     ORIGINAL_FILE,
+    REASONS_FILE,
     ROWS_FILE,
     VOCABULARIES_FILE,
     Task,
@@ -127,7 +129,7 @@ def _finish(job: Job, artifacts: Path, settings: dict[str, float]) -> Manifest:
     if fault and not all((work / name).exists() for name in (ONNX_FILE, ORIGINAL_FILE, NETWORK_OUTPUT_FILE)):
         raise ModelFault(fault)
     # Parity first: a row with different outputs says more than the reason why the network could not be certified.
-    parity, columns = check_parity(spec, work, job.rows)
+    parity, columns = check_parity(spec, work, job.rows, lambda: _exact(job.task))
     if fault:
         raise ModelFault(fault)
     onnx = (work / ONNX_FILE).read_bytes()
@@ -144,6 +146,7 @@ def _finish(job: Job, artifacts: Path, settings: dict[str, float]) -> Manifest:
         background_rows=len(next(iter(job.source.background.values()))),
         backgrounds={name: len(next(iter(each.values()))) for name, each in job.source.backgrounds.items()},
         example=job.source.example,
+        reasons=json.loads((work / REASONS_FILE).read_text()),
         parity=parity,
         certificate=json.loads((work / CERTIFICATE_FILE).read_text()),
         built_with=tools(spec),
@@ -151,6 +154,13 @@ def _finish(job: Job, artifacts: Path, settings: dict[str, float]) -> Manifest:
     )
     write(artifacts, manifest, onnx, job.source)
     return manifest
+
+
+def _exact(task: Task) -> np.ndarray | None:
+    """The output of the network in float64, for the rows of the parity check; None if it does not run in float64."""
+    run_stage("whyserve.export.stages.rounding", [task], "torch")
+    path = Path(task.work, EXACT_FILE)
+    return np.load(path) if path.exists() else None
 
 
 def _summary(manifest: Manifest, seconds: float) -> str:

@@ -1,44 +1,51 @@
 """Compare the exported ONNX network with the original, row by row, in batches of several sizes."""
 
-from collections.abc import Iterable
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from whyserve.errors import ModelFault, ParityFault, first_line
+from whyserve.export.comparison import BOUND, FIXED_BATCH, Comparison, as_table
+from whyserve.export.progress import step
 from whyserve.export.rows import TrialRows, output_not_finite
 from whyserve.export.stages.stage import NETWORK_OUTPUT_FILE, ORIGINAL_FILE, in_batches
 from whyserve.model.manifest import Parity
 from whyserve.model.spec import ONNX_FILE, ModelSpec
 from whyserve.onnx.session import open_model
 
-BOUND = 1e-5  # of the output's scale
 BATCHES = (1, 2, 64)
 
 
-def check_parity(spec: ModelSpec, work: Path, rows: TrialRows) -> tuple[Parity, int]:
+def check_parity(
+    spec: ModelSpec, work: Path, rows: TrialRows, exact: Callable[[], np.ndarray | None] = lambda: None
+) -> tuple[Parity, int]:
     """Compare the outputs that the stages wrote to `work`. Returns the result and the number of columns of the output.
 
+    exact: the output of the original in float64, which is asked for if a difference exceeds BOUND.
     Raises ModelFault or ParityFault, which name the row.
     """
     original = as_table(spec, np.load(work / ORIGINAL_FILE))
     _check_finite(spec, original, rows)
     session, output = open_model((work / ONNX_FILE).read_bytes(), spec, threads=0), [spec.output.tensor]
+    comparison = Comparison(spec, original, rows, exact)
     largest = 0.0
     for batch in BATCHES:
+        step(f"{spec.name}: comparing {len(original)} rows in batches of {batch}")
         try:
             served = as_table(spec, in_batches(lambda part: session.run(output, part)[0], rows.arrays, batch))
         except Exception as error:
             raise ParityFault(
-                f"{spec.name}/{ONNX_FILE}: fails on a batch of {batch} rows: {first_line(error)}"
+                f"{spec.name}/{ONNX_FILE}: fails on a batch of {batch} rows: {first_line(error)}; {FIXED_BATCH}"
             ) from error
-        largest = max(largest, _largest_gap(f"{spec.name}: ONNX in batches of {batch}", served, original, rows))
+        largest = max(largest, comparison.largest(f"ONNX in batches of {batch}", served, batch))
     twin = None
     if spec.framework == "keras":
-        network = as_table(spec, np.load(work / NETWORK_OUTPUT_FILE))
-        twin = _largest_gap(f"{spec.name}: Keras on torch", network, original, rows)
+        twin = comparison.largest("Keras on torch", as_table(spec, np.load(work / NETWORK_OUTPUT_FILE)))
     itself = spec.framework == "onnx"
-    parity = Parity(rows=len(original), largest=largest, bound=BOUND, batches=BATCHES, itself=itself, twin_largest=twin)
+    parity = Parity(
+        rows=len(original), largest=largest, bound=comparison.bound, batches=BATCHES, itself=itself, twin_largest=twin
+    )
     return parity, original.shape[1]
 
 
@@ -50,22 +57,12 @@ def parity_text(parity: Parity) -> str:
             f"the ONNX file is the original; its outputs in batches of {sizes} rows differ by at most"
             f" {parity.largest:.0e} of the output's scale on {parity.rows} rows"
         )
+    why = "" if parity.bound <= BOUND else ", which is rounding: the original is as far from its own run in float64"
     twin = "" if parity.twin_largest is None else f"; Keras on torch by {parity.twin_largest:.0e}"
     return (
         f"the ONNX network differs from the original by at most {parity.largest:.0e} of the output's scale"
-        f" on {parity.rows} rows{twin}"
+        f" on {parity.rows} rows{why}{twin}"
     )
-
-
-def as_table(spec: ModelSpec, array: np.ndarray) -> np.ndarray:
-    """(rows,) or (rows, columns) → (rows, columns). Raises ModelFault if model.toml does not name each column."""
-    table = array[:, None] if array.ndim == 1 else array
-    if table.ndim != 2 or not spec.accepts_width(table.shape[1]):
-        raise ModelFault(
-            f"{spec.name}/model.toml: [output] names {spec.width} ({', '.join(spec.output_names)}),"
-            f" but the network returns shape {array.shape[1:]} per row; name each output once"
-        )
-    return table
 
 
 def _check_finite(spec: ModelSpec, original: np.ndarray, rows: TrialRows) -> None:
@@ -73,33 +70,3 @@ def _check_finite(spec: ModelSpec, original: np.ndarray, rows: TrialRows) -> Non
     wrong = ~np.isfinite(original[:last]).all(axis=1)
     if wrong.any():
         raise ModelFault(f"{spec.name}: {output_not_finite(rows.describe(int(wrong.argmax())))}")
-
-
-def _largest_gap(who: str, served: np.ndarray, original: np.ndarray, rows: TrialRows) -> float:
-    """The largest |difference| divided by the scale of its set of rows. Raises ParityFault above BOUND."""
-    largest = 0.0
-    for _, first, end in rows.sets:
-        gap = _gaps(served[first:end].astype(np.float64), original[first:end].astype(np.float64))
-        worst = int(gap.argmax())
-        if gap[worst] > BOUND:
-            raise ParityFault(
-                f"{who}: the output differs from the original by {gap[worst]:.1e} of its scale"
-                f" on {rows.describe(first + worst)}; at most {BOUND:.0e} is allowed"
-            )
-        largest = max(largest, float(gap[worst]))
-    return largest
-
-
-def _gaps(served: np.ndarray, original: np.ndarray) -> np.ndarray:
-    """(rows,): the largest |difference| of each row, divided by the scale of all rows."""
-    scale = _scale(original[np.isfinite(original)])
-    # On extreme rows, a network may overflow. Then both networks must give the same infinity, or both NaN.
-    both_finite = np.isfinite(served) & np.isfinite(original)
-    gap = np.where(both_finite, np.abs(served - original), np.where(served == original, 0, np.inf))
-    gap = np.where(np.isnan(served) & np.isnan(original), 0, gap)
-    return np.asarray(gap.max(axis=1) / scale)
-
-
-def _scale(values: Iterable[float]) -> float:
-    largest = max((abs(value) for value in np.asarray(values).ravel()), default=0.0)
-    return float(largest) or 1.0

@@ -96,12 +96,12 @@ class Pictures:
 def read_image(text: str, item: InputSpec, layout: Layout) -> np.ndarray:
     """A PNG or JPEG in base64 → numbers in the shape, dtype and range of the input. Raises InvalidImage."""
     levels = _levels(_content(text), layout) / 255
-    low, high = item.range or LEVELS
-    scaled = low + levels * (high - low)
     if layout.channels == "last" and layout.mode == "L":
-        scaled = scaled[..., None]
+        levels = levels[..., None]
     elif layout.channels == "first":
-        scaled = scaled[None] if layout.mode == "L" else np.moveaxis(scaled, 2, 0)
+        levels = levels[None] if layout.mode == "L" else np.moveaxis(levels, 2, 0)
+    black, white = item.black_and_white(LEVELS)
+    scaled: np.ndarray = black + levels * (white - black)
     return (np.rint(scaled) if item.is_integer else scaled).astype(item.dtype)
 
 

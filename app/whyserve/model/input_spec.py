@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, StringConstraints, model_validator
 
 Kind = Literal["tabular", "image", "sequence", "tokens", "tensor"]
 DType = Literal["float32", "float64", "int8", "int16", "int32", "int64", "uint8"]
+Ends = tuple[FiniteFloat, FiniteFloat]
 Label = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 
 
@@ -63,7 +65,8 @@ class AttributionForm:
 class InputSpec(Strict):
     """One input of the network. A tabular input has features; the other kinds have a shape, without the batch.
 
-    range: of an image, the numbers that the network takes for black and white. Default: 0 and 255.
+    range: of an image, the numbers that the network takes for black and white, or a pair of them for each channel.
+        Default: 0 and 255.
     tokenizer: a file of the model's folder. With it, an input of tokens is sent as text; without it, as integers.
     """
 
@@ -73,7 +76,7 @@ class InputSpec(Strict):
     features: tuple[Feature, ...] = ()
     shape: tuple[Annotated[int, Field(gt=0)], ...] = ()
     tokenizer: Annotated[str, StringConstraints(pattern=r"^[^/\\]{1,200}\.json$")] | None = None
-    range: tuple[FiniteFloat, FiniteFloat] | None = None
+    range: Ends | tuple[Ends, ...] | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -85,9 +88,26 @@ class InputSpec(Strict):
             raise ValueError(f"features with categories need an input of integer dtype; the dtype is {self.dtype}")
         if self.tokenizer and not (has_tokenizer(self.kind) and self.is_integer and len(self.shape) == 1):
             raise ValueError("an input with a tokenizer must have kind tokens, an integer dtype and shape = [tokens]")
-        if self.range and not (has_range(self.kind) and self.range[0] < self.range[1]):
-            raise ValueError("range = [black, white] needs an input of kind image, and black must be less than white")
+        if self.range is not None:
+            self._check_range(np.asarray(self.range))
         return self
+
+    def _check_range(self, ends: np.ndarray) -> None:
+        if not has_range(self.kind) or not (ends[..., 0] < ends[..., 1]).all():
+            raise ValueError("range = [black, white] needs an input of kind image, and black must be less than white")
+        if ends.ndim == 2 and self.channel_axis(len(ends)) is None:
+            raise ValueError(f"range has {len(ends)} pairs, but shape = {list(self.shape)} has other channels")
+
+    def channel_axis(self, channels: int) -> int | None:
+        """The axis of the shape with this number of channels: the last or the first one. None: neither of them."""
+        return next((axis for axis in (2, 0) if len(self.shape) == 3 and self.shape[axis] == channels), None)
+
+    def black_and_white(self, default: Ends) -> tuple[np.ndarray, np.ndarray]:
+        """The numbers for black and for white of an image, in a shape that broadcasts against a row."""
+        pairs = np.asarray(default if self.range is None else self.range)
+        if pairs.ndim == 2:
+            pairs = pairs.reshape(-1, 1, 1, 2) if self.channel_axis(len(pairs)) == 0 else pairs
+        return pairs[..., 0], pairs[..., 1]
 
     @property
     def is_tabular(self) -> bool:

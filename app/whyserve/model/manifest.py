@@ -47,6 +47,8 @@ class Manifest(Strict):
     background_rows: int
     backgrounds: dict[str, int] = Field(default_factory=dict)  # number of rows, by name of each further background
     example: dict[str, Any]  # a valid request
+    # The largest attributions of the example's top output: {"output": name, "attributions": {player: value}}.
+    reasons: dict[str, Any] = Field(default_factory=dict)
     parity: Parity
     certificate: dict[str, Any] = Field(default_factory=dict)
     built_with: dict[str, str]

@@ -29,6 +29,15 @@ def player_numbers(spec: ModelSpec) -> dict[str, np.ndarray]:
     return numbers
 
 
+def player_names(spec: ModelSpec) -> tuple[str, ...]:
+    """The name of each player, in the players' order."""
+    names: dict[str, None] = {}
+    for item in spec.inputs:
+        for key, form in item.attribution_forms().items():
+            names.update(dict.fromkeys(key + "".join(f"[{i}]" for i in place) for place in np.ndindex(form.shape)))
+    return tuple(names)
+
+
 def by_key(spec: ModelSpec, values: np.ndarray) -> dict[str, Any]:
     """Values by player, (players,) → values by key, in the shapes of a row; a group has one value, under its name."""
     row: dict[str, Any] = {}

@@ -22,9 +22,9 @@ NETWORK_FILES = {"keras": (KERAS_FILE,), "torch": (NETWORK_FILE, WEIGHTS_FILE), 
 EXAMPLE_FILE = "example.json"
 TOKENIZER_FILE = "tokenizer.json"
 Scores = Literal["probabilities", "logits", "values"]
-# A name appears in URLs, in file names and in generated code.
-NAME = r"^[a-z][a-z0-9_]{0,63}$"
-ModelName = Annotated[str, StringConstraints(pattern=NAME)]
+# A name appears in URLs, in file names and in generated code. KServe's names of services have dashes and dots.
+NAME, LONGEST_NAME = r"^[a-z][a-z0-9_]*((-+|\.)[a-z0-9_]+)*$", 64
+ModelName = Annotated[str, StringConstraints(pattern=NAME, max_length=LONGEST_NAME)]
 RESERVED_NAMES = {"stats"}  # /v2/models/stats is an endpoint
 # The names of the background in model.toml and of a background that a request brings.
 DEFAULT_BACKGROUND, REQUEST_BACKGROUND = "default", "request"
@@ -180,11 +180,16 @@ def _set_tokenizer(data: dict[str, Any]) -> None:
 
 def check_name(name: str) -> None:
     """Raises ModelFault if a folder's name is not a valid model name."""
-    if not re.match(NAME, name) or name in RESERVED_NAMES:
+    if not is_name(name) or name in RESERVED_NAMES:
         raise ModelFault(
-            f'"{name}" is not a valid model name; start with a lower-case letter, then use lower-case letters, digits'
-            " and _, at most 64 characters in all"
+            f'"{name}" is not a valid model name; start with a lower-case letter, then use lower-case letters, digits,'
+            f" _, and between them - or ., at most {LONGEST_NAME} characters in all"
         )
+
+
+def is_name(name: str) -> bool:
+    """Whether a model may have this name."""
+    return len(name) <= LONGEST_NAME and re.fullmatch(NAME, name) is not None
 
 
 def one_line(error: ValidationError) -> str:

@@ -15,10 +15,11 @@ from whyserve.explain.models.explainable import players_of, to_tensors
 from whyserve.jobs import GivenBackground
 from whyserve.model.methods import METHOD_NAMES
 from whyserve.model.outputs import Output, Outputs
+from whyserve.model.players import player_names
 from whyserve.model.rows import Arrays
 from whyserve.notebook.boundary import short_errors
 from whyserve.notebook.explanation import Explanation
-from whyserve.notebook.in_memory import InMemory, player_names
+from whyserve.notebook.in_memory import InMemory
 from whyserve.notebook.pictures import draw_from_arrays
 from whyserve.notebook.progress import progress_bar
 from whyserve.notebook.rows import read_rows, row_values_of

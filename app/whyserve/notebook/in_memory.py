@@ -69,15 +69,6 @@ class InMemory:
         return cls(spec, _network(packaged, spec, arrays), arrays, width, tried.notes)
 
 
-def player_names(spec: ModelSpec) -> tuple[str, ...]:
-    """The name of each player, in the players' order."""
-    names: dict[str, None] = {}
-    for item in spec.inputs:
-        for key, form in item.attribution_forms().items():
-            names.update(dict.fromkeys(key + "".join(f"[{i}]" for i in place) for place in np.ndindex(form.shape)))
-    return tuple(names)
-
-
 def _check_backend() -> None:
     import keras  # noqa: PLC0415  # the caller's process has it already
 

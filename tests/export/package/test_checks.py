@@ -1,5 +1,7 @@
 """No wrong mapping is served silently: categories, columns, scaling and folders that hold another model."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,7 +9,8 @@ import torch
 from torch import nn
 
 import whyserve
-from whyserve.errors import InvalidInput, ModelFault
+from tests.pictures import text_of
+from whyserve.errors import InvalidInput, ModelFault, WhyserveError
 from whyserve.export.package.package import package
 from whyserve.model.spec import read_spec
 
@@ -146,3 +149,65 @@ def test_a_background_that_says_little_is_reported(tmp_path):
         tmp_path, frame, network=Churn(6), categories={"plan": list(frame["plan"])}, overwrite=True,
     )  # fmt: skip
     assert 'column "plan" has 6 categories in 6 rows: is it an identifier?' in repr(report)
+
+
+class Eye(nn.Module):
+    """Takes pictures as torchvision normalises them."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(4)
+        self.seen, self.exit = nn.Conv2d(3, 4, 3), nn.Linear(4, 2)
+
+    def forward(self, image):
+        return torch.softmax(self.exit(torch.relu(self.seen(image)).mean((2, 3))), -1)
+
+
+MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+RANGES = {"image": list(zip(-MEAN / STD, (1 - MEAN) / STD, strict=True))}
+LEVELS = np.random.default_rng(2).integers(0, 256, (12, 6, 6, 3))
+
+
+def normalised(levels: np.ndarray) -> np.ndarray:
+    found: np.ndarray = ((levels / 255 - MEAN) / STD).transpose(0, 3, 1, 2).astype(np.float32)
+    return found
+
+
+def test_a_normalised_picture_is_the_same_as_png_and_as_tensor(tmp_path):
+    network, rows = Eye(), normalised(LEVELS)
+    with torch.no_grad():
+        answers = network(torch.tensor(rows)).numpy()
+    report = packaged(tmp_path, {"image": rows}, network=network, ranges=RANGES, expected=answers)
+    assert "pictures" not in repr(report)
+    model = whyserve.load(tmp_path / "models" / "churn", tmp_path / "artifacts")
+    for sent in (text_of(LEVELS[0]), rows[0].tolist()):
+        scores = model.predict([{"image": sent}])[0]["scores"]
+        np.testing.assert_allclose(list(scores.values()), answers[0], atol=1e-6)
+    explained = model.explain([{"image": text_of(LEVELS[0])}])
+    assert "<svg" in explained._repr_html_() or "<img" in explained._repr_html_()
+
+
+def test_pictures_that_cannot_be_compared_are_named(tmp_path):
+    network, rows = Eye(), normalised(LEVELS) + np.float32(0.001)
+    with torch.no_grad():
+        answers = network(torch.tensor(rows)).numpy()
+    report = packaged(tmp_path, {"image": rows}, network=network, ranges=RANGES, expected=answers)
+    assert 'input "image": `expected` was compared with requests of numbers, not of pictures' in repr(report)
+    for wrong in ([0, 1, 2], [(1, 0)] * 3, "black", [(0, 1)] * 2):
+        with pytest.raises(WhyserveError, match="range"):
+            packaged(tmp_path, {"image": rows}, network=network, ranges={"image": wrong})
+
+
+def test_the_report_shows_one_row_as_a_request_with_its_answer_and_reasons(tmp_path):
+    network, frame = Churn(), table()
+    report = packaged(tmp_path, frame, network=network, categories={"plan": PLANS})
+    lines = dict(line.split(maxsplit=1) for line in repr(report).splitlines())
+    sent = json.loads(lines["request"])
+    assert sent["instances"] == [{"months": pytest.approx(frame["months"][0], rel=1e-5), "plan": frame["plan"][0]}]
+    scores = json.loads(lines["answer"])["scores"]
+    np.testing.assert_allclose(list(scores.values()), answers(network, frame[:1])[0], rtol=1e-4)
+    explained = whyserve.load(tmp_path / "models" / "churn", tmp_path / "artifacts").explain(sent["instances"])
+    top = max(scores, key=lambda label: float(scores[label]))
+    by_name = dict(zip(explained.feature_names or (), np.asarray(explained.values)[0].ravel(), strict=True))
+    shares = [f"{name} {by_name[name]:+.4g}" for name in sorted(by_name, key=lambda name: -abs(by_name[name]))]
+    assert lines["reasons"] == f"{top}: {', '.join(shares)}"

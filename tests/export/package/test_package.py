@@ -71,7 +71,7 @@ LONG = ROWS.reshape(-1, 5, 2)
 FAULTS: dict[str, tuple[Callable[[], Any], dict[str, Any], str]] = {
     "an operation that ONNX lacks": (lambda: Net(no_gamma), {}, "ONNX has no operation for torch's prims.lgamma"),
     "other rows": (lambda: Net(lambda layer, x: layer(x - x.mean(0))), {}, "depends on the other rows of the batch"),
-    "a branch": (lambda: Net(branches), {}, "which is control flow or a custom operation"),
+    "a branch": (lambda: Net(branches), {}, "which is control flow, torch.vmap or a custom operation"),
     "several outputs": (
         lambda: Net(lambda layer, x: (layer(x), x)),
         {},
@@ -79,7 +79,7 @@ FAULTS: dict[str, tuple[Callable[[], Any], dict[str, Any], str]] = {
     ),
     "more labels": (Net, {"labels": list("abc"), "names": ()}, "labels has 3 entries, but the network has 2 outputs"),
     "no names": (Net, {"names": ()}, "returns 2 numbers per row; name them with labels=[…] for a"),
-    "columns": (Net, {"background": ROWS[:, :3]}, "the network fails on the background: mat1 and mat2"),
+    "columns": (Net, {"background": ROWS[:, :3]}, 'in layer "layer: Linear(in_features=4'),
     "another input": (Net, {"background": {"y": ROWS}}, 'input "x" is missing from the background; the inputs are x'),
     "text": (Net, {"background": np.array([["a"] * 4])}, 'the background of input "x" has dtype <U1'),
     "a gap": (
@@ -90,7 +90,7 @@ FAULTS: dict[str, tuple[Callable[[], Any], dict[str, Any], str]] = {
     "no number": (Net, {"background": ROWS * np.inf}, 'row 0 of the background of input "x" holds a number'),
     "no rows": (Net, {"background": ROWS[:0]}, "the background has no rows"),
     "no model": (lambda: "net", {}, "an object of type str cannot be packaged; give a torch nn.Module"),
-    "feature names": (Net, {"features": ["a"]}, 'features has 1 names for input "x", but its background has 4'),
+    "feature names": (Net, {"features": ["a"]}, 'features has 1 names for input "x" (a), but its background has 4'),
     "a unit": (Net, {"units": {"mass": "g"}}, 'units names "mass", which is not a feature; the features are x_0'),
     "a free size": (
         lambda: program(Mean(), torch.rand(3, 5, 2), 0, 1),

@@ -3,6 +3,7 @@ import { useEffect, useRef, useState } from "preact/hooks";
 
 import { pixels } from "../why/heat";
 import type { Nested } from "../api/answer";
+import { blackAndWhite } from "../model";
 import { current, setText } from "../state";
 import type { EntryProps } from "./entry";
 import { fromFile, fromPixels } from "./image";
@@ -15,7 +16,6 @@ export function Drawing({ field, id, described, wrong }: EntryProps) {
   const [cursor, setCursor] = useState<[number, number] | null>(null);
   const [inverted, setInverted] = useState(false);
   const [problem, setProblem] = useState("");
-  const [low, high] = field.range ?? [0, 1];
   const text = current.value[field.key] ?? "";
   const image = read(text);
   const { width, height, at } = pixels(field.shape, image);
@@ -25,7 +25,10 @@ export function Drawing({ field, id, described, wrong }: EntryProps) {
     if (!context) return;
     const data = context.createImageData(width, height);
     at.forEach((channels, pixel) => {
-      const level = channels.map((value) => (255 * (value - low)) / (high - low));
+      const level = channels.map((value, channel) => {
+        const [low, high] = blackAndWhite(field, channel);
+        return (255 * (value - low)) / (high - low);
+      });
       data.data.set(level.length >= 3 ? [level[0] ?? 0, level[1] ?? 0, level[2] ?? 0, 255] : [level[0] ?? 0, level[0] ?? 0, level[0] ?? 0, 255], 4 * pixel);
     });
     context.putImageData(data, 0, 0);
@@ -35,7 +38,10 @@ export function Drawing({ field, id, described, wrong }: EntryProps) {
     const painted = at.map((channels, pixel) => {
       const far = Math.hypot((pixel % width) - x, Math.floor(pixel / width) - y) / Math.max(1, width / 16);
       const ink = Math.max(0, 1 - 0.62 * far ** 2);
-      return channels.map((value) => (erase ? (far < 1 ? low : value) : Math.max(value, low + ink * (high - low))));
+      return channels.map((value, channel) => {
+        const [low, high] = blackAndWhite(field, channel);
+        return erase ? (far < 1 ? low : value) : Math.max(value, low + ink * (high - low));
+      });
     });
     setText(field.key, JSON.stringify(fromPixels(field, painted)));
   };
@@ -88,7 +94,7 @@ export function Drawing({ field, id, described, wrong }: EntryProps) {
         {cursor && <span class="cursor" style={{ left: `${cursor[0] * cell}px`, top: `${cursor[1] * cell}px`, width: `${cell}px`, height: `${cell}px` }} />}
       </div>
       <p class="buttons">
-        <button type="button" onClick={() => setText(field.key, JSON.stringify(fromPixels(field, at.map((channels) => channels.map(() => low)))))}>
+        <button type="button" onClick={() => setText(field.key, JSON.stringify(fromPixels(field, at.map((channels) => channels.map((_, channel) => blackAndWhite(field, channel)[0])))))}>
           Clear
         </button>{" "}
         <label class="button">

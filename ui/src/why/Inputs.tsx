@@ -2,7 +2,7 @@
 import { useCallback } from "preact/hooks";
 
 import { isTokens, type Nested } from "../api/answer";
-import { toRow, type Field } from "../model";
+import { blackAndWhite, toRow, type Field } from "../model";
 import { modelFields, model } from "../state";
 import { scaleOf } from "../format";
 import { Chart } from "./Chart";
@@ -45,7 +45,7 @@ function OneImage({ field, why, explained, most, heading }: Props & { most: numb
   const image = toRow([field], why.row)[field.key] as Nested;
   const attribution = (explained.attributions[field.key] ?? []) as Nested;
   const draw = useCallback(
-    (canvas: Canvas) => heat({ shape: field.shape, image, attribution, range: field.range ?? [0, 1], most }, canvas),
+    (canvas: Canvas) => heat({ shape: field.shape, image, attribution, range: (channel) => blackAndWhite(field, channel), most }, canvas),
     [field, why, explained, most],
   );
   return <Chart draw={draw} heading={heading} title={`${field.key}: why ${explained.output}`} description={`${field.key}, each pixel coloured by what it adds to ${explained.output} or takes away; ${strongest(field, attribution)}`} />;

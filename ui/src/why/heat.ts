@@ -32,7 +32,8 @@ export interface Heat {
   shape: number[];
   image: Nested;
   attribution: Nested;
-  range: [number, number];
+  /** The numbers for black and white in a channel. */
+  range: (channel: number) => [number, number];
   /** The attribution with the strongest colour; two pictures to compare have the same one. */
   most?: number;
 }
@@ -60,10 +61,13 @@ export function heat({ shape, image, attribution, range, most }: Heat, canvas: C
 }
 
 /** The image in pale colours, so that the attributions stay visible on it. */
-function grey(channels: number[], [low, high]: [number, number], theme: Theme): number[] {
-  const level = (value = 0) => Math.min(1, Math.max(0, (value - low) / (high - low || 1)));
+function grey(channels: number[], range: Heat["range"], theme: Theme): number[] {
+  const level = (value = 0, channel = 0) => {
+    const [low, high] = range(channel);
+    return Math.min(1, Math.max(0, (value - low) / (high - low || 1)));
+  };
   const [paper, ink] = [rgb(theme.paper), rgb(theme.ink)];
-  if (channels.length >= 3) return [...channels.slice(0, 3).map((value) => 255 * level(value)), 255];
+  if (channels.length >= 3) return [...channels.slice(0, 3).map((value, channel) => 255 * level(value, channel)), 255];
   const strength = 0.62 * level(channels[0]);
   return [...paper.map((value, i) => value + strength * ((ink[i] ?? 0) - value)), 255];
 }

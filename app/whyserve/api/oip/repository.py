@@ -1,7 +1,6 @@
 """POST /v2/repository/models/{model}/load and /unload: replace models without failing any request."""
 
 import asyncio
-import re
 import time
 
 from starlette.requests import Request
@@ -10,10 +9,10 @@ from starlette.responses import Response
 from whyserve.api.state import Service
 from whyserve.errors import LoadRefused, ModelFault, Unavailable, UnknownModel
 from whyserve.model.manifest import MANIFEST_FILE
+from whyserve.model.spec import is_name
 from whyserve.predict.catalog import load_versions
 from whyserve.predict.predictor import Predictor
 
-NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 # Workers load new builds by themselves. The old build serves until a worker has loaded the new one.
 WORKER_LOAD_S = 60.0
 POLL_S = 0.1
@@ -24,7 +23,7 @@ async def load(request: Request) -> Response:
     service: Service = request.app.state.service
     name = request.path_params["model"]
     artifacts = service.settings.artifacts
-    if not NAME.fullmatch(name) or not (artifacts / name / MANIFEST_FILE).is_file():
+    if not is_name(name) or not (artifacts / name / MANIFEST_FILE).is_file():
         raise UnknownModel("unknown model: no export has this name; run `whyserve export`", field="model")
     async with service.load_lock:
         known = service.catalog.versions(name).values()

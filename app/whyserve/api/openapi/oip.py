@@ -9,6 +9,7 @@ from whyserve.api.openapi import oip_requests, oip_responses
 from whyserve.api.openapi.components import IDEMPOTENCY_KEY, JSON, add, content, ref
 from whyserve.api.openapi.kserve import kserve_paths
 from whyserve.api.openapi.oip_operations import MODEL, NEW_MODEL, VERSION, operation, with_binary
+from whyserve.api.schemas.types import type_name
 from whyserve.predict.predictor import Predictor
 
 RESPONSES = (
@@ -39,7 +40,7 @@ def add_paths(document: dict[str, Any], predictors: list[Predictor], limit: int)
     add(components, oip_requests.InferParameters, "validation")
     # The parser accepts any string, because its own error message is better than that of an enum.
     components["Tensor"]["properties"]["datatype"]["enum"] = list(DATATYPES)
-    components["ModelName"] = {"title": "ModelName", "type": "string", "enum": [each.spec.name for each in predictors]}
+    components["ModelName"] = _names([each.spec.name for each in predictors])
     components["ExplainTensorsRequest"] = _with_parameters(components, "ExplainTensorsRequest", "ExplainParameters")
     components["InferRequest"] = _with_parameters(components, "InferRequest", "InferParameters")
     paths.update(_server())
@@ -52,6 +53,13 @@ def add_paths(document: dict[str, Any], predictors: list[Predictor], limit: int)
 def _with_parameters(components: dict[str, Any], title: str, parameters: str) -> dict[str, Any]:
     request = components["InferRequest"]
     return {**request, "title": title, "properties": {**request["properties"], "parameters": ref(parameters)}}
+
+
+def _names(names: list[str]) -> dict[str, Any]:
+    """The names of models. Client generators make constants of them, in which a-b and a_b would be the same."""
+    constants = [name if (made := type_name(name)).isalnum() else made for name in names]
+    varnames = [constant.upper() for constant in constants]
+    return {"title": "ModelName", "type": "string", "enum": names, "x-enum-varnames": varnames}
 
 
 def _server() -> dict[str, Any]:

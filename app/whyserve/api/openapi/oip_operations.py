@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from whyserve.api.openapi.components import JSON, content, ref
+from whyserve.model.spec import LONGEST_NAME, NAME
 
 BYTES = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
 LENGTH = {
@@ -11,7 +12,7 @@ LENGTH = {
     "schema": {"type": "integer", "minimum": 0},
 }
 MODEL = {"name": "model", "in": "path", "required": True, "schema": ref("ModelName")}
-NEW_MODEL = {**MODEL, "schema": {"type": "string", "pattern": "^[a-z][a-z0-9_]{0,63}$"}}
+NEW_MODEL = {**MODEL, "schema": {"type": "string", "pattern": NAME, "maxLength": LONGEST_NAME}}
 VERSION = {"name": "version", "in": "path", "required": True, "schema": {"type": "string", "pattern": "^[0-9]{1,9}$"}}
 
 

@@ -2,6 +2,7 @@
 
 from typing import Annotated, Any
 
+import numpy as np
 from pydantic import Field
 
 from whyserve.api.schemas.types import list_of, list_or_text, nested, one_of, type_name, typed_dict
@@ -51,13 +52,14 @@ def _array_type(item: InputSpec, vocabulary: int | None) -> Any:
     words = f"{item.kind}, {item.dtype}"
     if layout is None:
         return nested(_number_type(item, vocabulary), item.shape, words)
-    low, high = item.range or LEVELS
-    words += f", {low:g} is black and {high:g} is white; or a PNG or JPEG in base64, {layout.mode}"
+    ends = np.reshape(item.range or LEVELS, (-1, 2))
+    black, white = (", ".join(f"{end:g}" for end in column) for column in ends.T)
+    words += f", {black} is black and {white} is white; or a PNG or JPEG in base64, {layout.mode}"
     words += f", of {layout.width} × {layout.height} pixels"
     text = Annotated[str, Field(max_length=MOST_TEXT, json_schema_extra={"contentEncoding": "base64"})]
     return Annotated[
         list_or_text(nested(_number_type(item), item.shape), text, "must be a list, or a PNG or JPEG in base64"),
-        Field(description=words, json_schema_extra={"x-range": [low, high]}),
+        Field(description=words, json_schema_extra={"x-range": np.asarray(item.range or LEVELS).tolist()}),
     ]
 
 

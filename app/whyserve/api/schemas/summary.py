@@ -20,7 +20,7 @@ def summary_response(manifest: Manifest) -> Any:
             "output": one_of(spec.output_names),
             "rows": int,
             "mean_value": float,
-            "mean_absolute_attributions": typed_dict(f"{name}MeanAttributions", means),
+            "mean_absolute_attributions": typed_dict(f"{name}AttributionMeans", means),
             "largest_residual": float,
         },
         "One output, over the rows for which it was explained.",

@@ -1,5 +1,7 @@
 """Building blocks of a model's own request and response types, made at run time."""
 
+import hashlib
+import re
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
@@ -7,12 +9,18 @@ from pydantic import ConfigDict, Discriminator, Field, Tag
 from typing_extensions import TypedDict
 
 make_typed_dict: Any = TypedDict  # called with names and fields that a type checker cannot see
+# Types of a protocol begin with these, such as KservePredictRequest.
+PROTOCOLS = {"Kserve"}
 STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
 def type_name(name: str) -> str:
-    """breast_cancer → BreastCancer."""
-    return "".join(part.capitalize() for part in name.split("_"))
+    """breast_cancer → BreastCancer. Each name has its own: a-b, a.b and a__b get a suffix, and a_b does not."""
+    made = "".join(part.capitalize() for part in re.split("[_.-]+", name))
+    only_name = re.sub("(?!^)(?=[A-Z])", "_", made).lower()
+    if name == only_name and made not in PROTOCOLS:
+        return made
+    return f"{made}_{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 def typed_dict(name: str, fields: dict[str, Any], description: str | None = None) -> Any:

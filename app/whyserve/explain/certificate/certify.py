@@ -1,7 +1,7 @@
 """The certificate: measure every method on real rows of a model, and choose the most accurate within the budget."""
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -30,10 +30,12 @@ def certify(
     requested: int | None = None,
     examples: Inputs | None = None,
     methods: Iterable[str] = tuple(EXPLAINERS),
+    on_method: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
     """Measure every method on up to ROWS rows of `examples` and `background`, for all output columns.
 
     requested: how many outputs a request explains by default; the times are measured for these. None means all.
+    on_method: called with the name of each method before it is measured.
 
     Returns JSON with the keys
     - `methods`: by name, `fits`; if it is false, `why`; otherwise `residual` (as a share of the output's scale),
@@ -48,7 +50,10 @@ def certify(
     outputs = torch.arange(columns).expand(row_count(rows), columns)
     trial = Trial(network, background, players, rows, outputs, requested or columns)
     reference, description = _reference(trial)
-    measured = {name: measure(name, trial, reference) for name in methods}
+    measured = {}
+    for name in methods:
+        on_method(name)
+        measured[name] = measure(name, trial, reference)
     sampling = measured[SAMPLING_METHOD]
     if sampling["fits"] and sampling["ms_per_row"] > budget_ms:
         fewer = measure_fewer_samples(SAMPLING_METHOD, trial, reference, budget_ms)

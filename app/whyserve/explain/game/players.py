@@ -41,8 +41,7 @@ class Players:
         """Raises TooManyPlayers if there are more players than `method` can explain."""
         if self.count > limit:
             raise TooManyPlayers(
-                f"{method} takes at most {limit} players, and this model has {self.count}; group features in"
-                " model.toml, or choose another method",
+                f"{method} takes at most {limit} players, and this model has {self.count}; choose another method",
                 players=self.count,
                 limit=limit,
             )

@@ -148,8 +148,8 @@ def _image(item: InputSpec, explained: ExplainedOutput) -> tuple[np.ndarray, np.
     axis = layout[2]
     pixels = explained.arrays[item.name][0].astype(np.float64)
     attributions = np.array(explained.output["attributions"][item.name])
-    low, high = item.range or (min(0.0, float(pixels.min())), float(pixels.max()))
-    levels = np.clip((pixels - low) / ((high - low) or 1.0), 0, 1)
+    low, high = item.black_and_white((min(0.0, float(pixels.min())), float(pixels.max())))
+    levels = np.clip((pixels - low) / np.where(high > low, high - low, 1.0), 0, 1)
     if axis is None:
         return levels, attributions
     levels = np.moveaxis(levels, axis, -1)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from whyserve.errors import InvalidInput
+from whyserve.export.package.given import plain_background
 from whyserve.model.rows import Arrays
 
 Columns = list[dict[str, Any]]
@@ -31,6 +32,7 @@ def read_background(
     categories: the categories of a text column in the order of their codes, by column name.
     Raises InvalidInput; a text column without a stated order is refused, because any order could be the wrong one.
     """
+    background = plain_background(background)
     given = list(background.values()) if isinstance(background, Mapping) else [background]
     frames = [each for each in given if _is_frame(each)]
     known = [str(column) for frame in frames for column in frame.columns]
@@ -62,6 +64,10 @@ def read_background(
 
 def dict_needed(names: Sequence[str]) -> InvalidInput:
     """The error for one array where a network has several inputs."""
+    if not names:
+        return InvalidInput(
+            "the network has no input: its forward takes no argument by a name of its own; write forward(self, x)"
+        )
     return InvalidInput(
         f"the network has {len(names)} inputs ({', '.join(names)}); give the background as a dict by input name"
     )
@@ -102,9 +108,10 @@ def _check_names(background: Mapping[str, Any], names: Sequence[str]) -> None:
 
 def _check_array(name: str, array: np.ndarray) -> None:
     if array.dtype.kind not in "iufb" or array.ndim < 2:
+        texts = "; texts need the argument tokenizer, or a DataFrame and the argument categories"
         raise InvalidInput(
             f'the background of input "{name}" has dtype {array.dtype} and shape {array.shape};'
-            " numbers of shape (rows, …) are needed"
+            f" numbers of shape (rows, …) are needed{texts if array.dtype.kind in 'UO' else ''}"
         )
     if not np.isfinite(array).all():
         row = int(np.argwhere(~np.isfinite(array))[0][0])

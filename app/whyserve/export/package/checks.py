@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from whyserve.errors import InvalidInput, ModelFault
+from whyserve.errors import InvalidInput, ModelFault, first_line
+from whyserve.export.package.pictures import with_pictures
 from whyserve.export.package.trials import Tried
 from whyserve.export.stages.ids import id_limit
+from whyserve.model.image import Pictures
 from whyserve.model.outputs import Outputs
 from whyserve.model.rows import Arrays, RowReader, as_row
 from whyserve.model.spec import SPEC_FILE, ModelSpec, read_spec
@@ -25,6 +27,8 @@ CONSTANT = 1e-4
 
 def check_place(folder: Path) -> None:
     """Raises ModelFault if the service would not find the folder: it looks one level below its folder of models."""
+    if folder.is_file():
+        raise ModelFault(f"{folder.name} is a file; choose the path of a folder")
     models = Path(os.environ.get("WHYSERVE_MODELS", "models")).resolve()
     inside = folder.resolve()
     if models in inside.parents and inside.parent != models:
@@ -89,20 +93,43 @@ def check_codes(network: Any, arrays: Arrays, columns: Mapping[str, list[dict[st
 
 def check_expected(
     expected: Any, given: Any, tried: Tried, network: Any, *, spec: ModelSpec, readers: Mapping[str, TextReader]
-) -> None:
+) -> tuple[str, ...]:
     """Compare the caller's own answers with what requests get for the same rows.
 
     expected: (rows,) or (rows, outputs), the original's answers for all given rows, or a function of the background
         as given. tried: the rows of the background that are used.
-    Each row goes the way of a request: as an instance, with categories by name, and back into arrays.
-    Raises InvalidInput, ModelFault.
+    Each row goes the way of a request: as an instance, with categories by name and images as PNG, and back into arrays.
+    Returns notes on what could not be compared. Raises InvalidInput, ModelFault.
     """
     kept = tried.kept
-    answers = np.asarray(expected(given) if callable(expected) else expected, np.float64)
+    answers = _answers(expected, given)
     instances = [as_row(spec, tried.arrays, row, readers) for row in range(len(kept))]
-    table = np.asarray(network.run(RowReader(spec, readers)(instances)), np.float64)
-    table = table.reshape(len(kept), -1)
-    answers = answers.reshape(len(answers), -1)
+    pictures, notes = with_pictures(spec, tried.arrays, instances)
+    for what, rows in (("a request", instances), ("a request with pictures", pictures)):
+        if rows is not None:
+            read = RowReader(spec, readers)(Pictures(spec)(rows))
+            table = np.asarray(network.run(read), np.float64).reshape(len(kept), -1)
+            _compare(what, table, answers, kept, spec)
+    return notes
+
+
+def _answers(expected: Any, given: Any) -> np.ndarray:
+    """(rows, outputs). Raises InvalidInput."""
+    try:
+        answers = expected(given) if callable(expected) else expected
+    except Exception as error:
+        raise InvalidInput(f"expected is a function that fails on the background: {first_line(error)}") from error
+    try:
+        table = np.asarray(answers.detach().cpu() if hasattr(answers, "detach") else answers, np.float64)
+        return table.reshape(len(table), -1)
+    except (TypeError, ValueError) as error:
+        raise InvalidInput(
+            "expected must be the scores of the original for the rows of the background, (rows,) or (rows, outputs):"
+            " numbers, not labels"
+        ) from error
+
+
+def _compare(what: str, table: np.ndarray, answers: np.ndarray, kept: np.ndarray, spec: ModelSpec) -> None:
     if len(answers) <= kept.max() or answers.shape[1] not in {table.shape[1], len(spec.output_names)}:
         raise InvalidInput(
             f"expected has shape {answers.shape}; ({kept.max() + 1} or more rows, {table.shape[1]} outputs) is needed"
@@ -114,7 +141,7 @@ def check_expected(
     if not (gap <= EXPECTED_BOUND * scale).all():
         row, column = np.unravel_index(int(np.nan_to_num(gap, nan=np.inf).argmax()), gap.shape)
         raise ModelFault(
-            f"row {int(kept[row])} of the background: a request gets {table[row, column]:.6g} for output {int(column)},"
+            f"row {int(kept[row])} of the background: {what} gets {table[row, column]:.6g} for output {int(column)},"
             f" but expected has {answers[kept][row, column]:.6g}; check the order of the columns, the order of the"
             " categories, and whether the rows are scaled as in training"
         )
@@ -132,7 +159,7 @@ def background_notes(
         count = len(feature.get("categories", ()))
         if count >= rows > 2:
             notes.append(f'column "{feature["name"]}" has {count} categories in {rows} rows: is it an identifier?')
-    spread, scale = float(table.std(axis=0).max()), max(float(np.abs(table).max()), 1e-30)
+    spread, scale = float(np.ptp(table.astype(np.float64), axis=0).max()), max(float(np.abs(table).max()), 1e-30)
     if rows > 1 and spread < CONSTANT * scale:
         notes.append(
             "the output is nearly the same for every row of the background: are the rows scaled as in training?"

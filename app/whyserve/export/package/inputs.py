@@ -22,7 +22,7 @@ def describe_inputs(
     units: Mapping[str, str],
     groups: Mapping[str, Sequence[str]],
     kinds: Mapping[str, str],
-    ranges: Mapping[str, tuple[float, float]],
+    ranges: Mapping[str, Sequence[Any]],
     texts: Mapping[str, str],
 ) -> tuple[list[Described], tuple[str, ...]]:
     """[[inputs]] of model.toml, and notes for people on what was guessed.
@@ -31,6 +31,9 @@ def describe_inputs(
     texts: the kind of each input that is sent as text, by name. The others are arguments of `package`.
     Raises InvalidInput.
     """
+    for argument, given in (("kinds", kinds), ("features", features if isinstance(features, Mapping) else {})):
+        if unknown := [name for name in given if name not in arrays]:
+            raise InvalidInput(_unknown(argument, ", ".join(unknown), "input", list(arrays)))
     kinds = {**kinds, **texts}
     inputs = []
     for name, array in arrays.items():
@@ -69,8 +72,14 @@ def _describe(name: str, array: np.ndarray, columns: Any, names: Sequence[str] |
         return {**described, "shape": list(shape)}
     if names is not None and len(names) != shape[0]:
         raise InvalidInput(
-            f'features has {len(names)} names for input "{name}", but its background has {shape[0]} columns;'
-            " name each column once"
+            f'features has {len(names)} names for input "{name}" ({", ".join(map(str, names))}), but its background has'
+            f" {shape[0]} columns; name each column once"
+        )
+    own = [column["name"] for column in columns or ()]
+    if names is not None and own and list(map(str, names)) != own:
+        raise InvalidInput(
+            f'features of input "{name}" are {", ".join(map(str, names))}, but the columns of its background are'
+            f" {', '.join(own)}; leave features out, or give the columns in the order of features"
         )
     if columns is None:
         columns = [{"name": str(n)} for n in (names or [f"{name}_{number}" for number in range(shape[0])])]
@@ -86,9 +95,9 @@ def _describe(name: str, array: np.ndarray, columns: Any, names: Sequence[str] |
 def _set_in_features(inputs: list[Described], argument: str, values: Sequence[tuple[str, str, str]]) -> None:
     """Set (feature name, key, value) in the features. argument: of `package`, for messages."""
     features = {feature["name"]: feature for item in inputs for feature in item.get("features", ())}
+    if unknown := dict.fromkeys(name for name, _, _ in values if name not in features):
+        raise InvalidInput(_unknown(argument, ", ".join(unknown), "feature", list(features)))
     for name, key, value in values:
-        if name not in features:
-            raise InvalidInput(_unknown(argument, name, "feature", list(features)))
         features[name][key] = value
 
 
@@ -100,7 +109,7 @@ def _set_ranges(inputs: list[Described], arrays: Arrays, ranges: Mapping[str, An
         if name not in images:
             raise InvalidInput(_unknown("ranges", name, "image input", list(images)))
     for name, item in images.items():
-        item["range"] = [float(end) for end in ranges.get(name) or range_of(arrays[name])]
+        item["range"] = _range(name, ranges[name]) if name in ranges else list(range_of(arrays[name]))
         if name not in ranges:
             black, white = item["range"]
             notes.append(
@@ -110,6 +119,21 @@ def _set_ranges(inputs: list[Described], arrays: Arrays, ranges: Mapping[str, An
     return tuple(notes)
 
 
+def _range(name: str, given: Any) -> list[Any]:
+    """[black, white], or a list of one such pair for each channel. Raises InvalidInput."""
+    try:
+        pairs = np.asarray(given, np.float64)
+    except (TypeError, ValueError):
+        pairs = np.empty(0)
+    if pairs.ndim not in {1, 2} or pairs.shape[-1] != 2 or not (pairs[..., 0] < pairs[..., 1]).all():
+        raise InvalidInput(
+            f'ranges of "{name}" must be (black, white) with black less than white, or a list of one such pair for'
+            " each channel"
+        )
+    found: list[Any] = pairs.tolist()
+    return found
+
+
 def _unknown(argument: str, name: str, what: str, known: Sequence[str]) -> str:
-    names = f"the {what}s are {', '.join(known[:20])}" if known else f"there is no {what}"
+    names = f"the {what}s are {', '.join(known[:20])}" if known else f"there is no {what}: leave {argument} out"
     return f'{argument} names "{name}", which is not {"an" if what[0] in "aeiou" else "a"} {what}; {names}'

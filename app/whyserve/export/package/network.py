@@ -26,6 +26,7 @@ def network_of(model: Any) -> Any:
     if torch is not None and isinstance(model, torch.nn.Module | torch.export.ExportedProgram):
         from whyserve.export.package.torch import TorchModel  # noqa: PLC0415
 
+        _check_parts(model, keras)
         return TorchModel.of(model)
     onnx = sys.modules.get("onnx")
     is_path = isinstance(model, str | os.PathLike) and str(model).endswith(".onnx")
@@ -41,3 +42,15 @@ def network_of(model: Any) -> Any:
         f"an object of type {type(model).__name__} cannot be packaged; give a torch nn.Module, a torch.export program,"
         f" a Keras model or an ONNX model{way_out}"
     )
+
+
+def _check_parts(model: Any, keras: Any) -> None:
+    """Raises InvalidInput for a torch module that holds a Keras layer of another backend."""
+    if keras is None or keras.backend.backend() == "torch":
+        return
+    for name, part in vars(model).items():
+        if isinstance(part, keras.Layer):
+            raise InvalidInput(
+                f'"{name}" of the torch module is a Keras layer, and Keras runs on {keras.backend.backend()} here;'
+                " package the Keras model by itself, or set KERAS_BACKEND=torch before keras is imported"
+            )

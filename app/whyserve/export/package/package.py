@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from pydantic import ValidationError
 
-from whyserve.errors import ModelFault
+from whyserve.errors import InvalidInput, ModelFault
 from whyserve.export.build import export_one
 from whyserve.export.package.background import read_background
 from whyserve.export.package.checks import (
@@ -22,7 +22,9 @@ from whyserve.export.package.checks import (
     check_replacement,
     describe_answers,
 )
+from whyserve.export.package.example import describe_example
 from whyserve.export.package.folder import write_folder
+from whyserve.export.package.given import check_arguments
 from whyserve.export.package.inputs import describe_inputs
 from whyserve.export.package.network import network_of
 from whyserve.export.package.outputs import describe_output, stated_labels
@@ -31,12 +33,14 @@ from whyserve.export.package.report import Packaged
 from whyserve.export.package.text import read_texts
 from whyserve.export.package.toml import to_toml
 from whyserve.export.package.trials import try_background
+from whyserve.export.progress import step, steps_shown
 from whyserve.model.spec import SPEC_FILE, ModelSpec, check_name, one_line
 from whyserve.model.text import text_readers
 
 TRACED_ROWS = 3
 
 
+@steps_shown()
 def package(
     model: Any,
     folder: str | os.PathLike[str],
@@ -50,7 +54,7 @@ def package(
     groups: Mapping[str, Sequence[str]] | None = None,
     categories: Mapping[str, Sequence[str]] | None = None,
     kinds: Mapping[str, str] | None = None,
-    ranges: Mapping[str, tuple[float, float]] | None = None,
+    ranges: Mapping[str, Sequence[Any]] | None = None,
     tokenizer: Any = None,
     preprocess: Any = None,
     description: str = "",
@@ -79,8 +83,9 @@ def package(
     groups: lists of features that are explained as one player, by the name of the group.
     categories: of a text column, every category in the order of training, by the name of the column.
     kinds: "tabular", "image", "sequence", "tokens" or "tensor", by input name, if the kind is not clear from the shape.
-    ranges: the numbers that the network takes for (black, white) of an image, by input name. Default: a guess from the
-        background: 0 to 1, 0 to 255, or the minimum and maximum.
+    ranges: the numbers that the network takes for (black, white) of an image, or a pair of them for each channel, by
+        input name. After torchvision's Normalize, a channel's pair is (-mean / std, (1 - mean) / std). Default: a
+        guess from the background: 0 to 1, 0 to 255, or the minimum and maximum.
     tokenizer: of a network that takes text: a Tokenizer of the tokenizers library, or the path of a tokenizer.json.
         The background of that input is texts, or ids of shape (rows, tokens).
     preprocess: of a network that takes transformed rows: the fitted scikit-learn scaler, encoder, imputer,
@@ -96,9 +101,17 @@ def package(
     Raises ModelFault, InvalidInput, ParityFault or UnsupportedNetwork, with one line that says what to change. In that
     case `folder` and `artifacts` are unchanged.
     """
+    check_arguments(
+        folder=folder, labels=labels, names=names, unit=unit, features=features, units=units, groups=groups,
+        categories=categories, kinds=kinds, ranges=ranges, description=description, source=source, version=version,
+        artifacts=artifacts, budget_ms=budget_ms,
+    )  # fmt: skip
+    if len(labels) and len(names):
+        raise InvalidInput("labels are of a classification and names of a regression; give one of the two")
     folder = Path(folder)
     check_name(folder.name)
     check_place(folder)
+    step(f"{folder.name}: running the network on the background")
     network = network_of(model)
     text = read_texts(tokenizer, background, network, kinds or {})
     front = None if preprocess is None else Front.of(preprocess, text.background, features)
@@ -138,19 +151,24 @@ def package(
         raise ModelFault(f"{folder.name}: {one_line(error)}") from error
     if not overwrite:
         check_replacement(folder, spec)
+    compared: tuple[str, ...] = ()
     if expected is not None:
         readers = text_readers(spec, lambda name: text.files[name])
-        check_expected(expected, background, tried, network, spec=spec, readers=readers)
-    notes = tried.notes + guesses + ((front.check(layers, spec, arrays, tried.kept),) if front else ())
+        compared = check_expected(expected, background, tried, network, spec=spec, readers=readers)
+    fronted = (front.check(layers, spec, arrays, tried.kept),) if front else ()
+    step(f"{folder.name}: tracing the network")
     files = network.files({name: np.resize(array, (TRACED_ROWS, *array.shape[1:])) for name, array in arrays.items()})
     files |= {SPEC_FILE: to_toml(described).encode(), **text.files}
     manifest = write_folder(folder, spec, files, arrays, text.example, artifacts=Path(artifacts), budget_ms=budget_ms)
-    notes += background_notes(columns, table, lambda each: describe_answers(spec, each))
-    return Packaged(folder, manifest, notes)
+    notes = background_notes(columns, table, lambda each: describe_answers(spec, each))
+    example = describe_example(Path(artifacts) / folder.name, manifest)
+    return Packaged(folder, manifest, tried.notes + guesses + fronted + compared + notes, example)
 
 
+@steps_shown()
 def check(folder: str | os.PathLike[str], budget_ms: float = 20) -> Packaged:
     """Export a model folder to a temporary place and report the result. Raises the errors of `package`."""
     folder = Path(folder)
     with tempfile.TemporaryDirectory() as artifacts:
-        return Packaged(folder, export_one(folder, Path(artifacts), budget_ms))
+        manifest = export_one(folder, Path(artifacts), budget_ms)
+        return Packaged(folder, manifest, example=describe_example(Path(artifacts, folder.name), manifest))

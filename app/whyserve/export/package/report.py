@@ -12,12 +12,13 @@ from whyserve.model.spec import ModelSpec
 class Packaged:
     """A model that can be served. Its repr is a short report.
 
-    notes: decisions that were made without an argument of the caller.
+    notes: decisions that were made without an argument of the caller. example: one row as a request, with its answer.
     """
 
     folder: Path
     manifest: Manifest
     notes: tuple[str, ...] = ()
+    example: tuple[tuple[str, str], ...] = ()
 
     def __repr__(self) -> str:
         manifest, spec, certificate = self.manifest, self.manifest.spec, self.manifest.certificate
@@ -33,6 +34,7 @@ class Packaged:
             ("method", f"{certificate['default']}: {certificate['reason']}"),
             ("residual", f"at most {figures['residual']:.0e} of the output's scale"),
             ("time", f"{figures['ms_per_row']:.2g} ms per row with {manifest.background_rows} background rows"),
+            *self.example,
             *(("note", note) for note in self.notes),
             *(("note", f"{name}: {m['why']}") for name, m in certificate["methods"].items() if not m["fits"]),
         ]

@@ -15,7 +15,8 @@ import torch
 from torch import nn
 from torch.export import ExportedProgram
 
-from whyserve.errors import ModelFault, first_line
+from whyserve.errors import ModelFault
+from whyserve.export.package.faults import untraceable
 from whyserve.export.package.torch_source import write_program
 
 # Operations that behave differently in training mode, and a test of their arguments for that mode.
@@ -91,10 +92,7 @@ class TorchModel:
                 warnings.simplefilter("ignore")  # for example, torch warns about the list of weights of an LSTM
                 return torch.export.export(self.module, rows, dynamic_shapes=tuple({0: batch} for _ in rows))
         except Exception as error:
-            raise ModelFault(
-                f"torch.export cannot trace the network for any number of rows: {first_line(error)};"
-                " Python code (if, for, sizes) must depend neither on the values nor on the number of rows"
-            ) from error
+            raise ModelFault(untraceable(error)) from error
 
 
 @dataclass(frozen=True, slots=True)

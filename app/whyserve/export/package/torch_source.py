@@ -52,9 +52,12 @@ def write_program(program: ExportedProgram) -> dict[str, bytes]:
         raise ModelFault("the network changes its buffers or inputs during a call; in eval mode, it must not")
     for node in program.graph.nodes:
         if node.op == "get_attr" or (node.op == "call_function" and not _is_torch_operation(node.target)):
+            target = getattr(node.target, "__name__", str(node.target)).replace(
+                "lazy_load_decompositions", "torch.vmap"
+            )
             raise ModelFault(
-                f"the network uses {node.target}, which is control flow or a custom operation;"
-                " use operations of torch instead, such as torch.where"
+                f"the network uses {target}, which is control flow, torch.vmap or a custom operation;"
+                " use operations of torch over all rows instead, such as torch.where"
             )
     tensors, table = _tensors(program)
     # A copy of the graph as a plain one: the code of a program's own graph needs pytrees.

@@ -1,6 +1,5 @@
 """Run a network on its background. Only a run shows which types of numbers a torch network takes."""
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -8,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from whyserve.errors import InvalidInput, ModelFault, first_line
+from whyserve.errors import InvalidInput, ModelFault
 from whyserve.export.package.background import identifier, read_background
+from whyserve.export.package.faults import check_table, network_failed
 from whyserve.model.rows import Arrays
 
 MOST_ROWS = 100
@@ -68,6 +68,7 @@ def try_background(
         except Exception as error:
             faults.append(error)
             continue
+        check_table(table, len(kept), _first_row(network, arrays))
         _check_rows_are_independent(network, arrays, table)
         notes = (f"the background is {most} of the {rows} given rows, drawn at random",) if len(kept) < rows else ()
         return Tried(arrays, columns, table, kept, notes)
@@ -75,7 +76,7 @@ def try_background(
     raised = [fault for fault in faults if not isinstance(fault, InvalidInput)]
     if not raised:
         raise faults[0]
-    raise InvalidInput(f"the network fails on the background: {_message(raised[0])}") from raised[0]
+    raise InvalidInput(network_failed(raised[-1], network, arrays)) from raised[-1]
 
 
 def _with_stated(network: Any, given: Any, categories: Mapping[str, Sequence[str]]) -> Mapping[str, Sequence[str]]:
@@ -92,11 +93,8 @@ def _with_stated(network: Any, given: Any, categories: Mapping[str, Sequence[str
     return {**categories, **stated}
 
 
-def _message(error: Exception) -> str:
-    """The message of a framework. A message of Keras starts with the place of the call; the cause comes later."""
-    plain = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
-    lines = [line for line in plain.splitlines() if line.strip() and not line.startswith("Exception encountered")]
-    return lines[0] if lines else first_line(error)
+def _first_row(network: Any, arrays: Arrays) -> Callable[[], Any]:
+    return lambda: network.run({name: array[:1] for name, array in arrays.items()})
 
 
 def _integer_inputs(names: Sequence[str]) -> list[dict[str, bool]]:
@@ -108,7 +106,8 @@ def _integer_inputs(names: Sequence[str]) -> list[dict[str, bool]]:
 def _check_rows_are_independent(network: Any, arrays: Arrays, table: np.ndarray) -> None:
     """Raises ModelFault if the output of the first row changes without the other rows."""
     first = {name: array[:1] for name, array in arrays.items()}
-    gap = np.abs(np.asarray(network.run(first)) - table[:1]).max(initial=0)
+    with np.errstate(invalid="ignore"):  # infinite outputs have a message of their own
+        gap = np.abs(np.asarray(network.run(first)) - table[:1]).max(initial=0)
     scale = np.abs(table).max(initial=0)
     if np.isfinite(scale) and gap > ROW_BOUND * scale:
         raise ModelFault(

@@ -11,6 +11,7 @@ import tensorflow as tf
 import tf2onnx
 
 from whyserve.errors import ModelFault, first_line
+from whyserve.export.progress import step
 from whyserve.export.stages.keras_ops import HANDLERS, traced_inline
 from whyserve.export.stages.stage import ORIGINAL_FILE, Task, in_batches, main, no_onnx_operation
 from whyserve.model.keras_file import keras_order, open_keras
@@ -22,6 +23,7 @@ OPSET = 18
 
 def export(task: Task) -> None:
     spec = task.spec()
+    step(f"{spec.name}: exporting from Keras to ONNX")
     place = f"{spec.name}/{KERAS_FILE}"
     try:
         model = open_keras(task.read(KERAS_FILE))

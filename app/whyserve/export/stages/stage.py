@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from whyserve.errors import ModelFault, WhyserveError, first_line
+from whyserve.export.progress import MARK, STEPS, is_shown, step
 from whyserve.export.sources import read_unchanged
 from whyserve.model.arrays import read_npz
 from whyserve.model.rows import Arrays
@@ -28,7 +29,9 @@ ROWS_FILE = "rows.npz"
 EXAMPLES_FILE = "examples.npz"  # rows of the example, of a model that takes text
 ORIGINAL_FILE = "original.npy"  # output of the original network for the rows
 NETWORK_OUTPUT_FILE = "network.npy"  # output of the network on torch, which the worker explains, for the same rows
+EXACT_FILE = "exact.npy"  # output of the same network in float64, if parity was in doubt
 CERTIFICATE_FILE = "certificate.json"
+REASONS_FILE = "reasons.json"  # the largest attributions of the example
 VOCABULARIES_FILE = "vocabularies.json"
 BATCH = 64
 
@@ -68,19 +71,28 @@ def run_stage(module: str, tasks: Sequence[Task], keras_backend: str) -> None:
         path = Path(task.work, "task.json")
         path.write_text(json.dumps(asdict(task)))
         files.append(str(path))
+    steps = {STEPS: "1"} if is_shown() else {}
     quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "0", "CUDA_VISIBLE_DEVICES": "-1"}
-    done = subprocess.run(  # noqa: S603
+    last = "no output"
+    with subprocess.Popen(  # noqa: S603
         [sys.executable, "-W", "ignore", "-m", module, *files],
-        env={**os.environ, **quiet, "KERAS_BACKEND": keras_backend},
+        env={**os.environ, **quiet, **steps, "KERAS_BACKEND": keras_backend},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
-        check=False,
-    )
-    if done.returncode:
-        last = (done.stdout.strip().splitlines() or ["no output"])[-1]
-        raise ModelFault(f"the process of {module} ended with exit code {done.returncode}: {last}")
+    ) as process:
+        try:
+            for line in process.stdout or ():
+                if line.startswith(MARK):
+                    step(line[len(MARK) :].strip())
+                else:
+                    last = line.strip() or last
+        except BaseException:
+            process.kill()
+            raise
+    if process.returncode:
+        raise ModelFault(f"the process of {module} ended with exit code {process.returncode}: {last}")
 
 
 def main(stage: Callable[[Task], None]) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("KERAS_BACKEND", "torch")
 
@@ -15,34 +16,43 @@ import torch
 from whyserve.errors import ModelFault, first_line
 from whyserve.explain.allocator import keep_freed_memory
 from whyserve.explain.certificate.certify import certify
+from whyserve.explain.game.base import Inputs, Limits
 from whyserve.explain.game.network import Network
+from whyserve.explain.methods.registry import EXPLAINERS
 from whyserve.explain.models.explainable import load_background, players_of, to_tensors
 from whyserve.explain.models.loader import load_network
 from whyserve.explain.models.traced_network import quick_network
+from whyserve.export.progress import step
 from whyserve.export.rows import output_not_finite
 from whyserve.export.stages.ids import vocabularies
 from whyserve.export.stages.stage import (
     CERTIFICATE_FILE,
     NETWORK_OUTPUT_FILE,
     ORIGINAL_FILE,
+    REASONS_FILE,
     VOCABULARIES_FILE,
     Task,
     in_batches,
     main,
     no_onnx_operation,
 )
+from whyserve.model.outputs import Outputs
+from whyserve.model.players import player_names
 from whyserve.model.rows import Arrays
 from whyserve.model.spec import NETWORK_FILE, ONNX_FILE, ModelSpec
 
 OPSET = 18
+REASONS = 3
 # More than 1, because a batch of 1 silently becomes a constant of the graph (pytorch#148886).
 TRACED_ROWS = 3
 
 
 def export(task: Task) -> None:
     spec = task.spec()
+    step(f"{spec.name}: loading the network")
     network = load_network(spec, task.read)
     rows = task.rows()
+    step(f"{spec.name}: running the original on {len(next(iter(rows.values())))} rows")
     try:
         outputs = in_batches(lambda part: run(network, part), rows)
     except Exception as error:
@@ -52,6 +62,7 @@ def export(task: Task) -> None:
     Path(task.work, VOCABULARIES_FILE).write_text(json.dumps(known))
     if spec.framework != "keras":
         np.save(Path(task.work, ORIGINAL_FILE), outputs)
+        step(f"{spec.name}: exporting to ONNX")
         content = task.read(ONNX_FILE) if spec.framework == "onnx" else to_onnx(spec, network, rows)
         Path(task.work, ONNX_FILE).write_bytes(content)
     columns = outputs[0].size  # the parity check compares it with the number of labels
@@ -63,9 +74,12 @@ def export(task: Task) -> None:
         spec, network, background
     )  # the worker runs this network, so the certificate must measure it
     certificate = certify(
-        network, background, players_of(spec), columns, task.budget_ms, requested=spec.outputs_asked, examples=examples
-    )
+        network, background, players_of(spec), columns, task.budget_ms, requested=spec.outputs_asked, examples=examples,
+        on_method=lambda name: step(f"{spec.name}: trying method {name}"),
+    )  # fmt: skip
     Path(task.work, CERTIFICATE_FILE).write_text(json.dumps(certificate))
+    first = {name: tensor[:1] for name, tensor in (examples or background).items()}
+    Path(task.work, REASONS_FILE).write_text(json.dumps(reasons(spec, network, background, first, certificate)))
 
 
 def _check_background(spec: ModelSpec, network: Network, background: dict[str, torch.Tensor], file: str) -> None:
@@ -74,6 +88,20 @@ def _check_background(spec: ModelSpec, network: Network, background: dict[str, t
         faults = (~torch.isfinite(network(background))).any(1).nonzero()[:, 0]
     if len(faults):
         raise ModelFault(f"{spec.name}/{file}: {output_not_finite(f'row {int(faults[0])}')}")
+
+
+def reasons(
+    spec: ModelSpec, network: Network, background: Inputs, row: Inputs, certificate: dict[str, Any]
+) -> dict[str, Any]:
+    """The largest attributions of a row's top output, by the default method, as /explain computes them."""
+    with torch.no_grad():
+        table = network(row).numpy()
+    top = Outputs(spec, table.shape[1]).wanted("top", table)[0][0]
+    method = EXPLAINERS[certificate["default"]](network, background, players_of(spec))
+    found = method.explain(row, torch.tensor([[top.column]]), Limits(samples=certificate.get("samples")))
+    values = top.sign * found.values[0, 0].double().numpy()
+    names, largest = player_names(spec), np.argsort(-np.abs(values), kind="stable")[:REASONS]
+    return {"output": top.name, "attributions": {names[number]: float(values[number]) for number in largest}}
 
 
 def run(network: Network, rows: Arrays) -> np.ndarray:
