@@ -49,7 +49,8 @@ def main(
         raise ConfigurationError(f"no exported model {model} in {settings.artifacts}; run `whyserve export`")
     loaded = load_model(settings.models, artifact, settings.memory_mb << 20)
     chosen = background if background in loaded.backgrounds else _given(background, loaded, drop)
-    question = Question(method, outputs if outputs in {"top", "all"} else outputs.split(","), samples, seed, chosen)
+    asked = outputs if outputs in loaded.spec.output_keywords else outputs.split(",")
+    question = Question(method, asked, samples, seed, chosen)
     began = time.monotonic()
     with tqdm(unit=" rows", file=sys.stderr, disable=None) as bar:
 

@@ -24,12 +24,13 @@ from whyserve.export.package.checks import (
 from whyserve.export.package.folder import write_folder
 from whyserve.export.package.inputs import describe_inputs
 from whyserve.export.package.network import network_of
+from whyserve.export.package.output_choice import OutputChoice
 from whyserve.export.package.outputs import describe_output
 from whyserve.export.package.report import Packaged
 from whyserve.export.package.text import read_texts
 from whyserve.export.package.toml import to_toml
 from whyserve.export.package.trials import try_background
-from whyserve.model.spec import SPEC_FILE, ModelSpec, check_name, one_line
+from whyserve.model.spec import SPEC_FILE, ModelSpec, Task, check_name, one_line
 from whyserve.model.text import text_readers
 
 TRACED_ROWS = 3
@@ -43,6 +44,10 @@ def package(
     labels: Sequence[str] = (),
     names: Sequence[str] = (),
     unit: str | None = None,
+    output: Any = None,
+    reduce: Any = None,
+    task: Task | None = None,
+    thresholds: Mapping[str, float] | Sequence[float] | float | None = None,
     features: Mapping[str, Sequence[str]] | Sequence[str] | None = None,
     units: Mapping[str, str] | None = None,
     groups: Mapping[str, Sequence[str]] | None = None,
@@ -69,6 +74,16 @@ def package(
     labels: the labels of a classification. names: the output names of a regression. One of the two is needed unless the
         network returns probabilities of several labels, which get numbers, or one value per row.
     unit: the unit of the outputs of a regression.
+    output: of a network that returns several tensors, the name or the number of the one to predict and explain, such as
+        "logits", 0 or "heads.1". A list of these, or a mapping of names to them, is joined along the last axis; `names`
+        are then the names of the heads.
+    reduce: how a map, (rows, steps, outputs) or one of an image, becomes numbers per row. "mean", "max", "min" or "sum"
+        over the positions; {"mean": region} over some of them: a mask of the positions or a slice for each axis;
+        {"step": -1}: one position; "error": the mean squared difference from the input of the same shape, or from the
+        one that {"error": name} names. The positions are the steps, or height and width;
+        {"mean": None, "axes": [2]} names other axes.
+    task: "multilabel" if each of `labels` has a yes or no of its own. thresholds: of multilabel, the probability from
+        which a label is on, for all labels, by label, or in their order. Default: 0.5.
     features: the names of the columns of an input that is not given as a DataFrame, by input name if there are several
         inputs.
     units: the unit of a feature, by feature name.
@@ -92,7 +107,8 @@ def package(
     folder = Path(folder)
     check_name(folder.name)
     check_place(folder)
-    network = network_of(model)
+    choice = OutputChoice(output, reduce)
+    network = network_of(model).with_output(choice)
     text = read_texts(tokenizer, background, network, kinds or {})
     tried = try_background(network, text.background, categories=categories or {})
     arrays, columns, table = tried.arrays, tried.columns, tried.table
@@ -107,16 +123,16 @@ def package(
         ranges=ranges or {},
         texts=text.kinds,
     )
-    output = describe_output(table, list(map(str, labels)), list(map(str, names)), unit)
+    names = list(map(str, names)) or ([] if labels else choice.heads)
+    described_output = describe_output(table, list(map(str, labels)), names, unit, task=task, thresholds=thresholds)
     described = {
         "name": folder.name,
         "version": version,
         "framework": "keras" if hasattr(network, "model") else "torch",
-        "task": "classification" if "labels" in output else "regression",
         "description": description,
         "source": source,
         "inputs": inputs,
-        "output": output,
+        **described_output,
     }
     try:
         spec = ModelSpec.model_validate(described)
