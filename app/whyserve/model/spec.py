@@ -101,14 +101,14 @@ class ModelSpec(Strict):
             raise ValueError("a regression needs output.names, one for each network output, and no output.labels")
         if thresholds and (self.task != "multilabel" or len(thresholds) != len(labels)):
             raise ValueError('output.thresholds needs task = "multilabel", and one number for each of output.labels')
-        for what, names in (
+        for what, given in (
             ("label", self.output.labels),
             ("output name", self.output.names),
             ("input", [i.name for i in self.inputs]),
             ("feature or input name", self.keys),
             *((f'category of "{f.name}":', f.categories or ()) for i in self.inputs for f in i.features),
         ):
-            if duplicate := _first_duplicate(names):
+            if duplicate := _first_duplicate(given):
                 raise ValueError(f'the {what} "{duplicate}" appears twice')
         if taken := self.groups & set(self.keys):
             raise ValueError(f'the group "{min(taken)}" has the name of a feature or an input; choose another name')

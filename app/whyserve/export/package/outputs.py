@@ -40,7 +40,7 @@ def describe_output(
             f"{what} has {len(given)} entries, but the network has {columns} outputs; name each output once"
         )
     if labels:
-        output = {"labels": labels, "scores": "probabilities" if in_unit_interval else "logits"}
+        output: dict[str, Any] = {"labels": labels, "scores": "probabilities" if in_unit_interval else "logits"}
         if thresholds is not None:
             output["thresholds"] = _thresholds(thresholds, labels)
         return {"task": task or "classification", "output": output}
@@ -54,7 +54,8 @@ def _thresholds(thresholds: Mapping[str, float] | Sequence[float] | float, label
         if unknown := set(thresholds) - set(labels):
             raise ModelFault(f'thresholds: unknown label "{min(unknown)}"; labels: {", ".join(labels)}')
         return [float(thresholds.get(label, 0.5)) for label in labels]
-    return [float(each) for each in (thresholds if np.ndim(thresholds) else [thresholds] * len(labels))]  # type: ignore[union-attr]
+    several = thresholds if isinstance(thresholds, Sequence) else [thresholds] * len(labels)
+    return [float(each) for each in several]
 
 
 def _default_names(table: np.ndarray, in_unit_interval: bool) -> tuple[list[str], list[str]]:
