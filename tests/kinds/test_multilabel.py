@@ -38,8 +38,8 @@ def root(tmp_path_factory):
     root = tmp_path_factory.mktemp("multilabel")
     for name, network in NETWORKS.items():
         report = package(
-            network, root / "models" / name, background=ROWS, features=FEATURES, artifacts=root / "artifacts", labels=LABELS,
-            task="multilabel", thresholds=THRESHOLDS,
+            network, root / "models" / name, background=ROWS, features=FEATURES, artifacts=root / "artifacts",
+            labels=LABELS, task="multilabel", thresholds=THRESHOLDS,
         )  # fmt: skip
         counts = ", ".join(f"{label} {count}" for label, count in zip(LABELS, ON.sum(0), strict=True))
         assert f"labels of the 30 background rows: {counts}" in repr(report)
@@ -93,7 +93,7 @@ def test_the_labels_that_are_on_are_explained(model, client):
 
 
 def test_tensors_of_rows_with_fewer_labels_end_in_outputs_without_a_name(client):
-    inputs = [{"name": "x", "datatype": "FP32", "shape": [4, 4], "data": ROWS[SHOWN].tolist()}]
+    inputs = [{"name": "input", "datatype": "FP32", "shape": [4, 4], "data": ROWS[SHOWN].tolist()}]
     path = "/v2/models/colours/explain"
     answer = ask(client, path, inputs=inputs, parameters={"outputs": "positive"})
     tensors = {each["name"]: np.reshape(each["data"], each["shape"]) for each in answer["outputs"]}
@@ -103,10 +103,10 @@ def test_tensors_of_rows_with_fewer_labels_end_in_outputs_without_a_name(client)
         tensors["values"] - tensors["base_values"], tensors["attributions"].sum(1) + tensors["residuals"], atol=1e-6
     )
     assert not tensors["attributions"][0].any()
-    one = [{"name": "x", "datatype": "FP32", "shape": [1, 4], "data": ROWS[SHOWN[0]].tolist()}]
+    one = [{"name": "input", "datatype": "FP32", "shape": [1, 4], "data": ROWS[SHOWN[0]].tolist()}]
     refused = client.post(path, json={"inputs": one, "parameters": {"outputs": "positive"}})
-    assert refused.status_code == 422
-    assert "no label of these rows is on" in refused.json()["detail"]
+    assert refused.status_code == 400
+    assert "no label of these rows is on" in refused.json()["error"]
 
 
 def test_the_document_types_the_labels(client):
