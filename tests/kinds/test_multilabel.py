@@ -23,7 +23,7 @@ THRESHOLDS = {"red": 0.3, "blue": 0.8}
 torch.manual_seed(8)
 LOGITS = nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 3)).eval()
 with torch.no_grad():
-    LOGITS[2].weight.mul_(6)
+    next(LOGITS[2].parameters()).mul_(6)
 NETWORKS = {"colours": nn.Sequential(LOGITS, nn.Sigmoid()).eval(), "colour_logits": LOGITS}
 with torch.no_grad():
     PROBABILITIES = NETWORKS["colours"](torch.from_numpy(ROWS)).numpy()

@@ -168,10 +168,6 @@ def autoencoder():
     return keras.Sequential([keras.Input((4,), name="x"), keras.layers.Dense(2, "tanh"), keras.layers.Dense(4)])
 
 
-def torch_output(*arguments):
-    return lambda model, rows: chosen(model, rows, *arguments)[0]
-
-
 LAST = np.moveaxis(IMAGES, 1, -1)
 BOX = {"max": (slice(1, 3), slice(0, 4))}
 SERVED: dict[str, tuple[Any, np.ndarray, dict[str, Any], Any, list[str]]] = {

@@ -3,9 +3,9 @@
 The same code serves tensors of torch and symbolic tensors of Keras. `Operations` has what differs.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -20,19 +20,19 @@ WAYS = (
 DEEPEST = 4
 
 
-class Operations(Protocol):
+@dataclass(frozen=True)
+class Operations:
     """The operations of one framework. channels_last: whether the channels of a map are its last axis."""
 
     channels_last: bool
-
-    def is_tensor(self, value: Any) -> bool: ...
-    def reduce(self, how: str, x: Any, axes: tuple[int, ...]) -> Any: ...
-    def transpose(self, x: Any, axes: tuple[int, ...]) -> Any: ...
-    def flatten(self, x: Any, first: int) -> Any: ...
-    def take(self, x: Any, places: Sequence[int]) -> Any: ...
-    def column(self, x: Any) -> Any: ...
-    def like(self, x: Any, other: Any) -> Any: ...
-    def join(self, parts: Sequence[Any]) -> Any: ...
+    tensor: type
+    reduce: Callable[[str, Any, tuple[int, ...]], Any]
+    transpose: Callable[[Any, tuple[int, ...]], Any]
+    flatten: Callable[[Any, int], Any]  # from this axis on
+    take: Callable[[Any, list[int]], Any]  # of the last axis
+    column: Callable[[Any], Any]  # (rows,) → (rows, 1)
+    cast: Callable[[Any, Any], Any]
+    join: Callable[[list[Any]], Any]  # along the last axis
 
 
 @dataclass(slots=True)
@@ -90,7 +90,7 @@ class OutputChoice:
 
 def _tensors(value: Any, operations: Operations, path: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:
     """The tensors in a network's answer with their paths, such as "logits" or "heads.1"."""
-    if operations.is_tensor(value):
+    if isinstance(value, operations.tensor):
         yield path, value
         return
     if hasattr(value, "_asdict"):  # a named tuple
@@ -132,7 +132,7 @@ def _reduced(x: Any, reduce: Mapping[str, Any], inputs: Mapping[str, Any], opera
     how = next(key for key in reduce if key != "axes")
     region = reduce[how]
     if how == "error":
-        difference = (x - operations.like(_input_like(x, region, inputs), x)) ** 2
+        difference = (x - operations.cast(_input_like(x, region, inputs), x.dtype)) ** 2
         return operations.reduce("mean", operations.flatten(difference, 1), (1,))
     axes = tuple(reduce.get("axes") or _positions(x, inputs, channels_last=operations.channels_last))
     if not set(axes) <= set(range(1, len(x.shape))):

@@ -7,7 +7,19 @@ import torch
 from torch import nn
 from torch.export import ExportedProgram
 
-from whyserve.export.package.output_choice import OutputChoice
+from whyserve.export.package.output_choice import Operations, OutputChoice
+
+OPERATIONS = Operations(
+    channels_last=False,
+    tensor=torch.Tensor,
+    reduce=lambda how, x, axes: getattr(torch, {"max": "amax", "min": "amin"}.get(how, how))(x, axes),
+    transpose=torch.permute,
+    flatten=torch.flatten,
+    take=lambda x, places: x[..., torch.tensor(places)],
+    column=lambda x: x.unsqueeze(1),
+    cast=torch.Tensor.to,
+    join=lambda parts: torch.cat(parts, -1),
+)
 
 
 class ChosenOutput(nn.Module):
@@ -18,36 +30,7 @@ class ChosenOutput(nn.Module):
         self.module, self.names, self.choice = module, tuple(names), choice
 
     def forward(self, *inputs: torch.Tensor) -> Any:
-        return self.choice.of(self.module(*inputs), dict(zip(self.names, inputs, strict=True)), TorchOperations())
-
-
-class TorchOperations:
-    channels_last = False
-
-    def is_tensor(self, value: Any) -> bool:
-        return isinstance(value, torch.Tensor)
-
-    def reduce(self, how: str, x: torch.Tensor, axes: tuple[int, ...]) -> torch.Tensor:
-        reduced: torch.Tensor = getattr(torch, {"max": "amax", "min": "amin"}.get(how, how))(x, axes)
-        return reduced
-
-    def transpose(self, x: torch.Tensor, axes: tuple[int, ...]) -> torch.Tensor:
-        return x.permute(axes)
-
-    def flatten(self, x: torch.Tensor, first: int) -> torch.Tensor:
-        return x.flatten(first)
-
-    def take(self, x: torch.Tensor, places: Sequence[int]) -> torch.Tensor:
-        return x[..., torch.tensor(places)]
-
-    def column(self, x: torch.Tensor) -> torch.Tensor:
-        return x.unsqueeze(1)
-
-    def like(self, x: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
-        return x.to(other.dtype)
-
-    def join(self, parts: Sequence[torch.Tensor]) -> torch.Tensor:
-        return torch.cat(list(parts), -1)
+        return self.choice.of(self.module(*inputs), dict(zip(self.names, inputs, strict=True)), OPERATIONS)
 
 
 def is_table(program: ExportedProgram) -> bool:
