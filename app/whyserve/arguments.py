@@ -88,7 +88,9 @@ def _add_explain(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--method", choices=METHOD_NAMES, default="auto", help="Explanation method. Default: auto")
     command.add_argument(
-        "--outputs", default="top", help="Outputs to explain: top, all, or names separated by commas. Default: top"
+        "--outputs",
+        default="top",
+        help="What to explain: top, all, positive, or names separated by commas. Default: top",
     )
     command.add_argument("--samples", type=int, help="Number of samples, for a sampled method. Default: the method's")
     command.add_argument("--seed", type=int, default=0, help="Seed of a sampled method. Default: 0")

@@ -8,8 +8,8 @@ from whyserve.model.outputs import Outputs
 from whyserve.model.spec import ModelSpec
 
 
-def spec(scores="probabilities", **output):
-    task = "classification" if "labels" in output else "regression"
+def spec(scores="probabilities", task=None, **output):
+    task = task or ("classification" if "labels" in output else "regression")
     return ModelSpec.model_validate(
         {
             "name": "m",
@@ -48,3 +48,25 @@ def test_a_regression_gives_one_value_or_one_value_per_name():
     several = Outputs(spec("values", names=["y", "z"]), 2)
     assert several.predictions(np.array([[1.5, 2.5]])) == [{"values": {"y": 1.5, "z": 2.5}}]
     assert [o.name for o in several.wanted("top", np.zeros((1, 2)))[0]] == ["y", "z"]
+
+
+def test_a_label_is_on_from_its_threshold_as_the_network_s_type_has_it():
+    # 0.7 is not a float32: the nearest one is smaller, and a score of it still is on.
+    outputs = Outputs(spec(task="multilabel", labels=["a", "b", "c"], thresholds=[0.7, 0.2, 0.5]), 3)
+    table = np.array([[0.7, 0.1, 0.4], [0.1, 0.2, 0.9]], np.float32)
+    assert [answer["labels"] for answer in outputs.predictions(table)] == [["a"], ["b", "c"]]
+    assert [[o.name for o in row] for row in outputs.wanted("positive", table)] == [["a"], ["b", "c"]]
+    assert [[o.name for o in row] for row in outputs.wanted("top", table)] == [["a"], ["c"]]
+    logits = Outputs(spec("logits", task="multilabel", labels=["a", "b"]), 2)
+    assert logits.predictions(np.array([[-0.1, 0.1]]))[0]["labels"] == ["b"]
+    # In a classification, "positive" can be the name of a label.
+    named = Outputs(spec(labels=["negative", "positive"]), 2)
+    assert [[o.name for o in row] for row in named.wanted("positive", np.array([[0.9, 0.1]]))] == [["positive"]]
+
+
+@pytest.mark.parametrize(
+    "change", [{"thresholds": [0.5]}, {"thresholds": [0.5, 1]}, {"scores": "values"}, {"labels": []}]
+)
+def test_multilabel_needs_labels_scores_and_a_threshold_for_each(change):
+    with pytest.raises(ValueError, match=r"multilabel|less than 1"):
+        spec(**{"task": "multilabel", "labels": ["a", "b"], **change})

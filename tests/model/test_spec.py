@@ -55,6 +55,10 @@ def test_the_keys_are_the_features_and_the_other_inputs(tmp_path):
         (('labels = ["no", "yes"]', 'labels = ["no", "no"]'), 'the label "no" appears twice'),
         (('labels = ["no", "yes"]', 'names = ["y"]'), "a classification needs at least two output.labels"),
         (('task = "classification"', 'task = "regression"'), "a regression needs output.names"),
+        (
+            ('labels = ["no", "yes"]', 'labels = ["no", "yes"]\nthresholds = [0.2, 0.3]'),
+            'thresholds needs task = "multi',
+        ),
         (('name = "b"', 'name = "a"'), 'the feature or input name "a" appears twice'),
         (('name = "b"', 'name = "b", group = "a"'), 'the group "a" has the name of a feature or an input'),
         (('"Dream"', '"Biscoe"'), 'the category of "island": "Biscoe" appears twice'),

@@ -4,14 +4,16 @@ Two labels can share one column: the score of the second, positive label is the 
 first label is its complement (1 − p for a probability p, −z for a logit z).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from whyserve.errors import UnknownLabel
+from whyserve.errors import InvalidInput, UnknownLabel
 from whyserve.model.spec import ModelSpec
+
+NOTHING_ON = 'no label of these rows is on, so there is nothing to explain; ask for the outputs "top" or "all"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +37,10 @@ class Outputs:
         else:
             self.all = tuple(Output(name, column) for column, name in enumerate(names))
         self._by_name = {output.name: output for output in self.all}
-        self._is_classification = spec.task == "classification"
+        self._task, self._keywords = spec.task, spec.output_keywords
+        thresholds = np.array(spec.output.thresholds or [0.5] * len(names))
+        is_logit = spec.output.scores == "logits"
+        self._thresholds = np.log(thresholds / (1 - thresholds)) if is_logit else thresholds
         self._one_column_each = len(self.all) == columns
         self.names = names
 
@@ -45,10 +50,27 @@ class Outputs:
             return table
         return np.stack([output.offset + output.sign * table[:, output.column] for output in self.all], axis=1)
 
+    def on(self, table: np.ndarray) -> np.ndarray:
+        """(rows, outputs) bool: the labels of each row. A classification has the most likely one; multilabel has each
+        label whose probability is at least its threshold.
+        """
+        scores = self.scores(table)
+        if self._task == "multilabel":
+            return np.asarray(scores >= self._thresholds.astype(scores.dtype))
+        return np.asarray(scores.argmax(axis=1)[:, None] == np.arange(scores.shape[1]))
+
     def predictions(self, table: np.ndarray) -> list[dict[str, Any]]:
         """The network's columns, (rows, columns) → one prediction per row, as /predict answers it."""
         rows = self.scores(table).tolist()
-        if self._is_classification:
+        if self._task == "multilabel":
+            return [
+                {
+                    "labels": [self.names[place] for place in np.flatnonzero(on)],
+                    "scores": dict(zip(self.names, row, strict=True)),
+                }
+                for on, row in zip(self.on(table), rows, strict=True)
+            ]
+        if self._task == "classification":
             names = self.names
             return [{"label": names[row.index(max(row))], "scores": dict(zip(names, row))} for row in rows]  # noqa: B905
         if len(self.names) == 1:
@@ -56,14 +78,19 @@ class Outputs:
         return [{"values": dict(zip(self.names, row, strict=True))} for row in rows]
 
     def wanted(self, asked: str | Sequence[str], table: np.ndarray) -> list[list[Output]]:
-        """The outputs to explain, one list per row. asked: "top", "all" or names of outputs.
+        """The outputs to explain, one list per row. asked: "top", "all", "positive", an output's name or several names.
 
-        "top" means the predicted label of each row, or every output of a regression. Raises UnknownLabel.
+        "top" means the most likely label of each row, or every output of a regression. "positive" means each label of
+        multilabel that is on, so rows differ in their number of outputs. Raises UnknownLabel.
         """
-        if asked == "top" and self._is_classification:
+        if asked == "top" and self._task != "regression":
             return [[self.all[best]] for best in self.scores(table).argmax(axis=1)]
+        if asked == "positive" and asked in self._keywords:
+            return [[self.all[place] for place in np.flatnonzero(on)] for on in self.on(table)]
         if isinstance(asked, str):
-            return [list(self.all)] * len(table)
+            if asked in self._keywords:
+                return [list(self.all)] * len(table)
+            asked = [asked]
         for position, name in enumerate(asked):
             if name not in self._by_name:
                 place = f"outputs[{position}]"
@@ -72,3 +99,28 @@ class Outputs:
                 )
         chosen = [self._by_name[name] for name in dict.fromkeys(asked)]
         return [chosen] * len(table)
+
+
+def same_length(rows: Sequence[Sequence[Any]], fill: Any) -> list[list[Any]]:
+    """Lists of one length, at least 1, for outputs of rows that differ in their number; shorter ones end in `fill`."""
+    length = max(1, *map(len, rows))
+    return [[*row, *[fill] * (length - len(row))] for row in rows]
+
+
+def same_outputs(rows: Sequence[Sequence[Any]], fill: float) -> list[list[Any]]:
+    """The explained outputs of an answer of /explain, equally many for each row. Rows with fewer get outputs without a
+    name whose numbers are `fill`. Raises InvalidInput if no row has an explained output.
+    """
+    known = next((output for row in rows for output in row), None)
+    if known is None:
+        raise InvalidInput(NOTHING_ON)
+    length = max(map(len, rows))
+    return [[*row, *[{**_filled(row[0] if row else known, fill), "output": ""}] * (length - len(row))] for row in rows]
+
+
+def _filled(value: Any, fill: float) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _filled(part, fill) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_filled(part, fill) for part in value]
+    return fill if isinstance(value, float) else value

@@ -22,6 +22,7 @@ NETWORK_FILES = {"keras": (KERAS_FILE,), "torch": (NETWORK_FILE, WEIGHTS_FILE), 
 EXAMPLE_FILE = "example.json"
 TOKENIZER_FILE = "tokenizer.json"
 Scores = Literal["probabilities", "logits", "values"]
+Task = Literal["classification", "multilabel", "regression"]
 # A name appears in URLs, in file names and in generated code. KServe's names of services have dashes and dots.
 NAME, LONGEST_NAME = r"^[a-z][a-z0-9_]*((-+|\.)[a-z0-9_]+)*$", 64
 ModelName = Annotated[str, StringConstraints(pattern=NAME, max_length=LONGEST_NAME)]
@@ -31,11 +32,15 @@ DEFAULT_BACKGROUND, REQUEST_BACKGROUND = "default", "request"
 
 
 class OutputSpec(Strict):
-    """What the network returns. `labels` for a classification, `names` for a regression."""
+    """What the network returns. `labels` for a classification or multilabel, `names` for a regression.
+
+    thresholds: of multilabel, for each label the probability from which it is on. Default: 0.5.
+    """
 
     labels: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
     unit: str | None = None
+    thresholds: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = ()
     scores: Scores = "probabilities"
     tensor: Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] = "output"  # its name in ONNX
 
@@ -75,7 +80,7 @@ class ModelSpec(Strict):
     name: ModelName
     version: Annotated[int, Field(ge=1)] = 1
     framework: Literal["keras", "torch", "onnx"]
-    task: Literal["classification", "regression"]
+    task: Task
     description: str = ""
     source: str = ""
     score: Score | None = None
@@ -87,20 +92,27 @@ class ModelSpec(Strict):
     def _consistent(self) -> Self:
         if self.name in RESERVED_NAMES:
             raise ValueError(f'the model name "{self.name}" is reserved for an endpoint; choose another name')
-        if self.task == "classification" and (len(self.output.labels) < 2 or self.output.names):
+        labels, names, thresholds = self.output.labels, self.output.names, self.output.thresholds
+        if self.task == "classification" and (len(labels) < 2 or names):
             raise ValueError("a classification needs at least two output.labels and no output.names")
-        if self.task == "regression" and (self.output.labels or not self.output.names):
+        if self.task == "multilabel" and (not labels or names or self.output.scores == "values"):
+            raise ValueError(
+                'multilabel needs output.labels, no output.names, and output.scores = "probabilities" or "logits"'
+            )
+        if self.task == "regression" and (labels or not names):
             raise ValueError("a regression needs output.names, one for each network output, and no output.labels")
         if self.framework == "onnx" and self.explain.method in METHODS and METHODS[self.explain.method].gradients:
             raise ValueError(f'explain.method is "{self.explain.method}", but {NEEDS_TORCH}')
-        for what, names in (
+        if thresholds and (self.task != "multilabel" or len(thresholds) != len(labels)):
+            raise ValueError('output.thresholds needs task = "multilabel", and one number for each of output.labels')
+        for what, given in (
             ("label", self.output.labels),
             ("output name", self.output.names),
             ("input", [i.name for i in self.inputs]),
             ("feature or input name", self.keys),
             *((f'category of "{f.name}":', f.categories or ()) for i in self.inputs for f in i.features),
         ):
-            if duplicate := _first_duplicate(names):
+            if duplicate := _first_duplicate(given):
                 raise ValueError(f'the {what} "{duplicate}" appears twice')
         if taken := self.groups & set(self.keys):
             raise ValueError(f'the group "{min(taken)}" has the name of a feature or an input; choose another name')
@@ -128,11 +140,16 @@ class ModelSpec(Strict):
 
     @property
     def outputs_asked(self) -> int:
-        """The number of outputs that "top" explains: the predicted label, or every output of a regression."""
-        return 1 if self.task == "classification" else self.width
+        """The number of outputs that "top" explains: the most likely label, or every output of a regression."""
+        return self.width if self.task == "regression" else 1
+
+    @property
+    def output_keywords(self) -> tuple[str, ...]:
+        """What a request to explain can ask for instead of names of outputs; see Outputs.wanted."""
+        return ("top", "all", "positive") if self.task == "multilabel" else ("top", "all")
 
     def accepts_width(self, columns: int) -> bool:
-        return columns == self.width or (columns == 1 and len(self.output.labels) == 2)
+        return columns == self.width or (columns == 1 and len(self.output.labels) == 2 and self.task != "multilabel")
 
     @property
     def source_files(self) -> tuple[str, ...]:

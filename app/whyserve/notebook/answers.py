@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from whyserve.model.outputs import same_outputs
 from whyserve.notebook.explanation import Draw, Explanation, ragged
 
 if TYPE_CHECKING:
@@ -30,16 +31,18 @@ def to_shap(answer: Mapping[str, Any], instances: Sequence[Row], output: str | N
 
 
 def from_answer(answer: Mapping[str, Any], instances: Sequence[Row], draw: Draw | None = None) -> Explanation:
-    """Raises ValueError if the answer explains other rows, or text beside other inputs."""
+    """Raises ValueError if the answer explains other rows, or text beside other inputs; InvalidInput if it explains no
+    output of any row.
+    """
     rows = answer["explanations"]
     if len(rows) != len(instances):
         raise ValueError(f"the answer explains {len(rows)} rows, but {len(instances)} instances were given")
-    outputs = [each["outputs"] for each in rows]
+    outputs = same_outputs([each["outputs"] for each in rows], np.nan)
     first = outputs[0][0]["attributions"]
     keys = list(first)
     common: dict[str, Any] = {
         "draw": draw,
-        "outputs": tuple(tuple(each["output"] for each in row) for row in outputs),
+        "outputs": tuple(tuple(each["output"] for each in row["outputs"]) for row in rows),
         "base": np.array([[each["base_value"] for each in row] for row in outputs]),
         "predicted": np.array([[each["value"] for each in row] for row in outputs]),
         "facts": {key: answer[key] for key in FACTS if key in answer},
@@ -48,6 +51,10 @@ def from_answer(answer: Mapping[str, Any], instances: Sequence[Row], draw: Draw 
         if len(keys) > 1:
             raise ValueError("text beside other inputs cannot be shown as one row of values")
         texts = [str(instance[keys[0]]) for instance in instances]
+        for row, text in zip(outputs, texts, strict=True):
+            if not row[0]["output"]:  # no output of this row is explained: its text is one piece
+                whole = {keys[0]: [{"token": text, "start": 0, "end": len(text), "value": np.nan}]}
+                row[:] = [{**each, "attributions": whole, "standard_errors": whole} for each in row]
         return Explanation(names=None, **_text(outputs, texts, keys[0]), **common)
     parts = {key: np.shape(first[key]) for key in keys}
     names = tuple(key + "".join(f"[{i}]" for i in place) for key, shape in parts.items() for place in np.ndindex(shape))

@@ -6,17 +6,19 @@ from typing import Any
 import numpy as np
 import torch
 
-from whyserve.errors import UnsupportedMethod
+from whyserve.errors import InvalidInput, UnsupportedMethod
 from whyserve.explain.certificate.certify import certify
 from whyserve.explain.game.base import Attribution, Limits
 from whyserve.explain.game.base import Explainer as Method
 from whyserve.explain.methods.registry import EXPLAINERS
 from whyserve.explain.models.explainable import players_of, to_tensors
+from whyserve.export.package.output_choice import OutputChoice
 from whyserve.jobs import GivenBackground
 from whyserve.model.methods import METHOD_NAMES
-from whyserve.model.outputs import Output, Outputs
+from whyserve.model.outputs import NOTHING_ON, Output, Outputs, same_length
 from whyserve.model.players import player_names
 from whyserve.model.rows import Arrays
+from whyserve.model.spec import Task
 from whyserve.notebook.boundary import short_errors
 from whyserve.notebook.explanation import Explanation
 from whyserve.notebook.in_memory import InMemory
@@ -48,6 +50,7 @@ class Explainer:
     categories: of a text column, every category in the order of training, by the name of the column.
     labels: the names of a classification's outputs. names: of a regression's. features: of a table's columns, if the
         background is no DataFrame.
+    output, reduce, task, thresholds: as for `whyserve.package`.
 
     Raises InvalidInput, ModelFault, UnsupportedNetwork, UnsupportedMethod.
     """
@@ -63,6 +66,10 @@ class Explainer:
         players: Mapping[str, Mapping[str, Any]] | None = None,
         labels: Sequence[str] | None = None,
         *,
+        output: Any = None,
+        reduce: Any = None,
+        task: Task | None = None,
+        thresholds: Mapping[str, float] | Sequence[float] | float | None = None,
         names: Sequence[str] | None = None,
         features: Sequence[str] | None = None,
         categories: Mapping[str, Sequence[str]] | None = None,
@@ -73,6 +80,9 @@ class Explainer:
         made = InMemory.of(
             model,
             background,
+            choice=OutputChoice(output, reduce),
+            task=task,
+            thresholds=thresholds,
             labels=labels,
             names=names,
             features=features,
@@ -123,8 +133,9 @@ class Explainer:
     ) -> Explanation:
         """The explanation of each row.
 
-        rows: in the form of the background. outputs: "all", a list of names, or "top", the label that is predicted
-        for each row. method, samples: other than the explainer's. progress: show a bar if it takes long.
+        rows: in the form of the background. outputs: "all", a list of names, "top", the most likely label of each row,
+        or "positive", the labels of multilabel that are on. method, samples: other than the explainer's. progress: show
+        a bar if it takes long.
         Raises InvalidInput, UnknownLabel, UnsupportedMethod, UnsupportedNetwork.
         """
         arrays = read_rows(self.spec, rows)
@@ -133,7 +144,9 @@ class Explainer:
         with torch.no_grad():
             table = self.network(inputs).numpy()
         wanted = self._outputs.wanted(outputs, table)
-        columns = torch.tensor([[output.column for output in row] for row in wanted])
+        if not any(wanted):
+            raise InvalidInput(NOTHING_ON)
+        columns = torch.tensor(same_length([[output.column for output in row] for row in wanted], 0))
         with progress_bar(progress) as on_progress:
             limits = Limits(samples=count, seed=self.seed, on_progress=on_progress)
             found = self._prepared(chosen).explain(inputs, columns, limits)
@@ -146,8 +159,8 @@ class Explainer:
         self, arrays: Arrays, found: Attribution, wanted: list[list[Output]], facts: dict[str, Any]
     ) -> Explanation:
         """From columns of the network to named outputs: of two labels on one column, one has the opposite sign."""
-        sign = np.array([[output.sign for output in row] for row in wanted], np.float64)
-        offset = np.array([[output.offset for output in row] for row in wanted])
+        sign = np.array(same_length([[output.sign for output in row] for row in wanted], np.nan))
+        offset = np.array(same_length([[output.offset for output in row] for row in wanted], np.nan))
         only = self.spec.inputs[0] if len(self.spec.inputs) == 1 else None
         errors = found.standard_errors
         return Explanation(

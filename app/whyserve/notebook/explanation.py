@@ -22,7 +22,7 @@ Draw = Callable[["Explanation"], tuple[str, str]]
 class Explanation:
     """The explanations of R rows.
 
-    outputs: for each row, the names of the outputs explained. All rows have as many (K).
+    outputs: for each row, the names of the outputs explained, at most K. Where a row has fewer, the arrays have NaN.
     attributions: (R, K, E) float64, in the output's unit; of text, one array (K, tokens of that row) per row.
     errors: the standard errors of `attributions`, in the same form; None if the method does not sample.
     base, predicted: (R, K), the mean output over the background, and the output of each row.
@@ -140,7 +140,7 @@ class Explanation:
 
         return replace(
             self,
-            outputs=tuple((names[place],) for names, place in zip(self.outputs, places, strict=True)),
+            outputs=tuple(names[place : place + 1] for names, place in zip(self.outputs, places, strict=True)),
             attributions=pick(self.attributions),
             errors=None if self.errors is None else pick(self.errors),
             base=np.take_along_axis(self.base, np.array(places)[:, None], 1),
@@ -191,9 +191,12 @@ class Explanation:
         return shap.Explanation(values, base_values=base, data=one.data, feature_names=features, output_names=label)
 
     def _repr_html_(self) -> str:
-        """The picture of the first row and its sentence; a table of numbers if there is no picture."""
-        first = self[0].first_output()
-        more = f"<p>{len(self)} rows; this is the first one.</p>" if len(self) > 1 else ""
+        """The picture of the first row with an explained output, and its sentence; a table of numbers if there is no
+        picture.
+        """
+        number = next((number for number, names in enumerate(self.outputs) if names), 0)
+        first = self[number].first_output()
+        more = f"<p>{len(self)} rows; this is row {number}.</p>" if len(self) > 1 else ""
         if self.draw is None:
             return str(first.to_frame().T.to_html()) + more
         picture, sentence = self.draw(first)
@@ -202,7 +205,7 @@ class Explanation:
     def __repr__(self) -> str:
         names = self.output_names
         explained = ", ".join(names[:8]) if names else "each row's own outputs"
-        worst = float(np.abs(self.predicted - self.base - self._sums()).max())
+        worst = float(np.nan_to_num(np.abs(self.predicted - self.base - self._sums())).max())
         return f"Explanation of {len(self)} rows by {self.method}: {explained}; largest residual {worst:.1e}"
 
     # -- forms of arrays ------------------------------------------------------------------------------

@@ -82,7 +82,8 @@ class Model:
     ) -> Explanation:
         """The explanations that /explain gives for the same rows in one request.
 
-        rows: as `predict` takes them. outputs: "top", the predicted label of each row, "all", or a list of names.
+        rows: as `predict` takes them. outputs: "top", the most likely label of each row, "all", a list of names, or
+        "positive", the labels of multilabel that are on.
         background: the name of one of the model's. progress: show a bar if it takes long.
         Raises InvalidInput, UnknownLabel, UnsupportedMethod, UnsupportedNetwork.
         """

@@ -15,12 +15,13 @@ from whyserve.explain.models.traced_network import traced_network
 from whyserve.export.package.checks import check_codes
 from whyserve.export.package.inputs import describe_inputs
 from whyserve.export.package.network import network_of
+from whyserve.export.package.output_choice import OutputChoice
 from whyserve.export.package.outputs import describe_output, stated_labels
 from whyserve.export.package.trials import try_background
 from whyserve.model.input_spec import InputSpec
 from whyserve.model.keras_file import open_keras
 from whyserve.model.rows import Arrays
-from whyserve.model.spec import KERAS_FILE, ModelSpec, OutputSpec
+from whyserve.model.spec import KERAS_FILE, ModelSpec, Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,9 @@ class InMemory:
         model: Any,
         background: Any,
         *,
+        choice: OutputChoice,
+        task: Task | None,
+        thresholds: Any,
         labels: Sequence[str] | None,
         names: Sequence[str] | None,
         features: Sequence[str] | None,
@@ -46,7 +50,7 @@ class InMemory:
         categories: Mapping[str, Sequence[str]],
     ) -> "InMemory":
         """Raises InvalidInput, ModelFault, UnsupportedNetwork."""
-        packaged = network_of(model)
+        packaged = network_of(model).with_output(choice)
         if packaged.framework == "keras":
             _check_backend()
         tried = try_background(packaged, background, categories=categories)
@@ -58,13 +62,15 @@ class InMemory:
         _set_groups({item["name"]: item.get("features", []) for item in described}, players)
         labels = stated_labels(packaged, table, labels or (), names or ())
         width = 1 if table.ndim == 1 else table.shape[1]
-        output = describe_output(table, *_output_names(table.reshape(len(table), -1), labels, names), None)
+        given = _output_names(table.reshape(len(table), -1), labels, names or choice.heads)
+        output = describe_output(table, *given, task=task, thresholds=thresholds)
+        if packaged.framework == "onnx":
+            output["output"]["tensor"] = packaged.tensor
         spec = ModelSpec(
             name="notebook",
             framework=packaged.framework,
-            task="classification" if "labels" in output else "regression",
             inputs=tuple(InputSpec(**item) for item in described),
-            output=OutputSpec(**output, **({"tensor": packaged.tensor} if packaged.framework == "onnx" else {})),
+            **output,
         )
         return cls(spec, _network(packaged, spec, arrays), arrays, width, tried.notes)
 

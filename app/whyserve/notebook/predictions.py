@@ -8,7 +8,7 @@ if TYPE_CHECKING:
 
 
 class Predictions(list[dict[str, Any]]):
-    """One answer per row, as /predict gives it: label and scores, a value, or values by name."""
+    """One answer per row, as /predict gives it: label or labels and scores, a value, or values by name."""
 
     def to_frame(self) -> "pd.DataFrame":
         """One line per row: label and one column per score; or one column per value."""

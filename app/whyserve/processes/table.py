@@ -38,11 +38,11 @@ def main(
     seed: int,
     background: str,
     drop: Sequence[str],
-    separator: str | None,
-    encoding: str | None,
-    decimal: Literal[".", ","],
-    id: str | None,
-    force: bool,
+    separator: str | None = None,
+    encoding: str | None = None,
+    decimal: Literal[".", ","] = ".",
+    id: str | None = None,
+    force: bool = False,
 ) -> int:
     """Explain all rows and print a summary line. A row that cannot be explained is printed, not raised.
 
@@ -62,7 +62,8 @@ def main(
     print(f"loading {model}", file=sys.stderr)  # noqa: T201
     loaded = load_model(settings.models, artifact, settings.memory_mb << 20)
     chosen = background if background in loaded.backgrounds else _given(background, loaded, drop, dialect)
-    question = Question(method, outputs if outputs in {"top", "all"} else outputs.split(","), samples, seed, chosen)
+    asked = outputs if outputs in loaded.spec.output_keywords else outputs.split(",")
+    question = Question(method, asked, samples, seed, chosen)
     began = time.monotonic()
     with tqdm(unit=" rows", file=sys.stderr, disable=None) as bar:
 

@@ -75,7 +75,7 @@ FAULTS: dict[str, tuple[Callable[[], Any], dict[str, Any], str]] = {
     "several outputs": (
         lambda: Net(lambda layer, x: (layer(x), x)),
         {},
-        "an object of type tuple; one tensor of shape (rows, outputs) is needed",
+        'the network returns 2 tensors: "0" (rows, 2), "1" (rows, 4); choose one with output="0"',
     ),
     "more labels": (Net, {"labels": list("abc"), "names": ()}, "labels has 3 entries, but the network has 2 outputs"),
     "no names": (Net, {"names": ()}, "returns 2 numbers per row; name them with labels=[…] for a"),
@@ -128,7 +128,7 @@ FAULTS: dict[str, tuple[Callable[[], Any], dict[str, Any], str]] = {
         {"background": ROWS[:, :3]},
         'a row of the background of input "x" has shape (3,); the network takes (4,)',
     ),
-    "outputs of Keras": (two_outputs, {}, "the network has 2 outputs; one of shape (rows, outputs)"),
+    "outputs of Keras": (two_outputs, {}, 'the network returns 2 tensors: "0" (rows, 2), "1" (rows, 2); choose one'),
     "categories": (
         lambda: chain(keras.layers.Dense(2)),
         {"background": CATEGORIES},

@@ -3,6 +3,7 @@ export type Nested = number | Nested[];
 
 export interface Prediction {
   label?: string;
+  labels?: string[];
   scores?: Record<string, number>;
   value?: number;
   values?: Record<string, number>;

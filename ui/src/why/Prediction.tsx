@@ -29,7 +29,8 @@ export function Prediction() {
   );
 }
 
-function sentence({ label, scores, value, values }: Said, write: (number: number) => string) {
+function sentence({ label, labels, scores, value, values }: Said, write: (number: number) => string) {
+  if (labels) return labels.map((each) => `${each}, ${write(scores?.[each] ?? 0)}`).join("; ") || "no label";
   if (label !== undefined) return `${label}, ${write(scores?.[label] ?? 0)}`;
   if (value !== undefined) return write(value);
   return Object.entries(values ?? {})

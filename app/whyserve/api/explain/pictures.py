@@ -67,9 +67,9 @@ def check_pictured(job: ExplainJob) -> None:
             "GET /explanations/{id}?instance=0 for each picture",
             field="instances",
         )
-    if len(job.outputs[0]) > 1:
-        example = job.outputs[0][0]
-        raise InvalidInput(f'"outputs" must name one output for a picture, such as ["{example}"]', field="outputs")
+    if len(job.outputs[0]) != 1:
+        example = f', such as ["{job.outputs[0][0]}"]' if job.outputs[0] else "; no label of this instance is on"
+        raise InvalidInput(f'"outputs" must name one output for a picture{example}', field="outputs")
 
 
 def selected(request: Request, job: ExplainJob) -> tuple[int, str]:
@@ -78,9 +78,10 @@ def selected(request: Request, job: ExplainJob) -> tuple[int, str]:
     if not (number.isdecimal() and len(number) < 9 and int(number) < len(job.outputs)):
         raise InvalidInput(f'"instance" must be a number from 0 to {len(job.outputs) - 1}', field="instance")
     names = job.outputs[int(number)]
-    output = request.query_params.get("output", names[0])
+    output = request.query_params.get("output", names[0] if names else "")
     if output not in names:
-        raise InvalidInput(f'"output" must be one of the explained outputs: {", ".join(names[:20])}', field="output")
+        known = ", ".join(names[:20]) or "this instance has none"
+        raise InvalidInput(f'"output" must be one of the explained outputs: {known}', field="output")
     return int(number), output
 
 

@@ -2,7 +2,8 @@
 
 R is the number of rows, K the number of explained outputs per row. `attributions` is (R, *input shape, K). A model with
 several inputs has one tensor per input, `attributions.<input>`. A feature group has one value: it is at the group's
-first feature, and the other features have 0, so that the sum over a row is the sum of its attributions.
+first feature, and the other features have 0, so that the sum over a row is the sum of its attributions. A row with
+fewer than K explained outputs has outputs with an empty name and zeros.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from whyserve.model.outputs import same_outputs
 from whyserve.model.spec import ModelSpec
 
 INPUT_SHAPED = ("attributions", "standard_errors")
@@ -33,8 +35,11 @@ def _shaped(spec: ModelSpec, name: str) -> list[str]:
 
 
 def tensors_of(spec: ModelSpec, explanations: Sequence[Any]) -> dict[str, np.ndarray]:
-    """By name. explanations: as in the answer of /explain. Only methods that sample have standard_errors."""
-    table = [row["outputs"] for row in explanations]
+    """By name. explanations: as in the answer of /explain. Only methods that sample have standard_errors.
+
+    Raises InvalidInput if no output is explained.
+    """
+    table = same_outputs([row["outputs"] for row in explanations], 0.0)
 
     def scalars(key: str) -> np.ndarray:
         return np.array([[output[key] for output in outputs] for outputs in table])

@@ -58,7 +58,7 @@ def _parameters(answer: Mapping[str, Any]) -> dict[str, Any]:
 def _options(parameters: Mapping[str, Any], spec: ModelSpec) -> dict[str, Any]:
     """The options among the parameters. By default all outputs are explained, because all rows need equally many."""
     given = {"outputs": "all", **{name: parameters[name] for name in OPTIONS if name in parameters}}
-    if isinstance(given["outputs"], str) and given["outputs"] not in ("top", "all"):
+    if isinstance(given["outputs"], str) and given["outputs"] not in spec.output_keywords:
         given["outputs"] = [given["outputs"]]
     return check_options(given, spec)
 
@@ -66,12 +66,13 @@ def _options(parameters: Mapping[str, Any], spec: ModelSpec) -> dict[str, Any]:
 def check_options(given: dict[str, Any], spec: ModelSpec) -> dict[str, Any]:
     """Validated options. `background` must be the name of one of the model's backgrounds. Raises InvalidInput."""
     try:
-        options: dict[str, Any] = _adapter(spec.output_names, tuple(spec.explain.files)).validate_python(given)
+        adapter = _adapter(spec.output_names, spec.output_keywords, tuple(spec.explain.files))
+        options: dict[str, Any] = adapter.validate_python(given)
     except ValidationError as error:
         raise from_validation(error, ()) from None
     return options
 
 
 @lru_cache(maxsize=256)
-def _adapter(labels: tuple[str, ...], backgrounds: tuple[str, ...]) -> TypeAdapter[Any]:
-    return TypeAdapter(typed_dict("ExplainOptions", explain_options(labels, one_of(backgrounds))))
+def _adapter(labels: tuple[str, ...], keywords: tuple[str, ...], backgrounds: tuple[str, ...]) -> TypeAdapter[Any]:
+    return TypeAdapter(typed_dict("ExplainOptions", explain_options(labels, keywords, one_of(backgrounds))))

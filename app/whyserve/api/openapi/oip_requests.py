@@ -13,10 +13,10 @@ from whyserve.api.schemas.requests import explain_options
 from whyserve.api.schemas.types import make_typed_dict, typed_dict
 
 # The options of /explain that these protocols accept too. The path names the model, so no output names are listed.
-OUTPUTS = "The outputs to explain: top, all, or a list of names."
+OUTPUTS = "What to explain: top, all, positive (of multilabel: the labels that are on), or a list of names."
 OPTIONS = {
-    **{key: of for key, of in explain_options(("any",), str).items() if key not in ("outputs", "summary")},
-    "outputs": NotRequired[Annotated[Literal["top", "all"] | list[str], Field(description=OUTPUTS)]],
+    **{key: of for key, of in explain_options(("any",), ("all",), str).items() if key not in ("outputs", "summary")},
+    "outputs": NotRequired[Annotated[Literal["top", "all", "positive"] | list[str], Field(description=OUTPUTS)]],
 }
 
 

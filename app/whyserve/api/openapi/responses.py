@@ -5,6 +5,7 @@ from typing import Any, Literal, NotRequired
 from typing_extensions import TypedDict
 
 from whyserve.jobs import JobStatus
+from whyserve.model.spec import Task
 
 
 class Fault(TypedDict):
@@ -30,7 +31,7 @@ class ModelSummary(TypedDict):
     name: str
     version: int
     framework: Literal["keras", "torch", "onnx"]
-    task: Literal["classification", "regression"]
+    task: Task
     description: str
     outputs: list[str]
     method: str

@@ -1,6 +1,6 @@
 """A model's request types."""
 
-from typing import Annotated, Any, Literal, NotRequired
+from typing import Annotated, Any, NotRequired
 
 from pydantic import Field
 
@@ -27,7 +27,7 @@ def predict_request(manifest: Manifest, limit: int) -> Any:
 
 def explain_request(manifest: Manifest, limit: int) -> Any:
     """limit: the largest number of instances."""
-    options = explain_options(manifest.spec.output_names, _background_type(manifest))
+    options = explain_options(manifest.spec.output_names, manifest.spec.output_keywords, _background_type(manifest))
     return _request_type(manifest, "Explain", limit, options)
 
 
@@ -48,16 +48,16 @@ def _background_type(manifest: Manifest) -> Any:
     return list_or_text(rows_type(manifest, MAX_BACKGROUND_ROWS), one_of(manifest.spec.explain.files), message)
 
 
-def explain_options(labels: tuple[str, ...], background: Any) -> dict[str, Any]:
-    """The optional fields of a request to explain. background: the type of that field."""
+def explain_options(labels: tuple[str, ...], keywords: tuple[str, ...], background: Any) -> dict[str, Any]:
+    """The optional fields of a request to explain. keywords: instead of names. background: the type of that field."""
 
     def option(of: Any, description: str) -> Any:
         return NotRequired[Annotated[of, Field(description=description)]]
 
-    outputs = Literal["top", "all"] | Annotated[list[str], Field(min_length=1, max_length=len(labels))]
+    outputs = one_of(keywords) | Annotated[list[str], Field(min_length=1, max_length=len(labels))]
     return {
         "method": option(Method, "auto is the most accurate method within the model's time budget."),
-        "outputs": option(outputs, f"The outputs to explain: top, all, or a list of these: {', '.join(labels)}."),
+        "outputs": option(outputs, f"What to explain: {', '.join(keywords)}, or a list of these: {', '.join(labels)}."),
         "samples": option(Annotated[int, Field(ge=1, le=100_000)], "Number of samples, for a method that samples."),
         "seed": option(Annotated[int, Field(ge=0, le=2**63 - 1)], "Equal seeds give equal explanations."),
         "background": option(background, "The background to explain against. Default: the model's own."),

@@ -13,9 +13,11 @@ from whyserve.model.spec import ModelSpec
 def prediction_type(spec: ModelSpec) -> Any:
     """The prediction for one instance."""
     name = type_name(spec.name)
-    if spec.task == "classification":
+    if spec.task != "regression":
+        label = one_of(spec.output.labels)
         scores = typed_dict(f"{name}Scores", dict.fromkeys(spec.output.labels, float))
-        return typed_dict(f"{name}Prediction", {"label": one_of(spec.output.labels), "scores": scores})
+        said = {"labels": list_of(label)} if spec.task == "multilabel" else {"label": label}
+        return typed_dict(f"{name}Prediction", {**said, "scores": scores})
     if len(spec.output.names) == 1:
         unit = Field(description=f"{spec.output.names[0]}, in {spec.output.unit}" if spec.output.unit else None)
         return typed_dict(f"{name}Prediction", {"value": Annotated[float, unit]})

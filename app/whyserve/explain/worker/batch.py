@@ -20,7 +20,7 @@ def sharing_key(job: ExplainJob) -> tuple[object, ...]:
     # The first deadline ends the whole batch. Only jobs whose allowed times have the same power of two are together,
     # so that a job of a second does not end a job of minutes.
     time_class = None if job.deadline is None else frexp(job.deadline - job.created)[1]
-    return (job.samples, job.seed, len(job.outputs[0]), time_class)
+    return (job.samples, job.seed, max(map(len, job.outputs)), time_class)
 
 
 def compute(

@@ -9,6 +9,7 @@ from whyserve.explain.models.explainable import ExplainableModel, to_tensors
 from whyserve.explain.worker.results import outputs_of
 from whyserve.jobs import ExplainJob
 from whyserve.model.arrays import check_arrays
+from whyserve.model.outputs import same_length
 from whyserve.model.rows import Arrays
 
 
@@ -19,8 +20,9 @@ def rows_of(job: ExplainJob, model: ExplainableModel) -> dict[str, torch.Tensor]
 
 
 def columns_of(model: ExplainableModel, names: Sequence[Sequence[str]]) -> torch.Tensor:
-    """(R, K) int64: the network's columns of the outputs to explain. names: K output names per row."""
-    return torch.tensor([[output.column for output in outputs_of(model, list(each))] for each in names])
+    """(R, K) int64: the network's columns of the outputs to explain. names: at most K output names per row."""
+    columns = [[output.column for output in outputs_of(model, list(each))] for each in names]
+    return torch.tensor(same_length(columns, 0))
 
 
 def deadline_of(jobs: Sequence[ExplainJob]) -> float | None:

@@ -47,8 +47,8 @@ def answer(job: ExplainJob, model: ExplainableModel, choice: MethodChoice, attri
 def _residual(body: dict[str, Any]) -> float:
     """The largest |residual|, divided by the largest |value − base value|."""
     outputs = [output for explanation in body["explanations"] for output in explanation["outputs"]]
-    scale = max(abs(output["value"] - output["base_value"]) for output in outputs)
-    residual: float = max(abs(output["residual"]) for output in outputs)
+    scale = max((abs(output["value"] - output["base_value"]) for output in outputs), default=0.0)
+    residual: float = max((abs(output["residual"]) for output in outputs), default=0.0)
     return residual / scale if scale else residual
 
 

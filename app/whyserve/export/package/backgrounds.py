@@ -10,6 +10,7 @@ from whyserve.errors import InvalidInput
 from whyserve.export.package.background_error import ErrorTrial
 from whyserve.export.package.clusters import representative_rows
 from whyserve.export.package.network import network_of
+from whyserve.export.package.output_choice import OutputChoice
 from whyserve.export.package.trials import try_background
 
 
@@ -53,13 +54,15 @@ def medoids(
     tried: int = 6,
     seed: int = 0,
     categories: Mapping[str, Sequence[str]] | None = None,
+    output: Any = None,
+    reduce: Any = None,
 ) -> Medoids:
     """Choose `rows` representative rows of a background by k-means, and measure the error on `tried` other rows.
 
-    model, background, categories: as for `package`. Distances between rows use features scaled to standard
-    deviation 1, and categories as one-hot columns. Raises InvalidInput, ModelFault.
+    model, background, categories, output, reduce: as for `package`. Distances between rows use features scaled to
+    standard deviation 1, and categories as one-hot columns. Raises InvalidInput, ModelFault.
     """
-    network = network_of(model)
+    network = network_of(model).with_output(OutputChoice(output, reduce))
     tried_on = try_background(network, background, most=None, categories=categories or {})
     arrays, columns = tried_on.arrays, tried_on.columns
     total = len(next(iter(arrays.values())))

@@ -173,6 +173,9 @@ def describe_answers(spec: ModelSpec, table: np.ndarray) -> str:
     if spec.task == "regression":
         ranges = zip(spec.output_names, table.min(0), table.max(0), strict=True)
         return "on the background: " + ", ".join(f"{name} {low:.4g} to {high:.4g}" for name, low, high in ranges)
-    best = Outputs(spec, table.shape[1]).scores(table).argmax(1)
-    counts = ", ".join(f"{name} {int((best == number).sum())}" for number, name in enumerate(spec.output_names))
-    return f"labels of the {len(table)} background rows: {counts}"
+    counted = zip(spec.output_names, Outputs(spec, table.shape[1]).on(table).sum(axis=0), strict=True)
+    words = f"labels of the {len(table)} background rows: " + ", ".join(f"{name} {count}" for name, count in counted)
+    probabilities = spec.task == "classification" and spec.output.scores == "probabilities" and table.shape[1] > 1
+    if probabilities and not np.allclose(table.sum(1), 1, atol=0.01):
+        words += '; the scores do not sum to 1: if several labels can be on together, pass task="multilabel"'
+    return words

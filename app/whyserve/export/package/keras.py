@@ -2,13 +2,14 @@
 
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
 from whyserve.errors import ModelFault, first_line
+from whyserve.export.package.output_choice import OutputChoice
 from whyserve.model.spec import KERAS_FILE
 
 
@@ -54,14 +55,18 @@ class KerasModel:
         layers = front_model(front, front.input_dtype(self))
         return KerasModel.of(keras.Model(layers.input, self.model(layers.output))), KerasModel.of(layers)
 
+    def with_output(self, choice: OutputChoice) -> "KerasModel":
+        """The model with one tensor as its output, (rows,) or (rows, outputs). Raises ModelFault, InvalidInput."""
+        from whyserve.export.package.keras_output import chosen_output  # noqa: PLC0415
+
+        return replace(self, model=chosen_output(self.model, choice))
+
     def run(self, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
         """The output for rows, (rows, …) by input. Raises ModelFault, and whatever Keras raises."""
         from keras import ops  # noqa: PLC0415
 
         given = [arrays[name] for name in self.names]
         result = self.model(given if len(given) > 1 else given[0], training=False)
-        if isinstance(result, list | tuple | dict):
-            raise ModelFault(f"the network has {len(result)} outputs; one of shape (rows, outputs) is needed")
         table: np.ndarray = ops.convert_to_numpy(result)
         return table
 

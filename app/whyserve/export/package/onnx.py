@@ -11,6 +11,7 @@ import onnx
 
 from whyserve.errors import InvalidInput, ModelFault, first_line
 from whyserve.export.package.onnx_graph import Labels, class_labels, make_servable
+from whyserve.export.package.output_choice import OutputChoice
 from whyserve.model.input_spec import DType
 from whyserve.model.spec import ONNX_FILE
 from whyserve.onnx.session import check_free_rows, dtype_of, open_session
@@ -56,11 +57,23 @@ class OnnxModel:
             class_labels(given.graph),
         )
 
-    def with_output(self, chosen: str | int) -> "OnnxModel":
-        """The same model with another output. Raises InvalidInput, which lists the outputs."""
-        changed = replace(self, chosen=chosen)
+    def with_output(self, choice: OutputChoice) -> "OnnxModel":
+        """The same model with the chosen output, by name or number. Raises InvalidInput, which lists the outputs."""
+        if choice.reduce or not isinstance(choice.output, str | int | None):
+            raise InvalidInput(
+                "an ONNX model is served as it is: output must be one of its outputs, and reduce is not possible;"
+                " reduce or join the outputs before the model is converted"
+            )
+        changed = replace(self, chosen=choice.output)
         assert changed.tensor
         return changed
+
+    def with_front(self, front: Any) -> "OnnxModel":
+        """Raises InvalidInput."""
+        raise InvalidInput(
+            "an ONNX model is served as it is, without preprocess; convert the whole pipeline to ONNX, as in"
+            " skl2onnx.to_onnx(make_pipeline(scaler, model), …)"
+        )
 
     @property
     def tensor(self) -> str:

@@ -1,6 +1,6 @@
 """The outputs of a network, described from its output for the background."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,30 +9,53 @@ from whyserve.errors import ModelFault
 from whyserve.export.rows import output_not_finite
 
 
-def describe_output(table: np.ndarray, labels: Sequence[str], names: Sequence[str], unit: str | None) -> dict[str, Any]:
-    """[output] of model.toml. table: the output of the network for the background, (rows,) or (rows, outputs).
+def describe_output(
+    table: np.ndarray,
+    labels: Sequence[str],
+    names: Sequence[str],
+    unit: str | None = None,
+    *,
+    task: str | None = None,
+    thresholds: Mapping[str, float] | Sequence[float] | float | None = None,
+) -> dict[str, Any]:
+    """`task` and `output` of model.toml. table: the output of the network for the background, (rows,) or
+    (rows, outputs). thresholds: of multilabel, for each label or for all.
 
     Raises ModelFault.
     """
-    if table.ndim > 2:
-        raise ModelFault(f"the network returns shape {table.shape} for {len(table)} rows; (rows, outputs) is needed")
     columns = 1 if table.ndim == 1 else table.shape[1]
     table = table.reshape(len(table), columns)
     if not np.isfinite(table).all():
         row = int((~np.isfinite(table).all(axis=1)).argmax())
         raise ModelFault(output_not_finite(f"row {row} of the background"))
     in_unit_interval = bool(((table >= 0) & (table <= 1)).all())
+    if task == "multilabel" and not labels:
+        raise ModelFault(f'task="multilabel" needs labels=[…], one for each of the {columns} outputs')
     if not labels and not names:
         labels, names = _default_names(table, in_unit_interval)
     given = labels or names
-    if len(given) != columns and not (columns == 1 and len(labels) == 2):
+    if len(given) != columns and not (columns == 1 and len(labels) == 2 and task != "multilabel"):
         what = "labels" if labels else "names"
         raise ModelFault(
             f"{what} has {len(given)} entries, but the network has {columns} outputs; name each output once"
         )
     if labels:
-        return {"labels": labels, "scores": "probabilities" if in_unit_interval else "logits"}
-    return {"names": names, **({"unit": unit} if unit else {}), "scores": "values"}
+        output: dict[str, Any] = {"labels": labels, "scores": "probabilities" if in_unit_interval else "logits"}
+        if thresholds is not None:
+            output["thresholds"] = _thresholds(thresholds, labels)
+        return {"task": task or "classification", "output": output}
+    output = {"names": names, **({"unit": unit} if unit else {}), "scores": "values"}
+    return {"task": task or "regression", "output": output}
+
+
+def _thresholds(thresholds: Mapping[str, float] | Sequence[float] | float, labels: Sequence[str]) -> list[float]:
+    """The threshold of each label. A label that a mapping leaves out has 0.5."""
+    if isinstance(thresholds, Mapping):
+        if unknown := set(thresholds) - set(labels):
+            raise ModelFault(f'thresholds: unknown label "{min(unknown)}"; labels: {", ".join(labels)}')
+        return [float(thresholds.get(label, 0.5)) for label in labels]
+    several = thresholds if isinstance(thresholds, Sequence) else [thresholds] * len(labels)
+    return [float(each) for each in several]
 
 
 def stated_labels(network: Any, table: np.ndarray, labels: Sequence[str], names: Sequence[str]) -> list[str]:
@@ -55,8 +78,8 @@ def _default_names(table: np.ndarray, in_unit_interval: bool) -> tuple[list[str]
         return [str(i) for i in range(columns)], []
     if columns > 1:
         raise ModelFault(
-            f"the network returns {columns} numbers per row; name them with labels=[…] for a classification"
-            " or names=[…] for a regression"
+            f"the network returns {columns} numbers per row; name them with labels=[…] for a classification,"
+            ' labels=[…] and task="multilabel" if several can be on together, or names=[…] for a regression'
         )
     if in_unit_interval:
         raise ModelFault(

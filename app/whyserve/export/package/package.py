@@ -27,6 +27,7 @@ from whyserve.export.package.folder import write_folder
 from whyserve.export.package.given import check_arguments
 from whyserve.export.package.inputs import describe_inputs
 from whyserve.export.package.network import network_of
+from whyserve.export.package.output_choice import OutputChoice
 from whyserve.export.package.outputs import describe_output, stated_labels
 from whyserve.export.package.preprocess import Front
 from whyserve.export.package.report import Packaged
@@ -34,7 +35,7 @@ from whyserve.export.package.text import read_texts
 from whyserve.export.package.toml import to_toml
 from whyserve.export.package.trials import try_background
 from whyserve.export.progress import step, steps_shown
-from whyserve.model.spec import SPEC_FILE, ModelSpec, check_name, one_line
+from whyserve.model.spec import SPEC_FILE, ModelSpec, Task, check_name, one_line
 from whyserve.model.text import text_readers
 
 TRACED_ROWS = 3
@@ -49,6 +50,10 @@ def package(
     labels: Sequence[str] = (),
     names: Sequence[str] = (),
     unit: str | None = None,
+    output: Any = None,
+    reduce: Any = None,
+    task: Task | None = None,
+    thresholds: Mapping[str, float] | Sequence[float] | float | None = None,
     features: Mapping[str, Sequence[str]] | Sequence[str] | None = None,
     units: Mapping[str, str] | None = None,
     groups: Mapping[str, Sequence[str]] | None = None,
@@ -77,6 +82,16 @@ def package(
     labels: the labels of a classification. names: the output names of a regression. One of the two is needed unless the
         network returns probabilities of several labels, which get numbers, or one value per row.
     unit: the unit of the outputs of a regression.
+    output: of a network that returns several tensors, the name or the number of the one to predict and explain, such as
+        "logits", 0 or "heads.1". A list of these, or a mapping of names to them, is joined along the last axis; `names`
+        are then the names of the heads.
+    reduce: how a map, (rows, steps, outputs) or one of an image, becomes numbers per row. "mean", "max", "min" or "sum"
+        over the positions; {"mean": region} over some of them: a mask of the positions or a slice for each axis;
+        {"step": -1}: one position; "error": the mean squared difference from the input of the same shape, or from the
+        one that {"error": name} names. The positions are the steps, or height and width;
+        {"mean": None, "axes": [2]} names other axes.
+    task: "multilabel" if each of `labels` has a yes or no of its own. thresholds: of multilabel, the probability from
+        which a label is on, for all labels, by label, or in their order. Default: 0.5.
     features: the names of the columns of an input that is not given as a DataFrame, by input name if there are several
         inputs.
     units: the unit of a feature, by feature name.
@@ -112,7 +127,8 @@ def package(
     check_name(folder.name)
     check_place(folder)
     step(f"{folder.name}: running the network on the background")
-    network = network_of(model)
+    choice = OutputChoice(output, reduce)
+    network = network_of(model).with_output(choice)
     text = read_texts(tokenizer, background, network, kinds or {})
     front = None if preprocess is None else Front.of(preprocess, text.background, features)
     if front:
@@ -132,18 +148,18 @@ def package(
         texts=text.kinds,
     )
     labels = stated_labels(network, table, labels, names)
-    output = describe_output(table, labels, list(map(str, names)), unit)
+    names = list(map(str, names)) or ([] if labels else choice.heads)
+    described_output = describe_output(table, labels, names, unit, task=task, thresholds=thresholds)
     if hasattr(network, "tensor"):
-        output["tensor"] = network.tensor
+        described_output["output"]["tensor"] = network.tensor
     described = {
         "name": folder.name,
         "version": version,
         "framework": network.framework,
-        "task": "classification" if "labels" in output else "regression",
         "description": description,
         "source": source,
         "inputs": inputs,
-        "output": output,
+        **described_output,
     }
     try:
         spec = ModelSpec.model_validate(described)

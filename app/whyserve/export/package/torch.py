@@ -17,6 +17,8 @@ from torch.export import ExportedProgram
 
 from whyserve.errors import ModelFault
 from whyserve.export.package.faults import untraceable
+from whyserve.export.package.output_choice import OutputChoice
+from whyserve.export.package.torch_output import ChosenOutput, is_table
 from whyserve.export.package.torch_source import write_program
 
 # Operations that behave differently in training mode, and a test of their arguments for that mode.
@@ -46,6 +48,12 @@ class TorchModel:
         names = tuple(p.name for p in positional if p.default is p.empty)
         return cls(copy.deepcopy(model).cpu().eval(), names)
 
+    def with_output(self, choice: OutputChoice) -> "TorchModel":
+        """The network with one tensor as its output, (rows,) or (rows, outputs)."""
+        if self.program is not None and is_table(self.program) and choice == OutputChoice():
+            return self
+        return TorchModel(ChosenOutput(self.module, self.names, choice), self.names)
+
     @property
     def dtype(self) -> str:
         """The floating-point type of the weights."""
@@ -68,11 +76,6 @@ class TorchModel:
         """The output for rows, (rows, …) by input. Raises ModelFault, and whatever the network raises."""
         with torch.no_grad():
             result = self.module(*(torch.from_numpy(arrays[name]) for name in self.names))
-        if not isinstance(result, torch.Tensor):
-            raise ModelFault(
-                f"the network returns an object of type {type(result).__name__}; one tensor of shape (rows, outputs) is"
-                " needed"
-            )
         table: np.ndarray = result.numpy()
         return table
 
@@ -90,7 +93,7 @@ class TorchModel:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # for example, torch warns about the list of weights of an LSTM
-                return torch.export.export(self.module, rows, dynamic_shapes=tuple({0: batch} for _ in rows))
+                return torch.export.export(self.module, rows, dynamic_shapes=(tuple({0: batch} for _ in rows),))
         except Exception as error:
             raise ModelFault(untraceable(error)) from error
 

@@ -96,5 +96,5 @@ def _tensors(program: ExportedProgram) -> tuple[dict[str, torch.Tensor], str]:
         assert isinstance(held, torch.Tensor), "every tensor of a program is in its state or constants"
         # Copies, because safetensors refuses two keys that share memory and a slice of a larger tensor.
         tensors[name] = held.detach().cpu().clone().contiguous()
-        lines.append(f"    {name!r}: ({key!r}, {tuple(held.shape)}, {held.dtype}),")
+        lines.append(f"    {name!r}: ({key.removeprefix('module.')!r}, {tuple(held.shape)}, {held.dtype}),")
     return tensors, "\n".join(["{", *lines, "}"]) if lines else "{}"
