@@ -67,6 +67,18 @@ class Score(Strict):
     on: str
 
 
+class Precision(Strict):
+    """The precision of a network that is served as its copy in float32.
+
+    original: the smallest type of its numbers. largest: the largest |difference| between the outputs of both for the
+    background, as a share of the output's scale. bound: what rounding to the original's type explains.
+    """
+
+    original: str
+    largest: float
+    bound: float
+
+
 class ModelSpec(Strict):
     """model.toml."""
 
@@ -80,6 +92,7 @@ class ModelSpec(Strict):
     inputs: Annotated[tuple[InputSpec, ...], Field(min_length=1)]
     output: OutputSpec
     explain: ExplainSpec = ExplainSpec()
+    precision: Precision | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -45,7 +45,7 @@ class InMemory:
         categories: Mapping[str, Sequence[str]],
     ) -> "InMemory":
         """Raises InvalidInput, ModelFault, UnsupportedNetwork."""
-        packaged = network_of(model)
+        packaged = network_of(model, background)
         is_keras = hasattr(packaged, "model")
         if is_keras:
             _check_backend()
@@ -91,7 +91,7 @@ def _network(packaged: Any, arrays: Arrays, *, is_keras: bool) -> Network:
     """The network as the worker would have it."""
     names = tuple(packaged.names)
     if not is_keras:
-        return Network(packaged.module.requires_grad_(False), names)
+        return Network(packaged.exact(arrays).requires_grad_(False), names)
     # Through a file, as a service gets it, so that the numbers are the same and the caller's model stays as it is.
     model = open_keras(packaged.files({})[KERAS_FILE])
     module = KerasNetwork(model, tuple(range(len(names))))  # a file keeps the order of inputs, not all their names

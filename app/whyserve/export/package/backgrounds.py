@@ -59,7 +59,7 @@ def medoids(
     model, background, categories: as for `package`. Distances between rows use features scaled to standard
     deviation 1, and categories as one-hot columns. Raises InvalidInput, ModelFault.
     """
-    network = network_of(model)
+    network = network_of(model, background)
     tried_on = try_background(network, background, most=None, categories=categories or {})
     arrays, columns = tried_on.arrays, tried_on.columns
     total = len(next(iter(arrays.values())))

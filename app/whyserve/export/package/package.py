@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from pydantic import ValidationError
 
 from whyserve.errors import ModelFault
@@ -26,13 +25,11 @@ from whyserve.export.package.inputs import describe_inputs
 from whyserve.export.package.network import network_of
 from whyserve.export.package.outputs import describe_output
 from whyserve.export.package.report import Packaged
-from whyserve.export.package.text import read_texts
+from whyserve.export.package.text import padded_tokenizer, read_texts
 from whyserve.export.package.toml import to_toml
 from whyserve.export.package.trials import try_background
 from whyserve.model.spec import SPEC_FILE, ModelSpec, check_name, one_line
 from whyserve.model.text import text_readers
-
-TRACED_ROWS = 3
 
 
 def package(
@@ -60,10 +57,12 @@ def package(
 ) -> Packaged:
     """Write a model folder for a trained network, export it, compare the export with the original and certify it.
 
-    model: a torch nn.Module, a torch.export program or a Keras model. It is not changed.
+    model: a torch nn.Module, a torch.export program or a Keras model. It is not changed. A network with half precision
+        is served in float32; TorchScript is served as torch converts it.
     folder: the folder to write. Its name becomes the name of the model.
     background: rows of real data, (rows, …): an array, a DataFrame, or a dict of them by input name. If there are more
         than 100 rows, 100 rows drawn at random are used; `medoids` chooses representative rows instead.
+        Arguments of the network with a default value are inputs if the background names them.
         Columns of text or of a categorical dtype are categories. They are numbered in the order of `categories` or of
         the categorical dtype. It must be the order that the network was trained with.
     labels: the labels of a classification. names: the output names of a regression. One of the two is needed unless the
@@ -77,8 +76,9 @@ def package(
     kinds: "tabular", "image", "sequence", "tokens" or "tensor", by input name, if the kind is not clear from the shape.
     ranges: the numbers that the network takes for (black, white) of an image, by input name. Default: a guess from the
         background: 0 to 1, 0 to 255, or the minimum and maximum.
-    tokenizer: of a network that takes text: a Tokenizer of the tokenizers library, or the path of a tokenizer.json.
-        The background of that input is texts, or ids of shape (rows, tokens).
+    tokenizer: of a network that takes text: a Tokenizer of the tokenizers library, a fast tokenizer of transformers,
+        or the path of a tokenizer.json. The background of that input is texts, or ids of shape (rows, tokens).
+        attention_mask and token_type_ids are computed from the ids: 1 where the id is not padding, and 0.
     description, source, version: facts for the users of the model.
     artifacts: the folder for the exported model.
     budget_ms: the time in ms per row that the default explanation method may take.
@@ -92,7 +92,8 @@ def package(
     folder = Path(folder)
     check_name(folder.name)
     check_place(folder)
-    network = network_of(model)
+    tokenizer = padded_tokenizer(tokenizer, model)
+    network = network_of(model, background, tokenizer)
     text = read_texts(tokenizer, background, network, kinds or {})
     tried = try_background(network, text.background, categories=categories or {})
     arrays, columns, table = tried.arrays, tried.columns, tried.table
@@ -118,6 +119,8 @@ def package(
         "inputs": inputs,
         "output": output,
     }
+    if precision := network.precision(arrays):
+        described["precision"] = precision
     try:
         spec = ModelSpec.model_validate(described)
     except ValidationError as error:
@@ -127,8 +130,7 @@ def package(
     if expected is not None:
         readers = text_readers(spec, lambda name: text.files[name])
         check_expected(expected, background, tried, network, spec=spec, readers=readers)
-    files = network.files({name: np.resize(array, (TRACED_ROWS, *array.shape[1:])) for name, array in arrays.items()})
-    files |= {SPEC_FILE: to_toml(described).encode(), **text.files}
+    files = network.files(arrays) | {SPEC_FILE: to_toml(described).encode(), **text.files}
     manifest = write_folder(folder, spec, files, arrays, text.example, artifacts=Path(artifacts), budget_ms=budget_ms)
     notes = background_notes(columns, table, lambda each: describe_answers(spec, each))
     return Packaged(folder, manifest, tried.notes + guesses + notes)
