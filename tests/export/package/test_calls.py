@@ -150,7 +150,7 @@ TEXTS = ["a good film", "a very bad film", "not good", "very very good", "bad", 
 
 
 def words(pad=0):
-    from transformers import PreTrainedTokenizerFast  # noqa: PLC0415  # it loads slowly
+    from transformers import PreTrainedTokenizerFast  # it loads slowly
 
     known = ["[UNK]", "[CLS]", "[SEP]", "good", "bad", "film", "not", "very", "a"]
     known.insert(pad, "[PAD]")
@@ -162,7 +162,7 @@ def words(pad=0):
 
 
 def classifier(name, **config):
-    import transformers  # noqa: PLC0415
+    import transformers
 
     torch.manual_seed(0)
     made = getattr(transformers, f"{name}Config")(vocab_size=12, num_labels=3, **config)
@@ -217,7 +217,7 @@ def test_bert_is_packaged_and_served_as_text(tmp_path):
 
 @pytest.mark.slow
 def test_a_vision_transformer_takes_pixel_values():
-    from transformers import ViTConfig, ViTForImageClassification  # noqa: PLC0415
+    from transformers import ViTConfig, ViTForImageClassification
 
     torch.manual_seed(0)
     model = ViTForImageClassification(ViTConfig(image_size=8, patch_size=4, num_labels=3, **SMALL)).eval()

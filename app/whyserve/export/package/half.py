@@ -1,6 +1,7 @@
 """Half precision in a torch network: found, and replaced by float32 in its weights and in its code."""
 
 import copy
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -32,7 +33,8 @@ class InFloat32(nn.Module):
 
 def in_float32(module: nn.Module) -> nn.Module:
     """A copy whose half-precision weights are float32. Weights of other types stay as they are."""
-    with torch.no_grad():
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch deprecates what the copy of a program calls
         return copy.deepcopy(module)._apply(lambda x: x.float() if x.dtype in HALF else x)
 
 
