@@ -78,6 +78,12 @@ class Precision(Strict):
     largest: float
     bound: float
 
+    @property
+    def text(self) -> str:
+        """For people."""
+        gaps = f"differs by at most {self.largest:.0e} of the output's scale (bound: {self.bound:.0e})"
+        return f"the original in {self.original} {gaps}"
+
 
 class ModelSpec(Strict):
     """model.toml."""

@@ -194,7 +194,7 @@ def test_a_text_gets_the_mask_that_its_tokenizer_gives(name):
         np.testing.assert_allclose(tried.table, expected, atol=1e-5)
         np.testing.assert_allclose(written(network, tried.arrays), expected, atol=1e-5)
     wrong = {**both, "attention_mask": torch.ones_like(both["attention_mask"])}
-    with pytest.raises(WhyserveError, match='"attention_mask" of the background is not what the ids give'):
+    with pytest.raises(WhyserveError, match='"attention_mask" is not what the ids give'):
         read_texts(padded, wrong, network_of(model, wrong, padded), {})
 
 

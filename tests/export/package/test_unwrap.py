@@ -49,7 +49,7 @@ def weight_norm():
 def lightning(forward=True):
     import lightning as L  # it loads slowly
 
-    class Lit(L.LightningModule):
+    class Lit(L.LightningModule):  # type: ignore[misc]
         def __init__(self):
             super().__init__()
             self.net = torch.compile(plain())
@@ -200,9 +200,10 @@ def test_the_manifest_and_the_report_say_the_precision(tmp_path):
     folders = {"folder": tmp_path / "models" / "mine", "artifacts": tmp_path / "artifacts"}
     made = package(plain().half(), background=X, names=["a", "b"], **folders)
     precision = made.manifest.spec.precision
+    assert precision is not None
     assert precision.original == "float16"
     assert precision.bound == 16 * 2.0**-10
-    assert "precision  served in float32; the original in float16 differs by at most" in str(made)
+    assert "precision  float32; the original in float16 differs by at most" in str(made)
 
 
 KERAS = """

@@ -35,7 +35,8 @@ def in_float32(module: nn.Module) -> nn.Module:
     """A copy whose half-precision weights are float32. Weights of other types stay as they are."""
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch deprecates what the copy of a program calls
-        return copy.deepcopy(module)._apply(lambda x: x.float() if x.dtype in HALF else x)
+        converted: nn.Module = copy.deepcopy(module)._apply(lambda x: x.float() if x.dtype in HALF else x)  # type: ignore[no-untyped-call]
+        return converted
 
 
 @contextmanager

@@ -30,7 +30,7 @@ class Packaged:
             ("outputs", f"{', '.join(spec.output_names[:12])} ({spec.output.scores})"),
             *(("categories", text) for text in _category_texts(spec)),
             ("parity", parity_text(manifest.parity)),
-            *(("precision", text) for text in _precision_texts(spec)),
+            *([("precision", f"float32; {spec.precision.text}")] if spec.precision else []),
             ("method", f"{certificate['default']}: {certificate['reason']}"),
             ("residual", f"at most {figures['residual']:.0e} of the output's scale"),
             ("time", f"{figures['ms_per_row']:.2g} ms per row with {manifest.background_rows} background rows"),
@@ -38,15 +38,6 @@ class Packaged:
             *(("note", f"{name}: {m['why']}") for name, m in certificate["methods"].items() if not m["fits"]),
         ]
         return "\n".join(f"{key:<10} {text}" for key, text in lines)
-
-
-def _precision_texts(spec: ModelSpec) -> list[str]:
-    if (found := spec.precision) is None:
-        return []
-    return [
-        f"served in float32; the original in {found.original} differs by at most {found.largest:.0e} of the output's"
-        f" scale on the background (bound: {found.bound:.0e})"
-    ]
 
 
 def _category_texts(spec: ModelSpec) -> list[str]:

@@ -53,15 +53,13 @@ def read_texts(tokenizer: Any, background: Any, network: Any, kinds: Mapping[str
     content = tokenizer.content if isinstance(tokenizer, PaddedTokenizer) else _content(tokenizer)
     name = _input_of(background, network.names, kinds)
     given = background[name] if isinstance(background, Mapping) else background
-    derived = getattr(network, "derived", ())
     example: dict[str, str] = {}
     if texts := _texts(given):
         reader = _reader(name, texts, content, network)
         given = _ids(name, texts, reader)
         example = {name: next(filter(reader.knows, texts), texts[0])}
-        _check_types(texts, content, derived)
-    elif isinstance(background, Mapping):
-        _check_derived(background, np.asarray(given), content, derived)
+    if derived := getattr(network, "derived", ()):
+        _check_derived(background, texts, np.asarray(given), content, derived)
     rest = {n: each for n, each in background.items() if n not in derived} if isinstance(background, Mapping) else {}
     whole = {**rest, name: given}
     return TextBackground(whole, {name: "tokens"}, example, {TOKENIZER_FILE: content})
@@ -142,24 +140,19 @@ def _reader(name: str, texts: list[str], content: bytes, network: Any) -> TextRe
     return TextReader(item, content, PLACE)
 
 
-def _check_types(texts: list[str], content: bytes, derived: Sequence[str]) -> None:
+def _check_derived(background: Any, texts: list[str], ids: np.ndarray, content: bytes, derived: Sequence[str]) -> None:
+    """What the network computes from the ids must be what the tokenizer, or the background, gives beside them."""
     tokenizer = parse_tokenizer(content, PLACE)
+    given = background if isinstance(background, Mapping) and not texts else {}
+    expected = {"attention_mask": ids != tokenizer.padding["pad_id"], "token_type_ids": np.zeros_like(ids)}
+    wrong = [n for n in derived if n in given and not np.array_equal(np.asarray(given[n]), expected[n])]
     if "token_type_ids" in derived and any(any(tokenizer.encode(text).type_ids) for text in texts):
+        wrong.append("token_type_ids")
+    if wrong:
         raise InvalidInput(
-            "the tokenizer gives a text token types other than 0, which requests do not bring; give the network a"
-            " forward method that computes them from the ids"
+            f'"{wrong[0]}" is not what the ids give: attention_mask is 1 where the id is not padding, token_type_ids'
+            " is 0, because a request has only a text; give the network a forward method that computes it from the ids"
         )
-
-
-def _check_derived(background: Mapping[str, Any], ids: np.ndarray, content: bytes, derived: Sequence[str]) -> None:
-    """The arguments that the network computes from the ids must be those of the background, if it has them."""
-    pad = parse_tokenizer(content, PLACE).padding["pad_id"]
-    for name, expected in (("attention_mask", ids != pad), ("token_type_ids", np.zeros_like(ids))):
-        if name in derived and name in background and not np.array_equal(np.asarray(background[name]), expected):
-            raise InvalidInput(
-                f'"{name}" of the background is not what the ids give: with a tokenizer, attention_mask is 1 where the'
-                f" id is not {pad}, the padding, and token_type_ids is 0; leave {name} out of the background"
-            )
 
 
 def _ids(name: str, texts: list[str], reader: TextReader) -> np.ndarray:

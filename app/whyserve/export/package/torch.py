@@ -57,10 +57,10 @@ class TorchModel:
         """
         if isinstance(model, ExportedProgram):
             _check_program(model)
-            network, names = model.module(), tuple(map(str, model.graph_signature.user_inputs))
-            if half_dtype(network) is None:
-                return cls(network, names, model)
-            return cls(InFloat32(in_float32(network)), names, original=network)
+            given, names = model.module(), tuple(map(str, model.graph_signature.user_inputs))
+            if half_dtype(given) is None:
+                return cls(given, names, model)
+            return cls(InFloat32(in_float32(given)), names, original=given)
         network = unwrapped(model)
         half = half_dtype(network) is not None
         exact = in_float32(network) if half else network

@@ -47,18 +47,19 @@ def traced(module: nn.Module, rows: Sequence[torch.Tensor]) -> ExportedProgram:
         ) from error
 
 
-class Recorder(TorchDispatchMode):
+class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """names: of the operations that a network runs. half: the half-precision type of a result, if there is one."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.names: set[str] = set()
         self.half: torch.dtype | None = None
 
     @classmethod
     def on(cls, module: nn.Module, rows: Sequence[torch.Tensor]) -> "Recorder":
         # torch.cond and others like it cannot run while their operations are recorded.
-        with _quiet(), suppress(Exception), cls() as seen, torch.no_grad():
+        seen = cls()
+        with _quiet(), suppress(Exception), seen, torch.no_grad():
             module(*rows)
         return seen
 

@@ -33,9 +33,9 @@ def unwrapped(model: nn.Module) -> nn.Module:
     with torch.no_grad():  # the copied parameters of TorchScript are results of clone()
         network = copy.deepcopy(model, computed)
     network = network.cpu().eval()
-    if hasattr(network, "set_attn_implementation"):
+    if callable(choose := getattr(network, "set_attn_implementation", None)):
         # On a row of padding alone, the fused attention of torch and that of ONNX Runtime differ.
-        network.set_attn_implementation("eager")
+        choose("eager")
     for module in list(network.modules()):
         for name, child in module.named_children():
             if (inner := _without_wrapper(child)) is not child:
