@@ -3,7 +3,7 @@
 import io
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from typing import Any
 
 import torch
@@ -57,10 +57,12 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     @classmethod
     def on(cls, module: nn.Module, rows: Sequence[torch.Tensor]) -> "Recorder":
-        # torch.cond and others like it cannot run while their operations are recorded.
         seen = cls()
-        with _quiet(), suppress(Exception), seen, torch.no_grad():
-            module(*rows)
+        try:
+            with _quiet(), seen, torch.no_grad():
+                module(*rows)
+        except Exception:  # torch.cond cannot run while its operations are recorded, and it remembers the failure
+            torch.compiler.reset()
         return seen
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
