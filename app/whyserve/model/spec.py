@@ -74,6 +74,24 @@ class Score(Strict):
     on: str
 
 
+class Precision(Strict):
+    """The precision of a network that is served as its copy in float32.
+
+    original: the smallest type of its numbers. largest: the largest |difference| between the outputs of both for the
+    background, as a share of the output's scale. bound: what rounding to the original's type explains.
+    """
+
+    original: str
+    largest: float
+    bound: float
+
+    @property
+    def text(self) -> str:
+        """For people."""
+        gaps = f"differs by at most {self.largest:.0e} of the output's scale (bound: {self.bound:.0e})"
+        return f"the original in {self.original} {gaps}"
+
+
 class ModelSpec(Strict):
     """model.toml."""
 
@@ -87,6 +105,7 @@ class ModelSpec(Strict):
     inputs: Annotated[tuple[InputSpec, ...], Field(min_length=1)]
     output: OutputSpec
     explain: ExplainSpec = ExplainSpec()
+    precision: Precision | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

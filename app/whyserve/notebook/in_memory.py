@@ -50,7 +50,7 @@ class InMemory:
         categories: Mapping[str, Sequence[str]],
     ) -> "InMemory":
         """Raises InvalidInput, ModelFault, UnsupportedNetwork."""
-        packaged = network_of(model).with_output(choice)
+        packaged = network_of(model, background).with_output(choice)
         if packaged.framework == "keras":
             _check_backend()
         tried = try_background(packaged, background, categories=categories)
@@ -91,7 +91,7 @@ def _network(packaged: Any, spec: ModelSpec, arrays: Arrays) -> Network:
     if packaged.framework == "onnx":
         return load_onnx(packaged.content, spec)
     if packaged.framework == "torch":
-        return Network(packaged.module.requires_grad_(False), names)
+        return Network(packaged.exact(arrays).requires_grad_(False), names)
     # Through a file, as a service gets it, so that the numbers are the same and the caller's model stays as it is.
     model = open_keras(packaged.files({})[KERAS_FILE])
     module = KerasNetwork(model, tuple(range(len(names))))  # a file keeps the order of inputs, not all their names

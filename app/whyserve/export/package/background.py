@@ -52,7 +52,9 @@ def read_background(
         if _is_frame(background[name]):
             arrays[name], features[name] = _from_frame(name, background[name], categories)
         else:
-            arrays[name] = np.asarray(background[name])
+            arrays[name] = plain_array(background[name])
+            if is_flat(arrays[name]):  # one number per row
+                arrays[name], features[name] = arrays[name][:, None], [{"name": name}]
         _check_array(name, arrays[name])
     if len({len(array) for array in arrays.values()}) > 1:
         counts = ", ".join(f"{name} has {len(array)}" for name, array in arrays.items())
@@ -87,6 +89,19 @@ def identifier(name: str) -> str:
 def is_text(column: Any) -> bool:
     """Whether a pandas column holds strings that are not yet a categorical dtype."""
     return str(column.dtype) in {"object", "str", "string"}
+
+
+def is_flat(value: Any) -> bool:
+    """Whether a value is one number per row, (rows,)."""
+    return value is not None and np.ndim(value) == 1 and plain_array(value).dtype.kind in "iufb"
+
+
+def plain_array(value: Any) -> np.ndarray:
+    """An array, of a tensor of torch on any device and in any precision too."""
+    if hasattr(value, "detach"):
+        value = value.detach().cpu()
+        value = value.float() if value.is_floating_point() and value.element_size() < 4 else value
+    return np.asarray(value)
 
 
 def _is_frame(value: Any) -> bool:

@@ -62,7 +62,7 @@ def medoids(
     model, background, categories, output, reduce: as for `package`. Distances between rows use features scaled to
     standard deviation 1, and categories as one-hot columns. Raises InvalidInput, ModelFault.
     """
-    network = network_of(model).with_output(OutputChoice(output, reduce))
+    network = network_of(model, background).with_output(OutputChoice(output, reduce))
     tried_on = try_background(network, background, most=None, categories=categories or {})
     arrays, columns = tried_on.arrays, tried_on.columns
     total = len(next(iter(arrays.values())))

@@ -9,19 +9,24 @@ from typing import Any, ClassVar
 import numpy as np
 
 from whyserve.errors import ModelFault, first_line
+from whyserve.export.package.keras_precision import compared_policies, half_policy, in_float32
 from whyserve.export.package.output_choice import OutputChoice
 from whyserve.model.spec import KERAS_FILE
 
 
 @dataclass(frozen=True, slots=True)
 class KerasModel:
-    """A Keras model. names, dtypes, shapes (without the rows): of its inputs, in the order of the model."""
+    """A Keras model. names, dtypes, shapes (without the rows): of its inputs, in the order of the model.
+
+    original: the caller's model, if its policy is half precision and `model` is its copy in float32.
+    """
 
     framework: ClassVar[str] = "keras"
     model: Any
     names: tuple[str, ...]
     dtypes: tuple[str, ...]
     shapes: tuple[tuple[int, ...], ...]
+    original: Any = None
 
     @classmethod
     def of(cls, model: Any) -> "KerasModel":
@@ -42,9 +47,11 @@ class KerasModel:
                     f'input "{tensor.name}" of the Keras model has shape {tuple(tensor.shape)}; only the number of'
                     " rows, dimension 0, may be None"
                 )
+        original = model if half_policy(model) else None
+        model = model if original is None else in_float32(model)
         names = tuple(tensor.name for tensor in model.inputs)
         shapes = tuple(tuple(tensor.shape[1:]) for tensor in model.inputs)
-        return cls(model, names, tuple(str(tensor.dtype) for tensor in model.inputs), shapes)
+        return cls(model, names, tuple(str(tensor.dtype) for tensor in model.inputs), shapes, original)
 
     def with_front(self, front: Any) -> tuple["KerasModel", "KerasModel"]:
         """The model behind the layers of `preprocess`, and these layers alone. Raises InvalidInput, ModelFault."""
@@ -59,7 +66,8 @@ class KerasModel:
         """The model with one tensor as its output, (rows,) or (rows, outputs). Raises ModelFault, InvalidInput."""
         from whyserve.export.package.keras_output import chosen_output  # noqa: PLC0415
 
-        return replace(self, model=chosen_output(self.model, choice))
+        original = None if self.original is None else chosen_output(self.original, choice)
+        return replace(self, model=chosen_output(self.model, choice), original=original)
 
     def run(self, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
         """The output for rows, (rows, …) by input. Raises ModelFault, and whatever Keras raises."""
@@ -69,6 +77,13 @@ class KerasModel:
         result = self.model(given if len(given) > 1 else given[0], training=False)
         table: np.ndarray = ops.convert_to_numpy(result)
         return table
+
+    def precision(self, arrays: Mapping[str, np.ndarray]) -> dict[str, Any] | None:
+        """[precision] of model.toml for a model with a policy of half precision; None for any other.
+
+        Raises ModelFault if the float32 copy differs by more than half precision can explain.
+        """
+        return None if self.original is None else compared_policies(self, arrays)
 
     def files(self, arrays: Mapping[str, np.ndarray]) -> dict[str, bytes]:
         """The content of model.keras. Raises ModelFault."""

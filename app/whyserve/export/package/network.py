@@ -14,8 +14,12 @@ CONVERTERS = {
 }
 
 
-def network_of(model: Any) -> Any:
-    """A KerasModel, a TorchModel or an OnnxModel for a network of the caller. Raises InvalidInput, ModelFault."""
+def network_of(model: Any, background: Any = None, tokenizer: Any = None) -> Any:
+    """A KerasModel, a TorchModel or an OnnxModel for a network of the caller. Raises InvalidInput, ModelFault.
+
+    background: as given by the caller; it names the inputs of a network with optional ones. tokenizer:
+        the network's PaddedTokenizer, if it takes text.
+    """
     keras = sys.modules.get("keras")
     # Keras comes first: on the torch backend, a Keras model is an nn.Module too.
     if keras is not None and isinstance(model, keras.Model):
@@ -27,7 +31,7 @@ def network_of(model: Any) -> Any:
         from whyserve.export.package.torch import TorchModel  # noqa: PLC0415
 
         _check_parts(model, keras)
-        return TorchModel.of(model)
+        return TorchModel.of(model, background, tokenizer)
     onnx = sys.modules.get("onnx")
     is_path = isinstance(model, str | os.PathLike) and str(model).endswith(".onnx")
     if is_path or isinstance(model, bytes) or (onnx is not None and isinstance(model, onnx.ModelProto)):

@@ -68,6 +68,9 @@ class OnnxModel:
         assert changed.tensor
         return changed
 
+    def precision(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """None: the file is served as it is."""
+
     def with_front(self, front: Any) -> "OnnxModel":
         """Raises InvalidInput."""
         raise InvalidInput(

@@ -58,6 +58,8 @@ class OutputChoice:
 
         Raises ModelFault, InvalidInput.
         """
+        if self.output is None and hasattr(returned, "to_tuple") and "logits" in returned:
+            returned = returned["logits"]  # of a ModelOutput of transformers
         tensors = dict(_tensors(returned, operations))
         if not isinstance(self.output, list | tuple | Mapping):
             self.heads = ["error"] if "error" in self.reduce else []

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from pydantic import ValidationError
 
 from whyserve.errors import InvalidInput, ModelFault
@@ -31,14 +30,12 @@ from whyserve.export.package.output_choice import OutputChoice
 from whyserve.export.package.outputs import describe_output, stated_labels
 from whyserve.export.package.preprocess import Front
 from whyserve.export.package.report import Packaged
-from whyserve.export.package.text import read_texts
+from whyserve.export.package.text import padded_tokenizer, read_texts
 from whyserve.export.package.toml import to_toml
 from whyserve.export.package.trials import try_background
 from whyserve.export.progress import step, steps_shown
 from whyserve.model.spec import SPEC_FILE, ModelSpec, Task, check_name, one_line
 from whyserve.model.text import text_readers
-
-TRACED_ROWS = 3
 
 
 @steps_shown()
@@ -73,10 +70,12 @@ def package(
     """Write a model folder for a trained network, export it, compare the export with the original and certify it.
 
     model: a torch nn.Module, a torch.export program, a Keras model, or an ONNX model: an onnx.ModelProto, the path of
-        an .onnx file or its bytes. It is not changed.
+        an .onnx file or its bytes. It is not changed. A network with half precision is served in float32; TorchScript
+        is served as torch converts it.
     folder: the folder to write. Its name becomes the name of the model.
     background: rows of real data, (rows, …): an array, a DataFrame, or a dict of them by input name. If there are more
         than 100 rows, 100 rows drawn at random are used; `medoids` chooses representative rows instead.
+        Arguments of the network with a default value are inputs if the background names them.
         Columns of text or of a categorical dtype are categories. They are numbered in the order of `categories` or of
         the categorical dtype. It must be the order that the network was trained with.
     labels: the labels of a classification. names: the output names of a regression. One of the two is needed unless the
@@ -101,8 +100,9 @@ def package(
     ranges: the numbers that the network takes for (black, white) of an image, or a pair of them for each channel, by
         input name. After torchvision's Normalize, a channel's pair is (-mean / std, (1 - mean) / std). Default: a
         guess from the background: 0 to 1, 0 to 255, or the minimum and maximum.
-    tokenizer: of a network that takes text: a Tokenizer of the tokenizers library, or the path of a tokenizer.json.
-        The background of that input is texts, or ids of shape (rows, tokens).
+    tokenizer: of a network that takes text: a Tokenizer of the tokenizers library, a fast tokenizer of transformers,
+        or the path of a tokenizer.json. The background of that input is texts, or ids of shape (rows, tokens).
+        attention_mask and token_type_ids are computed from the ids: 1 where the id is not padding, and 0.
     preprocess: of a network that takes transformed rows: the fitted scikit-learn scaler, encoder, imputer,
         ColumnTransformer or Pipeline. It becomes layers in front of the network, and `background` holds the raw rows.
         An encoder states its categories, and an encoded column is one feature, which requests carry as a string.
@@ -128,7 +128,8 @@ def package(
     check_place(folder)
     step(f"{folder.name}: running the network on the background")
     choice = OutputChoice(output, reduce)
-    network = network_of(model).with_output(choice)
+    tokenizer = padded_tokenizer(tokenizer, model)
+    network = network_of(model, background, tokenizer).with_output(choice)
     text = read_texts(tokenizer, background, network, kinds or {})
     front = None if preprocess is None else Front.of(preprocess, text.background, features)
     if front:
@@ -161,6 +162,8 @@ def package(
         "inputs": inputs,
         **described_output,
     }
+    if precision := network.precision(arrays):
+        described["precision"] = precision
     try:
         spec = ModelSpec.model_validate(described)
     except ValidationError as error:
@@ -173,8 +176,7 @@ def package(
         compared = check_expected(expected, background, tried, network, spec=spec, readers=readers)
     fronted = (front.check(layers, spec, arrays, tried.kept),) if front else ()
     step(f"{folder.name}: tracing the network")
-    files = network.files({name: np.resize(array, (TRACED_ROWS, *array.shape[1:])) for name, array in arrays.items()})
-    files |= {SPEC_FILE: to_toml(described).encode(), **text.files}
+    files = network.files(arrays) | {SPEC_FILE: to_toml(described).encode(), **text.files}
     manifest = write_folder(folder, spec, files, arrays, text.example, artifacts=Path(artifacts), budget_ms=budget_ms)
     notes = background_notes(columns, table, lambda each: describe_answers(spec, each))
     example = describe_example(Path(artifacts) / folder.name, manifest)

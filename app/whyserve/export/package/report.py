@@ -31,6 +31,7 @@ class Packaged:
             ("outputs", f"{', '.join(spec.output_names[:12])} ({spec.output.scores})"),
             *(("categories", text) for text in _category_texts(spec)),
             ("parity", parity_text(manifest.parity)),
+            *([("precision", f"float32; {spec.precision.text}")] if spec.precision else []),
             ("method", f"{certificate['default']}: {certificate['reason']}"),
             ("residual", f"at most {figures['residual']:.0e} of the output's scale"),
             ("time", f"{figures['ms_per_row']:.2g} ms per row with {manifest.background_rows} background rows"),

@@ -21,6 +21,17 @@ PLACE = "the tokenizer"
 
 
 @dataclass(frozen=True, slots=True)
+class PaddedTokenizer:
+    """content: of tokenizer.json. pad: the id of padding. names: of the arguments that the tokenizer gives a network
+    of transformers.
+    """
+
+    content: bytes
+    pad: int
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class TextBackground:
     """background: with ids in place of texts. kinds: "tokens" for the input of texts, by name. example: a text with a
     known token, by name of the input. files: the files to add to the model folder, by name.
@@ -39,7 +50,7 @@ def read_texts(tokenizer: Any, background: Any, network: Any, kinds: Mapping[str
     """
     if tokenizer is None:
         return TextBackground(background)
-    content = _content(tokenizer)
+    content = tokenizer.content if isinstance(tokenizer, PaddedTokenizer) else _content(tokenizer)
     name = _input_of(background, network.names, kinds)
     given = background[name] if isinstance(background, Mapping) else background
     example: dict[str, str] = {}
@@ -47,8 +58,30 @@ def read_texts(tokenizer: Any, background: Any, network: Any, kinds: Mapping[str
         reader = _reader(name, texts, content, network)
         given = _ids(name, texts, reader)
         example = {name: next(filter(reader.knows, texts), texts[0])}
-    whole = {**background, name: given} if isinstance(background, Mapping) else {name: given}
+    if derived := getattr(network, "derived", ()):
+        _check_derived(background, texts, np.asarray(given), content, derived)
+    rest = {n: each for n, each in background.items() if n not in derived} if isinstance(background, Mapping) else {}
+    whole = {**rest, name: given}
     return TextBackground(whole, {name: "tokens"}, example, {TOKENIZER_FILE: content})
+
+
+def padded_tokenizer(tokenizer: Any, model: Any) -> PaddedTokenizer | None:
+    """The tokenizer with the id of padding that the network takes; None without a tokenizer.
+
+    The id is the tokenizer's own, or that of the tokenizer's class in transformers, or that of the network's config.
+    Raises InvalidInput, ModelFault.
+    """
+    if tokenizer is None:
+        return None
+    parsed = parse_tokenizer(_content(tokenizer), PLACE)
+    if parsed.padding is None:
+        configs = [getattr(part, "config", None) for part in model.modules()] if hasattr(model, "modules") else []
+        stated = [getattr(each, "pad_token_id", None) for each in (tokenizer, *configs)]
+        pad = next((each for each in stated if isinstance(each, int) and each >= 0), 0)
+        side = getattr(tokenizer, "padding_side", "right")
+        parsed.enable_padding(direction=side, pad_id=pad, pad_token=parsed.id_to_token(pad) or "[PAD]")
+    given = tuple(getattr(tokenizer, "model_input_names", ("attention_mask",)))
+    return PaddedTokenizer(parsed.to_str().encode(), int(parsed.padding["pad_id"]), given)
 
 
 def _content(tokenizer: Any) -> bytes:
@@ -105,6 +138,21 @@ def _reader(name: str, texts: list[str], content: bytes, network: Any) -> TextRe
         length = length or max(len(tokenizer.encode(text).ids) for text in texts)
     item = InputSpec(name=name, kind="tokens", dtype=IDS, shape=(max(length, 1),), tokenizer=TOKENIZER_FILE)
     return TextReader(item, content, PLACE)
+
+
+def _check_derived(background: Any, texts: list[str], ids: np.ndarray, content: bytes, derived: Sequence[str]) -> None:
+    """What the network computes from the ids must be what the tokenizer, or the background, gives beside them."""
+    tokenizer = parse_tokenizer(content, PLACE)
+    given = background if isinstance(background, Mapping) and not texts else {}
+    expected = {"attention_mask": ids != tokenizer.padding["pad_id"], "token_type_ids": np.zeros_like(ids)}
+    wrong = [n for n in derived if n in given and not np.array_equal(np.asarray(given[n]), expected[n])]
+    if "token_type_ids" in derived and any(any(tokenizer.encode(text).type_ids) for text in texts):
+        wrong.append("token_type_ids")
+    if wrong:
+        raise InvalidInput(
+            f'"{wrong[0]}" is not what the ids give: attention_mask is 1 where the id is not padding, token_type_ids'
+            " is 0, because a request has only a text; give the network a forward method that computes it from the ids"
+        )
 
 
 def _ids(name: str, texts: list[str], reader: TextReader) -> np.ndarray:

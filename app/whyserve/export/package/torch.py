@@ -3,11 +3,8 @@
 torch.export turns the network into a program of ATen operations. torch_source writes that program as Python source.
 """
 
-import copy
-import inspect
-import warnings
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -16,10 +13,14 @@ from torch import nn
 from torch.export import ExportedProgram
 
 from whyserve.errors import ModelFault
-from whyserve.export.package.faults import untraceable
+from whyserve.export.package.calls import Called, call_with
+from whyserve.export.package.half import HALF, InFloat32, half_dtype, in_float32
 from whyserve.export.package.output_choice import OutputChoice
+from whyserve.export.package.precision import compared
 from whyserve.export.package.torch_output import ChosenOutput, is_table
 from whyserve.export.package.torch_source import write_program
+from whyserve.export.package.tracing import Recorder, traced
+from whyserve.export.package.unwrap import unwrapped
 
 # Operations that behave differently in training mode, and a test of their arguments for that mode.
 TRAINING: Mapping[str, Callable[[Any], bool]] = {
@@ -28,31 +29,54 @@ TRAINING: Mapping[str, Callable[[Any], bool]] = {
 }
 
 
+# The rounding of a trace: far above that of float32, far below the effect of code that the trace left out.
+TRACE_ROUNDING = 2.0**-14
+# The number of rows for tracing. More than 1, because a batch of 1 silently becomes a constant (pytorch#148886).
+TRACED_ROWS = 3
+
+
 @dataclass(frozen=True, slots=True)
 class TorchModel:
-    """A torch network. names: of its inputs, in the order of the call. program: if the caller gave a program."""
+    """A torch network.
+
+    module: the network; it takes one tensor per input, in the order of `names`, and returns one tensor.
+    program: if the caller gave a program. original: the network in half precision, if `module` is its float32 copy.
+    derived: the arguments of the network that are computed from the ids of its tokenizer.
+    """
 
     framework: ClassVar[str] = "torch"
     module: nn.Module
     names: tuple[str, ...]
     program: ExportedProgram | None = None
+    original: nn.Module | None = None
+    derived: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, model: nn.Module | ExportedProgram) -> "TorchModel":
-        """Copy a network, so that the caller's one keeps its mode and device. Raises ModelFault."""
+    def of(cls, model: nn.Module | ExportedProgram, background: Any = None, tokenizer: Any = None) -> "TorchModel":
+        """Copy a network, so that the caller's one keeps its mode and device.
+
+        background: as given by the caller; it names the inputs of a network with optional ones.
+        tokenizer: the network's PaddedTokenizer, if it takes text. Raises ModelFault.
+        """
         if isinstance(model, ExportedProgram):
             _check_program(model)
-            return cls(model.module(), tuple(map(str, model.graph_signature.user_inputs)), model)
-        parameters = inspect.signature(model.forward).parameters.values()
-        positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-        names = tuple(p.name for p in positional if p.default is p.empty)
-        return cls(copy.deepcopy(model).cpu().eval(), names)
+            given, names = model.module(), tuple(map(str, model.graph_signature.user_inputs))
+            if half_dtype(given) is None:
+                return cls(given, names, model)
+            return cls(InFloat32(in_float32(given)), names, original=given)
+        network = unwrapped(model)
+        half = half_dtype(network) is not None
+        exact = in_float32(network) if half else network
+        call = call_with(exact, background, tokenizer)
+        module = InFloat32(Called(exact, call)) if half else Called(exact, call)
+        return cls(module, call.names, original=Called(network, call) if half else None, derived=call.derived)
 
     def with_output(self, choice: OutputChoice) -> "TorchModel":
         """The network with one tensor as its output, (rows,) or (rows, outputs)."""
         if self.program is not None and is_table(self.program) and choice == OutputChoice():
             return self
-        return TorchModel(ChosenOutput(self.module, self.names, choice), self.names)
+        original = None if self.original is None else ChosenOutput(self.original, self.names, choice)
+        return replace(self, module=ChosenOutput(self.module, self.names, choice), program=None, original=original)
 
     @property
     def dtype(self) -> str:
@@ -74,28 +98,43 @@ class TorchModel:
 
     def run(self, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
         """The output for rows, (rows, …) by input. Raises ModelFault, and whatever the network raises."""
-        with torch.no_grad():
-            result = self.module(*(torch.from_numpy(arrays[name]) for name in self.names))
-        table: np.ndarray = result.numpy()
-        return table
+        return _table(self.module, self._tensors(arrays))
+
+    def precision(self, arrays: Mapping[str, np.ndarray]) -> dict[str, Any] | None:
+        """[precision] of model.toml for a network with half precision; None for any other. arrays: a background.
+
+        Raises ModelFault if the float32 copy differs by more than half precision can explain.
+        """
+        rows, original = self._tensors(arrays), self.original or self.module
+        dtype = half_dtype(original) or Recorder.on(original, rows).half
+        if dtype is None:
+            return None
+        try:
+            table = _table(original, rows)
+        except Exception:  # the inputs of some networks must have the type of the weights
+            table = _table(original, [x.to(dtype) if x.is_floating_point() else x for x in rows])
+        served = _table(self.exact(arrays), rows)
+        return compared(table, served, str(dtype).removeprefix("torch."), torch.finfo(dtype).eps)
+
+    def exact(self, arrays: Mapping[str, np.ndarray]) -> nn.Module:
+        """The network in float32, also where its code asks for half precision."""
+        return self.module if Recorder.on(self.module, self._tensors(arrays)).half is None else InFloat32(self.module)
 
     def files(self, arrays: Mapping[str, np.ndarray]) -> dict[str, bytes]:
-        """The content of network.py and weights.safetensors. arrays: a few rows for tracing. Raises ModelFault."""
-        program = self.program
-        if program is None:
-            program = self._traced(arrays)
-            _check_program(program)
-        return write_program(program)
+        """The content of network.py and weights.safetensors. arrays: a background. Raises ModelFault."""
+        if self.program is not None:
+            return write_program(self.program, self.names)
+        exact, rows = self.exact(arrays), self._tensors(arrays)
+        expected = _table(exact, rows)
+        few = self._tensors({n: np.resize(array, (TRACED_ROWS, *array.shape[1:])) for n, array in arrays.items()})
+        program = traced(exact, few)
+        _check_program(program)
+        files = write_program(program, self.names)
+        compared(expected, _table(program.module(), rows), "Python", TRACE_ROUNDING)
+        return files
 
-    def _traced(self, arrays: Mapping[str, np.ndarray]) -> ExportedProgram:
-        batch = torch.export.Dim("batch")
-        rows = tuple(torch.from_numpy(arrays[name]) for name in self.names)
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # for example, torch warns about the list of weights of an LSTM
-                return torch.export.export(self.module, rows, dynamic_shapes=(tuple({0: batch} for _ in rows),))
-        except Exception as error:
-            raise ModelFault(untraceable(error)) from error
+    def _tensors(self, arrays: Mapping[str, np.ndarray]) -> list[torch.Tensor]:
+        return [torch.from_numpy(arrays[name]) for name in self.names]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +143,13 @@ class FrontedTorch(TorchModel):
 
     dtypes: tuple[str, ...] = ()
     shapes: tuple[tuple[int, ...], ...] = ()
+
+
+def _table(module: nn.Module, rows: Sequence[torch.Tensor]) -> np.ndarray:
+    with torch.no_grad():
+        result = module(*rows)
+    table: np.ndarray = (result.float() if result.dtype in HALF else result).numpy()
+    return table
 
 
 def _check_program(program: ExportedProgram) -> None:

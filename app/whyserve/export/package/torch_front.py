@@ -24,14 +24,14 @@ class FrontedModule(nn.Module):
             self.register_buffer(name, torch.from_numpy(value))
         self.training = False  # the network is in eval mode; a program has no eval()
 
-    def forward(self, first: torch.Tensor, second: torch.Tensor | None = None) -> torch.Tensor:
+    def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
+        first, codes = inputs[0], inputs[-1]
         parts = []
         if self.front.has(SCALE):
             x = first.index_select(1, self.source) * self.steps[SCALE] + self.steps[SHIFT]
             if self.front.has(LOW, HIGH):
                 x = torch.clamp(x, self.steps[LOW], self.steps[HIGH])
             parts.append(torch.where(torch.isnan(x), self.steps[FILL], x) if self.front.has(FILL) else x)
-        codes = first if second is None else second
         for number in range(len(self.front.tables)):
             parts.append(functional.embedding(codes[:, number], getattr(self, f"table_{number}")))
         output: torch.Tensor = self.network(torch.cat(parts, 1).index_select(1, self.order).to(self.dtype))

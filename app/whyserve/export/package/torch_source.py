@@ -3,6 +3,7 @@
 torch.export.save cannot take their place, because it pickles example inputs and some tensors.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -45,8 +46,11 @@ def build() -> nn.Module:
 '''
 
 
-def write_program(program: ExportedProgram) -> dict[str, bytes]:
-    """The content of network.py and weights.safetensors. Raises ModelFault for a program that source cannot express."""
+def write_program(program: ExportedProgram, names: Sequence[str]) -> dict[str, bytes]:
+    """The content of network.py and weights.safetensors. names: of the inputs.
+
+    Raises ModelFault for a program that source cannot express.
+    """
     signature = program.graph_signature
     if signature.buffers_to_mutate or getattr(signature, "user_inputs_to_mutate", None):
         raise ModelFault("the network changes its buffers or inputs during a call; in eval mode, it must not")
@@ -70,7 +74,7 @@ def write_program(program: ExportedProgram) -> dict[str, bytes]:
         )
     code = generated.src.strip().replace("def forward(", "def program(", 1) + "\n"
     # forward has a parameter for each input, because torch.onnx reads *inputs as one input that is a tuple.
-    source = SOURCE.format(tensors=table, code=code, inputs=", ".join(signature.user_inputs))
+    source = SOURCE.format(tensors=table, code=code, inputs=", ".join(names))
     return {NETWORK_FILE: source.encode(), WEIGHTS_FILE: save(tensors)}
 
 

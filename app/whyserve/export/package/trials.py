@@ -15,6 +15,8 @@ from whyserve.model.rows import Arrays
 MOST_ROWS = 100
 # As a share of the output's scale. It is far above rounding and far below the effect of another row.
 ROW_BOUND = 1e-3
+# As a share of the output's scale: the same rows in the same batch differ by the order of sums at most.
+SAME_BOUND = 1e-5
 # With more inputs, the combinations of integer inputs would be too many to try. Each try runs the network.
 MOST_TRIED_INPUTS = 6
 
@@ -69,6 +71,7 @@ def try_background(
             faults.append(error)
             continue
         check_table(table, len(kept), _first_row(network, arrays))
+        _check_is_not_random(network, arrays, table)
         _check_rows_are_independent(network, arrays, table)
         notes = (f"the background is {most} of the {rows} given rows, drawn at random",) if len(kept) < rows else ()
         return Tried(arrays, columns, table, kept, notes)
@@ -101,6 +104,17 @@ def _integer_inputs(names: Sequence[str]) -> list[dict[str, bool]]:
     """Guesses of which inputs of a torch network take integers: none first, then each combination."""
     tried = range(1 << min(len(names), MOST_TRIED_INPUTS))
     return [{n: bool(number >> i & 1) for i, n in enumerate(names)} for number in tried]
+
+
+def _check_is_not_random(network: Any, arrays: Arrays, table: np.ndarray) -> None:
+    """Raises ModelFault if the same rows give other outputs in a second run."""
+    gap = np.abs(np.asarray(network.run(arrays)) - table).max(initial=0)
+    if np.isfinite(gap) and gap > SAME_BOUND * np.abs(table).max(initial=0):
+        raise ModelFault(
+            "the network is random: the same rows give other outputs in a second run; remove the random numbers from"
+            " its forward pass, such as dropout that stays on (write F.dropout(x, p, self.training)), torch.rand, or a"
+            " sampled latent (use its mean)"
+        )
 
 
 def _check_rows_are_independent(network: Any, arrays: Arrays, table: np.ndarray) -> None:

@@ -1,0 +1,31 @@
+"""A network of half or mixed precision, and its copy in float32, which is served."""
+
+from typing import Any
+
+import numpy as np
+
+from whyserve.errors import ModelFault
+
+# Rounding errors add up over the layers: the bound is this number of roundings to the original's type.
+ROUNDINGS = 16
+
+
+def compared(original: np.ndarray, served: np.ndarray, dtype: str, rounding: float) -> dict[str, Any]:
+    """[precision] of model.toml. original, served: the outputs of both networks for the background, (rows, …).
+
+    dtype: the type of the original. rounding: the distance of that type between 1 and the next larger number.
+    Raises ModelFault if the outputs differ by more than rounding explains.
+    """
+    bound = ROUNDINGS * rounding
+    gap = np.abs(original.astype(np.float64) - served).reshape(len(original), -1)
+    scale = max(float(np.abs(served).max(initial=0)), 1e-30)
+    finite = np.nan_to_num(gap, nan=np.inf) / scale
+    largest = float(finite.max(initial=0))
+    if largest > bound:
+        row = int(finite.max(axis=1).argmax())
+        raise ModelFault(
+            f"the network in {dtype} and its copy for serving differ by {largest:.1e} of the output's scale on row"
+            f" {row} of the background, more than rounding explains ({bound:.0e}); its code may depend on values or on"
+            " the number of rows, or its numbers may overflow"
+        )
+    return {"original": dtype, "largest": largest, "bound": bound}
