@@ -102,7 +102,7 @@ def read_image(text: str, item: InputSpec, layout: Layout) -> np.ndarray:
         scaled = scaled[..., None]
     elif layout.channels == "first":
         scaled = scaled[None] if layout.mode == "L" else np.moveaxis(scaled, 2, 0)
-    return (np.rint(scaled) if item.is_integer else scaled).astype(item.dtype)
+    return (scaled if item.is_float else np.rint(scaled)).astype(item.dtype)
 
 
 def _content(text: str) -> bytes:

@@ -52,7 +52,7 @@ def _ids(text: TextReader, cell: Any) -> list[int]:
 
 def _feature_reader(item: InputSpec, feature: Feature) -> Reader:
     if not feature.categories:
-        return lambda cell: _number(item, cell)
+        return _boolean if item.value_type(feature) is bool else lambda cell: _number(item, feature, cell)
     codes = {label: code for code, label in enumerate(feature.categories)}
     known = ", ".join(feature.categories[:20])
 
@@ -64,7 +64,15 @@ def _feature_reader(item: InputSpec, feature: Feature) -> Reader:
     return read
 
 
-def _number(item: InputSpec, cell: Any) -> float:
+def _boolean(cell: Any) -> bool:
+    """True and False of any case. CSV files of databases hold 1 and 0."""
+    found = {"true": True, "1": True, "false": False, "0": False}.get(str(cell).lower())
+    if found is None:
+        raise ValueError("must be true or false")
+    return found
+
+
+def _number(item: InputSpec, feature: Feature, cell: Any) -> float:
     if cell is None or cell == "":
         raise ValueError("is empty; it must be a number")
     # float() takes 1_000 and True, which no file means as numbers.
@@ -82,6 +90,8 @@ def _number(item: InputSpec, cell: Any) -> float:
             raise ValueError(f"must be a whole number from {bounds.min} to {bounds.max}")
     else:
         _converted(item, np.array(value))
+        if item.value_type(feature) is int and value != int(value):
+            raise ValueError("must be a whole number")
     return value
 
 
@@ -99,7 +109,7 @@ def _array(item: InputSpec, cell: Any) -> np.ndarray:
         array = np.array(cell)
     except ValueError:
         raise ValueError(needed) from None
-    if array.shape != item.row_shape or array.dtype.kind not in ("iu" if item.is_integer else "iuf"):
+    if array.shape != item.row_shape or array.dtype.kind not in item.array_kinds.replace("b", "b" * item.is_bool):
         raise ValueError(needed)
     if not np.isfinite(array).all():
         raise ValueError("must hold finite numbers only")

@@ -8,6 +8,7 @@ import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ import pyarrow.parquet
 from whyserve.errors import InvalidInput, first_line
 from whyserve.model.rows import Arrays
 from whyserve.model.spec import ModelSpec
-from whyserve.model.text import TextReader
+from whyserve.model.text import TextReader, check_ids
 from whyserve.tables.cells import input_reader
 
 
@@ -41,11 +42,16 @@ class RowsRead:
 
 
 def read_rows(
-    path: Path, spec: ModelSpec, drop: Sequence[str] = (), texts: Mapping[str, TextReader] | None = None
+    path: Path,
+    spec: ModelSpec,
+    drop: Sequence[str] = (),
+    texts: Mapping[str, TextReader] | None = None,
+    vocabularies: Mapping[str, int] = MappingProxyType({}),
 ) -> RowsRead:
     """Read rows of a model.
 
-    drop: columns to ignore. texts: the readers by name of each input that is sent as text.
+    drop: columns to ignore. texts: the readers by name of each input that is sent as text. vocabularies: the number of
+    ids, by feature or input.
     Raises InvalidInput if no row can be used: the file cannot be read, is empty, lacks a column or has an unknown one.
     """
     names, lines = _open(path)
@@ -61,6 +67,10 @@ def read_rows(
             if len(line) != len(names):
                 raise ValueError(f": the number of cells is {len(line)}; {len(names)} are needed")
             row = {name: read(line) for name, read in readers.items()}
+            check_ids(spec, vocabularies, {name: np.asarray(value)[None] for name, value in row.items()})
+        except InvalidInput as fault:
+            faults[number] = f"row {number}: {fault.message}"
+            continue
         except ValueError as fault:
             faults[number] = f"row {number}{fault}"
             continue

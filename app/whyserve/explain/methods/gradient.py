@@ -28,6 +28,8 @@ from whyserve.explain.methods.integer_inputs import Lookup, Lookups, look_up
 # RESIDUAL_GOAL of the scale of its outputs.
 POINTS = (16, 64)
 RESIDUAL_GOAL = 1e-3
+# As a share of the output's scale: a smaller change is rounding.
+REACHED = 1e-5
 # Memory of a pass with gradients relative to a pass without: it keeps the activations, and the backward pass needs as
 # much again.
 BACKWARD_MEMORY = 3
@@ -58,6 +60,26 @@ class Gradient:
         # One row explained against itself shows that gradients arrive, before the first request.
         first = {name: x[:1] for name, x in self.passes.background.items()}
         self._integrate(self._prepare(first), slice(0, 1), torch.zeros(1, 1, dtype=torch.int64), quadrature(1))
+        self._check_reached()
+
+    def _check_reached(self) -> None:
+        """Raises UnsupportedNetwork if the output changes with a floating-point input that no gradient reaches."""
+        rows = {name: x[: self.passes.chunk_rows] for name, x in self.passes.background.items()}
+        numbers = {name: x.detach().clone().requires_grad_() for name, x in rows.items() if x.is_floating_point()}
+        with torch.enable_grad():
+            out = self.passes.network({**rows, **{name: leaf.clone() for name, leaf in numbers.items()}})
+        unreached = numbers
+        if numbers and out.requires_grad:
+            found = torch.autograd.grad(out.sum(), list(numbers.values()), allow_unused=True)
+            unreached = {
+                name: x for (name, x), gradient in zip(numbers.items(), found, strict=True) if gradient is None
+            }
+        for name in unreached:
+            moved = self.passes({**rows, name: rows[name].roll(1, 0)}) - out.detach()
+            if moved.abs().max() > REACHED * out.detach().abs().max():
+                raise UnsupportedNetwork(
+                    f'no gradient reaches input "{name}", because the network casts it to integers or compares it'
+                )
 
     def explain(self, rows: Inputs, outputs: torch.Tensor, limits: Limits) -> Attribution:
         """Values (R, K, P) of `outputs` (R, K) at `rows`. The residuals show how well they add up.
@@ -116,11 +138,12 @@ class Gradient:
         # The network receives clones: it may begin with an in-place operation, which a leaf does not allow.
         inputs = {name: leaf.clone() for name, leaf in leaves.items()}
         looked_up = [inputs.pop(f"lookup {number}") for number in range(len(row[1]))]
-        inputs.update(integers)
         players = self.passes.players
         with torch.enable_grad():
             # Lookups intercepts every function, which costs as much as a small network: only for integer inputs.
-            with Lookups(integers, players.membership, looked_up) if integers else nullcontext():
+            numbers = list(inputs.values())
+            inputs.update(integers)
+            with Lookups(integers, players.membership, numbers, looked_up) if integers else nullcontext():
                 out = self.passes.network(inputs)
             # The rows are independent: the gradient of the sum is the gradient of each row.
             sums = out[:, outputs[0]].sum(0)

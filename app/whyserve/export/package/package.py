@@ -22,6 +22,7 @@ from whyserve.export.package.checks import (
     describe_answers,
 )
 from whyserve.export.package.folder import write_folder
+from whyserve.export.package.ids import token_inputs
 from whyserve.export.package.inputs import describe_inputs
 from whyserve.export.package.network import network_of
 from whyserve.export.package.outputs import describe_output
@@ -95,15 +96,16 @@ def package(
     network = network_of(model)
     text = read_texts(tokenizer, background, network, kinds or {})
     tried = try_background(network, text.background, categories=categories or {})
-    arrays, columns, table = tried.arrays, tried.columns, tried.table
+    network, arrays, columns, table = tried.network, tried.arrays, tried.columns, tried.table
     check_codes(network, arrays, columns)
     inputs, guesses = describe_inputs(
         arrays,
         columns,
+        tried.whole,
         features=features,
         units=units or {},
         groups=groups or {},
-        kinds=kinds or {},
+        kinds={**({} if features else token_inputs(network, arrays, columns)), **(kinds or {})},
         ranges=ranges or {},
         texts=text.kinds,
     )

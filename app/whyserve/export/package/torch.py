@@ -6,7 +6,7 @@ torch.export turns the network into a program of ATen operations. torch_source w
 import copy
 import inspect
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,6 +61,17 @@ class TorchModel:
             )
         table: np.ndarray = result.numpy()
         return table
+
+    def with_integers(self, names: Sequence[str], dtype: str) -> "TorchModel":
+        """This network with integer inputs, of `dtype`, in place of the floating-point inputs `names`."""
+        taken = getattr(torch, self.dtype)
+
+        def cast(_: nn.Module, given: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+            return tuple(x.to(taken) if name in names else x for name, x in zip(self.names, given, strict=True))
+
+        # A program checks the dtypes of its inputs in a hook of its own, which must come later.
+        self.module.register_forward_pre_hook(cast, prepend=True)
+        return TorchModel(self.module, self.names)
 
     def files(self, arrays: Mapping[str, np.ndarray]) -> dict[str, bytes]:
         """The content of network.py and weights.safetensors. arrays: a few rows for tracing. Raises ModelFault."""

@@ -3,38 +3,54 @@ another entry in the other, so the service has to refuse it.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from whyserve.model.rows import Arrays
 from whyserve.model.spec import ModelSpec
 
+# A float32 holds every whole number up to this one.
+LARGEST = 1 << 24
+
 
 def vocabularies(spec: ModelSpec, run: Callable[[Arrays], object], rows: Arrays) -> dict[str, int]:
-    """n by input: the network takes the integers 0 to n − 1. An input without such a limit has no entry.
+    """n by feature or input: the network takes the integers 0 to n − 1. Without such a limit, there is no entry.
 
     The limit is found by running the network on one row at a time, which works for every kind of lookup.
     run: calls the original network. rows: valid rows, (rows, …) by input.
     """
     found = {}
     for item in spec.inputs:
-        if not item.may_hold_ids:
-            continue
-        name, bounds = item.name, np.iinfo(item.dtype)
-
-        def takes(number: int, name: str = name) -> bool:
-            row = {key: array[:1] for key, array in rows.items()}
-            try:
-                run({**row, name: np.full_like(row[name], number)})
-            except Exception:  # each framework has its own type
-                return False
-            return True
-
-        if (bounds.min < 0 and takes(-1)) or not takes(0):
-            continue
-        if (limit := id_limit(takes, int(rows[name].max()), int(bounds.max))) is not None:
-            found[name] = limit
+        largest = int(np.iinfo(item.dtype).max) if item.is_integer else LARGEST
+        for column, (key, feature, values) in enumerate(item.columns(rows[item.name])):
+            if item.value_type(feature) is int and not (feature and feature.categories):
+                takes = taker(run, rows, item.name, column if feature else ...)
+                if (limit := limit_of_ids(takes, values, largest)) is not None:
+                    found[key] = limit
     return found
+
+
+def taker(run: Callable[[Arrays], object], rows: Arrays, name: str, place: Any = ...) -> Callable[[int], bool]:
+    """Whether the network takes a number: in the first row of `rows`, in `place` of input `name`."""
+
+    def takes(number: int) -> bool:
+        row = {key: array[:1].copy() for key, array in rows.items()}
+        row[name][(slice(None), place)] = number
+        try:
+            run(row)
+        except Exception:  # each framework has its own type
+            return False
+        return True
+
+    return takes
+
+
+def limit_of_ids(takes: Callable[[int], bool], valid: np.ndarray, largest: int) -> int | None:
+    """n, if the network takes the ids 0 to n − 1 alone; None if it also takes −1 or `largest`. valid: ids it takes."""
+    if not takes(0) or (valid.dtype.kind != "u" and takes(-1)):
+        return None
+    return id_limit(takes, int(valid.max()), largest)
 
 
 def id_limit(takes: Callable[[int], bool], valid: int, largest: int) -> int | None:

@@ -27,9 +27,9 @@ from whyserve.export.stages.stage import (
     ORIGINAL_FILE,
     VOCABULARIES_FILE,
     Task,
-    in_batches,
     main,
     no_onnx_operation,
+    original_outputs,
 )
 from whyserve.model.manifest import ONNX_FILE
 from whyserve.model.rows import Arrays
@@ -43,11 +43,11 @@ TRACED_ROWS = 3
 def export(task: Task) -> None:
     spec = task.spec()
     network = load_network(spec, task.read)
-    rows = task.rows()
     try:
-        outputs = in_batches(lambda part: run(network, part), rows)
+        outputs = original_outputs(task, lambda part: run(network, part))
     except Exception as error:
         raise ModelFault(f"{spec.name}: the network fails on a row of valid inputs: {first_line(error)}") from error
+    rows = task.rows()
     np.save(Path(task.work, NETWORK_OUTPUT_FILE), outputs)
     known = vocabularies(spec, lambda row: run(network, row), rows)
     Path(task.work, VOCABULARIES_FILE).write_text(json.dumps(known))
