@@ -21,6 +21,8 @@ export interface Field {
   description?: string;
   range?: Range;
   integer: boolean;
+  /** The value is true or false. */
+  boolean: boolean;
   categories: string[];
   shape: number[];
   /** The key of the attribution, if the feature is explained as part of a group. */
@@ -30,18 +32,22 @@ export interface Field {
 export function fields(model: Manifest): Field[] {
   return model.spec.inputs.flatMap((input) => {
     const integer = input.dtype.includes("int");
-    if (input.kind === "tabular") return input.features.map((feature) => featureField(model, feature, integer));
+    const boolean = input.dtype === "bool";
+    if (input.kind === "tabular") {
+      return input.features.map((feature) => featureField(model, feature, integer || feature.whole, boolean || feature.boolean));
+    }
     const example = model.example.instances[0]?.[input.name];
     const kind = input.tokenizer ? "text" : input.kind === "tokens" ? "sequence" : input.kind;
     const range = input.tokenizer ? undefined : ((input.range as Range | undefined) ?? model.ranges[input.name] ?? exampleRange(example, input.dtype));
-    return [{ key: input.name, kind, integer, range, categories: [], shape: input.shape }];
+    return [{ key: input.name, kind, integer, boolean, range, categories: [], shape: input.shape }];
   });
 }
 
-function featureField(model: Manifest, feature: Feature, integer: boolean): Field {
-  const { name, unit, description, group, categories = [] } = feature;
+function featureField(model: Manifest, feature: Feature, integer: boolean, boolean: boolean): Field {
+  const { name, unit, description, group } = feature;
+  const categories = boolean ? ["false", "true"] : (feature.categories ?? []);
   const kind = categories.length ? "category" : "number";
-  return { key: name, kind, unit, description, group, integer, categories, range: model.ranges[name], shape: [] };
+  return { key: name, kind, unit, description, group, integer, boolean, categories, range: model.ranges[name], shape: [] };
 }
 
 /** The range of an input's numbers, estimated from its example. */
@@ -72,6 +78,7 @@ export function toRow(list: Field[], typed: TypedRow): Record<string, unknown> {
 }
 
 function toValue(field: Field, text: string): unknown {
+  if (field.boolean && field.kind === "category") return toBoolean(text);
   switch (field.kind) {
     case "number":
       return toNumber(text);
@@ -89,6 +96,10 @@ function toValue(field: Field, text: string): unknown {
   }
 }
 
+function toBoolean(text: string): boolean | string {
+  return text === "true" || (text === "false" ? false : text);
+}
+
 /** Accepts a decimal comma as well. */
 export function toNumber(text: string): number | string {
   const plain = /^[^.,]*,\d+\s*$/.test(text) ? text.replace(",", ".") : text;
@@ -97,7 +108,7 @@ export function toNumber(text: string): number | string {
 
 /** Numbers separated by spaces, commas, semicolons or line breaks. If a step has several numbers, each line is a step. */
 function toSequence(field: Field, text: string): unknown {
-  const numbers = (part: string) => part.split(/[\s,;]+/).filter(Boolean).map((one) => (NUMBER.test(one) ? Number(one) : one));
+  const numbers = (part: string) => part.split(/[\s,;]+/).filter(Boolean).map((one) => (field.boolean ? toBoolean(one) : NUMBER.test(one) ? Number(one) : one));
   if (field.shape.length < 2) return numbers(text);
   return text.split(/\n+/).filter((line) => line.trim()).map(numbers);
 }

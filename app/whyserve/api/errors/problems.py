@@ -47,6 +47,7 @@ MESSAGES = {
     "list_type": "must be a list",
     "finite_number": "must be a finite number",
     "literal_error": "must be {expected}",
+    "multiple_of": "must be a whole number",
     "greater_than_equal": "must be at least {ge}",
     "less_than_equal": "must be at most {le}",
     "less_than": "must be less than {lt}",
