@@ -79,7 +79,7 @@ FAULTS: dict[str, tuple[Callable[[], Any], dict[str, Any], str]] = {
     ),
     "more labels": (Net, {"labels": list("abc"), "names": ()}, "labels has 3 entries, but the network has 2 outputs"),
     "no names": (Net, {"names": ()}, "returns 2 numbers per row; name them with labels=[…] for a"),
-    "columns": (Net, {"background": ROWS[:, :3]}, "the network fails on the background: mat1 and mat2"),
+    "columns": (Net, {"background": ROWS[:, :3]}, "the network fails on the background (x is float32): mat1 and mat2"),
     "another input": (Net, {"background": {"y": ROWS}}, 'input "x" is missing from the background; the inputs are x'),
     "text": (Net, {"background": np.array([["a"] * 4])}, 'the background of input "x" has dtype <U1'),
     "a gap": (
@@ -169,7 +169,7 @@ def test_a_network_is_not_changed_and_its_folder_needs_no_class(tmp_path):
     assert (spec.version, spec.output.unit, spec.output.names) == (3, "m", ("low", "high"))
     assert not re.search(r"\bNet\b", (packaged.folder / "network.py").read_text())
     report = str(check(packaged.folder))
-    for line in ("inputs     x (4 features)", "outputs    low, high (values)", "method     exact: "):
+    for line in ("inputs     x (4 features, float32)", "outputs    low, high (values)", "method     exact: "):
         assert line in report
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from whyserve.export.stages.ids import limit_of_ids, taker
+from whyserve.export.stages.ids import LARGEST_ID, limit_of_ids, taker
 from whyserve.model.rows import Arrays
 
 # A cast drops these fractions, and no other function does, except a step function with all its steps at integers.
@@ -19,8 +19,6 @@ LARGEST = 1 << 19
 # With more columns, the columns of an input are not tried one by one. Each try runs the network.
 MOST_COLUMNS = 64
 IDS = "int64"
-# No table has more entries.
-MOST_IDS = 1 << 24
 
 Whole = dict[str, list[int]]
 """By input: the columns that are cast to integers, of an input whose other columns are not."""
@@ -102,7 +100,7 @@ def token_inputs(network: Any, arrays: Arrays, columns: Mapping[str, Any]) -> di
     for name, array in arrays.items():
         if name in columns or array.ndim != 2 or array.dtype.kind not in "iu" or array.shape[1] < 2:
             continue
-        limit = limit_of_ids(taker(network.run, arrays, name), array, min(MOST_IDS, int(np.iinfo(array.dtype).max)))
+        limit = limit_of_ids(taker(network.run, arrays, name), array, min(LARGEST_ID, int(np.iinfo(array.dtype).max)))
         places = range(array.shape[1])
         if limit is not None and not any(taker(network.run, arrays, name, place)(limit) for place in places):
             found[name] = "tokens"

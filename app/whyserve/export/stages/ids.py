@@ -10,8 +10,8 @@ import numpy as np
 from whyserve.model.rows import Arrays
 from whyserve.model.spec import ModelSpec
 
-# A float32 holds every whole number up to this one.
-LARGEST = 1 << 24
+# A float32 holds every whole number up to the first. Keras on torch reads larger integers than the second wrongly.
+LARGEST_FLOAT, LARGEST_ID = 1 << 24, (1 << 31) - 1
 
 
 def vocabularies(spec: ModelSpec, run: Callable[[Arrays], object], rows: Arrays) -> dict[str, int]:
@@ -22,7 +22,7 @@ def vocabularies(spec: ModelSpec, run: Callable[[Arrays], object], rows: Arrays)
     """
     found = {}
     for item in spec.inputs:
-        largest = int(np.iinfo(item.dtype).max) if item.is_integer else LARGEST
+        largest = min(LARGEST_ID, int(np.iinfo(item.dtype).max)) if item.is_integer else LARGEST_FLOAT
         for column, (key, feature, values) in enumerate(item.columns(rows[item.name])):
             if item.value_type(feature) is int and not (feature and feature.categories):
                 takes = taker(run, rows, item.name, column if feature else ...)
@@ -47,10 +47,16 @@ def taker(run: Callable[[Arrays], object], rows: Arrays, name: str, place: Any =
 
 
 def limit_of_ids(takes: Callable[[int], bool], valid: np.ndarray, largest: int) -> int | None:
-    """n, if the network takes the ids 0 to n − 1 alone; None if it also takes −1 or `largest`. valid: ids it takes."""
-    if not takes(0) or (valid.dtype.kind != "u" and takes(-1)):
+    """n, if the network takes the ids 0 to n − 1, and no others except −n to −1; else None. valid: ids it takes.
+
+    Python's indexing and Keras on torch count negative ids from the end of the table. They are no ids of a request.
+    """
+    if not takes(0):
         return None
-    return id_limit(takes, int(valid.max()), largest)
+    limit = id_limit(takes, int(valid.max()), largest)
+    if limit is None or valid.dtype.kind == "u" or not takes(-1):
+        return limit
+    return limit if takes(-limit) and not takes(-limit - 1) else None
 
 
 def id_limit(takes: Callable[[int], bool], valid: int, largest: int) -> int | None:
