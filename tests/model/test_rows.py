@@ -68,8 +68,8 @@ BOOLEANS = ModelSpec.model_validate(
 def test_booleans_come_back_as_they_were_sent():
     row = {"age": 3.5, "member": True, "city": 4, "mask": [True, False]}
     read = RowReader(BOOLEANS)([row])
-    assert (read["x"].dtype, read["x"].tolist()) == (np.float32, [[3.5, 1.0, 4.0]])
-    assert (read["mask"].dtype, read["mask"].tolist()) == (np.bool_, [[True, False]])
+    assert (read["x"].dtype.name, read["x"].tolist()) == ("float32", [[3.5, 1.0, 4.0]])
+    assert (read["mask"].dtype.name, read["mask"].tolist()) == ("bool", [[True, False]])
     back = as_row(BOOLEANS, read, 0)
     assert back == row
     assert [type(back[key]) for key in ("member", "city")] == [bool, int]

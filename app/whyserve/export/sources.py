@@ -112,7 +112,7 @@ def read_unchanged(folder: Path, name: str, digest: str) -> bytes:
 def _background(spec: ModelSpec, content: bytes, place: str, texts: dict[str, TextReader]) -> Arrays:
     try:
         arrays = check_arrays(spec, read_npz(content))
-        check_ids(spec, {name: reader.vocabulary for name, reader in texts.items()}, arrays)
+        check_ids(spec.inputs, {name: reader.vocabulary for name, reader in texts.items()}, arrays)
         return arrays
     except InvalidInput as error:
         raise ModelFault(f"{place}: {error.message}") from error

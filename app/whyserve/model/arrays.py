@@ -60,21 +60,19 @@ def _checked(item: InputSpec, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
         raise fault("holds a number that is not finite")
     if not item.is_float and not np.array_equal(result, array):
         raise fault(f"holds a number outside the range of {item.dtype}")
-    for key, feature, column in item.columns(result) if item.is_tabular else ():
-        _check_column(item, key, feature, column, fault)
+    for column, feature in enumerate(item.features):
+        _check_column(feature, result[:, column], fault)
     return result
 
 
-def _check_column(
-    item: InputSpec, key: str, feature: Feature, column: np.ndarray, fault: Callable[[str], InvalidInput]
-) -> None:
+def _check_column(feature: Feature, column: np.ndarray, fault: Callable[[str], InvalidInput]) -> None:
     if feature.categories and not ((column >= 0) & (column < len(feature.categories))).all():
         codes = f"codes are 0 to {len(feature.categories) - 1}"
-        raise fault(f'holds a code outside the categories of "{key}"; {codes}')
+        raise fault(f'holds a code outside the categories of "{feature.name}"; {codes}')
     if feature.boolean and not ((column == 0) | (column == 1)).all():
-        raise fault(f'holds a number other than 0 and 1 for "{key}", which is true or false')
+        raise fault(f'holds a number other than 0 and 1 for "{feature.name}", which is true or false')
     if feature.whole and not (column == np.rint(column)).all():
-        raise fault(f'holds a fraction for "{key}", which must be a whole number')
+        raise fault(f'holds a fraction for "{feature.name}", which must be a whole number')
 
 
 def first_not_finite(spec: ModelSpec, arrays: Arrays) -> tuple[int, str] | None:

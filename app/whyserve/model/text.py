@@ -161,12 +161,12 @@ def text_readers(spec: ModelSpec, read: Callable[[str], bytes]) -> dict[str, Tex
     }
 
 
-def check_ids(spec: ModelSpec, vocabularies: Mapping[str, int], arrays: Mapping[str, np.ndarray]) -> None:
+def check_ids(inputs: Sequence[InputSpec], vocabularies: Mapping[str, int], arrays: Mapping[str, np.ndarray]) -> None:
     """Check that all ids of each feature or input in `vocabularies` are from 0 to n − 1.
 
     Raises InvalidInput, which names the feature or the input.
     """
-    for item in spec.inputs if vocabularies else ():
+    for item in inputs if vocabularies else ():
         for key, feature, ids in item.columns(arrays[item.name]):
             count = vocabularies.get(key)
             if count is not None and (ids.min(initial=0) < 0 or ids.max(initial=0) >= count):

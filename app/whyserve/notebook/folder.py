@@ -113,7 +113,7 @@ class Model:
             rows = rows.to_dict("records")
         if not (isinstance(rows, Sequence) and rows and isinstance(rows[0], Mapping)):
             arrays = read_rows(spec, rows)
-            check_ids(spec, self.manifest.vocabularies, arrays)
+            check_ids(spec.inputs, self.manifest.vocabularies, arrays)
             count = len(next(iter(arrays.values())))
             return arrays, [as_row(spec, arrays, number, self._predictor.texts) for number in range(count)]
         for number, row in enumerate(rows):
@@ -128,7 +128,7 @@ class Model:
         except (TypeError, ValueError, KeyError, struct.error) as error:
             raise InvalidInput(f"the rows are not what {spec.name} takes: {error}") from error
         check_instances(spec, arrays, instances)
-        check_ids(spec, self.manifest.vocabularies, arrays)
+        check_ids(spec.inputs, self.manifest.vocabularies, arrays)
         return arrays, instances
 
     def __repr__(self) -> str:

@@ -67,7 +67,7 @@ def read_rows(
             if len(line) != len(names):
                 raise ValueError(f": the number of cells is {len(line)}; {len(names)} are needed")
             row = {name: read(line) for name, read in readers.items()}
-            check_ids(spec, vocabularies, {name: np.asarray(value)[None] for name, value in row.items()})
+            check_ids(spec.inputs, vocabularies, {name: np.asarray(value)[None] for name, value in row.items()})
         except InvalidInput as fault:
             faults[number] = f"row {number}: {fault.message}"
             continue

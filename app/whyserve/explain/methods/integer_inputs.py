@@ -165,7 +165,9 @@ class Lookups(TorchFunctionMode):
         if out.ndim == 0 or out.shape[0] != rows:
             raise self._fail("the result of an integer lookup does not have the rows as its first dimension")
         self.found.append(Lookup(out, players))
-        return self._mark(out if self.replacements is None else self.replacements[len(self.found) - 1])
+        result = out if self.replacements is None else self.replacements[len(self.found) - 1]
+        self._mark(result)
+        return result
 
 
 def look_up(network: Network, inputs: Inputs, players: Players) -> list[Lookup]:

@@ -62,16 +62,15 @@ class TorchModel:
         table: np.ndarray = result.numpy()
         return table
 
-    def with_integers(self, names: Sequence[str], dtype: str) -> "TorchModel":
-        """This network with integer inputs, of `dtype`, in place of the floating-point inputs `names`."""
-        taken = getattr(torch, self.dtype)
-
-        def cast(_: nn.Module, given: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
-            return tuple(x.to(taken) if name in names else x for name, x in zip(self.names, given, strict=True))
-
-        # A program checks the dtypes of its inputs in a hook of its own, which must come later.
-        self.module.register_forward_pre_hook(cast, prepend=True)
-        return TorchModel(self.module, self.names)
+    def with_integers(self, names: Sequence[str], _: str) -> "TorchModel":
+        """This network with integers in place of the floating-point inputs `names`. The network casts them."""
+        taken, graph = getattr(torch, self.dtype), torch.fx.Graph()
+        given = [(name, graph.placeholder(name)) for name in self.names]
+        cast = [graph.call_method("to", (x, taken)) if name in names else x for name, x in given]
+        graph.output(graph.call_module("network", tuple(cast)))
+        module = torch.fx.GraphModule({"network": self.module}, graph)
+        module.training = False  # eval() is not allowed for the module of a program
+        return TorchModel(module, self.names)
 
     def files(self, arrays: Mapping[str, np.ndarray]) -> dict[str, bytes]:
         """The content of network.py and weights.safetensors. arrays: a few rows for tracing. Raises ModelFault."""
