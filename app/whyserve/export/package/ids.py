@@ -21,7 +21,7 @@ MOST_COLUMNS = 64
 IDS = "int64"
 
 Whole = dict[str, list[int]]
-"""By input: the columns that are cast to integers, of an input whose other columns are not."""
+"""By input: the columns that are cast to integers, of an input that stays floating point."""
 
 
 def find_ids(network: Any, arrays: Arrays, table: np.ndarray) -> tuple[Any, Arrays, Whole]:
@@ -34,7 +34,8 @@ def find_ids(network: Any, arrays: Arrays, table: np.ndarray) -> tuple[Any, Arra
         columns = list(_columns_of_ids(network, arrays, name, table))
         if columns == [...] or len(columns) == array.shape[1]:
             network, arrays = _with_integers(network, arrays, name, table)
-        elif columns:
+            columns = list(range(array.shape[1])) if array.ndim == 2 and arrays[name] is array else []
+        if columns:
             whole[name] = columns
     return network, arrays, whole
 
@@ -80,7 +81,8 @@ def _with_integers(network: Any, arrays: Arrays, name: str, table: np.ndarray) -
 def _networks(network: Any, names: Sequence[str]) -> Iterator[Any]:
     if not hasattr(network, "dtypes"):
         yield network
-    yield network.with_integers(names, IDS)
+    if hasattr(network, "with_integers"):
+        yield network.with_integers(names, IDS)
 
 
 def set_whole(features: Mapping[str, list[dict[str, Any]]], whole: Whole) -> None:
