@@ -150,8 +150,12 @@ def test_an_input_that_is_cast_to_integers_is_refused_and_not_given_zeros():
     embed = nn.Embedding(6, 1)
     network = Network(Lambda(lambda _, x, ids: x.sum(-1) + embed(ids.long()).sum((1, 2))), ("x", "ids"))
     background = {"x": torch.randn(4, 2), "ids": torch.tensor([[0.0], [1.0], [3.0], [5.0]])}
-    with pytest.raises(UnsupportedNetwork, match='no gradient reaches input "ids", because the network casts it'):
+    with pytest.raises(UnsupportedNetwork, match='no gradient reaches ids in input "ids", because the network casts'):
         Gradient(network, background, Players.elements({"x": (2,), "ids": (1,)}))
+    mixed = Network(Lambda(lambda _, x: x[:, 1] + embed(x[:, 0].long()).sum(1)), ("x",))
+    table = torch.cat([background["ids"], background["x"][:, :1]], 1)
+    with pytest.raises(UnsupportedNetwork, match='no gradient reaches ids in input "x"'):
+        Gradient(mixed, {"x": table}, Players.elements({"x": (2,)}))
 
 
 def test_chunks_and_other_rows_change_nothing():

@@ -41,7 +41,8 @@ def test_ids_and_booleans_of_a_request_are_checked_and_explained(tmp_path):
     )  # fmt: skip
     assert "x (3 features, float32), mask (2 features, bool)" in repr(report)
     methods = report.manifest.certificate["methods"]
-    assert all(methods[name]["fits"] for name in methods)
+    assert [name for name in methods if not methods[name]["fits"]] == ["gradient"]
+    assert 'no gradient reaches ids in input "x"' in methods["gradient"]["why"]
     assert report.manifest.vocabularies == {"city": 9}
     assert report.manifest.example["instances"][0]["member"] in {True, False}
 

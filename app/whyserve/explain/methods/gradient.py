@@ -63,22 +63,26 @@ class Gradient:
         self._check_reached()
 
     def _check_reached(self) -> None:
-        """Raises UnsupportedNetwork if the output changes with a floating-point input that no gradient reaches."""
+        """Raises UnsupportedNetwork if the output changes with floating-point elements that no gradient reaches.
+
+        Only elements that are whole numbers in the background can be ids; others may lie in a flat part of the network.
+        """
         rows = {name: x[: self.passes.chunk_rows] for name, x in self.passes.background.items()}
-        numbers = {name: x.detach().clone().requires_grad_() for name, x in rows.items() if x.is_floating_point()}
+        leaves = {name: x.detach().clone().requires_grad_() for name, x in rows.items() if x.is_floating_point()}
         with torch.enable_grad():
-            out = self.passes.network({**rows, **{name: leaf.clone() for name, leaf in numbers.items()}})
-        unreached = numbers
-        if numbers and out.requires_grad:
-            found = torch.autograd.grad(out.sum(), list(numbers.values()), allow_unused=True)
-            unreached = {
-                name: x for (name, x), gradient in zip(numbers.items(), found, strict=True) if gradient is None
-            }
-        for name in unreached:
-            moved = self.passes({**rows, name: rows[name].roll(1, 0)}) - out.detach()
+            out = self.passes.network({**rows, **{name: leaf.clone() for name, leaf in leaves.items()}})
+            # Different weights, because probabilities add up to a constant.
+            total = (out * torch.linspace(1, 2, out.shape[1], dtype=out.dtype)).sum()
+        if not total.requires_grad:
+            total = total + sum(leaf.sum() * 0 for leaf in leaves.values())
+        for name, leaf in leaves.items():
+            (found,) = torch.autograd.grad(total, leaf, retain_graph=True, allow_unused=True, materialize_grads=True)
+            still = (found == 0).all(0) & (leaf == leaf.round()).all(0)
+            moved = self.passes({**rows, name: torch.where(still, rows[name].roll(1, 0), rows[name])}) - out.detach()
             if moved.abs().max() > REACHED * out.detach().abs().max():
                 raise UnsupportedNetwork(
-                    f'no gradient reaches input "{name}", because the network casts it to integers or compares it'
+                    f'no gradient reaches ids in input "{name}", because the network casts them to integers or compares'
+                    " them"
                 )
 
     def explain(self, rows: Inputs, outputs: torch.Tensor, limits: Limits) -> Attribution:
