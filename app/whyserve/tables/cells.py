@@ -104,12 +104,14 @@ def _array(item: InputSpec, cell: Any) -> np.ndarray:
             cell = json.loads(cell)
         except ValueError:
             raise ValueError("must be nested lists of numbers; in CSV, write them as JSON") from None
-    needed = f"must be nested lists of numbers of shape {item.row_shape}"
+    needed = f"must be nested lists of {'true and false' if item.is_bool else 'numbers'} of shape {item.row_shape}"
     try:
         array = np.array(cell)
     except ValueError:
         raise ValueError(needed) from None
-    if array.shape != item.row_shape or array.dtype.kind not in item.array_kinds.replace("b", "b" * item.is_bool):
+    if array.shape != item.row_shape or array.dtype.kind not in (
+        "b" if item.is_bool else item.array_kinds.replace("b", "")
+    ):
         raise ValueError(needed)
     if not np.isfinite(array).all():
         raise ValueError("must hold finite numbers only")
