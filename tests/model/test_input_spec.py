@@ -78,11 +78,13 @@ def test_a_group_that_started_in_another_input_gets_zeros():
     assert TABLE.take_values(left) == [1.0, 0.0, 3.0, 0.0]
 
 
-def test_only_integers_without_names_may_be_ids():
-    assert TEXT.may_hold_ids
-    assert shaped("tensor", dtype="int32").may_hold_ids
-    assert not shaped("sequence").may_hold_ids
-    assert not TABLE.may_hold_ids
+def test_the_type_of_a_value_follows_from_the_dtype_and_the_feature():
+    assert shaped("tensor", dtype="bool").value_type() is bool
+    assert shaped("tensor", dtype="uint8").value_type() is int
+    features = [{"name": "a"}, {"name": "b", "boolean": True}, {"name": "c", "whole": True}]
+    table = InputSpec.model_validate({"name": "x", "features": features})
+    assert [table.value_type(feature) for feature in table.features] == [float, bool, int]
+    assert table.instance_values([0.5, 1.0, 3.0]) == {"a": 0.5, "b": True, "c": 3}
 
 
 @pytest.mark.parametrize(
@@ -90,6 +92,11 @@ def test_only_integers_without_names_may_be_ids():
     [
         ({"features": []}, "kind tabular must list its features and must have no shape"),
         ({"features": [{"name": "a"}], "shape": [1]}, "kind tabular must list its features and must have no shape"),
+        (
+            {"kind": "image", "shape": [2, 2], "dtype": "bool"},
+            "an input of dtype bool must have kind tabular, sequence",
+        ),
+        ({"features": [{"name": "a", "boolean": True, "whole": True}]}, "a feature has one of categories, boolean and"),
         ({"kind": "sequence"}, "kind sequence must have a shape and no features"),
         ({"kind": "image", "features": [{"name": "a"}], "shape": [1]}, "kind image must have a shape and no features"),
         ({"features": [{"name": "a", "categories": ["b"]}]}, "need an input of integer dtype; the dtype is float32"),

@@ -48,6 +48,54 @@ def test_rows_become_arrays_whatever_the_order_of_keys():
     }
 
 
+BOOLEANS = ModelSpec.model_validate(
+    {
+        "name": "m",
+        "framework": "torch",
+        "task": "regression",
+        "inputs": [
+            {
+                "name": "x",
+                "features": [{"name": "age"}, {"name": "member", "boolean": True}, {"name": "city", "whole": True}],
+            },
+            {"name": "mask", "kind": "tensor", "dtype": "bool", "shape": [2]},
+        ],
+        "output": {"names": ["y"], "scores": "values"},
+    }
+)
+
+
+def test_booleans_come_back_as_they_were_sent():
+    row = {"age": 3.5, "member": True, "city": 4, "mask": [True, False]}
+    read = RowReader(BOOLEANS)([row])
+    assert (read["x"].dtype.name, read["x"].tolist()) == ("float32", [[3.5, 1.0, 4.0]])
+    assert (read["mask"].dtype.name, read["mask"].tolist()) == ("bool", [[True, False]])
+    back = as_row(BOOLEANS, read, 0)
+    assert back == row
+    assert [type(back[key]) for key in ("member", "city")] == [bool, int]
+    assert type(back["mask"][0]) is bool
+
+
+@pytest.mark.parametrize(
+    ("x", "mask", "words"),
+    [
+        ([[1, 0.5, 2]], [[True, False]], 'holds a number other than 0 and 1 for "member", which is true or false'),
+        ([[1, 1, 1.7]], [[True, False]], 'holds a fraction for "city", which must be a whole number'),
+        ([[1, 1, 2]], [[0, 2]], "holds a number outside the range of bool"),
+        ([[1, 1, 2]], [[0.0, 1.0]], "has dtype float64; bool is needed"),
+    ],
+)
+def test_an_array_that_holds_no_booleans_is_refused(x, mask, words):
+    with pytest.raises(InvalidInput) as caught:
+        check_arrays(BOOLEANS, {"x": np.array(x, np.float32), "mask": np.array(mask)})
+    assert words in caught.value.message
+
+
+def test_integers_of_0_and_1_are_taken_for_booleans_in_arrays():
+    checked = check_arrays(BOOLEANS, {"x": np.zeros((1, 3)), "mask": np.array([[0, 1]])})
+    assert checked["mask"].dtype == np.bool_
+
+
 def test_attributions_have_the_keys_and_shapes_of_a_row():
     assert by_key(SPEC, np.arange(5.0)) == {"a": 0.0, "b": 1.0, "island": 2.0, "image": [[3.0], [4.0]]}
 

@@ -108,10 +108,10 @@ def test_subword_tokenizers_are_supported():
 
 
 def test_ids_outside_the_vocabulary_are_refused():
-    check_ids({"text": reader().vocabulary}, {"text": np.array([[0, 7]])})
+    check_ids([item()], {"text": reader().vocabulary}, {"text": np.array([[0, 7]])})
     for odd in (-1, 8):
         with pytest.raises(InvalidInput, match='input "text" holds an id outside the range 0 to 7'):
-            check_ids({"text": reader().vocabulary}, {"text": np.array([[0, odd]])})
+            check_ids([item()], {"text": reader().vocabulary}, {"text": np.array([[0, odd]])})
     assert reader().text([3, 4, 0, 0]) == "une île"
 
 

@@ -23,6 +23,8 @@ export interface Field {
   /** Black and white of each channel of an image, where the channels differ. */
   channels?: Range[];
   integer: boolean;
+  /** The value is true or false. */
+  boolean: boolean;
   categories: string[];
   shape: number[];
   /** The key of the attribution, if the feature is explained as part of a group. */
@@ -32,20 +34,24 @@ export interface Field {
 export function fields(model: Manifest): Field[] {
   return model.spec.inputs.flatMap((input) => {
     const integer = input.dtype.includes("int");
-    if (input.kind === "tabular") return input.features.map((feature) => featureField(model, feature, integer));
+    const boolean = input.dtype === "bool";
+    if (input.kind === "tabular") {
+      return input.features.map((feature) => featureField(model, feature, integer || feature.whole, boolean || feature.boolean));
+    }
     const example = model.example.instances[0]?.[input.name];
     const kind = input.tokenizer ? "text" : input.kind === "tokens" ? "sequence" : input.kind;
     const given = input.range as Range | Range[] | undefined;
     const channels = Array.isArray(given?.[0]) ? (given as Range[]) : undefined;
     const range = input.tokenizer || channels ? undefined : ((given as Range | undefined) ?? model.ranges[input.name] ?? exampleRange(example, input.dtype));
-    return [{ key: input.name, kind, integer, range, channels, categories: [], shape: input.shape }];
+    return [{ key: input.name, kind, integer, boolean, range, channels, categories: [], shape: input.shape }];
   });
 }
 
-function featureField(model: Manifest, feature: Feature, integer: boolean): Field {
-  const { name, unit, description, group, categories = [] } = feature;
+function featureField(model: Manifest, feature: Feature, integer: boolean, boolean: boolean): Field {
+  const { name, unit, description, group } = feature;
+  const categories = boolean ? ["false", "true"] : (feature.categories ?? []);
   const kind = categories.length ? "category" : "number";
-  return { key: name, kind, unit, description, group, integer, categories, range: model.ranges[name], shape: [] };
+  return { key: name, kind, unit, description, group, integer, boolean, categories, range: model.ranges[name], shape: [] };
 }
 
 /** The numbers for black and white in one channel of an image. */
@@ -81,6 +87,7 @@ export function toRow(list: Field[], typed: TypedRow): Record<string, unknown> {
 }
 
 function toValue(field: Field, text: string): unknown {
+  if (field.boolean && field.kind === "category") return toBoolean(text);
   switch (field.kind) {
     case "number":
       return toNumber(text);
@@ -98,6 +105,10 @@ function toValue(field: Field, text: string): unknown {
   }
 }
 
+function toBoolean(text: string): boolean | string {
+  return text === "true" || (text === "false" ? false : text);
+}
+
 /** Accepts a decimal comma as well. */
 export function toNumber(text: string): number | string {
   const plain = /^[^.,]*,\d+\s*$/.test(text) ? text.replace(",", ".") : text;
@@ -106,7 +117,7 @@ export function toNumber(text: string): number | string {
 
 /** Numbers separated by spaces, commas, semicolons or line breaks. If a step has several numbers, each line is a step. */
 function toSequence(field: Field, text: string): unknown {
-  const numbers = (part: string) => part.split(/[\s,;]+/).filter(Boolean).map((one) => (NUMBER.test(one) ? Number(one) : one));
+  const numbers = (part: string) => part.split(/[\s,;]+/).filter(Boolean).map((one) => (field.boolean ? toBoolean(one) : NUMBER.test(one) ? Number(one) : one));
   if (field.shape.length < 2) return numbers(text);
   return text.split(/\n+/).filter((line) => line.trim()).map(numbers);
 }

@@ -24,6 +24,7 @@ from whyserve.export.stages.stage import (
     ORIGINAL_FILE,
     REASONS_FILE,
     ROWS_FILE,
+    TAKEN_FILE,
     VOCABULARIES_FILE,
     Task,
     run_stage,
@@ -119,7 +120,9 @@ def _prepare(source: Source, work: Path, settings: dict[str, float]) -> Job:
     np.savez(work / ROWS_FILE, **rows.arrays)  # type: ignore[arg-type]  # numpy's stub takes the first for a flag
     if examples:
         np.savez(work / EXAMPLES_FILE, **examples)  # type: ignore[arg-type]
-    return Job(source, Task(str(source.folder.resolve()), str(work), source.digests, settings["budget_ms"]), rows)
+    return Job(
+        source, Task(str(source.folder.resolve()), str(work), source.digests, settings["budget_ms"], rows.real), rows
+    )
 
 
 def _finish(job: Job, artifacts: Path, settings: dict[str, float]) -> Manifest:
@@ -129,7 +132,8 @@ def _finish(job: Job, artifacts: Path, settings: dict[str, float]) -> Manifest:
     if fault and not all((work / name).exists() for name in (ONNX_FILE, ORIGINAL_FILE, NETWORK_OUTPUT_FILE)):
         raise ModelFault(fault)
     # Parity first: a row with different outputs says more than the reason why the network could not be certified.
-    parity, columns = check_parity(spec, work, job.rows, lambda: _exact(job.task))
+    rows = job.rows.only(np.load(work / TAKEN_FILE)) if (work / TAKEN_FILE).exists() else job.rows
+    parity, columns = check_parity(spec, work, rows, lambda: _exact(job.task))
     if fault:
         raise ModelFault(fault)
     onnx = (work / ONNX_FILE).read_bytes()

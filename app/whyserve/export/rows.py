@@ -28,6 +28,17 @@ class TrialRows:
         name, first, _ = next(s for s in self.sets if s[1] <= row < s[2])
         return f"{name} row {row - first}"
 
+    @property
+    def real(self) -> int:
+        """The number of real rows, which come first: the background and the examples."""
+        return next(first for name, first, _ in self.sets if name == "random")
+
+    def only(self, taken: np.ndarray) -> "TrialRows":
+        """The rows where `taken`, (rows,) bool, is true."""
+        place = np.concatenate([[0], taken.cumsum()]).tolist()
+        sets = tuple((name, place[first], place[end]) for name, first, end in self.sets if place[first] < place[end])
+        return TrialRows({name: array[taken] for name, array in self.arrays.items()}, sets)
+
 
 def trial_rows(
     spec: ModelSpec, background: Arrays, examples: Arrays | None = None, vocabularies: Mapping[str, int] | None = None
@@ -75,17 +86,26 @@ def _bounds(item: _Input, array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _random(item: _Input, array: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
     spec, (low, high) = item[0], _bounds(item, array)
-    if spec.is_integer:
-        drawn = rng.integers(low, high, size=(count, *low.shape), endpoint=True)
+    if spec.is_float:
+        drawn = _possible(spec, low + rng.random((count, *low.shape)) * (high - low), low, high)
     else:
-        drawn = low + rng.random((count, *low.shape)) * (high - low)
+        drawn = rng.integers(low.astype(np.int64), high.astype(np.int64), size=(count, *low.shape), endpoint=True)
     return np.asarray(drawn, dtype=spec.dtype)
+
+
+def _possible(spec: InputSpec, rows: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """Rows of floating-point numbers; a boolean and a whole number stay what they are, and within the background."""
+    for column, feature in enumerate(spec.features):
+        if spec.value_type(feature) is not float:
+            rows[:, column] = np.rint(rows[:, column].clip(low[column], high[column]))
+    return rows
 
 
 def _extreme(item: _Input, array: np.ndarray) -> np.ndarray:
     """The minimum, the maximum and, for floating-point numbers, ten times the range beyond them, and 0."""
     spec, (low, high) = item[0], _bounds(item, array)
-    if spec.is_integer:  # an index outside the table of an embedding is not valid
+    if not spec.is_float:  # an index outside the table of an embedding is not valid
         return np.stack([low, high, low, high, low]).astype(spec.dtype)
     span = high - low
-    return np.stack([low, high, low - 10 * span, high + 10 * span, np.zeros_like(low)]).astype(spec.dtype)
+    rows = np.stack([low, high, low - 10 * span, high + 10 * span, np.zeros_like(low)])
+    return _possible(spec, rows, low, high).astype(spec.dtype)

@@ -69,7 +69,7 @@ class Source:
             for item in self.spec.inputs
             for array in [self.background[item.name]]
             for column, feature in enumerate(item.features)
-            if not feature.categories
+            if not feature.categories and item.value_type(feature) is not bool
         }
 
 
@@ -117,7 +117,7 @@ def read_unchanged(folder: Path, name: str, digest: str) -> bytes:
 def _background(spec: ModelSpec, content: bytes, place: str, texts: dict[str, TextReader]) -> Arrays:
     try:
         arrays = check_arrays(spec, read_npz(content))
-        check_ids({name: reader.vocabulary for name, reader in texts.items()}, arrays)
+        check_ids(spec.inputs, {name: reader.vocabulary for name, reader in texts.items()}, arrays)
         return arrays
     except InvalidInput as error:
         raise ModelFault(f"{place}: {error.message}") from error

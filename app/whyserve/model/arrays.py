@@ -2,12 +2,12 @@
 
 import io
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
 from whyserve.errors import InvalidInput
-from whyserve.model.input_spec import InputSpec
+from whyserve.model.input_spec import Feature, InputSpec
 from whyserve.model.rows import Arrays
 from whyserve.model.spec import ModelSpec
 
@@ -49,7 +49,7 @@ def _checked(item: InputSpec, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
     if array.shape[1:] != item.row_shape or array.ndim == 0:
         needed = ", ".join(["rows", *map(str, item.row_shape)])
         raise fault(f"has shape {array.shape}; ({needed}) is needed")
-    if array.dtype.kind not in ("iu" if item.is_integer else "iuf"):
+    if array.dtype.kind not in item.array_kinds:
         raise fault(f"has dtype {array.dtype}; {item.dtype} is needed")
     if array.dtype == item.dtype:
         result = array.copy()
@@ -58,20 +58,28 @@ def _checked(item: InputSpec, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
             result = array.astype(item.dtype)
     if not np.isfinite(result).all():
         raise fault("holds a number that is not finite")
-    if item.is_integer and not np.array_equal(result, array):
+    if not item.is_float and not np.array_equal(result, array):
         raise fault(f"holds a number outside the range of {item.dtype}")
     for column, feature in enumerate(item.features):
-        if feature.categories and not ((result[:, column] >= 0) & (result[:, column] < len(feature.categories))).all():
-            codes = f"codes are 0 to {len(feature.categories) - 1}"
-            raise fault(f'holds a code outside the categories of "{feature.name}"; {codes}')
+        _check_column(feature, result[:, column], fault)
     return result
+
+
+def _check_column(feature: Feature, column: np.ndarray, fault: Callable[[str], InvalidInput]) -> None:
+    if feature.categories and not ((column >= 0) & (column < len(feature.categories))).all():
+        codes = f"codes are 0 to {len(feature.categories) - 1}"
+        raise fault(f'holds a code outside the categories of "{feature.name}"; {codes}')
+    if feature.boolean and not ((column == 0) | (column == 1)).all():
+        raise fault(f'holds a number other than 0 and 1 for "{feature.name}", which is true or false')
+    if feature.whole and not (column == np.rint(column)).all():
+        raise fault(f'holds a fraction for "{feature.name}", which must be a whole number')
 
 
 def first_not_finite(spec: ModelSpec, arrays: Arrays) -> tuple[int, str] | None:
     """The first row and key with a number that is not finite; None if all numbers are finite."""
     for item in spec.inputs:
         array = arrays[item.name]
-        if item.is_integer or np.isfinite(array).all():
+        if not item.is_float or np.isfinite(array).all():
             continue
         row, *inside = (int(i) for i in np.argwhere(~np.isfinite(array))[0])
         return row, item.key_of(inside)

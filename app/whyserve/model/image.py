@@ -102,7 +102,7 @@ def read_image(text: str, item: InputSpec, layout: Layout) -> np.ndarray:
         levels = levels[None] if layout.mode == "L" else np.moveaxis(levels, 2, 0)
     black, white = item.black_and_white(LEVELS)
     scaled: np.ndarray = black + levels * (white - black)
-    return (np.rint(scaled) if item.is_integer else scaled).astype(item.dtype)
+    return (scaled if item.is_float else np.rint(scaled)).astype(item.dtype)
 
 
 def _content(text: str) -> bytes:

@@ -3,7 +3,7 @@
 Every decision that depends on the kind of an input is made here. Other modules ask the spec and never compare the kind.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
 
@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, StringConstraints, model_validator
 
 Kind = Literal["tabular", "image", "sequence", "tokens", "tensor"]
-DType = Literal["float32", "float64", "int8", "int16", "int32", "int64", "uint8"]
+DType = Literal["float32", "float64", "int8", "int16", "int32", "int64", "uint8", "bool"]
 Ends = tuple[FiniteFloat, FiniteFloat]
 Label = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 
@@ -39,6 +39,8 @@ class Feature(Strict):
     """One column of a tabular input.
 
     categories: the feature is sent as one of these strings, and the network gets its position in the list.
+    boolean: the feature is sent as true or false, and the network gets 1 or 0.
+    whole: the feature is sent as a whole number, because the network casts it to an integer.
     group: features of one group, such as one-hot columns, are sent separately and explained as one player.
     """
 
@@ -46,6 +48,8 @@ class Feature(Strict):
     unit: str | None = None
     description: str | None = None
     categories: tuple[str, ...] | None = None
+    boolean: bool = False
+    whole: bool = False
     group: Label | None = None
 
     @property
@@ -86,6 +90,10 @@ class InputSpec(Strict):
             raise ValueError(f"an input of kind {self.kind} must have a shape and no features")
         if any(f.categories for f in self.features) and not self.is_integer:
             raise ValueError(f"features with categories need an input of integer dtype; the dtype is {self.dtype}")
+        if any(bool(f.categories) + f.boolean + f.whole > 1 for f in self.features):
+            raise ValueError("a feature has one of categories, boolean and whole")
+        if self.is_bool and (has_range(self.kind) or has_tokenizer(self.kind)):
+            raise ValueError("an input of dtype bool must have kind tabular, sequence or tensor")
         if self.tokenizer and not (has_tokenizer(self.kind) and self.is_integer and len(self.shape) == 1):
             raise ValueError("an input with a tokenizer must have kind tokens, an integer dtype and shape = [tokens]")
         if self.range is not None:
@@ -121,12 +129,37 @@ class InputSpec(Strict):
     @property
     def is_plain(self) -> bool:
         """Whether the elements are floating-point numbers with names of their own."""
-        return self.is_tabular and not self.is_integer and not any(feature.categories for feature in self.features)
+        return (
+            self.is_tabular
+            and self.is_float
+            and not any(feature.categories or feature.boolean or feature.whole for feature in self.features)
+        )
 
     @property
-    def may_hold_ids(self) -> bool:
-        """Whether the elements are integers that the network may look up in a table."""
-        return self.is_integer and not self.is_tabular
+    def is_bool(self) -> bool:
+        return self.dtype == "bool"
+
+    @property
+    def is_float(self) -> bool:
+        return not (self.is_integer or self.is_bool)
+
+    @property
+    def array_kinds(self) -> str:
+        """The kinds of NumPy's dtypes that hold values of this input. Integers for a boolean must be 0 or 1."""
+        return "iubf" if self.is_float else "iub"
+
+    def value_type(self, feature: Feature | None = None) -> type[bool | int | float]:
+        """The type of one value in a request: bool, int for a whole number, or float. feature: of a tabular input."""
+        if self.is_bool or (feature is not None and feature.boolean):
+            return bool
+        return int if self.is_integer or (feature is not None and feature.whole) else float
+
+    def columns(self, array: np.ndarray) -> Iterator[tuple[str, Feature | None, np.ndarray]]:
+        """The key, the feature and the values of each key of an instance. array: (rows, *shape)."""
+        if not self.is_tabular:
+            yield self.name, None, array
+        for column, feature in enumerate(self.features):
+            yield feature.name, feature, array[:, column]
 
     @property
     def row_shape(self) -> tuple[int, ...]:
@@ -154,11 +187,11 @@ class InputSpec(Strict):
         return self.keys[place[0]] if self.is_tabular else self.name
 
     def instance_values(self, values: Any) -> dict[str, Any]:
-        """The values of a row, nested lists of its shape, by the keys of an instance; a category as its label."""
+        """The values of a row, nested lists of its shape, by the keys of an instance, as in a request."""
         if not self.is_tabular:
             return {self.name: values}
         return {
-            feature.name: feature.categories[value] if feature.categories else value
+            feature.name: feature.categories[value] if feature.categories else self.value_type(feature)(value)
             for feature, value in zip(self.features, values, strict=True)
         }
 

@@ -120,7 +120,7 @@ def _shortest_decimals(array: np.ndarray) -> Any:
     """str of a float32 has the fewest digits that read back as the same number; float() of it has many more."""
     if array.ndim:
         return [_shortest_decimals(part) for part in array]
-    return float(str(array)) if array.dtype.kind == "f" else int(array)
+    return float(str(array)) if array.dtype.kind == "f" else array.item()
 
 
 def fault_in(place: str, row: int, words: str, key: str | None = None) -> InvalidInput:

@@ -161,14 +161,17 @@ def text_readers(spec: ModelSpec, read: Callable[[str], bytes]) -> dict[str, Tex
     }
 
 
-def check_ids(vocabularies: Mapping[str, int], arrays: Mapping[str, np.ndarray]) -> None:
-    """Check that all ids of each input in `vocabularies` are from 0 to n − 1.
+def check_ids(inputs: Sequence[InputSpec], vocabularies: Mapping[str, int], arrays: Mapping[str, np.ndarray]) -> None:
+    """Check that all ids of each feature or input in `vocabularies` are from 0 to n − 1.
 
-    Raises InvalidInput, which names the input.
+    Raises InvalidInput, which names the feature or the input.
     """
-    for name, count in vocabularies.items():
-        if arrays[name].min(initial=0) < 0 or arrays[name].max(initial=0) >= count:
-            raise InvalidInput(f'input "{name}" holds an id outside the range 0 to {count - 1}', field=name)
+    for item in inputs if vocabularies else ():
+        for key, feature, ids in item.columns(arrays[item.name]):
+            count = vocabularies.get(key)
+            if count is not None and (ids.min(initial=0) < 0 or ids.max(initial=0) >= count):
+                what = "feature" if feature else "input"
+                raise InvalidInput(f'{what} "{key}" holds an id outside the range 0 to {count - 1}', field=key)
 
 
 def spans_of(readers: Mapping[str, TextReader], rows: Sequence[Mapping[str, Any]]) -> dict[str, tuple[TokenSpans, ...]]:

@@ -17,14 +17,14 @@ from whyserve.jobs import ExplainJob
 from whyserve.model.manifest import Manifest, read_manifest
 from whyserve.model.rows import Arrays, as_row
 from whyserve.model.spec import DEFAULT_BACKGROUND, ONNX_FILE
-from whyserve.model.text import spans_of
+from whyserve.model.text import check_ids, spans_of
 from whyserve.notebook.answers import from_answer
 from whyserve.notebook.boundary import short_errors
 from whyserve.notebook.explanation import Explanation
 from whyserve.notebook.pictures import draw_from_answer
 from whyserve.notebook.predictions import Predictions
 from whyserve.notebook.progress import progress_bar
-from whyserve.notebook.rows import is_frame, read_rows
+from whyserve.notebook.rows import check_instances, is_frame, read_rows
 from whyserve.predict.predictor import Predictor, load_predictor
 
 Instances = list[dict[str, Any]]
@@ -115,6 +115,7 @@ class Model:
             rows = rows.to_dict("records")
         if not (isinstance(rows, Sequence) and rows and isinstance(rows[0], Mapping)):
             arrays = read_rows(spec, rows)
+            check_ids(spec.inputs, self.manifest.vocabularies, arrays)
             count = len(next(iter(arrays.values())))
             return arrays, [as_row(spec, arrays, number, self._predictor.texts) for number in range(count)]
         for number, row in enumerate(rows):
@@ -125,9 +126,12 @@ class Model:
                 raise InvalidInput(f"row {number}: {'; '.join(words)}")
         instances = [dict(row) for row in rows]
         try:
-            return self._predictor.arrays(instances), instances
+            arrays = self._predictor.arrays(instances)
         except (TypeError, ValueError, KeyError, struct.error) as error:
             raise InvalidInput(f"the rows are not what {spec.name} takes: {error}") from error
+        check_instances(spec, arrays, instances)
+        check_ids(spec.inputs, self.manifest.vocabularies, arrays)
+        return arrays, instances
 
     def __repr__(self) -> str:
         spec, certificate = self.manifest.spec, self.manifest.certificate

@@ -54,10 +54,10 @@ class InMemory:
         if packaged.framework == "keras":
             _check_backend()
         tried = try_background(packaged, background, categories=categories)
-        arrays, columns, table = tried.arrays, tried.columns, tried.table
+        packaged, arrays, columns, table = tried.network, tried.arrays, tried.columns, tried.table
         check_codes(packaged, arrays, columns)
         described, _ = describe_inputs(
-            arrays, columns, features=features, units={}, groups={}, kinds={}, ranges={}, texts={}
+            arrays, columns, tried.whole, features=features, units={}, groups={}, kinds={}, ranges={}, texts={}
         )
         _set_groups({item["name"]: item.get("features", []) for item in described}, players)
         labels = stated_labels(packaged, table, labels or (), names or ())

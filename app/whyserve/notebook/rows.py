@@ -37,7 +37,20 @@ def read_rows(spec: ModelSpec, rows: Any) -> Arrays:
         if item.name in parts
     }
     extra = {name: np.asarray(part) for name, part in parts.items() if name not in arrays}
-    return check_arrays(spec, {**arrays, **extra})
+    whole = {item.name: _integers(arrays[item.name]) for item in spec.inputs if item.is_integer and item.name in arrays}
+    return check_arrays(spec, {**arrays, **whole, **extra})
+
+
+def check_instances(spec: ModelSpec, arrays: Arrays, instances: Sequence[Mapping[str, Any]]) -> None:
+    """Raises InvalidInput if an instance holds another value than the arrays made of it, such as 1.7 for 1."""
+    check_arrays(spec, arrays)
+    for item in spec.inputs:
+        for key, feature, column in () if item.is_float or item.tokenizer else item.columns(arrays[item.name]):
+            for number, row in enumerate(instances):
+                sent = np.asarray(row[key])
+                if sent.dtype.kind != "U" and not np.array_equal(sent, column[number]):
+                    needed = "true or false" if item.value_type(feature) is bool else "a whole number"
+                    raise InvalidInput(f'row {number}: "{key}" must be {needed}; the input takes {item.dtype}')
 
 
 def row_values_of(spec: ModelSpec, arrays: Arrays) -> np.ndarray:
@@ -71,11 +84,16 @@ def _named(feature: Feature | None, column: np.ndarray) -> np.ndarray:
     return np.array([feature.categories[int(code)] for code in column], object)
 
 
+def _integers(array: np.ndarray) -> np.ndarray:
+    """Whole numbers as integers; other numbers stay as they are."""
+    return array.astype(np.int64) if array.dtype.kind == "f" and np.array_equal(array, np.rint(array)) else array
+
+
 def _array(item: InputSpec, rows: Any) -> np.ndarray:
     array = rows.detach().cpu().numpy() if hasattr(rows, "detach") else np.asarray(rows)
     if array.shape == item.row_shape:
         raise InvalidInput(f'the rows of "{item.name}" have shape {array.shape}, which is one row; give rows[None]')
-    return array.astype(np.uint8) if array.dtype.kind == "b" else array
+    return array
 
 
 def _from_frame(item: InputSpec, frame: Any) -> np.ndarray:

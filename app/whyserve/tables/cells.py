@@ -55,7 +55,9 @@ def _ids(text: TextReader, cell: Any) -> list[int]:
 
 def _feature_reader(item: InputSpec, feature: Feature, decimal: str) -> Reader:
     if not feature.categories:
-        return lambda cell: _number(item, _with_point(cell, decimal) if isinstance(cell, str) else cell)
+        if item.value_type(feature) is bool:
+            return _boolean
+        return lambda cell: _number(item, feature, _with_point(cell, decimal) if isinstance(cell, str) else cell)
     codes = {label: code for code, label in enumerate(feature.categories)}
     known = ", ".join(feature.categories[:20])
 
@@ -78,7 +80,15 @@ def _with_point(text: str, decimal: str) -> str:
     return text
 
 
-def _number(item: InputSpec, cell: Any) -> float:
+def _boolean(cell: Any) -> bool:
+    """True and False of any case. CSV files of databases hold 1 and 0."""
+    found = {"true": True, "1": True, "false": False, "0": False}.get(str(cell).lower())
+    if found is None:
+        raise ValueError("must be true or false")
+    return found
+
+
+def _number(item: InputSpec, feature: Feature, cell: Any) -> float:
     if cell is None or cell == "":
         raise ValueError("is empty; it must be a number")
     # float() takes 1_000 and True, which no file means as numbers.
@@ -96,6 +106,8 @@ def _number(item: InputSpec, cell: Any) -> float:
             raise ValueError(f"must be a whole number from {bounds.min} to {bounds.max}")
     else:
         _converted(item, np.array(value))
+        if item.value_type(feature) is int and value != int(value):
+            raise ValueError("must be a whole number")
     return value
 
 
@@ -108,12 +120,14 @@ def _array(item: InputSpec, cell: Any) -> np.ndarray:
             cell = json.loads(cell)
         except ValueError:
             raise ValueError("must be nested lists of numbers; in CSV, write them as JSON") from None
-    needed = f"must be nested lists of numbers of shape {item.row_shape}"
+    needed = f"must be nested lists of {'true and false' if item.is_bool else 'numbers'} of shape {item.row_shape}"
     try:
         array = np.array(cell)
     except ValueError:
         raise ValueError(needed) from None
-    if array.shape != item.row_shape or array.dtype.kind not in ("iu" if item.is_integer else "iuf"):
+    if array.shape != item.row_shape or array.dtype.kind not in (
+        "b" if item.is_bool else item.array_kinds.replace("b", "")
+    ):
         raise ValueError(needed)
     if not np.isfinite(array).all():
         raise ValueError("must hold finite numbers only")

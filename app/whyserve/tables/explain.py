@@ -61,7 +61,8 @@ def explain_file(
     on_progress: called during the work.
     Raises InvalidInput, UnknownLabel, UnsupportedMethod, ConfigurationError.
     """
-    read = read_rows(rows, model.spec, drop, model.texts, dialect=dialect, id_column=id_column)
+    known = model.manifest.vocabularies
+    read = read_rows(rows, model.spec, drop, model.texts, known, dialect=dialect, id_column=id_column)
     run = _Run(model, read, question, on_progress)
     with AnswerFile(answers, model.spec) as file:
         for first in range(1, read.count + 1, CHUNK_ROWS):
@@ -73,7 +74,7 @@ def read_given(path: Path, model: ExplainableModel, drop: Sequence[str], dialect
     """A background from a file of rows. Raises InvalidInput if any cell is invalid: skipping a row would change the
     background.
     """
-    read = read_rows(path, model.spec, drop, dialect=dialect)
+    read = read_rows(path, model.spec, drop, vocabularies=model.manifest.vocabularies, dialect=dialect)
     for fault in read.faults.values():
         raise InvalidInput(f"{path.name}: {fault}", field="background")
     return GivenBackground.pack(read.arrays)

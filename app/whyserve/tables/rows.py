@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ import numpy as np
 from whyserve.errors import InvalidInput
 from whyserve.model.rows import Arrays
 from whyserve.model.spec import ModelSpec
-from whyserve.model.text import TextReader
+from whyserve.model.text import TextReader, check_ids
 from whyserve.tables.cells import input_reader
 from whyserve.tables.files import Dialect, is_index, open_rows
 
@@ -46,14 +47,15 @@ def read_rows(
     spec: ModelSpec,
     drop: Sequence[str] = (),
     texts: Mapping[str, TextReader] | None = None,
+    vocabularies: Mapping[str, int] = MappingProxyType({}),
     *,
     dialect: Dialect = DETECTED,
     id_column: str | None = None,
 ) -> RowsRead:
     """Read rows of a model.
 
-    drop: columns to ignore. texts: the readers by name of each input that is sent as text. id_column: the column that
-    names each row.
+    drop: columns to ignore. texts: the readers by name of each input that is sent as text. vocabularies: the number of
+    ids, by feature or input. id_column: the column that names each row.
     Raises InvalidInput if no row can be used: the file cannot be read, is empty, lacks a column or has an unknown one.
     """
     names, lines = open_rows(path, dialect)
@@ -77,6 +79,10 @@ def read_rows(
             if len(line) != len(names):
                 raise ValueError(f": the number of cells is {len(line)}; {len(names)} are needed")
             row = {name: read(line) for name, read in readers.items()}
+            check_ids(spec.inputs, vocabularies, {name: np.asarray(value)[None] for name, value in row.items()})
+        except InvalidInput as fault:
+            faults[number] = f"row {number}: {fault.message}"
+            continue
         except ValueError as fault:
             faults[number] = f"row {number}{fault}"
             continue

@@ -109,12 +109,12 @@ def test_a_function_without_a_gradient_is_refused_by_name():
     tokens = {"x": torch.randint(5, (4, 3))}
     players = Players.elements({"x": (3,)})
     embed = nn.Embedding(5, 2)
-    padded = Lambda(lambda _, x: embed(x).sum(-1).masked_fill(x == 0, -9.0).sum(-1))
-    with pytest.raises(UnsupportedNetwork, match="reach masked_fill"):
+    padded = Lambda(lambda _, x: torch.maximum(embed(x).sum(-1), x).sum(-1))
+    with pytest.raises(UnsupportedNetwork, match="meet numbers in maximum, and no gradient passes"):
         Gradient(Network(padded, ("x",)), tokens, players)
     masked = BY_NAME["keras_embedding_masked"]
     network, background = masked.network(), masked.rows()[0]
-    with pytest.raises(UnsupportedNetwork, match=r"^integer inputs reach"):
+    with pytest.raises(UnsupportedNetwork, match=r"^integer (or boolean )?inputs"):
         Gradient(network, background, masked.players)
     with pytest.raises(UnsupportedNetwork, match="no gradient flows"):
         of_function(lambda x: x.detach() * 2, torch.randn(4, 3))
@@ -123,6 +123,39 @@ def test_a_function_without_a_gradient_is_refused_by_name():
     broken = of_function(lambda x: torch.log(x[:, 0] + 2), torch.full((4, 1), 2.0))
     with pytest.raises(UnsupportedNetwork, match="not finite"):
         broken.explain({"x": torch.full((1, 1), -5.0)}, FIRST[:1], Limits())
+
+
+CHOICES = {
+    "where": lambda _, x, on: torch.where(on, x, 0.5).sum(-1),
+    "masked_fill": lambda _, x, on: x.masked_fill(on, -2.0).sum(-1),
+    "product": lambda _, x, on: (x * on).sum(-1) - 3 * on.float()[:, 0],
+    "difference": lambda _, x, on: (x - on.long()).square().sum(-1),
+}
+
+
+@pytest.mark.parametrize("name", CHOICES)
+def test_a_boolean_that_meets_numbers_is_exact_for_effects_of_two_players(name):
+    torch.manual_seed(2)
+    network = Network(Lambda(CHOICES[name]), ("x", "on"))
+    background = {"x": torch.randn(6, 3), "on": torch.rand(6, 3) > 0.5}
+    rows = {"x": torch.randn(3, 3), "on": torch.tensor([[True, False, True]] * 3)}
+    players = Players.elements({"x": (3,), "on": (3,)})
+    found = Gradient(network, background, players).explain(rows, FIRST, Limits())
+    truth = Exact(network, background, players).explain(rows, FIRST, Limits())
+    assert torch.allclose(found.values, truth.values, atol=1e-5)
+    assert truth.values[..., 3:].abs().max() > 0.1
+
+
+def test_an_input_that_is_cast_to_integers_is_refused_and_not_given_zeros():
+    embed = nn.Embedding(6, 1)
+    network = Network(Lambda(lambda _, x, ids: x.sum(-1) + embed(ids.long()).sum((1, 2))), ("x", "ids"))
+    background = {"x": torch.randn(4, 2), "ids": torch.tensor([[0.0], [1.0], [3.0], [5.0]])}
+    with pytest.raises(UnsupportedNetwork, match='no gradient reaches ids in input "ids", because the network casts'):
+        Gradient(network, background, Players.elements({"x": (2,), "ids": (1,)}))
+    mixed = Network(Lambda(lambda _, x: x[:, 1] + embed(x[:, 0].long()).sum(1)), ("x",))
+    table = torch.cat([background["ids"], background["x"][:, :1]], 1)
+    with pytest.raises(UnsupportedNetwork, match='no gradient reaches ids in input "x"'):
+        Gradient(mixed, {"x": table}, Players.elements({"x": (2,)}))
 
 
 def test_chunks_and_other_rows_change_nothing():

@@ -169,7 +169,7 @@ def test_a_network_is_not_changed_and_its_folder_needs_no_class(tmp_path):
     assert (spec.version, spec.output.unit, spec.output.names) == (3, "m", ("low", "high"))
     assert not re.search(r"\bNet\b", (packaged.folder / "network.py").read_text())
     report = str(check(packaged.folder))
-    for line in ("inputs     x (4 features)", "outputs    low, high (values)", "method     exact: "):
+    for line in ("inputs     x (4 features, float32)", "outputs    low, high (values)", "method     exact: "):
         assert line in report
 
 

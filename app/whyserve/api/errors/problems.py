@@ -47,6 +47,7 @@ MESSAGES = {
     "list_type": "must be a list",
     "finite_number": "must be a finite number",
     "literal_error": "must be {expected}",
+    "multiple_of": "must be a whole number",
     "greater_than_equal": "must be at least {ge}",
     "less_than_equal": "must be at most {le}",
     "less_than": "must be less than {lt}",
@@ -115,7 +116,8 @@ def _fault(item: Any, known_models: Sequence[str]) -> dict[str, Any]:
     if place and place[0] in known_models:
         place = place[1:]
     template = MESSAGES.get(item["type"])
-    message = template.format(**item.get("ctx", {})) if template else item["msg"]
+    limits = {key: int(x) if isinstance(x, float) and x.is_integer() else x for key, x in item.get("ctx", {}).items()}
+    message = template.format(**limits) if template else item["msg"]
     if place[:1] == ["instances"] and len(place) > 1 and isinstance(place[1], int):
         inside = _path(place[2:])
         where = f'instances[{place[1]}]: "{inside}"' if inside else f"instances[{place[1]}]"

@@ -119,7 +119,7 @@ def check_inputs(predictor: Predictor, arrays: Arrays, max_rows: int) -> Arrays:
         raise TooManyInstances(f"the inputs have {rows} rows; send at most {max_rows} rows per request")
     ids = {name: _ids(name, array, predictor.texts) for name, array in arrays.items()}
     inputs = check_arrays(predictor.spec, ids)
-    check_ids(predictor.manifest.vocabularies, inputs)
+    check_ids(predictor.spec.inputs, predictor.manifest.vocabularies, inputs)
     return inputs
 
 

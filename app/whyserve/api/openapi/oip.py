@@ -122,7 +122,7 @@ def _tensors(predictor: Predictor) -> list[dict[str, Any]]:
             "name": name,
             "shape": list(array.shape),
             "datatype": name_of(array.dtype),
-            "data": [float(str(x)) if array.dtype.kind == "f" else int(x) for x in array.reshape(-1)],
+            "data": [float(str(x)) if array.dtype.kind == "f" else x.item() for x in array.reshape(-1)],
         }
         for name, array in arrays.items()
     ]

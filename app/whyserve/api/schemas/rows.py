@@ -3,7 +3,7 @@
 from typing import Annotated, Any
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, WithJsonSchema
 
 from whyserve.api.schemas.types import list_of, list_or_text, nested, one_of, type_name, typed_dict
 from whyserve.model.image import LEVELS, MOST_TEXT, Layout
@@ -18,6 +18,8 @@ INTEGER_BOUNDS = {
     "int64": (-(2**63), 2**63 - 1),
     "uint8": (0, 255),
 }
+# A float32 holds every whole number between these.
+WHOLE_BOUNDS = (-(2**24), 2**24)
 
 
 def row_type(manifest: Manifest) -> Any:
@@ -66,11 +68,13 @@ def _array_type(item: InputSpec, vocabulary: int | None) -> Any:
 def _feature_type(item: InputSpec, feature: Feature, manifest: Manifest) -> Any:
     if feature.categories:
         return Annotated[one_of(feature.categories), Field(description=feature.description)]
+    if item.value_type(feature) is bool:
+        return Annotated[bool, Field(description=feature.description)]
     low, high = manifest.ranges[feature.name]
     words = " ".join(part for part in (feature.description, feature.unit and f"In {feature.unit}.") if part)
     extra: dict[str, Any] = {"x-range": [low, high], **({"x-unit": feature.unit} if feature.unit else {})}
     return Annotated[
-        _number_type(item),
+        _number_type(item, manifest.vocabularies.get(feature.name), feature),
         Field(
             description=f"{words} From {low:.6g} to {high:.6g} in the background.".strip(),
             json_schema_extra=extra,
@@ -78,8 +82,14 @@ def _feature_type(item: InputSpec, feature: Feature, manifest: Manifest) -> Any:
     ]
 
 
-def _number_type(item: InputSpec, vocabulary: int | None = None) -> Any:
-    if not item.is_integer:
-        return float
-    low, high = INTEGER_BOUNDS[item.dtype] if vocabulary is None else (0, vocabulary - 1)
+def _number_type(item: InputSpec, vocabulary: int | None = None, feature: Feature | None = None) -> Any:
+    """The type of one number. vocabulary: n, if the number is one of the ids 0 to n − 1."""
+    made = item.value_type(feature)
+    if made is not int:
+        return made
+    if vocabulary is not None:
+        # JSON Schema counts 3.0 as an integer, and a table of numbers often holds ids in this form.
+        schema = {"type": "integer", "minimum": 0, "maximum": vocabulary - 1}
+        return Annotated[float, Field(ge=0, le=vocabulary - 1, multiple_of=1), WithJsonSchema(schema)]
+    low, high = INTEGER_BOUNDS.get(item.dtype, WHOLE_BOUNDS)
     return Annotated[int, Field(ge=low, le=high)]

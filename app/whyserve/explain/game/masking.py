@@ -34,6 +34,9 @@ class Mask:
             repeated = row[:, None, None]
             if row[0].numel() < SHORT_ROW:
                 repeated = repeated.expand(-1, -1, count, *row.shape[1:]).contiguous()
+            if row.dtype is torch.bool:
+                mixed[name] = (self.base[name] | present & repeated).flatten(0, 2)
+                continue
             # base + present · row is exact: one factor is 0 or 1, and one term is 0. torch.where takes four times as
             # long.
             mixed[name] = torch.addcmul(self.base[name], present, repeated).flatten(0, 2)

@@ -28,6 +28,8 @@ from whyserve.explain.methods.integer_inputs import Lookup, Lookups, look_up
 # RESIDUAL_GOAL of the scale of its outputs.
 POINTS = (16, 64)
 RESIDUAL_GOAL = 1e-3
+# As a share of the output's scale: a smaller change is rounding.
+REACHED = 1e-5
 # Memory of a pass with gradients relative to a pass without: it keeps the activations, and the backward pass needs as
 # much again.
 BACKWARD_MEMORY = 3
@@ -59,6 +61,30 @@ class Gradient:
         # One row explained against itself shows that gradients arrive, before the first request.
         first = {name: x[:1] for name, x in self.passes.background.items()}
         self._integrate(self._prepare(first), slice(0, 1), torch.zeros(1, 1, dtype=torch.int64), quadrature(1))
+        self._check_reached()
+
+    def _check_reached(self) -> None:
+        """Raises UnsupportedNetwork if the output changes with floating-point elements that no gradient reaches.
+
+        Only elements that are whole numbers in the background can be ids; others may lie in a flat part of the network.
+        """
+        rows = {name: x[: self.passes.chunk_rows] for name, x in self.passes.background.items()}
+        leaves = {name: x.detach().clone().requires_grad_() for name, x in rows.items() if x.is_floating_point()}
+        with torch.enable_grad():
+            out = self.passes.network({**rows, **{name: leaf.clone() for name, leaf in leaves.items()}})
+            # Different weights, because probabilities add up to a constant.
+            total = (out * torch.linspace(1, 2, out.shape[1], dtype=out.dtype)).sum()
+        if not total.requires_grad:
+            total = total + sum(leaf.sum() * 0 for leaf in leaves.values())
+        for name, leaf in leaves.items():
+            (found,) = torch.autograd.grad(total, leaf, retain_graph=True, allow_unused=True, materialize_grads=True)
+            still = (found == 0).all(0) & (leaf == leaf.round()).all(0)
+            moved = self.passes({**rows, name: torch.where(still, rows[name].roll(1, 0), rows[name])}) - out.detach()
+            if moved.abs().max() > REACHED * out.detach().abs().max():
+                raise UnsupportedNetwork(
+                    f'no gradient reaches ids in input "{name}", because the network casts them to integers or compares'
+                    " them"
+                )
 
     def explain(self, rows: Inputs, outputs: torch.Tensor, limits: Limits) -> Attribution:
         """Values (R, K, P) of `outputs` (R, K) at `rows`. The residuals show how well they add up.
@@ -117,11 +143,12 @@ class Gradient:
         # The network receives clones: it may begin with an in-place operation, which a leaf does not allow.
         inputs = {name: leaf.clone() for name, leaf in leaves.items()}
         looked_up = [inputs.pop(f"lookup {number}") for number in range(len(row[1]))]
-        inputs.update(integers)
         players = self.passes.players
         with torch.enable_grad():
             # Lookups intercepts every function, which costs as much as a small network: only for integer inputs.
-            with Lookups(integers, players.membership, looked_up) if integers else nullcontext():
+            numbers = list(inputs.values())
+            inputs.update(integers)
+            with Lookups(integers, players.membership, numbers, looked_up) if integers else nullcontext():
                 out = self.passes.network(inputs)
             # The rows are independent: the gradient of the sum is the gradient of each row.
             sums = out[:, outputs[0]].sum(0)

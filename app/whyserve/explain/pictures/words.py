@@ -12,7 +12,9 @@ ROUNDING = 1e-4
 
 
 def plain(number: float, digits: int = 4) -> str:
-    """A number with `digits` significant digits: 12.34, −0.5, 12,350, 1.23e−05."""
+    """A number with `digits` significant digits: 12.34, −0.5, 12,350, 1.23e−05. A boolean is true or false."""
+    if isinstance(number, bool):
+        return "true" if number else "false"
     size = abs(number)
     if size and (size < 1e-4 or size >= 1e7):
         return f"{number:.2e}".replace("-", "−")

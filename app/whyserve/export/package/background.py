@@ -167,7 +167,8 @@ def _from_frame(name: str, frame: Any, orders: Mapping[str, Sequence[str]]) -> t
         column = frame[label]
         if not _is_category(column) and label not in orders:
             columns.append(column.to_numpy())
-            features.append({"name": label})
+            boolean = str(column.dtype) in {"bool", "boolean"}
+            features.append({"name": label, "boolean": True} if boolean else {"name": label})
             continue
         order = [str(value) for value in orders.get(label) or column.cat.categories]
         columns.append(codes_of(column, order))

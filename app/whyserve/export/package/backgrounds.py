@@ -64,7 +64,7 @@ def medoids(
     """
     network = network_of(model, background).with_output(OutputChoice(output, reduce))
     tried_on = try_background(network, background, most=None, categories=categories or {})
-    arrays, columns = tried_on.arrays, tried_on.columns
+    network, arrays, columns = tried_on.network, tried_on.arrays, tried_on.columns
     total = len(next(iter(arrays.values())))
     if not 1 <= rows < total:
         raise InvalidInput(f"rows is {rows}, but the background has {total} rows; choose from 1 to {total - 1}")

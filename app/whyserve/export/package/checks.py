@@ -10,7 +10,7 @@ import numpy as np
 from whyserve.errors import InvalidInput, ModelFault, first_line
 from whyserve.export.package.pictures import with_pictures
 from whyserve.export.package.trials import Tried
-from whyserve.export.stages.ids import id_limit
+from whyserve.export.stages.ids import id_limit, taker
 from whyserve.model.image import Pictures
 from whyserve.model.outputs import Outputs
 from whyserve.model.rows import Arrays, RowReader, as_row
@@ -72,16 +72,7 @@ def check_codes(network: Any, arrays: Arrays, columns: Mapping[str, list[dict[st
             count = len(feature.get("categories", ()))
             if not count:
                 continue
-
-            def takes(code: int, name: str = name, place: int = place) -> bool:
-                row = {key: array[:1].copy() for key, array in arrays.items()}
-                row[name][0, place] = code
-                try:
-                    network.run(row)
-                except Exception:  # each framework has its own type
-                    return False
-                return True
-
+            takes = taker(network.run, arrays, name, place)
             limit = id_limit(takes, int(arrays[name][:, place].max()), MOST_CODES)
             if limit is not None and limit != count:
                 raise InvalidInput(

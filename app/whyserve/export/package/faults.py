@@ -55,7 +55,7 @@ ON_BACKGROUND = (
 
 def network_failed(error: Exception, network: Any, arrays: Arrays) -> str:
     """The message for a network that fails on its background, with the shapes and the layer that failed."""
-    given = " and ".join(f'shape {array.shape} for input "{name}"' for name, array in arrays.items())
+    given = " and ".join(f'shape {array.shape} of {array.dtype} for input "{name}"' for name, array in arrays.items())
     layer, taken = _failing_layer(network, arrays)
     where = f', in layer "{layer}"' if layer else ""
     hint = next((words for pattern, words in ON_BACKGROUND if re.search(pattern, _plain(error))), None)

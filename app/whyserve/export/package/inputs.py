@@ -7,6 +7,7 @@ import numpy as np
 
 from whyserve.errors import InvalidInput
 from whyserve.export.package.background import ENCODE
+from whyserve.export.package.ids import Whole, set_whole
 from whyserve.model.input_spec import has_features, has_range
 from whyserve.model.rows import Arrays
 from whyserve.model.spec import TOKENIZER_FILE
@@ -17,6 +18,7 @@ Described = dict[str, Any]
 def describe_inputs(
     arrays: Arrays,
     columns: Mapping[str, list[Described]],
+    whole: Whole,
     *,
     features: Mapping[str, Sequence[str]] | Sequence[str] | None,
     units: Mapping[str, str],
@@ -28,6 +30,7 @@ def describe_inputs(
     """[[inputs]] of model.toml, and notes for people on what was guessed.
 
     arrays: the background by input. columns: the features of each input that came as a DataFrame.
+    whole: the columns that are cast to integers.
     texts: the kind of each input that is sent as text, by name. The others are arguments of `package`.
     Raises InvalidInput.
     """
@@ -38,21 +41,24 @@ def describe_inputs(
     inputs = []
     for name, array in arrays.items():
         names = features.get(name) if isinstance(features, Mapping) else features if len(arrays) == 1 else None
-        described = _describe(name, array, columns.get(name), names, kinds.get(name) or kind_of(array.shape[1:]))
+        described = _describe(name, array, columns.get(name), names, kinds.get(name) or kind_of(array))
         inputs.append({**described, "tokenizer": TOKENIZER_FILE} if name in texts else described)
+    set_whole({item["name"]: item.get("features", []) for item in inputs}, whole)
     _set_in_features(inputs, "units", [(name, "unit", unit) for name, unit in units.items()])
     members = [(name, "group", group) for group, names in groups.items() for name in names]
     _set_in_features(inputs, "groups", members)
     return inputs, _set_ranges(inputs, arrays, ranges)
 
 
-def kind_of(shape: tuple[int, ...]) -> str:
-    """The most likely kind of an input whose rows have this shape."""
+def kind_of(array: np.ndarray) -> str:
+    """The most likely kind of an input. array: its background, (rows, *shape)."""
+    shape = array.shape[1:]
     if len(shape) == 1:
         return "tabular"
     if len(shape) == 2:
         return "sequence"
-    return "image" if len(shape) == 3 and (shape[-1] in {1, 3, 4} or shape[0] in {1, 3, 4}) else "tensor"
+    image = len(shape) == 3 and (shape[-1] in {1, 3, 4} or shape[0] in {1, 3, 4}) and array.dtype != bool
+    return "image" if image else "tensor"
 
 
 def range_of(images: np.ndarray) -> tuple[float, float]:

@@ -1,7 +1,7 @@
 """A Keras model of any backend → model.keras."""
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -84,6 +84,23 @@ class KerasModel:
         Raises ModelFault if the float32 copy differs by more than half precision can explain.
         """
         return None if self.original is None else compared_policies(self, arrays)
+
+    def with_integers(self, names: Sequence[str], dtype: str) -> "KerasModel":
+        """This network with integer inputs, of `dtype`, in place of the floating-point inputs `names`.
+
+        It is a copy whose first layers see the integers. If Keras cannot copy it, Keras casts them to floating point.
+        """
+        import keras  # noqa: PLC0415
+
+        dtypes = tuple(dtype if name in names else own for name, own in zip(self.names, self.dtypes, strict=True))
+        facts = zip(self.names, self.shapes, dtypes, strict=True)
+        inputs = [keras.Input(shape, name=name, dtype=own) for name, shape, own in facts]
+        try:
+            model = keras.models.clone_model(self.model, keras.tree.pack_sequence_as(self.model.input, inputs))
+            model.set_weights(self.model.get_weights())
+        except Exception:  # the layers of Keras raise any type of exception
+            model = self.model
+        return replace(self, model=model, dtypes=dtypes)
 
     def files(self, arrays: Mapping[str, np.ndarray]) -> dict[str, bytes]:
         """The content of model.keras. Raises ModelFault."""

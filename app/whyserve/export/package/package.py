@@ -24,6 +24,7 @@ from whyserve.export.package.checks import (
 from whyserve.export.package.example import describe_example
 from whyserve.export.package.folder import write_folder
 from whyserve.export.package.given import check_arguments
+from whyserve.export.package.ids import token_inputs
 from whyserve.export.package.inputs import describe_inputs
 from whyserve.export.package.network import network_of
 from whyserve.export.package.output_choice import OutputChoice
@@ -136,15 +137,16 @@ def package(
         (network, layers), features = network.with_front(front), None
     read = front.read if front else read_background
     tried = try_background(network, text.background, categories=categories or {}, read=read)
-    arrays, columns, table = tried.arrays, tried.columns, tried.table
+    network, arrays, columns, table = tried.network, tried.arrays, tried.columns, tried.table
     check_codes(network, arrays, columns)
     inputs, guesses = describe_inputs(
         arrays,
         columns,
+        tried.whole,
         features=features,
         units=units or {},
         groups=groups or {},
-        kinds=kinds or {},
+        kinds={**({} if features else token_inputs(network, arrays, columns)), **(kinds or {})},
         ranges=ranges or {},
         texts=text.kinds,
     )

@@ -27,7 +27,7 @@ class Packaged:
             figures = figures["within_budget"]
         lines = [
             ("model", f"{spec.name}, version {spec.version}, from {spec.framework}, in {self.folder}"),
-            ("inputs", ", ".join(f"{item.name} ({item.size_text})" for item in spec.inputs)),
+            ("inputs", ", ".join(f"{item.name} ({item.size_text}, {item.dtype})" for item in spec.inputs)),
             ("outputs", f"{', '.join(spec.output_names[:12])} ({spec.output.scores})"),
             *(("categories", text) for text in _category_texts(spec)),
             ("parity", parity_text(manifest.parity)),

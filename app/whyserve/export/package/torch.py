@@ -5,7 +5,7 @@ torch.export turns the network into a program of ATen operations. torch_source w
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -120,6 +120,13 @@ class TorchModel:
         """The network in float32, also where its code asks for half precision."""
         return self.module if Recorder.on(self.module, self._tensors(arrays)).half is None else InFloat32(self.module)
 
+    def with_integers(self, names: Sequence[str], _: str) -> Self:
+        """This network with integers in place of the floating-point inputs `names`. The network casts them."""
+        dtype = getattr(torch, self.dtype)
+        types = tuple(dtype if name in names else None for name in self.names)
+        original = None if self.original is None else FromIntegers(self.original, types)
+        return replace(self, module=FromIntegers(self.module, types), program=None, original=original)
+
     def files(self, arrays: Mapping[str, np.ndarray]) -> dict[str, bytes]:
         """The content of network.py and weights.safetensors. arrays: a background. Raises ModelFault."""
         if self.program is not None:
@@ -143,6 +150,22 @@ class FrontedTorch(TorchModel):
 
     dtypes: tuple[str, ...] = ()
     shapes: tuple[tuple[int, ...], ...] = ()
+
+    def with_integers(self, names: Sequence[str], dtype: str) -> "FrontedTorch":
+        """As for TorchModel."""
+        dtypes = tuple(dtype if name in names else own for name, own in zip(self.names, self.dtypes, strict=True))
+        return replace(TorchModel.with_integers(self, names, dtype), dtypes=dtypes)
+
+
+class FromIntegers(nn.Module):
+    """A network whose inputs are cast. types: of each input; None leaves it as it is."""
+
+    def __init__(self, network: nn.Module, types: Sequence[torch.dtype | None]) -> None:
+        super().__init__()
+        self.network, self.types, self.training = network, types, False  # the module of a program has no eval()
+
+    def forward(self, *inputs: torch.Tensor) -> Any:
+        return self.network(*(x if of is None else x.to(of) for x, of in zip(inputs, self.types, strict=True)))
 
 
 def _table(module: nn.Module, rows: Sequence[torch.Tensor]) -> np.ndarray:

@@ -1,15 +1,19 @@
 """Run a network on its background. Only a run shows which types of numbers a torch network takes."""
 
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice, product
 from types import MappingProxyType
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
 from whyserve.errors import InvalidInput, ModelFault
 from whyserve.export.package.background import identifier, read_background
 from whyserve.export.package.faults import check_table, network_failed
+from whyserve.export.package.ids import Whole, find_ids
+from whyserve.model.input_spec import DType
 from whyserve.model.rows import Arrays
 
 MOST_ROWS = 100
@@ -17,21 +21,27 @@ MOST_ROWS = 100
 ROW_BOUND = 1e-3
 # As a share of the output's scale: the same rows in the same batch differ by the order of sums at most.
 SAME_BOUND = 1e-5
-# With more inputs, the combinations of integer inputs would be too many to try. Each try runs the network.
-MOST_TRIED_INPUTS = 6
+# With many inputs, the combinations of dtypes would be too many to try. Each try runs the network.
+MOST_TRIED = 64
+# Messages of torch about a wrong dtype.
+OF_TYPES = re.compile(r"dtype|scalar type|\b(Long|Int|Float|Double|Bool|Char|Byte)(Tensor)?\b|not implemented for")
 
 
 @dataclass(frozen=True, slots=True)
 class Tried:
     """A background that the network takes.
 
+    network: the given network, or one that takes ids as integers instead of floating-point numbers.
     arrays: its rows in the dtypes of the network, by input, (rows, …). kept: their places in the given background.
-    columns: the features of each input that came as a DataFrame. table: the output, (rows,) or (rows, outputs).
+    columns: the features of each input that came as a DataFrame. whole: columns that the network casts to integers.
+    table: the output, (rows,) or (rows, outputs).
     notes: for people.
     """
 
+    network: Any
     arrays: Arrays
     columns: dict[str, Any]
+    whole: Whole
     table: np.ndarray
     kept: np.ndarray
     notes: tuple[str, ...]
@@ -50,36 +60,80 @@ def try_background(
 
     Raises InvalidInput, ModelFault.
     """
-    dtypes = getattr(network, "dtypes", None)
-    integer = {n: "int" in d for n, d in zip(network.names, dtypes, strict=True)} if dtypes else {}
     categories = _with_stated(network, given, categories)
     faults: list[Exception] = []
-    for guess in [integer] if dtypes else _integer_inputs(network.names):
+    for integer in _readings(network, given):
         try:
-            arrays, columns = read(given, network.names, guess, categories)
+            arrays, columns = read(given, network.names, integer, categories)
         except InvalidInput as error:
             faults.append(error)
             continue
         rows = len(next(iter(arrays.values())))
         kept = np.sort(np.random.default_rng(0).permutation(rows)[:most])
-        try:
-            arrays = {n: _cast(n, a[kept], guess.get(n, False), network) for n, a in arrays.items()}
-            table = network.run(arrays)
-        except ModelFault:
-            raise
-        except Exception as error:
-            faults.append(error)
-            continue
-        check_table(table, len(kept), _first_row(network, arrays))
-        _check_is_not_random(network, arrays, table)
-        _check_rows_are_independent(network, arrays, table)
-        notes = (f"the background is {most} of the {rows} given rows, drawn at random",) if len(kept) < rows else ()
-        return Tried(arrays, columns, table, kept, notes)
-    # An error of the network says more than a background that some wrong guess could not read.
+        for dtypes in _choices(network, arrays, integer):
+            try:
+                cast = {name: _cast(name, arrays[name][kept], dtype) for name, dtype in dtypes.items()}
+                table = network.run(cast)
+            except ModelFault:
+                raise
+            except Exception as error:
+                faults.append(error)
+                continue
+            check_table(table, len(kept), _first_row(network, cast))
+            _check_is_not_random(network, cast, table)
+            _check_rows_are_independent(network, cast, table)
+            network, cast, whole = find_ids(network, cast, table)
+            notes = (f"the background is {most} of the {rows} given rows, drawn at random",) if len(kept) < rows else ()
+            return Tried(network, cast, columns, whole, table, kept, notes)
+    # An error of the network says more than a background that some wrong reading could not read, and an error about
+    # values says more than one about the types of a wrong choice.
     raised = [fault for fault in faults if not isinstance(fault, InvalidInput)]
     if not raised:
         raise faults[0]
-    raise InvalidInput(network_failed(raised[-1], network, arrays)) from raised[-1]
+    fault = next((each for each in raised if not OF_TYPES.search(str(each))), raised[0])
+    raise InvalidInput(network_failed(fault, network, arrays)) from fault
+
+
+def _readings(network: Any, given: Any) -> list[dict[str, bool]]:
+    """Guesses of which inputs take integers. They only matter for one DataFrame that is split between two inputs."""
+    names, dtypes = network.names, getattr(network, "dtypes", None)
+    if dtypes:
+        return [{name: "int" in dtype for name, dtype in zip(names, dtypes, strict=True)}]
+    split = len(names) == 2 and not isinstance(given, Mapping)
+    return [{each: each == name for each in names} for name in names] if split else [{}]
+
+
+def _choices(network: Any, arrays: Arrays, integer: Mapping[str, bool]) -> Iterator[dict[str, str]]:
+    """The dtypes to try, by input: those that the network states, or each combination, the types as given first."""
+    names = network.names
+    if hasattr(network, "dtypes"):
+        for name, shape in zip(names, network.shapes, strict=True):
+            found = arrays[name].shape[1:]
+            if len(found) != len(shape) or any(n not in {None, m} for n, m in zip(shape, found, strict=True)):
+                raise InvalidInput(
+                    f'a row of the background of input "{name}" has shape {arrays[name].shape[1:]}; the network takes'
+                    f" {shape}"
+                )
+        yield dict(zip(names, network.dtypes, strict=True))
+        return
+    by_input = [_dtypes(arrays[name], network.dtype, integer=integer.get(name, False)) for name in names]
+    for choice in islice(product(*by_input), MOST_TRIED):
+        yield dict(zip(names, choice, strict=True))
+
+
+def _dtypes(array: np.ndarray, floating: str, *, integer: bool) -> list[str]:
+    """The dtypes to try for one input of a torch network. floating: that of its weights. integer: integers only.
+
+    Integers come before floating point: a network that converts its input takes both, and invented numbers between
+    integers, or far outside, have no meaning for it.
+    """
+    kind = array.dtype.kind
+    if kind == "f" and not np.array_equal(array, np.rint(array)):
+        return [floating]
+    if kind == "f":
+        return ["int64"] if integer else [floating, "int64"]
+    own = [str(array.dtype)] if str(array.dtype) in get_args(DType) else []
+    return list(dict.fromkeys([*own, "int64", *([] if integer else [floating])]))
 
 
 def _with_stated(network: Any, given: Any, categories: Mapping[str, Sequence[str]]) -> Mapping[str, Sequence[str]]:
@@ -98,12 +152,6 @@ def _with_stated(network: Any, given: Any, categories: Mapping[str, Sequence[str
 
 def _first_row(network: Any, arrays: Arrays) -> Callable[[], Any]:
     return lambda: network.run({name: array[:1] for name, array in arrays.items()})
-
-
-def _integer_inputs(names: Sequence[str]) -> list[dict[str, bool]]:
-    """Guesses of which inputs of a torch network take integers: none first, then each combination."""
-    tried = range(1 << min(len(names), MOST_TRIED_INPUTS))
-    return [{n: bool(number >> i & 1) for i, n in enumerate(names)} for number in tried]
 
 
 def _check_is_not_random(network: Any, arrays: Arrays, table: np.ndarray) -> None:
@@ -130,20 +178,10 @@ def _check_rows_are_independent(network: Any, arrays: Arrays, table: np.ndarray)
         )
 
 
-def _cast(name: str, array: np.ndarray, integer: bool, network: Any) -> np.ndarray:
-    if hasattr(network, "dtypes"):
-        position = network.names.index(name)
-        needed = network.shapes[position]
-        fits = len(needed) == array.ndim - 1 and all(
-            n in {None, m} for n, m in zip(needed, array.shape[1:], strict=True)
+def _cast(name: str, array: np.ndarray, dtype: str) -> np.ndarray:
+    cast = array.astype(dtype)
+    if cast.dtype.kind != "f" and not np.array_equal(cast, array):
+        raise InvalidInput(
+            f'the network takes {dtype} in input "{name}"; its background has {array.dtype} values that are no {dtype}'
         )
-        if not fits:
-            raise InvalidInput(
-                f'a row of the background of input "{name}" has shape {array.shape[1:]}; the network takes {needed}'
-            )
-        return array.astype(network.dtypes[position])
-    if integer:
-        if array.dtype.kind not in "iub":
-            raise InvalidInput(f'the network takes integers in input "{name}"; its background has {array.dtype}')
-        return array.astype(np.int64)
-    return array.astype(network.dtype)
+    return cast

@@ -13,7 +13,7 @@ import tf2onnx
 from whyserve.errors import ModelFault, first_line
 from whyserve.export.progress import step
 from whyserve.export.stages.keras_ops import HANDLERS, traced_inline
-from whyserve.export.stages.stage import ORIGINAL_FILE, Task, in_batches, main, no_onnx_operation
+from whyserve.export.stages.stage import ORIGINAL_FILE, Task, main, no_onnx_operation, original_outputs
 from whyserve.model.keras_file import keras_order, open_keras
 from whyserve.model.rows import Arrays
 from whyserve.model.spec import KERAS_FILE, ONNX_FILE, ModelSpec
@@ -35,7 +35,7 @@ def export(task: Task) -> None:
         given = [inputs[position] for position in order]
         return model(given if len(given) > 1 else given[0], training=False)
 
-    outputs = in_batches(lambda rows: np.asarray(call(*_tensors(spec, rows))), task.rows())
+    outputs = original_outputs(task, lambda rows: np.asarray(call(*_tensors(spec, rows))))
     np.save(Path(task.work, ORIGINAL_FILE), outputs)
     # from_keras raises KeyError on a Keras 3 Sequential (tensorflow-onnx#2448); a traced function does not.
     signature = [tf.TensorSpec((None, *item.row_shape), item.dtype, name=item.name) for item in spec.inputs]

@@ -26,6 +26,7 @@ from whyserve.model.spec import ModelSpec, read_spec
 
 FAULT_FILE = "fault.txt"
 ROWS_FILE = "rows.npz"
+TAKEN_FILE = "taken.npy"  # if the original cannot take every row: (rows,) bool, which rows it takes
 EXAMPLES_FILE = "examples.npz"  # rows of the example, of a model that takes text
 ORIGINAL_FILE = "original.npy"  # output of the original network for the rows
 NETWORK_OUTPUT_FILE = "network.npy"  # output of the network on torch, which the worker explains, for the same rows
@@ -40,13 +41,15 @@ BATCH = 64
 class Task:
     """folder: the model folder. work: the folder for results. digests: SHA-256 of the model's files.
 
-    budget_ms: the time in ms per row that the default explanation method may take.
+    budget_ms: the time in ms per row that the default explanation method may take. real: the number of rows in
+    ROWS_FILE that are real; they come first.
     """
 
     folder: str
     work: str
     digests: dict[str, str]
     budget_ms: float
+    real: int
 
     def spec(self) -> ModelSpec:
         return read_spec(Path(self.folder))
@@ -110,6 +113,33 @@ def main(stage: Callable[[Task], None]) -> None:
 def no_onnx_operation(framework: str, operations: Sequence[str]) -> str:
     """The message for operations that cannot be exported."""
     return f"ONNX has no operation for {framework}'s {', '.join(operations)}; build that part from other operations"
+
+
+def original_outputs(task: Task, call: Callable[[Arrays], np.ndarray]) -> np.ndarray:
+    """The outputs of the original network for the rows of a task.
+
+    An invented row that the network cannot take, such as an id outside its table, is removed from ROWS_FILE, and
+    TAKEN_FILE says so. Raises whatever the network raises on a real row.
+    """
+    rows = task.rows()
+    try:
+        return in_batches(call, rows)
+    except Exception:
+        taken = np.array([_takes(call, rows, number) for number in range(len(next(iter(rows.values()))))])
+        if not taken[: task.real].all():
+            raise
+    rows = {name: array[taken] for name, array in rows.items()}
+    np.savez(Path(task.work, ROWS_FILE), **rows)  # type: ignore[arg-type]  # numpy's stub takes the first for a flag
+    np.save(Path(task.work, TAKEN_FILE), taken)
+    return in_batches(call, rows)
+
+
+def _takes(call: Callable[[Arrays], np.ndarray], rows: Arrays, number: int) -> bool:
+    try:
+        call({name: array[number : number + 1] for name, array in rows.items()})
+    except Exception:  # each framework has its own type
+        return False
+    return True
 
 
 def in_batches(call: Callable[[Arrays], np.ndarray], rows: Arrays, batch: int = BATCH) -> np.ndarray:

@@ -32,9 +32,9 @@ from whyserve.export.stages.stage import (
     REASONS_FILE,
     VOCABULARIES_FILE,
     Task,
-    in_batches,
     main,
     no_onnx_operation,
+    original_outputs,
 )
 from whyserve.model.outputs import Outputs
 from whyserve.model.players import player_names
@@ -51,12 +51,12 @@ def export(task: Task) -> None:
     spec = task.spec()
     step(f"{spec.name}: loading the network")
     network = load_network(spec, task.read)
-    rows = task.rows()
-    step(f"{spec.name}: running the original on {len(next(iter(rows.values())))} rows")
+    step(f"{spec.name}: running the original on {len(next(iter(task.rows().values())))} rows")
     try:
-        outputs = in_batches(lambda part: run(network, part), rows)
+        outputs = original_outputs(task, lambda part: run(network, part))
     except Exception as error:
         raise ModelFault(f"{spec.name}: the network fails on a row of valid inputs: {first_line(error)}") from error
+    rows = task.rows()
     np.save(Path(task.work, NETWORK_OUTPUT_FILE), outputs)
     known = vocabularies(spec, lambda row: run(network, row), rows)
     Path(task.work, VOCABULARIES_FILE).write_text(json.dumps(known))
