@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from pydantic import ValidationError
 
 from whyserve.errors import ModelFault
@@ -31,8 +30,6 @@ from whyserve.export.package.toml import to_toml
 from whyserve.export.package.trials import try_background
 from whyserve.model.spec import SPEC_FILE, ModelSpec, check_name, one_line
 from whyserve.model.text import text_readers
-
-TRACED_ROWS = 3
 
 
 def package(
@@ -93,10 +90,15 @@ def package(
     check_name(folder.name)
     check_place(folder)
     network = network_of(model)
-    text = read_texts(tokenizer, background, network, kinds or {})
+    front = getattr(network, "front", None)
+    given = front.background(background, categories or {}) if front else background
+    stated = front.texts if front else {}
+    text = read_texts(next(iter(stated.values()), tokenizer), given, network, kinds or dict.fromkeys(stated, "tokens"))
     tried = try_background(network, text.background, categories=categories or {})
     arrays, columns, table = tried.arrays, tried.columns, tried.table
-    check_codes(network, arrays, columns)
+    check_codes(
+        network, arrays, {name: each for name, each in columns.items() if not front or name not in front.lookups}
+    )
     inputs, guesses = describe_inputs(
         arrays,
         columns,
@@ -111,7 +113,7 @@ def package(
     described = {
         "name": folder.name,
         "version": version,
-        "framework": "keras" if hasattr(network, "model") else "torch",
+        "framework": network.framework,
         "task": "classification" if "labels" in output else "regression",
         "description": description,
         "source": source,
@@ -124,10 +126,11 @@ def package(
         raise ModelFault(f"{folder.name}: {one_line(error)}") from error
     if not overwrite:
         check_replacement(folder, spec)
-    if expected is not None:
-        readers = text_readers(spec, lambda name: text.files[name])
-        check_expected(expected, background, tried, network, spec=spec, readers=readers)
-    files = network.files({name: np.resize(array, (TRACED_ROWS, *array.shape[1:])) for name, array in arrays.items()})
+    readers = text_readers(spec, lambda name: text.files[name])
+    for truth in (expected, front and front.answers):
+        if truth is not None:
+            check_expected(truth, background, tried, network, spec=spec, readers=readers)
+    files = network.files(arrays)
     files |= {SPEC_FILE: to_toml(described).encode(), **text.files}
     manifest = write_folder(folder, spec, files, arrays, text.example, artifacts=Path(artifacts), budget_ms=budget_ms)
     notes = background_notes(columns, table, lambda each: describe_answers(spec, each))

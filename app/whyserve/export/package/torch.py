@@ -18,6 +18,8 @@ from torch.export import ExportedProgram
 from whyserve.errors import ModelFault, first_line
 from whyserve.export.package.torch_source import write_program
 
+# More than 1, because torch.export may take a batch of 1 for a constant.
+TRACED_ROWS = 3
 # Operations that behave differently in training mode, and a test of their arguments for that mode.
 TRAINING: Mapping[str, Callable[[Any], bool]] = {
     "aten.dropout.default": lambda args: args[2] is True and args[1] > 0,
@@ -32,6 +34,7 @@ class TorchModel:
     module: nn.Module
     names: tuple[str, ...]
     program: ExportedProgram | None = None
+    framework = "torch"
 
     @classmethod
     def of(cls, model: nn.Module | ExportedProgram) -> "TorchModel":
@@ -63,7 +66,7 @@ class TorchModel:
         return table
 
     def files(self, arrays: Mapping[str, np.ndarray]) -> dict[str, bytes]:
-        """The content of network.py and weights.safetensors. arrays: a few rows for tracing. Raises ModelFault."""
+        """The content of network.py and weights.safetensors. arrays: rows for tracing. Raises ModelFault."""
         program = self.program
         if program is None:
             program = self._traced(arrays)
@@ -72,7 +75,8 @@ class TorchModel:
 
     def _traced(self, arrays: Mapping[str, np.ndarray]) -> ExportedProgram:
         batch = torch.export.Dim("batch")
-        rows = tuple(torch.from_numpy(arrays[name]) for name in self.names)
+        given = (arrays[name] for name in self.names)
+        rows = tuple(torch.from_numpy(np.resize(array, (TRACED_ROWS, *array.shape[1:]))) for array in given)
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # for example, torch warns about the list of weights of an LSTM

@@ -100,7 +100,7 @@ def _check_rows_are_independent(network: Any, arrays: Arrays, table: np.ndarray)
 
 
 def _cast(name: str, array: np.ndarray, integer: bool, network: Any) -> np.ndarray:
-    if hasattr(network, "dtypes"):
+    if getattr(network, "dtypes", ()):
         position = network.names.index(name)
         needed = network.shapes[position]
         if array.shape[1:] != needed:

@@ -1,0 +1,228 @@
+"""Preprocessing layers in front of a Keras model → the categories, numbers and texts of a request.
+
+A lookup states the order of its categories, and a TextVectorization becomes a tokenizer. The served model starts with
+their codes. Normalization and CategoryEncoding stay layers of the model.
+"""
+
+import pickle
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import count
+from typing import Any
+
+import keras
+import numpy as np
+from keras import layers, ops
+
+from whyserve.errors import InvalidInput, ModelFault
+from whyserve.export.package.keras_copy import copied
+from whyserve.export.package.keras_graph import Call, Graph, Slot, as_taken, graph_of
+from whyserve.export.package.keras_text import tokenizer_of
+
+LOOKUPS = (layers.StringLookup, layers.IntegerLookup)
+HASHED = (layers.Hashing, layers.HashedCrossing)
+HANDLED = (*LOOKUPS, *HASHED, layers.TextVectorization, layers.Discretization)
+
+
+@dataclass(frozen=True, slots=True)
+class Front:
+    """The inputs of the caller's model as requests hold them.
+
+    model: the caller's model. labels: its name of each input, by the name in the served model. lookups: the lookup layer
+    of an input, and texts: the tokenizer of an input, by name in the served model.
+    """
+
+    model: Any
+    labels: dict[str, str]
+    lookups: dict[str, Any] = field(default_factory=dict)
+    texts: dict[str, Any] = field(default_factory=dict)
+
+    def background(self, given: Any, categories: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+        """A background as the caller has it → by input: texts, a DataFrame with ordered categories, or numbers.
+
+        Raises InvalidInput.
+        """
+        made = {}
+        for tensor, (name, label) in zip(self.model.inputs, self.labels.items(), strict=True):
+            value = _values(given, name, label, self.labels)
+            if name not in self.texts and (name in self.lookups or len(tensor.shape) == 1 or tensor.shape[1:] == (1,)):
+                value = _frame(value, label)
+            if name in self.lookups:
+                value = value.apply(partial(_codes, lookup=self.lookups[name], stated=categories))
+            made[name] = value
+        return made
+
+    def answers(self, given: Any) -> np.ndarray:
+        """The outputs of the caller's model for a background as the caller has it."""
+        arrays = []
+        for tensor, (name, label) in zip(self.model.inputs, self.labels.items(), strict=True):
+            values = np.asarray(_values(given, name, label, self.labels))
+            values = values.reshape(len(values), *tensor.shape[1:])
+            arrays.append(ops.convert_to_tensor(values.tolist() if tensor.dtype == "string" else values, tensor.dtype))
+        table: np.ndarray = ops.convert_to_numpy(self.model(as_taken(self.model, arrays), training=False))
+        return table
+
+
+def without_front(model: Any) -> tuple[Any, Front] | None:
+    """A copy of a model that starts with codes, and what its front does; None for a model without such a front.
+
+    Raises ModelFault for preprocessing that cannot be exported.
+    """
+    inputs = getattr(model, "inputs", None) or ()
+    handled = [layer for layer in model._flatten_layers() if isinstance(layer, HANDLED)]
+    if not handled and not any(len(tensor.shape) == 1 or tensor.dtype == "string" for tensor in inputs):
+        return None
+    graph = graph_of(model, flat=True)
+    if graph is None:
+        raise ModelFault(f"{_name(handled[0])} is inside a subclassed model; call it on a keras.Input in front of it")
+    labels = {re.sub(r"^(?=\d)|\W", "_", tensor.name): tensor.name for tensor in inputs}
+    if len(labels) < len(inputs):
+        raise ModelFault(f"two inputs of the Keras model have nearly the same name: {', '.join(labels.values())}")
+    front = Front(model, labels)
+    for arguments, name in zip(graph.inputs.values(), labels, strict=True):
+        arguments["name"] = name
+    graph.taken = list(graph.inputs) if len(graph.inputs) > 1 else next(iter(graph.inputs))
+    _replace(graph, front)
+    for arguments in graph.inputs.values():
+        if arguments["dtype"] == "string":
+            raise ModelFault(
+                f'input "{arguments["name"]}" of the Keras model takes strings, which reach other layers than a'
+                " StringLookup or a TextVectorization; put one of these directly behind the input"
+            )
+    return pickle.loads(copied(graph)).build(), front  # noqa: S301  # the line itself has made these bytes
+
+
+def _replace(graph: Graph, front: Front) -> None:
+    """Replace the preprocessing in a graph, and inputs of one number per row without a dimension."""
+    fresh = (Slot(-number) for number in count(1))
+    renamed: dict[Slot, Slot] = {}
+    calls: list[Call] = []
+    for slot, arguments in graph.inputs.items():
+        users = {id(call.operation): call.operation for call in graph.calls if slot in call.inputs()}
+        first = next(iter(users.values()), None)
+        code = len(users) == 1 and isinstance(first, (*LOOKUPS, layers.TextVectorization))
+        name = arguments["name"]
+        if code and isinstance(first, LOOKUPS):
+            _check_lookup(first)
+            front.lookups[name] = first
+        elif code:
+            front.texts[name] = tokenizer_of(first, _name(first))
+            arguments["shape"] = (front.texts[name].padding["length"],)
+        if code:
+            arguments["dtype"] = "int64"
+        if not arguments["shape"]:
+            arguments["shape"] = (1,)
+            renamed[slot] = next(fresh)
+            calls.append(Call(partial(ops.squeeze, axis=-1), (slot,), {}, [renamed[slot]]))
+    for call in graph.calls:
+        layer = call.operation
+        given = call.inputs()
+        call.args, call.kwargs = keras.tree.map_structure(
+            lambda x: renamed.get(x, x) if isinstance(x, Slot) else x, (call.args, call.kwargs)
+        )
+        if isinstance(layer, (*LOOKUPS, layers.TextVectorization)):
+            if graph.inputs.get(given[0], {}).get("name") not in {**front.lookups, **front.texts}:
+                raise ModelFault(
+                    f"{_name(layer)} must be the only layer behind a keras.Input; move other layers behind it"
+                )
+            if isinstance(layer, layers.TextVectorization) or layer.output_mode == "int":
+                renamed[call.outputs[0]] = renamed.get(given[0], given[0])
+                continue
+            call.operation = layers.CategoryEncoding(layer.vocabulary_size(), layer.output_mode)
+        elif isinstance(layer, HASHED):
+            raise ModelFault(
+                f"{_name(layer)} hashes values, so a request cannot name its categories; use a StringLookup with a"
+                " vocabulary"
+            )
+        elif isinstance(layer, layers.Discretization):
+            call.operation = partial(_bins, boundaries=list(layer.bin_boundaries), mode=layer.output_mode)
+        calls.append(call)
+    graph.outputs = keras.tree.map_structure(lambda slot: renamed.get(slot, slot), graph.outputs)
+    graph.calls = calls
+
+
+def _bins(numbers: Any, boundaries: list[float], mode: str) -> Any:
+    """The same as Discretization, whose operation ONNX does not have."""
+    above = ops.expand_dims(numbers, -1) >= ops.convert_to_tensor(boundaries, "float32")
+    codes = ops.sum(ops.cast(above, "int64"), -1)
+    return codes if mode == "int" else layers.CategoryEncoding(len(boundaries) + 1, mode)(codes)
+
+
+def _check_lookup(lookup: Any) -> None:
+    if lookup.invert or lookup.output_mode not in {"int", "one_hot", "multi_hot", "count"}:
+        mode = "invert=True" if lookup.invert else f'output_mode="{lookup.output_mode}"'
+        raise ModelFault(f'{_name(lookup)} has {mode}; use output_mode="int", "one_hot", "multi_hot" or "count"')
+
+
+def _name(layer: Any) -> str:
+    return f'layer "{layer.name}" ({type(layer).__name__})'
+
+
+def _vocabulary(lookup: Any) -> list[str]:
+    """The categories in the order of their codes. Codes of unknown values have the name of the unknown token."""
+    names = [str(token) for token in lookup.get_vocabulary()]
+    return [
+        f"{name} {names[:place].count(name) + 1}" if name in names[:place] else name for place, name in enumerate(names)
+    ]
+
+
+def _values(given: Any, name: str, label: str, labels: Mapping[str, str]) -> Any:
+    """The background of one input."""
+    if hasattr(given, "columns") and (label in given.columns or len(labels) > 1):
+        odd = [f'"{each}" is missing' for each in labels.values() if each not in given.columns]
+        odd += [f'"{each}" is not an input' for each in given.columns if each not in labels.values()]
+        if odd:
+            raise InvalidInput(f"the columns of the background must be {', '.join(labels.values())}: {', '.join(odd)}")
+        return given[[label]]
+    if isinstance(given, Mapping):
+        if (found := given.get(label, given.get(name))) is None:
+            raise InvalidInput(
+                f'input "{label}" is missing from the background; the inputs are {", ".join(labels.values())}'
+            )
+        return found
+    if len(labels) > 1:
+        raise InvalidInput(
+            f"the network has {len(labels)} inputs ({', '.join(labels.values())}); give the background as a DataFrame or"
+            " a dict with these names"
+        )
+    return given
+
+
+def _frame(value: Any, label: str) -> Any:
+    """A DataFrame with the name of the input for one column, and numbered names for several."""
+    import pandas as pd  # noqa: PLC0415  # slow to load, and only such models need it
+
+    if hasattr(value, "columns"):
+        return value.reset_index(drop=True)
+    array = np.asarray(value)
+    array = array[:, None] if array.ndim == 1 else array
+    return pd.DataFrame(
+        array, columns=[label] if array.shape[1] == 1 else [f"{label}_{i}" for i in range(array.shape[1])]
+    )
+
+
+def _codes(column: Any, lookup: Any, stated: Mapping[str, Sequence[str]]) -> Any:
+    """A column with the categories of a lookup. Raises InvalidInput for a value that the lookup does not take."""
+    import pandas as pd  # noqa: PLC0415
+
+    known = _vocabulary(lookup)
+    if list(map(str, stated.get(str(column.name), known))) != known:
+        raise InvalidInput(
+            f'categories of "{column.name}" differ from the vocabulary of {_name(lookup)}, which states their order;'
+            " leave them out"
+        )
+    if column.isna().any():
+        return column  # whoever reads the background names every column with gaps
+    whole = isinstance(lookup, layers.IntegerLookup)
+    values = [str(int(v)) if whole else v.decode() if isinstance(v, bytes) else str(v) for v in column]
+    odd = sorted(set(values) - set(known))
+    if odd and lookup.num_oov_indices != 1:
+        raise InvalidInput(
+            f'column "{column.name}" of the background holds {", ".join(odd[:5])}, which {_name(lookup)} with'
+            f" num_oov_indices={lookup.num_oov_indices} has no single code for; drop these rows"
+        )
+    unknown = str(lookup.oov_token)
+    values = [value if value in known else unknown for value in values]
+    return pd.Series(pd.Categorical(values, categories=known), name=column.name)
