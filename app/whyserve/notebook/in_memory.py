@@ -9,11 +9,11 @@ import numpy as np
 from whyserve.errors import InvalidInput
 from whyserve.explain.game.network import Network
 from whyserve.explain.models.explainable import to_tensors
-from whyserve.explain.models.loader import KerasNetwork
+from whyserve.explain.models.loader import KerasNetwork, load_torch
 from whyserve.explain.models.traced_network import traced_network
 from whyserve.export.package.checks import check_codes
 from whyserve.export.package.inputs import describe_inputs
-from whyserve.export.package.network import network_of
+from whyserve.export.package.network import as_served, network_of
 from whyserve.export.package.outputs import describe_output
 from whyserve.export.package.trials import try_background
 from whyserve.model.input_spec import InputSpec
@@ -46,9 +46,9 @@ class InMemory:
     ) -> "InMemory":
         """Raises InvalidInput, ModelFault, UnsupportedNetwork."""
         packaged = network_of(model)
-        is_keras = hasattr(packaged, "model")
-        if is_keras:
+        if hasattr(packaged, "model"):
             _check_backend()
+        background = as_served(packaged, background, categories)
         tried = try_background(packaged, background, categories=categories)
         arrays, columns, table = tried.arrays, tried.columns, tried.table
         check_codes(packaged, arrays, columns)
@@ -60,12 +60,12 @@ class InMemory:
         output = describe_output(table, *_output_names(table.reshape(len(table), -1), labels, names), None)
         spec = ModelSpec(
             name="notebook",
-            framework="keras" if is_keras else "torch",
+            framework=packaged.framework,
             task="classification" if "labels" in output else "regression",
             inputs=tuple(InputSpec(**item) for item in described),
             output=OutputSpec(**output),
         )
-        return cls(spec, _network(packaged, arrays, is_keras=is_keras), arrays, width, tried.notes)
+        return cls(spec, _network(spec, packaged, arrays), arrays, width, tried.notes)
 
 
 def player_names(spec: ModelSpec) -> tuple[str, ...]:
@@ -87,14 +87,16 @@ def _check_backend() -> None:
         )
 
 
-def _network(packaged: Any, arrays: Arrays, *, is_keras: bool) -> Network:
+def _network(spec: ModelSpec, packaged: Any, arrays: Arrays) -> Network:
     """The network as the worker would have it."""
     names = tuple(packaged.names)
-    if not is_keras:
+    if hasattr(packaged, "module"):
         return Network(packaged.module.requires_grad_(False), names)
     # Through a file, as a service gets it, so that the numbers are the same and the caller's model stays as it is.
-    model = open_keras(packaged.files({})[KERAS_FILE])
-    module = KerasNetwork(model, tuple(range(len(names))))  # a file keeps the order of inputs, not all their names
+    files = packaged.files(arrays)
+    if KERAS_FILE not in files:
+        return Network(load_torch(spec, files.__getitem__).requires_grad_(False), names)
+    module = KerasNetwork(open_keras(files[KERAS_FILE]), tuple(range(len(names))))  # a file keeps the order of inputs
     return traced_network(Network(module.eval().requires_grad_(False), names), to_tensors(arrays))
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from whyserve.errors import InvalidInput
 from whyserve.export.package.background_error import ErrorTrial
 from whyserve.export.package.clusters import representative_rows
-from whyserve.export.package.network import network_of
+from whyserve.export.package.network import as_served, network_of
 from whyserve.export.package.trials import try_background
 
 
@@ -60,7 +60,8 @@ def medoids(
     deviation 1, and categories as one-hot columns. Raises InvalidInput, ModelFault.
     """
     network = network_of(model)
-    tried_on = try_background(network, background, most=None, categories=categories or {})
+    given = as_served(network, background, categories or {})
+    tried_on = try_background(network, given, most=None, categories=categories or {})
     arrays, columns = tried_on.arrays, tried_on.columns
     total = len(next(iter(arrays.values())))
     if not 1 <= rows < total:

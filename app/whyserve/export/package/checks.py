@@ -63,8 +63,9 @@ def check_codes(network: Any, arrays: Arrays, columns: Mapping[str, list[dict[st
 
     The number is found by running the network on the first row with other codes, which works for any lookup.
     """
+    stated = getattr(getattr(network, "front", None), "lookups", ())  # a lookup layer states its own codes
     for name, features in columns.items():
-        for place, feature in enumerate(features):
+        for place, feature in enumerate(features if name not in stated else ()):
             count = len(feature.get("categories", ()))
             if not count:
                 continue

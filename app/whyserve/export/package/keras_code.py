@@ -15,12 +15,11 @@ import keras
 import numpy as np
 
 from whyserve.errors import ModelFault
+from whyserve.export.parity import BOUND
 from whyserve.export.stages.stage import FAULT_FILE, ROWS_FILE, run_module
 from whyserve.model.spec import NETWORK_FILE, WEIGHTS_FILE
 
 MODEL_FILE, OUTPUT_FILE = "model.pkl", "output.npy"
-# As a share of the output's scale; the export compares ONNX with the program in the same way.
-BOUND = 1e-5
 MODULE = "whyserve.export.package.keras_child"
 
 
@@ -38,6 +37,7 @@ class KerasCode:
     shapes: tuple[tuple[int, ...], ...] = ()
     front: Any = None
     framework = "torch"
+    origin = "a Keras model with Python code, exported through Keras's torch backend"
     dtype = "float32"
 
     @classmethod
@@ -61,7 +61,7 @@ class KerasCode:
         return cls(model, tuple(_leaves(call)), call)
 
     def run(self, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
-        """The output of the caller's own model for rows, (rows, …) by input. Raises ModelFault, and what Keras raises."""
+        """The output of the caller's own model for rows, (rows, …) by input. Raises what Keras raises."""
         result = _called(self.model, self.call, arrays)
         if not keras.ops.is_tensor(result):
             raise ModelFault(

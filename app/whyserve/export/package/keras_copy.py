@@ -4,13 +4,12 @@ A copy needs no get_config. It has the classes and functions of the caller by va
 attributes of each layer, and each functional model as a Graph that is called again.
 """
 
-import importlib
 import io
-import pickle
 import sys
 import sysconfig
 from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import cloudpickle
@@ -23,10 +22,8 @@ from whyserve.export.package.keras_graph import Graph, graph_of
 # Other frameworks than the torch backend's; a copy cannot call them.
 FOREIGN = ("tensorflow", "jax", "jaxlib")
 # Attributes of Keras that a copy keeps. The other ones of a new layer or model belong to its backend.
-KEPT = (
-    "_auto_config", "_allow_non_tensor_positional_args", "_build_shapes_dict", "_convert_input_args", "_input_spec", "_path",
-    "_supports_masking",
-)  # fmt: skip
+KEPT = ("_auto_config", "_allow_non_tensor_positional_args", "_build_shapes_dict", "_convert_input_args")
+KEPT += ("_input_spec", "_path", "_supports_masking")
 TRAINING = {"_compile_config", "_compiled_trainable_state", "_eval_epoch_iterator", "history", "optimizer"}
 TRAINING |= {"stop_training", "_functional", "_torch_params"}
 USELESS = (keras.optimizers.Optimizer, keras.losses.Loss, keras.metrics.Metric, keras.callbacks.Callback)
@@ -80,89 +77,102 @@ def copied(thing: Any) -> bytes:
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle is untyped
     def __init__(self, file: io.BytesIO) -> None:
         super().__init__(file)
-        self.by_value: list[Any] = []
+        self.by_value: list[ModuleType] = []
 
     def reducer_override(self, thing: Any) -> Any:
-        kind = type(thing)
-        if isinstance(thing, USELESS):
-            return _nothing, ()
-        if isinstance(thing, keras.Variable):
-            facts = (str(thing.dtype), thing.trainable, thing.name, thing.path)
-            return _variable, (keras.ops.convert_to_numpy(thing), *facts)
-        if isinstance(thing, keras.random.SeedGenerator):
-            return keras.random.SeedGenerator, (0,)
-        if isinstance(thing, keras.layers.Layer):
-            return self._layer(thing)
-        if isinstance(thing, keras.Operation):
-            fresh = vars(keras.Operation())
-            state = {k: v for k, v in vars(thing).items() if k not in fresh or k == "_auto_config"}
-            return _operation, (kind, thing.name, state)
-        if keras.ops.is_tensor(thing):
-            return keras.ops.convert_to_tensor, (keras.ops.convert_to_numpy(thing),)
-        if kind.__module__ == "keras.src.utils.backend_utils":
-            return kind, ()
-        if isinstance(thing, list | set | dict) and kind.__module__.startswith(("keras.", "tensorflow.")):
-            plain = next(plain for plain in (list, set, dict) if isinstance(thing, plain))
-            return _same, (plain(thing),)
-        if isinstance(thing, tuple) and kind is not tuple and kind.__module__.startswith("tensorflow."):
-            return _same, (tuple(thing),)
-        if (foreign := self._foreign(thing)) is not None:
-            return foreign
-        self._by_value(thing)
-        return super().reducer_override(thing)
+        reduced = next((reduce(thing) for kinds, reduce in REDUCED if isinstance(thing, kinds)), None)
+        if reduced is None and keras.ops.is_tensor(thing):
+            reduced = keras.ops.convert_to_tensor, (keras.ops.convert_to_numpy(thing),)
+        if reduced is None:
+            reduced = _container(thing) or _foreign(thing)
+        if reduced is None:
+            self._copy_by_value(thing)
+            reduced = super().reducer_override(thing)
+        return reduced
 
-    def _layer(self, layer: Any) -> Any:
-        if (graph := graph_of(layer)) is not None:
-            return Graph.build, (graph,)
-        facts = (type(layer), layer.name, layer.dtype_policy.name, layer.trainable)
-        if isinstance(layer, keras.Sequential):
-            return keras.Sequential, (layer.layers, layer.trainable, layer.name)
-        fresh = vars(keras.Model() if isinstance(layer, keras.Model) else keras.layers.Layer())
-        held = {**vars(layer), **vars(layer).get("_modules", {})}  # on torch, layers within a layer are modules
-        own = {k: v for k, v in held.items() if k not in fresh and k not in TRAINING and not k.startswith("_self_")}
-        return _empty, facts, (own, {name: held.get(name) for name in KEPT}), None, None, _fill
-
-    def _foreign(self, thing: Any) -> Any:
-        """The reduction of an object of another framework; None for any other object."""
-        module = thing.__name__ if isinstance(thing, type(io)) else getattr(thing, "__module__", None)
-        if not isinstance(module, str) or module.split(".")[0] not in FOREIGN:
-            kind = type(thing).__module__.split(".")[0]
-            if kind not in FOREIGN:
-                return None
-        if hasattr(thing, "python_function"):  # of tf.function
-            return _same, (thing.python_function,)
-        if hasattr(thing, "as_numpy_dtype"):  # a dtype of TensorFlow
-            return _same, (thing.name,)
-        name = getattr(thing, "__qualname__", "") or getattr(thing, "__name__", type(thing).__name__)
-        return Foreign, (name if isinstance(thing, type(io)) else f"{str(module).split('.')[0]}.{name}",)
-
-    def _by_value(self, thing: Any) -> None:
-        """Copy what is defined in the caller's own files by value, because the other process must not run the files."""
-        name = thing.__name__ if isinstance(thing, type(io)) else getattr(thing, "__module__", None)
-        module = sys.modules.get(name) if isinstance(name, str) else None
+    def _copy_by_value(self, thing: Any) -> None:
+        """Copy what the caller's own files define by value, because the other process must not run these files."""
+        name = _module(thing)
+        module = sys.modules.get(name)
         file = getattr(module, "__file__", None)
-        if module is None or name == "__main__" or not file or module in self.by_value:
+        if module is None or not file or name.startswith(("__main__", "whyserve.")) or module in self.by_value:
             return
-        if not any(folder in Path(file).parents for folder in INSTALLED) and not name.startswith("whyserve."):
+        if not any(folder in Path(file).parents for folder in INSTALLED):
             cloudpickle.register_pickle_by_value(module)
             self.by_value.append(module)
 
 
-def _nothing() -> None:
-    return None
+def _module(thing: Any) -> str:
+    """The name of the module that defines a function, a class or the class of an object; of a module, its own name."""
+    name = thing.__name__ if isinstance(thing, ModuleType) else getattr(thing, "__module__", None)
+    return name if isinstance(name, str) else type(thing).__module__
+
+
+def _container(thing: Any) -> Any:
+    """The reduction of a container in which Keras or TensorFlow tracks layers; None for any other object."""
+    if not type(thing).__module__.startswith(("keras.src.utils.tracking", "tensorflow.")):
+        return None
+    return next(((_same, (kind(thing),)) for kind in (list, set, dict, tuple) if isinstance(thing, kind)), None)
+
+
+def _foreign(thing: Any) -> Any:
+    """The reduction of an object of another framework; None for any other object."""
+    module = _module(thing)
+    if module.split(".")[0] not in FOREIGN:
+        return None
+    if hasattr(thing, "python_function"):  # of tf.function
+        return _same, (thing.python_function,)
+    if hasattr(thing, "as_numpy_dtype"):  # a dtype of TensorFlow
+        return _same, (thing.name,)
+    name = getattr(thing, "__name__", type(thing).__name__)
+    return Foreign, (name if isinstance(thing, ModuleType) else f"{module.split('.')[0]}.{name}",)
+
+
+def _layer(layer: Any) -> Any:
+    if (graph := graph_of(layer)) is not None:
+        return Graph.build, (graph,)
+    if isinstance(layer, keras.Sequential):
+        return keras.Sequential, (layer.layers, layer.trainable, layer.name)
+    fresh = vars(keras.Model() if isinstance(layer, keras.Model) else keras.layers.Layer())
+    held = {**vars(layer), **vars(layer).get("_modules", {})}  # on torch, layers within a layer are modules
+    own = {k: v for k, v in held.items() if k not in fresh and k not in TRAINING and not k.startswith("_self_")}
+    facts = (type(layer), layer.name, layer.dtype_policy.name, layer.trainable)
+    return _empty, facts, (own, {name: held.get(name) for name in KEPT}), None, None, _fill
+
+
+def _operation(operation: Any) -> Any:
+    fresh = vars(keras.Operation())
+    state = {k: v for k, v in vars(operation).items() if k not in fresh or k == "_auto_config"}
+    return _new_operation, (type(operation), operation.name, state)
+
+
+def _variable(variable: Any) -> Any:
+    facts = (str(variable.dtype), variable.trainable, variable.name, variable.path)
+    return _new_variable, (keras.ops.convert_to_numpy(variable), *facts)
+
+
+# The first fitting entry is used.
+REDUCED: tuple[tuple[Any, Any], ...] = (
+    (USELESS, lambda _: (_same, (None,))),
+    (keras.Variable, _variable),
+    (keras.random.SeedGenerator, lambda _: (keras.random.SeedGenerator, (0,))),
+    (keras.layers.Layer, _layer),
+    (keras.Operation, _operation),
+    (type(keras.layers.Rescaling(1).backend), lambda backend: (type(backend), ())),
+)
 
 
 def _same(thing: Any) -> Any:
     return thing
 
 
-def _variable(array: np.ndarray, dtype: str, trainable: bool, name: str, path: str) -> Any:
+def _new_variable(array: np.ndarray, dtype: str, trainable: bool, name: str, path: str) -> Any:
     variable = keras.Variable(array, dtype=dtype, trainable=trainable, name=name)
     variable._path = path  # the torch backend needs different paths
     return variable
 
 
-def _operation(kind: type, name: str, state: Mapping[str, Any]) -> Any:
+def _new_operation(kind: type, name: str, state: Mapping[str, Any]) -> Any:
     made = kind.__new__(kind)
     keras.Operation.__init__(made, name=name)
     vars(made).update(state)

@@ -9,7 +9,6 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import count
 from typing import Any
 
 import keras
@@ -23,15 +22,16 @@ from whyserve.export.package.keras_text import tokenizer_of
 
 LOOKUPS = (layers.StringLookup, layers.IntegerLookup)
 HASHED = (layers.Hashing, layers.HashedCrossing)
-HANDLED = (*LOOKUPS, *HASHED, layers.TextVectorization, layers.Discretization)
+CODED = (*LOOKUPS, layers.TextVectorization)
+HANDLED = (*CODED, *HASHED, layers.Discretization)
 
 
 @dataclass(frozen=True, slots=True)
 class Front:
     """The inputs of the caller's model as requests hold them.
 
-    model: the caller's model. labels: its name of each input, by the name in the served model. lookups: the lookup layer
-    of an input, and texts: the tokenizer of an input, by name in the served model.
+    model: the caller's model. By the name of an input in the served model: labels: its name in the caller's model.
+    lookups: its lookup layer. texts: its tokenizer.
     """
 
     model: Any
@@ -95,52 +95,54 @@ def without_front(model: Any) -> tuple[Any, Front] | None:
 
 
 def _replace(graph: Graph, front: Front) -> None:
-    """Replace the preprocessing in a graph, and inputs of one number per row without a dimension."""
-    fresh = (Slot(-number) for number in count(1))
+    """Replace the preprocessing in a graph, and inputs without a dimension."""
     renamed: dict[Slot, Slot] = {}
     calls: list[Call] = []
-    for slot, arguments in graph.inputs.items():
-        users = {id(call.operation): call.operation for call in graph.calls if slot in call.inputs()}
-        first = next(iter(users.values()), None)
-        code = len(users) == 1 and isinstance(first, (*LOOKUPS, layers.TextVectorization))
-        name = arguments["name"]
-        if code and isinstance(first, LOOKUPS):
-            _check_lookup(first)
-            front.lookups[name] = first
-        elif code:
-            front.texts[name] = tokenizer_of(first, _name(first))
-            arguments["shape"] = (front.texts[name].padding["length"],)
-        if code:
-            arguments["dtype"] = "int64"
+
+    def new(thing: Any) -> Any:
+        return renamed.get(thing, thing) if isinstance(thing, Slot) else thing
+
+    for number, (slot, arguments) in enumerate(graph.inputs.items(), 1):
+        _set_codes(arguments, [call.operation for call in graph.calls if slot in call.inputs()], front)
         if not arguments["shape"]:
             arguments["shape"] = (1,)
-            renamed[slot] = next(fresh)
+            renamed[slot] = Slot(-number)
             calls.append(Call(partial(ops.squeeze, axis=-1), (slot,), {}, [renamed[slot]]))
+    codes = {slot for slot, arguments in graph.inputs.items() if arguments["name"] in {**front.lookups, **front.texts}}
     for call in graph.calls:
-        layer = call.operation
-        given = call.inputs()
-        call.args, call.kwargs = keras.tree.map_structure(
-            lambda x: renamed.get(x, x) if isinstance(x, Slot) else x, (call.args, call.kwargs)
-        )
-        if isinstance(layer, (*LOOKUPS, layers.TextVectorization)):
-            if graph.inputs.get(given[0], {}).get("name") not in {**front.lookups, **front.texts}:
-                raise ModelFault(
-                    f"{_name(layer)} must be the only layer behind a keras.Input; move other layers behind it"
-                )
-            if isinstance(layer, layers.TextVectorization) or layer.output_mode == "int":
-                renamed[call.outputs[0]] = renamed.get(given[0], given[0])
+        layer, given = call.operation, call.inputs()
+        call.args, call.kwargs = keras.tree.map_structure(new, (call.args, call.kwargs))
+        if isinstance(layer, CODED):
+            if given[0] not in codes:
+                raise ModelFault(f"{_name(layer)} must be the only layer that takes its keras.Input; move the others")
+            if layer.get_config()["output_mode"] == "int":
+                renamed[call.outputs[0]] = new(given[0])
                 continue
             call.operation = layers.CategoryEncoding(layer.vocabulary_size(), layer.output_mode)
         elif isinstance(layer, HASHED):
             raise ModelFault(
-                f"{_name(layer)} hashes values, so a request cannot name its categories; use a StringLookup with a"
-                " vocabulary"
+                f"{_name(layer)} hashes values, so they have no names; use a StringLookup and a vocabulary"
             )
         elif isinstance(layer, layers.Discretization):
             call.operation = partial(_bins, boundaries=list(layer.bin_boundaries), mode=layer.output_mode)
         calls.append(call)
-    graph.outputs = keras.tree.map_structure(lambda slot: renamed.get(slot, slot), graph.outputs)
+    graph.outputs = keras.tree.map_structure(new, graph.outputs)
     graph.calls = calls
+
+
+def _set_codes(arguments: dict[str, Any], users: Sequence[Any], front: Front) -> None:
+    """Turn an input into one of codes if one lookup or TextVectorization takes it, and no other layer."""
+    if len({id(user) for user in users}) != 1 or not isinstance(users[0], CODED):
+        return
+    layer, name = users[0], arguments["name"]
+    if isinstance(layer, layers.TextVectorization):
+        front.texts[name] = tokenizer_of(layer, _name(layer))
+        arguments["shape"] = (front.texts[name].padding["length"],)
+    elif layer.invert or layer.output_mode == "tf_idf":
+        raise ModelFault(f'{_name(layer)} has invert=True or output_mode="tf_idf"; use output_mode="int" or "one_hot"')
+    else:
+        front.lookups[name] = layer
+    arguments["dtype"] = "int64"
 
 
 def _bins(numbers: Any, boundaries: list[float], mode: str) -> Any:
@@ -148,12 +150,6 @@ def _bins(numbers: Any, boundaries: list[float], mode: str) -> Any:
     above = ops.expand_dims(numbers, -1) >= ops.convert_to_tensor(boundaries, "float32")
     codes = ops.sum(ops.cast(above, "int64"), -1)
     return codes if mode == "int" else layers.CategoryEncoding(len(boundaries) + 1, mode)(codes)
-
-
-def _check_lookup(lookup: Any) -> None:
-    if lookup.invert or lookup.output_mode not in {"int", "one_hot", "multi_hot", "count"}:
-        mode = "invert=True" if lookup.invert else f'output_mode="{lookup.output_mode}"'
-        raise ModelFault(f'{_name(lookup)} has {mode}; use output_mode="int", "one_hot", "multi_hot" or "count"')
 
 
 def _name(layer: Any) -> str:
@@ -169,24 +165,18 @@ def _vocabulary(lookup: Any) -> list[str]:
 
 
 def _values(given: Any, name: str, label: str, labels: Mapping[str, str]) -> Any:
-    """The background of one input."""
-    if hasattr(given, "columns") and (label in given.columns or len(labels) > 1):
-        odd = [f'"{each}" is missing' for each in labels.values() if each not in given.columns]
-        odd += [f'"{each}" is not an input' for each in given.columns if each not in labels.values()]
-        if odd:
-            raise InvalidInput(f"the columns of the background must be {', '.join(labels.values())}: {', '.join(odd)}")
+    """The background of one input. Raises InvalidInput."""
+    several, known = len(labels) > 1, ", ".join(labels.values())
+    if hasattr(given, "columns") and (several or label in given.columns):
+        odd = [str(column) for column in given.columns if column not in labels.values()]
+        if odd or label not in given.columns:
+            fault = f'has no column "{label}"' if not odd else f"has the columns {', '.join(odd)}, which are no inputs"
+            raise InvalidInput(f"the background {fault}; the inputs of the network are {known}")
         return given[[label]]
-    if isinstance(given, Mapping):
-        if (found := given.get(label, given.get(name))) is None:
-            raise InvalidInput(
-                f'input "{label}" is missing from the background; the inputs are {", ".join(labels.values())}'
-            )
-        return found
-    if len(labels) > 1:
-        raise InvalidInput(
-            f"the network has {len(labels)} inputs ({', '.join(labels.values())}); give the background as a DataFrame or"
-            " a dict with these names"
-        )
+    if isinstance(given, Mapping) and (label in given or name in given):
+        return given.get(label, given.get(name))
+    if several or isinstance(given, Mapping):
+        raise InvalidInput(f"give the background as a DataFrame or a dict with the inputs of the network: {known}")
     return given
 
 

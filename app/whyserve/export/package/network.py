@@ -1,6 +1,7 @@
 """The caller's network, of any framework. Notebooks use this module without the packages of the export."""
 
 import sys
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from whyserve.errors import InvalidInput
@@ -23,3 +24,9 @@ def network_of(model: Any) -> Any:
         f"an object of type {type(model).__name__} cannot be packaged; give a torch nn.Module, a torch.export program"
         " or a Keras model"
     )
+
+
+def as_served(network: Any, background: Any, categories: Mapping[str, Sequence[str]]) -> Any:
+    """A background in the form that the network takes without its own preprocessing. Raises InvalidInput."""
+    front = getattr(network, "front", None)
+    return front.background(background, categories) if front else background

@@ -22,7 +22,7 @@ from whyserve.export.package.checks import (
 )
 from whyserve.export.package.folder import write_folder
 from whyserve.export.package.inputs import describe_inputs
-from whyserve.export.package.network import network_of
+from whyserve.export.package.network import as_served, network_of
 from whyserve.export.package.outputs import describe_output
 from whyserve.export.package.report import Packaged
 from whyserve.export.package.text import read_texts
@@ -90,15 +90,13 @@ def package(
     check_name(folder.name)
     check_place(folder)
     network = network_of(model)
-    front = getattr(network, "front", None)
-    given = front.background(background, categories or {}) if front else background
+    front, origin = getattr(network, "front", None), getattr(network, "origin", "")
+    given = as_served(network, background, categories or {})
     stated = front.texts if front else {}
     text = read_texts(next(iter(stated.values()), tokenizer), given, network, kinds or dict.fromkeys(stated, "tokens"))
     tried = try_background(network, text.background, categories=categories or {})
     arrays, columns, table = tried.arrays, tried.columns, tried.table
-    check_codes(
-        network, arrays, {name: each for name, each in columns.items() if not front or name not in front.lookups}
-    )
+    check_codes(network, arrays, columns)
     inputs, guesses = describe_inputs(
         arrays,
         columns,
@@ -116,7 +114,7 @@ def package(
         "framework": network.framework,
         "task": "classification" if "labels" in output else "regression",
         "description": description,
-        "source": source,
+        "source": source or origin,
         "inputs": inputs,
         "output": output,
     }
@@ -134,7 +132,7 @@ def package(
     files |= {SPEC_FILE: to_toml(described).encode(), **text.files}
     manifest = write_folder(folder, spec, files, arrays, text.example, artifacts=Path(artifacts), budget_ms=budget_ms)
     notes = background_notes(columns, table, lambda each: describe_answers(spec, each))
-    return Packaged(folder, manifest, tried.notes + guesses + notes)
+    return Packaged(folder, manifest, (*([f"from {origin}"] if origin else []), *tried.notes, *guesses, *notes))
 
 
 def check(folder: str | os.PathLike[str], budget_ms: float = 20) -> Packaged:
