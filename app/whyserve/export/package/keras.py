@@ -61,6 +61,11 @@ class KerasModel:
         if not model.built or not getattr(model, "inputs", None):
             return KerasCode.of_subclass(model)
         for tensor in model.inputs:
+            if tensor.ragged or tensor.sparse:
+                raise ModelFault(
+                    f'input "{tensor.name}" of the Keras model is ragged or sparse; give the rows one length with'
+                    " padding, and use a keras.Input of that shape"
+                )
             if None in tensor.shape[1:]:
                 raise ModelFault(
                     f'input "{tensor.name}" of the Keras model has shape {tuple(tensor.shape)}; only the number of'

@@ -5,11 +5,12 @@ attributes of each layer, and each functional model as a Graph that is called ag
 """
 
 import io
+import pickle
 import sys
 import sysconfig
 from collections.abc import Mapping
 from pathlib import Path
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any
 
 import cloudpickle
@@ -55,9 +56,19 @@ class Foreign:
 
 
 def copied(thing: Any) -> bytes:
-    """A Graph, or a layer or model of Keras, as bytes for pickle.loads. Raises ModelFault."""
+    """A Graph, or a layer or model of Keras, as bytes for pickle.loads in another process. Raises ModelFault."""
+    return _dumped(thing, None)
+
+
+def twin(thing: Any) -> Any:
+    """A copy in this process, with the caller's own classes and functions. Raises ModelFault."""
+    live: list[Any] = []
+    return _Unpickler(io.BytesIO(_dumped(thing, live)), live).load()
+
+
+def _dumped(thing: Any, live: list[Any] | None) -> bytes:
     file = io.BytesIO()
-    pickler = _Pickler(file)
+    pickler = _Pickler(file, live)
     limit = sys.getrecursionlimit()
     try:
         sys.setrecursionlimit(max(limit, 10_000))
@@ -74,10 +85,30 @@ def copied(thing: Any) -> bytes:
     return file.getvalue()
 
 
-class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle is untyped
-    def __init__(self, file: io.BytesIO) -> None:
+class _Unpickler(pickle.Unpickler):
+    def __init__(self, file: io.BytesIO, live: list[Any]) -> None:
         super().__init__(file)
+        self.live = live
+
+    def persistent_load(self, number: int) -> Any:
+        return self.live[number]
+
+
+class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle is untyped
+    """live: takes what is not copied but stays the same object; None to copy everything."""
+
+    def __init__(self, file: io.BytesIO, live: list[Any] | None) -> None:
+        super().__init__(file)
+        self.live = live
         self.by_value: list[ModuleType] = []
+
+    def persistent_id(self, thing: Any) -> int | None:
+        if self.live is None or _container(thing):
+            return None
+        if not isinstance(thing, type | FunctionType | ModuleType) and not _foreign(thing):
+            return None
+        self.live.append(thing)
+        return len(self.live) - 1
 
     def reducer_override(self, thing: Any) -> Any:
         reduced = next((reduce(thing) for kinds, reduce in REDUCED if isinstance(thing, kinds)), None)
@@ -117,15 +148,16 @@ def _container(thing: Any) -> Any:
 
 def _foreign(thing: Any) -> Any:
     """The reduction of an object of another framework; None for any other object."""
-    module = _module(thing)
-    if module.split(".")[0] not in FOREIGN:
-        return None
-    if hasattr(thing, "python_function"):  # of tf.function
+    owners = [name.split(".")[0] for name in (type(thing).__module__, _module(thing))]
+    if owners[0] in FOREIGN and hasattr(thing, "python_function"):  # of tf.function; it has the module of the caller
         return _same, (thing.python_function,)
-    if hasattr(thing, "as_numpy_dtype"):  # a dtype of TensorFlow
+    if owners[0] in FOREIGN and hasattr(thing, "as_numpy_dtype"):  # a dtype of TensorFlow
         return _same, (thing.name,)
+    owner = next((each for each in owners if each in FOREIGN), None)
+    if owner is None:
+        return None
     name = getattr(thing, "__name__", type(thing).__name__)
-    return Foreign, (name if isinstance(thing, ModuleType) else f"{module.split('.')[0]}.{name}",)
+    return Foreign, (name if isinstance(thing, ModuleType) else f"{owner}.{name}",)
 
 
 def _layer(layer: Any) -> Any:

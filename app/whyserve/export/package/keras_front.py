@@ -4,7 +4,6 @@ A lookup states the order of its categories, and a TextVectorization becomes a t
 their codes. Normalization and CategoryEncoding stay layers of the model.
 """
 
-import pickle
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +15,7 @@ import numpy as np
 from keras import layers, ops
 
 from whyserve.errors import InvalidInput, ModelFault
-from whyserve.export.package.keras_copy import copied
+from whyserve.export.package.keras_copy import twin
 from whyserve.export.package.keras_graph import Call, Graph, Slot, as_taken, graph_of
 from whyserve.export.package.keras_text import tokenizer_of
 
@@ -91,7 +90,7 @@ def without_front(model: Any) -> tuple[Any, Front] | None:
                 f'input "{arguments["name"]}" of the Keras model takes strings, which reach other layers than a'
                 " StringLookup or a TextVectorization; put one of these directly behind the input"
             )
-    return pickle.loads(copied(graph)).build(), front  # noqa: S301  # the line itself has made these bytes
+    return twin(graph).build(), front
 
 
 def _replace(graph: Graph, front: Front) -> None:
