@@ -23,7 +23,12 @@ from whyserve.export.package.keras_graph import Graph, graph_of
 # Other frameworks than the torch backend's; a copy cannot call them.
 FOREIGN = ("tensorflow", "jax", "jaxlib")
 # Attributes of Keras that a copy keeps. The other ones of a new layer or model belong to its backend.
-KEPT = ("_auto_config", "_allow_non_tensor_positional_args", "_build_shapes_dict", "_convert_input_args")
+KEPT: tuple[str, ...] = (
+    "_auto_config",
+    "_allow_non_tensor_positional_args",
+    "_build_shapes_dict",
+    "_convert_input_args",
+)
 KEPT += ("_input_spec", "_path", "_supports_masking")
 TRAINING = {"_compile_config", "_compiled_trainable_state", "_eval_epoch_iterator", "history", "optimizer"}
 TRAINING |= {"stop_training", "_functional", "_torch_params"}
@@ -204,7 +209,7 @@ def _new_variable(array: np.ndarray, dtype: str, trainable: bool, name: str, pat
     return variable
 
 
-def _new_operation(kind: type, name: str, state: Mapping[str, Any]) -> Any:
+def _new_operation(kind: Any, name: str, state: Mapping[str, Any]) -> Any:
     made = kind.__new__(kind)
     keras.Operation.__init__(made, name=name)
     vars(made).update(state)
