@@ -62,7 +62,7 @@ def package(
     background: rows of real data, (rows, …): an array, a DataFrame, or a dict of them by input name. If there are more
         than 100 rows, 100 rows drawn at random are used; `medoids` chooses representative rows instead.
         Columns of text or of a categorical dtype are categories. They are numbered in the order of `categories` or of
-        the categorical dtype. It must be the order that the network was trained with.
+        the categorical dtype. It must be the order that the network was trained with. Lookup layers of Keras state it.
     labels: the labels of a classification. names: the output names of a regression. One of the two is needed unless the
         network returns probabilities of several labels, which get numbers, or one value per row.
     unit: the unit of the outputs of a regression.
