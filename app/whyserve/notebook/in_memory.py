@@ -9,12 +9,12 @@ import numpy as np
 from whyserve.errors import InvalidInput
 from whyserve.explain.game.network import Network
 from whyserve.explain.models.explainable import to_tensors
-from whyserve.explain.models.loader import KerasNetwork
+from whyserve.explain.models.loader import KerasNetwork, load_torch
 from whyserve.explain.models.onnx_network import load_onnx
 from whyserve.explain.models.traced_network import traced_network
 from whyserve.export.package.checks import check_codes
 from whyserve.export.package.inputs import describe_inputs
-from whyserve.export.package.network import network_of
+from whyserve.export.package.network import as_served, network_of
 from whyserve.export.package.output_choice import OutputChoice
 from whyserve.export.package.outputs import describe_output, stated_labels
 from whyserve.export.package.trials import try_background
@@ -51,8 +51,9 @@ class InMemory:
     ) -> "InMemory":
         """Raises InvalidInput, ModelFault, UnsupportedNetwork."""
         packaged = network_of(model, background).with_output(choice)
-        if packaged.framework == "keras":
+        if hasattr(packaged, "model"):
             _check_backend()
+        background = as_served(packaged, background, categories)
         tried = try_background(packaged, background, categories=categories)
         packaged, arrays, columns, table = tried.network, tried.arrays, tried.columns, tried.table
         check_codes(packaged, arrays, columns)
@@ -90,11 +91,13 @@ def _network(packaged: Any, spec: ModelSpec, arrays: Arrays) -> Network:
     names = tuple(packaged.names)
     if packaged.framework == "onnx":
         return load_onnx(packaged.content, spec)
-    if packaged.framework == "torch":
+    if hasattr(packaged, "module"):
         return Network(packaged.exact(arrays).requires_grad_(False), names)
     # Through a file, as a service gets it, so that the numbers are the same and the caller's model stays as it is.
-    model = open_keras(packaged.files({})[KERAS_FILE])
-    module = KerasNetwork(model, tuple(range(len(names))))  # a file keeps the order of inputs, not all their names
+    files = packaged.files(arrays)
+    if KERAS_FILE not in files:
+        return Network(load_torch(spec, files.__getitem__).requires_grad_(False), names)
+    module = KerasNetwork(open_keras(files[KERAS_FILE]), tuple(range(len(names))))  # a file keeps the order of inputs
     return traced_network(Network(module.eval().requires_grad_(False), names), to_tensors(arrays))
 
 

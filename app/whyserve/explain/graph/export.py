@@ -55,7 +55,7 @@ def operations(module: nn.Module, example: tuple[torch.Tensor, ...]) -> Callable
 def _program(module: nn.Module, example: tuple[torch.Tensor, ...], lower: Lower) -> Program:
     if example[0].shape[0] < 2:
         example = tuple(torch.cat([x, x]) for x in example)  # torch.export takes a size of 1 for a constant
-    with _tracing, _quiet(module):
+    with _tracing, traceable(module):
         try:
             exported = lower(_export(module, example))
         except Exception as error:
@@ -84,7 +84,8 @@ class _Positional(nn.Module):
 
 
 @contextmanager
-def _quiet(module: nn.Module) -> Iterator[None]:
+def traceable(module: nn.Module) -> Iterator[None]:
+    """A context in which torch.export can trace the layers of torch and Keras for any number of rows."""
     # With gradients on and the fast path off, torch's transformer encoder is traced as separate operations. It also
     # tests whether its mask is causal, which would read values; this is a hint for speed only.
     fast, detect = torch.backends.mha.get_fastpath_enabled(), transformer._detect_is_causal_mask

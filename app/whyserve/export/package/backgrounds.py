@@ -9,7 +9,7 @@ import numpy as np
 from whyserve.errors import InvalidInput
 from whyserve.export.package.background_error import ErrorTrial
 from whyserve.export.package.clusters import representative_rows
-from whyserve.export.package.network import network_of
+from whyserve.export.package.network import as_served, network_of
 from whyserve.export.package.output_choice import OutputChoice
 from whyserve.export.package.trials import try_background
 
@@ -63,7 +63,8 @@ def medoids(
     standard deviation 1, and categories as one-hot columns. Raises InvalidInput, ModelFault.
     """
     network = network_of(model, background).with_output(OutputChoice(output, reduce))
-    tried_on = try_background(network, background, most=None, categories=categories or {})
+    given = as_served(network, background, categories or {})
+    tried_on = try_background(network, given, most=None, categories=categories or {})
     network, arrays, columns = tried_on.network, tried_on.arrays, tried_on.columns
     total = len(next(iter(arrays.values())))
     if not 1 <= rows < total:

@@ -79,7 +79,7 @@ def _with_integers(network: Any, arrays: Arrays, name: str, table: np.ndarray) -
 
 
 def _networks(network: Any, names: Sequence[str]) -> Iterator[Any]:
-    if not hasattr(network, "dtypes"):
+    if not getattr(network, "dtypes", ()):
         yield network
     if hasattr(network, "with_integers"):
         yield network.with_integers(names, IDS)

@@ -4,20 +4,44 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import FunctionType
 from typing import Any, ClassVar
 
+import keras  # the caller has imported it, on a backend of the caller's choice
 import numpy as np
 
-from whyserve.errors import ModelFault, first_line
+from whyserve.errors import InvalidInput, ModelFault, first_line
+from whyserve.export.package.keras_code import KerasCode
+from whyserve.export.package.keras_front import without_front
+from whyserve.export.package.keras_graph import as_taken
 from whyserve.export.package.keras_precision import compared_policies, half_policy, in_float32
 from whyserve.export.package.output_choice import OutputChoice
 from whyserve.model.spec import KERAS_FILE
+
+
+def _has_code(layer: Any) -> bool:
+    """Whether a layer has Python code of the caller: its class, its function, or a part such as an initializer."""
+    parts = (FunctionType, keras.Initializer, keras.regularizers.Regularizer, keras.constraints.Constraint)
+    held = (value for value in vars(layer).values() if isinstance(value, parts))
+    owners = [type(layer), *(each if isinstance(each, FunctionType) else type(each) for each in held)]
+    return any(not str(each.__module__).startswith("keras.") for each in owners)
+
+
+def _check_layers(layers: Sequence[Any]) -> None:
+    """Raises ModelFault for a layer that keeps a state between calls."""
+    for layer in layers:
+        if getattr(layer, "stateful", False):
+            raise ModelFault(
+                f'layer "{layer.name}" ({type(layer).__name__}) is stateful, so an answer depends on earlier requests;'
+                " build the model with stateful=False, and copy the weights with set_weights(old.get_weights())"
+            )
 
 
 @dataclass(frozen=True, slots=True)
 class KerasModel:
     """A Keras model. names, dtypes, shapes (without the rows): of its inputs, in the order of the model.
 
+    front: of a model that had preprocessing layers.
     original: the caller's model, if its policy is half precision and `model` is its copy in float32.
     """
 
@@ -27,21 +51,24 @@ class KerasModel:
     dtypes: tuple[str, ...]
     shapes: tuple[tuple[int, ...], ...]
     original: Any = None
+    front: Any = None
 
     @classmethod
-    def of(cls, model: Any) -> "KerasModel":
-        """Raises ModelFault for a model without inputs, an input of variable size, and a layer with Python code."""
-        import keras  # noqa: PLC0415  # the caller has imported it, on a backend of the caller's choice
-
-        for layer in model._flatten_layers():
-            if isinstance(layer, keras.layers.Lambda) or not type(layer).__module__.startswith("keras."):
-                raise ModelFault(
-                    f'layer "{layer.name}" ({type(layer).__name__}) runs Python code of your own, which a model file'
-                    " must not contain; use layers of Keras and keras.ops instead"
-                )
+    def of(cls, model: Any) -> "KerasModel | KerasCode":
+        """Raises ModelFault for a model that was not called, an input of variable size, and a state between calls."""
+        front = None
+        if (found := without_front(model)) is not None:
+            model, front = found
+        layers = model._flatten_layers()
+        _check_layers(layers)
         if not model.built or not getattr(model, "inputs", None):
-            raise ModelFault("the Keras model has no inputs; start it with keras.Input(shape, name=...)")
+            return KerasCode.of_subclass(model)
         for tensor in model.inputs:
+            if tensor.ragged or tensor.sparse:
+                raise ModelFault(
+                    f'input "{tensor.name}" of the Keras model is ragged or sparse; give the rows one length with'
+                    " padding, and use a keras.Input of that shape"
+                )
             if None in tensor.shape[1:]:
                 raise ModelFault(
                     f'input "{tensor.name}" of the Keras model has shape {tuple(tensor.shape)}; only the number of'
@@ -51,14 +78,17 @@ class KerasModel:
         model = model if original is None else in_float32(model)
         names = tuple(tensor.name for tensor in model.inputs)
         shapes = tuple(tuple(tensor.shape[1:]) for tensor in model.inputs)
-        return cls(model, names, tuple(str(tensor.dtype) for tensor in model.inputs), shapes, original)
+        dtypes = tuple(str(tensor.dtype) for tensor in model.inputs)
+        if any(_has_code(layer) for layer in layers):
+            return KerasCode(model, names, (as_taken(model, names),), dtypes, shapes, front)
+        return cls(model, names, dtypes, shapes, original, front)
 
-    def with_front(self, front: Any) -> tuple["KerasModel", "KerasModel"]:
+    def with_front(self, front: Any) -> tuple[Any, Any]:
         """The model behind the layers of `preprocess`, and these layers alone. Raises InvalidInput, ModelFault."""
-        import keras  # noqa: PLC0415
+        from whyserve.export.package.keras_preprocess import front_model  # noqa: PLC0415  # most callers need none
 
-        from whyserve.export.package.keras_front import front_model  # noqa: PLC0415  # most callers need none
-
+        if self.front is not None:
+            raise InvalidInput("the Keras model has preprocessing layers of its own; leave preprocess out")
         layers = front_model(front, front.input_dtype(self))
         return KerasModel.of(keras.Model(layers.input, self.model(layers.output))), KerasModel.of(layers)
 
@@ -71,11 +101,8 @@ class KerasModel:
 
     def run(self, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
         """The output for rows, (rows, …) by input. Raises ModelFault, and whatever Keras raises."""
-        from keras import ops  # noqa: PLC0415
-
-        given = [arrays[name] for name in self.names]
-        result = self.model(given if len(given) > 1 else given[0], training=False)
-        table: np.ndarray = ops.convert_to_numpy(result)
+        result = self.model(as_taken(self.model, [arrays[name] for name in self.names]), training=False)
+        table: np.ndarray = keras.ops.convert_to_numpy(result)
         return table
 
     def precision(self, arrays: Mapping[str, np.ndarray]) -> dict[str, Any] | None:
@@ -90,8 +117,6 @@ class KerasModel:
 
         It is a copy whose first layers see the integers. If Keras cannot copy it, Keras casts them to floating point.
         """
-        import keras  # noqa: PLC0415
-
         dtypes = tuple(dtype if name in names else own for name, own in zip(self.names, self.dtypes, strict=True))
         facts = zip(self.names, self.shapes, dtypes, strict=True)
         inputs = [keras.Input(shape, name=name, dtype=own) for name, shape, own in facts]

@@ -1,28 +1,217 @@
-"""The layers of `preprocess` in front of a Keras model: layers and operations of Keras, which a model file can hold."""
+"""Preprocessing layers in front of a Keras model → the categories, numbers and texts of a request.
 
+A lookup states the order of its categories, and a TextVectorization becomes a tokenizer. The served model starts with
+their codes. Normalization and CategoryEncoding stay layers of the model.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
-from whyserve.export.package.preprocess import CATEGORIES, NUMBERS, Front
-from whyserve.export.package.transformers import FILL, HIGH, LOW, SCALE, SHIFT, SOURCE
+import keras
+import numpy as np
+from keras import layers, ops
+
+from whyserve.errors import InvalidInput, ModelFault
+from whyserve.export.package.keras_copy import twin
+from whyserve.export.package.keras_graph import Call, Graph, Slot, as_taken, graph_of
+from whyserve.export.package.keras_text import tokenizer_of
+
+LOOKUPS = (layers.StringLookup, layers.IntegerLookup)
+HASHED = (layers.Hashing, layers.HashedCrossing)
+CODED = (*LOOKUPS, layers.TextVectorization)
+HANDLED = (*CODED, *HASHED, layers.Discretization)
 
 
-def front_model(front: Front, dtype: str) -> Any:
-    """The layers as a Keras model. dtype: of its output."""
-    import keras  # noqa: PLC0415  # the caller has imported it, on a backend of the caller's choice
-    from keras import ops  # noqa: PLC0415
+@dataclass(frozen=True, slots=True)
+class Front:
+    """The inputs of the caller's model as requests hold them.
 
-    inputs = {name: keras.Input(shape, dtype=kind, name=name) for name, (kind, shape) in front.inputs.items()}
-    parts = []
-    if front.has(SCALE):
-        x = ops.take(inputs[NUMBERS], front.steps[SOURCE].astype(int), axis=1)
-        x = ops.add(ops.multiply(x, front.steps[SCALE]), front.steps[SHIFT])
-        if front.has(LOW, HIGH):
-            x = ops.minimum(ops.maximum(x, front.steps[LOW]), front.steps[HIGH])
-        parts.append(ops.where(ops.isnan(x), front.steps[FILL], x) if front.has(FILL) else x)
-    for number, table in enumerate(front.tables):
-        lookup = keras.layers.Embedding(*table.shape, dtype="float64", trainable=False)
-        parts.append(lookup(inputs[CATEGORIES][:, number]))
-        lookup.set_weights([table])
-    joined = ops.concatenate(parts, axis=1) if len(parts) > 1 else parts[0]
-    given = list(inputs.values())
-    return keras.Model(given if len(given) > 1 else given[0], ops.cast(ops.take(joined, front.order, axis=1), dtype))
+    model: the caller's model. By the name of an input in the served model: labels: its name in the caller's model.
+    lookups: its lookup layer. texts: its tokenizer.
+    """
+
+    model: Any
+    labels: dict[str, str]
+    lookups: dict[str, Any] = field(default_factory=dict)
+    texts: dict[str, Any] = field(default_factory=dict)
+
+    def background(self, given: Any, categories: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+        """A background as the caller has it → by input: texts, a DataFrame with ordered categories, or numbers.
+
+        Raises InvalidInput.
+        """
+        made = {}
+        for tensor, (name, label) in zip(self.model.inputs, self.labels.items(), strict=True):
+            value = _values(given, name, label, self.labels)
+            if name not in self.texts and (name in self.lookups or len(tensor.shape) == 1 or tensor.shape[1:] == (1,)):
+                value = _frame(value, label)
+            if name in self.lookups:
+                value = value.apply(partial(_codes, lookup=self.lookups[name], stated=categories))
+            made[name] = value
+        return made
+
+    def answers(self, given: Any) -> np.ndarray:
+        """The outputs of the caller's model for a background as the caller has it."""
+        arrays = []
+        for tensor, (name, label) in zip(self.model.inputs, self.labels.items(), strict=True):
+            values = np.asarray(_values(given, name, label, self.labels))
+            values = values.reshape(len(values), *tensor.shape[1:])
+            arrays.append(ops.convert_to_tensor(values.tolist() if tensor.dtype == "string" else values, tensor.dtype))
+        table: np.ndarray = ops.convert_to_numpy(self.model(as_taken(self.model, arrays), training=False))
+        return table
+
+
+def without_front(model: Any) -> tuple[Any, Front] | None:
+    """A copy of a model that starts with codes, and what its front does; None for a model without such a front.
+
+    Raises ModelFault for preprocessing that cannot be exported.
+    """
+    inputs = getattr(model, "inputs", None) or ()
+    handled = [layer for layer in model._flatten_layers() if isinstance(layer, HANDLED)]
+    if not handled and not any(len(tensor.shape) == 1 or tensor.dtype == "string" for tensor in inputs):
+        return None
+    graph = graph_of(model, flat=True)
+    if graph is None:
+        raise ModelFault(f"{_name(handled[0])} is inside a subclassed model; call it on a keras.Input in front of it")
+    labels = {re.sub(r"^(?=\d)|\W", "_", tensor.name): tensor.name for tensor in inputs}
+    if len(labels) < len(inputs):
+        raise ModelFault(f"two inputs of the Keras model have nearly the same name: {', '.join(labels.values())}")
+    front = Front(model, labels)
+    for arguments, name in zip(graph.inputs.values(), labels, strict=True):
+        arguments["name"] = name
+    graph.taken = list(graph.inputs) if len(graph.inputs) > 1 else next(iter(graph.inputs))
+    _replace(graph, front)
+    for arguments in graph.inputs.values():
+        if arguments["dtype"] == "string":
+            raise ModelFault(
+                f'input "{arguments["name"]}" of the Keras model takes strings, which reach other layers than a'
+                " StringLookup or a TextVectorization; put one of these directly behind the input"
+            )
+    return twin(graph).build(), front
+
+
+def _replace(graph: Graph, front: Front) -> None:
+    """Replace the preprocessing in a graph, and inputs without a dimension."""
+    renamed: dict[Slot, Slot] = {}
+    calls: list[Call] = []
+
+    def new(thing: Any) -> Any:
+        return renamed.get(thing, thing) if isinstance(thing, Slot) else thing
+
+    for number, (slot, arguments) in enumerate(graph.inputs.items(), 1):
+        _set_codes(arguments, [call.operation for call in graph.calls if slot in call.inputs()], front)
+        if not arguments["shape"]:
+            arguments["shape"] = (1,)
+            renamed[slot] = Slot(-number)
+            calls.append(Call(partial(ops.squeeze, axis=-1), (slot,), {}, [renamed[slot]]))
+    codes = {slot for slot, arguments in graph.inputs.items() if arguments["name"] in {**front.lookups, **front.texts}}
+    for call in graph.calls:
+        layer, given = call.operation, call.inputs()
+        call.args, call.kwargs = keras.tree.map_structure(new, (call.args, call.kwargs))
+        if isinstance(layer, CODED):
+            if given[0] not in codes:
+                raise ModelFault(f"{_name(layer)} must be the only layer that takes its keras.Input; move the others")
+            if layer.get_config()["output_mode"] == "int":
+                renamed[call.outputs[0]] = new(given[0])
+                continue
+            call.operation = layers.CategoryEncoding(layer.vocabulary_size(), layer.output_mode)
+        elif isinstance(layer, HASHED):
+            raise ModelFault(
+                f"{_name(layer)} hashes values, so they have no names; use a StringLookup and a vocabulary"
+            )
+        elif isinstance(layer, layers.Discretization):
+            call.operation = partial(_bins, boundaries=list(layer.bin_boundaries), mode=layer.output_mode)
+        calls.append(call)
+    graph.outputs = keras.tree.map_structure(new, graph.outputs)
+    graph.calls = calls
+
+
+def _set_codes(arguments: dict[str, Any], users: Sequence[Any], front: Front) -> None:
+    """Turn an input into one of codes if one lookup or TextVectorization takes it, and no other layer."""
+    if len({id(user) for user in users}) != 1 or not isinstance(users[0], CODED):
+        return
+    layer, name = users[0], arguments["name"]
+    if isinstance(layer, layers.TextVectorization):
+        front.texts[name] = tokenizer_of(layer, _name(layer))
+        arguments["shape"] = (front.texts[name].padding["length"],)
+    elif layer.invert or layer.output_mode == "tf_idf":
+        raise ModelFault(f'{_name(layer)} has invert=True or output_mode="tf_idf"; use output_mode="int" or "one_hot"')
+    else:
+        front.lookups[name] = layer
+    arguments["dtype"] = "int64"
+
+
+def _bins(numbers: Any, boundaries: list[float], mode: str) -> Any:
+    """The same as Discretization, whose operation ONNX does not have."""
+    above = ops.expand_dims(numbers, -1) >= ops.convert_to_tensor(boundaries, "float32")
+    codes = ops.sum(ops.cast(above, "int64"), -1)
+    return codes if mode == "int" else layers.CategoryEncoding(len(boundaries) + 1, mode)(codes)
+
+
+def _name(layer: Any) -> str:
+    return f'layer "{layer.name}" ({type(layer).__name__})'
+
+
+def _vocabulary(lookup: Any) -> list[str]:
+    """The categories in the order of their codes. Codes of unknown values have the name of the unknown token."""
+    names = [str(token) for token in lookup.get_vocabulary()]
+    return [
+        f"{name} {names[:place].count(name) + 1}" if name in names[:place] else name for place, name in enumerate(names)
+    ]
+
+
+def _values(given: Any, name: str, label: str, labels: Mapping[str, str]) -> Any:
+    """The background of one input. Raises InvalidInput."""
+    several, known = len(labels) > 1, ", ".join(labels.values())
+    if hasattr(given, "columns") and (several or label in given.columns):
+        odd = [str(column) for column in given.columns if column not in labels.values()]
+        if odd or label not in given.columns:
+            fault = f'has no column "{label}"' if not odd else f"has the columns {', '.join(odd)}, which are no inputs"
+            raise InvalidInput(f"the background {fault}; the inputs of the network are {known}")
+        return given[[label]]
+    if isinstance(given, Mapping) and (label in given or name in given):
+        return given.get(label, given.get(name))
+    if several or isinstance(given, Mapping):
+        raise InvalidInput(f"give the background as a DataFrame or a dict with the inputs of the network: {known}")
+    return given
+
+
+def _frame(value: Any, label: str) -> Any:
+    """A DataFrame with the name of the input for one column, and numbered names for several."""
+    import pandas as pd  # noqa: PLC0415  # slow to load, and only such models need it
+
+    if hasattr(value, "columns"):
+        return value.reset_index(drop=True)
+    array = np.asarray(value)
+    array = array[:, None] if array.ndim == 1 else array
+    return pd.DataFrame(
+        array, columns=[label] if array.shape[1] == 1 else [f"{label}_{i}" for i in range(array.shape[1])]
+    )
+
+
+def _codes(column: Any, lookup: Any, stated: Mapping[str, Sequence[str]]) -> Any:
+    """A column with the categories of a lookup. Raises InvalidInput for a value that the lookup does not take."""
+    import pandas as pd  # noqa: PLC0415
+
+    known = _vocabulary(lookup)
+    if list(map(str, stated.get(str(column.name), known))) != known:
+        raise InvalidInput(
+            f'categories of "{column.name}" differ from the vocabulary of {_name(lookup)}, which states their order;'
+            " leave them out"
+        )
+    if column.isna().any():
+        return column  # whoever reads the background names every column with gaps
+    whole = isinstance(lookup, layers.IntegerLookup)
+    values = [str(int(v)) if whole else v.decode() if isinstance(v, bytes) else str(v) for v in column]
+    odd = sorted(set(values) - set(known))
+    if odd and lookup.num_oov_indices != 1:
+        raise InvalidInput(
+            f'column "{column.name}" of the background holds {", ".join(odd[:5])}, which {_name(lookup)} with'
+            f" num_oov_indices={lookup.num_oov_indices} has no single code for; drop these rows"
+        )
+    unknown = str(lookup.oov_token)
+    values = [value if value in known else unknown for value in values]
+    return pd.Series(pd.Categorical(values, categories=known), name=column.name)

@@ -12,11 +12,8 @@ from pydantic import ValidationError
 
 from whyserve.errors import InvalidInput, ModelFault
 from whyserve.export.build import export_one
-from whyserve.export.package.background import read_background
 from whyserve.export.package.checks import (
     background_notes,
-    check_codes,
-    check_expected,
     check_place,
     check_replacement,
     describe_answers,
@@ -26,17 +23,13 @@ from whyserve.export.package.folder import write_folder
 from whyserve.export.package.given import check_arguments
 from whyserve.export.package.ids import token_inputs
 from whyserve.export.package.inputs import describe_inputs
-from whyserve.export.package.network import network_of
 from whyserve.export.package.output_choice import OutputChoice
 from whyserve.export.package.outputs import describe_output, stated_labels
-from whyserve.export.package.preprocess import Front
+from whyserve.export.package.prepare import prepare
 from whyserve.export.package.report import Packaged
-from whyserve.export.package.text import padded_tokenizer, read_texts
 from whyserve.export.package.toml import to_toml
-from whyserve.export.package.trials import try_background
 from whyserve.export.progress import step, steps_shown
 from whyserve.model.spec import SPEC_FILE, ModelSpec, Task, check_name, one_line
-from whyserve.model.text import text_readers
 
 
 @steps_shown()
@@ -78,7 +71,7 @@ def package(
         than 100 rows, 100 rows drawn at random are used; `medoids` chooses representative rows instead.
         Arguments of the network with a default value are inputs if the background names them.
         Columns of text or of a categorical dtype are categories. They are numbered in the order of `categories` or of
-        the categorical dtype. It must be the order that the network was trained with.
+        the categorical dtype. It must be the order that the network was trained with. Lookup layers of Keras state it.
     labels: the labels of a classification. names: the output names of a regression. One of the two is needed unless the
         network returns probabilities of several labels, which get numbers, or one value per row.
     unit: the unit of the outputs of a regression.
@@ -129,21 +122,23 @@ def package(
     check_place(folder)
     step(f"{folder.name}: running the network on the background")
     choice = OutputChoice(output, reduce)
-    tokenizer = padded_tokenizer(tokenizer, model)
-    network = network_of(model, background, tokenizer).with_output(choice)
-    text = read_texts(tokenizer, background, network, kinds or {})
-    front = None if preprocess is None else Front.of(preprocess, text.background, features)
-    if front:
-        (network, layers), features = network.with_front(front), None
-    read = front.read if front else read_background
-    tried = try_background(network, text.background, categories=categories or {}, read=read)
+    prepared = prepare(
+        model,
+        background,
+        choice=choice,
+        tokenizer=tokenizer,
+        kinds=kinds or {},
+        categories=categories or {},
+        preprocess=preprocess,
+        features=features,
+    )
+    tried, text, origin = prepared.tried, prepared.text, prepared.origin
     network, arrays, columns, table = tried.network, tried.arrays, tried.columns, tried.table
-    check_codes(network, arrays, columns)
     inputs, guesses = describe_inputs(
         arrays,
         columns,
         tried.whole,
-        features=features,
+        features=features if preprocess is None else None,
         units=units or {},
         groups=groups or {},
         kinds={**({} if features else token_inputs(network, arrays, columns)), **(kinds or {})},
@@ -160,7 +155,7 @@ def package(
         "version": version,
         "framework": network.framework,
         "description": description,
-        "source": source,
+        "source": source or origin,
         "inputs": inputs,
         **described_output,
     }
@@ -172,17 +167,14 @@ def package(
         raise ModelFault(f"{folder.name}: {one_line(error)}") from error
     if not overwrite:
         check_replacement(folder, spec)
-    compared: tuple[str, ...] = ()
-    if expected is not None:
-        readers = text_readers(spec, lambda name: text.files[name])
-        compared = check_expected(expected, background, tried, network, spec=spec, readers=readers)
-    fronted = (front.check(layers, spec, arrays, tried.kept),) if front else ()
+    compared = prepared.compare(spec, expected)
     step(f"{folder.name}: tracing the network")
     files = network.files(arrays) | {SPEC_FILE: to_toml(described).encode(), **text.files}
     manifest = write_folder(folder, spec, files, arrays, text.example, artifacts=Path(artifacts), budget_ms=budget_ms)
     notes = background_notes(columns, table, lambda each: describe_answers(spec, each))
     example = describe_example(Path(artifacts) / folder.name, manifest)
-    return Packaged(folder, manifest, tried.notes + guesses + fronted + compared + notes, example)
+    origins = (f"from {origin}",) if origin else ()
+    return Packaged(folder, manifest, origins + tried.notes + guesses + compared + notes, example)
 
 
 @steps_shown()

@@ -106,7 +106,7 @@ def _readings(network: Any, given: Any) -> list[dict[str, bool]]:
 def _choices(network: Any, arrays: Arrays, integer: Mapping[str, bool]) -> Iterator[dict[str, str]]:
     """The dtypes to try, by input: those that the network states, or each combination, the types as given first."""
     names = network.names
-    if hasattr(network, "dtypes"):
+    if getattr(network, "dtypes", ()):
         for name, shape in zip(names, network.shapes, strict=True):
             found = arrays[name].shape[1:]
             if len(found) != len(shape) or any(n not in {None, m} for n, m in zip(shape, found, strict=True)):

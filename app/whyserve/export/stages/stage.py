@@ -74,11 +74,16 @@ def run_stage(module: str, tasks: Sequence[Task], keras_backend: str) -> None:
         path = Path(task.work, "task.json")
         path.write_text(json.dumps(asdict(task)))
         files.append(str(path))
+    run_module(module, files, keras_backend)
+
+
+def run_module(module: str, arguments: Sequence[str], keras_backend: str) -> None:
+    """Run a module in a process of its own. Raises ModelFault if the process fails."""
     steps = {STEPS: "1"} if is_shown() else {}
     quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "0", "CUDA_VISIBLE_DEVICES": "-1"}
     last = "no output"
     with subprocess.Popen(  # noqa: S603
-        [sys.executable, "-W", "ignore", "-m", module, *files],
+        [sys.executable, "-W", "ignore", "-m", module, *arguments],
         env={**os.environ, **quiet, **steps, "KERAS_BACKEND": keras_backend},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -1,0 +1,144 @@
+"""A Keras model with Python code of its own → a torch program, which needs no code of the caller.
+
+On the torch backend a Keras model is a torch module. A model on another backend is copied to a process in which Keras
+runs on torch, and the caller's own model says what the copy must return.
+"""
+
+import inspect
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import keras
+import numpy as np
+
+from whyserve.errors import InvalidInput, ModelFault
+from whyserve.export.comparison import BOUND
+from whyserve.export.package.output_choice import OutputChoice
+from whyserve.export.stages.stage import FAULT_FILE, ROWS_FILE, run_module
+from whyserve.model.spec import NETWORK_FILE, WEIGHTS_FILE
+
+MODEL_FILE, OUTPUT_FILE = "model.pkl", "output.npy"
+MODULE = "whyserve.export.package.keras_child"
+
+
+@dataclass(frozen=True, slots=True)
+class KerasCode:
+    """A Keras model with Python code. names: of its inputs. call: its arguments, with names in the place of tensors.
+
+    dtypes, shapes, front: as of a KerasModel; empty for a subclassed model, which does not state them.
+    """
+
+    model: Any
+    names: tuple[str, ...]
+    call: tuple[Any, ...]
+    dtypes: tuple[str, ...] = ()
+    shapes: tuple[tuple[int, ...], ...] = ()
+    front: Any = None
+    choice: OutputChoice = field(default_factory=OutputChoice)
+    framework: ClassVar[str] = "torch"
+    origin: ClassVar[str] = "a Keras model with Python code, exported through Keras's torch backend"
+    dtype: ClassVar[str] = "float32"
+
+    @classmethod
+    def of_subclass(cls, model: Any) -> "KerasCode":
+        """Raises ModelFault for a model that has not been called yet."""
+        called = getattr(model, "_build_shapes_dict", None)
+        if not model.built or not called:
+            raise ModelFault(
+                "the Keras model has no inputs, because it was not called yet; call it on a few rows first, or start it"
+                " with keras.Input(shape, name=...)"
+            )
+        parameters = inspect.signature(model.call).parameters.values()
+        names = [p.name for p in parameters if p.default is p.empty and p.kind is not p.VAR_KEYWORD]
+        names = [name for name in names if name not in {"training", "mask"}]
+        first = next(iter(called.values()))
+        call: tuple[Any, ...] = tuple(names)
+        if len(names) == 1 and isinstance(first, Mapping):
+            call = ({key: str(key) for key in first},)
+        elif len(names) == 1 and isinstance(first, list | tuple) and not isinstance(first[0], int | None):
+            call = ([f"{names[0]}_{number}" for number in range(len(first))],)
+        return cls(model, tuple(_leaves(call)), call)
+
+    def with_output(self, choice: OutputChoice) -> "KerasCode":
+        """The model with one tensor as its output, (rows,) or (rows, outputs)."""
+        return replace(self, choice=choice)
+
+    def with_front(self, front: Any) -> Any:
+        """Raises InvalidInput."""
+        raise InvalidInput(
+            "preprocess cannot be put in front of a Keras model with Python code; make the scaling a layer of the"
+            " model, such as keras.layers.Normalization(mean=scaler.mean_, variance=scaler.var_)"
+        )
+
+    def precision(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """None: the model computes in its own types."""
+
+    def run(self, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
+        """The output of the caller's own model for rows, (rows, …) by input. Raises what Keras raises."""
+        table: np.ndarray = keras.ops.convert_to_numpy(_called(self.model, self.call, arrays, self.choice))
+        return table
+
+    def files(self, arrays: Mapping[str, np.ndarray]) -> dict[str, bytes]:
+        """The content of network.py and weights.safetensors. arrays: rows to compare on. Raises ModelFault."""
+        if keras.backend.backend() == "torch":
+            return program_files(self.model, self.names, self.call, self.choice, arrays)
+        from whyserve.export.package.keras_copy import copied  # noqa: PLC0415  # needs a package of the export
+
+        with tempfile.TemporaryDirectory(prefix="whyserve-") as folder:
+            place = Path(folder)
+            (place / MODEL_FILE).write_bytes(copied((self.model, self.names, self.call, self.choice)))
+            np.savez(place / ROWS_FILE, **arrays)  # type: ignore[arg-type]  # of numpy's stub
+            run_module(MODULE, [folder], "torch")
+            if (fault := place / FAULT_FILE).exists():
+                raise ModelFault(fault.read_text())
+            self._compare(np.load(place / OUTPUT_FILE), arrays)
+            return {name: (place / name).read_bytes() for name in (NETWORK_FILE, WEIGHTS_FILE)}
+
+    def _compare(self, found: np.ndarray, arrays: Mapping[str, np.ndarray]) -> None:
+        own = self.run(arrays)
+        gap = np.abs(found - own).reshape(len(own), -1).max(1) / max(float(np.abs(own).max()), 1e-30)
+        if not (gap <= BOUND).all():
+            row = int(np.nan_to_num(gap, nan=np.inf).argmax())
+            raise ModelFault(
+                f"the model on Keras's torch backend differs from yours by {gap[row]:.1e} of the output's scale on row"
+                f" {row} of the background; at most {BOUND:.0e} is allowed: does a layer depend on the backend?"
+            )
+
+
+def _leaves(call: Any) -> list[str]:
+    return [str(leaf) for leaf in keras.tree.flatten(call)]
+
+
+def _called(model: Any, call: tuple[Any, ...], given: Mapping[str, Any], choice: OutputChoice) -> Any:
+    from whyserve.export.package.keras_output import OPERATIONS  # noqa: PLC0415
+
+    tensors = {name: keras.ops.convert_to_tensor(x) for name, x in given.items()}
+    result = model(*keras.tree.map_structure(lambda name: given[name], call), training=False)
+    kind = type(next(iter(tensors.values()))).__mro__[-2]  # the tensors of one backend have several classes
+    return choice.of(result, tensors, replace(OPERATIONS, tensor=kind))
+
+
+def program_files(
+    model: Any, names: tuple[str, ...], call: tuple[Any, ...], choice: OutputChoice, arrays: Mapping[str, Any]
+) -> dict[str, bytes]:
+    """torch.export of a model on the torch backend."""
+    from torch import nn  # noqa: PLC0415  # never in a process in which Keras runs on another backend
+
+    from whyserve.explain.graph.export import traceable  # noqa: PLC0415
+    from whyserve.export.package.torch import TorchModel  # noqa: PLC0415
+
+    class Plain(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+    def forward(*tensors: Any) -> Any:
+        return _called(model, call, dict(zip(names, tensors, strict=True)), choice)
+
+    plain = Plain()
+    plain.forward = forward
+    with traceable(model):
+        return TorchModel(plain, names).files(arrays)
