@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from typing import Any
 
 import keras
 import numpy as np
@@ -102,8 +103,8 @@ def test_a_model_that_was_not_called_is_refused():
 
 def test_a_notebook_explains_a_model_with_code_and_leaves_it_trainable():
     model = activated()
-    given = {"labels": None, "names": ["a", "b"], "features": None, "players": {}, "categories": {}}
-    made = InMemory.of(model, ROWS, choice=OutputChoice(), task=None, thresholds=None, **given)  # type: ignore[arg-type]
+    given: dict[str, Any] = {"labels": None, "names": ["a", "b"], "features": None, "players": {}, "categories": {}}
+    made = InMemory.of(model, ROWS, choice=OutputChoice(), task=None, thresholds=None, **given)
     found = made.network({"x": torch.from_numpy(ROWS)})
     np.testing.assert_allclose(found.numpy(), ops.convert_to_numpy(model(ROWS)), atol=1e-6)
     assert all(weight.value.requires_grad for weight in model.weights)
