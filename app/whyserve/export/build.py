@@ -137,9 +137,14 @@ def _finish(job: Job, artifacts: Path, settings: dict[str, float]) -> Manifest:
     if fault:
         raise ModelFault(fault)
     onnx = (work / ONNX_FILE).read_bytes()
-    # A tokenizer may give fewer ids than the network can look up, or more.
     vocabularies = json.loads((work / VOCABULARIES_FILE).read_text())
-    vocabularies |= {name: reader.vocabulary for name, reader in job.source.texts.items()}
+    for name, reader in job.source.texts.items():
+        if reader.vocabulary > vocabularies.get(name, reader.vocabulary):
+            raise ModelFault(
+                f'{spec.name}: the tokenizer of input "{name}" gives ids up to {reader.vocabulary - 1}, but the network'
+                f" takes 0 to {vocabularies[name] - 1}; give the tokenizer that the network was trained with"
+            )
+        vocabularies[name] = reader.vocabulary
     manifest = Manifest(
         format=FORMAT,
         spec=spec,

@@ -57,8 +57,8 @@ def keras_cnn(package):
         keras.layers.GlobalAveragePooling2D(),
         keras.layers.Dense(2, "softmax"),
     ]
-    model = keras.Sequential([keras.Input((12, 12, 3), name="image"), *layers])
-    pictures = RNG.integers(0, 256, (16, 12, 12, 3)).astype(np.float32)
+    model = keras.Sequential([keras.Input((8, 8, 3), name="image"), *layers])
+    pictures = RNG.integers(0, 256, (16, 8, 8, 3)).astype(np.float32)
     package(model, background=pictures, labels=LABELS)
     return inputs_as_rows(image=pictures[:4]), model.predict(pictures[:4], verbose=0)
 

@@ -9,7 +9,7 @@ from tests.export.corpus.registry import inputs_as_rows, network
 from tests.export.corpus.torch_tables import LABELS, answers
 
 RNG = np.random.default_rng(1)
-IMAGES = RNG.random((20, 3, 12, 12)).astype(np.float32)
+IMAGES = RNG.random((20, 3, 8, 8)).astype(np.float32)
 SERIES = RNG.normal(size=(20, 16, 3)).astype(np.float32)
 
 
@@ -31,7 +31,7 @@ def input_name(model):
 def cnn_with_batchnorm(package):
     torch.manual_seed(0)
     layers = [nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), nn.ReLU(), nn.MaxPool2d(2)]
-    return on_images(package, nn.Sequential(*layers, nn.Flatten(), nn.Linear(150, 2)))
+    return on_images(package, nn.Sequential(*layers, nn.Flatten(), nn.Linear(54, 2)))
 
 
 @network("picture", "as it is: residual blocks and global pooling")
@@ -85,7 +85,7 @@ def small_vision_transformer(package):
         def __init__(self):
             super().__init__()
             self.patch, self.cls = nn.Conv2d(3, 16, 4, 4), nn.Parameter(torch.zeros(1, 1, 16))
-            self.places = nn.Parameter(torch.randn(1, 10, 16) * 0.02)
+            self.places = nn.Parameter(torch.randn(1, 5, 16) * 0.02)
             layer = nn.TransformerEncoderLayer(16, 2, 32, activation="gelu", batch_first=True)
             self.encoder, self.head = nn.TransformerEncoder(layer, 1), nn.Linear(16, 2)
 
@@ -104,7 +104,7 @@ def mlp_mixer(package):
         def __init__(self):
             super().__init__()
             self.patch, self.norms = nn.Conv2d(3, 8, 4, 4), nn.ModuleList([nn.LayerNorm(8), nn.LayerNorm(8)])
-            self.tokens = nn.Sequential(nn.Linear(9, 12), nn.GELU(), nn.Linear(12, 9))
+            self.tokens = nn.Sequential(nn.Linear(4, 12), nn.GELU(), nn.Linear(12, 4))
             self.channels = nn.Sequential(nn.Linear(8, 12), nn.GELU(), nn.Linear(12, 8))
             self.head = nn.Linear(8, 2)
 

@@ -12,6 +12,7 @@ from torch import nn
 
 from whyserve.errors import WhyserveError
 from whyserve.export.package.network import network_of
+from whyserve.export.package.output_choice import OutputChoice
 from whyserve.export.package.package import package
 from whyserve.export.package.text import padded_tokenizer, read_texts
 from whyserve.export.package.trials import try_background
@@ -140,7 +141,7 @@ def test_a_background_that_does_not_fit_is_refused_with_the_names(fault):
 
 
 def test_a_notebook_takes_a_dict_too():
-    explained = Explainer(Batch().eval(), kept, method="permutation")({"x": X[:2], "keep": KEEP[:2].astype(np.float32)})
+    explained = Explainer(Batch().eval(), kept, method="permutation")({"x": X[:2], "keep": KEEP[:2]})
     assert np.abs(explained.residuals).max() < 1e-5
 
 
@@ -187,7 +188,7 @@ def test_a_text_gets_the_mask_that_its_tokenizer_gives(name):
     both = dict(tokenizer(TEXTS, padding=True, return_tensors="pt"))
     for background in (TEXTS, both):  # `both` has the mask beside the ids
         padded = padded_tokenizer(tokenizer, model)
-        network = network_of(model, background, padded)
+        network = network_of(model, background, padded).with_output(OutputChoice())
         text = read_texts(padded, background, network, {})
         tried = try_background(network, text.background)
         assert network.names == ("input_ids",)

@@ -73,15 +73,6 @@ class Nothing(nn.Module):
         return torch.zeros(3)
 
 
-class Many(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.layer = nn.Linear(4, 2)
-
-    def forward(self, *xs):
-        return self.layer(xs[0])
-
-
 def branch(layer, x):
     if x.sum() > 0:
         return layer(x)
@@ -107,8 +98,7 @@ CALLS: dict[str, tuple[Callable[[], Any], dict[str, Any], str, str]] = {
     "a text": (lambda: "net", {}, "an object of type str cannot be packaged", "give a torch nn.Module"),
     "a class": (lambda: Net, {}, "an object of type type cannot be packaged", "give a torch nn.Module"),
     "weights": (lambda: Net().state_dict(), {}, "an object of type OrderedDict", "give a torch nn.Module"),
-    "no input": (Nothing, {}, "the network has no input", "write forward(self, x)"),
-    "any inputs": (Many, {}, "the network has no input", "write forward(self, x)"),
+    "no input": (Nothing, {}, "takes no inputs", "give it one parameter for each input"),
     "Keras without inputs": (
         lambda: keras.Sequential([keras.layers.Dense(2)]), {}, "the Keras model has no inputs", "keras.Input(shape",
     ),
@@ -117,9 +107,9 @@ CALLS: dict[str, tuple[Callable[[], Any], dict[str, Any], str, str]] = {
     "a device": (net(lambda layer, x: layer(x.cuda())), {}, "the network chooses a device", "x.device"),
     "whole outputs": (net(lambda layer, x: layer(x).argmax(1)), {}, "the network returns int64", "before argmax"),
     "bool outputs": (net(lambda layer, x: layer(x) > 0), {}, "the network returns bool", "a comparison or a cast"),
-    "one output": (net(lambda layer, x: layer(x).mean()), {}, "returns shape () for 30 rows", "over dimension 0"),
+    "one output": (net(lambda layer, x: layer(x).mean()), {}, "returns shape () for 30", "must be the rows"),
     "no rows": (net(lambda layer, x: layer(x)[:1]), {}, "returns shape (1, 2) for 30 rows", "(rows, outputs)"),
-    "squeezed": (net(lambda layer, x: layer(x)[:, :1].squeeze()), {}, "returns shape () for one row", "squeeze(-1)"),
+    "squeezed": (net(lambda layer, x: layer(x)[:, :1].squeeze()), {}, "not one row alone", "shape () for 1 rows"),
     "a fixed view": (net(lambda layer, x: layer(x).view(30, 2)), {}, "30 rows but not one row alone", "x.shape[0]"),
     "not finite": (net(lambda layer, x: layer(x) / 0), {}, "not finite on row 0", "it must be finite on every row"),
     "a branch on values": (net(branch), {}, f"of test_faults.py), {VALUES}", "torch.where"),
@@ -135,10 +125,10 @@ CALLS: dict[str, tuple[Callable[[], Any], dict[str, Any], str, str]] = {
     # -- the background
     "columns": (
         Net, {"background": ROWS[:, :3]},
-        '(with shape (30, 3) for input "x"), in layer "layer: Linear(in_features=4, out_features=2, bias=True)', SHAPE,
+        '(with shape (30, 3) of float32 for input "x"), in layer "layer: Linear(in_features=4, out_features=2', SHAPE,
     ),
     "channels": (Eye, {"background": IMAGES}, 'in layer "seen: Conv2d(3, 4', "array.transpose(0, 3, 1, 2)"),
-    "one image": (Eye, {"background": IMAGES[0].T}, '(with shape (3, 8, 8) for input "image")', SHAPE),
+    "one image": (Eye, {"background": IMAGES[0].T}, '(with shape (3, 8, 8) of float32 for input "image")', SHAPE),
     "steps": (Series, {"background": np.ones((9, 5, 3))}, 'in layer "cells: LSTM(2, 3', SHAPE),
     "real ids": (Words, {"background": ROWS}, 'in layer "table: Embedding(10, 4)', "give integers (dtype int64)"),
     "ids": (Words, {"background": np.full((9, 5), 50)}, "an id is beyond the last entry", "from 0 to its size minus 1"),

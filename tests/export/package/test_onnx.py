@@ -17,6 +17,7 @@ from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder
 
 from whyserve.errors import InvalidInput, ModelFault, WhyserveError
 from whyserve.export.package.network import network_of
+from whyserve.export.package.output_choice import OutputChoice
 from whyserve.export.package.outputs import stated_labels
 from whyserve.export.package.trials import try_background
 
@@ -173,9 +174,9 @@ def test_of_several_outputs_one_is_chosen_by_name_or_number():
     with pytest.raises(InvalidInput, match=r"are mean \(float32\), spread \(float32\); choose one of them with output"):
         network.run({"x": ROWS})
     for chosen in ("spread", 1):
-        np.testing.assert_array_equal(network.with_output(chosen).run({"x": ROWS}), -ROWS)
+        np.testing.assert_array_equal(network.with_output(OutputChoice(chosen)).run({"x": ROWS}), -ROWS)
     with pytest.raises(InvalidInput, match="choose one of them"):
-        network.with_output("median")
+        network.with_output(OutputChoice("median"))
 
 
 def text_of_two_columns():

@@ -93,7 +93,11 @@ def is_text(column: Any) -> bool:
 
 def is_flat(value: Any) -> bool:
     """Whether a value is one number per row, (rows,)."""
-    return value is not None and np.ndim(value) == 1 and plain_array(value).dtype.kind in "iufb"
+    try:
+        array = plain_array(value)
+    except ValueError:  # lists of different lengths
+        return False
+    return array.ndim == 1 and array.dtype.kind in "iufb"
 
 
 def plain_array(value: Any) -> np.ndarray:

@@ -13,6 +13,8 @@ import numpy as np
 from whyserve.errors import ModelFault, first_line
 from whyserve.model.rows import Arrays
 
+# The names of the wrappers around the caller's network.
+OURS = re.compile(r"^((module|network)\.?)+")
 WHOLE_BATCH = (
     "write operations over all rows at once, without a loop over rows, and take the number of rows from x.shape[0]"
 )
@@ -149,9 +151,10 @@ def _failing_layer(network: Any, arrays: Arrays) -> tuple[str, tuple[Any, Any] |
     finally:
         for handle in handles:
             handle.remove()
-    if not name or layer is None or next(layer.children(), None) is not None:
+    if not OURS.sub("", name) or layer is None or next(layer.children(), None) is not None:
         return "", None
     tensor = next((each for each in args if hasattr(each, "shape")), None)
+    name = OURS.sub("", name)
     described = f"{name}: {' '.join(repr(layer).split())[:120]}"
     if tensor is None:
         return described, None

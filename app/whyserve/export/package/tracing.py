@@ -3,7 +3,7 @@
 import io
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from typing import Any
 
 import torch
@@ -36,10 +36,14 @@ def traced(module: nn.Module, rows: Sequence[torch.Tensor]) -> ExportedProgram:
     seen = Recorder.on(module, rows)
     _convert_scripts(module, rows)
     batch = torch.export.Dim("batch")
+    free = (tuple({0: batch} for _ in rows),)
     try:
         with _quiet():
-            return torch.export.export(module, tuple(rows), dynamic_shapes=(tuple({0: batch} for _ in rows),))
+            return torch.export.export(module, tuple(rows), dynamic_shapes=free)
     except Exception as error:
+        # Strict mode reads the Python code, and knows len(x) for any number of rows. It takes less other code.
+        with suppress(Exception), _quiet():
+            return torch.export.export(module, tuple(rows), dynamic_shapes=free, strict=True)
         if "aten._pack_padded_sequence.default" in seen.names:
             raise ModelFault(PACKED) from error
         raise ModelFault(untraceable(error)) from error
