@@ -18,6 +18,7 @@ OURS = re.compile(r"^((module|network)\.?)+")
 WHOLE_BATCH = (
     "write operations over all rows at once, without a loop over rows, and take the number of rows from x.shape[0]"
 )
+COUNT = r"Constraints violated|specialized|ConstraintViolation|marked batch as dynamic|L\['.*'\]\.size|shape '\["
 # By a pattern in the type and message of an error of torch.export: the reason, and what to do.
 UNTRACEABLE = (
     (
@@ -29,7 +30,7 @@ UNTRACEABLE = (
         "it leaves torch for NumPy; use operations of torch instead",
     ),
     (
-        r"Constraints violated|specialized|ConstraintViolation|marked batch as dynamic|L\['.*'\]\.size|shape '\[",
+        COUNT,
         f"its code depends on the number of rows; {WHOLE_BATCH}",
     ),
     (
@@ -65,6 +66,11 @@ def network_failed(error: Exception, network: Any, arrays: Arrays) -> str:
         hint = "its channels come first: transpose the background, array.transpose(0, 3, 1, 2)"
     words = f"the network fails on the background (with {given}){where}: {_cause(error)}"
     return f"{words}; {hint or f'{_place(error)}correct the network or the background'}"
+
+
+def depends_on_count(error: BaseException) -> bool:
+    """Whether torch.export failed because the code depends on the number of rows."""
+    return re.search(COUNT, f"{type(error).__name__} {_plain(error)}") is not None
 
 
 def untraceable(error: BaseException) -> str:

@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from whyserve.errors import ModelFault, first_line
-from whyserve.export.package.faults import untraceable
+from whyserve.export.package.faults import depends_on_count, untraceable
 from whyserve.export.package.half import HALF
 
 PACKED = (
@@ -41,9 +41,10 @@ def traced(module: nn.Module, rows: Sequence[torch.Tensor]) -> ExportedProgram:
         with _quiet():
             return torch.export.export(module, tuple(rows), dynamic_shapes=free)
     except Exception as error:
-        # Strict mode reads the Python code, and knows len(x) for any number of rows. It takes less other code.
-        with suppress(Exception), _quiet():
-            return torch.export.export(module, tuple(rows), dynamic_shapes=free, strict=True)
+        if depends_on_count(error):
+            # Strict mode reads the Python code, and knows len(x) for any number of rows. It takes less other code.
+            with suppress(Exception), _quiet():
+                return torch.export.export(module, tuple(rows), dynamic_shapes=free, strict=True)
         if "aten._pack_padded_sequence.default" in seen.names:
             raise ModelFault(PACKED) from error
         raise ModelFault(untraceable(error)) from error
