@@ -8,9 +8,9 @@ import torch
 from whyserve.explain.game.base import Attribution, Limits
 from whyserve.explain.models.explainable import ExplainableModel
 from whyserve.explain.worker.job_inputs import columns_of, deadline_of, rows_of
-from whyserve.explain.worker.results import JobResult, answer
+from whyserve.explain.worker.results import answer
 from whyserve.explain.worker.summary import summarise
-from whyserve.jobs import ExplainJob
+from whyserve.jobs import ExplainJob, JobResult
 
 
 def sharing_key(job: ExplainJob) -> tuple[object, ...]:
@@ -38,7 +38,7 @@ def compute(
     if jobs[0].drawing:
         from whyserve.explain.pictures.draw import draw_job  # noqa: PLC0415 (matplotlib is slow to import)
 
-        return [JobResult(draw_job(job, model.spec), "drawing") for job in jobs]
+        return [JobResult(draw_job(job, model.spec), method="drawing") for job in jobs]
     if jobs[0].summary:
         return [summarise(job, model, on_progress, between) for job in jobs]
     choice = model.choose_method(jobs[0].method, jobs[0].background, samples=jobs[0].samples)

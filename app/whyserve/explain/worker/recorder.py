@@ -8,10 +8,9 @@ from contextlib import AbstractContextManager
 from functools import partial
 from typing import TYPE_CHECKING
 
-from whyserve.explain.worker.results import JobResult
 from whyserve.explain.worker.retry import retry
 from whyserve.explain.worker.tracing import trace
-from whyserve.jobs import ExplainJob, JobError, JobMetrics, Lease
+from whyserve.jobs import ExplainJob, JobError, JobMetrics, JobResult, Lease
 from whyserve.queue_protocols import JobSource
 from whyserve.telemetry.logs import about
 from whyserve.telemetry.metrics import COMPUTE_S, JOBS

@@ -1,7 +1,6 @@
 """Convert the attributions of a network's columns to explanations of named outputs, in the JSON of the API."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,44 +8,38 @@ from pydantic_core import to_json
 
 from whyserve.explain.game.base import Attribution
 from whyserve.explain.models.explainable import ExplainableModel, MethodChoice
-from whyserve.jobs import ExplainJob
+from whyserve.jobs import ExplainJob, JobResult
 from whyserve.model.outputs import Output
 from whyserve.model.players import by_key
 from whyserve.model.text import TokenSpans
-
-
-@dataclass(frozen=True, slots=True)
-class JobResult:
-    """json: the response body. residual: the largest, relative to |value − base value|; None for a summary."""
-
-    json: bytes
-    method: str
-    residual: float | None = None
 
 
 def answer(job: ExplainJob, model: ExplainableModel, choice: MethodChoice, attribution: Attribution) -> JobResult:
     """The explanations of one job. attribution: of the job's rows and output columns."""
     served = job.served.unpack()
     predictions = model.outputs.predictions(served)
-    body: dict[str, Any] = {
-        **common_fields(job, model, choice, complete=attribution.complete),
-        "explanations": [
-            {
-                "prediction": prediction,
-                "outputs": [
-                    _output(model, output, served[row], attribution, (row, column), texts=_texts(job, row))
-                    for column, output in enumerate(outputs_of(model, job.outputs[row]))
-                ],
-            }
-            for row, prediction in enumerate(predictions)
-        ],
-    }
-    return JobResult(to_json(body), choice.method, _residual(body))
+    explanations = [
+        {
+            "prediction": prediction,
+            "outputs": [
+                _output(model, output, served[row], attribution, (row, column), texts=_texts(job, row))
+                for column, output in enumerate(outputs_of(model, job.outputs[row]))
+            ],
+        }
+        for row, prediction in enumerate(predictions)
+    ]
+    return JobResult(
+        to_json(common_fields(job, model, choice, complete=attribution.complete)),
+        [to_json(explanation) for explanation in explanations],
+        choice.method,
+        _residual(explanations),
+        attribution.complete,
+    )
 
 
-def _residual(body: dict[str, Any]) -> float:
+def _residual(explanations: Sequence[Mapping[str, Any]]) -> float:
     """The largest |residual|, divided by the largest |value − base value|."""
-    outputs = [output for explanation in body["explanations"] for output in explanation["outputs"]]
+    outputs = [output for explanation in explanations for output in explanation["outputs"]]
     scale = max(abs(output["value"] - output["base_value"]) for output in outputs)
     residual: float = max(abs(output["residual"]) for output in outputs)
     return residual / scale if scale else residual

@@ -9,8 +9,8 @@ from pydantic_core import to_json
 from whyserve.explain.game.base import Attribution, Limits, Stopped
 from whyserve.explain.models.explainable import ExplainableModel
 from whyserve.explain.worker.job_inputs import columns_of, deadline_of, rows_of
-from whyserve.explain.worker.results import JobResult, common_fields, outputs_of
-from whyserve.jobs import ExplainJob
+from whyserve.explain.worker.results import common_fields, outputs_of
+from whyserve.jobs import ExplainJob, JobResult
 from whyserve.model.players import by_key
 
 CHUNK_ROWS = 16
@@ -69,7 +69,7 @@ def summarise(
         raise Stopped
     summary = [_describe(model, name, each) for name, each in sums.items() if each.rows]
     body = {**common_fields(job, model, choice, complete=done == total), "rows": done, "summary": summary}
-    return JobResult(to_json(body), choice.method)
+    return JobResult(to_json(body), method=choice.method)
 
 
 def _add(sums: dict[str, _Sums], job: ExplainJob, model: ExplainableModel, first: int, found: Attribution) -> None:
