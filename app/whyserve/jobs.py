@@ -91,7 +91,7 @@ class PackedArray:
     def _read(cls, given: Any, info: core_schema.ValidationInfo) -> Self:
         if isinstance(given, cls):
             return given
-        content = base64.b64decode(given["data"]) if "data" in given else info.context[given["block"]]
+        content = base64.b64decode(given["data"]) if "data" in given else (info.context or [])[given["block"]]
         dtype = np.dtype(given["dtype"]).newbyteorder("<")
         return cls(np.frombuffer(content, dtype).reshape(given["shape"]))
 

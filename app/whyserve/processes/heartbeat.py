@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from whyserve.errors import ConfigurationError
-from whyserve.jobs import JobError, JobMetrics, Lease
+from whyserve.jobs import ExplainJob, JobError, JobMetrics, Lease
 from whyserve.queue_protocols import JobSource
 
 
@@ -45,6 +45,12 @@ class Heartbeat:
 
     def fail(self, lease: Lease, error: JobError) -> bool:
         return self._source.fail(lease, error)
+
+    def adopt(self, job: ExplainJob) -> Lease:
+        return self._source.adopt(job)
+
+    def fileno(self) -> int:
+        return self._source.fileno()
 
     def renew(self) -> None:
         self._source.renew()

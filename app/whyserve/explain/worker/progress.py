@@ -1,19 +1,25 @@
-"""The progress of a computation: reported to the queue, which answers whether the jobs are still wanted."""
+"""The progress of a computation: reported to the source of its jobs, which answers whether they are still wanted."""
 
 import time
 from collections.abc import Sequence
+from typing import Protocol
 
 from whyserve.errors import Unavailable
 from whyserve.jobs import Lease
-from whyserve.queue_protocols import JobSource
 
 REPORT_EVERY_S = 0.1
+
+
+class Reporter(Protocol):
+    """A JobSource or a DirectSource."""
+
+    def report(self, leases: Sequence[Lease], progress: float, error: float | None = None) -> list[bool]: ...
 
 
 class JobProgress:
     """Limits.on_progress and Limits.on_error of the jobs that are computed together."""
 
-    def __init__(self, source: JobSource, leases: Sequence[Lease]) -> None:
+    def __init__(self, source: Reporter, leases: Sequence[Lease]) -> None:
         self._source, self._leases = source, leases
         self._next = time.monotonic() + REPORT_EVERY_S
         self._error: float | None = None
