@@ -186,6 +186,8 @@ def test_a_lost_worker_s_job_past_its_deadline_is_not_tried_again(world):
         await off_loop(worker.take)
         await asyncio.sleep(0.2)
         worker.close()
+        await asyncio.sleep(0.05)
+        await world.worker("w2")
         assert await ticket.within(3)
         assert ticket.outcome == TIMED_OUT
 

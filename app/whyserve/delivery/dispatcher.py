@@ -9,7 +9,7 @@ import time
 from collections import defaultdict, deque
 from typing import Any, Protocol
 
-from whyserve.delivery.frames import VERSION, Frame, Kind, decode_reply, encode, encode_request
+from whyserve.delivery.frames import VERSION, Frame, Kind, Reply, decode_error, decode_reply, encode, encode_request
 from whyserve.delivery.ticket import Ticket
 from whyserve.errors import QueueFull
 from whyserve.jobs import ExplainJob, JobError
@@ -122,10 +122,13 @@ class Dispatcher:
         link.alone = link.alone and bool(link.held)
         # The answer to an attempt that is not the last one is late.
         if ticket is not None and head["attempt"] == ticket.attempt:
-            del self._tickets[ticket.job.id]
-            reply = frame.kind == Kind.REPLY
-            ticket.settle(decode_reply(frame, head) if reply else JobError(code=head["code"], message=head["message"]))
+            is_reply = frame.kind == Kind.REPLY
+            self._settle(ticket, decode_reply(frame, head) if is_reply else decode_error(head))
         self._hand_out(link)
+
+    def _settle(self, ticket: Ticket, outcome: Reply | JobError) -> None:
+        del self._tickets[ticket.job.id]
+        ticket.settle(outcome)
 
     def lost(self, link: WorkerLink) -> None:
         """The worker has ended, or gives no sign of life: other workers get its jobs."""
@@ -142,10 +145,8 @@ class Dispatcher:
         # attempt counts only if its computation had begun.
         if ticket.tries == 0 or ticket.started:
             ticket.tries += 1
-        late = ticket.job.deadline is not None and ticket.job.deadline < time.time()
-        if late or ticket.tries >= MAX_DELIVERIES:
-            del self._tickets[ticket.job.id]
-            ticket.settle(TIMED_OUT if late else WORKER_LOST)
+        if ticket.tries >= MAX_DELIVERIES:
+            self._settle(ticket, WORKER_LOST)
         else:
             self._wait(ticket)
 
@@ -167,6 +168,9 @@ class Dispatcher:
             self._send(line.popleft(), link)
 
     def _send(self, ticket: Ticket, link: WorkerLink) -> None:
+        if ticket.job.deadline is not None and ticket.job.deadline < time.time():
+            self._settle(ticket, TIMED_OUT)
+            return
         ticket.attempt += 1
         ticket.link, ticket.started = link, False
         link.held[ticket.job.id], link.alone = ticket, ticket.tries > 0

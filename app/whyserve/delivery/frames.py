@@ -119,5 +119,9 @@ def decode_reply(frame: Frame, head: Mapping[str, Any]) -> Reply:
     return Reply(JobResult(first, rows, head["method"], head["residual"], head["complete"]), head["seconds"])
 
 
+def decode_error(head: Mapping[str, Any]) -> JobError:
+    return JobError(code=head["code"], message=head["message"])
+
+
 def encode_error(job_id: str, attempt: int, error: JobError) -> bytes:
     return encode(Kind.ERROR, {"id": job_id, "attempt": attempt, **error.model_dump()})
