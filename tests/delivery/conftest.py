@@ -28,7 +28,7 @@ class NoQueue:
         self._selector = selectors.DefaultSelector()  # itself a file that is never readable
 
     def fileno(self) -> int:
-        return self._selector.fileno()  # type: ignore[attr-defined,no-any-return]
+        return self._selector.fileno()
 
 
 class Worker:
