@@ -81,7 +81,7 @@ class PackedArray:
 
     def _write(self, info: core_schema.SerializationInfo) -> dict[str, Any]:
         array, blocks = self._array, info.context
-        form = {"dtype": array.dtype.name, "shape": array.shape}
+        form = {"dtype": array.dtype.str, "shape": array.shape}
         if not isinstance(blocks, list):
             return {**form, "data": self.base64}
         blocks.append(array.tobytes())

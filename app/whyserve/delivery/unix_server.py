@@ -38,14 +38,17 @@ class UnixServer:
     def __init__(self, dispatcher: Dispatcher, lease_s: float) -> None:
         self._dispatcher, self._check_s = dispatcher, lease_s / BEATS_PER_LEASE
         self._connections: set[_Connection] = set()
+        self._server: asyncio.AbstractServer | None = None
 
     async def start(self, state: Path) -> None:
+        """Raises OSError if the socket cannot be made."""
         loop = asyncio.get_running_loop()
         self._path = socket_folder(state) / f"direct-{os.getpid()}-{new_id()[:8]}.sock"
-        self._server = await loop.create_unix_server(
-            lambda: _Connection(self._dispatcher, self._connections), str(self._path)
-        )
-        self._path.chmod(0o600)
+        # Workers find the socket by its final name, when it listens. They delete a socket that refuses them.
+        new = self._path.with_suffix(".new")
+        self._server = await loop.create_unix_server(lambda: _Connection(self._dispatcher, self._connections), str(new))
+        new.chmod(0o600)
+        new.rename(self._path)
         self._timer = loop.call_later(self._check_s, self._check)
 
     def _check(self) -> None:
@@ -57,6 +60,8 @@ class UnixServer:
         self._timer = asyncio.get_running_loop().call_later(self._check_s, self._check)
 
     def close(self) -> None:
+        if self._server is None:
+            return
         self._timer.cancel()
         self._server.close()
         self._path.unlink(missing_ok=True)
