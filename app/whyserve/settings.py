@@ -34,7 +34,7 @@ class Settings(BaseSettings):
         int,
         Field(
             ge=1,
-            description="Unfinished explanations in the queue, and waiting callers of one API; more get status 503.",
+            description="Unfinished explanations in the queue, or waiting at one API; more get status 503.",
         ),
     ] = 1000
     keep_results_s: Annotated[Seconds, Field(description="Seconds that a finished explanation is kept.")] = 3600

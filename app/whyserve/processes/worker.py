@@ -41,11 +41,12 @@ def main(settings: WorkerSettings) -> None:
     models = ModelRegistry(settings.models, settings.artifacts, settings.memory_mb << 20)
     spans = open_tracer("worker")
     worker = Worker(
-        Heartbeat(source, settings.health_file) if settings.health_file else source,
+        source,
         direct,
         models,
         batch_jobs=settings.batch_jobs,
         lease_s=settings.lease_s,
+        alive=Heartbeat(settings.health_file) if settings.health_file else lambda: None,
         spans=spans,
     )
     for number in (signal.SIGTERM, signal.SIGINT):

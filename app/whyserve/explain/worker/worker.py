@@ -5,7 +5,7 @@ import logging
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from whyserve.delivery.direct_source import DirectSource
@@ -50,9 +50,11 @@ class Worker:
         *,
         batch_jobs: int,
         lease_s: float,
+        alive: Callable[[], None],
         spans: "Tracer | None" = None,
     ) -> None:
-        self._source, self._direct, self._models = source, direct, models
+        """alive: called after each answer of the queue, and between the chunks of a computation."""
+        self._source, self._direct, self._models, self._alive = source, direct, models, alive
         self._batch_jobs, self._lease_s = batch_jobs, lease_s
         self._stopping = threading.Event()
 
@@ -128,7 +130,9 @@ class Worker:
             if not self._announced:
                 self._source.announce(self._models.digests)
                 self._announced = True
-            if leases := self._source.take(self._batch_jobs, 0):
+            leases = self._source.take(self._batch_jobs, 0)
+            self._alive()
+            if leases:
                 self._look_at = 0.0  # there may be more jobs
                 self._serve(leases, self._queue_jobs)
         except Unavailable as error:
@@ -173,7 +177,7 @@ class Worker:
         began, given_s = time.monotonic(), self._given_s
         # If a job ends its worker, a summary is lost with it only once: the second delivery does not give way.
         between = self._give_way if leases[0].fence == 1 else None
-        progress = JobProgress(channel.source, leases)
+        progress = JobProgress(channel.source, leases, self._alive)
         try:
             jobs = [lease.job for lease in leases]
             results = compute(jobs, model, progress.on_progress, progress.on_error, between)
