@@ -11,6 +11,7 @@ from tests.queues.conftest import DIGEST, FAULT, job
 from whyserve.delivery import direct_source
 from whyserve.delivery.frames import VERSION, Reply
 from whyserve.errors import QueueFull
+from whyserve.jobs import JobResult
 from whyserve.queue_protocols import MAX_DELIVERIES, TIMED_OUT, WORKER_LOST
 
 off_loop = asyncio.to_thread
@@ -212,5 +213,32 @@ def test_a_worker_of_another_version_is_refused(world, monkeypatch, caplog):
         await world.worker()
         assert not direct.serves(DIGEST)
         assert "a worker of another version" in caplog.text
+
+    world.run(scene)
+
+
+def test_an_api_that_does_not_read_is_given_up(world, monkeypatch):
+    """A frame that was sent in part must not be followed by another one."""
+    monkeypatch.setattr(direct_source, "SEND_S", 0.2)
+    result = JobResult(b"{}", [bytes(1 << 20)] * 8, "exact")
+
+    async def scene(direct):
+        worker, ticket = await world.worker(silent=True), direct.submit(job())
+        await asyncio.sleep(0.05)
+        worker.source.poll(1)
+        (lease,) = worker.source.take(1)
+        worker.source.finish(lease, Reply(result, 0.25))
+        worker.source.flush()  # on the loop of the API, which therefore does not read
+        monkeypatch.undo()
+        await asyncio.sleep(0.1)
+        assert ticket.link is None
+        assert ticket.outcome is None
+        worker.source.poll(0)  # the end of the connection
+        worker.source.connect()
+        (again,) = await off_loop(worker.take)
+        assert again.fence == 2
+        await off_loop(worker.answer, again)
+        assert await ticket.within(3)
+        answered(ticket)
 
     world.run(scene)

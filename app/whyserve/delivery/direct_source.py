@@ -43,9 +43,14 @@ class _Api:
         self._lock = threading.Lock()
 
     def send(self, frame: bytes) -> None:
-        """Safe in any thread. A broken connection is noticed when it is read."""
-        with self._lock, contextlib.suppress(OSError):
-            self.socket.sendall(frame)
+        """Safe in any thread. A connection that fails is ended, which is noticed when it is read."""
+        with self._lock:
+            try:
+                self.socket.sendall(frame)
+            except OSError:
+                # A part of the frame may have been sent, so no other frame can follow.
+                with contextlib.suppress(OSError):
+                    self.socket.shutdown(socket.SHUT_RDWR)
 
     def flush(self) -> None:
         if self.replies:
