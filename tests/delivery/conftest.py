@@ -1,7 +1,7 @@
 """An API's side and workers' sides of direct delivery, connected by real sockets."""
 
 import asyncio
-import selectors
+import os
 import threading
 import time
 from collections.abc import Awaitable, Callable
@@ -21,21 +21,11 @@ LEASE_S = 0.6
 CREDITS = 4
 
 
-class NoQueue:
-    """A queue without news."""
-
-    def __init__(self) -> None:
-        self._selector = selectors.DefaultSelector()  # itself a file that is never readable
-
-    def fileno(self) -> int:
-        return self._selector.fileno()
-
-
 class Worker:
     """One worker's side, with signs of life unless it is silent."""
 
     def __init__(self, state: Path, owner: str, digests: tuple[str, ...], silent: bool) -> None:
-        self._queue = NoQueue()
+        self._queue = os.eventfd(0)  # a queue without news
         self.source = DirectSource(state, owner, CREDITS, self._queue)
         self._stop = threading.Event()
         self.source.announce(digests)
@@ -56,8 +46,10 @@ class Worker:
         self.source.flush()
 
     def close(self) -> None:
-        self._stop.set()
-        self.source.close()
+        if not self._stop.is_set():
+            self._stop.set()
+            self.source.close()
+            os.close(self._queue)
 
 
 class World:

@@ -38,7 +38,11 @@ class _Api:
         self.path, self.decoder = path, Decoder()
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.socket.settimeout(SEND_S)
-        self.socket.connect(str(path))
+        try:
+            self.socket.connect(str(path))
+        except OSError:
+            self.socket.close()
+            raise
         self.replies: list[bytes] = []
         self._lock = threading.Lock()
 
@@ -61,11 +65,11 @@ class _Api:
 class DirectSource:
     """Jobs of the APIs on this machine. One thread calls all methods but `announce` and `beat`."""
 
-    def __init__(self, state: Path, owner: str, credits: int, queue: object) -> None:
-        """credits: jobs that each API may send before the first of them is answered. queue: a file of the selector."""
+    def __init__(self, state: Path, owner: str, credits: int, queue: int) -> None:
+        """credits: jobs that each API may send before the first of them is answered. queue: JobSource.fileno()."""
         self._folder, self._owner, self._credits = socket_folder(state), owner, credits
         self._selector = selectors.DefaultSelector()
-        self._selector.register(queue, selectors.EVENT_READ)  # type: ignore[arg-type]  # it has fileno()
+        self._selector.register(queue, selectors.EVENT_READ)
         self._apis: dict[Path, _Api] = {}
         self._digests: Sequence[str] = ()
         self._arrived: dict[str, tuple[Lease, _Api]] = {}
