@@ -3,6 +3,7 @@
 import itertools
 import os
 import signal
+import sqlite3
 import threading
 import time
 from typing import Any
@@ -11,7 +12,7 @@ import httpx
 import pytest
 
 from tests.conftest import Running
-from tests.faults.conftest import ASYNC, FATAL, SLOW, ask, metric
+from tests.faults.conftest import ASYNC, FATAL, SLOW, ask, metric, outcome, submit
 from tests.faults.test_worker import await_final, await_lines
 from tests.test_service import children
 
@@ -208,3 +209,30 @@ def test_more_waiting_callers_than_the_depth_are_refused(start):
         for caller in callers:
             caller.join(60)
     assert statuses == [200] * 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("waits", [True, False], ids=["direct", "queue"])
+def test_a_worker_that_is_told_to_stop_finishes_its_job_under_its_lease(start, tmp_path, waits):
+    service = start("--lease-s", "1", "--cache-mb", "0")
+    answers: list[httpx.Response] = []
+    with service.client() as client:
+        if waits:
+            caller = threading.Thread(target=lambda: answers.append(client.post("/explain", json=ask(SLOW))))
+            caller.start()
+            time.sleep(1)
+        else:
+            job = submit(client, SLOW)
+            while outcome(client, job)["status"] != "running":
+                time.sleep(0.02)
+        os.kill(children(service.process.pid)["worker"], signal.SIGTERM)
+        service.await_line(r"the worker died \(with exit code 0\)")
+        if waits:
+            caller.join(30)
+            # Had the lease ended, another worker would have computed it again.
+            assert float(answers[0].headers["Server-Timing"].split(",")[0].removeprefix("queue;dur=")) < 1000
+        else:
+            assert await_final(client, job)["status"] == "done"
+            db = sqlite3.connect(tmp_path / "q" / "queue.sqlite3")
+            assert db.execute("SELECT deliveries FROM jobs").fetchall() == [(1,)]
+            db.close()

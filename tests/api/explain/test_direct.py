@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from tests.conftest import example, start_service
+from tests.queues.redis_server import RedisServer
 
 SLOW = {"model": "sunspots", "instances": [{"past": [float(10 + year) for year in range(20)]}], "method": "permutation"}
 
@@ -120,3 +121,18 @@ def test_without_a_worker_requests_wait_and_are_then_queued(start_api):
         while metric(client, "whyserve_direct_waiting") and time.monotonic() < end:
             time.sleep(0.02)
         assert metric(client, "whyserve_direct_waiting") == 0
+
+
+def test_with_redis_a_worker_may_be_elsewhere(start_api, tmp_path):
+    """Without a worker on this machine, requests go to the queue at once."""
+    redis = RedisServer(tmp_path)
+    try:
+        api = start_api("--redis-url", redis.url)
+        with httpx.Client(base_url=api.address, trust_env=False, timeout=20) as client:
+            for preference in ("respond-async", "wait=1"):
+                accepted = client.post("/explain", json=example("linear"), headers={"Prefer": preference})
+                assert (accepted.status_code, accepted.json()["status"]) == (202, "queued"), accepted.text
+                assert metric(client, "whyserve_direct_waiting") == 0
+            assert metric(client, "whyserve_queue_depth") == 2
+    finally:
+        redis.stop()

@@ -1,5 +1,6 @@
 """From a job to its answer: deliver it, wait for it, cache the result, and turn its outcome into bytes or an error."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Literal
@@ -56,7 +57,7 @@ async def submit_and_wait(request: Request, service: Service, job: ExplainJob, l
     _charge(service, job)
     if limit_s and is_direct(service, job):
         return await _answer_directly(request, service, job, limit_s, keys)
-    job_id = await service.queue.submit(job)
+    job_id = await _submit(service, job)
     if job_id == job.id:
         service.cache.expect(job_id, keys)
     state = await _wait(request, service, job, job_id, limit_s)
@@ -100,7 +101,7 @@ async def draw_and_wait(request: Request, service: Service, drawing: ExplainJob)
             raise _error_of(ticket.outcome)
         service.direct.cancel(ticket)
     else:
-        job_id = await service.queue.submit(drawing)
+        job_id = await _submit(service, drawing)
         state = await _wait(request, service, drawing, job_id, limit_s)
         if state.status.is_final:
             return result_of(state)
@@ -150,6 +151,12 @@ def result_of(state: JobState) -> bytes:
 
 def _error_of(error: JobError) -> WhyserveError:
     return WORKER_ERRORS.get(error.code, errors.ExplanationFailed)(error.message)
+
+
+async def _submit(service: Service, job: ExplainJob) -> str:
+    # Until its first wait, a request runs without a task of its own (api/server/inline.py). redis-py needs one.
+    await asyncio.sleep(0)
+    return await service.queue.submit(job)
 
 
 def _charge(service: Service, job: ExplainJob) -> None:

@@ -56,7 +56,8 @@ class Worker:
         """alive: called after each answer of the queue, and between the chunks of a computation."""
         self._source, self._direct, self._models, self._alive = source, direct, models, alive
         self._batch_jobs, self._lease_s = batch_jobs, lease_s
-        self._stopping = threading.Event()
+        # A stopping worker finishes its jobs, and keeps their leases until it has ended.
+        self._stopping, self._ended = threading.Event(), threading.Event()
 
         def finish(lease: Lease, result: JobResult, _: float) -> bool:
             return source.finish(lease, result.json, job_metrics(lease.job, result))
@@ -77,26 +78,25 @@ class Worker:
 
     def run(self) -> None:
         """Serve until `stop` is called."""
-        keeper = threading.Thread(target=self._keep_leases, name="leases", daemon=True)
-        threads = [keeper, threading.Thread(
-            target=self._direct.beat, args=(self._stopping, self._lease_s), name="beat", daemon=True
-        )]  # fmt: skip
-        watcher = threading.Thread(
-            target=self._models.watch, args=(self._stopping, self._announce), name="models", daemon=True
-        )
+        threads = [
+            threading.Thread(target=self._keep_leases, name="leases", daemon=True),
+            threading.Thread(target=self._direct.beat, args=(self._ended, self._lease_s), name="beat", daemon=True),
+            threading.Thread(
+                target=self._models.watch, args=(self._stopping, self._announce), name="models", daemon=True
+            ),
+        ]
+        # First to the APIs, which need no queue.
+        self._direct.announce(self._models.digests)
+        self._direct.connect()
         try:
             for thread in threads:
                 thread.start()
-            # First to the APIs, which need no queue.
-            self._direct.announce(self._models.digests)
-            self._direct.connect()
-            watcher.start()
-            threads.append(watcher)
             while not self._stopping.is_set():
                 self._turn()
         finally:
-            # The keeper ends before the source closes: it must not renew leases that were returned.
+            # The threads end before the sources close: leases that were returned must not be renewed.
             self._stopping.set()
+            self._ended.set()
             for thread in threads:
                 thread.join()
             self._direct.close()
@@ -104,7 +104,7 @@ class Worker:
                 self._source.close()
 
     def _keep_leases(self) -> None:
-        while not self._stopping.wait(self._lease_s / 3):
+        while not self._ended.wait(self._lease_s / 3):
             try:
                 self._source.renew()
             except Unavailable:
