@@ -29,7 +29,7 @@ def empty_job() -> ExplainJob:
 
 def work(settings: Settings, stop: Event) -> None:
     """A worker process that computes nothing."""
-    source = open_source(settings)
+    source = open_source(settings, "worker")
     source.announce([DIGEST])
     while not stop.is_set():
         for lease in source.take(16, 0.2):

@@ -7,7 +7,7 @@ import pytest
 from tests.conftest import ROOT
 
 BANNED = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}
-# `package` sends a Keras model with Python code to a process that it starts itself. Nothing that is stored is unpickled.
+# `package` sends a Keras model with Python code to a process that it starts itself. No stored file is unpickled.
 PACKAGE = ROOT / "app/whyserve/export/package"
 TO_ITS_OWN_CHILD = {PACKAGE / "keras_copy.py": {"cloudpickle", "pickle"}, PACKAGE / "keras_child.py": {"pickle"}}
 FILES = sorted((ROOT / "app").rglob("*.py"))

@@ -1,4 +1,7 @@
-"""The messages between API and worker: jobs, their states and their errors. They travel as JSON."""
+"""The messages between API and worker: jobs, their results, states and errors.
+
+A queue holds them as JSON. Direct delivery (whyserve.delivery) sends them as JSON with raw arrays beside it.
+"""
 
 import base64
 import hashlib
@@ -11,6 +14,7 @@ from typing import Any, Literal, Self
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
+from pydantic_core import CoreSchema, core_schema
 
 from whyserve.model.outputs import Output
 from whyserve.model.rows import Arrays
@@ -38,22 +42,58 @@ class _Message(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class PackedArray(_Message):
-    """An array, bit for bit: base64 of its little-endian bytes in row-major order."""
+class PackedArray:
+    """An array of a message, bit for bit: its little-endian bytes in row-major order.
 
-    dtype: str
-    shape: tuple[int, ...]
-    data: str
+    In JSON these bytes are base64. If the serialisation's context is a list, the bytes are appended to this list
+    instead, and the JSON has their place in it.
+    """
+
+    __slots__ = ("_array",)
+
+    def __init__(self, array: np.ndarray) -> None:
+        self._array = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
 
     @classmethod
     def pack(cls, array: np.ndarray) -> Self:
-        plain = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
-        return cls(dtype=array.dtype.name, shape=array.shape, data=base64.b64encode(plain.tobytes()).decode())
+        return cls(array)
 
     def unpack(self) -> np.ndarray:
-        dtype = np.dtype(self.dtype).newbyteorder("<")
-        flat = np.frombuffer(base64.b64decode(self.data), dtype=dtype)
-        return flat.reshape(self.shape).astype(self.dtype)  # a copy, because np.frombuffer returns a read-only array
+        """The array. It may be read-only."""
+        return self._array
+
+    @property
+    def base64(self) -> str:
+        return base64.b64encode(self._array.tobytes()).decode()
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, PackedArray):
+            return NotImplemented
+        mine, its = self._array, other.unpack()
+        return (mine.dtype, mine.shape, mine.tobytes()) == (its.dtype, its.shape, its.tobytes())
+
+    __hash__ = None  # type: ignore[assignment]  # as of every array
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> CoreSchema:
+        write = core_schema.plain_serializer_function_ser_schema(cls._write, info_arg=True, when_used="json")
+        return core_schema.with_info_plain_validator_function(cls._read, serialization=write)
+
+    def _write(self, info: core_schema.SerializationInfo) -> dict[str, Any]:
+        array, blocks = self._array, info.context
+        form = {"dtype": array.dtype.str, "shape": array.shape}
+        if not isinstance(blocks, list):
+            return {**form, "data": self.base64}
+        blocks.append(array.tobytes())
+        return {**form, "block": len(blocks) - 1}
+
+    @classmethod
+    def _read(cls, given: Any, info: core_schema.ValidationInfo) -> Self:
+        if isinstance(given, cls):
+            return given
+        content = base64.b64decode(given["data"]) if "data" in given else (info.context or [])[given["block"]]
+        dtype = np.dtype(given["dtype"]).newbyteorder("<")
+        return cls(np.frombuffer(content, dtype).reshape(given["shape"]))
 
 
 class GivenBackground(_Message):
@@ -69,12 +109,12 @@ class GivenBackground(_Message):
     @classmethod
     def pack(cls, arrays: Mapping[str, np.ndarray]) -> Self:
         packed = {name: PackedArray.pack(arrays[name]) for name in sorted(arrays)}
-        content = [(name, each.dtype, each.shape, each.data) for name, each in packed.items()]
+        content = [(n, x.unpack().dtype.name, x.unpack().shape, x.base64) for n, x in packed.items()]
         return cls(arrays=packed, sha256=hashlib.sha256(repr(content).encode()).hexdigest())
 
     @property
     def rows(self) -> int:
-        return next(iter(self.arrays.values())).shape[0]
+        return int(next(iter(self.arrays.values())).unpack().shape[0])
 
 
 class Drawing(_Message):
@@ -167,6 +207,32 @@ class JobError(_Message):
 
     code: str
     message: str
+
+
+@dataclass(frozen=True, slots=True)
+class JobResult:
+    """The result of a job.
+
+    head: a JSON object. rows: the JSON of each explained row; a summary and a drawing have none.
+    method: the method that was used. residual: the largest, relative to |value − base value|; None for a summary.
+    complete: False if a deadline ended the method early.
+    """
+
+    head: bytes
+    rows: Sequence[bytes] = ()
+    method: str = ""
+    residual: float | None = None
+    complete: bool = True
+
+    @property
+    def json(self) -> bytes:
+        """The body of the response."""
+        return with_rows(self.head, self.rows) if self.rows else self.head
+
+
+def with_rows(head: bytes, rows: Sequence[bytes]) -> bytes:
+    """A JSON object with one more field, `explanations`."""
+    return b"".join((head[:-1], b',"explanations":[', b",".join(rows), b"]}"))
 
 
 class JobMetrics(_Message):

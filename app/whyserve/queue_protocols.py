@@ -86,6 +86,14 @@ class JobSource(Protocol):
         """
         ...
 
+    def adopt(self, job: ExplainJob) -> Lease:
+        """Accept a job that is computed already, with its lease. Raises QueueFull."""
+        ...
+
+    def fileno(self) -> int:
+        """A file that is readable if there may be new jobs since the last `take`."""
+        ...
+
     def finish(self, lease: Lease, result: bytes, metrics: JobMetrics | None = None) -> bool:
         """Record a result and its metrics. Returns False, and records nothing, if the lease is no longer valid."""
         ...

@@ -31,7 +31,11 @@ class Settings(BaseSettings):
         Field(ge=0, description="Seconds that a starting process waits for Redis's host name to have an address."),
     ] = 10
     queue_depth: Annotated[
-        int, Field(ge=1, description="Unfinished explanations in the queue; more are refused with status 503.")
+        int,
+        Field(
+            ge=1,
+            description="Unfinished explanations in the queue, or waiting at one API; more get status 503.",
+        ),
     ] = 1000
     keep_results_s: Annotated[Seconds, Field(description="Seconds that a finished explanation is kept.")] = 3600
     lease_s: Annotated[

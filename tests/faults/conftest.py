@@ -29,9 +29,12 @@ def ask(a: float, b: float = 0.0, **more: Any) -> dict[str, Any]:
     return {"model": "frail", "instances": [{"a": a, "b": b}], **more}
 
 
+ASYNC = {"Prefer": "respond-async"}
+
+
 def submit(client: httpx.Client, a: float, b: float = 0.0, **headers: str) -> str:
     """Submit a row without waiting; returns the explanation's id."""
-    answer = client.post("/explain", json=ask(a, b), headers={"Prefer": "respond-async", **headers})
+    answer = client.post("/explain", json=ask(a, b), headers={**ASYNC, **headers})
     assert answer.status_code == 202, answer.text
     return str(answer.json()["id"])
 

@@ -9,7 +9,7 @@ import time
 import httpx
 import pytest
 
-from tests.faults.conftest import SLOW, ask, metric, outcome, submit
+from tests.faults.conftest import ASYNC, SLOW, ask, metric, outcome, submit
 from tests.faults.test_worker import await_final
 from tests.test_service import children
 
@@ -58,7 +58,7 @@ def test_a_stopping_service_is_not_ready_and_finishes_the_requests_in_flight(sta
     with service.client() as client:
         caller = threading.Thread(target=wait)
         caller.start()
-        while metric(client, "whyserve_queue_depth") < 1:
+        while metric(client, "whyserve_direct_waiting") < 1:
             time.sleep(0.02)
         began = time.monotonic()
         service.process.send_signal(signal.SIGTERM)
@@ -83,7 +83,7 @@ def test_a_full_queue_is_reported_at_once(start):
         for number in range(20):
             body = ask(1.0, float(number))
             began = time.perf_counter()
-            answer = client.post("/explain", json=body)
+            answer = client.post("/explain", json=body, headers=ASYNC)
             times.append(time.perf_counter() - began)
             assert (answer.status_code, answer.json()["code"]) == (503, "queue_full")
             assert int(answer.headers["Retry-After"]) >= 1
@@ -105,7 +105,7 @@ def test_on_a_full_disk_explanations_are_refused_and_predictions_work(start):
         # Like a full disk, this limit fails every write of these processes. Unlike a full disk, it can be lifted.
         for pid in pids.values():
             resource.prlimit(pid, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
-        refused = client.post("/explain", json=ask(1.0))
+        refused = client.post("/explain", json=ask(1.0), headers=ASYNC)
         assert (refused.status_code, refused.json()["code"]) == (503, "unavailable")
         assert "Retry-After" in refused.headers
         assert client.post("/predict", json=ask(1.0)).status_code == 200

@@ -5,17 +5,17 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import MODELS, ROOT, Running
-from tests.queues.conftest import DIGEST
 from tests.queues.redis_server import free_port
 from whyserve.errors import ConfigurationError, Unavailable
+from whyserve.explain.worker.progress import REPORT_EVERY_S, JobProgress
+from whyserve.jobs import Lease
 from whyserve.processes.heartbeat import Heartbeat
-from whyserve.queues.embedded_source import EmbeddedSource
-from whyserve.queues.queue_file import open_store
 
 
 def check(role: str, **environment: str) -> tuple[int, str]:
@@ -68,39 +68,56 @@ def test_a_check_without_a_file_says_what_to_set():
     assert check("worker")[1].startswith("WHYSERVE_HEALTH_FILE is not set")
 
 
-class Lost:
-    """A source whose queue is not reachable."""
+class Source:
+    """Answers reports, or is not reachable."""
 
-    def take(self, limit, timeout_s, *, summaries=True):
-        raise Unavailable("gone")
+    def __init__(self, is_lost: bool) -> None:
+        self._is_lost = is_lost
+
+    def report(self, leases: Sequence[Lease], progress: float, error: float | None = None) -> list[bool]:
+        if self._is_lost:
+            raise Unavailable("gone")
+        return [True]
 
 
-def test_the_file_is_touched_by_work_only(tmp_path):
+@pytest.mark.parametrize("is_lost", [False, True])
+def test_a_long_computation_touches_the_file_while_its_source_answers(is_lost, tmp_path):
+    progress = JobProgress(Source(is_lost), [], Heartbeat(tmp_path / "alive"))
+    assert not (tmp_path / "alive").exists()
+    time.sleep(REPORT_EVERY_S)
+    assert progress.on_progress(0.5)
+    assert (tmp_path / "alive").exists() is not is_lost
+
+
+def test_an_idle_worker_touches_the_file(artifacts, tmp_path):
     file = tmp_path / "alive"
-    store = open_store(tmp_path / "state", depth=10, keep_s=60, lease_s=10)
-    source = Heartbeat(EmbeddedSource(tmp_path / "state", store, "w1"), file)
-    assert not file.exists()
-    source.renew()
-    assert not file.exists()
-    source.announce([DIGEST])
-    assert file.exists()
-    for step in (lambda: source.take(1, 0), lambda: source.report([], 0.5)):
+    flags = [
+        "--artifacts",
+        str(artifacts),
+        "--models",
+        str(MODELS),
+        "--state",
+        str(tmp_path),
+        "--health-file",
+        str(file),
+    ]
+    worker = Running(["worker", *flags, "--health-file", str(file)])
+    try:
+        end = time.monotonic() + 120
+        while not file.exists():
+            assert time.monotonic() < end
+            time.sleep(0.05)
         os.utime(file, (0, 0))
-        step()
-        assert file.stat().st_mtime > 0
-    source.close()
-    os.utime(file, (0, 0))
-    with pytest.raises(Unavailable):
-        Heartbeat(Lost(), file).take(1, 0)  # type: ignore[arg-type]  # take() is all that the test calls
-    assert not file.exists()
+        while file.stat().st_mtime == 0:
+            assert time.monotonic() < end
+            time.sleep(0.05)
+    finally:
+        assert worker.stop() == 0, worker.output
 
 
 def test_a_file_that_cannot_be_written_is_an_error(tmp_path):
-    store = open_store(tmp_path / "state", depth=10, keep_s=60, lease_s=10)
-    source = EmbeddedSource(tmp_path / "state", store, "w1")
     with pytest.raises(ConfigurationError, match="WHYSERVE_HEALTH_FILE"):
-        Heartbeat(source, tmp_path / "nowhere" / "alive")
-    source.close()
+        Heartbeat(tmp_path / "nowhere" / "alive")
 
 
 @pytest.mark.parametrize("role", ["api", "worker"])

@@ -1,7 +1,10 @@
 """Both queues: leases, and the jobs of workers that stop, end or are silent."""
 
 import asyncio
+import select
 import time
+
+import pytest
 
 from tests.queues.conftest import DIGEST, FAULT, LEASE_S, job, off_loop, one, run
 from whyserve.jobs import JobStatus
@@ -134,5 +137,60 @@ def test_a_worker_that_stops_returns_its_jobs(world):
         await off_loop(leaving.close)
         assert (await queue.state(given.id)).status is JobStatus.queued
         assert (await off_loop(one, staying)).job == given
+
+    run(world, scene)
+
+
+def test_an_adopted_job_runs_under_the_lease_of_its_adopter(world):
+    """A job that is computed already enters the queue without waiting, also past older jobs."""
+    adopter, worker = world.worker("api", ()), world.worker("w1")
+
+    async def scene(queue: JobQueue) -> None:
+        await queue.submit(older := job())
+        lease = await off_loop(adopter.adopt, given := job(caller="ann"))
+        assert (lease.job, lease.fence) == (given, 1)
+        state = await queue.state(given.id)
+        assert (state.status, state.caller) == (JobStatus.running, "ann")
+        assert await queue.depth() == 2
+        assert [each.job.id for each in await off_loop(worker.take, 10, 1)] == [older.id]
+        assert adopter.report([lease], 0.5) == [True]
+        assert (await queue.state(given.id)).progress == 0.5
+        assert await off_loop(adopter.finish, lease, b"{}")
+        assert (await queue.wait(given.id, 5)).status is JobStatus.done
+
+    run(world, scene)
+
+
+@pytest.mark.parametrize("ending", ["lost", "closed"])
+def test_a_worker_computes_an_adopted_job_again_if_its_adopter_ends(world, ending):
+    adopter, worker = world.source("api"), world.worker("w1")
+
+    async def scene(queue: JobQueue) -> None:
+        lease = await off_loop(adopter.adopt, given := job())
+        if ending == "closed":
+            await off_loop(adopter.close)
+        again = await off_loop(one, worker, 5)
+        assert (again.job, again.fence) == (given, 2)
+        if ending == "lost":
+            assert not await off_loop(adopter.finish, lease, b"{}")
+            await off_loop(adopter.close)
+        assert await off_loop(worker.finish, again, b"{}")
+
+    run(world, scene)
+
+
+def test_a_source_is_readable_when_a_job_has_arrived(world):
+    worker = world.worker("w1")
+
+    async def scene(queue: JobQueue) -> None:
+        def readable(timeout_s: float) -> bool:
+            return bool(select.select([worker], [], [], timeout_s)[0])
+
+        readable(0)
+        assert await off_loop(worker.take, 1, 0) == []
+        assert not await off_loop(readable, 0.2)
+        await queue.submit(given := job())
+        assert await off_loop(readable, 5)
+        assert (await off_loop(one, worker)).job == given
 
     run(world, scene)

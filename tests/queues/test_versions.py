@@ -194,7 +194,7 @@ def test_redis_keys_of_an_older_version_are_named_and_not_read(own_redis, caplog
 
         settings = Settings(redis_url=own_redis.url)
         assert submit_to(settings) == 1
-        source = open_source(settings)
+        source = open_source(settings, "w1")
         source.announce(["d"])
         assert source.take(5, 0) == []
         source.close()
@@ -217,5 +217,5 @@ def test_redis_keys_of_an_older_version_are_named_and_not_read(own_redis, caplog
 def test_an_empty_redis_and_one_of_this_version_need_no_line(own_redis, caplog):
     settings = Settings(redis_url=own_redis.url)
     assert [submit_to(settings) for _ in range(2)] == [1, 2]
-    open_source(settings).close()
+    open_source(settings, "w1").close()
     assert warnings(caplog) == []

@@ -16,16 +16,19 @@ from whyserve.api.middleware.request import RequestMiddleware
 from whyserve.api.oip.infer import Infer, is_infer
 from whyserve.api.oip.routes import oip_routes
 from whyserve.api.openapi.document import document
-from whyserve.api.routes import events, explain, health, metrics, models
+from whyserve.api.promotion import LAST_SHARE
+from whyserve.api.routes import events, explanations, health, metrics, models
+from whyserve.api.routes.explain import Explain
 from whyserve.api.routes.page import page_routes
 from whyserve.api.routes.predict import Predict
 from whyserve.api.state import Service
+from whyserve.delivery.unix_server import UnixServer
 from whyserve.errors import WhyserveError
 
 
 def create_app(service: Service) -> RequestMiddleware:
     """The application that uvicorn serves."""
-    predict, infer = Predict(service), Infer(service)
+    predict, infer, explain = Predict(service), Infer(service), Explain(service)
 
     def quick(scope: Scope) -> ASGIApp | None:
         path = scope["path"]
@@ -33,15 +36,27 @@ def create_app(service: Service) -> RequestMiddleware:
             return None
         if path == "/predict":
             return predict
+        if path == "/explain":
+            return explain
         return infer if is_infer(path) else None
 
-    return RequestMiddleware(create_api(service, predict, infer), quick, service.settings, service.body_memory)
+    return RequestMiddleware(create_api(service), quick, service.settings, service.body_memory)
 
 
-def create_api(service: Service, predict: Predict, infer: Infer) -> FastAPI:
+def create_api(service: Service) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        settings = service.settings
+        server = UnixServer(service.direct, settings.lease_s)
+        try:
+            await server.start(settings.state)
+        except OSError:
+            # With Redis, no worker needs to be on this machine, and the folder may be read-only.
+            if settings.redis_url is None:
+                raise
         yield
+        await service.promoted.close(LAST_SHARE * settings.drain_s)
+        server.close()
         for predictor in service.catalog.all:
             await predictor.close()
         await service.queue.close()
@@ -59,10 +74,10 @@ def create_api(service: Service, predict: Predict, infer: Infer) -> FastAPI:
     app.state.service = service
     # Plain routes: FastAPI's routing costs more than a small model's prediction, and it has one type for all models.
     # The openapi package adds their types to the document.
-    app.router.routes.append(Route("/predict", predict, methods=["POST"], include_in_schema=False))
-    app.router.routes.extend(oip_routes(infer))
-    app.add_route("/explain", explain.explain, methods=["POST"], include_in_schema=False)
-    app.include_router(explain.router)
+    app.router.routes.append(Route("/predict", Predict(service), methods=["POST"], include_in_schema=False))
+    app.router.routes.extend(oip_routes(Infer(service)))
+    app.router.routes.append(Route("/explain", Explain(service), methods=["POST"], include_in_schema=False))
+    app.include_router(explanations.router)
     app.include_router(events.router)
     app.include_router(models.router)
     app.include_router(health.router)

@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from whyserve.jobs import ExplainJob
+from whyserve.jobs import ExplainJob, JobResult
 from whyserve.telemetry.metrics import CACHE_ROWS
 
 # About 10 MB of keys.
@@ -47,6 +47,12 @@ class ExplanationCache:
             self._rows.move_to_end(key)
         rows = b",".join(row for _, row in entries)
         return entries[0][0][:-1] + b',"cached":true,"explanations":[' + rows + b"]}"
+
+    def put(self, keys: Sequence[bytes], result: JobResult) -> None:
+        """Cache the rows of a result, unless a deadline ended it early. keys: of the rows, or none."""
+        if result.complete:
+            for key, row in zip(keys, result.rows, strict=False):
+                self._put(key, (result.head, row))
 
     def expect(self, job_id: str, keys: list[bytes]) -> None:
         """Remember a job's keys for `keep`. Beyond MAX_EXPECTED_ROWS keys, the oldest jobs are dropped."""

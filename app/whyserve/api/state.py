@@ -1,6 +1,7 @@
 """What the endpoints share: the models, the queue, and the adapters that parse requests."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -11,12 +12,14 @@ from whyserve.api.errors.problems import from_validation
 from whyserve.api.middleware.body import BodyMemory
 from whyserve.api.middleware.otel import traced
 from whyserve.api.middleware.rate_limit import RateLimit
+from whyserve.api.promotion import Promoted
 from whyserve.api.schemas.columns import set_instances
 from whyserve.api.schemas.duplicate_keys import check_duplicate_keys
 from whyserve.api.schemas.requests import explain_request, predict_request
 from whyserve.api.schemas.versions import VersionedAdapter
+from whyserve.delivery.dispatcher import Dispatcher
 from whyserve.predict.catalog import Catalog
-from whyserve.queue_protocols import JobQueue
+from whyserve.queue_protocols import JobQueue, JobSource
 from whyserve.settings import ApiSettings
 
 if TYPE_CHECKING:
@@ -34,6 +37,7 @@ class Service:
     catalog, predict_adapter, explain_adapter: the served models and the parsers of their requests. `replace_catalog`
     changes them together, in one step of the loop.
     cache: explanations by row.
+    direct, promoted: the jobs that callers wait for, and those of them that went on to the queue.
     body_memory: counts the bytes of all request bodies in memory.
     explain_rate_limit: by caller; None without a limit.
     tracer: None if the service does not trace.
@@ -50,6 +54,8 @@ class Service:
     cache: ExplanationCache
     body_memory: BodyMemory
     explain_rate_limit: RateLimit | None
+    direct: Dispatcher
+    promoted: Promoted
     tracer: "Tracer | None" = None
     load_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     shutting_down: asyncio.Event = field(default_factory=asyncio.Event)
@@ -57,10 +63,16 @@ class Service:
 
     @classmethod
     def build(
-        cls, settings: ApiSettings, catalog: Catalog, queue: JobQueue, tracer: "Tracer | None" = None
+        cls,
+        settings: ApiSettings,
+        catalog: Catalog,
+        queue: JobQueue,
+        open_source: Callable[[], JobSource],
+        tracer: "Tracer | None" = None,
     ) -> "Service":
+        """open_source: opens the worker's side of the queue, at the first promotion."""
         catalog = traced(catalog, tracer) if tracer else catalog
-        explain_rate = settings.max_explain_cost_s
+        explain_rate, direct = settings.max_explain_cost_s, Dispatcher(settings.queue_depth)
         return cls(
             settings,
             catalog,
@@ -69,6 +81,8 @@ class Service:
             ExplanationCache(settings.cache_mb << 20),
             BodyMemory(settings.max_body_mb << 20),
             RateLimit(explain_rate, EXPLAIN_BURST_S, EXPLAIN_LIMIT) if explain_rate else None,
+            direct,
+            Promoted(direct, open_source),
             tracer,
         )
 

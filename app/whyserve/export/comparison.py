@@ -10,8 +10,9 @@ from whyserve.export.rows import TrialRows
 from whyserve.model.spec import ModelSpec
 
 BOUND = 1e-5  # of the output's scale
-# Above BOUND, the exported network may be this many times as far from the float64 run as the original itself: both
-# round, in another order. MOST_ROUNDING limits it: beyond, rounding could hide a wrong operation.
+# Above BOUND, the exported network may be this many times as far from the float64 run as rounding explains: as far as
+# the original itself is, or as far as the outputs move if the inputs move by one rounding. MOST_ROUNDING limits it:
+# beyond, rounding could hide a wrong operation.
 TIMES_ROUNDING, MOST_ROUNDING = 8, 1e-3
 
 FIXED_BATCH = (
@@ -46,15 +47,16 @@ class Comparison:
         return largest
 
     def _rounding(self, first: int, end: int) -> float | None:
-        """The largest distance of the original from its float64 run; None if there is no such run."""
+        """The largest distance that rounding explains; None if the network does not run in float64."""
         if not self._exact:
             found = self.exact()
-            self._exact.append(None if found is None else as_table(self.spec, found))
-        exact = self._exact[0]
-        if exact is None:
+            self._exact += [None, None] if found is None else [as_table(self.spec, table) for table in found]
+        exact, moved = self._exact
+        if exact is None or moved is None:
             return None
-        gap = _gaps(self.original[first:end], exact[first:end])
-        return float(gap[np.isfinite(gap)].max(initial=0.0))
+        exact, moved = exact[first:end], moved[first:end]
+        gaps = np.concatenate([_gaps(self.original[first:end], exact), _gaps(exact + moved, exact)])
+        return float(gaps[np.isfinite(gaps)].max(initial=0.0))
 
     def _is_rounding(self, served: np.ndarray, first: int, end: int) -> bool:
         rounding, exact = self._rounding(first, end), self._exact[0]
@@ -87,8 +89,8 @@ class Comparison:
         rounding = self._rounding(first, end)
         if rounding is not None and TIMES_ROUNDING * rounding > BOUND:
             return (
-                f"the network magnifies rounding: the original itself is {rounding:.1e} of the scale away from its own"
-                " run in float64; package it in float64 (network.double()), scale its inputs, or replace steps such as"
+                f"the network magnifies rounding: one rounding of its inputs moves the output by {rounding:.1e} of the"
+                " scale; package it in float64 (network.double()), scale its inputs, or replace steps such as"
                 " round and floor"
             )
         return (

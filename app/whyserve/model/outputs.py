@@ -44,6 +44,9 @@ class Outputs:
         self._one_column_each = len(self.all) == columns
         self.names = names
 
+    def named(self, names: Sequence[str]) -> list[Output]:
+        return [self._by_name[name] for name in names]
+
     def scores(self, table: np.ndarray) -> np.ndarray:
         """The network's columns, (rows, columns) → the scores of the named outputs, (rows, outputs)."""
         if self._one_column_each:
@@ -97,8 +100,7 @@ class Outputs:
                 raise UnknownLabel(
                     f"{place}: unknown output; available outputs: {', '.join(self.names[:20])}", field=place
                 )
-        chosen = [self._by_name[name] for name in dict.fromkeys(asked)]
-        return [chosen] * len(table)
+        return [self.named(list(dict.fromkeys(asked)))] * len(table)
 
 
 def same_length(rows: Sequence[Sequence[Any]], fill: Any) -> list[list[Any]]:

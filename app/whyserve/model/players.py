@@ -38,9 +38,23 @@ def player_names(spec: ModelSpec) -> tuple[str, ...]:
     return tuple(names)
 
 
-def by_key(spec: ModelSpec, values: np.ndarray) -> dict[str, Any]:
+class ByKey:
     """Values by player, (players,) → values by key, in the shapes of a row; a group has one value, under its name."""
-    row: dict[str, Any] = {}
-    for item, numbers in zip(spec.inputs, player_numbers(spec).values(), strict=True):
-        row.update(item.attributions(values[numbers].tolist()))
-    return row
+
+    def __init__(self, spec: ModelSpec) -> None:
+        self._inputs = [
+            (item, item.player_keys if item.is_tabular else None, numbers)
+            for item, numbers in zip(spec.inputs, player_numbers(spec).values(), strict=True)
+        ]
+
+    def __call__(self, values: np.ndarray) -> dict[str, Any]:
+        row: dict[str, Any] = {}
+        for item, keys, numbers in self._inputs:
+            own = values[numbers].tolist()
+            row.update(item.attributions(own) if keys is None else zip(keys, own, strict=True))
+        return row
+
+
+def by_key(spec: ModelSpec, values: np.ndarray) -> dict[str, Any]:
+    """The same, for one row."""
+    return ByKey(spec)(values)

@@ -13,19 +13,19 @@ from starlette.types import ASGIApp
 
 from whyserve.api.app import create_app
 from whyserve.api.middleware.otel import TracedApp
+from whyserve.api.promotion import LAST_SHARE
 from whyserve.api.server.connection import MAX_CONNECTIONS, connection_factory
 from whyserve.api.server.timeouts import TimeoutSweep
 from whyserve.api.state import Service
+from whyserve.jobs import new_id
 from whyserve.predict.catalog import load_catalog
 from whyserve.processes.listening import check_exposure, listen
 from whyserve.processes.parent import stop_with_parent
-from whyserve.queues.factory import open_queue
+from whyserve.queues.factory import open_queue, open_source
 from whyserve.settings import ApiSettings
 from whyserve.telemetry.logs import configure
 from whyserve.telemetry.setup import open_tracer
 
-# The last part of drain_s, in which requests that still wait for an explanation are answered 202 with its address.
-LAST_SHARE = 0.2
 # Connections are checked for timeouts every so many ticks of uvicorn. A tick is a tenth of a second.
 SWEEP_TICKS = 5
 # File descriptors: the connections, and 200 for model files, the queue and standard streams.
@@ -76,7 +76,9 @@ def main(settings: ApiSettings, listening: socket.socket | None = None) -> None:
     listening = listening or listen(settings.host, settings.port)
     catalog = load_catalog(settings.artifacts, settings.threads)
     spans = open_tracer("api")
-    service = Service.build(settings, catalog, open_queue(settings), spans)
+    service = Service.build(
+        settings, catalog, open_queue(settings), lambda: open_source(settings, f"api-{new_id()[:12]}"), spans
+    )
     app: ASGIApp = create_app(service)
     config = uvicorn.Config(
         TracedApp(app, spans) if spans else app,

@@ -7,11 +7,9 @@ from pathlib import Path
 from typing import TextIO
 
 from whyserve.api.app import create_api
-from whyserve.api.oip.infer import Infer
-from whyserve.api.routes.predict import Predict
 from whyserve.api.state import Service
 from whyserve.predict.catalog import load_catalog
-from whyserve.queues.factory import open_queue
+from whyserve.queues.factory import open_queue, open_source
 from whyserve.settings import DocumentSettings
 
 
@@ -24,8 +22,14 @@ async def _write(settings: DocumentSettings, out: TextIO) -> None:
     catalog = load_catalog(settings.artifacts, settings.threads)
     with tempfile.TemporaryDirectory() as state:
         # The service needs a queue. A temporary one leaves the queue of a running service alone.
-        queue = open_queue(settings.model_copy(update={"state": Path(state), "redis_url": None}))
-        service = Service.build(settings, catalog, queue)
-        json.dump(create_api(service, Predict(service), Infer(service)).openapi(), out, indent=1, ensure_ascii=False)
+        alone = settings.model_copy(update={"state": Path(state), "redis_url": None})
+        queue = open_queue(alone)
+        service = Service.build(alone, catalog, queue, lambda: open_source(alone, "document"))
+        json.dump(
+            create_api(service).openapi(),
+            out,
+            indent=1,
+            ensure_ascii=False,
+        )
         out.write("\n")
         await queue.close()

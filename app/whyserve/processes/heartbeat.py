@@ -1,22 +1,19 @@
-"""The file of the worker's health check, touched after each answer of the queue."""
+"""The file of the worker's health check."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from whyserve.errors import ConfigurationError
-from whyserve.jobs import JobError, JobMetrics, Lease
-from whyserve.queue_protocols import JobSource
 
 
 class Heartbeat:
-    """A JobSource that forwards to another one and touches the file.
+    """Touches the file when it is called: after each answer of the queue, and between the chunks of a computation.
 
-    renew() does not touch it: a thread of its own calls renew(), even when the computing thread hangs.
+    The threads that renew leases do not call it: they go on even when the computing thread hangs.
     """
 
-    def __init__(self, source: JobSource, file: Path) -> None:
+    def __init__(self, file: Path) -> None:
         """Raises ConfigurationError if the file cannot be written."""
-        self._source, self._file = source, file
+        self._file = file
         try:
             self._file.unlink(missing_ok=True)
             self._file.touch()
@@ -26,28 +23,5 @@ class Heartbeat:
                 f"WHYSERVE_HEALTH_FILE: cannot write {file}: {error.strerror}; name another file"
             ) from error
 
-    def announce(self, digests: Sequence[str]) -> None:
-        self._source.announce(digests)
+    def __call__(self) -> None:
         self._file.touch()
-
-    def take(self, limit: int, timeout_s: float, *, summaries: bool = True) -> list[Lease]:
-        leases = self._source.take(limit, timeout_s, summaries=summaries)
-        self._file.touch()
-        return leases
-
-    def report(self, leases: Sequence[Lease], progress: float, error: float | None = None) -> list[bool]:
-        valid = self._source.report(leases, progress, error)
-        self._file.touch()
-        return valid
-
-    def finish(self, lease: Lease, result: bytes, metrics: JobMetrics | None = None) -> bool:
-        return self._source.finish(lease, result, metrics)
-
-    def fail(self, lease: Lease, error: JobError) -> bool:
-        return self._source.fail(lease, error)
-
-    def renew(self) -> None:
-        self._source.renew()
-
-    def close(self) -> None:
-        self._source.close()

@@ -7,10 +7,12 @@ import signal
 import torch
 from prometheus_client import start_http_server
 
+from whyserve.delivery.direct_source import DirectSource
 from whyserve.errors import ConfigurationError
 from whyserve.explain.allocator import keep_freed_memory
 from whyserve.explain.models.registry import ModelRegistry
 from whyserve.explain.worker.worker import Worker
+from whyserve.jobs import new_id
 from whyserve.processes.heartbeat import Heartbeat
 from whyserve.processes.parent import stop_with_parent
 from whyserve.processes.priority import lower_priority
@@ -22,6 +24,9 @@ from whyserve.telemetry.setup import open_tracer
 
 log = logging.getLogger("whyserve.worker")
 
+# An API may send the jobs of so many passes: the next ones arrive while the first ones are computed.
+PASSES = 2
+
 
 def main(settings: WorkerSettings) -> None:
     """Explain until SIGTERM or SIGINT, then finish the jobs in work. Raises WhyserveError if it cannot start."""
@@ -31,14 +36,18 @@ def main(settings: WorkerSettings) -> None:
     torch.set_num_threads(settings.worker_threads)
     keep_freed_memory()
     # Before the models, which take seconds to load: an error of the queue's settings is then reported at once.
-    source = open_source(settings, os.environ.get("WHYSERVE_OWNER"))
+    owner = os.environ.get("WHYSERVE_OWNER") or f"{os.getpid()}-{new_id()[:8]}"
+    source = open_source(settings, owner)
+    direct = DirectSource(settings.state, owner, PASSES * settings.batch_jobs, source.fileno())
     models = ModelRegistry(settings.models, settings.artifacts, settings.memory_mb << 20)
     spans = open_tracer("worker")
     worker = Worker(
-        Heartbeat(source, settings.health_file) if settings.health_file else source,
+        source,
+        direct,
         models,
         batch_jobs=settings.batch_jobs,
         lease_s=settings.lease_s,
+        alive=Heartbeat(settings.health_file) if settings.health_file else lambda: None,
         spans=spans,
     )
     for number in (signal.SIGTERM, signal.SIGINT):

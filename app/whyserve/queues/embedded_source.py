@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from whyserve.jobs import JobError, JobMetrics, Lease
+from whyserve.jobs import ExplainJob, JobError, JobMetrics, Lease
 from whyserve.queues.store import Store, as_unavailable
 from whyserve.queues.waiters import LOOK_AGAIN_S
 from whyserve.queues.wakeup import WORKER, Wakeup
@@ -29,12 +29,17 @@ class EmbeddedSource:
 
     def _take(self, limit: int, timeout_s: float, summaries: bool) -> list[Lease]:
         deadline = time.monotonic() + timeout_s
+        self._wakeup.drain()  # before the look, so that no wake-up after the look is lost
         while not (leases := self._store.take(self._owner, self._digests, limit, summaries)):
             left = deadline - time.monotonic()
             if left <= 0:
                 break
             self._wakeup.wait(min(left, LOOK_AGAIN_S))
         return leases
+
+    def adopt(self, job: ExplainJob) -> Lease:
+        with as_unavailable():
+            return self._store.adopt(self._owner, job)
 
     def finish(self, lease: Lease, result: bytes, metrics: JobMetrics | None = None) -> bool:
         return self._finish(lease, result, None, metrics)
@@ -53,6 +58,9 @@ class EmbeddedSource:
     def report(self, leases: Sequence[Lease], progress: float, error: float | None = None) -> list[bool]:
         with as_unavailable():
             return self._store.report(self._owner, leases, progress, error)
+
+    def fileno(self) -> int:
+        return self._wakeup.fileno()
 
     def renew(self) -> None:
         with as_unavailable():

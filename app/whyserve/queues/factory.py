@@ -1,9 +1,6 @@
 """Opens the queue that the settings name: Redis if WHYSERVE_REDIS_URL is set, else the embedded queue."""
 
-import os
-
 from whyserve.errors import ConfigurationError
-from whyserve.jobs import new_id
 from whyserve.queue_protocols import JobQueue, JobSource, QueueAdmin
 from whyserve.queues.embedded_queue import EmbeddedQueue
 from whyserve.queues.embedded_source import EmbeddedSource
@@ -29,9 +26,8 @@ def open_queue(settings: Settings) -> JobQueue:
         raise _invalid_url(error) from error
 
 
-def open_source(settings: Settings, owner: str | None = None) -> JobSource:
+def open_source(settings: Settings, owner: str) -> JobSource:
     """The worker's side. Raises ConfigurationError."""
-    owner = owner or f"{os.getpid()}-{new_id()[:8]}"
     if settings.redis_url is None:
         return EmbeddedSource(settings.state, _store(settings), owner)
     from whyserve.queues.redis_check import check_redis  # noqa: PLC0415

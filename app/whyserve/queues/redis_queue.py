@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import math
 from typing import Any
 
 import redis.asyncio
@@ -10,8 +9,16 @@ from redis.asyncio.retry import Retry
 from redis.exceptions import RedisError
 
 from whyserve.jobs import ExplainJob, JobError, JobMetrics, JobState, JobStatus, WorkerRecord
-from whyserve.queues.redis_script import PREFIX, SCRIPT, Terms, as_unavailable, connection
-from whyserve.queues.refusals import key_reused, queue_full, unknown_explanation
+from whyserve.queues.redis_script import (
+    PREFIX,
+    SCRIPT,
+    Terms,
+    as_unavailable,
+    check_accepted,
+    connection,
+    submission,
+)
+from whyserve.queues.refusals import unknown_explanation
 from whyserve.queues.waiters import LOOK_AGAIN_S, Waiters
 
 CONNECTIONS = 16
@@ -38,17 +45,7 @@ class RedisQueue:
             return await self._script(keys=[self._prefix], args=[name, *arguments])
 
     async def submit(self, job: ExplainJob) -> str:
-        deadline = "+inf" if job.deadline is None or math.isinf(job.deadline) else job.deadline
-        outcome, value = await self._call(
-            "submit", job.id, job.batch_key, job.model_dump_json(), deadline,
-            job.idempotency_key or "", job.request_hash or "",
-            job.caller or "", self._terms.depth, *self._terms.expiry,
-        )  # fmt: skip
-        if outcome == b"full":
-            raise queue_full(int(value))
-        if outcome == b"reused":
-            raise key_reused()
-        return str(value.decode())
+        return check_accepted(await self._call("submit", *submission(job, self._terms)))
 
     async def wait(self, job_id: str, timeout_s: float) -> JobState:
         if self._listener is None:

@@ -1,5 +1,6 @@
 """Shared by the classes of the Redis queue: connection options, terms, and the Lua script of all transactions."""
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,7 +12,9 @@ from redis.exceptions import RedisError
 from redis.retry import Retry
 
 from whyserve.errors import Unavailable
+from whyserve.jobs import ExplainJob
 from whyserve.queue_protocols import ALIVE_LEASES, MAX_DELIVERIES, OVERDUE_S, TIMED_OUT, WORKER_LOST
+from whyserve.queues.refusals import key_reused, queue_full
 from whyserve.queues.version import VERSION
 
 LUA = Path(__file__).with_name("lua")
@@ -72,3 +75,22 @@ def as_unavailable() -> Iterator[None]:
     except (RedisError, OSError) as error:
         # The error's message may hold Redis's address, so callers do not get it. The log has it as the cause.
         raise Unavailable("the queue cannot be reached now; try again later", retry_after_s=1) from error
+
+
+def submission(job: ExplainJob, terms: Terms) -> list[Any]:
+    """The arguments of the transaction `submit`."""
+    deadline = "+inf" if job.deadline is None or math.isinf(job.deadline) else job.deadline
+    return [
+        job.id, job.batch_key, job.model_dump_json(), deadline, job.idempotency_key or "", job.request_hash or "",
+        job.caller or "", terms.depth, *terms.expiry,
+    ]  # fmt: skip
+
+
+def check_accepted(answer: tuple[bytes, bytes]) -> str:
+    """The id in the answer of `submit`. Raises QueueFull, IdempotencyKeyReused."""
+    outcome, value = answer
+    if outcome == b"full":
+        raise queue_full(int(value))
+    if outcome == b"reused":
+        raise key_reused()
+    return value.decode()

@@ -1,14 +1,25 @@
 """The Redis queue, the worker's and the supervisor's side."""
 
+import contextlib
+import socket
 import threading
 import time
 from collections.abc import Sequence
 from typing import Any
 
 import redis
+from redis.exceptions import RedisError
 
 from whyserve.jobs import SUMMARY_KEY, ExplainJob, JobError, JobMetrics, JobStatus, Lease, WorkerRecord
-from whyserve.queues.redis_script import PREFIX, SCRIPT, Terms, as_unavailable, connection
+from whyserve.queues.redis_script import (
+    PREFIX,
+    SCRIPT,
+    Terms,
+    as_unavailable,
+    check_accepted,
+    connection,
+    submission,
+)
 from whyserve.queues.waiters import LOOK_AGAIN_S
 
 
@@ -24,6 +35,12 @@ class RedisSource:
         # Renewed are only the leases that take() returned. If its answer was lost, the leases end by themselves.
         self._held: dict[str, int] = {}
         self._lock = threading.Lock()
+        self._news, self._bell = socket.socketpair()
+        self._news.setblocking(False)
+        # The id of the last wake-up before the last look.
+        self._seen: bytes | str = "$"
+        self._looked, self._closed = threading.Event(), threading.Event()
+        self._listener: threading.Thread | None = None
 
     def _call(self, name: str, *arguments: Any) -> Any:
         with as_unavailable():
@@ -36,8 +53,11 @@ class RedisSource:
     def take(self, limit: int, timeout_s: float, *, summaries: bool = True) -> list[Lease]:
         deadline = time.monotonic() + timeout_s
         excluded = "" if summaries else SUMMARY_KEY
+        with contextlib.suppress(BlockingIOError):  # before the look, so that no wake-up after the look is lost
+            self._news.recv(4096)
         while True:
-            seen, found = self._call("take", self._owner, self._digests, excluded, limit, *self._terms.taking)
+            self._seen, found = self._call("take", self._owner, self._digests, excluded, limit, *self._terms.taking)
+            self._looked.set()
             if found:
                 return [self._leased(body, fence) for body, fence in found]
             left = deadline - time.monotonic()
@@ -45,13 +65,38 @@ class RedisSource:
                 return []
             with as_unavailable():
                 block = max(1, round(1000 * min(left, LOOK_AGAIN_S)))
-                self._redis.xread({f"{self._prefix}wakeup": seen}, block=block)
+                self._redis.xread({f"{self._prefix}wakeup": self._seen}, block=block)
+
+    def fileno(self) -> int:
+        if self._listener is None:
+            self._listener = threading.Thread(target=self._listen, name="wake-ups", daemon=True)
+            self._listener.start()
+        return self._news.fileno()
+
+    def _listen(self) -> None:
+        """Ring once for the wake-ups since the last look. If one is missed, the worker looks again by itself."""
+        while not self._closed.is_set():
+            self._looked.wait()
+            try:
+                news = self._redis.xread({f"{self._prefix}wakeup": self._seen}, block=round(1000 * LOOK_AGAIN_S))
+            except (RedisError, OSError):
+                self._closed.wait(LOOK_AGAIN_S)
+                continue
+            if news:
+                self._looked.clear()
+                self._bell.send(b"!")
 
     def _leased(self, body: bytes, fence: int) -> Lease:
         lease = Lease(ExplainJob.model_validate_json(body), int(fence))
         with self._lock:
             self._held[lease.job.id] = lease.fence
         return lease
+
+    def adopt(self, job: ExplainJob) -> Lease:
+        check_accepted(self._call("adopt", self._owner, *submission(job, self._terms)))
+        with self._lock:
+            self._held[job.id] = 1
+        return Lease(job, 1)
 
     def finish(self, lease: Lease, result: bytes, metrics: JobMetrics | None = None) -> bool:
         return self._finish(lease, JobStatus.done, "result", result, metrics)
@@ -86,7 +131,13 @@ class RedisSource:
         try:
             self._call("release", self._owner)
         finally:
+            self._closed.set()
+            self._looked.set()
+            if self._listener:
+                self._listener.join()
             self._redis.close()
+            self._news.close()
+            self._bell.close()
 
 
 class RedisAdmin:

@@ -52,34 +52,37 @@ class Store:
     def submit(self, job: ExplainJob) -> str:
         body = job.model_dump_json()
         with self._transaction() as db:
-            for table in ("jobs", "job_metrics"):
-                db.execute(f"DELETE FROM {table} WHERE finished < ?", (time.time() - self._keep_s,))  # noqa: S608
-            expire(db)
-            known = db.execute(
-                "SELECT id, request_hash FROM jobs WHERE idempotency_key = ?", (job.idempotency_key,)
-            ).fetchone()
-            if known:
-                if known[1] != job.request_hash:
-                    raise key_reused()
-                return str(known[0])
-            (waiting,) = db.execute("SELECT count(*) FROM jobs WHERE finished IS NULL").fetchone()
-            if waiting >= self._depth:
-                raise queue_full(waiting)
-            db.execute(
-                "INSERT INTO jobs (id, batch_key, digest, body, caller, idempotency_key, request_hash, deadline)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                (
-                    job.id,
-                    job.batch_key,
-                    job.digest,
-                    body,
-                    job.caller,
-                    job.idempotency_key,
-                    job.request_hash,
-                    job.deadline,
-                ),
-            )
-            db.execute("INSERT INTO line (id, batch_key, digest) VALUES (?, ?, ?)", (job.id, job.batch_key, job.digest))
+            return self._submit(db, job, body)
+
+    def _submit(self, db: sqlite3.Connection, job: ExplainJob, body: str) -> str:
+        for table in ("jobs", "job_metrics"):
+            db.execute(f"DELETE FROM {table} WHERE finished < ?", (time.time() - self._keep_s,))  # noqa: S608
+        expire(db)
+        known = db.execute(
+            "SELECT id, request_hash FROM jobs WHERE idempotency_key = ?", (job.idempotency_key,)
+        ).fetchone()
+        if known:
+            if known[1] != job.request_hash:
+                raise key_reused()
+            return str(known[0])
+        (waiting,) = db.execute("SELECT count(*) FROM jobs WHERE finished IS NULL").fetchone()
+        if waiting >= self._depth:
+            raise queue_full(waiting)
+        db.execute(
+            "INSERT INTO jobs (id, batch_key, digest, body, caller, idempotency_key, request_hash, deadline)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                job.id,
+                job.batch_key,
+                job.digest,
+                body,
+                job.caller,
+                job.idempotency_key,
+                job.request_hash,
+                job.deadline,
+            ),
+        )
+        db.execute("INSERT INTO line (id, batch_key, digest) VALUES (?, ?, ?)", (job.id, job.batch_key, job.digest))
         return job.id
 
     def state(self, job_id: str) -> JobState:
@@ -153,6 +156,12 @@ class Store:
             hand_back(db, "lease_until < ?", time.time())
             expire(db)
             return [self._lease(db, owner, job_id) for job_id in next_jobs(db, digests, limit, summaries)]
+
+    def adopt(self, owner: str, job: ExplainJob) -> Lease:
+        body = job.model_dump_json()
+        with self._transaction() as db:
+            self._submit(db, job, body)
+            return self._lease(db, owner, job.id)
 
     def _lease(self, db: sqlite3.Connection, owner: str, job_id: str) -> Lease:
         db.execute("DELETE FROM line WHERE id = ?", (job_id,))

@@ -5,32 +5,20 @@ queue's folder. A process of one role sends to all sockets of the other role.
 """
 
 import contextlib
-import hashlib
-import os
 import select
 import socket
-import tempfile
 from pathlib import Path
 
+from whyserve.delivery.unix_server import socket_folder
+
 WORKER, API = "worker", "api"
-# A socket's path may have 108 bytes on Linux and 104 on macOS; the file's name takes up to 50 of them.
-LONGEST_FOLDER = 50
-
-
-def socket_folder(state: Path) -> Path:
-    """The folder of the queue's sockets: `state`, or a temporary folder if that path is too long for a socket."""
-    if len(os.fsencode(state)) <= LONGEST_FOLDER:
-        return state
-    short = Path(tempfile.gettempdir(), f"whyserve-{hashlib.sha256(os.fsencode(state)).hexdigest()[:12]}")
-    short.mkdir(mode=0o700, exist_ok=True)
-    return short
 
 
 class Wakeup:
     """One process's socket, and the sending of wake-ups to the other role's sockets."""
 
     def __init__(self, state: Path, role: str, owner: str) -> None:
-        self._folder = socket_folder(state.resolve())
+        self._folder = socket_folder(state)
         self._path = self._folder / f"{role}-{owner}.sock"
         self._others = f"{API if role == WORKER else WORKER}-*.sock"
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)

@@ -18,7 +18,8 @@ REQUEST_S = Histograms(
     buckets=SHORT_S,
 )
 BATCH_ROWS = Histograms("whyserve_batch_rows", "Rows per run of ONNX Runtime.", ["model"], buckets=ROWS)
-QUEUE_DEPTH = Gauge("whyserve_queue_depth", "Accepted explanations that are not final.")
+QUEUE_DEPTH = Gauge("whyserve_queue_depth", "Explanations in the queue that are not final.")
+DIRECT_WAITING = Gauge("whyserve_direct_waiting", "Explanations of this process that callers wait for.")
 WORKERS = Gauge("whyserve_workers", "Workers that are ready.")
 EXPLANATION_S = Histogram(
     "whyserve_explanation_seconds",

@@ -13,7 +13,7 @@ from whyserve.api.middleware.auth import required_scope
 from whyserve.api.middleware.keys import fresh
 from whyserve.api.state import Service
 from whyserve.predict.catalog import load_catalog
-from whyserve.queues.factory import open_queue
+from whyserve.queues.factory import open_queue, open_source
 from whyserve.settings import ApiSettings
 
 KEYS = {name: fresh(name, scopes.split(",")) for name, scopes in (
@@ -127,7 +127,9 @@ def test_no_key_is_ever_logged(guarded, asker):
 def test_exactly_these_paths_need_admin(artifacts, tmp_path):
     """A path without a rule needs admin. These need it on purpose."""
     settings = ApiSettings(artifacts=artifacts, state=tmp_path)
-    service = Service.build(settings, load_catalog(artifacts, 1), open_queue(settings))
+    service = Service.build(
+        settings, load_catalog(artifacts, 1), open_queue(settings), lambda: open_source(settings, "w1")
+    )
     paths = {
         path
         for path in _paths(create_app(service)._app)

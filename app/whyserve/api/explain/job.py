@@ -55,10 +55,12 @@ async def _origin(request: Request, service: Service) -> dict[str, Any]:
     """The fields of a job that say which request it comes from."""
     caller = caller_of(request.scope)
     state = request.scope["state"]
+    key = idempotency_key(request.headers, caller)
+    path: str = request.scope["path"]
     return {
         "caller": caller,
-        "idempotency_key": idempotency_key(request.headers, caller),
-        "request_hash": hashlib.sha256(request.url.path.encode() + await request.body()).hexdigest(),
+        "idempotency_key": key,
+        "request_hash": hashlib.sha256(path.encode() + await request.body()).hexdigest() if key else None,
         "request_id": state["request_id"],
         "traceparent": service.tracer.traceparent() if service.tracer else state.get("traceparent"),
     }

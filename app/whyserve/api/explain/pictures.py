@@ -4,6 +4,7 @@ import base64
 import re
 import time
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Literal
 
 import orjson
@@ -26,7 +27,13 @@ VARY = {"Vary": "Accept"}
 
 def picture_kind(headers: Headers) -> Kind | None:
     """The picture that the Accept header prefers (RFC 9110), or None for JSON. Raises NotAcceptable."""
-    ranges = [_media_range(part) for part in ",".join(headers.getlist("accept")).split(",") if part.strip()]
+    accept = ",".join(headers.getlist("accept"))
+    return _kind(accept) if accept and accept != "*/*" else None
+
+
+@lru_cache(maxsize=64)
+def _kind(accept: str) -> Kind | None:
+    ranges = [_media_range(part) for part in accept.split(",") if part.strip()]
     if not ranges:
         return None
     weights = {name: _weight(name, ranges) for name in ACCEPTED}

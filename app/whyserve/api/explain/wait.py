@@ -1,17 +1,19 @@
-"""From a job to its answer: submit it, wait for it, cache the result, and turn a final state into bytes or an error."""
+"""From a job to its answer: deliver it, wait for it, cache the result, and turn its outcome into bytes or an error."""
 
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from starlette.requests import ClientDisconnect, Request
 
 from whyserve import errors
+from whyserve.api.explain.direct import deliver, first, is_direct, promote
 from whyserve.api.middleware.auth import caller_of
 from whyserve.api.state import Service
+from whyserve.delivery.frames import Reply
 from whyserve.errors import StillComputing, Unavailable, UnknownExplanation, WhyserveError
-from whyserve.jobs import ExplainJob, GivenBackground, JobState, JobStatus
+from whyserve.jobs import ExplainJob, GivenBackground, JobError, JobState, JobStatus
 
 # Error codes of a worker that keep their class. Any other code is a fault of the service: ExplanationFailed.
 WORKER_ERRORS: dict[str, type[WhyserveError]] = {
@@ -32,10 +34,15 @@ RETRY_S = 5
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """body: the explanation as JSON. cache: whether it came from the cache."""
+    """body: the explanation as JSON. cache: whether it came from the cache. timing: of the header Server-Timing."""
 
     body: bytes
     cache: Literal["hit", "miss"]
+    timing: str = ""
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"X-Cache": self.cache, **({"Server-Timing": self.timing} if self.timing else {})}
 
 
 async def submit_and_wait(request: Request, service: Service, job: ExplainJob, limit_s: float) -> Answer | JobState:
@@ -47,11 +54,29 @@ async def submit_and_wait(request: Request, service: Service, job: ExplainJob, l
     # An Idempotency-Key identifies one job, so the answer of another job is not used.
     if job.idempotency_key is None and (cached := service.cache.answer(keys)):
         return Answer(cached, "hit")
+    _charge(service, job)
+    if limit_s and is_direct(service, job):
+        return await _answer_directly(request, service, job, limit_s, keys)
     job_id = await _submit(service, job)
     if job_id == job.id:
         service.cache.expect(job_id, keys)
     state = await _wait(request, service, job, job_id, limit_s)
     return Answer(result_of(state), "miss") if limit_s and state.status.is_final else state
+
+
+async def _answer_directly(
+    request: Request, service: Service, job: ExplainJob, limit_s: float, keys: list[bytes]
+) -> Answer | JobState:
+    ticket = await deliver(request, service, job, limit_s)
+    outcome = ticket.outcome
+    if outcome is None:
+        service.cache.expect(job.id, keys)
+        return _cached(service, await promote(service, ticket))
+    if not isinstance(outcome, Reply):
+        raise _error_of(outcome)
+    service.cache.put(keys, outcome.result)
+    timing = f"queue;dur={1e3 * (ticket.seconds - outcome.seconds):.3f}, compute;dur={1e3 * outcome.seconds:.3f}"
+    return Answer(outcome.result.json, "miss", timing)
 
 
 async def complete_answer(request: Request, service: Service, job: ExplainJob) -> bytes:
@@ -66,11 +91,21 @@ async def complete_answer(request: Request, service: Service, job: ExplainJob) -
 
 async def draw_and_wait(request: Request, service: Service, drawing: ExplainJob) -> bytes:
     """The result of a drawing job. Raises the job's error, and StillComputing if it takes too long."""
-    job_id = await _submit(service, drawing)
-    state = await _wait(request, service, drawing, job_id, service.settings.explain_wait_s)
-    if state.status.is_final:
-        return result_of(state)
-    await service.queue.cancel(job_id)
+    _charge(service, drawing)
+    limit_s = service.settings.explain_wait_s
+    if is_direct(service, drawing):
+        ticket = await deliver(request, service, drawing, limit_s)
+        if isinstance(ticket.outcome, Reply):
+            return ticket.outcome.result.json
+        if ticket.outcome is not None:
+            raise _error_of(ticket.outcome)
+        service.direct.cancel(ticket)
+    else:
+        job_id = await _submit(service, drawing)
+        state = await _wait(request, service, drawing, job_id, limit_s)
+        if state.status.is_final:
+            return result_of(state)
+        await service.queue.cancel(job_id)
     raise StillComputing("the picture is not ready yet; retry later", retry_after_s=RETRY_S)
 
 
@@ -111,14 +146,23 @@ def result_of(state: JobState) -> bytes:
     if state.status is JobStatus.cancelled:
         raise errors.ExplanationCancelled("the explanation was cancelled; send the request again to compute it")
     assert state.error is not None, "a failed job has its error"
-    raise WORKER_ERRORS.get(state.error.code, errors.ExplanationFailed)(state.error.message)
+    raise _error_of(state.error)
+
+
+def _error_of(error: JobError) -> WhyserveError:
+    return WORKER_ERRORS.get(error.code, errors.ExplanationFailed)(error.message)
 
 
 async def _submit(service: Service, job: ExplainJob) -> str:
-    """Charge the caller for the job and hand it to the queue. Returns the id of the job that is computed."""
+    # Until its first wait, a request runs without a task of its own (api/server/inline.py). redis-py needs one.
+    await asyncio.sleep(0)
+    return await service.queue.submit(job)
+
+
+def _charge(service: Service, job: ExplainJob) -> None:
+    """Raises RateLimited."""
     if service.explain_rate_limit is not None:
         service.explain_rate_limit.take(job.caller, _background_rows(service, job) * sum(map(len, job.outputs)))
-    return await service.queue.submit(job)
 
 
 def _background_rows(service: Service, job: ExplainJob) -> int:
@@ -135,24 +179,13 @@ async def _wait(request: Request, service: Service, job: ExplainJob, job_id: str
     """
     if not limit_s:
         return _cached(service, await service.queue.state(job_id))
-    final = asyncio.create_task(service.queue.wait(job_id, limit_s))
-    # The body has been read, so the next message can only be the disconnect.
-    disconnected = asyncio.ensure_future(request.receive())
-    released = asyncio.create_task(service.release_waiters.wait())
-    tasks: set[asyncio.Future[Any]] = {final, disconnected, released}
     try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        if final.done():
-            return _cached(service, final.result())
-        if not disconnected.done():
-            return _cached(service, await service.queue.state(job_id))
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-    if job.idempotency_key is None:
-        _cached(service, await service.queue.cancel(job_id))
-    raise ClientDisconnect
+        state = await first(request, service, service.queue.wait(job_id, limit_s))
+    except ClientDisconnect:
+        if job.idempotency_key is None:
+            _cached(service, await service.queue.cancel(job_id))
+        raise
+    return _cached(service, state or await service.queue.state(job_id))
 
 
 def _cached(service: Service, state: JobState) -> JobState:

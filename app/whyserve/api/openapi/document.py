@@ -31,7 +31,11 @@ CACHED = {
     "X-Cache": {
         "description": "hit: the result was in the cache.",
         "schema": {"type": "string", "enum": ["hit", "miss"]},
-    }
+    },
+    "Server-Timing": {
+        "description": "queue: milliseconds until a worker began, and of the way back. compute: of the computation.",
+        "schema": {"type": "string"},
+    },
 }
 LOCATION = {"Location": {"description": "The address of its state.", "schema": {"type": "string"}}}
 

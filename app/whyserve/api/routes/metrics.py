@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from whyserve.api.state import Service
 from whyserve.errors import Unavailable
-from whyserve.telemetry.metrics import EXPLANATION_S, QUEUE_DEPTH, RESIDUAL, WORKERS
+from whyserve.telemetry.metrics import DIRECT_WAITING, EXPLANATION_S, QUEUE_DEPTH, RESIDUAL, WORKERS
 
 router = APIRouter(tags=["metrics"])
 
@@ -26,6 +26,7 @@ router = APIRouter(tags=["metrics"])
 async def show(request: Request) -> Response:
     """The metrics of this process, in Prometheus's text format. Only one process counts each explanation."""
     service: Service = request.app.state.service
+    DIRECT_WAITING.set(len(service.direct))
     try:
         QUEUE_DEPTH.set(await service.queue.depth())
         WORKERS.set(len(await service.queue.workers()))

@@ -23,7 +23,7 @@ from whyserve.model.builds import read_original
 from whyserve.model.manifest import Manifest, read_manifest
 from whyserve.model.methods import METHOD_NAMES, METHODS
 from whyserve.model.outputs import Outputs
-from whyserve.model.players import player_numbers
+from whyserve.model.players import ByKey, player_numbers
 from whyserve.model.rows import Arrays
 from whyserve.model.spec import DEFAULT_BACKGROUND, REQUEST_BACKGROUND, ModelSpec
 from whyserve.model.text import TextReader, text_readers
@@ -75,7 +75,7 @@ class ExplainableModel:
     def __init__(self, manifest: Manifest, digest: str, read: ReadFile, memory_bytes: int) -> None:
         self.manifest, self.spec, self.digest = manifest, manifest.spec, digest
         self.outputs = Outputs(self.spec, manifest.columns)
-        self.players = players_of(self.spec)
+        self.players, self.by_key = players_of(self.spec), ByKey(self.spec)
         self.backgrounds = {name: load_background(self.spec, read, name) for name in self.spec.explain.files}
         self.background = self.backgrounds[DEFAULT_BACKGROUND]
         self.network: Network = quick_network(self.spec, load_network(self.spec, read), self.background)

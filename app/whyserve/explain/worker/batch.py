@@ -3,14 +3,12 @@
 from collections.abc import Callable, Sequence
 from math import frexp
 
-import torch
-
-from whyserve.explain.game.base import Attribution, Limits
+from whyserve.explain.game.base import Limits
 from whyserve.explain.models.explainable import ExplainableModel
 from whyserve.explain.worker.job_inputs import columns_of, deadline_of, rows_of
-from whyserve.explain.worker.results import JobResult, answer
+from whyserve.explain.worker.results import Explained, answer
 from whyserve.explain.worker.summary import summarise
-from whyserve.jobs import ExplainJob
+from whyserve.jobs import ExplainJob, JobResult
 
 
 def sharing_key(job: ExplainJob) -> tuple[object, ...]:
@@ -38,13 +36,11 @@ def compute(
     if jobs[0].drawing:
         from whyserve.explain.pictures.draw import draw_job  # noqa: PLC0415 (matplotlib is slow to import)
 
-        return [JobResult(draw_job(job, model.spec), "drawing") for job in jobs]
+        return [JobResult(draw_job(job, model.spec), method="drawing") for job in jobs]
     if jobs[0].summary:
         return [summarise(job, model, on_progress, between) for job in jobs]
     choice = model.choose_method(jobs[0].method, jobs[0].background, samples=jobs[0].samples)
     explainer = model.explainer(choice.method, jobs[0].background)
-    rows_by_job = [rows_of(job, model) for job in jobs]
-    rows = {name: torch.cat([rows[name] for rows in rows_by_job]) for name in rows_by_job[0]}
     columns = columns_of(model, [names for job in jobs for names in job.outputs])
     limits = Limits(
         samples=choice.samples,
@@ -53,24 +49,10 @@ def compute(
         on_progress=on_progress,
         on_error=on_error,
     )
-    attributions = _split(explainer.explain(rows, columns, limits), [len(job.outputs) for job in jobs])
-    return [answer(job, model, choice, own) for job, own in zip(jobs, attributions, strict=True)]
-
-
-def _split(whole: Attribution, counts: Sequence[int]) -> list[Attribution]:
-    """The attributions of consecutive rows: the first counts[0] rows, the next counts[1] rows, …"""
-    parts, first = [], 0
-    for count in counts:
-        end = first + count
-        parts.append(
-            Attribution(
-                values=whole.values[first:end],
-                base_values=whole.base_values[first:end],
-                predictions=whole.predictions[first:end],
-                standard_errors=None if whole.standard_errors is None else whole.standard_errors[first:end],
-                rows_evaluated=whole.rows_evaluated,
-                complete=whole.complete,
-            )
-        )
+    explained = Explained.of(explainer.explain(rows_of(jobs, model), columns, limits))
+    results, first = [], 0
+    for job in jobs:
+        end = first + len(job.outputs)
+        results.append(answer(job, model, choice, explained.part(first, end)))
         first = end
-    return parts
+    return results

@@ -3,25 +3,24 @@
 import time
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 
 from whyserve.explain.models.explainable import ExplainableModel, to_tensors
-from whyserve.explain.worker.results import outputs_of
 from whyserve.jobs import ExplainJob
 from whyserve.model.arrays import check_arrays
 from whyserve.model.outputs import same_length
-from whyserve.model.rows import Arrays
 
 
-def rows_of(job: ExplainJob, model: ExplainableModel) -> dict[str, torch.Tensor]:
-    """(rows, *shape) per input. Raises InvalidInput."""
-    arrays: Arrays = {name: packed.unpack() for name, packed in job.rows.items()}
+def rows_of(jobs: Sequence[ExplainJob], model: ExplainableModel) -> dict[str, torch.Tensor]:
+    """The rows of all jobs, (rows, *shape) per input. Raises InvalidInput."""
+    arrays = {name: np.concatenate([job.rows[name].unpack() for job in jobs]) for name in jobs[0].rows}
     return to_tensors(check_arrays(model.spec, arrays))
 
 
 def columns_of(model: ExplainableModel, names: Sequence[Sequence[str]]) -> torch.Tensor:
     """(R, K) int64: the network's columns of the outputs to explain. names: at most K output names per row."""
-    columns = [[output.column for output in outputs_of(model, list(each))] for each in names]
+    columns = [[output.column for output in model.outputs.named(each)] for each in names]
     return torch.tensor(same_length(columns, 0))
 
 

@@ -1,20 +1,27 @@
-"""The progress of a computation: reported to the queue, which answers whether the jobs are still wanted."""
+"""The progress of a computation: reported to the source of its jobs, which answers whether they are still wanted."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from whyserve.errors import Unavailable
 from whyserve.jobs import Lease
-from whyserve.queue_protocols import JobSource
 
 REPORT_EVERY_S = 0.1
+
+
+class Reporter(Protocol):
+    """A JobSource or a DirectSource."""
+
+    def report(self, leases: Sequence[Lease], progress: float, error: float | None = None) -> list[bool]: ...
 
 
 class JobProgress:
     """Limits.on_progress and Limits.on_error of the jobs that are computed together."""
 
-    def __init__(self, source: JobSource, leases: Sequence[Lease]) -> None:
-        self._source, self._leases = source, leases
+    def __init__(self, source: Reporter, leases: Sequence[Lease], alive: Callable[[], None]) -> None:
+        """alive: called after each report that the source has answered."""
+        self._source, self._leases, self._alive = source, leases, alive
         self._next = time.monotonic() + REPORT_EVERY_S
         self._error: float | None = None
 
@@ -29,6 +36,8 @@ class JobProgress:
             return True
         self._next = now + REPORT_EVERY_S
         try:
-            return any(self._source.report(self._leases, share, self._error))
+            wanted = any(self._source.report(self._leases, share, self._error))
         except Unavailable:
             return True  # the queue decides when the result is recorded
+        self._alive()
+        return wanted

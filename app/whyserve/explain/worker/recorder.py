@@ -1,4 +1,4 @@
-"""Record the results and errors of jobs: in the queue first, then in metrics, traces and logs."""
+"""Record the results and errors of jobs: with their source first, then in metrics, traces and logs."""
 
 import logging
 import threading
@@ -8,11 +8,9 @@ from contextlib import AbstractContextManager
 from functools import partial
 from typing import TYPE_CHECKING
 
-from whyserve.explain.worker.results import JobResult
 from whyserve.explain.worker.retry import retry
 from whyserve.explain.worker.tracing import trace
-from whyserve.jobs import ExplainJob, JobError, JobMetrics, Lease
-from whyserve.queue_protocols import JobSource
+from whyserve.jobs import ExplainJob, JobError, JobMetrics, JobResult, Lease
 from whyserve.telemetry.logs import about
 from whyserve.telemetry.metrics import COMPUTE_S, JOBS
 
@@ -21,12 +19,18 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("whyserve.worker")
 
+Finish = Callable[[Lease, JobResult, float], bool]
+"""Records a result and the seconds that it took."""
+
 
 class Recorder:
     """Every call waits until the queue is available, but not for long once `stopping` is set."""
 
-    def __init__(self, source: JobSource, spans: "Tracer | None", stopping: threading.Event) -> None:
-        self._source, self._spans, self._stopping = source, spans, stopping
+    def __init__(
+        self, finish: Finish, fail: Callable[[Lease, JobError], bool], spans: "Tracer | None", stopping: threading.Event
+    ) -> None:
+        """finish, fail: of the jobs' source; they return False if the lease is no longer valid."""
+        self._finish, self._fail, self._spans, self._stopping = finish, fail, spans, stopping
 
     def taken(self, lease: Lease) -> None:
         trace(self._spans, "queue wait", lease, (lease.job.created, time.time()))
@@ -36,16 +40,17 @@ class Recorder:
         model, when = leases[0].job.model, (time.time() - took_s, time.time())
         COMPUTE_S.labels(model, results[0].method).observe(took_s)
         for lease, result in zip(leases, results, strict=True):
-            self._record(lease, partial(self._source.finish, lease, result.json, _job_metrics(lease.job, result)))
+            self._record(lease, partial(self._finish, lease, result, took_s))
             JOBS.labels(model, "done").inc()
             trace(self._spans, "explain", lease, when, method=result.method, shared_by=len(leases))
-            with log_context(lease.job):
+            if log.isEnabledFor(logging.INFO):
                 extra = {"job": lease.job.id, "model": model, "shared_by": len(leases), "ms": round(1e3 * took_s, 2)}
-                log.info("explained", extra=extra)
+                with log_context(lease.job):
+                    log.info("explained", extra=extra)
 
     def failed(self, lease: Lease, error: JobError, began: float) -> None:
         """Record why a job has no result. began: when its computation began, in seconds since the epoch."""
-        self._record(lease, partial(self._source.fail, lease, error))
+        self._record(lease, partial(self._fail, lease, error))
         JOBS.labels(lease.job.model, error.code).inc()
         with log_context(lease.job):
             log.info("not explained", extra={"job": lease.job.id, "model": lease.job.model, "code": error.code})
@@ -60,7 +65,7 @@ class Recorder:
         retry(call, self._stopping)
 
 
-def _job_metrics(job: ExplainJob, result: JobResult) -> JobMetrics | None:
+def job_metrics(job: ExplainJob, result: JobResult) -> JobMetrics | None:
     """The metrics of an explanation. A drawing has none."""
     if job.drawing:
         return None

@@ -1,52 +1,68 @@
 """Convert the attributions of a network's columns to explanations of named outputs, in the JSON of the API."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from pydantic_core import to_json
 
 from whyserve.explain.game.base import Attribution
 from whyserve.explain.models.explainable import ExplainableModel, MethodChoice
-from whyserve.jobs import ExplainJob
+from whyserve.jobs import ExplainJob, JobResult
 from whyserve.model.outputs import Output
-from whyserve.model.players import by_key
 from whyserve.model.text import TokenSpans
 
 
-@dataclass(frozen=True, slots=True)
-class JobResult:
-    """json: the response body. residual: the largest, relative to |value − base value|; None for a summary."""
+class Explained(NamedTuple):
+    """The part of an Attribution that an answer holds, in float64. values, standard_errors: (R, K, P)."""
 
-    json: bytes
-    method: str
-    residual: float | None = None
+    values: np.ndarray
+    base_values: np.ndarray
+    standard_errors: np.ndarray | None
+    complete: bool
+
+    @classmethod
+    def of(cls, whole: Attribution) -> Self:
+        errors = whole.standard_errors
+        values, base = whole.values.double().numpy(), whole.base_values.double().numpy()
+        return cls(values, base, None if errors is None else errors.double().numpy(), whole.complete)
+
+    def part(self, first: int, end: int) -> Self:
+        """The rows from `first` to `end`, exclusive."""
+        errors = self.standard_errors
+        return self._replace(
+            values=self.values[first:end],
+            base_values=self.base_values[first:end],
+            standard_errors=None if errors is None else errors[first:end],
+        )
 
 
-def answer(job: ExplainJob, model: ExplainableModel, choice: MethodChoice, attribution: Attribution) -> JobResult:
-    """The explanations of one job. attribution: of the job's rows and output columns."""
+def answer(job: ExplainJob, model: ExplainableModel, choice: MethodChoice, explained: Explained) -> JobResult:
+    """The explanations of one job. explained: the job's rows and output columns."""
     served = job.served.unpack()
     predictions = model.outputs.predictions(served)
-    body: dict[str, Any] = {
-        **common_fields(job, model, choice, complete=attribution.complete),
-        "explanations": [
-            {
-                "prediction": prediction,
-                "outputs": [
-                    _output(model, output, served[row], attribution, (row, column), texts=_texts(job, row))
-                    for column, output in enumerate(outputs_of(model, job.outputs[row]))
-                ],
-            }
-            for row, prediction in enumerate(predictions)
-        ],
-    }
-    return JobResult(to_json(body), choice.method, _residual(body))
+    explanations = [
+        {
+            "prediction": prediction,
+            "outputs": [
+                _output(model, output, served[row], explained, (row, column), texts=_texts(job, row))
+                for column, output in enumerate(model.outputs.named(job.outputs[row]))
+            ],
+        }
+        for row, prediction in enumerate(predictions)
+    ]
+    return JobResult(
+        to_json(common_fields(job, model, choice, complete=explained.complete)),
+        [to_json(explanation) for explanation in explanations],
+        choice.method,
+        _residual(explanations),
+        explained.complete,
+    )
 
 
-def _residual(body: dict[str, Any]) -> float:
+def _residual(explanations: Sequence[Mapping[str, Any]]) -> float:
     """The largest |residual|, divided by the largest |value − base value|."""
-    outputs = [output for explanation in body["explanations"] for output in explanation["outputs"]]
+    outputs = [output for explanation in explanations for output in explanation["outputs"]]
     scale = max((abs(output["value"] - output["base_value"]) for output in outputs), default=0.0)
     residual: float = max((abs(output["residual"]) for output in outputs), default=0.0)
     return residual / scale if scale else residual
@@ -71,16 +87,11 @@ def _texts(job: ExplainJob, row: int) -> dict[str, TokenSpans]:
     return {name: spans[row] for name, spans in job.texts.items()}
 
 
-def outputs_of(model: ExplainableModel, names: list[str]) -> list[Output]:
-    by_name = {output.name: output for output in model.outputs.all}
-    return [by_name[name] for name in names]
-
-
 def _output(
     model: ExplainableModel,
     output: Output,
     served: np.ndarray,
-    attribution: Attribution,
+    explained: Explained,
     index: tuple[int, int],
     *,
     texts: Mapping[str, TokenSpans],
@@ -91,20 +102,19 @@ def _output(
     against it: a difference between the two becomes visible.
     """
     value = output.offset + output.sign * float(served[output.column])
-    base = output.offset + output.sign * float(attribution.base_values[index])
-    values = output.sign * attribution.values[index].double().numpy()
-    explained = {
+    base = output.offset + output.sign * float(explained.base_values[index])
+    values = output.sign * explained.values[index]
+    shown = {
         "output": output.name,
         "value": value,
         "base_value": base,
-        "attributions": _by_token(by_key(model.spec, values), texts),
+        "attributions": _by_token(model.by_key(values), texts),
         "residual": value - base - float(values.sum()),
     }
-    if attribution.standard_errors is not None:
+    if explained.standard_errors is not None:
         # The error of the padding tokens is a sum of several errors: an upper bound, for any correlation.
-        errors = by_key(model.spec, attribution.standard_errors[index].double().numpy())
-        explained["standard_errors"] = _by_token(errors, texts)
-    return explained
+        shown["standard_errors"] = _by_token(model.by_key(explained.standard_errors[index]), texts)
+    return shown
 
 
 def _by_token(values: dict[str, Any], texts: Mapping[str, TokenSpans]) -> dict[str, Any]:

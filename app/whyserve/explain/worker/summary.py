@@ -9,9 +9,8 @@ from pydantic_core import to_json
 from whyserve.explain.game.base import Attribution, Limits, Stopped
 from whyserve.explain.models.explainable import ExplainableModel
 from whyserve.explain.worker.job_inputs import columns_of, deadline_of, rows_of
-from whyserve.explain.worker.results import JobResult, common_fields, outputs_of
-from whyserve.jobs import ExplainJob
-from whyserve.model.players import by_key
+from whyserve.explain.worker.results import common_fields
+from whyserve.jobs import ExplainJob, JobResult
 
 CHUNK_ROWS = 16
 
@@ -42,7 +41,7 @@ def summarise(
     """
     choice = model.choose_method(job.method, job.background, samples=job.samples)
     explainer = model.explainer(choice.method, job.background)
-    rows, columns = rows_of(job, model), columns_of(model, job.outputs)
+    rows, columns = rows_of([job], model), columns_of(model, job.outputs)
     total = len(columns)
     sums = {output.name: _Sums(model.players.count) for output in model.outputs.all}
     done = 0
@@ -69,7 +68,7 @@ def summarise(
         raise Stopped
     summary = [_describe(model, name, each) for name, each in sums.items() if each.rows]
     body = {**common_fields(job, model, choice, complete=done == total), "rows": done, "summary": summary}
-    return JobResult(to_json(body), choice.method)
+    return JobResult(to_json(body), method=choice.method)
 
 
 def _add(sums: dict[str, _Sums], job: ExplainJob, model: ExplainableModel, first: int, found: Attribution) -> None:
@@ -77,7 +76,7 @@ def _add(sums: dict[str, _Sums], job: ExplainJob, model: ExplainableModel, first
     served = job.served.unpack()
     values, base = found.values.double().numpy(), found.base_values.double().numpy()
     for row in range(len(values)):
-        for column, output in enumerate(outputs_of(model, job.outputs[first + row])):
+        for column, output in enumerate(model.outputs.named(job.outputs[first + row])):
             value = output.offset + output.sign * float(served[first + row, output.column])
             base_value = output.offset + output.sign * float(base[row, column])
             each = output.sign * values[row, column]
@@ -89,6 +88,6 @@ def _describe(model: ExplainableModel, name: str, sums: _Sums) -> dict[str, Any]
         "output": name,
         "rows": sums.rows,
         "mean_value": sums.value / sums.rows,
-        "mean_absolute_attributions": by_key(model.spec, sums.absolute / sums.rows),
+        "mean_absolute_attributions": model.by_key(sums.absolute / sums.rows),
         "largest_residual": sums.residual,
     }

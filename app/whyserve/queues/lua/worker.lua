@@ -28,6 +28,18 @@ function T.take(owner, digests, excluded, limit, lease_ms, max_deliveries, lost,
   return {seen, leases}
 end
 
+-- Accept a job that is computed already, with its lease. It has a stream of its own: a stream delivers its oldest job,
+-- and no other one.
+function T.adopt(owner, id, batch_key, ...)
+  batch_key = batch_key .. '/' .. id
+  local answer = T.submit(id, batch_key, ...)
+  if answer[1] == 'accepted' then
+    redis.call('XREADGROUP', 'GROUP', GROUP, owner, 'COUNT', 1, 'STREAMS', line_key(batch_key), '>')
+    lease(owner, id)
+  end
+  return answer
+end
+
 function T.finish(owner, id, fence, status, field, value, keep_s, job_metrics)
   if not holds(owner, id, fence) then return 0 end
   final(id, status, keep_s, field, value, 'progress', '1')

@@ -1,0 +1,49 @@
+"""GET and DELETE /explanations/{id}."""
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from whyserve.api.explain import wait
+from whyserve.api.explain.pictures import VARY, draw, picture_kind, selected
+from whyserve.api.openapi.responses import PICTURE_PARAMETERS, PICTURES, ExplanationState
+from whyserve.api.routes.explain import JSON, accepted
+from whyserve.api.schemas.explanation_state import state_json
+from whyserve.api.state import Service
+from whyserve.errors import InvalidInput
+
+router = APIRouter(prefix="/explanations", tags=["explain"])
+
+
+@router.get(
+    "/{id}",
+    operation_id="getExplanation",
+    response_model=ExplanationState,
+    responses={
+        200: {"content": PICTURES},
+        202: {"model": ExplanationState, "description": "The explanation is not final, so it has no picture yet."},
+    },
+    openapi_extra={"parameters": PICTURE_PARAMETERS},
+)
+async def show(request: Request, id: str) -> Response:
+    """An explanation's progress, and its result when it is done. With an image type in Accept: a picture of it."""
+    service: Service = request.app.state.service
+    kind = picture_kind(request.headers)
+    state = await wait.look_up(request, service, id)
+    if not kind:
+        return Response(state_json(state), headers=VARY, media_type=JSON)
+    if not state.status.is_final:
+        return accepted(state, {})
+    answer, job = wait.result_of(state), await service.queue.job(id)
+    if job.summary or job.drawing:
+        raise InvalidInput("this explanation has no picture: it is not an explanation of single instances")
+    at = selected(request, job)
+    await request.body()  # must be read first: afterwards the only message left is the disconnect
+    return await draw(request, service, job, answer, kind=kind, at=at)
+
+
+@router.delete("/{id}", operation_id="cancelExplanation", response_model=ExplanationState)
+async def cancel(request: Request, id: str) -> Response:
+    """Cancel an explanation, unless it is final."""
+    service: Service = request.app.state.service
+    return Response(state_json(await wait.cancel(request, service, id)), media_type=JSON)
