@@ -17,7 +17,7 @@ ROWS = 6
 OPERATION = "an operation of the network computes something else there"
 SPEC = ModelSpec(
     name="small", framework="torch", task="regression",
-    inputs=(InputSpec(name="x", features=(Feature(name="a"),)),), output=OutputSpec(names=("low", "high")),
+    inputs=(InputSpec(name="x", features=(Feature(name="a"),)),), output=OutputSpec(names=("low", "high"), scores="values"),
 )  # fmt: skip
 TRIED = TrialRows({"x": np.zeros((ROWS, 1))}, (("background", 0, 2), ("random", 2, ROWS)))
 EXACT = np.array([[1.0, -2.0], [0.5, 3.0], [1.0, 4.0], [0.1, 0.2], [2.0, 1.0], [-1.0, 0.0]])
@@ -40,6 +40,20 @@ def test_a_small_difference_needs_no_run_in_float64():
         raise AssertionError
 
     assert Comparison(SPEC, EXACT, TRIED, fail).largest("ONNX", at(3, 2e-5)) == pytest.approx(5e-6)
+
+
+def test_a_small_probability_may_have_the_rounding_of_its_last_operation():
+    small = np.full((ROWS, 2), 1e-6)
+    served = small.copy()
+    served[3, 1] += 1e-7  # a tenth of the scale, and less than one rounding of 1
+    for scores, passes in (("probabilities", True), ("values", False)):
+        spec = SPEC.model_copy(update={"output": OutputSpec(names=("low", "high"), scores=scores)})
+        comparison = Comparison(spec, small, TRIED, lambda: small)
+        if passes:
+            assert comparison.largest("ONNX", served) == 0
+        else:
+            with pytest.raises(ParityFault, match=OPERATION):
+                comparison.largest("ONNX", served)
 
 
 def test_a_difference_as_large_as_the_original_s_own_rounding_is_accepted():

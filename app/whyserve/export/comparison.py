@@ -10,10 +10,12 @@ from whyserve.export.rows import TrialRows
 from whyserve.model.spec import ModelSpec
 
 BOUND = 1e-5  # of the output's scale
-# Above BOUND, the exported network may be this many times as far from the float64 run as rounding explains: as far as
-# the original itself is, or as far as the outputs move if the inputs move by one rounding. MOST_ROUNDING limits it:
-# beyond, rounding could hide a wrong operation.
+# Above BOUND, the exported network may be this many times as far from the float64 run as the original itself: both
+# round, in another order. MOST_ROUNDING limits it: beyond, rounding could hide a wrong operation.
 TIMES_ROUNDING, MOST_ROUNDING = 8, 1e-3
+# The last operation of a probability, such as a sigmoid, has an absolute error of about one rounding of 1, however
+# small the probability is.
+OF_PROBABILITY = float(np.finfo(np.float32).eps)
 
 FIXED_BATCH = (
     "a size of the rows of the batch has become a constant; write x.flatten(1) or x.reshape(x.shape[0], …) where the"
@@ -36,7 +38,7 @@ class Comparison:
         """The largest |difference| divided by the scale of its set of rows. Raises ParityFault above the bound."""
         largest = 0.0
         for _, first, end in self.rows.sets:
-            gap = _gaps(served[first:end], self.original[first:end])
+            gap = self._gaps(served[first:end], self.original[first:end])
             worst = int(gap.argmax())
             if gap[worst] > BOUND and not self._is_rounding(served, first, end):
                 reason = self._reason(served, first, end, batch)
@@ -47,27 +49,29 @@ class Comparison:
         return largest
 
     def _rounding(self, first: int, end: int) -> float | None:
-        """The largest distance that rounding explains; None if the network does not run in float64."""
+        """The largest distance of the original from its float64 run; None if there is no such run."""
         if not self._exact:
             found = self.exact()
-            self._exact += [None, None] if found is None else [as_table(self.spec, table) for table in found]
-        exact, moved = self._exact
-        if exact is None or moved is None:
+            self._exact.append(None if found is None else as_table(self.spec, found))
+        exact = self._exact[0]
+        if exact is None:
             return None
-        exact, moved = exact[first:end], moved[first:end]
-        gaps = np.concatenate([_gaps(self.original[first:end], exact), _gaps(exact + moved, exact)])
-        return float(gaps[np.isfinite(gaps)].max(initial=0.0))
+        gap = self._gaps(self.original[first:end], exact[first:end])
+        return float(gap[np.isfinite(gap)].max(initial=0.0))
 
     def _is_rounding(self, served: np.ndarray, first: int, end: int) -> bool:
         rounding, exact = self._rounding(first, end), self._exact[0]
         if rounding is None or exact is None or TIMES_ROUNDING * rounding > MOST_ROUNDING:
             return False
         finite = np.isfinite(self.original[first:end]).all(axis=1)
-        if not (_gaps(served[first:end], self.original[first:end])[~finite] == 0).all():
+        if not (self._gaps(served[first:end], self.original[first:end])[~finite] == 0).all():
             return False
         allowed = max(BOUND, TIMES_ROUNDING * rounding)
         self.bound = max(self.bound, allowed)
-        return bool((_gaps(served[first:end], exact[first:end])[finite] <= allowed).all())
+        return bool((self._gaps(served[first:end], exact[first:end])[finite] <= allowed).all())
+
+    def _gaps(self, served: np.ndarray, original: np.ndarray) -> np.ndarray:
+        return _gaps(served, original, OF_PROBABILITY if self.spec.output.scores == "probabilities" else 0.0)
 
     def _difference(self, who: str, served: np.ndarray, row: int, gap: float) -> str:
         difference = np.abs(served[row] - self.original[row])
@@ -89,8 +93,8 @@ class Comparison:
         rounding = self._rounding(first, end)
         if rounding is not None and TIMES_ROUNDING * rounding > BOUND:
             return (
-                f"the network magnifies rounding: one rounding of its inputs moves the output by {rounding:.1e} of the"
-                " scale; package it in float64 (network.double()), scale its inputs, or replace steps such as"
+                f"the network magnifies rounding: the original itself is {rounding:.1e} of the scale away from its own"
+                " run in float64; package it in float64 (network.double()), scale its inputs, or replace steps such as"
                 " round and floor"
             )
         return (
@@ -99,13 +103,14 @@ class Comparison:
         )
 
 
-def _gaps(served: np.ndarray, original: np.ndarray) -> np.ndarray:
-    """(rows,): the largest |difference| of each row, divided by the scale of all rows."""
+def _gaps(served: np.ndarray, original: np.ndarray, rounding: float) -> np.ndarray:
+    """(rows,): the largest |difference| of each row beyond `rounding`, divided by the scale of all rows."""
     served, original = served.astype(np.float64), original.astype(np.float64)
     scale = _scale(original[np.isfinite(original)])
     # On extreme rows, a network may overflow. Then both networks must give the same infinity, or both NaN.
     both_finite = np.isfinite(served) & np.isfinite(original)
-    gap = np.where(both_finite, np.abs(served - original), np.where(served == original, 0, np.inf))
+    gap = np.maximum(np.abs(served - original) - rounding, 0)
+    gap = np.where(both_finite, gap, np.where(served == original, 0, np.inf))
     gap = np.where(np.isnan(served) & np.isnan(original), 0, gap)
     return np.asarray(gap.max(axis=1) / scale)
 

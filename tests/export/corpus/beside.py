@@ -94,10 +94,10 @@ def sklearn_forest(package):
 
 
 @network("onnx", "a boosted forest of scikit-learn", gap=1e-4)
-def sklearn_hist_boosting(package):
-    from sklearn.ensemble import HistGradientBoostingClassifier
+def sklearn_boosting(package):
+    from sklearn.ensemble import GradientBoostingClassifier
 
-    return from_sklearn(package, HistGradientBoostingClassifier(max_iter=20, random_state=0).fit(TABLE, WANTED))
+    return from_sklearn(package, GradientBoostingClassifier(n_estimators=20, random_state=0).fit(TABLE, WANTED))
 
 
 @network("onnx", "XGBoost through onnxmltools", gap=1e-4)

@@ -13,7 +13,7 @@ def refuse_table(package, model, **arguments):
     package(model, background=TABLE, labels=LABELS, **arguments)
 
 
-@refusal("wrapper", "torch.export", "export the original network with torch.export", ci=True)
+@refusal("wrapper", "torch.export|torch.where", "TorchScript with a branch: write it with torch.where", ci=True)
 def torchscript(package):
     import torch
     from torch import nn

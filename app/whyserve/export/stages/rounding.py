@@ -1,7 +1,4 @@
-"""The stage that runs a network in float64, for the error that float32 alone causes. It runs if parity is in doubt.
-
-Its result is (2, rows, …): the outputs, and how far they move if each number of a row moves by the rounding of float32.
-"""
+"""The stage that runs a network in float64, for the error that float32 alone causes. It runs if parity is in doubt."""
 
 import copy
 import os
@@ -20,8 +17,6 @@ from whyserve.explain.game.network import Network
 from whyserve.explain.models.loader import load_network
 from whyserve.export.stages.stage import EXACT_FILE, Task, in_batches, main
 from whyserve.model.rows import Arrays
-
-MOVES, ROUNDING = 4, float(np.finfo(np.float32).eps)
 
 
 class InFloat64(TorchDispatchMode):  # type: ignore[no-untyped-call]  # of torch's stub
@@ -52,19 +47,7 @@ def export(task: Task) -> None:
             ).numpy()
         return outputs
 
-    rows = task.rows()
-    outputs, moves, generator = in_batches(run, rows), [], np.random.default_rng(0)
-    for _ in range(MOVES):
-        moved = {name: _moved(array, generator) for name, array in rows.items()}
-        moves.append(np.abs(in_batches(run, moved) - outputs))
-    np.save(Path(task.work, EXACT_FILE), np.stack([outputs, np.max(moves, axis=0)]))
-
-
-def _moved(array: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """Floating-point numbers, each one rounding of float32 larger or smaller, in float64; others as they are."""
-    if array.dtype.kind != "f":
-        return array
-    return array * (1 + ROUNDING * generator.choice([-1.0, 1.0], array.shape))
+    np.save(Path(task.work, EXACT_FILE), in_batches(run, task.rows()))
 
 
 if __name__ == "__main__":
