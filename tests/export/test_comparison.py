@@ -17,7 +17,8 @@ ROWS = 6
 OPERATION = "an operation of the network computes something else there"
 SPEC = ModelSpec(
     name="small", framework="torch", task="regression",
-    inputs=(InputSpec(name="x", features=(Feature(name="a"),)),), output=OutputSpec(names=("low", "high"), scores="values"),
+    inputs=(InputSpec(name="x", features=(Feature(name="a"),)),),
+    output=OutputSpec(names=("low", "high"), scores="values"),
 )  # fmt: skip
 TRIED = TrialRows({"x": np.zeros((ROWS, 1))}, (("background", 0, 2), ("random", 2, ROWS)))
 EXACT = np.array([[1.0, -2.0], [0.5, 3.0], [1.0, 4.0], [0.1, 0.2], [2.0, 1.0], [-1.0, 0.0]])
@@ -47,7 +48,7 @@ def test_a_small_probability_may_have_the_rounding_of_its_last_operation():
     served = small.copy()
     served[3, 1] += 1e-7  # a tenth of the scale, and less than one rounding of 1
     for scores, passes in (("probabilities", True), ("values", False)):
-        spec = SPEC.model_copy(update={"output": OutputSpec(names=("low", "high"), scores=scores)})
+        spec = SPEC.model_copy(update={"output": SPEC.output.model_copy(update={"scores": scores})})
         comparison = Comparison(spec, small, TRIED, lambda: small)
         if passes:
             assert comparison.largest("ONNX", served) == 0
