@@ -135,7 +135,8 @@ def test_a_group_has_one_value_at_its_first_feature():
 def test_a_slow_explanation_gets_a_503_with_its_address(narrow):
     """These clients do not know 202. They get the explanation's address in the error."""
     tensor = {"name": "image", "datatype": "FP32", "shape": [1, 8, 8, 1], "data": [0.5] * 64}
-    answer = narrow.post("/v2/models/digits/explain", json={"inputs": [tensor]})
+    asked = {"method": "permutation", "samples": 500}  # about a second
+    answer = narrow.post("/v2/models/digits/explain", json={"inputs": [tensor], "parameters": asked})
     assert answer.status_code == 503, answer.text
     assert answer.headers["retry-after"]
     place = answer.json()["error"].split("GET ")[1].split()[0]
