@@ -7,6 +7,7 @@ import pytest
 from tests.conftest import ROOT
 from whyserve.model.manifest import read_manifest
 
+pytestmark = pytest.mark.slow
 PAGE = (ROOT / "docs" / "onnx.md").read_text()
 EXAMPLES = re.findall(r"^```python\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
 

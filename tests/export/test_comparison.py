@@ -104,6 +104,7 @@ class Steep(nn.Module):
         return torch.exp(60 * self.last(torch.tanh(self.first(x))))
 
 
+@pytest.mark.slow
 def test_a_steep_network_is_accepted_with_its_bound_in_the_manifest(tmp_path):
     rows = np.random.default_rng(0).normal(size=(40, 30)).astype(np.float32)
     report = package(

@@ -115,6 +115,7 @@ def test_every_column_at_fault_is_named_at_once(tmp_path):
         packaged(tmp_path, twice, categories={"plan": PLANS})
 
 
+@pytest.mark.slow
 def test_a_folder_that_holds_another_model_is_kept(tmp_path):
     packaged(tmp_path, table(), categories={"plan": PLANS})
     before = read_spec(tmp_path / "models" / "churn")
@@ -136,6 +137,7 @@ def test_a_folder_where_the_service_does_not_look_is_refused(tmp_path, monkeypat
     assert not (tmp_path / "models").exists()
 
 
+@pytest.mark.slow
 def test_a_background_that_says_little_is_reported(tmp_path):
     linear = nn.Linear(2, 2)
     nn.init.zeros_(linear.weight)
@@ -187,6 +189,7 @@ def test_a_normalised_picture_is_the_same_as_png_and_as_tensor(tmp_path):
     assert "<svg" in explained._repr_html_() or "<img" in explained._repr_html_()
 
 
+@pytest.mark.slow
 def test_pictures_that_cannot_be_compared_are_named(tmp_path):
     network, rows = Eye(), normalised(LEVELS) + np.float32(0.001)
     with torch.no_grad():

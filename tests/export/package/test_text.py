@@ -179,6 +179,7 @@ def test_a_faulty_folder_is_named(change, said, tmp_path):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_ids_without_a_tokenizer_are_sent_as_integers(tmp_path):
     ids = np.random.default_rng(0).integers(0, 8, (20, 5))
     torch.manual_seed(0)
