@@ -51,8 +51,8 @@ def packaged(root):
     assert done.returncode == 0, done.stderr
     for words in (
         "model      flower, version 1, from torch",
-        "inputs     numbers (2 features), sex_of (1 feature)",
-        "inputs     past (6 × 1)",
+        "inputs     numbers (2 features, float32), sex_of (1 feature, int64)",
+        "inputs     past (6 × 1, float32)",
         "method     exact: ",
         "note       the background is 100 of the 150 given rows",
     ):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import MODELS, example
-from tests.docker.conftest import START_S, Project, run
+from tests.docker.conftest import BUILD_S, START_S, Project, run
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(1800)]
 
@@ -22,6 +22,7 @@ def own(project: Project, tmp_path: Path) -> Iterator[Project]:
         files=("docker-compose.yml", "docker/models.yml"),
         settings={"MODELS": str(folder)},
     )
+    own.compose("build", "export", timeout_s=BUILD_S)  # not the image of an earlier run
     yield own
     own.down()
 

@@ -4,10 +4,10 @@ import contextlib
 import fcntl
 import json
 import signal
-import threading
 import time
 import urllib.request
 from collections.abc import Callable
+from queue import Empty, SimpleQueue
 from typing import IO
 
 from whyserve.errors import ConfigurationError, Unavailable, WhyserveError
@@ -34,15 +34,15 @@ STOP_S = 29.0
 class Supervisor:
     def __init__(self, settings: UpSettings, say: Say) -> None:
         self._settings, self._say = settings, say
-        self._changed = threading.Event()
-        self._stop = threading.Event()
+        # Not an Event: a handler that sets an Event waits forever if the signal meets the code that holds its lock.
+        self._changed: SimpleQueue[int] = SimpleQueue()
+        self.stopping = False
         self._deaths = {"api": 0, "worker": 0}  # in a row, of processes that never worked
         self._signal: int = signal.SIGTERM
 
     def run(self) -> None:
         """Serve until SIGTERM or SIGINT. Raises WhyserveError if it cannot start."""
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
-            signal.signal(number, self._on_signal)
+        self.catch_signals()
         check_exposure(self._settings)
         lock = self._lock_state()
         listening = listen(self._settings.host, self._settings.port)
@@ -50,7 +50,7 @@ class Supervisor:
         self.address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
         self._children = Children(self._settings, listening)
         self._export()
-        if self._stop.is_set():
+        if self.stopping:
             return
         self._queue: QueueAdmin = open_admin(self._settings)
         self._queue.release_all()  # the lock guarantees that no worker of this queue runs
@@ -66,11 +66,15 @@ class Supervisor:
             self._queue.close()
             lock.close()
 
+    def catch_signals(self) -> None:
+        """From now on, a signal ends `wait`, and SIGTERM and SIGINT set `stopping`."""
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
+            signal.signal(number, self._on_signal)
+
     def _on_signal(self, number: int, _: object) -> None:
         if number != signal.SIGCHLD:
-            self._signal = number
-            self._stop.set()
-        self._changed.set()
+            self._signal, self.stopping = number, True
+        self._changed.put(number)
 
     def _lock_state(self) -> IO[bytes]:
         try:
@@ -92,26 +96,27 @@ class Supervisor:
     def _export(self) -> None:
         child = self._children.start_export()
         while child.poll() is None:
-            self._wait()
-            if self._stop.is_set():
+            self.wait()
+            if self.stopping:
                 child.terminate()
-        if child.returncode and not self._stop.is_set():
+        if child.returncode and not self.stopping:
             raise WhyserveError("the export failed (see the lines above); nothing was started")
 
-    def _wait(self) -> None:
-        self._changed.wait(LOOK_S)
-        self._changed.clear()
+    def wait(self) -> None:
+        """Wait for a signal, LOOK_S at most."""
+        with contextlib.suppress(Empty):
+            self._changed.get(timeout=LOOK_S)
 
     def _await_ready(self) -> None:
         began = time.monotonic()
-        while not self._stop.is_set() and not self._is_ready():
+        while not self.stopping and not self._is_ready():
             for role, child in self._children.running.items():
                 if child.poll() is not None:
                     raise WhyserveError(f"the {role} did not start (see the lines above)")
             if time.monotonic() - began > START_S:
                 raise WhyserveError(f"the service was not ready within {START_S:.0f} s")
-            self._wait()
-        if not self._stop.is_set():
+            self.wait()
+        if not self.stopping:
             self._greet()
 
     def _is_ready(self) -> bool:
@@ -137,11 +142,11 @@ class Supervisor:
 
     def _keep_running(self) -> None:
         """Restart processes that die. Meanwhile new callers wait: the listening socket is this process's."""
-        while not self._stop.is_set():
+        while not self.stopping:
             for role, child in list(self._children.running.items()):
                 if child.poll() is not None:
                     self._restart(role, child.returncode)
-            self._wait()
+            self.wait()
 
     def _restart(self, role: str, code: int) -> None:
         worked = self._children.seconds_since_start(role) > STEADY_S
@@ -154,9 +159,9 @@ class Supervisor:
         pause_s = BACKOFF_S[min(self._deaths[role], len(BACKOFF_S)) - 1]
         self._say(f"the {role} died ({how_it_died(code)}); starting another in {pause_s:g} s")
         end = time.monotonic() + pause_s
-        while not self._stop.is_set() and time.monotonic() < end:
-            self._wait()
-        if not self._stop.is_set():
+        while not self.stopping and time.monotonic() < end:
+            self.wait()
+        if not self.stopping:
             self._children.start(role)
 
 

@@ -3,6 +3,9 @@
 import logging
 import os
 import signal
+import threading
+from collections.abc import Callable
+from queue import SimpleQueue
 
 import torch
 from prometheus_client import start_http_server
@@ -50,14 +53,26 @@ def main(settings: WorkerSettings) -> None:
         alive=Heartbeat(settings.health_file) if settings.health_file else lambda: None,
         spans=spans,
     )
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: worker.stop())
+    stop_on_signal(worker.stop)
     stop_with_parent()
     try:
         worker.run()
     finally:
         if spans:
             spans.close()
+
+
+def stop_on_signal(stop: Callable[[], None]) -> None:
+    """Call `stop` at SIGTERM or SIGINT, in a thread: a handler must not wait for a lock that the main thread holds."""
+    asked: SimpleQueue[int] = SimpleQueue()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda received, _: asked.put(received))
+
+    def await_signal() -> None:
+        asked.get()
+        stop()
+
+    threading.Thread(target=await_signal, name="stop", daemon=True).start()
 
 
 def _serve_metrics(settings: WorkerSettings) -> None:

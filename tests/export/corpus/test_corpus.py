@@ -61,7 +61,7 @@ def client(found, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Cl
     service = start_service(found["folder"] / "artifacts", tmp_path_factory.mktemp("state"), models=models)
     try:
         service.await_line(r"ready on ", timeout_s=600)
-        with service.client(timeout=120) as client:
+        with service.client() as client:
             yield client
     finally:
         service.stop()

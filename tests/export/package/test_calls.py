@@ -87,7 +87,7 @@ def written(network, arrays):
 
 def taken(model, background):
     """The names of the inputs, and the outputs of the network and of what is written."""
-    network = network_of(model, background)
+    network = network_of(model, background).with_output(OutputChoice())
     tried = try_background(network, background)
     return network.names, tried.table, written(network, tried.arrays)
 

@@ -73,7 +73,7 @@ class Worker:
         self._given_s, self._looked = 0.0, 0.0
 
     def stop(self) -> None:
-        """Finish the current jobs and take no more. Safe in a signal handler."""
+        """Finish the current jobs and take no more."""
         self._stopping.set()
 
     def run(self) -> None:
