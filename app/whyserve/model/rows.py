@@ -19,6 +19,8 @@ from whyserve.model.text import TextReader
 
 Arrays = dict[str, np.ndarray]
 Row = Mapping[str, Any]
+# By dtype: the format of one number for struct.
+STRUCT_FORMATS = {"float32": "f", "float64": "d"}
 
 
 def row_count(arrays: Arrays) -> int:
@@ -68,8 +70,8 @@ class RowReader:
 
 def _packed(spec: InputSpec) -> tuple[int, str] | None:
     """The columns and the struct format of an input without categories. struct packs it in half of NumPy's time."""
-    formats = {"float32": "f", "float64": "d"}
-    return (len(spec.features), formats[spec.dtype]) if spec.is_tabular and spec.dtype in formats else None
+    is_packed = spec.is_tabular and spec.dtype in STRUCT_FORMATS
+    return (len(spec.features), STRUCT_FORMATS[spec.dtype]) if is_packed else None
 
 
 def _pack(rows: Iterable[Sequence[float]], count: int, columns: int, form: str) -> np.ndarray:

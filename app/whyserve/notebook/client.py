@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 from whyserve.errors import InvalidInput, WhyserveError
+from whyserve.export.package.given import is_frame
 from whyserve.model.rows import Arrays, RowReader, as_row
 from whyserve.model.spec import ModelSpec
 from whyserve.notebook.answers import from_answer
@@ -15,7 +16,7 @@ from whyserve.notebook.boundary import short_errors
 from whyserve.notebook.explanation import Explanation
 from whyserve.notebook.pictures import draw_from_answer
 from whyserve.notebook.predictions import Predictions
-from whyserve.notebook.rows import is_frame, read_rows
+from whyserve.notebook.rows import read_rows
 
 if TYPE_CHECKING:
     import pandas as pd

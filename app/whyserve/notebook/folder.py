@@ -12,6 +12,7 @@ from whyserve.errors import InvalidInput, ModelFault
 from whyserve.explain.models.explainable import ExplainableModel, load_model
 from whyserve.explain.worker.batch import compute
 from whyserve.export.build import export_one
+from whyserve.export.package.given import is_frame
 from whyserve.export.sources import read_source
 from whyserve.jobs import ExplainJob
 from whyserve.model.manifest import Manifest, read_manifest
@@ -24,7 +25,7 @@ from whyserve.notebook.explanation import Explanation
 from whyserve.notebook.pictures import draw_from_answer
 from whyserve.notebook.predictions import Predictions
 from whyserve.notebook.progress import progress_bar
-from whyserve.notebook.rows import check_instances, is_frame, read_rows
+from whyserve.notebook.rows import check_instances, read_rows
 from whyserve.predict.predictor import Predictor, load_predictor
 
 Instances = list[dict[str, Any]]

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from whyserve.errors import InvalidInput
+from whyserve.export.package.given import is_frame
 from whyserve.model.arrays import check_arrays
 from whyserve.model.input_spec import Feature, InputSpec
 from whyserve.model.rows import Arrays
@@ -71,11 +72,6 @@ def row_values_of(spec: ModelSpec, arrays: Arrays) -> np.ndarray:
                 np.full(len(flat), "", object) if feature and feature.group else _named(feature, flat[:, place])
             )
     return np.stack(list(columns.values()), axis=1)
-
-
-def is_frame(value: Any) -> bool:
-    """Whether it is a DataFrame. pandas is the caller's, and is not imported here."""
-    return hasattr(value, "columns") and hasattr(value, "dtypes")
 
 
 def _named(feature: Feature | None, column: np.ndarray) -> np.ndarray:

@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 import orjson
 
-from whyserve.model.input_spec import InputSpec
-from whyserve.model.rows import Arrays
+from whyserve.model.rows import STRUCT_FORMATS, Arrays
 from whyserve.model.spec import ModelSpec
 
 COLON = ord(":")
@@ -29,7 +28,9 @@ class PlainRows:
 
     def __init__(self, spec: ModelSpec) -> None:
         self._keys = spec.keys
-        self._inputs = [(item.name, item.keys, itemgetter(*item.keys), _format(item)) for item in spec.inputs]
+        self._inputs = [
+            (item.name, item.keys, itemgetter(*item.keys), STRUCT_FORMATS[item.dtype]) for item in spec.inputs
+        ]
 
     @staticmethod
     def is_plain(spec: ModelSpec) -> bool:
@@ -39,10 +40,9 @@ class PlainRows:
     def read(self, request: dict[str, Any]) -> Arrays | None:
         """Arrays by input, (rows, features), of a request with instances or columns; None if it may be invalid."""
         try:
-            arrays = self._rows(request["instances"]) if "instances" in request else self._columns(request["columns"])
+            return self._rows(request["instances"]) if "instances" in request else self._columns(request["columns"])
         except (KeyError, TypeError, AttributeError, OverflowError, ValueError, struct.error):
             return None
-        return arrays
 
     def _rows(self, rows: Sequence[dict[str, Any]]) -> Arrays | None:
         if type(rows) is not list or set(map(len, rows)) != {len(self._keys)}:
@@ -87,10 +87,6 @@ def _has_single_keys(body: bytes, request: dict[str, Any]) -> bool:
     except (TypeError, IndexError, KeyError):
         return False
     return int(np.count_nonzero(np.frombuffer(body, np.uint8) == COLON)) == len(request) + keys
-
-
-def _format(item: InputSpec) -> str:
-    return {"float32": "f", "float64": "d"}[item.dtype]
 
 
 def pack_numbers(numbers: Iterable[float], shape: Sequence[int], form: str) -> np.ndarray:

@@ -14,7 +14,7 @@ from torch import nn
 
 from whyserve.errors import WhyserveError
 from whyserve.export.package.background import read_background
-from whyserve.export.package.given import check_arguments
+from whyserve.export.package.given import check_arguments, plain_background
 from whyserve.export.package.package import package
 
 RNG = np.random.default_rng(0)
@@ -239,3 +239,10 @@ def test_any_list_of_names_is_taken(columns):
 def test_other_tables_and_tensors_are_read(given):
     arrays, _ = read_background(given, ["x"], {})
     np.testing.assert_allclose(arrays["x"].astype(float), ROWS, rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_a_tensor_of_half_precision_is_read(dtype):
+    """NumPy has no bfloat16."""
+    read = plain_background(torch.ones(3, 4, dtype=dtype))
+    assert (read.dtype, read.shape) == (np.float32, (3, 4))

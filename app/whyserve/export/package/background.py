@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from whyserve.errors import InvalidInput
-from whyserve.export.package.given import plain_background
+from whyserve.export.package.given import is_frame, plain_array, plain_background
 from whyserve.model.rows import Arrays
 
 Columns = list[dict[str, Any]]
@@ -34,7 +34,7 @@ def read_background(
     """
     background = plain_background(background)
     given = list(background.values()) if isinstance(background, Mapping) else [background]
-    frames = [each for each in given if _is_frame(each)]
+    frames = [each for each in given if is_frame(each)]
     known = [str(column) for frame in frames for column in frame.columns]
     if unknown := [column for column in categories if column not in known]:
         raise InvalidInput(
@@ -49,10 +49,10 @@ def read_background(
     arrays: Arrays = {}
     features: dict[str, Columns] = {}
     for name in names:
-        if _is_frame(background[name]):
+        if is_frame(background[name]):
             arrays[name], features[name] = _from_frame(name, background[name], categories)
         else:
-            arrays[name] = plain_array(background[name])
+            arrays[name] = background[name]
             if is_flat(arrays[name]):  # one number per row
                 arrays[name], features[name] = arrays[name][:, None], [{"name": name}]
         _check_array(name, arrays[name])
@@ -100,18 +100,6 @@ def is_flat(value: Any) -> bool:
     return array.ndim == 1 and array.dtype.kind in "iufb"
 
 
-def plain_array(value: Any) -> np.ndarray:
-    """An array, of a tensor of torch on any device and in any precision too."""
-    if hasattr(value, "detach"):
-        value = value.detach().cpu()
-        value = value.float() if value.is_floating_point() and value.element_size() < 4 else value
-    return np.asarray(value)
-
-
-def _is_frame(value: Any) -> bool:
-    return hasattr(value, "columns") and hasattr(value, "dtypes")  # pandas is an optional package of the caller
-
-
 def _is_category(column: Any) -> bool:
     return str(column.dtype) == "category" or is_text(column)
 
@@ -142,7 +130,7 @@ def _by_input(
 ) -> dict[str, Any]:
     if len(names) == 1:
         return {names[0]: background}
-    if not _is_frame(background):
+    if not is_frame(background):
         raise dict_needed(names)
     of_input = {identifier(str(column)): column for column in background.columns}
     if set(names) <= set(of_input):  # one input for each column

@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from whyserve.errors import ModelFault
-from whyserve.export.package.background import is_flat, plain_array
+from whyserve.export.package.background import is_flat
+from whyserve.export.package.given import plain_array
 from whyserve.export.package.half import float32_only
 
 P = inspect.Parameter

@@ -54,6 +54,19 @@ def check_arguments(**given: Any) -> None:
             raise InvalidInput(f"{name} must be {needed}; a value of type {type(value).__name__} was given")
 
 
+def is_frame(value: Any) -> bool:
+    """Whether it is a DataFrame. pandas is the caller's, and is not imported here."""
+    return hasattr(value, "columns") and hasattr(value, "dtypes")
+
+
+def plain_array(value: Any) -> np.ndarray:
+    """An array, of a tensor of torch on any device and in any precision too."""
+    if hasattr(value, "detach"):
+        value = value.detach().cpu()
+        value = value.float() if value.is_floating_point() and value.element_size() < 4 else value
+    return np.asarray(value)
+
+
 def plain_background(background: Any) -> Any:
     """A background with pandas tables and arrays in place of other tables, tensors and sparse matrices.
 
@@ -74,10 +87,8 @@ def _plain(given: Any, place: str) -> Any:
             raise InvalidInput(
                 f"{place} is a {type(given).__name__}, which needs pandas to be read: {error}"
             ) from error
-    if hasattr(given, "columns") and hasattr(given, "dtypes"):
+    if is_frame(given):
         return _plain_frame(given, place)
-    if hasattr(given, "detach"):  # torch
-        given = given.detach().cpu()
     if hasattr(given, "toarray"):  # scipy.sparse
         given = given.toarray()
     if isinstance(given, tuple) and any(np.ndim(part) > 1 for part in given if hasattr(part, "shape")):
@@ -92,7 +103,7 @@ def _plain(given: Any, place: str) -> Any:
             " them by input name"
         )
     try:
-        return np.asarray(given)
+        return plain_array(given)
     except (TypeError, ValueError, RuntimeError) as error:
         raise InvalidInput(f"{place} has rows of different lengths; give every row the same length") from error
 

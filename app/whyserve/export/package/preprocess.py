@@ -11,6 +11,7 @@ import numpy as np
 
 from whyserve.errors import InvalidInput, ModelFault, first_line
 from whyserve.export.package.background import check_columns, check_order, codes_of, read_background
+from whyserve.export.package.given import is_frame
 from whyserve.export.package.transformers import SOURCE, Encoded, raw_columns, read_transformer
 from whyserve.export.package.trials import try_background
 from whyserve.model.rows import Arrays, RowReader, as_row
@@ -49,7 +50,7 @@ class Front:
         """background: raw rows. names: of the columns of an array. Raises InvalidInput."""
         if isinstance(background, Mapping) and len(background) == 1:
             (background,) = background.values()
-        rows = background.rename(columns=str) if _is_frame(background) else np.asarray(background)
+        rows = background.rename(columns=str) if is_frame(background) else np.asarray(background)
         names = _names(fitted, rows, names)
         encoded: Encoded = {}
         try:
@@ -121,7 +122,7 @@ class Front:
         """
         instances = [as_row(spec, arrays, row) for row in range(len(kept))]
         made = np.asarray(layers.run(RowReader(spec)(instances)), np.float64)
-        right = transformed(self.fitted, self.rows.iloc[kept] if _is_frame(self.rows) else self.rows[kept])
+        right = transformed(self.fitted, self.rows.iloc[kept] if is_frame(self.rows) else self.rows[kept])
         if made.shape != right.shape or (np.abs(made - right) > BOUND * np.abs(right).max(0) + LEAST).any():
             raise ModelFault(
                 "the layers made of preprocess differ from scikit-learn on the background; apply preprocess to the rows"
@@ -136,7 +137,7 @@ class Front:
 
 def transformed(fitted: Any, rows: Any) -> np.ndarray:
     """scikit-learn's own result, (rows, outputs) float64. Raises InvalidInput."""
-    if _is_frame(rows):
+    if is_frame(rows):
         own = getattr(fitted, "feature_names_in_", rows.columns)
         rows = rows[[name for name in own if name in rows.columns]]
         rows = rows.astype({n: "float64" for n, dtype in rows.dtypes.items() if dtype in {"float16", "float32"}})
@@ -151,18 +152,14 @@ def transformed(fitted: Any, rows: Any) -> np.ndarray:
         raise InvalidInput(f"preprocess fails on the background: {first_line(error)}") from error
 
 
-def _is_frame(rows: Any) -> bool:
-    return hasattr(rows, "columns")
-
-
 def _names(fitted: Any, rows: Any, given: Any) -> list[str]:
     """The names of the raw columns that the transformer takes. A DataFrame may have more columns."""
     if rows.ndim != 2 or not len(rows):
         raise InvalidInput(f"the background has shape {rows.shape}; preprocess needs raw rows, (rows, columns)")
     names = [str(name) for name in getattr(fitted, "feature_names_in_", ())]
-    if names and _is_frame(rows):
+    if names and is_frame(rows):
         return names
-    names = names or list(map(str, rows.columns if _is_frame(rows) else given or ()))
+    names = names or list(map(str, rows.columns if is_frame(rows) else given or ()))
     names = names or [f"x_{place}" for place in range(rows.shape[1])]
     count = getattr(fitted, "n_features_in_", rows.shape[1])
     if not count == rows.shape[1] == len(names):
@@ -179,9 +176,9 @@ def _arrays(rows: Any, features: Mapping[str, list[dict[str, Any]]], places: lis
     places: of all features among the raw columns, in their order.
     """
     names = [feature["name"] for each in features.values() for feature in each]
-    if _is_frame(rows) and (missing := [name for name in names if name not in rows.columns]):
+    if is_frame(rows) and (missing := [name for name in names if name not in rows.columns]):
         raise InvalidInput(f"the background lacks columns that preprocess was fitted on: {', '.join(missing)}")
-    columns = {n: rows[n] if _is_frame(rows) else rows[:, place] for n, place in zip(names, places, strict=True)}
+    columns = {n: rows[n] if is_frame(rows) else rows[:, place] for n, place in zip(names, places, strict=True)}
     orders = {feature["name"]: feature["categories"] for feature in features[CATEGORIES]}
     numbers = {name: _numbers(column) for name, column in columns.items() if name not in orders}
     if text := [name for name, column in numbers.items() if column is None]:
@@ -189,7 +186,7 @@ def _arrays(rows: Any, features: Mapping[str, list[dict[str, Any]]], places: lis
             f"preprocess does not encode the columns {', '.join(text)}, which do not hold numbers; give them a"
             ' OneHotEncoder or an OrdinalEncoder, or leave them out (remainder="drop")'
         )
-    if _is_frame(rows):
+    if is_frame(rows):
         check_columns(rows[names].infer_objects(), orders)
     for name, order in orders.items():
         check_order(name, columns[name], order)
@@ -208,8 +205,8 @@ def _numbers(column: Any) -> np.ndarray | None:
 
 def _table(fitted: Any, rows: Any, name: str, place: int, known: list[Any]) -> np.ndarray:
     """scikit-learn's result for the first row with each category of a column, (categories, outputs)."""
-    many = rows.iloc[[0] * len(known)] if _is_frame(rows) else rows[[0] * len(known)]
-    if _is_frame(rows):
+    many = rows.iloc[[0] * len(known)] if is_frame(rows) else rows[[0] * len(known)]
+    if is_frame(rows):
         return transformed(fitted, many.assign(**{name: known}))
     many = many.astype(object) if many.dtype.kind == "U" else many  # an array of text would cut a longer one
     many[:, place] = known
