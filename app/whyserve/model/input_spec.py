@@ -38,19 +38,24 @@ class Strict(BaseModel):
 class Feature(Strict):
     """One column of a tabular input.
 
+    title: the name that the page shows. Default: the name without underscores and without the unit.
     categories: the feature is sent as one of these strings, and the network gets its position in the list.
     boolean: the feature is sent as true or false, and the network gets 1 or 0.
     whole: the feature is sent as a whole number, because the network casts it to an integer.
+    range: the smallest and largest value for which the model is reliable. Other values are reported as out of range.
+        Default: the background's range, widened by a quarter of it on each side.
     group: features of one group, such as one-hot columns, are sent separately and explained as one player.
     """
 
     name: Label
+    title: str | None = None
     unit: str | None = None
     description: str | None = None
     categories: tuple[str, ...] | None = None
     boolean: bool = False
     whole: bool = False
     group: Label | None = None
+    range: Ends | None = None
 
     @property
     def player(self) -> str:
@@ -92,6 +97,8 @@ class InputSpec(Strict):
             raise ValueError(f"features with categories need an input of integer dtype; the dtype is {self.dtype}")
         if any(bool(f.categories) + f.boolean + f.whole > 1 for f in self.features):
             raise ValueError("a feature has one of categories, boolean and whole")
+        if any(f.range and (f.categories or f.boolean or f.range[0] >= f.range[1]) for f in self.features):
+            raise ValueError("range = [smallest, largest] of a feature needs a number, and smallest < largest")
         if self.is_bool and (has_range(self.kind) or has_tokenizer(self.kind)):
             raise ValueError("an input of dtype bool must have kind tabular, sequence or tensor")
         if self.tokenizer and not (has_tokenizer(self.kind) and self.is_integer and len(self.shape) == 1):

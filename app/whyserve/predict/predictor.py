@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from math import isfinite
 from pathlib import Path
 from time import perf_counter_ns
@@ -11,6 +12,7 @@ import numpy as np
 
 from whyserve.errors import UnsupportedMethod
 from whyserve.model.arrays import first_not_finite
+from whyserve.model.bounds import Bounds
 from whyserve.model.builds import ORIGINAL
 from whyserve.model.image import Pictures
 from whyserve.model.manifest import Manifest, read_checked, read_manifest
@@ -152,6 +154,11 @@ class Predictor:
             row = int((~np.isfinite(table).all(axis=1)).argmax())
             raise fault_in(place, row, NOT_FINITE)
         return table
+
+    @cached_property
+    def bounds(self) -> Bounds:
+        """The range of each numeric feature."""
+        return Bounds(self.spec, self.manifest.ranges)
 
     def predict(self, instances: Sequence[Row]) -> list[dict[str, Any]]:
         """One prediction per instance, as /predict returns it."""
