@@ -10,14 +10,14 @@ from playwright.sync_api import expect
 
 from tests.conftest import MODELS, start_service
 from tests.test_service import children
-from tests.ui.test_row import PREDICTION, opened
+from tests.ui.test_row import PREDICTION, advanced, opened
 
 pytestmark = pytest.mark.ui
 
 
 def ask_for_a_long_explanation(page, samples="4096"):
-    page.get_by_test_id("method").select_option("permutation")
-    page.get_by_test_id("samples").select_option(samples)
+    advanced(page, "method", "permutation")
+    advanced(page, "samples", samples)
 
 
 def test_progress_is_shown_and_can_be_cancelled(page, service, client):
@@ -27,14 +27,14 @@ def test_progress_is_shown_and_can_be_cancelled(page, service, client):
     where = accepted.value.headers["location"]
     progress = page.get_by_test_id("progress")
     expect(progress).to_contain_text("Explaining")
-    expect(progress).to_contain_text(re.compile(r"Sampled to ± [0-9.]+ % of the mean effect so far"), timeout=60_000)
+    expect(progress).to_contain_text(re.compile(r"Accuracy so far: ± [0-9.]+ % of the mean effect"), timeout=60_000)
     with page.expect_response(lambda r: r.request.method == "DELETE") as deleted:
         progress.get_by_role("button", name="Cancel").click()
     assert deleted.value.status == 200
     assert client.get(where).json()["status"] == "cancelled"
     expect(page.locator(".why")).to_contain_text("Cancelled.")
     expect(page.locator(".why .picture svg").first).to_be_visible()
-    page.get_by_test_id("method").select_option("auto")
+    advanced(page, "method", "")
     expect(page.locator(".why")).not_to_contain_text("Cancelled.")
 
 

@@ -80,7 +80,7 @@ export function startUpdates() {
   });
   effect(() => {
     const explanation = explanationQuery.state.value.value;
-    if (!explanation || !changed.value.length) return;
+    if (!explanation || !changed.value.length || Object.keys(ambiguous.value).length) return;
     const from = start.value;
     const names = outputNames(explanation);
     const startExplanation = startQuery.state.peek().value;

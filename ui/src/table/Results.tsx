@@ -13,7 +13,7 @@ export function Results() {
   const pages = Math.max(1, Math.ceil(lines.value.length / ROWS_PER_PAGE));
   const at = Math.min(page.value, pages - 1);
   return (
-    <section class="card" aria-label={words.table.caption}>
+    <div class="card listed">
       <p class="asked">
         <Filter />
         <span role="status" data-testid="page">
@@ -44,7 +44,7 @@ export function Results() {
           </tbody>
         </table>
       </div>
-    </section>
+    </div>
   );
 }
 

@@ -22,7 +22,8 @@ export function Numbers({ why, explained, before }: { why: RowExplanation; expla
   const all = contributions(modelFields.value, explained, why.row);
   const sampled = all.some((one) => one.error !== undefined);
   const then = before && contributions(modelFields.value, before, why.row);
-  const found = bySize(all).filter((one) => one.label.toLowerCase().includes(wanted.trim().toLowerCase()));
+  // The parts of a text or series stay in their order.
+  const found = (modelFields.value.length > 1 ? bySize(all) : all).filter((one) => one.label.toLowerCase().includes(wanted.trim().toLowerCase()));
   return (
     <details>
       <summary>{words.why.numbers}</summary>

@@ -3,7 +3,6 @@ import { flat, isTokens, sum, type OutputExplanation, type Nested, type Token } 
 import { toRow, type Field, type TypedRow } from "../model";
 import { toNumber } from "../numbers";
 import { formatNumber, formatValue } from "../format";
-import { bySize } from "./reasons";
 import { words } from "../texts";
 
 export interface Contribution {
@@ -79,12 +78,4 @@ function stepContributions(field: Field, parts: Nested[], errors: Nested[], type
     const error = errors[place];
     return { key: `${field.key}[${place}]`, label, value: sum(flat(part)), error: typeof error === "number" ? error : undefined };
   });
-}
-
-/** The largest contributions, and the sum of the others. */
-export function topContributions(all: Contribution[], most: number): { shown: Contribution[]; rest: Contribution | null } {
-  const sorted = bySize(all);
-  if (sorted.length <= most + 1) return { shown: sorted, rest: null };
-  const [shown, others] = [sorted.slice(0, most), sorted.slice(most)];
-  return { shown, rest: { key: "", label: words.why.others(others.length), value: sum(others.map((one) => one.value)) } };
 }

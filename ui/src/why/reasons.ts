@@ -1,5 +1,6 @@
 /** The reasons to name in a sentence: the largest attributions until they cover 60 % of all effects, at most four. */
 import { sum } from "../api/answer";
+import { words } from "../texts";
 import type { Contribution } from "./contributions";
 
 const COVERED = 0.6;
@@ -38,4 +39,12 @@ export function totalSize(all: Contribution[]): number {
 
 export function bySize(all: Contribution[]): Contribution[] {
   return [...all].sort((one, other) => Math.abs(other.value) - Math.abs(one.value));
+}
+
+/** The largest contributions, and the sum of the others. */
+export function topContributions(all: Contribution[], most: number): { shown: Contribution[]; rest: Contribution | null } {
+  const sorted = bySize(all);
+  if (sorted.length <= most + 1) return { shown: sorted, rest: null };
+  const [shown, others] = [sorted.slice(0, most), sorted.slice(most)];
+  return { shown, rest: { key: "", label: words.why.others(others.length), value: sum(others.map((one) => one.value)) } };
 }

@@ -3,8 +3,9 @@ import type { OutputExplanation } from "../api/answer";
 import type { Scale } from "../format";
 import { words } from "../texts";
 import { barChart, type BarRow } from "./bars";
-import { topContributions, type Contribution } from "./contributions";
+import type { Contribution } from "./contributions";
 import type { Canvas, Svg } from "./draw";
+import { topContributions } from "./reasons";
 
 const MAX_BARS = 9;
 /** A residual below this share of the explained difference is rounding and gets no bar. */
