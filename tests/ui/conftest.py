@@ -22,7 +22,7 @@ FLAGS = [
 def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        expect.set_options(timeout=15_000)  # for a busy machine
+        expect.set_options(timeout=60_000)  # for a busy machine
         yield browser
         browser.close()
 
@@ -57,7 +57,7 @@ def console() -> Console:
 def page(browser: Browser, console: Console) -> Iterator[Page]:
     """A page in a fresh browser profile. Unexpected console messages fail the test at its end."""
     context = browser.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True)
-    context.set_default_timeout(15_000)
+    context.set_default_timeout(60_000)
     page = context.new_page()
     page.on("console", console)
     page.on("pageerror", lambda error: console.said.append(f"uncaught: {error}"))
