@@ -3,11 +3,12 @@
 Each process has one class; `Settings` holds what they share.
 """
 
+import ipaddress
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 Seconds = Annotated[float, Field(gt=0)]
@@ -82,6 +83,22 @@ class ApiSettings(Settings):
         Field(description="Seconds that one explanation may take; a sampled method then returns what it has so far."),
     ] = 300
     cache_mb: Annotated[int, Field(ge=0, description="Memory of the explanation cache, in MiB; 0: no cache.")] = 64
+    root_path: Annotated[
+        str, Field(description="Path prefix below which a proxy serves the service, such as /whyserve; empty: none.")
+    ] = ""
+    trusted_proxies: Annotated[
+        tuple[str, ...],
+        NoDecode,
+        Field(description="Addresses or networks of proxies whose X-Forwarded-Prefix is used, with commas; *: all."),
+    ] = ()
+    cors_origins: Annotated[
+        tuple[str, ...],
+        NoDecode,
+        Field(description="Origins of other pages that may call the API, such as https://a.example, with commas."),
+    ] = ()
+    max_inflight_mb: Annotated[
+        int, Field(ge=1, description="Bytes of all large answers that are being sent, in MiB; more get status 503.")
+    ] = 256
     shutdown_delay_s: Annotated[
         float,
         Field(
@@ -127,6 +144,26 @@ class ApiSettings(Settings):
         float,
         Field(ge=2, description="Seconds that an idle connection stays open; longer than clients and proxies keep it."),
     ] = 75
+
+    @field_validator("trusted_proxies", "cors_origins", mode="before")
+    @classmethod
+    def _listed(cls, value: object) -> object:
+        return tuple(filter(None, map(str.strip, value.split(",")))) if isinstance(value, str) else value
+
+    @field_validator("root_path")
+    @classmethod
+    def _prefix(cls, value: str) -> str:
+        value = value.rstrip("/")
+        if value and not value.startswith("/"):
+            raise ValueError("must start with /")
+        return value
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for each in value if value != ("*",) else ():
+            ipaddress.ip_network(each)
+        return value
 
     @field_validator("keys", "keys_file", mode="before")
     @classmethod

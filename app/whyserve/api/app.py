@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Route
 from starlette.types import ASGIApp, Scope
 
@@ -25,6 +26,9 @@ from whyserve.api.state import Service
 from whyserve.delivery.unix_server import UnixServer
 from whyserve.errors import WhyserveError
 
+# The headers of an answer that a page of another origin may read.
+EXPOSED = ("Location", "Preference-Applied", "Retry-After", "Server-Timing", "X-Cache", "X-Request-Id")
+
 
 def create_app(service: Service) -> RequestMiddleware:
     """The application that uvicorn serves."""
@@ -40,7 +44,12 @@ def create_app(service: Service) -> RequestMiddleware:
             return explain
         return infer if is_infer(path) else None
 
-    return RequestMiddleware(create_api(service), quick, service.settings, service.body_memory)
+    return RequestMiddleware(create_api(service), quick, service.settings, service.body_memory, service.shutting_down)
+
+
+def with_cors(app: RequestMiddleware, origins: tuple[str, ...]) -> ASGIApp:
+    """The application for pages of other origins too, if there are any."""
+    return CORSMiddleware(app, origins, ("GET", "POST", "DELETE"), ("*",), expose_headers=EXPOSED) if origins else app
 
 
 def create_api(service: Service) -> FastAPI:

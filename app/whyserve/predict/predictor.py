@@ -69,6 +69,9 @@ class Predictor:
 
     async def read(self, instances: Sequence[Row]) -> Arrays:
         """Like `arrays`, but other requests run between the texts."""
+        if self._pictures.found(instances):
+            # Pillow releases Python's lock while it decodes.
+            return await asyncio.to_thread(self.arrays, instances)
         if not self.texts:
             return self.arrays(instances)
         parts: list[Arrays] = []

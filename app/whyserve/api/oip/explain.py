@@ -34,7 +34,7 @@ async def explain(request: Request) -> Response:
     predictor = find_predictor(service, request.path_params["model"], request.path_params.get("version"))
     spec = predictor.spec
     state["model"] = spec.name
-    wire_body = await unpack(request.scope["headers"], body, service.settings.max_body_mb << 20)
+    wire_body = unpack(request.scope["headers"], body)
     inputs = read_inputs(wire_body, predictor, names_of(spec), service.settings.max_instances)
     job = await build_job(request, service, predictor, inputs.arrays, _options(inputs.parameters, spec))
     answer = orjson.loads(await complete_answer(request, service, job))

@@ -43,7 +43,7 @@ class Infer:
         predictor = self._addressed(scope["path"])
         spec = predictor.spec
         state["model"] = spec.name
-        wire_body = await unpack(scope["headers"], body, self._service.settings.max_body_mb << 20)
+        wire_body = unpack(scope["headers"], body)
         start = time.perf_counter_ns()
         name = spec.output.tensor
         inputs = read_inputs(wire_body, predictor, [name], self._service.settings.max_instances)

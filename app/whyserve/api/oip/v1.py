@@ -59,7 +59,7 @@ async def _read(
     body = await request.body()
     predictor = service.catalog.get(request.path_params["model"])
     request.scope["state"]["model"] = predictor.spec.name
-    wire_body = await unpack(request.scope["headers"], body, service.settings.max_body_mb << 20)
+    wire_body = unpack(request.scope["headers"], body)
     content = _content(wire_body.json or b"", predictor)
     instances, limit = content.get("instances"), service.settings.max_instances
     if content.keys() == {"instances"}:
@@ -89,10 +89,21 @@ def _content(body: bytes, predictor: Predictor) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise not_an_object('{"instances": […]}')
     instances = content.get("instances")
+    if isinstance(instances, list) and b'"b64"' in body:
+        instances = content["instances"] = [_without_b64(each) for each in instances]
     if len(predictor.texts) == len(predictor.spec.inputs) == 1 and isinstance(instances, list):
         (name,) = predictor.texts
         content["instances"] = [{name: each} if isinstance(each, str) else each for each in instances]
     return content
+
+
+def _without_b64(instance: Any) -> Any:
+    """TensorFlow Serving's {"b64": "…"} as the string in it, also as a value of a row."""
+    if not isinstance(instance, dict):
+        return instance
+    if instance.keys() == {"b64"}:
+        return instance["b64"]
+    return {key: _without_b64(value) for key, value in instance.items()}
 
 
 def _from_numbers(predictor: Predictor, instances: list[Any], limit: int) -> Arrays:

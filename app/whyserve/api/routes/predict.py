@@ -1,5 +1,7 @@
 """POST /predict."""
 
+from codecs import BOM_UTF8
+
 import orjson
 from starlette.types import Receive, Scope, Send
 
@@ -21,7 +23,7 @@ class Predict:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         state = scope["state"]
         state["route"] = "/predict"
-        body = await read_body(receive, self._service.body_memory)
+        body = (await read_body(receive, self._service.body_memory)).removeprefix(BOM_UTF8)
         predictor, arrays, wants_bounds = self._read_plain(body) or await self._read(body)
         state["model"] = predictor.spec.name
         table = await predictor.answer(arrays)
