@@ -8,10 +8,15 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 Seconds = Annotated[float, Field(gt=0)]
+
+
+def listed(text: str) -> list[str]:
+    """The parts of a setting that has commas between them."""
+    return [part for each in text.split(",") if (part := each.strip())]
 
 
 class Settings(BaseSettings):
@@ -87,15 +92,13 @@ class ApiSettings(Settings):
         str, Field(description="Path prefix below which a proxy serves the service, such as /whyserve; empty: none.")
     ] = ""
     trusted_proxies: Annotated[
-        tuple[str, ...],
-        NoDecode,
+        str,
         Field(description="Addresses or networks of proxies whose X-Forwarded-Prefix is used, with commas; *: all."),
-    ] = ()
+    ] = ""
     cors_origins: Annotated[
-        tuple[str, ...],
-        NoDecode,
+        str,
         Field(description="Origins of other pages that may call the API, such as https://a.example, with commas."),
-    ] = ()
+    ] = ""
     max_inflight_mb: Annotated[
         int, Field(ge=1, description="Bytes of all large answers that are being sent, in MiB; more get status 503.")
     ] = 256
@@ -145,11 +148,6 @@ class ApiSettings(Settings):
         Field(ge=2, description="Seconds that an idle connection stays open; longer than clients and proxies keep it."),
     ] = 75
 
-    @field_validator("trusted_proxies", "cors_origins", mode="before")
-    @classmethod
-    def _listed(cls, value: object) -> object:
-        return tuple(filter(None, map(str.strip, value.split(",")))) if isinstance(value, str) else value
-
     @field_validator("root_path")
     @classmethod
     def _prefix(cls, value: str) -> str:
@@ -160,8 +158,8 @@ class ApiSettings(Settings):
 
     @field_validator("trusted_proxies")
     @classmethod
-    def _networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for each in value if value != ("*",) else ():
+    def _networks(cls, value: str) -> str:
+        for each in listed(value) if value.strip() != "*" else ():
             ipaddress.ip_network(each)
         return value
 

@@ -47,7 +47,7 @@ def create_app(service: Service) -> RequestMiddleware:
     return RequestMiddleware(create_api(service), quick, service.settings, service.body_memory, service.shutting_down)
 
 
-def with_cors(app: RequestMiddleware, origins: tuple[str, ...]) -> ASGIApp:
+def with_cors(app: RequestMiddleware, origins: list[str]) -> ASGIApp:
     """The application for pages of other origins too, if there are any."""
     return CORSMiddleware(app, origins, ("GET", "POST", "DELETE"), ("*",), expose_headers=EXPOSED) if origins else app
 

@@ -21,7 +21,7 @@ from whyserve.predict.catalog import load_catalog
 from whyserve.processes.listening import check_exposure, listen
 from whyserve.processes.parent import stop_with_parent
 from whyserve.queues.factory import open_queue, open_source
-from whyserve.settings import ApiSettings
+from whyserve.settings import ApiSettings, listed
 from whyserve.telemetry.logs import configure
 from whyserve.telemetry.setup import open_tracer
 
@@ -78,7 +78,7 @@ def main(settings: ApiSettings, listening: socket.socket | None = None) -> None:
     service = Service.build(
         settings, catalog, open_queue(settings), lambda: open_source(settings, f"api-{new_id()[:12]}"), spans
     )
-    app = with_cors(create_app(service), settings.cors_origins)
+    app = with_cors(create_app(service), listed(settings.cors_origins))
     config = uvicorn.Config(
         TracedApp(app, spans) if spans else app,
         loop="uvloop",

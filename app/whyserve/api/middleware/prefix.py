@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from starlette.types import Scope
 
-from whyserve.settings import ApiSettings
+from whyserve.settings import ApiSettings, listed
 
 PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)+")
 
@@ -16,8 +16,9 @@ class Prefix:
 
     def __init__(self, settings: ApiSettings) -> None:
         self._own = settings.root_path
-        self._all = settings.trusted_proxies == ("*",)
-        self._trusted = [] if self._all else [ipaddress.ip_network(each) for each in settings.trusted_proxies]
+        trusted = listed(settings.trusted_proxies)
+        self._all = trusted == ["*"]
+        self._trusted = [] if self._all else [ipaddress.ip_network(each) for each in trusted]
 
     def __call__(self, scope: Scope, headers: Mapping[bytes, bytes]) -> None:
         prefix = self._own

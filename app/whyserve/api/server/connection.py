@@ -96,6 +96,8 @@ class Connection(HttpToolsProtocol):
 
     def _start_held(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._held = None
+        if not cycle.more_body and self._closes_after_body:
+            cycle.keep_alive = self._closes_after_body = False
         if cycle.more_body or self.transport.is_closing():
             super()._start_asgi_task(cycle, app)
         elif len(self.connections) < BATCH_CONNECTIONS:
