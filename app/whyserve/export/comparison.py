@@ -120,6 +120,17 @@ def _scale(values: Iterable[float]) -> float:
     return float(largest) or 1.0
 
 
+def largest_gap(found: np.ndarray, right: np.ndarray) -> tuple[float, int, int]:
+    """The largest |difference| of two tables, (rows, …), as a share of the scale of `right`; its row and its column.
+
+    The share is infinite if a number of one table is NaN.
+    """
+    found, right = (np.asarray(each, np.float64).reshape(len(each), -1) for each in (found, right))
+    gap = np.nan_to_num(np.abs(found - right), nan=np.inf)
+    row, column = np.unravel_index(int(gap.argmax()), gap.shape)
+    return float(gap[row, column]) / max(float(np.abs(right).max()), 1e-30), int(row), int(column)
+
+
 def as_table(spec: ModelSpec, array: np.ndarray) -> np.ndarray:
     """(rows,) or (rows, columns) → (rows, columns). Raises ModelFault if model.toml does not name each column."""
     table = array[:, None] if array.ndim == 1 else array

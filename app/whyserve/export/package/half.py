@@ -11,6 +11,8 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map
 
+from whyserve.export.package.torch_operations import Wrapped
+
 HALF = (torch.float16, torch.bfloat16)
 
 
@@ -19,16 +21,14 @@ def half_dtype(module: nn.Module) -> torch.dtype | None:
     return next((x.dtype for x in (*module.parameters(), *module.buffers()) if x.dtype in HALF), None)
 
 
-class InFloat32(nn.Module):
+def code_in_float32(network: nn.Module) -> nn.Module:
     """A network with float32 wherever its code asks for half precision, as torch.autocast and x.half() do."""
 
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network, self.training = network, False
-
-    def forward(self, *inputs: torch.Tensor) -> Any:
+    def call(network: nn.Module, *inputs: torch.Tensor) -> Any:
         with float32_only():
-            return self.network(*inputs)
+            return network(*inputs)
+
+    return Wrapped(network, call)
 
 
 def in_float32(module: nn.Module) -> nn.Module:

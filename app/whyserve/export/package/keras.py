@@ -14,8 +14,9 @@ from whyserve.errors import InvalidInput, ModelFault, first_line
 from whyserve.export.package.keras_code import KerasCode
 from whyserve.export.package.keras_front import without_front
 from whyserve.export.package.keras_graph import as_taken
-from whyserve.export.package.keras_precision import compared_policies, half_policy, in_float32
+from whyserve.export.package.keras_operations import chosen_output, front_model, half_policy, in_float32
 from whyserve.export.package.output_choice import OutputChoice
+from whyserve.export.package.precision import ROUNDING, compared
 from whyserve.model.spec import KERAS_FILE
 
 
@@ -85,8 +86,6 @@ class KerasModel:
 
     def with_front(self, front: Any) -> tuple[Any, Any]:
         """The model behind the layers of `preprocess`, and these layers alone. Raises InvalidInput, ModelFault."""
-        from whyserve.export.package.keras_preprocess import front_model  # noqa: PLC0415  # most callers need none
-
         if self.front is not None:
             raise InvalidInput("the Keras model has preprocessing layers of its own; leave preprocess out")
         layers = front_model(front, front.input_dtype(self))
@@ -94,15 +93,17 @@ class KerasModel:
 
     def with_output(self, choice: OutputChoice) -> "KerasModel":
         """The model with one tensor as its output, (rows,) or (rows, outputs). Raises ModelFault, InvalidInput."""
-        from whyserve.export.package.keras_output import chosen_output  # noqa: PLC0415
-
         original = None if self.original is None else chosen_output(self.original, choice)
         return replace(self, model=chosen_output(self.model, choice), original=original)
 
     def run(self, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
         """The output for rows, (rows, …) by input. Raises ModelFault, and whatever Keras raises."""
-        result = self.model(as_taken(self.model, [arrays[name] for name in self.names]), training=False)
-        table: np.ndarray = keras.ops.convert_to_numpy(result)
+        return self._table(self.model, arrays)
+
+    def _table(self, model: Any, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
+        result = model(as_taken(model, [arrays[name] for name in self.names]), training=False)
+        half = keras.backend.standardize_dtype(result.dtype) in ROUNDING
+        table: np.ndarray = keras.ops.convert_to_numpy(keras.ops.cast(result, "float32") if half else result)
         return table
 
     def precision(self, arrays: Mapping[str, np.ndarray]) -> dict[str, Any] | None:
@@ -110,7 +111,10 @@ class KerasModel:
 
         Raises ModelFault if the float32 copy differs by more than half precision can explain.
         """
-        return None if self.original is None else compared_policies(self, arrays)
+        if self.original is None:
+            return None
+        dtype = half_policy(self.original)
+        return compared(self._table(self.original, arrays), self.run(arrays), dtype, ROUNDING[dtype])
 
     def with_integers(self, names: Sequence[str], dtype: str) -> "KerasModel":
         """This network with integer inputs, of `dtype`, in place of the floating-point inputs `names`.

@@ -5,7 +5,10 @@ from typing import Any
 import numpy as np
 
 from whyserve.errors import ModelFault
+from whyserve.export.comparison import largest_gap
 
+# By type of half precision: the distance between 1 and the next larger number.
+ROUNDING = {"float16": 2.0**-10, "bfloat16": 2.0**-7}
 # Rounding errors add up over the layers: the bound is this number of roundings to the original's type.
 ROUNDINGS = 16
 
@@ -17,12 +20,8 @@ def compared(original: np.ndarray, served: np.ndarray, dtype: str, rounding: flo
     Raises ModelFault if the outputs differ by more than rounding explains.
     """
     bound = ROUNDINGS * rounding
-    gap = np.abs(original.astype(np.float64) - served).reshape(len(original), -1)
-    scale = max(float(np.abs(served).max(initial=0)), 1e-30)
-    finite = np.nan_to_num(gap, nan=np.inf) / scale
-    largest = float(finite.max(initial=0))
+    largest, row, _ = largest_gap(original, served)
     if largest > bound:
-        row = int(finite.max(axis=1).argmax())
         raise ModelFault(
             f"the network in {dtype} and its copy for serving differ by {largest:.1e} of the output's scale on row"
             f" {row} of the background, more than rounding explains ({bound:.0e}); its code may depend on values or on"
