@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from whyserve.errors import InvalidInput, ModelFault, first_line
+from whyserve.export.comparison import largest_gap
 from whyserve.export.package.pictures import with_pictures
 from whyserve.export.package.trials import Tried
 from whyserve.export.stages.ids import id_limit, taker
@@ -131,12 +132,10 @@ def _compare(what: str, table: np.ndarray, answers: np.ndarray, kept: np.ndarray
         )
     if answers.shape[1] != table.shape[1]:
         table = Outputs(spec, table.shape[1]).scores(table)
-    gap = np.abs(table - answers[kept])
-    scale = max(float(np.abs(table).max()), 1e-30)
-    if not (gap <= EXPECTED_BOUND * scale).all():
-        row, column = np.unravel_index(int(np.nan_to_num(gap, nan=np.inf).argmax()), gap.shape)
+    share, row, column = largest_gap(answers[kept], table)
+    if share > EXPECTED_BOUND:
         raise ModelFault(
-            f"row {int(kept[row])} of the background: {what} gets {table[row, column]:.6g} for output {int(column)},"
+            f"row {int(kept[row])} of the background: {what} gets {table[row, column]:.6g} for output {column},"
             f" but expected has {answers[kept][row, column]:.6g}; check the order of the columns, the order of the"
             " categories, and whether the rows are scaled as in training"
         )

@@ -18,10 +18,10 @@ from whyserve.errors import InvalidInput, ModelFault
 from whyserve.export.comparison import BOUND, largest_gap
 from whyserve.export.package.keras_operations import OPERATIONS
 from whyserve.export.package.output_choice import OutputChoice
-from whyserve.export.stages.stage import FAULT_FILE, ROWS_FILE, run_module
+from whyserve.export.stages.stage import Table, Task, run_stage
 from whyserve.model.spec import NETWORK_FILE, WEIGHTS_FILE
 
-MODEL_FILE, OUTPUT_FILE = "model.pkl", "output.npy"
+MODEL_FILE = "model.pkl"
 MODULE = "whyserve.export.package.keras_child"
 
 
@@ -89,13 +89,13 @@ class KerasCode:
         from whyserve.export.package.keras_copy import copied  # noqa: PLC0415  # needs a package of the export
 
         with tempfile.TemporaryDirectory(prefix="whyserve-") as folder:
-            place = Path(folder)
+            place, task = Path(folder), Task("", folder, {}, 0, 0)
             (place / MODEL_FILE).write_bytes(copied((self.model, self.names, self.call, self.choice)))
-            np.savez(place / ROWS_FILE, **arrays)  # type: ignore[arg-type]  # of numpy's stub
-            run_module(MODULE, [folder], "torch")
-            if (fault := place / FAULT_FILE).exists():
-                raise ModelFault(fault.read_text())
-            share, row, _ = largest_gap(np.load(place / OUTPUT_FILE), self.run(arrays))
+            task.save_rows(dict(arrays))
+            run_stage(MODULE, [task], "torch")
+            if fault := task.fault():
+                raise ModelFault(fault)
+            share, row, _ = largest_gap(task.table(Table.NETWORK), self.run(arrays))
             if share > BOUND:
                 raise ModelFault(
                     f"the model on Keras's torch backend differs from yours by {share:.1e} of the output's scale on row"

@@ -1,4 +1,4 @@
-"""The operations of a framework that code for both frameworks calls: on tensors of torch and on symbolic ones of Keras."""
+"""The operations of a framework that code for both frameworks calls, on tensors of torch or symbolic ones of Keras."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -27,12 +27,12 @@ OPERATIONS = Operations(
 
 
 class Wrapped(nn.Module):
-    """A network that other code calls: forward(*inputs) is call(network, *inputs)."""
+    """A network that other code calls: forward(…) is call(network, …)."""
 
     def __init__(self, network: nn.Module, call: Callable[..., Any]) -> None:
         super().__init__()
         self.network, self.call = network, call
         self.training = False  # the network is in eval mode; the module of a program has no eval()
 
-    def forward(self, *inputs: torch.Tensor) -> Any:
-        return self.call(self.network, *inputs)
+    def forward(self, *inputs: Any, **keywords: Any) -> Any:
+        return self.call(self.network, *inputs, **keywords)

@@ -10,6 +10,7 @@ from typing import Any, get_args
 import numpy as np
 
 from whyserve.errors import InvalidInput, ModelFault
+from whyserve.export.comparison import largest_gap
 from whyserve.export.package.background import identifier, read_background
 from whyserve.export.package.faults import check_table, network_failed
 from whyserve.export.package.ids import Whole, find_ids
@@ -79,9 +80,8 @@ def try_background(
             except Exception as error:
                 faults.append(error)
                 continue
-            check_table(table, len(kept), _first_row(network, cast))
-            _check_is_not_random(network, cast, table)
-            _check_rows_are_independent(network, cast, table)
+            alone = check_table(network.run, cast, table)
+            _check_values(table, network.run(cast), alone)
             network, cast, whole = find_ids(network, cast, table)
             notes = (f"the background is {most} of the {rows} given rows, drawn at random",) if len(kept) < rows else ()
             return Tried(network, cast, columns, whole, table, kept, notes)
@@ -150,29 +150,17 @@ def _with_stated(network: Any, given: Any, categories: Mapping[str, Sequence[str
     return {**categories, **stated}
 
 
-def _first_row(network: Any, arrays: Arrays) -> Callable[[], Any]:
-    return lambda: network.run({name: array[:1] for name, array in arrays.items()})
-
-
-def _check_is_not_random(network: Any, arrays: Arrays, table: np.ndarray) -> None:
-    """Raises ModelFault if the same rows give other outputs in a second run."""
-    with np.errstate(invalid="ignore"):  # infinite outputs are refused later
-        gap = np.abs(np.asarray(network.run(arrays)) - table).max(initial=0)
-    if np.isfinite(gap) and gap > SAME_BOUND * np.abs(table).max(initial=0):
+def _check_values(table: np.ndarray, again: np.ndarray, alone: np.ndarray) -> None:
+    """Raises ModelFault if a second run, or a run of the first row alone, gives other outputs."""
+    if not np.isfinite(table).all():
+        return  # describe_output refuses the table and names the row
+    if largest_gap(again, table)[0] > SAME_BOUND:
         raise ModelFault(
             "the network is random: the same rows give other outputs in a second run; remove the random numbers from"
             " its forward pass, such as dropout that stays on (write F.dropout(x, p, self.training)), torch.rand, or a"
             " sampled latent (use its mean)"
         )
-
-
-def _check_rows_are_independent(network: Any, arrays: Arrays, table: np.ndarray) -> None:
-    """Raises ModelFault if the output of the first row changes without the other rows."""
-    first = {name: array[:1] for name, array in arrays.items()}
-    with np.errstate(invalid="ignore"):  # infinite outputs have a message of their own
-        gap = np.abs(np.asarray(network.run(first)) - table[:1]).max(initial=0)
-    scale = np.abs(table).max(initial=0)
-    if np.isfinite(scale) and gap > ROW_BOUND * scale:
+    if largest_gap(np.concatenate([alone, table[1:]]), table)[0] > ROW_BOUND:
         raise ModelFault(
             "the network's output for a row depends on the other rows of the batch; each row must be computed by itself"
             " (keep statistics of the training data in the weights, as BatchNorm does in eval mode)"
