@@ -112,12 +112,12 @@ def _prepare(source: Source, work: Path, settings: dict[str, float]) -> Job:
 def _finish(job: Job, artifacts: Path, settings: dict[str, float]) -> Manifest:
     """Check the results of the stages and write the artifact. Raises WhyserveError."""
     spec, task = job.source.spec, job.task
-    fault, onnx = task.fault(), Path(task.work, ONNX_FILE)
-    if fault and (not onnx.exists() or task.table(Table.ORIGINAL) is None or task.table(Table.NETWORK) is None):
+    fault, onnx = task.fault(), task.path(ONNX_FILE)
+    if fault and not all(task.path(name).exists() for name in (ONNX_FILE, Table.ORIGINAL, Table.NETWORK)):
         raise ModelFault(fault)
     # Parity first: a row with different outputs says more than the reason why the network could not be certified.
-    taken = task.table(Table.TAKEN)
-    parity, columns = check_parity(spec, task, job.rows if taken is None else job.rows.only(taken))
+    rows = job.rows.only(task.table(Table.TAKEN)) if task.path(Table.TAKEN).exists() else job.rows
+    parity, columns = check_parity(spec, task, rows)
     if fault:
         raise ModelFault(fault)
     facts = task.facts()

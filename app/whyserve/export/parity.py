@@ -1,7 +1,5 @@
 """Compare the exported ONNX network with the original, row by row, in batches of several sizes."""
 
-from pathlib import Path
-
 import numpy as np
 
 from whyserve.errors import ModelFault, ParityFault, first_line
@@ -27,11 +25,11 @@ def check_parity(spec: ModelSpec, task: Task, rows: TrialRows) -> tuple[Parity, 
 
     def exact() -> np.ndarray | None:
         run_stage("whyserve.export.stages.rounding", [task], "torch")
-        return task.table(Table.EXACT)
+        return task.table(Table.EXACT) if task.path(Table.EXACT).exists() else None
 
     original = table(Table.ORIGINAL)
     _check_finite(spec, original, rows)
-    session, output = open_model(Path(task.work, ONNX_FILE).read_bytes(), spec, threads=0), [spec.output.tensor]
+    session, output = open_model(task.path(ONNX_FILE).read_bytes(), spec, threads=0), [spec.output.tensor]
     comparison = Comparison(spec, original, rows, exact)
     largest = 0.0
     for batch in BATCHES:

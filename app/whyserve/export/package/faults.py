@@ -60,7 +60,7 @@ def network_failed(error: Exception, network: Any, arrays: Arrays) -> str:
     """The message for a network that fails on its background, with the shapes and the layer that failed."""
     given = " and ".join(f'shape {array.shape} of {array.dtype} for input "{name}"' for name, array in arrays.items())
     name, layer, taken = _failing_layer(error, getattr(network, "module", None))
-    shape = getattr(taken, "shape", ())
+    shape: tuple[int, ...] = getattr(taken, "shape", ())
     where = f', in layer "{name}: {" ".join(repr(layer).split())[:120]}' if name else ""
     where += '"' if name and not shape else f' on shape {tuple(shape)}"' if name else ""
     hint = next((words for pattern, words in ON_BACKGROUND if re.search(pattern, _plain(error))), None)

@@ -111,9 +111,9 @@ class KerasModel:
 
         Raises ModelFault if the float32 copy differs by more than half precision can explain.
         """
-        if self.original is None:
+        dtype = half_policy(self.original) if self.original else None
+        if dtype is None:
             return None
-        dtype = half_policy(self.original)
         return compared(self._table(self.original, arrays), self.run(arrays), dtype, ROUNDING[dtype])
 
     def with_integers(self, names: Sequence[str], dtype: str) -> "KerasModel":

@@ -2,7 +2,6 @@
 
 import pickle
 import traceback
-from pathlib import Path
 
 import keras
 
@@ -26,11 +25,11 @@ def export(task: Task) -> None:
     keras.config.disable_traceback_filtering()  # frames name the layer
     try:
         # The file comes from the process of the caller, which started this one.
-        model, names, call, choice = pickle.loads(Path(task.work, MODEL_FILE).read_bytes())  # noqa: S301
+        model, names, call, choice = pickle.loads(task.path(MODEL_FILE).read_bytes())  # noqa: S301
         arrays = task.rows()
         task.save(Table.NETWORK, KerasCode(model, names, call, choice=choice).run(arrays))
         for name, content in program_files(model, names, call, choice, arrays).items():
-            Path(task.work, name).write_bytes(content)
+            task.path(name).write_bytes(content)
     except WhyserveError:
         raise
     except Exception as error:  # the layers are the caller's own

@@ -1,7 +1,6 @@
 """The Keras stage of an export: a Keras model becomes ONNX, in a process in which Keras runs on TensorFlow."""
 
 import os
-from pathlib import Path
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
@@ -50,7 +49,7 @@ def export(task: Task) -> None:
     _check_operators(place, proto)
     _keep_constants(proto, concrete.graph, {item.name for item in spec.inputs})
     _name_output(proto, spec.output.tensor)
-    Path(task.work, ONNX_FILE).write_bytes(proto.SerializeToString())
+    task.path(ONNX_FILE).write_bytes(proto.SerializeToString())
 
 
 def _check_operators(place: str, proto) -> None:  # type: ignore[no-untyped-def]

@@ -67,40 +67,42 @@ class Task:
         """A file of the model folder. Raises ModelFault if it changed after the export began."""
         return read_unchanged(Path(self.folder), name, self.digests[name])
 
-    def save(self, name: Table, table: np.ndarray) -> None:
-        np.save(Path(self.work, name), table)
+    def path(self, name: str) -> Path:
+        """A file of the work folder."""
+        return Path(self.work, name)
 
-    def table(self, name: Table) -> np.ndarray | None:
-        path = Path(self.work, name)
-        return np.load(path) if path.exists() else None
+    def save(self, name: Table, table: np.ndarray) -> None:
+        np.save(self.path(name), table)
+
+    def table(self, name: Table) -> np.ndarray:
+        found: np.ndarray = np.load(self.path(name))
+        return found
 
     def save_rows(self, arrays: Arrays, name: Rows = Rows.TRIED) -> None:
-        np.savez(Path(self.work, name), **arrays)  # type: ignore[arg-type]  # numpy's stub takes the first for a flag
+        np.savez(self.path(name), **arrays)  # type: ignore[arg-type]  # numpy's stub takes the first for a flag
 
     def rows(self, name: Rows = Rows.TRIED) -> Arrays:
         """Rows by input; empty if there are none of this name."""
-        path = Path(self.work, name)
-        return read_npz(path.read_bytes()) if path.exists() else {}
+        return read_npz(self.path(name).read_bytes()) if self.path(name).exists() else {}
 
     def save_facts(self, **facts: Any) -> None:
         """Save what the torch stage measured, in the words of the manifest."""
-        Path(self.work, FACTS_FILE).write_text(json.dumps(facts))
+        self.path(FACTS_FILE).write_text(json.dumps(facts))
 
     def facts(self) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(Path(self.work, FACTS_FILE).read_text())
+        found: dict[str, Any] = json.loads(self.path(FACTS_FILE).read_text())
         return found
 
     def fault(self) -> str | None:
         """What is wrong with the model, if a stage found a fault."""
-        path = Path(self.work, FAULT_FILE)
-        return path.read_text() if path.exists() else None
+        return self.path(FAULT_FILE).read_text() if self.path(FAULT_FILE).exists() else None
 
 
 def run_stage(module: str, tasks: Sequence[Task], keras_backend: str) -> None:
     """Run a stage for all tasks in one process. Raises ModelFault if the process itself fails."""
     files = []
     for task in tasks:
-        path = Path(task.work, "task.json")
+        path = task.path("task.json")
         path.write_text(json.dumps(asdict(task)))
         files.append(str(path))
     steps = {STEPS: "1"} if is_shown() else {}
@@ -134,9 +136,9 @@ def main(stage: Callable[[Task], None]) -> None:
         try:
             stage(task)
         except WhyserveError as error:
-            Path(task.work, FAULT_FILE).write_text(error.message)
+            task.path(FAULT_FILE).write_text(error.message)
         except Exception as error:  # any error that a framework raises is a fault of this model
-            Path(task.work, FAULT_FILE).write_text(f"{Path(task.folder).name}: {first_line(error)}")
+            task.path(FAULT_FILE).write_text(f"{Path(task.folder).name}: {first_line(error)}")
 
 
 def no_onnx_operation(framework: str, operations: Sequence[str]) -> str:

@@ -4,7 +4,6 @@ import contextlib
 import io
 import os
 import re
-from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("KERAS_BACKEND", "torch")
@@ -52,7 +51,7 @@ def export(task: Task) -> None:
         task.save(Table.ORIGINAL, outputs)
         step(f"{spec.name}: exporting to ONNX")
         content = task.read(ONNX_FILE) if spec.framework == "onnx" else to_onnx(spec, network, rows)
-        Path(task.work, ONNX_FILE).write_bytes(content)
+        task.path(ONNX_FILE).write_bytes(content)
     columns = outputs[0].size  # the parity check compares it with the number of labels
     for name in spec.explain.backgrounds:
         _check_background(spec, network, load_background(spec, task.read, name), spec.explain.backgrounds[name])
