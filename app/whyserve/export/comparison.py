@@ -1,7 +1,7 @@
 """Compare tables of outputs row by row, and say what differs, on which row, why, and what to do."""
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -25,14 +25,17 @@ FIXED_BATCH = (
 
 @dataclass(slots=True)
 class Comparison:
-    """Tables of outputs, (rows, columns), compared with the original's. bound: the largest one that was needed."""
+    """Tables of outputs, (rows, columns), compared with the original's.
+
+    exact: the output of the original in float64, if it runs in float64. It is called if a difference exceeds BOUND.
+    bound: the largest one that was needed.
+    """
 
     spec: ModelSpec
     original: np.ndarray
     rows: TrialRows
     exact: Callable[[], np.ndarray | None]
     bound: float = BOUND
-    _exact: list[np.ndarray | None] = field(default_factory=list)
 
     def largest(self, who: str, served: np.ndarray, batch: int = 1) -> float:
         """The largest |difference| divided by the scale of its set of rows. Raises ParityFault above the bound."""
@@ -50,17 +53,13 @@ class Comparison:
 
     def _rounding(self, first: int, end: int) -> float | None:
         """The largest distance of the original from its float64 run; None if there is no such run."""
-        if not self._exact:
-            found = self.exact()
-            self._exact.append(None if found is None else as_table(self.spec, found))
-        exact = self._exact[0]
-        if exact is None:
+        if (exact := self.exact()) is None:
             return None
         gap = self._gaps(self.original[first:end], exact[first:end])
         return float(gap[np.isfinite(gap)].max(initial=0.0))
 
     def _is_rounding(self, served: np.ndarray, first: int, end: int) -> bool:
-        rounding, exact = self._rounding(first, end), self._exact[0]
+        rounding, exact = self._rounding(first, end), self.exact()
         if rounding is None or exact is None or TIMES_ROUNDING * rounding > MOST_ROUNDING:
             return False
         finite = np.isfinite(self.original[first:end]).all(axis=1)
@@ -71,7 +70,16 @@ class Comparison:
         return bool((self._gaps(served[first:end], exact[first:end])[finite] <= allowed).all())
 
     def _gaps(self, served: np.ndarray, original: np.ndarray) -> np.ndarray:
-        return _gaps(served, original, OF_PROBABILITY if self.spec.output.scores == "probabilities" else 0.0)
+        """(rows,): the largest |difference| of each row beyond rounding, divided by the scale of all rows."""
+        rounding = OF_PROBABILITY if self.spec.output.scores == "probabilities" else 0.0
+        served, original = served.astype(np.float64), original.astype(np.float64)
+        scale = float(np.abs(original[np.isfinite(original)]).max(initial=0)) or 1.0
+        # On extreme rows, a network may overflow. Then both networks must give the same infinity, or both NaN.
+        both_finite = np.isfinite(served) & np.isfinite(original)
+        same = (served == original) | (np.isnan(served) & np.isnan(original))
+        with np.errstate(invalid="ignore"):
+            gap = np.maximum(np.abs(served - original) - rounding, 0)
+        return np.asarray(np.where(both_finite, gap, np.where(same, 0, np.inf)).max(axis=1) / scale)
 
     def _difference(self, who: str, served: np.ndarray, row: int, gap: float) -> str:
         difference = np.abs(served[row] - self.original[row])
@@ -101,23 +109,6 @@ class Comparison:
             "an operation of the network computes something else there, so the answers would be wrong; replace the"
             " operations before this output by others, and package again"
         )
-
-
-def _gaps(served: np.ndarray, original: np.ndarray, rounding: float) -> np.ndarray:
-    """(rows,): the largest |difference| of each row beyond `rounding`, divided by the scale of all rows."""
-    served, original = served.astype(np.float64), original.astype(np.float64)
-    scale = _scale(original[np.isfinite(original)])
-    # On extreme rows, a network may overflow. Then both networks must give the same infinity, or both NaN.
-    both_finite = np.isfinite(served) & np.isfinite(original)
-    gap = np.maximum(np.abs(served - original) - rounding, 0)
-    gap = np.where(both_finite, gap, np.where(served == original, 0, np.inf))
-    gap = np.where(np.isnan(served) & np.isnan(original), 0, gap)
-    return np.asarray(gap.max(axis=1) / scale)
-
-
-def _scale(values: Iterable[float]) -> float:
-    largest = max((abs(value) for value in np.asarray(values).ravel()), default=0.0)
-    return float(largest) or 1.0
 
 
 def largest_gap(found: np.ndarray, right: np.ndarray) -> tuple[float, int, int]:

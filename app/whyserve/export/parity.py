@@ -1,5 +1,7 @@
 """Compare the exported ONNX network with the original, row by row, in batches of several sizes."""
 
+from functools import cache
+
 import numpy as np
 
 from whyserve.errors import ModelFault, ParityFault, first_line
@@ -23,9 +25,10 @@ def check_parity(spec: ModelSpec, task: Task, rows: TrialRows) -> tuple[Parity, 
     def table(name: Table) -> np.ndarray:
         return as_table(spec, task.table(name))
 
+    @cache
     def exact() -> np.ndarray | None:
         run_stage("whyserve.export.stages.rounding", [task], "torch")
-        return task.table(Table.EXACT) if task.path(Table.EXACT).exists() else None
+        return table(Table.EXACT) if task.path(Table.EXACT).exists() else None
 
     original = table(Table.ORIGINAL)
     _check_finite(spec, original, rows)
