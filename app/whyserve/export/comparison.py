@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +17,11 @@ TIMES_ROUNDING, MOST_ROUNDING = 8, 1e-3
 # The last operation of a probability, such as a sigmoid, has an absolute error of about one rounding of 1, however
 # small the probability is.
 OF_PROBABILITY = float(np.finfo(np.float32).eps)
+
+# By type of half precision: the distance between 1 and the next larger number.
+ROUNDING = {"float16": 2.0**-10, "bfloat16": 2.0**-7}
+# Rounding errors add up over the layers: the bound is this number of roundings to the original's type.
+ROUNDINGS = 16
 
 FIXED_BATCH = (
     "a size of the rows of the batch has become a constant; write x.flatten(1) or x.reshape(x.shape[0], …) where the"
@@ -120,6 +126,23 @@ def largest_gap(found: np.ndarray, right: np.ndarray) -> tuple[float, int, int]:
     gap = np.nan_to_num(np.abs(found - right), nan=np.inf)
     row, column = np.unravel_index(int(gap.argmax()), gap.shape)
     return float(gap[row, column]) / max(float(np.abs(right).max()), 1e-30), int(row), int(column)
+
+
+def compared(original: np.ndarray, served: np.ndarray, dtype: str, rounding: float) -> dict[str, Any]:
+    """[precision] of model.toml. original, served: the outputs of both networks for the background, (rows, …).
+
+    dtype: the type of the original. rounding: the distance of that type between 1 and the next larger number.
+    Raises ModelFault if the outputs differ by more than rounding explains.
+    """
+    bound = ROUNDINGS * rounding
+    largest, row, _ = largest_gap(original, served)
+    if largest > bound:
+        raise ModelFault(
+            f"the network in {dtype} and its copy for serving differ by {largest:.1e} of the output's scale on row"
+            f" {row} of the background, more than rounding explains ({bound:.0e}); its code may depend on values or on"
+            " the number of rows, or its numbers may overflow"
+        )
+    return {"original": dtype, "largest": largest, "bound": bound}
 
 
 def as_table(spec: ModelSpec, array: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ from torch import nn
 from whyserve.errors import ModelFault
 from whyserve.export.package.background import is_flat
 from whyserve.export.package.given import plain_array
-from whyserve.export.package.half import float32_only
+from whyserve.export.package.torch_operations import float32_only
 
 P = inspect.Parameter
 # What the tokenizers of transformers give beside the ids of a text, computed from the ids and the id of padding.

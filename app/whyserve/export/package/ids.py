@@ -67,7 +67,7 @@ def _casts(network: Any, arrays: Arrays, name: str, column: Any, table: np.ndarr
 
 
 def _with_integers(network: Any, arrays: Arrays, name: str, table: np.ndarray) -> tuple[Any, Arrays]:
-    """The network, or its copy that takes integers, if it gives the same output for integers; else it stays as it is."""
+    """The network, or its copy that takes integers, if it gives the same output for integers; else both as given."""
     integers = {**arrays, name: arrays[name].astype(IDS)}
     takes_any = [network] if not getattr(network, "dtypes", ()) else []
     copies = [network.with_integers([name], IDS)] if hasattr(network, "with_integers") else []

@@ -11,12 +11,12 @@ import keras  # the caller has imported it, on a backend of the caller's choice
 import numpy as np
 
 from whyserve.errors import InvalidInput, ModelFault, first_line
+from whyserve.export.comparison import ROUNDING, compared
 from whyserve.export.package.keras_code import KerasCode
 from whyserve.export.package.keras_front import without_front
 from whyserve.export.package.keras_graph import as_taken
 from whyserve.export.package.keras_operations import chosen_output, front_model, half_policy, in_float32
 from whyserve.export.package.output_choice import OutputChoice
-from whyserve.export.package.precision import ROUNDING, compared
 from whyserve.model.spec import KERAS_FILE
 
 

@@ -13,11 +13,17 @@ from torch import nn
 from torch.export import ExportedProgram
 
 from whyserve.errors import ModelFault
+from whyserve.export.comparison import compared
 from whyserve.export.package.calls import call_with
-from whyserve.export.package.half import HALF, code_in_float32, half_dtype, in_float32
 from whyserve.export.package.output_choice import OutputChoice
-from whyserve.export.package.precision import compared
-from whyserve.export.package.torch_operations import OPERATIONS, Wrapped
+from whyserve.export.package.torch_operations import (
+    HALF,
+    OPERATIONS,
+    Wrapped,
+    code_in_float32,
+    half_dtype,
+    in_float32,
+)
 from whyserve.export.package.torch_source import write_program
 from whyserve.export.package.tracing import Recorder, traced
 from whyserve.export.package.unwrap import unwrapped

@@ -14,8 +14,7 @@ from torch.utils._pytree import tree_leaves
 
 from whyserve.errors import ModelFault, first_line
 from whyserve.export.package.faults import depends_on_count, untraceable
-from whyserve.export.package.half import HALF
-from whyserve.export.package.torch_operations import Wrapped
+from whyserve.export.package.torch_operations import HALF, Wrapped
 
 PACKED = (
     "the network packs sequences (pack_padded_sequence), whose sizes depend on the values of the lengths; run the"
