@@ -171,9 +171,8 @@ def _frame(value: Any, label: str) -> Any:
         return value.reset_index(drop=True)
     array = np.asarray(value)
     array = array[:, None] if array.ndim == 1 else array
-    return pd.DataFrame(
-        array, columns=[label] if array.shape[1] == 1 else [f"{label}_{i}" for i in range(array.shape[1])]
-    )
+    several = [f"{label}_{place}" for place in range(array.shape[1])]
+    return pd.DataFrame(array, columns=several if len(several) > 1 else [label])
 
 
 def _codes(column: Any, lookup: Any, stated: Mapping[str, Sequence[str]]) -> Any:

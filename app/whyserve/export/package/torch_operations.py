@@ -1,4 +1,4 @@
-"""Code around a torch network: in front of it, behind it, or in float32 wherever the network asks for half precision."""
+"""Code around a torch network: in front of it, behind it, or in float32 where its own code asks for half precision."""
 
 import copy
 import warnings

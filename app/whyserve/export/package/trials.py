@@ -15,7 +15,7 @@ from whyserve.export.package.background import identifier, read_background
 from whyserve.export.package.faults import check_table, network_failed
 from whyserve.export.package.ids import Whole, find_ids
 from whyserve.model.input_spec import DType
-from whyserve.model.rows import Arrays
+from whyserve.model.rows import Arrays, row_count
 
 MOST_ROWS = 100
 # As a share of the output's scale. It is far above rounding and far below the effect of another row.
@@ -69,7 +69,7 @@ def try_background(
         except InvalidInput as error:
             faults.append(error)
             continue
-        rows = len(next(iter(arrays.values())))
+        rows = row_count(arrays)
         kept = np.sort(np.random.default_rng(0).permutation(rows)[:most])
         for dtypes in _choices(network, arrays, integer):
             try:
@@ -105,20 +105,19 @@ def _readings(network: Any, given: Any) -> list[dict[str, bool]]:
 
 def _choices(network: Any, arrays: Arrays, integer: Mapping[str, bool]) -> Iterator[dict[str, str]]:
     """The dtypes to try, by input: those that the network states, or each combination, the types as given first."""
-    names = network.names
-    if getattr(network, "dtypes", ()):
-        for name, shape in zip(names, network.shapes, strict=True):
-            found = arrays[name].shape[1:]
-            if len(found) != len(shape) or any(n not in {None, m} for n, m in zip(shape, found, strict=True)):
-                raise InvalidInput(
-                    f'a row of the background of input "{name}" has shape {arrays[name].shape[1:]}; the network takes'
-                    f" {shape}"
-                )
-        yield dict(zip(names, network.dtypes, strict=True))
-        return
-    by_input = [_dtypes(arrays[name], network.dtype, integer=integer.get(name, False)) for name in names]
+    stated = dict(zip(network.names, getattr(network, "dtypes", ()), strict=False))
+    for name, shape in zip(network.names, network.shapes, strict=True) if stated else ():
+        found = arrays[name].shape[1:]
+        if len(found) != len(shape) or any(n not in {None, m} for n, m in zip(shape, found, strict=True)):
+            raise InvalidInput(
+                f'a row of the background of input "{name}" has shape {found}; the network takes {shape}'
+            )
+    by_input = [
+        [stated[name]] if stated else _dtypes(arrays[name], network.dtype, integer=integer.get(name, False))
+        for name in network.names
+    ]
     for choice in islice(product(*by_input), MOST_TRIED):
-        yield dict(zip(names, choice, strict=True))
+        yield dict(zip(network.names, choice, strict=True))
 
 
 def _dtypes(array: np.ndarray, floating: str, *, integer: bool) -> list[str]:
