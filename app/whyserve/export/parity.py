@@ -31,7 +31,10 @@ def check_parity(spec: ModelSpec, task: Task, rows: TrialRows) -> tuple[Parity, 
         return table(Table.EXACT) if task.path(Table.EXACT).exists() else None
 
     original = table(Table.ORIGINAL)
-    _check_finite(spec, original, rows)
+    last = max(end for name, _, end in rows.sets if name != "extreme")
+    finite = np.isfinite(original[:last]).all(axis=1)
+    if not finite.all():
+        raise ModelFault(f"{spec.name}: {output_not_finite(rows.describe(int(finite.argmin())))}")
     session, output = open_model(task.path(ONNX_FILE).read_bytes(), spec, threads=0), [spec.output.tensor]
     comparison = Comparison(spec, original, rows, exact)
     largest = 0.0
@@ -66,10 +69,3 @@ def parity_text(parity: Parity) -> str:
         f"the ONNX network differs from the original by at most {parity.largest:.0e} of the output's scale"
         f" on {parity.rows} rows{why}{twin}"
     )
-
-
-def _check_finite(spec: ModelSpec, original: np.ndarray, rows: TrialRows) -> None:
-    last = max(end for name, _, end in rows.sets if name != "extreme")
-    wrong = ~np.isfinite(original[:last]).all(axis=1)
-    if wrong.any():
-        raise ModelFault(f"{spec.name}: {output_not_finite(rows.describe(int(wrong.argmax())))}")

@@ -13,8 +13,9 @@ import numpy as np
 from whyserve.errors import InvalidInput, ModelFault, first_line
 from whyserve.export.comparison import ROUNDING, compared
 from whyserve.export.package.keras_code import KerasCode
+from whyserve.export.package.keras_copy import twin
 from whyserve.export.package.keras_front import without_front
-from whyserve.export.package.keras_graph import as_taken
+from whyserve.export.package.keras_graph import as_taken, graph_of
 from whyserve.export.package.keras_operations import chosen_output, front_model, half_policy, in_float32
 from whyserve.export.package.output_choice import OutputChoice
 from whyserve.model.spec import KERAS_FILE
@@ -122,14 +123,14 @@ class KerasModel:
         It is a copy whose first layers see the integers. If Keras cannot copy it, Keras casts them to floating point.
         """
         dtypes = tuple(dtype if name in names else own for name, own in zip(self.names, self.dtypes, strict=True))
-        facts = zip(self.names, self.shapes, dtypes, strict=True)
-        inputs = [keras.Input(shape, name=name, dtype=own) for name, shape, own in facts]
+        graph = graph_of(self.model)
+        assert graph is not None, "a model with a call of its own is a KerasCode"
+        for arguments, own in zip(graph.inputs.values(), dtypes, strict=True):
+            arguments["dtype"] = own
         try:
-            model = keras.models.clone_model(self.model, keras.tree.pack_sequence_as(self.model.input, inputs))
-            model.set_weights(self.model.get_weights())
+            return replace(self, model=twin(graph).build(), dtypes=dtypes)
         except Exception:  # the layers of Keras raise any type of exception
-            model = self.model
-        return replace(self, model=model, dtypes=dtypes)
+            return replace(self, dtypes=dtypes)
 
     def files(self, arrays: Mapping[str, np.ndarray]) -> dict[str, bytes]:
         """The content of model.keras. Raises ModelFault."""

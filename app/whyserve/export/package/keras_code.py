@@ -61,7 +61,7 @@ class KerasCode:
             call = ({key: str(key) for key in first},)
         elif len(names) == 1 and isinstance(first, list | tuple) and not isinstance(first[0], int | None):
             call = ([f"{names[0]}_{number}" for number in range(len(first))],)
-        return cls(model, tuple(_leaves(call)), call)
+        return cls(model, tuple(map(str, keras.tree.flatten(call))), call)
 
     def with_output(self, choice: OutputChoice) -> "KerasCode":
         """The model with one tensor as its output, (rows,) or (rows, outputs)."""
@@ -102,10 +102,6 @@ class KerasCode:
                     f" {row} of the background; at most {BOUND:.0e} is allowed: does a layer depend on the backend?"
                 )
             return {name: (place / name).read_bytes() for name in (NETWORK_FILE, WEIGHTS_FILE)}
-
-
-def _leaves(call: Any) -> list[str]:
-    return [str(leaf) for leaf in keras.tree.flatten(call)]
 
 
 def _called(model: Any, call: tuple[Any, ...], given: Mapping[str, Any], choice: OutputChoice) -> Any:

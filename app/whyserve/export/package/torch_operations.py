@@ -85,9 +85,5 @@ class _Float32(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func in (torch.Tensor.half, torch.Tensor.bfloat16):
             func = torch.Tensor.float
-        args, kwargs = tree_map(_replaced, (args, kwargs or {}))
-        return func(*args, **kwargs)
-
-
-def _replaced(value: Any) -> Any:
-    return torch.float32 if isinstance(value, torch.dtype) and value in HALF else value
+        replaced = tree_map(lambda x: torch.float32 if isinstance(x, torch.dtype) and x in HALF else x, (args, kwargs))
+        return func(*replaced[0], **replaced[1] or {})
