@@ -23,14 +23,14 @@ class EmbeddedSource:
             self._store.announce(self._owner, digests)
         self._digests = digests
 
-    def take(self, limit: int, timeout_s: float, *, summaries: bool = True) -> list[Lease]:
+    def take(self, limit: int, timeout_s: float, *, beside: bool = False) -> list[Lease]:
         with as_unavailable():
-            return self._take(limit, timeout_s, summaries)
+            return self._take(limit, timeout_s, beside)
 
-    def _take(self, limit: int, timeout_s: float, summaries: bool) -> list[Lease]:
+    def _take(self, limit: int, timeout_s: float, beside: bool) -> list[Lease]:
         deadline = time.monotonic() + timeout_s
         self._wakeup.drain()  # before the look, so that no wake-up after the look is lost
-        while not (leases := self._store.take(self._owner, self._digests, limit, summaries)):
+        while not (leases := self._store.take(self._owner, self._digests, limit, beside)):
             left = deadline - time.monotonic()
             if left <= 0:
                 break

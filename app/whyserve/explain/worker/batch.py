@@ -1,7 +1,6 @@
-"""Compute jobs of one model and method. Jobs with the same sharing key are computed as one batch of rows."""
+"""Compute jobs with one batch key as one batch of rows."""
 
 from collections.abc import Callable, Sequence
-from math import frexp
 
 from whyserve.explain.game.base import Limits
 from whyserve.explain.models.explainable import ExplainableModel
@@ -11,26 +10,15 @@ from whyserve.explain.worker.summary import summarise
 from whyserve.jobs import ExplainJob, JobResult
 
 
-def sharing_key(job: ExplainJob) -> tuple[object, ...]:
-    """Jobs with equal batch keys and equal sharing keys are computed together. A summary or a drawing is alone."""
-    if job.summary or job.drawing:
-        return (job.id,)
-    # The first deadline ends the whole batch. Only jobs whose allowed times have the same power of two are together,
-    # so that a job of a second does not end a job of minutes.
-    time_class = None if job.deadline is None else frexp(job.deadline - job.created)[1]
-    return (job.samples, job.seed, max(map(len, job.outputs)), time_class)
-
-
 def compute(
     jobs: Sequence[ExplainJob],
     model: ExplainableModel,
     on_progress: Callable[[float], bool],
     on_error: Callable[[float], None] | None = None,
-    between: Callable[[], None] | None = None,
 ) -> list[JobResult]:
-    """The results of jobs with the same sharing key, in their order.
+    """The results of jobs with one batch key, in their order.
 
-    on_progress, on_error: as in Limits. between: called between two chunks of a summary.
+    on_progress, on_error: as in Limits.
     Raises UnsupportedMethod, UnsupportedNetwork, InvalidInput, Stopped.
     """
     if jobs[0].drawing:
@@ -38,7 +26,7 @@ def compute(
 
         return [JobResult(draw_job(job, model.spec), method="drawing") for job in jobs]
     if jobs[0].summary:
-        return [summarise(job, model, on_progress, between) for job in jobs]
+        return [summarise(job, model, on_progress) for job in jobs]
     choice = model.choose_method(jobs[0].method, jobs[0].background, samples=jobs[0].samples)
     explainer = model.explainer(choice.method, jobs[0].background)
     columns = columns_of(model, [names for job in jobs for names in job.outputs])

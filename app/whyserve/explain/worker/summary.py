@@ -29,13 +29,8 @@ class _Sums:
         self.residual = max(self.residual, abs(residual))
 
 
-def summarise(
-    job: ExplainJob,
-    model: ExplainableModel,
-    on_progress: Callable[[float], bool],
-    between: Callable[[], None] | None = None,
-) -> JobResult:
-    """Summarise as many rows as the deadline allows. between: called between two chunks of rows.
+def summarise(job: ExplainJob, model: ExplainableModel, on_progress: Callable[[float], bool]) -> JobResult:
+    """Summarise as many rows as the deadline allows. on_progress: as in Limits.
 
     Raises UnsupportedMethod, UnsupportedNetwork, InvalidInput, and Stopped if no chunk was complete.
     """
@@ -46,8 +41,6 @@ def summarise(
     sums = {output.name: _Sums(model.players.count) for output in model.outputs.all}
     done = 0
     for first in range(0, total, CHUNK_ROWS):
-        if first and between is not None:
-            between()
         part = slice(first, first + CHUNK_ROWS)
         count = len(columns[part])
         limits = Limits(
