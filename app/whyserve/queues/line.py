@@ -11,10 +11,8 @@ from whyserve.queue_protocols import MAX_DELIVERIES, OVERDUE_S, TIMED_OUT, WORKE
 _NOW = "coalesce((SELECT min(place) FROM line), (SELECT max(place) FROM turns), 0)"
 
 
-def join(db: sqlite3.Connection, job: ExplainJob, *, first: bool) -> None:
-    """Give a job its place in the line. first: no other job is queued or running, so all callers start equal."""
-    if first:
-        db.execute("DELETE FROM turns")
+def join(db: sqlite3.Connection, job: ExplainJob) -> None:
+    """Give a job its place in the line."""
     caller = job.caller or ""
     (place,) = db.execute(
         f"SELECT max({_NOW}, coalesce((SELECT place FROM turns WHERE caller = ?), 0))",  # noqa: S608

@@ -1,7 +1,7 @@
 """The embedded queue's tables. `line` orders the queued jobs: a job that is running or final has no row in it.
 
-A job's place is the counted work, in seconds, after which it is the caller's turn (start-time fair queueing: Goyal, Vin
-& Cheng 1996). `turns` has the place of each caller's next job.
+Places are seconds of counted work, by start-time fair queueing (Goyal, Vin & Cheng 1996). `turns`: of each caller's
+next job.
 """
 
 import sqlite3

@@ -82,7 +82,7 @@ class Store:
                 job.deadline,
             ),
         )
-        join(db, job, first=not waiting)
+        join(db, job)
         return job.id
 
     def state(self, job_id: str) -> JobState:

@@ -13,7 +13,7 @@ from whyserve.api.state import Service
 from whyserve.jobs import ExplainJob, GivenBackground
 from whyserve.model.rows import Arrays, Row
 from whyserve.model.spec import DEFAULT_BACKGROUND
-from whyserve.model.work import Work, counted_work
+from whyserve.model.work import counted_work
 from whyserve.predict.predictor import Predictor
 
 
@@ -33,7 +33,8 @@ async def build_job(
     predicted = await predictor.answer(arrays)
     outputs = predictor.outputs.wanted(options.get("outputs", "all" if summary else "top"), predicted)
     background = await _background(predictor, options.get("background", DEFAULT_BACKGROUND))
-    work = _work(predictor, method, options.get("samples"), sum(map(len, outputs)), background)
+    rows = background.rows if isinstance(background, GivenBackground) else predictor.manifest.background(background)[0]
+    work = counted_work(predictor.manifest, method, options.get("samples"), sum(map(len, outputs)), rows)
     created = time.time()
     allowed_s = min(service.settings.explain_deadline_s, options.get("deadline_s", float("inf")))
     return ExplainJob.of(
@@ -54,14 +55,6 @@ async def build_job(
         deadline=created + allowed_s,
         **origin,
     )
-
-
-def _work(
-    predictor: Predictor, method: str, samples: int | None, outputs: int, background: str | GivenBackground
-) -> Work:
-    manifest = predictor.manifest
-    rows = background.rows if isinstance(background, GivenBackground) else manifest.background(background)[0]
-    return counted_work(manifest, method, samples, outputs, rows)
 
 
 async def _origin(request: Request, service: Service) -> dict[str, Any]:

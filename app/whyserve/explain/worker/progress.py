@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
 from whyserve.errors import Unavailable
 from whyserve.jobs import Lease
@@ -11,14 +10,10 @@ REPORT_EVERY_S = 0.1
 # The shortest time between two offers to give way.
 OFFER_EVERY_S = 0.02
 
+Report = Callable[[Sequence[Lease], float, float | None], list[bool]]
+"""JobSource.report"""
 GiveWay = Callable[[float], None]
 """Receives the seconds that a computation has taken since its last offer. It may compute other jobs."""
-
-
-class Reporter(Protocol):
-    """A JobSource or a DirectSource."""
-
-    def report(self, leases: Sequence[Lease], progress: float, error: float | None = None) -> list[bool]: ...
 
 
 class JobProgress:
@@ -28,10 +23,10 @@ class JobProgress:
     """
 
     def __init__(
-        self, source: Reporter, leases: Sequence[Lease], alive: Callable[[], None], give_way: GiveWay | None = None
+        self, report: Report, leases: Sequence[Lease], alive: Callable[[], None], give_way: GiveWay | None = None
     ) -> None:
-        """alive: called after each report that the source has answered. give_way: None for no offers."""
-        self._source, self._leases, self._alive, self._give_way = source, leases, alive, give_way
+        """alive: called after each report that was received. give_way: None for no offers."""
+        self._report, self._leases, self._alive, self._give_way = report, leases, alive, give_way
         self._since = time.monotonic()
         self._next_report = self._since + REPORT_EVERY_S
         self._error: float | None = None
@@ -57,7 +52,7 @@ class JobProgress:
             return True
         self._next_report = now + REPORT_EVERY_S
         try:
-            wanted = any(self._source.report(self._leases, share, self._error))
+            wanted = any(self._report(self._leases, share, self._error))
         except Unavailable:
             return True  # the queue decides when the result is recorded
         self._alive()

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from whyserve.delivery.direct_source import DirectSource
 from whyserve.delivery.frames import Reply
@@ -14,9 +14,8 @@ from whyserve.errors import ModelFault, Unavailable, WhyserveError
 from whyserve.explain.game.base import Stopped
 from whyserve.explain.models.registry import ModelRegistry
 from whyserve.explain.worker.batch import compute
-from whyserve.explain.worker.progress import JobProgress, Reporter
-from whyserve.explain.worker.recorder import Recorder, job_metrics, log_context
-from whyserve.explain.worker.retry import RETRY_S
+from whyserve.explain.worker.progress import JobProgress
+from whyserve.explain.worker.recorder import RETRY_S, Recorder, job_metrics, log_context
 from whyserve.explain.worker.scheduler import Scheduler
 from whyserve.jobs import JobError, JobResult, Lease, job_error
 from whyserve.queue_protocols import MAX_DELIVERIES, JobSource
@@ -28,13 +27,6 @@ log = logging.getLogger("whyserve.worker")
 
 LOOK_S = 0.5  # a worker looks for jobs of lost workers, for new APIs and for a stop after this time
 LOOK_BESIDE_S = 0.05  # the same during a computation, for jobs of the queue that are not heavy
-
-
-class _Channel(NamedTuple):
-    """A source of jobs, and what records their results there."""
-
-    source: Reporter
-    recorder: Recorder
 
 
 class Worker:
@@ -63,11 +55,10 @@ class Worker:
         def finish(lease: Lease, result: JobResult, _: float) -> bool:
             return source.finish(lease, result.json, job_metrics(lease.job, result))
 
-        def answer(lease: Lease, result: JobResult, took_s: float) -> bool:
-            return direct.finish(lease, Reply(result, took_s))
-
-        self._queue_jobs = _Channel(source, Recorder(finish, source.fail, spans, self._stopping))
-        self._direct_jobs = _Channel(direct, Recorder(answer, direct.fail, spans, self._stopping))
+        self._queue_jobs = Recorder(finish, source.fail, source.report, spans, self._stopping)
+        self._direct_jobs = Recorder(
+            lambda lease, *found: direct.finish(lease, Reply(*found)), direct.fail, direct.report, spans, self._stopping
+        )
         # Whether the queue knows this worker, and when to look at the queue next, even without a wake-up.
         self._announced, self._look_at = False, 0.0
         self._scheduler = Scheduler(batch_jobs)
@@ -152,20 +143,20 @@ class Worker:
         if not self._stopping.is_set():
             self._turn(running)
 
-    def _serve(self, leases: Sequence[Lease], channel: _Channel, running: Sequence[Lease]) -> None:
+    def _serve(self, leases: Sequence[Lease], recorder: Recorder, running: Sequence[Lease]) -> None:
         """Compute jobs with one batch key together. running: the jobs of a computation that gives way to them."""
         began = time.time()
         for lease in leases:
-            channel.recorder.taken(lease)
-        error = self._explain(leases, channel, beside=bool(running))
+            recorder.taken(lease)
+        error = self._explain(leases, recorder, beside=bool(running))
         # The error may come from one job only: each job is computed alone.
         for lease in leases if error else ():
-            own_error = self._explain([lease], channel, beside=bool(running)) if len(leases) > 1 else error
+            own_error = self._explain([lease], recorder, beside=bool(running)) if len(leases) > 1 else error
             if own_error is not None:
-                channel.recorder.failed(lease, own_error, began)
+                recorder.failed(lease, own_error, began)
         self._direct.flush()
 
-    def _explain(self, leases: Sequence[Lease], channel: _Channel, *, beside: bool) -> JobError | None:
+    def _explain(self, leases: Sequence[Lease], recorder: Recorder, *, beside: bool) -> JobError | None:
         """Compute jobs together and record their results, or return the error. beside: another computation waits."""
         job = leases[0].job
         model = self._models.get(job.digest)
@@ -175,16 +166,14 @@ class Worker:
         # Jobs that give way may lose their worker to another job. In their last attempt, they do not.
         gives_way = not beside and leases[0].fence < MAX_DELIVERIES
         give_way = partial(self._give_way, leases) if gives_way else None
-        progress = JobProgress(channel.source, leases, self._alive, give_way)
+        progress = JobProgress(recorder.report, leases, self._alive, give_way)
         try:
             results = compute([lease.job for lease in leases], model, progress.on_progress, progress.on_error)
         except Stopped:
             message = "the deadline passed before there was a result; raise deadline_s, or choose a faster method"
             return job_error("explanation_timeout", message)
-        except ModelFault as error:
-            return job_error("explanation_failed", error.message)
         except WhyserveError as error:
-            return job_error(error.code, error.message)
+            return job_error("explanation_failed" if isinstance(error, ModelFault) else error.code, error.message)
         except Exception:
             with log_context(job):
                 log.exception("explaining failed", extra={"job": job.id, "model": job.model})
@@ -192,5 +181,5 @@ class Worker:
             return job_error("explanation_failed", message)
         finally:
             self._scheduler.charge(leases, progress.stop_clock())
-        channel.recorder.done(leases, results, progress.seconds)
+        recorder.done(leases, results, progress.seconds)
         return None
