@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from whyserve.explain.worker.scheduler import Scheduler
+from whyserve.explain.worker.scheduler import LONG_S, Scheduler
 from whyserve.jobs import HEAVY_S, SHARED_S, ExplainJob, Lease, PackedArray
 
 ARRAY = PackedArray.pack(np.zeros((1, 2), np.float32))
@@ -145,6 +145,14 @@ def test_beside_a_computation_no_heavy_job_starts():
     assert scheduler.choose([lease("bob", HEAVY_S + 0.1)], running) == []
     small = lease("bob", HEAVY_S)
     assert scheduler.choose([lease("bob", HEAVY), small], running) == [small]
+
+
+def test_the_jobs_of_one_flow_are_computed_in_turn_unless_one_takes_long():
+    scheduler = Scheduler(BATCH)
+    first, second, other = lease("ann"), lease("ann"), lease("bob")
+    assert scheduler.choose([second], [first], 0.03) == []
+    assert scheduler.choose([second, other], [first], 0.03) == [other, second]  # together, in the turn of bob
+    assert scheduler.choose([second], [first], LONG_S) == [second]
 
 
 def test_the_job_of_a_lost_worker_is_alone_and_never_beside_another():

@@ -12,8 +12,8 @@ OFFER_EVERY_S = 0.02
 
 Report = Callable[[Sequence[Lease], float, float | None], list[bool]]
 """JobSource.report"""
-GiveWay = Callable[[float], None]
-"""Receives the seconds that a computation has taken since its last offer. It may compute other jobs."""
+GiveWay = Callable[[float, float], None]
+"""Receives the seconds of a computation since its last offer, and all its seconds. It may compute other jobs."""
 
 
 class JobProgress:
@@ -45,7 +45,7 @@ class JobProgress:
     def on_progress(self, share: float) -> bool:
         """Give way and report the finished share, if it is time. Return whether any of the jobs is still wanted."""
         if self._give_way is not None and time.monotonic() - self._since >= OFFER_EVERY_S:
-            self._give_way(self.stop_clock())
+            self._give_way(self.stop_clock(), self.seconds)
             self._since = time.monotonic()
         now = time.monotonic()
         if now < self._next_report:

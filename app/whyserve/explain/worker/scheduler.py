@@ -9,6 +9,9 @@ from collections.abc import Iterable, Sequence
 
 from whyserve.jobs import Lease
 
+# A computation of this length gives way to its own flow too.
+LONG_S = 0.5
+
 Node = tuple[object, ...]
 """A caller, (name,), or one of a caller's two flows, (name, whether its jobs are heavy)."""
 
@@ -25,16 +28,19 @@ class Scheduler:
         self._seconds: dict[Node, float] = defaultdict(float)
         self._active: set[Node] = set()
 
-    def choose(self, waiting: Iterable[Lease], running: Sequence[Lease] = ()) -> list[Lease]:
-        """The jobs to start now, with one batch key. running: the jobs of a computation that offers to give way.
+    def choose(self, waiting: Iterable[Lease], running: Sequence[Lease] = (), ran_s: float = 0.0) -> list[Lease]:
+        """The jobs to start now, with one batch key.
 
+        running: the jobs of a computation that offers to give way. ran_s: its computing time so far.
         Returns an empty list if no job may start, or if the running computation has had less time than the others.
         """
         waiting = list(waiting)
         self._admit([*waiting, *running])
         fresh = [lease for lease in waiting if lease.fence == 1]
         repeated = [lease for lease in waiting if lease.fence > 1]
-        short = [lease for lease in (fresh if running else repeated) if not lease.job.is_heavy]
+        # The jobs of one flow are computed in turn, unless the running one takes longer than expected.
+        own = {lease.job.flow for lease in running} if ran_s < LONG_S else ()
+        short = [x for x in (fresh if running else repeated) if not (x.job.is_heavy or x.job.flow in own)]
         # A job that a lost worker had may end this worker too, so no other job is lost with it: it is started alone,
         # and before a heavy job, because it cannot be started beside one.
         able = short if running else short or waiting
@@ -46,7 +52,7 @@ class Scheduler:
         if first.fence > 1:
             return [first]
         key = first.job.batch_key
-        same = [lease for lease in fresh if lease.job.batch_key == key and lease is not first]
+        same = [lease for lease in fresh if lease is not first and lease.job.batch_key == key]
         return [first, *same][: self._most_jobs]
 
     def charge(self, leases: Sequence[Lease], seconds: float) -> None:

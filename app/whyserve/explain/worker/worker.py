@@ -107,13 +107,13 @@ class Worker:
         self._direct.announce(digests)
         self._source.announce(digests)
 
-    def _turn(self, running: Sequence[Lease] = ()) -> None:
+    def _turn(self, running: Sequence[Lease] = (), ran_s: float = 0.0) -> None:
         """Serve one batch of the APIs and one of the queue; wait for jobs if there are none.
 
-        running: the jobs of a computation that gives way. Then nothing is waited for.
+        running, ran_s: as in Scheduler.choose. If a computation is running, nothing is waited for.
         """
         news = self._direct.poll(0 if running else max(0.0, self._look_at - time.monotonic()))
-        if leases := self._scheduler.choose(self._direct.waiting, running):
+        if leases := self._scheduler.choose(self._direct.waiting, running, ran_s):
             self._direct.start(leases)
             self._serve(leases, self._direct_jobs, running)
         if time.monotonic() >= self._look_at or (news and not running):
@@ -137,11 +137,11 @@ class Worker:
             pause_s = RETRY_S
         self._look_at = time.monotonic() + pause_s
 
-    def _give_way(self, running: Sequence[Lease], seconds: float) -> None:
-        """Serve others between two chunks of a computation that has run for `seconds`, if it is their turn."""
-        self._scheduler.charge(running, seconds)
+    def _give_way(self, running: Sequence[Lease], since_s: float, ran_s: float) -> None:
+        """Serve others between two chunks of a computation, if it is their turn. since_s, ran_s: as in GiveWay."""
+        self._scheduler.charge(running, since_s)
         if not self._stopping.is_set():
-            self._turn(running)
+            self._turn(running, ran_s)
 
     def _serve(self, leases: Sequence[Lease], recorder: Recorder, running: Sequence[Lease]) -> None:
         """Compute jobs with one batch key together. running: the jobs of a computation that gives way to them."""
