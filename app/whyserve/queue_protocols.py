@@ -79,10 +79,11 @@ class JobSource(Protocol):
         """Register this worker with the digests of its manifests. From now on it gets jobs of these manifests only."""
         ...
 
-    def take(self, limit: int, timeout_s: float, *, summaries: bool = True) -> list[Lease]:
-        """Lease up to `limit` jobs with one batch key, oldest first. Returns an empty list after `timeout_s`.
+    def take(self, limit: int, timeout_s: float, *, beside: bool = False) -> list[Lease]:
+        """Lease up to `limit` jobs with one batch key. Returns an empty list after `timeout_s`.
 
-        summaries: whether summary jobs may be returned.
+        The order is fair: each caller gets the same counted work, and a caller's oldest job is first.
+        beside: only jobs that may run beside another computation, neither heavy nor returned by a lost worker.
         """
         ...
 

@@ -133,7 +133,7 @@ class ApiSettings(Settings):
     ] = 0
     max_explain_cost_s: Annotated[
         float,
-        Field(ge=0, description="Rows × background rows × outputs per second and key, else status 429. 0: no limit."),
+        Field(ge=0, description="Outputs × background rows × samples per second and key, or status 429. 0: none."),
     ] = 0
     read_timeout_s: Annotated[
         float, Field(ge=2, description="Seconds in which a client must have sent its request.")

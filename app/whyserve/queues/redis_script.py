@@ -82,7 +82,7 @@ def submission(job: ExplainJob, terms: Terms) -> list[Any]:
     deadline = "+inf" if job.deadline is None or math.isinf(job.deadline) else job.deadline
     return [
         job.id, job.batch_key, job.model_dump_json(), deadline, job.idempotency_key or "", job.request_hash or "",
-        job.caller or "", terms.depth, *terms.expiry,
+        job.caller or "", round(1e6 * job.work), terms.depth, *terms.expiry,
     ]  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import redis
 from redis.exceptions import RedisError
 
-from whyserve.jobs import SUMMARY_KEY, ExplainJob, JobError, JobMetrics, JobStatus, Lease, WorkerRecord
+from whyserve.jobs import HEAVY_KEY, ExplainJob, JobError, JobMetrics, JobStatus, Lease, WorkerRecord
 from whyserve.queues.redis_script import (
     PREFIX,
     SCRIPT,
@@ -50,9 +50,9 @@ class RedisSource:
         self._call("announce", self._owner, " ".join(digests), self._terms.alive_s)
         self._digests = " ".join(digests)
 
-    def take(self, limit: int, timeout_s: float, *, summaries: bool = True) -> list[Lease]:
+    def take(self, limit: int, timeout_s: float, *, beside: bool = False) -> list[Lease]:
         deadline = time.monotonic() + timeout_s
-        excluded = "" if summaries else SUMMARY_KEY
+        excluded = HEAVY_KEY if beside else ""
         with contextlib.suppress(BlockingIOError):  # before the look, so that no wake-up after the look is lost
             self._news.recv(4096)
         while True:

@@ -1,4 +1,8 @@
-"""The embedded queue's tables. `line` orders the queued jobs: a job that is running or final has no row in it."""
+"""The embedded queue's tables. `line` orders the queued jobs: a job that is running or final has no row in it.
+
+Places are seconds of counted work, by start-time fair queueing (Goyal, Vin & Cheng 1996). `turns`: of each caller's
+next job.
+"""
 
 import sqlite3
 
@@ -24,8 +28,10 @@ CREATE TABLE jobs (
   error TEXT,
   finished REAL
 );
-CREATE TABLE line (place INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, batch_key TEXT NOT NULL,
-  digest TEXT NOT NULL, tried INTEGER NOT NULL DEFAULT 0);
+CREATE TABLE line (number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, batch_key TEXT NOT NULL,
+  digest TEXT NOT NULL, place REAL NOT NULL, tried INTEGER NOT NULL DEFAULT 0);
+CREATE INDEX places ON line (place);
+CREATE TABLE turns (caller TEXT PRIMARY KEY, place REAL NOT NULL);
 CREATE INDEX open ON jobs (deadline) WHERE finished IS NULL;
 CREATE INDEX leased ON jobs (lease_until) WHERE status = 'running';
 CREATE INDEX ended ON jobs (finished) WHERE finished IS NOT NULL;

@@ -13,7 +13,7 @@ from pathlib import Path
 from whyserve.errors import Unavailable
 from whyserve.jobs import ExplainJob, JobError, JobMetrics, JobState, JobStatus, Lease, WorkerRecord
 from whyserve.queue_protocols import ALIVE_LEASES
-from whyserve.queues.line import expire, hand_back, next_jobs
+from whyserve.queues.line import expire, hand_back, join, next_jobs
 from whyserve.queues.refusals import key_reused, queue_full, unknown_explanation
 from whyserve.queues.schema import prepare
 
@@ -82,7 +82,7 @@ class Store:
                 job.deadline,
             ),
         )
-        db.execute("INSERT INTO line (id, batch_key, digest) VALUES (?, ?, ?)", (job.id, job.batch_key, job.digest))
+        join(db, job)
         return job.id
 
     def state(self, job_id: str) -> JobState:
@@ -144,9 +144,9 @@ class Store:
         with self._transaction() as db:
             db.execute("INSERT OR REPLACE INTO workers VALUES (?, ?, ?)", (owner, " ".join(digests), until))
 
-    def take(self, owner: str, digests: Sequence[str], limit: int, summaries: bool = True) -> list[Lease]:
+    def take(self, owner: str, digests: Sequence[str], limit: int, beside: bool = False) -> list[Lease]:
         with self._lock:  # first without a write lock: idle workers must not slow others down
-            idle = not next_jobs(self._db, digests, 1, summaries)
+            idle = not next_jobs(self._db, digests, 1, beside)
             expired = self._db.execute(
                 "SELECT 1 FROM jobs WHERE status = 'running' AND lease_until < ? LIMIT 1", (time.time(),)
             ).fetchone()
@@ -155,7 +155,7 @@ class Store:
         with self._transaction() as db:
             hand_back(db, "lease_until < ?", time.time())
             expire(db)
-            return [self._lease(db, owner, job_id) for job_id in next_jobs(db, digests, limit, summaries)]
+            return [self._lease(db, owner, job_id) for job_id in next_jobs(db, digests, limit, beside)]
 
     def adopt(self, owner: str, job: ExplainJob) -> Lease:
         body = job.model_dump_json()

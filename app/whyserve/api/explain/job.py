@@ -13,6 +13,7 @@ from whyserve.api.state import Service
 from whyserve.jobs import ExplainJob, GivenBackground
 from whyserve.model.rows import Arrays, Row
 from whyserve.model.spec import DEFAULT_BACKGROUND
+from whyserve.model.work import counted_work
 from whyserve.predict.predictor import Predictor
 
 
@@ -32,7 +33,10 @@ async def build_job(
     predicted = await predictor.answer(arrays)
     outputs = predictor.outputs.wanted(options.get("outputs", "all" if summary else "top"), predicted)
     background = await _background(predictor, options.get("background", DEFAULT_BACKGROUND))
+    rows = background.rows if isinstance(background, GivenBackground) else predictor.manifest.background(background)[0]
+    work = counted_work(predictor.manifest, method, options.get("samples"), sum(map(len, outputs)), rows)
     created = time.time()
+    allowed_s = min(service.settings.explain_deadline_s, options.get("deadline_s", float("inf")))
     return ExplainJob.of(
         predictor.spec,
         predictor.digest,
@@ -45,8 +49,10 @@ async def build_job(
         seed=options.get("seed", 0),
         background=background,
         summary=summary,
+        cost=work.units,
+        work=min(work.seconds, allowed_s),
         created=created,
-        deadline=created + min(service.settings.explain_deadline_s, options.get("deadline_s", float("inf"))),
+        deadline=created + allowed_s,
         **origin,
     )
 

@@ -114,6 +114,8 @@ def _drawing(job: ExplainJob, answer: bytes, kind: Kind, at: tuple[int, str], li
         "served": _row(job.served, row),
         "outputs": [[name]],
         "drawing": Drawing(kind=kind, answer=orjson.dumps(body).decode()),
+        "cost": 100,  # as much as one output and a background of 100 rows
+        "work": 0.2,
         "created": created,
         "deadline": created + limit_s,
         "idempotency_key": None,

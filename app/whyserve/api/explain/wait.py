@@ -13,7 +13,7 @@ from whyserve.api.middleware.auth import caller_of
 from whyserve.api.state import Service
 from whyserve.delivery.frames import Reply
 from whyserve.errors import StillComputing, Unavailable, UnknownExplanation, WhyserveError
-from whyserve.jobs import ExplainJob, GivenBackground, JobError, JobState, JobStatus
+from whyserve.jobs import ExplainJob, JobError, JobState, JobStatus
 
 # Error codes of a worker that keep their class. Any other code is a fault of the service: ExplanationFailed.
 WORKER_ERRORS: dict[str, type[WhyserveError]] = {
@@ -162,13 +162,7 @@ async def _submit(service: Service, job: ExplainJob) -> str:
 def _charge(service: Service, job: ExplainJob) -> None:
     """Raises RateLimited."""
     if service.explain_rate_limit is not None:
-        service.explain_rate_limit.take(job.caller, _background_rows(service, job) * sum(map(len, job.outputs)))
-
-
-def _background_rows(service: Service, job: ExplainJob) -> int:
-    if isinstance(job.background, GivenBackground):
-        return job.background.rows
-    return service.catalog.get(job.model, job.version).manifest.background(job.background)[0]
+        service.explain_rate_limit.take(job.caller, job.cost)
 
 
 async def _wait(request: Request, service: Service, job: ExplainJob, job_id: str, limit_s: float) -> JobState:

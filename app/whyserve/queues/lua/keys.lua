@@ -9,7 +9,7 @@
 --   idempotency:<key>   string: the id of the job with this idempotency key
 --   workers             hash: owner -> the digests of the worker's manifests
 --   alive               sorted set: owners, by the time at which a silent worker is not counted any more
---   place               string: the stream id of the last accepted job; later jobs get greater ones
+--   turns               hash: whose turn it is; see api.lua
 --   job_metrics         stream: metrics of finished jobs that no API has counted yet; the oldest are dropped
 --   wakeup              stream with one entry: an idle worker blocks on it until it changes
 -- Channel final: the ids of jobs that became final.

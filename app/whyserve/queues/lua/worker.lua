@@ -19,10 +19,15 @@ function T.take(owner, digests, excluded, limit, lease_ms, max_deliveries, lost,
   local wakeup = redis.call('XREVRANGE', P .. 'wakeup', '+', '-', 'COUNT', 1)[1]
   local seen = wakeup and wakeup[1] or '0-0'
   local batch_keys = batch_keys_of(digests, excluded)
-  local leases = reclaim(owner, batch_keys, lease_ms, keep_s, tonumber(max_deliveries), lost)
-  if #leases > 0 then return {seen, leases} end
-  local batch_key = oldest(batch_keys_of(digests, excluded))  -- again: reclaim may have deleted streams
+  local leases = {}
+  if excluded == '' then  -- a job that a lost worker had does not run beside another one
+    leases = reclaim(owner, batch_keys, lease_ms, keep_s, tonumber(max_deliveries), lost)
+    if #leases > 0 then return {seen, leases} end
+    batch_keys = batch_keys_of(digests, excluded)  -- again: reclaim may have deleted streams
+  end
+  local batch_key, now = next_line(batch_keys)
   if not batch_key then return {seen, {}} end
+  redis.call('HSET', P .. 'turns', 'now', now)
   local read = redis.call('XREADGROUP', 'GROUP', GROUP, owner, 'COUNT', limit, 'STREAMS', line_key(batch_key), '>')
   for _, entry in ipairs(read[1][2]) do leases[#leases + 1] = lease(owner, entry[2][2]) end
   return {seen, leases}
@@ -31,10 +36,10 @@ end
 -- Accept a job that is computed already, with its lease. It has a stream of its own: a stream delivers its oldest job,
 -- and no other one.
 function T.adopt(owner, id, batch_key, ...)
-  batch_key = batch_key .. '/' .. id
-  local answer = T.submit(id, batch_key, ...)
+  local answer = T.submit(id, string.gsub(batch_key, '/', '/' .. id .. '/', 1), ...)
   if answer[1] == 'accepted' then
-    redis.call('XREADGROUP', 'GROUP', GROUP, owner, 'COUNT', 1, 'STREAMS', line_key(batch_key), '>')
+    local line = line_key(redis.call('HGET', job_key(id), 'batch_key'))
+    redis.call('XREADGROUP', 'GROUP', GROUP, owner, 'COUNT', 1, 'STREAMS', line, '>')
     lease(owner, id)
   end
   return answer
