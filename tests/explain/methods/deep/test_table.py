@@ -31,9 +31,6 @@ from whyserve.explain.methods.deep.table import RULES, TABLE
 SPECIAL = {
     ("linear.matrix", "linear.one_side"),
     ("linear.added_up", "linear.by_autograd"),
-    ("shapes.cut", "linear.by_autograd"),
-    ("shapes.split", "linear.by_autograd"),
-    ("shapes.joined", "linear.by_autograd"),
     ("elementwise.squared", "elementwise.quotient"),
     ("elementwise.quotient", "arguments.of_arguments"),
     ("steps.negation", "arguments.of_arguments"),

@@ -46,9 +46,6 @@ TABLE: tuple[tuple[Rule, str], ...] = (
     (shapes.reshaped, "view unsqueeze squeeze"),
     (shapes.permuted, "permute"),
     (shapes.expanded, "expand"),
-    (shapes.cut, "slice select"),  # Fast: not along the batch.
-    (shapes.split, "split_with_sizes"),  # Fast: not along the batch.
-    (shapes.joined, "cat"),  # Fast: not along the batch, and no constant part.
     (shapes.item, "getitem"),
     (
         linear.by_autograd,

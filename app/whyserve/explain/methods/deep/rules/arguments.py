@@ -50,7 +50,7 @@ def of_arguments(step: Step, program: Program) -> BoundRule | None:
                 slope = torch.where(close, near_slope(slope, derivative, moved, size), slope)
             yield slot, slope
 
-    return BoundRule(step.slot, step.name, back, frozenset(slots))
+    return BoundRule(step.slot, back, frozenset(slots))
 
 
 def truncation(step: Step, program: Program) -> BoundRule | None:

@@ -91,7 +91,7 @@ def _by_slope(step: Step, slope: Callable[[Pairs], torch.Tensor], needs: frozens
     def back(pairs: Pairs, g: torch.Tensor, rows: int) -> Shares:
         return [(source, pairs.flatten_pairs(source, pairs.unflatten(step.slot, g, rows) * slope(pairs)))]
 
-    return BoundRule(step.slot, step.name, back, needs)
+    return BoundRule(step.slot, back, needs)
 
 
 def squared(step: Step, _: Program) -> BoundRule | None:

@@ -28,7 +28,7 @@ def product(step: Step, program: Program) -> BoundRule | None:
             share = (pairs.row(other) + pairs.base(other)) * half
             yield one, pairs.flatten_pairs(one, sum_to(share, pairs.shape(one)))
 
-    return BoundRule(step.slot, step.name, back, frozenset((a.slot, b.slot)))
+    return BoundRule(step.slot, back, frozenset((a.slot, b.slot)))
 
 
 def ratio(step: Step, program: Program) -> BoundRule | None:
@@ -49,7 +49,7 @@ def ratio(step: Step, program: Program) -> BoundRule | None:
         share = g * (-top * (u * v))
         yield b.slot, pairs.flatten_pairs(b.slot, sum_to(share, pairs.shape(b.slot)))
 
-    return BoundRule(step.slot, step.name, back, frozenset(step.live))
+    return BoundRule(step.slot, back, frozenset(step.live))
 
 
 def matrices(step: Step, _: Program) -> BoundRule | None:
@@ -65,7 +65,7 @@ def matrices(step: Step, _: Program) -> BoundRule | None:
         yield a.slot, torch.bmm(g, right.transpose(1, 2))
         yield b.slot, torch.bmm(left.transpose(1, 2), g)
 
-    return BoundRule(step.slot, step.name, back, frozenset((a.slot, b.slot)))
+    return BoundRule(step.slot, back, frozenset((a.slot, b.slot)))
 
 
 def choice(step: Step, program: Program) -> BoundRule | None:
@@ -88,7 +88,7 @@ def choice(step: Step, program: Program) -> BoundRule | None:
         gain = torch.where((row == base) & ~(gain.abs() < FAR / 4), 0.0, gain)
         yield c.slot, pairs.flatten_pairs(c.slot, sum_to(g * gain, pairs.shape(c.slot)))
 
-    return BoundRule(step.slot, step.name, back, frozenset(step.live))
+    return BoundRule(step.slot, back, frozenset(step.live))
 
 
 def _sides(pairs: Pairs, program: Program, step: Step, x: Ref) -> tuple[torch.Tensor, torch.Tensor]:

@@ -36,7 +36,7 @@ def negation(step: Step, program: Program) -> BoundRule | None:
     (source,) = step.live
     if program.dtypes[source] is not torch.bool and step.name != "aten.bitwise_not":
         return None
-    return BoundRule(step.slot, step.name, lambda _, g, __: [(source, -g)], linear=True)
+    return BoundRule(step.slot, lambda _, g, __: [(source, -g)], linear=True)
 
 
 def any_true(step: Step, program: Program) -> BoundRule | None:
@@ -65,4 +65,4 @@ def any_true(step: Step, program: Program) -> BoundRule | None:
             slope = over(slope * (true.to(x.dtype) - true0.to(x.dtype)), x - x0)
         yield source, g * slope
 
-    return BoundRule(step.slot, step.name, back, frozenset((source,)))
+    return BoundRule(step.slot, back, frozenset((source,)))
