@@ -76,16 +76,20 @@ def parse_plain(body: bytes) -> dict[str, Any] | None:
         return None
     if type(request) is not dict or request.keys() not in FIELDS or type(request["model"]) is not str:
         return None
-    return request if _has_single_keys(body, request) else None
-
-
-def _has_single_keys(body: bytes, request: dict[str, Any]) -> bool:
-    """Whether no object has one key twice. Every key has a colon, so there are as many colons as keys."""
-    inside = request["columns"] if "columns" in request else request["instances"]
     try:
-        keys = len(inside) if type(inside) is dict else len(inside) * len(inside[0])
+        return request if has_single_keys(body, request) else None
     except (TypeError, IndexError, KeyError):
-        return False
+        return None
+
+
+def has_single_keys(body: bytes, request: dict[str, Any]) -> bool:
+    """Whether it is certain that no object of a request has one key twice. Raises an error if it has no rows.
+
+    Every key has a colon, and other colons stand only inside strings. So if there are as many colons as keys, no key is
+    duplicate. The rows of one model have equal keys, and their values contain no objects.
+    """
+    inside = request["columns"] if "columns" in request else request["instances"]
+    keys = len(inside) if type(inside) is dict else len(inside) * len(inside[0])
     return int(np.count_nonzero(np.frombuffer(body, np.uint8) == COLON)) == len(request) + keys
 
 
