@@ -43,3 +43,31 @@ def test_a_norm_is_the_product_of_the_centred_values_and_their_inverse_deviation
     one, other = (found.deep[..., columns] for columns in found.columns)
     assert torch.allclose(one, other, atol=1e-9)
     assert one.abs().max() > 0.01
+
+
+def apart(x: torch.Tensor) -> torch.Tensor:
+    """(rows, 2, 3) from (rows, 8): the differences of two vectors of two and of three vectors of the same."""
+    left, right = x[:, :4].reshape(-1, 2, 1, 2), x[:, [4, 5, 6, 7, 1, 2]].reshape(-1, 1, 3, 2)
+    return left - right
+
+
+NORMS_OF_VECTORS = {
+    1: lambda u: u.abs().sum(-1),
+    2: lambda u: (u * u).sum(-1).sqrt(),
+    3: lambda u: (u.abs() ** 3).sum(-1) ** (1 / 3),
+    torch.inf: lambda u: u.abs().amax(-1),
+}
+
+
+@pytest.mark.parametrize("order", NORMS_OF_VECTORS)
+def test_distances_are_norms_of_differences(order: float):
+    def cases(x: torch.Tensor) -> list[torch.Tensor]:
+        left, right = x[:, :4].reshape(-1, 2, 2), x[:, [4, 5, 6, 7, 1, 2]].reshape(-1, 3, 2)
+        distances = torch.cdist(left, right, order, "donot_use_mm_for_euclid_dist")
+        return [distances, torch.linalg.vector_norm(apart(x), order, -1), NORMS_OF_VECTORS[order](apart(x))]
+
+    found = explain(cases, ROWS, BACKGROUND)
+    one, two, other = (found.deep[..., columns] for columns in found.columns)
+    assert torch.allclose(one, other, atol=1e-7)
+    assert torch.allclose(two, other, atol=1e-7)
+    assert one.abs().max() > 0.01

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from torch._decomp import decomposition_table
 
 aten = torch.ops.aten
 
@@ -76,27 +77,10 @@ def instance_norm_functional(x: torch.Tensor, weight: Any, bias: Any, mean: Any,
     return (*instance_norm(x, weight, bias, *rest), mean, variance)
 
 
-def vector_norm(
-    x: torch.Tensor, order: float = 2, dim: Sequence[int] | None = None, keepdim: bool = False, *, dtype: Any = None
-) -> Any:
-    """(Σ|x|^p)^(1/p); the maximum of |x| for p = ∞."""
-    if dtype is not None or order in (0, float("-inf")):
-        return NotImplemented
-    axes = list(range(x.ndim)) if dim is None else list(dim)
-    if order == 2:
-        return torch.sqrt((x * x).sum(axes, keepdim))
-    if order == 1:
-        return x.abs().sum(axes, keepdim)
-    if order == float("inf"):
-        return x.abs().amax(axes, keepdim)
-    return torch.pow(torch.pow(x.abs(), order).sum(axes, keepdim), 1 / order)
-
-
-def distances(a: torch.Tensor, b: torch.Tensor, order: float, _: int | None = None) -> Any:
+def distances(a: torch.Tensor, b: torch.Tensor, order: float, _: int | None = None) -> torch.Tensor:
     """torch.cdist: norms of the differences of every row of a and every row of b."""
-    if order in (0, float("-inf")):
-        return NotImplemented
-    return vector_norm(a.unsqueeze(-2) - b.unsqueeze(-3), order, (-1,))
+    norms: torch.Tensor = torch.linalg.vector_norm(a.unsqueeze(-2) - b.unsqueeze(-3), order, -1)
+    return norms
 
 
 def variance(
@@ -142,7 +126,7 @@ def trilinear(  # noqa: PLR0917 — the operation's own order
 
 PARTS: dict[Any, Callable[..., Any]] = {
     aten.rrelu_with_noise_functional.default: rrelu,
-    aten.linalg_vector_norm.default: vector_norm,
+    aten.linalg_vector_norm.default: decomposition_table[aten.linalg_vector_norm.default],
     aten._cdist_forward.default: distances,
     aten.var.correction: variance,
     aten.prod.dim_int: product,

@@ -35,7 +35,6 @@ TABLE: tuple[tuple[Rule, str], ...] = (
     (linear.copied, "copy"),
     (linear.cast, "_to_copy"),  # To float, or to a type that holds all values of the source's.
     (linear.shape_alone, "full_like"),
-    (linear.negated, "neg"),
     (linear.added, "add sub"),  # Not bool + bool, which is `or`.
     (linear.scaled, "mul div"),  # A constant factor or denominator, and no rounding mode.
     (linear.matrix, "mm addmm"),  # Fast: parameters as they are, and no scaling.
@@ -45,13 +44,12 @@ TABLE: tuple[tuple[Rule, str], ...] = (
     (linear.added_up, "sum mean"),  # Fast: over named dimensions.
     (shapes.reshaped, "view unsqueeze squeeze"),
     (shapes.permuted, "permute"),
-    (shapes.expanded, "expand"),
     (shapes.item, "getitem"),
     (
         linear.by_autograd,
         "sum mean slice select split_with_sizes cat avg_pool2d avg_pool3d _adaptive_avg_pool2d"
-        " _adaptive_avg_pool3d constant_pad_nd cumsum diagonal flip repeat slice_scatter unfold upsample_bilinear2d"
-        " upsample_nearest2d upsample_trilinear3d",
+        " _adaptive_avg_pool3d constant_pad_nd cumsum diagonal expand flip neg repeat slice_scatter unfold"
+        " upsample_bilinear2d upsample_nearest2d upsample_trilinear3d",
     ),
     # Picked by position.
     (indexing.embedded, "embedding"),

@@ -114,11 +114,6 @@ def added(step: Step, program: Program) -> BoundRule | None:
     return BoundRule(step.slot, back, linear=True)
 
 
-def negated(step: Step, _: Program) -> BoundRule:
-    """−x."""
-    return BoundRule(step.slot, lambda _, g, __: [(step.live[0], -g)], linear=True)
-
-
 def scaled(step: Step, program: Program) -> BoundRule | None:
     """A product with a constant, or a quotient with a constant denominator."""
     a, b = step.args[0], step.args[1]

@@ -2,7 +2,6 @@
 
 from whyserve.explain.graph.program import Program, Step
 from whyserve.explain.methods.deep.bound_rule import BoundRule
-from whyserve.explain.methods.deep.rules.linear import sum_to
 
 
 def reshaped(step: Step, program: Program) -> BoundRule:
@@ -19,13 +18,6 @@ def permuted(step: Step, program: Program) -> BoundRule:
     order = [d % size for d in step.args[1]]
     inverse = [order.index(d) for d in range(size)]
     return BoundRule(step.slot, lambda _, g, __: [(source, g.permute(inverse))], linear=True)
-
-
-def expanded(step: Step, program: Program) -> BoundRule:
-    """The sum over the repeated elements."""
-    (source,) = step.live
-    dims = program.dims[source]
-    return BoundRule(step.slot, lambda _, g, rows: [(source, sum_to(g, dims.at(rows)))], linear=True)
 
 
 def item(step: Step, _: Program) -> BoundRule:
