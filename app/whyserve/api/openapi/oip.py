@@ -23,23 +23,24 @@ OPTIONS = {
     **{key: of for key, of in explain_options(("any",), ("all",), str).items() if key not in ("outputs", "summary")},
     "outputs": NotRequired[Annotated[Literal["top", "all", "positive"] | list[str], Field(description=OUTPUTS)]],
 }
-# The parsers of tensors accept any parameters. The document says which ones an inference and an explanation use.
-BINARY = {"binary_data_output": NotRequired[Annotated[bool, Field(description="Send outputs as bytes by default.")]]}
-InferParameters = with_config(LENIENT)(make_typed_dict("InferParameters", BINARY))
-ExplainParameters = with_config(LENIENT)(make_typed_dict("ExplainParameters", {**BINARY, **OPTIONS}))
+# The parser of tensors accepts any parameters. The document says which ones an explanation uses.
+ExplainParameters = with_config(LENIENT)(
+    make_typed_dict("ExplainParameters", {"binary_data_output": NotRequired[bool], **OPTIONS})
+)
 
 
 def add_protocols(document: dict[str, Any], predictors: list[Predictor], limit: int) -> None:
     """limit: the largest number of instances in one request."""
     components = document["components"]["schemas"]
     add(components, OipError, "serialization")
-    for request in (InferRequest, IndexRequest, InferParameters, ExplainParameters, *_kserve_requests(limit)):
+    for request in (InferRequest, IndexRequest, ExplainParameters, *_kserve_requests(limit)):
         add(components, request, "validation")
     # The parser accepts any string, because its own error message is better than that of an enum.
     components["Tensor"]["properties"]["datatype"]["enum"] = list(DATATYPES)
     components["ModelName"] = _names([each.spec.name for each in predictors])
-    components["ExplainTensorsRequest"] = _with_parameters(components, "ExplainTensorsRequest", "ExplainParameters")
-    components["InferRequest"] = _with_parameters(components, "InferRequest", "InferParameters")
+    request, parameters = components["InferRequest"], {"parameters": ref("ExplainParameters")}
+    properties = {**request["properties"], **parameters}
+    components["ExplainTensorsRequest"] = {**request, "title": "ExplainTensorsRequest", "properties": properties}
     tensors = {each.spec.name: {"inputs": _tensors(each)} for each in predictors}
     short = {name: each for name, each in tensors.items() if _size(each["inputs"]) <= MAX_EXAMPLE_NUMBERS}
     rows = {each.spec.name: {"instances": each.manifest.example["instances"]} for each in predictors}
@@ -55,11 +56,6 @@ def _kserve_requests(limit: int) -> tuple[Any, Any]:
     words = "Rows as in /predict. For a model with one input, also that input's numbers or text."
     instances = {"instances": Annotated[list[Any], Field(min_length=1, max_length=limit, description=words)]}
     return typed_dict("KservePredictRequest", instances), typed_dict("KserveExplainRequest", instances | OPTIONS)
-
-
-def _with_parameters(components: dict[str, Any], title: str, parameters: str) -> dict[str, Any]:
-    request = components["InferRequest"]
-    return {**request, "title": title, "properties": {**request["properties"], "parameters": ref(parameters)}}
 
 
 def _names(names: list[str]) -> dict[str, Any]:
