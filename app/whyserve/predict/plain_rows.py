@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import orjson
 
-from whyserve.model.rows import STRUCT_FORMATS, Arrays
+from whyserve.model.rows import STRUCT_FORMATS, Arrays, pack
 from whyserve.model.spec import ModelSpec
 
 COLON = ord(":")
@@ -94,13 +94,9 @@ def has_single_keys(body: bytes, request: dict[str, Any]) -> bool:
 
 
 def pack_numbers(numbers: Iterable[float], shape: Sequence[int], form: str) -> np.ndarray:
-    """An array of Python's numbers, in half of NumPy's time. form: of struct, "f" or "d".
-
-    Raises struct.error for all but numbers and booleans, TypeError for booleans, and OverflowError.
-    """
-    array = np.empty(shape, f"<{form}")
+    """Like `pack`, but raises TypeError for booleans."""
     numbers = list(numbers)
-    struct.pack_into(f"<{array.size}{form}", array.data, 0, *numbers)
+    array = pack(numbers, shape, form)
     # struct packs true and false as 1 and 0. Types are compared only if there is such a number, for this takes longer.
     if ((array == 0) | (array == 1)).any() and bool in map(type, numbers):
         raise TypeError
