@@ -77,6 +77,11 @@ def instance_norm_functional(x: torch.Tensor, weight: Any, bias: Any, mean: Any,
     return (*instance_norm(x, weight, bias, *rest), mean, variance)
 
 
+def quotient(a: torch.Tensor, b: torch.Tensor) -> Any:
+    """a · 1/b: the product shares the quotient exactly between a and 1/b."""
+    return a * b.reciprocal() if isinstance(b, torch.Tensor) else NotImplemented
+
+
 def distances(a: torch.Tensor, b: torch.Tensor, order: float, _: int | None = None) -> torch.Tensor:
     """torch.cdist: norms of the differences of every row of a and every row of b."""
     norms: torch.Tensor = torch.linalg.vector_norm(a.unsqueeze(-2) - b.unsqueeze(-3), order, -1)
@@ -126,6 +131,7 @@ def trilinear(  # noqa: PLR0917 — the operation's own order
 
 PARTS: dict[Any, Callable[..., Any]] = {
     aten.rrelu_with_noise_functional.default: rrelu,
+    aten.div.Tensor: quotient,
     aten.linalg_vector_norm.default: decomposition_table[aten.linalg_vector_norm.default],
     aten._cdist_forward.default: distances,
     aten.var.correction: variance,

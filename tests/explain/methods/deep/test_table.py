@@ -37,7 +37,6 @@ SPECIAL = {
     ("elementwise.squared", "arguments.of_arguments"),
     ("linear.scaled", "arguments.of_arguments"),
     ("products.product", "arguments.of_arguments"),
-    ("products.ratio", "arguments.of_arguments"),
     ("linear.added", "arguments.of_arguments"),
 }
 

@@ -57,7 +57,6 @@ TABLE: tuple[tuple[Rule, str], ...] = (
     (indexing.picked, "gather index index_put index_select scatter scatter_add where"),  # Constant positions.
     # Products of values that depend on the input.
     (products.product, "mul logical_and"),  # Both sides; logical_and of booleans.
-    (products.ratio, "div"),  # The denominator, and no rounding mode.
     (products.matrices, "bmm"),  # Both sides.
     (products.choice, "where"),  # The condition depends on the input.
     # Functions of one number.
