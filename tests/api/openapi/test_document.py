@@ -8,6 +8,7 @@ from typing import Any
 
 import jsonschema
 import pytest
+from starlette.routing import Route
 
 from tests.conftest import ROOT, shipped
 from whyserve.api.middleware.auth import required_scope
@@ -91,7 +92,7 @@ def test_every_error_has_the_form_of_its_protocol(document, client):
 
 def test_every_served_path_is_documented(document):
     nothing: Any = None  # never called
-    served = {route.path for route in oip_router(Infer(nothing)).routes}
+    served = {route.path for route in oip_router(Infer(nothing)).routes if isinstance(route, Route)}
     assert served - {"/v2/"} <= set(document["paths"])
 
 

@@ -45,7 +45,7 @@ def add_protocols(document: dict[str, Any], predictors: list[Predictor], limit: 
     short = {name: each for name, each in tensors.items() if _size(each["inputs"]) <= MAX_EXAMPLE_NUMBERS}
     rows = {each.spec.name: {"instances": each.manifest.example["instances"]} for each in predictors}
     for path, verbs in document["paths"].items():
-        if "requestBody" in verbs.get("post", {}) and not path.startswith("/v2/repository"):
+        if path.startswith(("/v1/", "/v2/models/")) and "requestBody" in verbs.get("post", {}):
             examples = rows if path.startswith("/v1/") else short
             body = verbs["post"]["requestBody"]["content"][JSON]
             body["examples"] = {name: {"value": value} for name, value in examples.items()}

@@ -23,7 +23,7 @@ def rrelu(
     return torch.nn.functional.leaky_relu(x, (lower + upper) / 2), noise
 
 
-def standardised(x: torch.Tensor, axes: Sequence[int], eps: float) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def standardised(x: torch.Tensor, axes: list[int], eps: float) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """The centred x times 1/σ, the mean, and 1/σ.
 
     Each factor's multiplier is then the other factor's midpoint, so no share is larger than the two sides allow. The
@@ -61,7 +61,7 @@ def group_norm(  # noqa: PLR0917 — the operation's own order
     groups: int,
     eps: float,
 ) -> Any:
-    result, mean, inverse = standardised(x.reshape(rows, groups, -1), (-1,), eps)
+    result, mean, inverse = standardised(x.reshape(rows, groups, -1), [-1], eps)
     return scaled(result.reshape(x.shape), weight, bias, x.ndim - 2), mean[..., 0], inverse[..., 0]
 
 
