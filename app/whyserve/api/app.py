@@ -15,11 +15,11 @@ from whyserve import __version__
 from whyserve.api.errors.handler import on_exception
 from whyserve.api.middleware.request import RequestMiddleware
 from whyserve.api.oip.infer import Infer, is_infer
-from whyserve.api.oip.routes import oip_routes
 from whyserve.api.openapi.document import document
 from whyserve.api.promotion import LAST_SHARE
 from whyserve.api.routes import events, explanations, health, metrics, models
 from whyserve.api.routes.explain import Explain
+from whyserve.api.routes.oip import oip_router
 from whyserve.api.routes.page import page_routes
 from whyserve.api.routes.predict import Predict
 from whyserve.api.state import Service
@@ -84,7 +84,7 @@ def create_api(service: Service) -> FastAPI:
     # Plain routes: FastAPI's routing costs more than a small model's prediction, and it has one type for all models.
     # The openapi package adds their types to the document.
     app.router.routes.append(Route("/predict", Predict(service), methods=["POST"], include_in_schema=False))
-    app.router.routes.extend(oip_routes(Infer(service)))
+    app.include_router(oip_router(Infer(service)))
     app.router.routes.append(Route("/explain", Explain(service), methods=["POST"], include_in_schema=False))
     app.include_router(explanations.router)
     app.include_router(events.router)

@@ -16,7 +16,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 
 from whyserve.errors import TooManyInstances
-from whyserve.model.input_spec import InputSpec, has_range
+from whyserve.model.input_spec import InputSpec
 from whyserve.model.rows import Row, fault_in
 from whyserve.model.spec import ModelSpec
 
@@ -44,25 +44,21 @@ class InvalidImage(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """The layout of an image input: size in pixels, mode L (greyscale) or RGB, and the position of the channels."""
+    """The layout of an image input: size in pixels, mode L (greyscale) or RGB, and the axis of the channels, if any."""
 
     width: int
     height: int
     mode: str
-    channels: str | None  # "first", "last" or None for (H, W)
+    channels: int | None
 
     @classmethod
     def of(cls, item: InputSpec) -> "Layout | None":
-        """The layout of (H, W), (H, W, C) or (C, H, W) with C = 1 or 3; None for an input that no image file fits."""
-        modes = {1: "L", 3: "RGB"}
-        match item.shape if has_range(item.kind) else ():
-            case (height, width):
-                return cls(width, height, "L", None)
-            case (height, width, channels) if channels in modes:
-                return cls(width, height, modes[channels], "last")
-            case (channels, height, width) if channels in modes:
-                return cls(width, height, modes[channels], "first")
-        return None
+        """The layout of an image with one or three channels; None for an input that no image file fits."""
+        if (axes := item.image_axes()) is None:
+            return None
+        height, width, axis = axes
+        mode = {1: "L", 3: "RGB"}.get(1 if axis is None else item.shape[axis])
+        return None if mode is None else cls(width, height, mode, axis)
 
 
 class Pictures:
@@ -106,10 +102,8 @@ class Pictures:
 def read_image(text: str, item: InputSpec, layout: Layout) -> np.ndarray:
     """A PNG or JPEG in base64 → numbers in the shape, dtype and range of the input. Raises InvalidImage."""
     levels = _levels(_content(text), layout) / 255
-    if layout.channels == "last" and layout.mode == "L":
-        levels = levels[..., None]
-    elif layout.channels == "first":
-        levels = levels[None] if layout.mode == "L" else np.moveaxis(levels, 2, 0)
+    if layout.channels is not None:
+        levels = np.moveaxis(levels.reshape(layout.height, layout.width, -1), 2, layout.channels)
     black, white = item.black_and_white(LEVELS)
     scaled: np.ndarray = black + levels * (white - black)
     return (scaled if item.is_float else np.rint(scaled)).astype(item.dtype)

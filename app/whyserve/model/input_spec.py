@@ -117,6 +117,23 @@ class InputSpec(Strict):
         """The axis of the shape with this number of channels: the last or the first one. None: neither of them."""
         return next((axis for axis in (2, 0) if len(self.shape) == 3 and self.shape[axis] == channels), None)
 
+    def image_axes(self) -> tuple[int, int, int | None] | None:
+        """Height, width and the axis of the channels of an image (H, W), (H, W, C) or (C, H, W) with 1 to 4 channels.
+
+        The axis is None for (H, W). None for another shape, and for an input of another kind.
+        """
+        if not has_range(self.kind):
+            return None
+        if len(self.shape) == 2:
+            return self.shape[0], self.shape[1], None
+        # One and three channels are more frequent, so they decide a shape that fits both.
+        for counts in ((1, 3), (2, 4)):
+            for axis in (2, 0) if len(self.shape) == 3 else ():
+                if self.shape[axis] in counts:
+                    height, width = self.shape[:2] if axis == 2 else self.shape[1:]
+                    return height, width, axis
+        return None
+
     def black_and_white(self, default: Ends) -> tuple[np.ndarray, np.ndarray]:
         """The numbers for black and for white of an image, in a shape that broadcasts against a row."""
         pairs = np.asarray(default if self.range is None else self.range)

@@ -9,7 +9,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 
-from prometheus_client import Counter
+from prometheus_client import Counter, Histogram
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -21,7 +21,6 @@ from whyserve.api.middleware.context import child_of, request_id_from
 from whyserve.api.middleware.prefix import Prefix
 from whyserve.errors import Busy
 from whyserve.settings import ApiSettings
-from whyserve.telemetry.histogram import Histogram
 from whyserve.telemetry.logs import request_id, trace_id, trace_of
 from whyserve.telemetry.metrics import REQUEST_S, REQUESTS
 

@@ -28,6 +28,7 @@ PARAMETERS = ("manifest", "method", "method_reason", "expected_distance", "compl
 
 
 async def explain(request: Request) -> Response:
+    """Predict and explain from tensors."""
     service: Service = request.app.state.service
     state = request.scope["state"]
     body = await request.body()

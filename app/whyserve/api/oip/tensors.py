@@ -149,8 +149,6 @@ def _ids(name: str, array: np.ndarray, texts: Mapping[str, TextReader]) -> np.nd
 
 def _requested(request: InferRequest, parameters: Mapping[str, Any], offered: Sequence[str]) -> list[RequestedTensor]:
     binary = parameters.get("binary_data_output", False)
-    if not isinstance(binary, bool):
-        raise InvalidInput('"parameters.binary_data_output" must be true or false')
     requested = request.get("outputs")
     if not requested:
         return [RequestedTensor(name, binary) for name in offered]

@@ -25,18 +25,8 @@ from whyserve.model.rows import Arrays, row_count
 from whyserve.predict.predictor import Predictor
 
 
-async def models(request: Request) -> Response:
-    service: Service = request.app.state.service
-    return Response(orjson.dumps({"models": service.catalog.names}), media_type="application/json")
-
-
-async def model(request: Request) -> Response:
-    service: Service = request.app.state.service
-    name = service.catalog.get(request.path_params["model"]).spec.name
-    return Response(orjson.dumps({"name": name, "ready": True}), media_type="application/json")
-
-
 async def predict(request: Request) -> Response:
+    """Predict."""
     service: Service = request.app.state.service
     predictor, arrays, _ = await _read(request, service, service.predict_adapter)
     table = await predictor.answer(arrays)
@@ -44,6 +34,7 @@ async def predict(request: Request) -> Response:
 
 
 async def explain(request: Request) -> Response:
+    """Predict and explain."""
     service: Service = request.app.state.service
     predictor, arrays, options = await _read(request, service, service.explain_adapter)
     if options.get("summary"):
