@@ -14,7 +14,7 @@ from pydantic_core import from_json, to_json
 from whyserve.jobs import ExplainJob, JobError, JobResult
 
 # Raise it when a frame changes. An API refuses a worker of another version.
-VERSION = 1
+VERSION = 2
 _SIZE, _HEAD = struct.Struct("<I"), struct.Struct("<BI")
 
 
