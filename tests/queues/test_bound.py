@@ -84,7 +84,7 @@ def test_open_jobs_are_never_dropped_and_their_answers_have_room(world):
 
     async def scene(queue: JobQueue) -> None:
         old = await finished(queue, worker, MIB)
-        ids = []
+        ids: list[str] = []
         with pytest.raises(QueueFull, match="8 MiB"):
             await fill(queue, ids)
         assert 2 <= len(ids) <= 4

@@ -45,9 +45,13 @@ def player_names(spec: ModelSpec) -> tuple[str, ...]:
 def attribution_bytes(spec: ModelSpec) -> int:
     """The size of one output's attributions as JSON, without those of texts, whose number of tokens differs."""
     forms = [each for item in spec.inputs for each in item.attribution_forms().items()]
-    return sum(
-        len(key.encode()) + 4 + (0 if form.tokens else NUMBER_BYTES * math.prod(form.shape)) for key, form in forms
-    )
+    return sum(len(key.encode()) + 4 + (0 if form.tokens else _nested_bytes(form.shape)) for key, form in forms)
+
+
+def _nested_bytes(shape: tuple[int, ...]) -> int:
+    """The size of numbers in nested lists, each with two brackets and a comma."""
+    lists = sum(math.prod(shape[:depth]) for depth in range(len(shape)))
+    return 3 * lists + NUMBER_BYTES * math.prod(shape)
 
 
 class ByKey:
