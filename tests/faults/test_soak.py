@@ -10,13 +10,15 @@ from tests.export.folders import torch_folder
 from tests.faults.conftest import ask
 from whyserve.export.build import export_all
 
-# Ten times a second: memory, a file descriptor and a thread.
+# Ten times a second: memory, a file descriptor, a thread, and bytes in the state folder.
 LEAK = """import os, threading, time
         if type(x) is torch.Tensor and not torch.compiler.is_exporting():
             kept, now = self.__dict__.setdefault("kept", []), time.monotonic()
             if now - self.__dict__.get("last", 0.0) > 0.1:
                 self.__dict__["last"] = now
                 kept.append((torch.ones(100_000), os.open("/dev/null", os.O_RDONLY)))
+                with open("{file}", "ab") as file:
+                    file.write(bytes(200_000))
                 threading.Thread(target=threading.Event().wait, daemon=True).start()
         return self.layer(x)"""
 SECONDS = 24
@@ -43,14 +45,15 @@ def test_a_short_soak_is_flat(start, tmp_path):
 
 @pytest.mark.faults
 def test_planted_leaks_are_found(tmp_path):
-    """In the worker; and a queue without a bound."""
     models, artifacts, state = tmp_path / "models", tmp_path / "artifacts", tmp_path / "q"
-    torch_folder(models, "leaky", LEAK)
+    state.mkdir(mode=0o700)
+    torch_folder(models, "leaky", LEAK.format(file=state / "left"))
     export_all(models, artifacts, 20, lambda _: None)
-    service = start_service(artifacts, state, "--cache-mb", "1", models=models)
+    service = start_service(artifacts, state, *SMALL, models=models)
     try:
-        reads = readers(service.process.pid, state, -40)
-        seen, _, _ = soak(service.address, reads, rows("leaky"), SECONDS)
+        address = service.address  # the worker runs now
+        (state / "left").write_bytes(bytes(41 << 20))  # the queue's allowance is used up
+        seen, _, _ = soak(address, readers(service.process.pid, state, 1), rows("leaky"), SECONDS)
     finally:
         assert service.stop() == 0, service.output
     assert set(grown(seen["worker"])) == {"memory", "descriptors", "threads"}
