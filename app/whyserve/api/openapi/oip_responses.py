@@ -125,9 +125,8 @@ class InferResponse(TypedDict):
 
 
 class ExplanationParameters(TypedDict):
-    """The fields of /explain's answer that are not tensors. explanation: its id."""
+    """The fields of /explain's answer that are not tensors."""
 
-    explanation: str
     manifest: str
     method: Method
     method_reason: NotRequired[str]
