@@ -140,6 +140,7 @@ class ExplainJob(_Message):
     outputs: per row, the names of the outputs to explain.
     texts: input name → per row, the position of each token in the text. Only for inputs sent as text.
     background: the name of one of the model's backgrounds, or a background sent with the request.
+    answer_bytes: the expected size of the answer.
     summary: one summary of all rows instead of one explanation per row.
     cost: counted work in units; see whyserve.model.work. work: the expected seconds.
     created, deadline: seconds since the epoch.
@@ -160,6 +161,7 @@ class ExplainJob(_Message):
     samples: int | None = None
     seed: int = 0
     background: str | GivenBackground = DEFAULT_BACKGROUND
+    answer_bytes: int = 0
     summary: bool = False
     drawing: Drawing | None = None
     cost: int = 1

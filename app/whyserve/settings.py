@@ -44,6 +44,14 @@ class Settings(BaseSettings):
         ),
     ] = 1000
     keep_results_s: Annotated[Seconds, Field(description="Seconds that a finished explanation is kept.")] = 3600
+    keep_results_mb: Annotated[
+        int,
+        Field(
+            ge=1,
+            description="Size of the queue's requests and results, in MiB; the oldest results are dropped first. With "
+            "Redis at most half of its memory.",
+        ),
+    ] = 256
     lease_s: Annotated[
         Seconds, Field(description="Seconds without a sign of life after which a worker's jobs go to other workers.")
     ] = 10
@@ -80,6 +88,9 @@ class ApiSettings(Settings):
     max_instances: Annotated[int, Field(ge=1, description="Largest number of instances in one request.")] = 1000
     max_summary_rows: Annotated[int, Field(ge=1, description="Largest number of instances in one summary.")] = 10_000
     max_body_mb: Annotated[int, Field(ge=1, description="Largest body of a request, decompressed, in MiB.")] = 32
+    max_answer_mb: Annotated[
+        int, Field(ge=1, description="Largest expected answer of an explanation, in MiB; else status 422.")
+    ] = 128
     explain_wait_s: Annotated[
         Seconds, Field(description="Seconds that /explain waits for the result; then it answers 202 with its address.")
     ] = 30

@@ -17,6 +17,7 @@ from whyserve.model.builds import ORIGINAL
 from whyserve.model.image import Pictures
 from whyserve.model.manifest import Manifest, read_checked, read_manifest
 from whyserve.model.outputs import Outputs
+from whyserve.model.players import attribution_bytes
 from whyserve.model.rows import Arrays, Row, RowReader, fault_in
 from whyserve.model.text import TextReader, TokenSpans, spans_of, text_readers
 from whyserve.predict.batcher import Batcher
@@ -51,6 +52,7 @@ class Predictor:
         """batch_s: time limit of one batch. latency: measured by default. texts: by input that is sent as text."""
         self.manifest, self.spec, self.digest = manifest, manifest.spec, digest
         self.outputs = Outputs(self.spec, manifest.columns)
+        self.attribution_bytes = attribution_bytes(self.spec)
         self.latency = latency or measure(session.run, self.spec)
         self.inline_rows = self.latency.rows_within(INLINE_S) if self.latency.seconds(1) <= INLINE_S else 0
         self._session = session

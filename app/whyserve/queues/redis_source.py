@@ -14,12 +14,13 @@ from whyserve.jobs import HEAVY_KEY, ExplainJob, JobError, JobMetrics, JobStatus
 from whyserve.queues.redis_script import (
     PREFIX,
     SCRIPT,
-    Terms,
     as_unavailable,
     check_accepted,
+    checked,
     connection,
     submission,
 )
+from whyserve.queues.terms import Terms
 from whyserve.queues.waiters import LOOK_AGAIN_S
 
 
@@ -99,7 +100,7 @@ class RedisSource:
         return Lease(job, 1)
 
     def finish(self, lease: Lease, result: bytes, metrics: JobMetrics | None = None) -> bool:
-        return self._finish(lease, JobStatus.done, "result", result, metrics)
+        return self._finish(lease, JobStatus.done, "result", checked(result), metrics)
 
     def fail(self, lease: Lease, error: JobError) -> bool:
         return self._finish(lease, JobStatus.failed, "error", error.model_dump_json())
@@ -109,8 +110,10 @@ class RedisSource:
     ) -> bool:
         done = self._call(
             "finish", self._owner, lease.job.id, lease.fence, status.value, field, value, self._terms.keep,
-            metrics.model_dump_json() if metrics else "",
+            metrics.model_dump_json() if metrics else "", self._terms.keep_bytes,
         )  # fmt: skip
+        if isinstance(done, bytes):
+            check_accepted((b"too_large", done))
         with self._lock:
             self._held.pop(lease.job.id, None)
         return bool(done)

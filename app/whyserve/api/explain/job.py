@@ -7,9 +7,11 @@ from typing import Any
 
 from starlette.requests import Request
 
+from whyserve.api.explain.answer_size import answer_bytes
 from whyserve.api.middleware.auth import caller_of
 from whyserve.api.schemas.headers import idempotency_key
 from whyserve.api.state import Service
+from whyserve.errors import AnswerTooLarge
 from whyserve.jobs import ExplainJob, GivenBackground
 from whyserve.model.rows import Arrays, Row
 from whyserve.model.spec import DEFAULT_BACKGROUND
@@ -24,7 +26,7 @@ async def build_job(
 
     arrays: by input, (rows, *shape). options: the request's method, outputs, samples, seed, deadline_s, background and
     summary, as far as it has them; also `instances`, if the arrays were read from instances.
-    Raises InvalidInput, UnknownLabel, UnsupportedMethod, and Unavailable if the service shuts down.
+    Raises InvalidInput, UnknownLabel, UnsupportedMethod, AnswerTooLarge, and Unavailable if the service shuts down.
     """
     origin = await _origin(request, service)
     method, instances = options.get("method", "auto"), options.get("instances")
@@ -37,7 +39,7 @@ async def build_job(
     work = counted_work(predictor.manifest, method, options.get("samples"), sum(map(len, outputs)), rows)
     created = time.time()
     allowed_s = min(service.settings.explain_deadline_s, options.get("deadline_s", float("inf")))
-    return ExplainJob.of(
+    job = ExplainJob.of(
         predictor.spec,
         predictor.digest,
         arrays,
@@ -55,6 +57,14 @@ async def build_job(
         deadline=created + allowed_s,
         **origin,
     )
+    expected, limit_mb = answer_bytes(job, predictor), service.settings.max_answer_mb
+    if expected > limit_mb << 20:
+        raise AnswerTooLarge(
+            f"the answer would take about {expected >> 20} MiB, more than WHYSERVE_MAX_ANSWER_MB ({limit_mb}) allows; "
+            'send fewer instances per request, or name fewer "outputs"',
+            field="instances" if len(job.outputs) > 1 else "outputs",
+        )
+    return job.model_copy(update={"answer_bytes": expected})
 
 
 async def _origin(request: Request, service: Service) -> dict[str, Any]:
@@ -64,6 +74,7 @@ async def _origin(request: Request, service: Service) -> dict[str, Any]:
     key = idempotency_key(request.headers, caller)
     path: str = request.scope["path"]
     return {
+        "id": service.ids.new(caller),
         "caller": caller,
         "idempotency_key": key,
         "request_hash": hashlib.sha256(path.encode() + await request.body()).hexdigest() if key else None,

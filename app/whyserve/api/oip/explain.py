@@ -49,7 +49,6 @@ async def explain(request: Request) -> Response:
 def _parameters(answer: Mapping[str, Any]) -> dict[str, Any]:
     background = answer["background"]
     return {
-        "explanation": answer["id"],
         **{key: answer[key] for key in PARAMETERS if key in answer},
         "background": background["name"],
         "background_sha256": background["sha256"],

@@ -65,7 +65,6 @@ InferResponse = typed_dict("InferResponse", RESPONSE)
 ExplanationParameters = typed_dict(
     "ExplanationParameters",
     {
-        "explanation": str,
         "manifest": str,
         "method": Method,
         "method_reason": NotRequired[str],
@@ -75,7 +74,7 @@ ExplanationParameters = typed_dict(
         "background": str,
         "background_sha256": str,
     },
-    "The fields of /explain's answer that are not tensors. explanation: its id.",
+    "The fields of /explain's answer that are not tensors.",
 )
 ExplainTensorsResponse = typed_dict(
     "ExplainTensorsResponse",

@@ -8,9 +8,9 @@ from contextlib import AbstractContextManager
 from functools import partial
 from typing import TYPE_CHECKING
 
-from whyserve.errors import Unavailable
+from whyserve.errors import Unavailable, WhyserveError
 from whyserve.explain.worker.progress import Report
-from whyserve.jobs import ExplainJob, JobError, JobMetrics, JobResult, Lease
+from whyserve.jobs import ExplainJob, JobError, JobMetrics, JobResult, Lease, job_error
 from whyserve.telemetry.logs import about
 from whyserve.telemetry.metrics import COMPUTE_S, JOBS
 
@@ -44,7 +44,11 @@ class Recorder:
         model, when = leases[0].job.model, (time.time() - took_s, time.time())
         COMPUTE_S.labels(model, results[0].method).observe(took_s)
         for lease, result in zip(leases, results, strict=True):
-            self._record(lease, partial(self._finish, lease, result, took_s))
+            try:
+                self._record(lease, partial(self._finish, lease, result, took_s))
+            except WhyserveError as error:  # it would be raised again at each try
+                self.failed(lease, job_error(error.code, error.message), when[0])
+                continue
             JOBS.labels(model, "done").inc()
             self._trace("explain", lease, when, method=result.method, shared_by=len(leases))
             if log.isEnabledFor(logging.INFO):

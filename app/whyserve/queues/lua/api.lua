@@ -13,7 +13,8 @@ end
 
 local T = {}  -- transaction name -> function; worker.lua adds the workers'
 
-function T.submit(id, batch_key, body, deadline, idempotency_key, request_hash, caller, work, depth, ...)
+function T.submit(id, batch_key, body, deadline, idempotency_key, request_hash, caller, work, depth, expected,
+  keep_bytes, ...)
   expire(...)
   if redis.call('EXISTS', job_key(id)) == 1 then return {'accepted', id} end
   if idempotency_key ~= '' then
@@ -25,13 +26,20 @@ function T.submit(id, batch_key, body, deadline, idempotency_key, request_hash, 
   end
   local waiting = redis.call('ZCARD', P .. 'open')
   if waiting >= tonumber(depth) then return {'full', tostring(waiting)} end
+  local limit, size = largest(keep_bytes), #body + expected
+  if size > limit then return {'too_large', string.format('%.0f %.0f', size, limit)} end
+  -- The answers of all open jobs have their room from the beginning.
+  if not make_room(size + counted('expected'), limit) then return {'no_room', string.format('%.0f', limit)} end
   batch_key = string.gsub(batch_key, '/', '/' .. caller .. '/', 1)
   if redis.call('SADD', P .. 'batch_keys', batch_key) == 1 then
     redis.call('XGROUP', 'CREATE', line_key(batch_key), GROUP, '0', 'MKSTREAM')
   end
   local entry = redis.call('XADD', line_key(batch_key), place(caller, tonumber(work)), 'id', id)
   redis.call('HSET', job_key(id), 'status', 'queued', 'progress', '0', 'deliveries', '0', 'body', body,
-    'batch_key', batch_key, 'entry', entry, 'idempotency_key', idempotency_key, 'request_hash', request_hash, 'caller', caller)
+    'batch_key', batch_key, 'entry', entry, 'idempotency_key', idempotency_key, 'request_hash', request_hash,
+    'caller', caller, 'request_bytes', #body, 'expected', expected)
+  count('open', #body)
+  count('expected', expected)
   redis.call('ZADD', P .. 'open', deadline, id)
   if idempotency_key ~= '' then redis.call('SET', P .. 'idempotency:' .. idempotency_key, id) end
   redis.call('XADD', P .. 'wakeup', 'MAXLEN', 1, '*', 'id', id)

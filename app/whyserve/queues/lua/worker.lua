@@ -45,8 +45,10 @@ function T.adopt(owner, id, batch_key, ...)
   return answer
 end
 
-function T.finish(owner, id, fence, status, field, value, keep_s, job_metrics)
+function T.finish(owner, id, fence, status, field, value, keep_s, job_metrics, keep_bytes)
   if not holds(owner, id, fence) then return 0 end
+  local limit = largest(keep_bytes)
+  if field == 'result' and not make_room(#value, limit) then return string.format('%.0f %.0f', #value, limit) end
   final(id, status, keep_s, field, value, 'progress', '1')
   if job_metrics ~= '' then
     redis.call('XADD', P .. 'job_metrics', 'MAXLEN', MOST_JOB_METRICS, '*', 'body', job_metrics)
@@ -97,4 +99,9 @@ function T.release(owner)
   redis.call('XADD', P .. 'wakeup', 'MAXLEN', 1, '*', 'id', owner)
 end
 
-return T[ARGV[1]](unpack(ARGV, 2))
+local done, answer = pcall(T[ARGV[1]], unpack(ARGV, 2))
+if done then return answer end
+-- Redis refuses the first write of a transaction if its memory is full, and none after a write that frees memory.
+local message = type(answer) == 'table' and answer.err or tostring(answer)
+if string.find(message, 'OOM', 1, true) and drop_oldest(FREED_BYTES) > 0 then return T[ARGV[1]](unpack(ARGV, 2)) end
+return {err = message}
