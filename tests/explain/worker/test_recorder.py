@@ -22,7 +22,7 @@ def test_a_result_that_is_too_large_to_be_kept_fails_its_job_at_once_and_alone()
         return True
 
     leases = [Lease(JOB.model_copy(update={"id": name}), 1) for name in ("large", "small")]
-    Recorder(finish, fail, lambda *_: True, None, threading.Event()).done(
+    Recorder(finish, fail, lambda *_: [], None, threading.Event()).done(
         leases, [JobResult(b"{}", method="exact")] * 2, 0.1
     )
     assert finished == ["large", "small"]
@@ -38,6 +38,6 @@ def test_a_queue_that_cannot_be_reached_is_tried_again():
             raise Unavailable("down")
         return True
 
-    recorder = Recorder(finish, lambda *_: True, lambda *_: True, None, threading.Event())
+    recorder = Recorder(finish, lambda *_: True, lambda *_: [], None, threading.Event())
     recorder.done([Lease(JOB, 1)], [JobResult(b"{}", method="exact")], 0.1)
     assert len(tries) == 3
