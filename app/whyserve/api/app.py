@@ -5,7 +5,6 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import FastAPI
-from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Route
@@ -18,6 +17,7 @@ from whyserve.api.oip.infer import Infer, is_infer
 from whyserve.api.openapi.document import document
 from whyserve.api.promotion import LAST_SHARE
 from whyserve.api.routes import events, explanations, health, metrics, models
+from whyserve.api.routes.docs import docs_routes
 from whyserve.api.routes.explain import Explain
 from whyserve.api.routes.oip import oip_router
 from whyserve.api.routes.page import page_routes
@@ -70,13 +70,12 @@ def create_api(service: Service) -> FastAPI:
             await predictor.close()
         await service.queue.close()
 
-    # FastAPI's own page at /docs loads its script from a CDN. This one has it in a package.
-    app = FastAPIOffline(
+    app = FastAPI(
         title="Whyserve",
         version=__version__,
         lifespan=lifespan,
+        docs_url=None,  # routes/docs.py has a page whose script comes from no CDN
         redoc_url=None,
-        static_url="/docs-assets",
         # FastAPI's spans would leave out /predict; middleware/otel.py traces all requests.
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
@@ -91,6 +90,7 @@ def create_api(service: Service) -> FastAPI:
     app.include_router(models.router)
     app.include_router(health.router)
     app.include_router(metrics.router)
+    app.router.routes.extend(docs_routes())
     app.router.routes.extend(page_routes())
     for kind in (WhyserveError, HTTPException, Exception):
         app.add_exception_handler(kind, on_exception)
