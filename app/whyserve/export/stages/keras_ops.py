@@ -9,22 +9,29 @@ import tensorflow as tf
 from tf2onnx.utils import map_onnx_to_numpy_type
 
 
-def _in_two_steps(context: Any, node: Any, name: str, steps: tuple[str, bool]) -> Any:
-    """steps: the operator of the first step, and whether the second step subtracts its result from 1, or 1 from it."""
-    first, from_one = steps
+def _one_minus_erf(context: Any, node: Any, name: str, _: Any) -> Any:
+    """erfc(x) = 1 − erf(x); the exact gelu of Keras uses it."""
+    return _in_two_steps(context, node, name, "Erf", lambda one, value: ("Sub", [one, value]))
+
+
+def _exp_minus_one(context: Any, node: Any, name: str, _: Any) -> Any:
+    """expm1(x) = exp(x) − 1; the celu of Keras uses it."""
+    return _in_two_steps(context, node, name, "Exp", lambda one, value: ("Sub", [value, one]))
+
+
+def _in_two_steps(context: Any, node: Any, name: str, first: str, second: Callable[..., tuple[str, list[str]]]) -> Any:
     dtype = context.get_dtype(node.input[0])
     shape = context.get_shape(node.output[0])
     one = context.make_const(f"{name}__one", np.ones((), map_onnx_to_numpy_type(dtype))).output[0]
     inner = context.make_node(first, [node.input[0]], name=f"{name}__{first}").output[0]
     context.remove_node(name)
-    given = [one, inner] if from_one else [inner, one]
-    return context.make_node("Sub", given, outputs=[node.output[0]], name=name, dtypes=[dtype], shapes=[shape])
+    operator, given = second(one, inner)
+    return context.make_node(operator, given, outputs=[node.output[0]], name=name, dtypes=[dtype], shapes=[shape])
 
 
-# erfc(x) = 1 − erf(x), in the exact gelu of Keras; expm1(x) = exp(x) − 1, in its celu.
-HANDLERS: dict[str, tuple[Callable[..., Any], tuple[str, bool]]] = {
-    "Erfc": (_in_two_steps, ("Erf", True)),
-    "Expm1": (_in_two_steps, ("Exp", False)),
+HANDLERS: dict[str, tuple[Callable[..., Any], list[Any]]] = {
+    "Erfc": (_one_minus_erf, []),
+    "Expm1": (_exp_minus_one, []),
 }
 
 
