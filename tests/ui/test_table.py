@@ -42,6 +42,12 @@ def as_csv(rows, delimiter=","):
     return text.getvalue()
 
 
+def load(page: Page, file, words: str) -> None:
+    """Choose a file, and wait until the page shows its rows."""
+    page.locator("input[type=file]").set_input_files(file)
+    expect(page.get_by_label("Paste a table")).to_have_value(re.compile(words))
+
+
 def explain(page: Page) -> None:
     page.get_by_role("button", name="Explain these rows").click()
 
@@ -151,8 +157,7 @@ def test_a_file_with_gaps_shows_333_rows_and_lists_11(page, service, console, tm
     assert len(frame) == 344
     frame.to_csv(tmp_path / "penguins.csv", index=False)
     opened(page, service, "penguins")
-    page.locator("input[type=file]").set_input_files(tmp_path / "penguins.csv")
-    expect(page.get_by_label("Paste a table")).to_have_value(re.compile("^bill_length_mm"))
+    load(page, tmp_path / "penguins.csv", "^bill_length_mm")
     explain(page)
     expect(page.locator(SUMMED)).to_have_text("333 rows, explained for Adelie.")
     expect(page.get_by_test_id("rows-faults")).to_contain_text("11 rows were refused")
@@ -200,8 +205,7 @@ def test_parquet_is_read_and_unknown_columns_are_left_out(page, service, artifac
     rows = table("penguins", artifacts, 30)
     pd.DataFrame([{**row, "note": "x"} for row in rows]).to_parquet(tmp_path / "rows.parquet", index=False)
     opened(page, service, "penguins")
-    page.locator("input[type=file]").set_input_files(tmp_path / "rows.parquet")
-    expect(page.get_by_label("Paste a table")).to_have_value(re.compile("note"))
+    load(page, tmp_path / "rows.parquet", "note")
     explain(page)
     expect(page.locator(SUMMED)).to_contain_text("30 rows")
     expect(page.locator(".results")).to_contain_text("the model does not have them: note.")

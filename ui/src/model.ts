@@ -156,13 +156,6 @@ function fromValue(field: Field, value: unknown): string {
 
 const joined = (values: unknown[]) => values.map((value) => (typeof value === "number" ? written(value) : String(value))).join(" ");
 
-/** The same row after the person chose the other decimal separator. */
-export function rewritten(list: Field[], typed: TypedRow, choose: () => void): TypedRow {
-  const read = list.flatMap((field): [Field, unknown][] => (field.kind === "number" || field.kind === "sequence" ? [[field, toValue(field, typed[field.key] ?? "")]] : []));
-  choose();
-  return { ...typed, ...Object.fromEntries(read.map(([field, value]) => [field.key, fromValue(field, value)])) };
-}
-
 export function outputs(model: Manifest): string[] {
   return model.spec.output.labels.length ? model.spec.output.labels : model.spec.output.names;
 }

@@ -3,7 +3,7 @@ import { batch, computed, signal } from "@preact/signals";
 
 import { readAddress, writeAddress } from "./address";
 import { RequestError, api, dataOf, type Summary } from "./api/client";
-import { ambiguities, fields, fromRow, outputs, rewritten, type Manifest, type TypedRow } from "./model";
+import { ambiguities, fields, fromRow, outputs, toRow, type Manifest, type TypedRow } from "./model";
 import { decimalComma } from "./numbers";
 import { words } from "./texts";
 
@@ -42,13 +42,11 @@ export function setText(key: string, text: string) {
 
 /** Choose the decimal separator, and write the numbers of both rows with it. */
 export function chooseDecimal(comma: boolean) {
-  const before = decimalComma.peek();
-  const choose = (chosen: boolean) => () => void (decimalComma.value = chosen);
+  const numbers = modelFields.value.filter((field) => field.kind === "number" || field.kind === "sequence");
+  const read = [start, current].map((row) => ({ row, values: toRow(numbers, row.value) }));
   batch(() => {
-    const now = rewritten(modelFields.value, current.value, choose(comma));
-    decimalComma.value = before;
-    start.value = rewritten(modelFields.value, start.value, choose(comma));
-    current.value = now;
+    decimalComma.value = comma;
+    for (const { row, values } of read) row.value = { ...row.value, ...fromRow(numbers, values) };
   });
 }
 

@@ -112,18 +112,17 @@ function WhatChanged({ why, explained, before }: Comparison) {
   const shown = model.value;
   const fields = modelFields.value;
   const then = before?.explained;
+  const list = useMemo(() => before && changes(contributions(fields, before.explained, before.why.row), contributions(fields, explained, why.row)), [fields, explained, then, why]);
   const draw = useCallback(
     (canvas: Canvas) => {
-      if (!shown || !then || !before) throw new Error("a change has a start");
-      const list = changes(contributions(fields, then, before.why.row), contributions(fields, explained, why.row));
+      if (!shown || !list) throw new Error("a change has a start");
       return changeChart(list, explained, scaleOf(shown), canvas);
     },
-    [shown, fields, explained, then, why],
+    [shown, list, explained],
   );
-  if (!shown || !before || !then) return null;
+  if (!shown || !before || !list) return null;
   const scale = scaleOf(shown);
   const [from, to] = [said(before.why.prediction, scale), said(why.prediction, scale)];
-  const list = changes(contributions(fields, then, before.why.row), contributions(fields, explained, why.row));
   const listed = list.map((one) => `${one.label} ${scale.change(one.now - one.before)}`).join("; ");
   return (
     <div class="changed">

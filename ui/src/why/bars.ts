@@ -1,5 +1,6 @@
 /** A bar chart with one row per feature. Labels are wrapped and never cut; the numbers have columns of their own. */
-import { FONT_PX, measured, node, type Canvas, type Svg } from "./draw";
+import { sum } from "../api/answer";
+import { FONT, FONT_PX, measured, node, sized, type Canvas, type Svg } from "./draw";
 
 export interface BarRow {
   label: string;
@@ -36,16 +37,16 @@ export function barChart({ rows, domain, origin, axis, axisLabel, columns = [""]
   const narrow = width < NARROW_PX;
   const shown = narrow ? columns.length - 1 : 0;
   const columnPx = columns.map((name, at) => Math.max(measured(name, FONT_PX), ...rows.map((row) => measured(row.texts[at] ?? "", FONT_PX, true))) + BLANK_PX);
-  const right = columnPx.slice(shown).reduce((total, one) => total + one, 0);
+  const right = sum(columnPx.slice(shown));
   const labelPx = narrow ? width - 4 : Math.min(0.36 * width, Math.max(...rows.map((row) => measured(row.label, FONT_PX, true))) + 4);
   const [left, end] = [narrow ? 4 : labelPx + BLANK_PX, width - right - 4];
   const [low, high] = domain;
   const x = (value: number) => left + ((value - low) / (high - low || 1)) * (end - left);
-  const svg = node("svg", { "font-family": "system-ui, sans-serif", "font-size": FONT_PX, fill: theme.ink }) as Svg;
+  const svg = node("svg", { "font-family": FONT, "font-size": FONT_PX, fill: theme.ink }) as Svg;
   const marks = node("g", {});
   let top = columns.some(Boolean) ? TOP_PX : 4;
   const head = top;
-  const columnEnd = (at: number) => width - 4 - columnPx.slice(at + 1).reduce((total, one) => total + one, 0);
+  const columnEnd = (at: number) => width - 4 - sum(columnPx.slice(at + 1));
   for (const row of rows) {
     const extra = narrow ? row.texts.slice(0, -1).filter(Boolean).join(" → ") : "";
     const lines = [...wrapped(row.label, labelPx), ...(extra ? wrapped(extra, labelPx) : [])];
@@ -66,9 +67,7 @@ export function barChart({ rows, domain, origin, axis, axisLabel, columns = [""]
   }
   svg.append(grid());
   svg.append(marks);
-  const height = top + FOOT_PX;
-  for (const [key, value] of Object.entries({ width, height, viewBox: `0 0 ${width} ${height}` })) svg.setAttribute(key, String(value));
-  return svg;
+  return sized(svg, width, top + FOOT_PX);
 
   function grid(): SVGElement {
     const group = node("g", {});
@@ -84,6 +83,13 @@ export function barChart({ rows, domain, origin, axis, axisLabel, columns = [""]
     group.append(node("text", { x: clamp((left + end) / 2, measured(axisLabel, FONT_PX) / 2 + 2, width), y: top + 33, "text-anchor": "middle", fill: theme.muted }, axisLabel));
     return group;
   }
+}
+
+/** The axis for these ends of bars. Effects that count as nothing must not fill the whole width. */
+export function domainOf(ends: number[], tiny: number): [number, number] {
+  const [low, high] = [Math.min(...ends), Math.max(...ends)];
+  const pad = Math.max(0.03 * (high - low), 20 * tiny - (high - low) / 2, 1e-12);
+  return [low - pad, high + pad];
 }
 
 const clamp = (value: number, low: number, high: number) => Math.min(high, Math.max(low, value));

@@ -1,8 +1,8 @@
 /** What changed: for each feature a pale bar for the start row and a full bar for the current row. */
-import type { OutputExplanation } from "../api/answer";
+import { sum, type OutputExplanation } from "../api/answer";
 import type { Scale } from "../format";
 import { words } from "../texts";
-import { barChart, type BarRow } from "./bars";
+import { barChart, domainOf, type BarRow } from "./bars";
 import type { Contribution } from "./contributions";
 import type { Canvas, Svg } from "./draw";
 
@@ -17,14 +17,13 @@ export interface Change {
 /** The effects of both rows by feature, the largest change first. The rest is one entry. */
 export function changes(before: Contribution[], now: Contribution[]): Change[] {
   const keys = [...new Set([...now, ...before].map((one) => one.key))];
-  const total = (of: Contribution[], key: string) => of.filter((one) => one.key === key).reduce((sum, one) => sum + one.value, 0);
+  const total = (of: Contribution[], key: string) => sum(of.filter((one) => one.key === key).map((one) => one.value));
   const label = (key: string) => now.find((one) => one.key === key)?.label ?? before.find((one) => one.key === key)?.label ?? key;
   const all = keys.map((key) => ({ label: label(key), before: total(before, key), now: total(now, key) }));
   const sorted = all.sort((one, other) => Math.abs(other.now - other.before) - Math.abs(one.now - one.before));
   if (sorted.length <= MAX_ROWS + 1) return sorted;
   const rest = sorted.slice(MAX_ROWS);
-  const sum = (of: "before" | "now") => rest.reduce((whole, one) => whole + one[of], 0);
-  return [...sorted.slice(0, MAX_ROWS), { label: words.why.others(rest.length), before: sum("before"), now: sum("now") }];
+  return [...sorted.slice(0, MAX_ROWS), { label: words.why.others(rest.length), before: sum(rest.map((one) => one.before)), now: sum(rest.map((one) => one.now)) }];
 }
 
 export function changeChart(list: Change[], explained: OutputExplanation, scale: Scale, canvas: Canvas): Svg {
@@ -39,8 +38,6 @@ export function changeChart(list: Change[], explained: OutputExplanation, scale:
     texts: [scale.change(before), scale.change(now), scale.change(now - before)],
   }));
   const ends = [0, ...list.flatMap((one) => [one.before, one.now])];
-  const [low, high] = [Math.min(...ends), Math.max(...ends)];
-  const pad = Math.max(0.03 * (high - low), 20 * scale.tiny(explained) - (high - low) / 2, 1e-12);
   const columns = [words.why.before, words.why.now, words.why.changedBy];
-  return barChart({ rows, domain: [low - pad, high + pad], origin: 0, axis: scale.change, axisLabel: scale.unit, columns }, canvas);
+  return barChart({ rows, domain: domainOf(ends, scale.tiny(explained)), origin: 0, axis: scale.change, axisLabel: scale.unit, columns }, canvas);
 }

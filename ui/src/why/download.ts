@@ -1,7 +1,7 @@
 /** Downloads of a picture as SVG or PNG: the picture of the service, or one of the page in the light theme. */
 import { api, dataOf, type ExplainRequest } from "../api/client";
 import { LIGHT } from "../theme";
-import type { Canvas, Svg } from "./draw";
+import { FONT, node, sized, type Canvas, type Svg } from "./draw";
 
 const WIDTH = 760;
 /** PNG pixels per picture unit, so that a PNG is sharp in print. */
@@ -35,16 +35,11 @@ export function save(content: Blob, title: string, ending: string): void {
 }
 
 function framed(inner: Svg, title: string): Svg {
-  const name = "http://www.w3.org/2000/svg";
   const width = Number(inner.getAttribute("width")) + 2 * EDGE;
   const height = Number(inner.getAttribute("height")) + TITLE_PX + EDGE;
-  const whole = document.createElementNS(name, "svg");
-  for (const [key, value] of Object.entries({ width, height, viewBox: `0 0 ${width} ${height}`, "font-family": "system-ui, sans-serif" })) whole.setAttribute(key, String(value));
-  const paper = document.createElementNS(name, "rect");
-  for (const [key, value] of Object.entries({ width, height, fill: LIGHT.paper })) paper.setAttribute(key, String(value));
-  const caption = document.createElementNS(name, "text");
-  for (const [key, value] of Object.entries({ x: EDGE, y: 23, fill: LIGHT.ink, "font-size": 15, "font-weight": 600 })) caption.setAttribute(key, String(value));
-  caption.textContent = title;
+  const whole = sized(node("svg", { "font-family": FONT }) as Svg, width, height);
+  const paper = node("rect", { width, height, fill: LIGHT.paper });
+  const caption = node("text", { x: EDGE, y: 23, fill: LIGHT.ink, "font-size": 15, "font-weight": 600 }, title);
   inner.setAttribute("x", String(EDGE));
   inner.setAttribute("y", String(TITLE_PX));
   whole.append(paper, caption, inner);

@@ -18,20 +18,24 @@ export function withoutStyles(plot: Element): Svg {
 
 /** One picture from several, from top to bottom. */
 export function stacked(parts: Svg[], { width, theme }: Canvas): Svg {
-  const whole = node("svg", { width, "font-family": FONT, fill: theme.ink }) as Svg;
+  const whole = node("svg", { "font-family": FONT, fill: theme.ink }) as Svg;
   let top = 0;
   for (const part of parts) {
     part.setAttribute("y", String(top));
     top += Number(part.getAttribute("height"));
     whole.append(part);
   }
-  whole.setAttribute("height", String(top));
-  whole.setAttribute("viewBox", `0 0 ${width} ${top}`);
-  return whole;
+  return sized(whole, width, top);
+}
+
+/** Set the size of a picture whose height is known after it is drawn. */
+export function sized(svg: Svg, width: number, height: number): Svg {
+  for (const [key, value] of Object.entries({ width, height, viewBox: `0 0 ${width} ${height}` })) svg.setAttribute(key, String(value));
+  return svg;
 }
 
 export const FONT_PX = 12.5;
-const FONT = "system-ui, sans-serif";
+export const FONT = "system-ui, sans-serif";
 
 let ruler: CanvasRenderingContext2D | null | undefined;
 

@@ -68,8 +68,12 @@ function colour(channels: number[], range: Heat["range"], strength: number): num
     return 255 * Math.min(1, Math.max(0, (value - low) / (high - low || 1)));
   };
   const own = channels.length >= 3 ? channels.slice(0, 3).map(level) : Array.from({ length: 3 }, () => level(channels[0]));
-  const grey = 0.2126 * (own[0] ?? 0) + 0.7152 * (own[1] ?? 0) + 0.0722 * (own[2] ?? 0);
+  const grey = luminance(own);
   return [...own.map((value) => value + strength * (grey - value)), 255];
+}
+
+export function luminance([red = 0, green = 0, blue = 0]: number[]): number {
+  return 0.2126 * red + 0.7152 * green + 0.0722 * blue;
 }
 
 function tint(share: number, largest: number, strength: number, theme: Theme): number[] {

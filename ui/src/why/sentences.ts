@@ -5,7 +5,7 @@ import { roughShare, type Scale } from "../format";
 import { heading, type Field } from "../model";
 import { words } from "../texts";
 import { contributions, valueText, type Contribution } from "./contributions";
-import { reasonsOf, totalSize } from "./reasons";
+import { bySize, reasonsOf, totalSize } from "./reasons";
 
 export interface Reasoned {
   average: string;
@@ -24,7 +24,7 @@ export function reasoned(fields: Field[], why: RowExplanation, explained: Output
   const list = (some: Contribution[]) => some.map((one) => `${one.label} (${scale.change(one.value)})`).join(", ");
   const reasons: string[] = [];
   if (found.kind === "none stands out") {
-    const [largest] = listed.sort((one, other) => Math.abs(other.value) - Math.abs(one.value));
+    const [largest] = bySize(listed);
     if (largest) reasons.push(words.why.noSingle(largest.label, roughShare(Math.abs(largest.value) / totalSize(all))));
     return { average, reasons };
   }

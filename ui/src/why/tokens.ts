@@ -1,6 +1,6 @@
 /** A text with each token coloured by its attribution, and the number below it for people who cannot see colours. */
 import type { Scale } from "../format";
-import { measured, node, stacked, type Canvas, type Svg } from "./draw";
+import { FONT, measured, node, sized, stacked, type Canvas, type Svg } from "./draw";
 import type { TokenText } from "./contributions";
 import { colourScale } from "./heat";
 
@@ -18,7 +18,6 @@ const BOX_PX = 27;
 const PAD_PX = 5;
 const BLANK_PX = 7;
 const EDGE_PX = 4;
-const FONT = "system-ui, sans-serif";
 /** The strongest colour on which text stays readable. */
 const STRONGEST = 0.6;
 
@@ -45,6 +44,5 @@ export function tokenHeat({ pieces, scale, most }: TokenHeat, canvas: Canvas): S
     x += size;
   });
   const height = y + LINE_PX - 8;
-  for (const [key, value] of Object.entries({ width, height, viewBox: `0 0 ${width} ${height}` })) svg.setAttribute(key, String(value));
-  return stacked([svg, colourScale(Math.min(width, 360), theme, most, scale)], canvas);
+  return stacked([sized(svg, width, height), colourScale(Math.min(width, 360), theme, most, scale)], canvas);
 }

@@ -2,7 +2,7 @@
 import type { OutputExplanation } from "../api/answer";
 import type { Scale } from "../format";
 import { words } from "../texts";
-import { barChart, type BarRow } from "./bars";
+import { barChart, domainOf, type BarRow } from "./bars";
 import type { Contribution } from "./contributions";
 import type { Canvas, Svg } from "./draw";
 import { topContributions } from "./reasons";
@@ -36,8 +36,5 @@ export function waterfall({ explained, elements, scale }: Waterfall, canvas: Can
     { label: words.why.predictionBar(explained.output), bars: [], texts: [scale.value(end)], dot: end },
   ];
   const ends = [base, end, ...bars.flatMap((row) => row.bars.flatMap((bar) => [bar.from, bar.to]))];
-  const [low, high] = [Math.min(...ends), Math.max(...ends)];
-  // Effects that do not move the prediction must not fill the whole width.
-  const pad = Math.max(0.03 * (high - low), 20 * scale.tiny(explained) - (high - low) / 2, 1e-12);
-  return barChart({ rows, domain: [low - pad, high + pad], origin: base, axis: scale.axis, axisLabel: scale.unit }, canvas);
+  return barChart({ rows, domain: domainOf(ends, scale.tiny(explained)), origin: base, axis: scale.axis, axisLabel: scale.unit }, canvas);
 }
