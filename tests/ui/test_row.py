@@ -156,6 +156,9 @@ def test_a_typed_text_has_coloured_and_numbered_tokens(page, service, client):
         assert boxes.nth(place).get_attribute("fill") == ("#c85200" if token["value"] >= 0 else "#0069a8")
         assert float(boxes.nth(place).get_attribute("fill-opacity") or 0) <= 0.6
     assert float(boxes.nth(shares.index(strongest)).get_attribute("fill-opacity") or 0) == pytest.approx(0.6)
+    # The scale below the text ends with the colour of the largest attribution.
+    scale = now.locator("svg svg").nth(1).locator("rect")
+    assert float(scale.last.get_attribute("fill-opacity") or 0) == pytest.approx(0.6, abs=0.02)
     shown = numbers(page)
     assert list(shown) == ["“Új”", "“-”", "“Z”", "“é”", "“land”", "end of the text"]
 

@@ -108,13 +108,16 @@ function painted(width: number, height: number, colour: (pixel: number) => numbe
   return canvas.toDataURL();
 }
 
-/** The colours from the largest negative effect to the largest positive one, in the unit of the output. */
-export function colourScale(width: number, theme: Theme, most: number, scale: Scale): Svg {
+/**
+ * The colours from the largest negative effect to the largest positive one, in the unit of the output.
+ * strength: how strongly an effect is painted, by its part of the largest one.
+ */
+export function colourScale(width: number, theme: Theme, most: number, scale: Scale, strength = (part: number) => part): Svg {
   const [height, bar, steps] = [46, 12, 24];
   const svg = node("svg", { width, height, "font-size": FONT_PX, fill: theme.ink }) as Svg;
   for (let step = 0; step < steps; step++) {
     const part = (2 * (step + 0.5)) / steps - 1;
-    svg.append(node("rect", { x: (step * width) / steps, y: 6, width: width / steps + 0.5, height: bar, fill: part < 0 ? theme.down : theme.up, "fill-opacity": Math.abs(part) }));
+    svg.append(node("rect", { x: (step * width) / steps, y: 6, width: width / steps + 0.5, height: bar, fill: part < 0 ? theme.down : theme.up, "fill-opacity": strength(Math.abs(part)) }));
   }
   const ends: [number, string, string][] = [
     [0, "start", `${words.image.lowers} ${scale.change(-most)}`],

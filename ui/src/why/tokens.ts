@@ -20,6 +20,7 @@ const BLANK_PX = 7;
 const EDGE_PX = 4;
 /** The strongest colour on which text stays readable. */
 const STRONGEST = 0.6;
+const strengthOf = (part: number) => STRONGEST * Math.sqrt(Math.min(1, part));
 
 export function tokenHeat({ pieces, scale, most }: TokenHeat, canvas: Canvas): Svg {
   const { width, theme } = canvas;
@@ -34,7 +35,7 @@ export function tokenHeat({ pieces, scale, most }: TokenHeat, canvas: Canvas): S
     if (apart && x > EDGE_PX) x += BLANK_PX;
     if (x + size > width - EDGE_PX && x > EDGE_PX) [x, y] = [EDGE_PX, y + LINE_PX];
     const colour = piece.value < 0 ? theme.down : theme.up;
-    const strength = STRONGEST * Math.sqrt(Math.min(1, Math.abs(piece.value) / most));
+    const strength = strengthOf(Math.abs(piece.value) / most);
     const middle = { x: x + size / 2, "text-anchor": "middle" };
     svg.append(
       node("rect", { x: x + 0.5, y, width: size - 1, height: BOX_PX, rx: 3, fill: colour, "fill-opacity": strength, stroke: theme.rule }),
@@ -44,5 +45,5 @@ export function tokenHeat({ pieces, scale, most }: TokenHeat, canvas: Canvas): S
     x += size;
   });
   const height = y + LINE_PX - 8;
-  return stacked([sized(svg, width, height), colourScale(Math.min(width, 360), theme, most, scale)], canvas);
+  return stacked([sized(svg, width, height), colourScale(Math.min(width, 360), theme, most, scale, strengthOf)], canvas);
 }
