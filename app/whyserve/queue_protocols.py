@@ -37,10 +37,6 @@ class JobQueue(Protocol):
         """
         ...
 
-    async def wait(self, job_id: str, timeout_s: float) -> JobState:
-        """The job's state once it is final, or after `timeout_s`. Raises UnknownExplanation."""
-        ...
-
     async def state(self, job_id: str) -> JobState:
         """The job's state now. Raises UnknownExplanation."""
         ...

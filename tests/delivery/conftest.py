@@ -14,8 +14,10 @@ from tests.queues.conftest import DIGEST
 from whyserve.delivery.direct_source import DirectSource
 from whyserve.delivery.dispatcher import Dispatcher
 from whyserve.delivery.frames import Reply
-from whyserve.delivery.unix_server import UnixServer
+from whyserve.delivery.listening import listening
+from whyserve.delivery.unix_apis import UnixApis
 from whyserve.jobs import JobResult, Lease
+from whyserve.settings import Settings
 
 LEASE_S = 0.6
 CREDITS = 4
@@ -26,7 +28,7 @@ class Worker:
 
     def __init__(self, state: Path, owner: str, digests: tuple[str, ...], silent: bool) -> None:
         self._queue = os.eventfd(0)  # a queue without news
-        self.source = DirectSource(state, owner, CREDITS, self._queue)
+        self.source = DirectSource([UnixApis(state)], owner, CREDITS, self._queue)
         self._stop = threading.Event()
         self.source.announce(digests)
         self.source.connect()
@@ -68,13 +70,9 @@ class World:
 
         async def main() -> None:
             dispatcher = Dispatcher(depth)
-            server = UnixServer(dispatcher, LEASE_S)
-            await server.start(self.state)
-            try:
+            async with listening(dispatcher, Settings(state=self.state, lease_s=LEASE_S)):
                 await asyncio.wait_for(scene(dispatcher), 30)
-            finally:
-                server.close()
-                await asyncio.sleep(0.01)  # for the ends of the connections
+            await asyncio.sleep(0.01)  # for the ends of the connections
 
         try:
             asyncio.run(main())

@@ -8,7 +8,7 @@ import pytest
 
 from tests.delivery.conftest import CREDITS, LEASE_S
 from tests.queues.conftest import DIGEST, FAULT, job
-from whyserve.delivery import direct_source
+from whyserve.delivery import direct_source, unix_apis
 from whyserve.delivery.frames import VERSION, Reply
 from whyserve.errors import QueueFull
 from whyserve.jobs import JobResult
@@ -219,7 +219,7 @@ def test_a_worker_of_another_version_is_refused(world, monkeypatch, caplog):
 
 def test_an_api_that_does_not_read_is_given_up(world, monkeypatch):
     """A frame that was sent in part must not be followed by another one."""
-    monkeypatch.setattr(direct_source, "SEND_S", 0.2)
+    monkeypatch.setattr(unix_apis, "SEND_S", 0.2)
     result = JobResult(b"{}", [bytes(1 << 20)] * 8, "exact")
 
     async def scene(direct):

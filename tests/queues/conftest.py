@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tests.queues.redis_server import RedisServer
-from whyserve.jobs import ExplainJob, Lease, PackedArray, job_error, new_id
+from whyserve.jobs import ExplainJob, JobState, Lease, PackedArray, job_error, new_id
 from whyserve.queue_protocols import JobQueue, JobSource, QueueAdmin
 from whyserve.queues.embedded_queue import EmbeddedQueue
 from whyserve.queues.embedded_source import EmbeddedSource
@@ -103,6 +103,14 @@ def run(world: World, scene: Callable[[JobQueue], Awaitable[Any]], **terms: floa
             await queue.close()
 
     return asyncio.run(main())
+
+
+async def final(queue: JobQueue, job_id: str, timeout_s: float) -> JobState:
+    """The job's state once it is final, or after `timeout_s`."""
+    end = time.monotonic() + timeout_s
+    while not (state := await queue.state(job_id)).status.is_final and time.monotonic() < end:  # noqa: ASYNC110
+        await asyncio.sleep(0.005)
+    return state
 
 
 async def off_loop(function: Callable[..., Any], *arguments: Any) -> Any:

@@ -4,10 +4,10 @@ import asyncio
 import threading
 import time
 
-from tests.queues.conftest import job, run
+from tests.queues.conftest import final, job, run
 from whyserve.jobs import JobStatus
 from whyserve.queue_protocols import JobQueue, JobSource
-from whyserve.queues.waiters import LOOK_AGAIN_S
+from whyserve.queues.wakeup import LOOK_AGAIN_S
 
 
 def test_under_load_no_job_is_lost_and_no_result_recorded_twice(world):
@@ -33,7 +33,7 @@ def test_under_load_no_job_is_lost_and_no_result_recorded_twice(world):
         async def ask() -> None:
             given = await queue.submit(job(method=("auto", "deep")[len(asked) % 2]))
             asked.append(given)
-            state = await queue.wait(given, 20)
+            state = await final(queue, given, 20)
             assert (state.status, state.result) == (JobStatus.done, given.encode())
 
         await asyncio.gather(*[ask() for _ in range(200)])
@@ -70,7 +70,7 @@ def test_a_job_is_delivered_by_wakeups_and_not_by_polling(world):
         for _ in range(200):
             began = time.perf_counter()
             await queue.submit(given := job())
-            assert (await queue.wait(given.id, 10)).status is JobStatus.done
+            assert (await final(queue, given.id, 10)).status is JobStatus.done
             times.append(time.perf_counter() - began)
         return sorted(times)[len(times) // 2]
 

@@ -6,8 +6,7 @@ from pathlib import Path
 
 from whyserve.jobs import ExplainJob, JobError, JobMetrics, Lease
 from whyserve.queues.store import Store, as_unavailable
-from whyserve.queues.waiters import LOOK_AGAIN_S
-from whyserve.queues.wakeup import WORKER, Wakeup
+from whyserve.queues.wakeup import LOOK_AGAIN_S, Wakeup
 
 
 class EmbeddedSource:
@@ -15,7 +14,7 @@ class EmbeddedSource:
 
     def __init__(self, state: Path, store: Store, owner: str) -> None:
         self._store, self._owner = store, owner
-        self._wakeup = Wakeup(state, WORKER, owner)
+        self._wakeup = Wakeup(state, owner)
         self._digests: Sequence[str] = ()
 
     def announce(self, digests: Sequence[str]) -> None:
@@ -51,9 +50,7 @@ class EmbeddedSource:
         self, lease: Lease, result: bytes | None, error: JobError | None, metrics: JobMetrics | None = None
     ) -> bool:
         with as_unavailable():
-            recorded = self._store.finish(self._owner, lease, result, error, metrics)
-        self._wakeup.ring(lease.job.id)
-        return recorded
+            return self._store.finish(self._owner, lease, result, error, metrics)
 
     def report(self, leases: Sequence[Lease], progress: float, error: float | None = None) -> list[bool]:
         with as_unavailable():

@@ -1,5 +1,7 @@
 """Opens the queue that the settings name: Redis if WHYSERVE_REDIS_URL is set, else the embedded queue."""
 
+from whyserve.delivery.apis import Transport
+from whyserve.delivery.unix_apis import UnixApis
 from whyserve.errors import ConfigurationError
 from whyserve.queue_protocols import JobQueue, JobSource, QueueAdmin
 from whyserve.queues.embedded_queue import EmbeddedQueue
@@ -40,6 +42,16 @@ def open_source(settings: Settings, owner: str) -> JobSource:
         return RedisSource(settings.redis_url, terms, owner)
     except ValueError as error:
         raise _invalid_url(error) from error
+
+
+def open_transports(settings: Settings) -> list[Transport]:
+    """The worker's side of direct delivery. Call it after `open_source`, which checks the settings."""
+    transports: list[Transport] = [UnixApis(settings.state)]
+    if settings.redis_url is not None:
+        from whyserve.delivery.redis_apis import RedisApis  # noqa: PLC0415
+
+        transports.append(RedisApis(settings.redis_url))
+    return transports
 
 
 def open_admin(settings: Settings) -> QueueAdmin:

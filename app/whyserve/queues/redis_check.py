@@ -11,8 +11,9 @@ import time
 import redis
 from redis.exceptions import AuthenticationError, AuthorizationError, NoPermissionError, RedisError
 
+from whyserve.delivery.redis_stream import connection
 from whyserve.errors import ConfigurationError
-from whyserve.queues.redis_script import OLDER_PREFIXES, PREFIX, SCRIPT, connection
+from whyserve.queues.redis_script import OLDER_PREFIXES, PREFIX, SCRIPT
 
 log = logging.getLogger("whyserve.queue")
 

@@ -1,4 +1,4 @@
-"""Shared by the classes of the Redis queue: connection options, terms, and the Lua script of all transactions."""
+"""Shared by the classes of the Redis queue: terms, and the Lua script of all transactions."""
 
 import math
 from collections.abc import Iterator
@@ -7,12 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
-from redis.retry import Retry
 
 from whyserve.errors import Unavailable
-from whyserve.jobs import ExplainJob
+from whyserve.jobs import SUMMARY_KEY, ExplainJob, WorkerRecord
 from whyserve.queue_protocols import ALIVE_LEASES, MAX_DELIVERIES, OVERDUE_S, TIMED_OUT, WORKER_LOST
 from whyserve.queues.refusals import key_reused, queue_full
 from whyserve.queues.version import VERSION
@@ -23,19 +21,6 @@ SCRIPT = "\n".join((LUA / f"{name}.lua").read_text(encoding="utf-8") for name in
 PREFIX = f"whyserve:{VERSION}:"
 # Prefixes of older versions; up to version 4 it held no version.
 OLDER_PREFIXES = ("whyserve:", *(f"whyserve:{version}:" for version in range(5, VERSION)))
-# Longer than the longest blocking command, LOOK_AGAIN_S.
-SOCKET_S = 5.0
-CONNECT_S = 1.0
-
-
-def connection(retry: Any = Retry) -> dict[str, Any]:
-    """Options of a connection. A command is retried once if the server closed the connection: all may run twice."""
-    return {
-        "socket_timeout": SOCKET_S,
-        "socket_connect_timeout": CONNECT_S,
-        "retry": retry(NoBackoff(), 1),
-        "decode_responses": False,
-    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,20 +36,20 @@ class Terms:
         return max(1, round(self.keep_s))
 
     @property
-    def lease_ms(self) -> int:
-        return max(1, round(1000 * self.lease_s))
-
-    @property
     def alive_s(self) -> float:
         return ALIVE_LEASES * self.lease_s
 
     @property
     def expiry(self) -> list[Any]:
-        return [self.keep, TIMED_OUT.model_dump_json(), OVERDUE_S]
+        return [self.keep, TIMED_OUT.model_dump_json()]
+
+    @property
+    def leasing(self) -> list[Any]:
+        return [self.lease_s, OVERDUE_S]
 
     @property
     def taking(self) -> list[Any]:
-        return [self.lease_ms, MAX_DELIVERIES, WORKER_LOST.model_dump_json(), *self.expiry]
+        return [*self.leasing, MAX_DELIVERIES, WORKER_LOST.model_dump_json(), *self.expiry]
 
 
 @contextmanager
@@ -80,9 +65,10 @@ def as_unavailable() -> Iterator[None]:
 def submission(job: ExplainJob, terms: Terms) -> list[Any]:
     """The arguments of the transaction `submit`."""
     deadline = "+inf" if job.deadline is None or math.isinf(job.deadline) else job.deadline
+    group = job.digest + (SUMMARY_KEY if job.summary else "")
     return [
-        job.id, job.batch_key, job.model_dump_json(), deadline, job.idempotency_key or "", job.request_hash or "",
-        job.caller or "", terms.depth, *terms.expiry,
+        *terms.expiry, job.id, job.batch_key, group, job.model_dump_json(), deadline, job.idempotency_key or "",
+        job.request_hash or "", job.caller or "", terms.depth,
     ]  # fmt: skip
 
 
@@ -94,3 +80,8 @@ def check_accepted(answer: tuple[bytes, bytes]) -> str:
     if outcome == b"reused":
         raise key_reused()
     return value.decode()
+
+
+def worker_records(answer: list[tuple[bytes, list[bytes]]]) -> list[WorkerRecord]:
+    """The answer of `workers`."""
+    return [WorkerRecord(owner.decode(), frozenset(each.decode() for each in digests)) for owner, digests in answer]

@@ -1,26 +1,25 @@
 """The Redis queue, the worker's and the supervisor's side."""
 
-import contextlib
-import socket
+import select
 import threading
 import time
 from collections.abc import Sequence
 from typing import Any
 
 import redis
-from redis.exceptions import RedisError
 
-from whyserve.jobs import SUMMARY_KEY, ExplainJob, JobError, JobMetrics, JobStatus, Lease, WorkerRecord
+from whyserve.delivery.redis_stream import Subscription, connection
+from whyserve.jobs import ExplainJob, JobError, JobMetrics, JobStatus, Lease, WorkerRecord
 from whyserve.queues.redis_script import (
     PREFIX,
     SCRIPT,
     Terms,
     as_unavailable,
     check_accepted,
-    connection,
     submission,
+    worker_records,
 )
-from whyserve.queues.waiters import LOOK_AGAIN_S
+from whyserve.queues.wakeup import LOOK_AGAIN_S
 
 
 class RedisSource:
@@ -31,60 +30,37 @@ class RedisSource:
         self._terms, self._owner, self._prefix = terms, owner, prefix
         self._redis = redis.Redis.from_url(url, **connection())
         self._script = self._redis.register_script(SCRIPT)
-        self._digests = ""
+        self._digests: Sequence[str] = ()
         # Renewed are only the leases that take() returned. If its answer was lost, the leases end by themselves.
         self._held: dict[str, int] = {}
         self._lock = threading.Lock()
-        self._news, self._bell = socket.socketpair()
-        self._news.setblocking(False)
-        # The id of the last wake-up before the last look.
-        self._seen: bytes | str = "$"
-        self._looked, self._closed = threading.Event(), threading.Event()
-        self._listener: threading.Thread | None = None
+        self._news = Subscription(url, f"{prefix}wakeup")
 
     def _call(self, name: str, *arguments: Any) -> Any:
         with as_unavailable():
             return self._script(keys=[self._prefix], args=[name, *arguments])
 
     def announce(self, digests: Sequence[str]) -> None:
-        self._call("announce", self._owner, " ".join(digests), self._terms.alive_s)
-        self._digests = " ".join(digests)
+        self._digests = digests
+        self._call("announce", self._owner, self._terms.alive_s, " ".join(digests))
 
     def take(self, limit: int, timeout_s: float, *, summaries: bool = True) -> list[Lease]:
         deadline = time.monotonic() + timeout_s
-        excluded = "" if summaries else SUMMARY_KEY
-        with contextlib.suppress(BlockingIOError):  # before the look, so that no wake-up after the look is lost
-            self._news.recv(4096)
+        which = "all" if summaries else ""
         while True:
-            self._seen, found = self._call("take", self._owner, self._digests, excluded, limit, *self._terms.taking)
-            self._looked.set()
-            if found:
-                return [self._leased(body, fence) for body, fence in found]
+            self._news.read()  # before the look, so that no wake-up after the look is lost
+            found = self._call("take", self._owner, which, limit, *self._terms.taking)
+            if found is None:
+                self.announce(self._digests)
+                continue
+            self._news.connect()
             left = deadline - time.monotonic()
-            if left <= 0:
-                return []
-            with as_unavailable():
-                block = max(1, round(1000 * min(left, LOOK_AGAIN_S)))
-                self._redis.xread({f"{self._prefix}wakeup": self._seen}, block=block)
+            if found or left <= 0:
+                return [self._leased(body, fence) for body, fence in found]
+            select.select([self._news], [], [], min(left, LOOK_AGAIN_S))
 
     def fileno(self) -> int:
-        if self._listener is None:
-            self._listener = threading.Thread(target=self._listen, name="wake-ups", daemon=True)
-            self._listener.start()
         return self._news.fileno()
-
-    def _listen(self) -> None:
-        """Ring once for the wake-ups since the last look. If one is missed, the worker looks again by itself."""
-        while not self._closed.is_set():
-            self._looked.wait()
-            try:
-                news = self._redis.xread({f"{self._prefix}wakeup": self._seen}, block=round(1000 * LOOK_AGAIN_S))
-            except (RedisError, OSError):
-                self._closed.wait(LOOK_AGAIN_S)
-                continue
-            if news:
-                self._looked.clear()
-                self._bell.send(b"!")
 
     def _leased(self, body: bytes, fence: int) -> Lease:
         lease = Lease(ExplainJob.model_validate_json(body), int(fence))
@@ -93,7 +69,7 @@ class RedisSource:
         return lease
 
     def adopt(self, job: ExplainJob) -> Lease:
-        check_accepted(self._call("adopt", self._owner, *submission(job, self._terms)))
+        check_accepted(self._call("adopt", self._owner, *self._terms.leasing, *submission(job, self._terms)))
         with self._lock:
             self._held[job.id] = 1
         return Lease(job, 1)
@@ -117,27 +93,23 @@ class RedisSource:
 
     def report(self, leases: Sequence[Lease], progress: float, error: float | None = None) -> list[bool]:
         arguments = [part for lease in leases for part in (lease.job.id, lease.fence)]
+        known = "" if error is None else error
         return [
-            bool(valid)
-            for valid in self._call("report", self._owner, progress, "" if error is None else error, *arguments)
+            bool(valid) for valid in self._call("report", self._owner, self._terms.lease_s, progress, known, *arguments)
         ]
 
     def renew(self) -> None:
         with self._lock:
             arguments = [part for held in self._held.items() for part in held]
-        self._call("renew", self._owner, self._terms.alive_s, *arguments)
+        if not self._call("renew", self._owner, self._terms.lease_s, self._terms.alive_s, *arguments):
+            self.announce(self._digests)
 
     def close(self) -> None:
         try:
             self._call("release", self._owner)
         finally:
-            self._closed.set()
-            self._looked.set()
-            if self._listener:
-                self._listener.join()
             self._redis.close()
             self._news.close()
-            self._bell.close()
 
 
 class RedisAdmin:
@@ -158,11 +130,7 @@ class RedisAdmin:
 
     def workers(self) -> list[WorkerRecord]:
         with as_unavailable():
-            found = iter(self._script(keys=[self._prefix], args=["workers"]))
-        return [
-            WorkerRecord(owner.decode(), frozenset(digests.decode().split()))
-            for owner, digests in zip(found, found, strict=True)
-        ]
+            return worker_records(self._script(keys=[self._prefix], args=["workers"]))
 
     def close(self) -> None:
         self._redis.close()

@@ -1,7 +1,6 @@
-"""Wake-ups between processes of one machine: datagrams on Unix sockets, so that processes need not poll.
+"""Wake-ups for the workers of one machine: datagrams on Unix sockets, so that workers need not poll.
 
-A wake-up may be lost; the store holds the state. Each process listens on its own socket, `<role>-<owner>.sock` in the
-queue's folder. A process of one role sends to all sockets of the other role.
+A wake-up may be lost; the store holds the state. Each worker listens on its own socket in the queue's folder.
 """
 
 import contextlib
@@ -11,16 +10,28 @@ from pathlib import Path
 
 from whyserve.delivery.unix_server import socket_folder
 
-WORKER, API = "worker", "api"
+# A worker that waits looks again after this many seconds, even without a wake-up.
+LOOK_AGAIN_S = 1.0
+
+
+def ring(state: Path) -> None:
+    """Wake every worker."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as bell:
+        bell.setblocking(False)
+        for path in socket_folder(state).glob("worker-*.sock"):
+            try:
+                bell.sendto(b"!", str(path))
+            except (ConnectionRefusedError, FileNotFoundError):
+                path.unlink(missing_ok=True)  # its process has ended
+            except BlockingIOError:
+                pass  # its buffer is full of wake-ups, so it will look anyway
 
 
 class Wakeup:
-    """One process's socket, and the sending of wake-ups to the other role's sockets."""
+    """A worker's socket."""
 
-    def __init__(self, state: Path, role: str, owner: str) -> None:
-        self._folder = socket_folder(state)
-        self._path = self._folder / f"{role}-{owner}.sock"
-        self._others = f"{API if role == WORKER else WORKER}-*.sock"
+    def __init__(self, state: Path, owner: str) -> None:
+        self._path = socket_folder(state) / f"worker-{owner}.sock"
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.setblocking(False)
         self._path.unlink(missing_ok=True)
@@ -30,28 +41,16 @@ class Wakeup:
     def fileno(self) -> int:
         return self._socket.fileno()
 
-    def ring(self, message: str) -> None:
-        """Wake every process of the other role."""
-        for path in self._folder.glob(self._others):
-            try:
-                self._socket.sendto(message.encode(), str(path))
-            except (ConnectionRefusedError, FileNotFoundError):
-                path.unlink(missing_ok=True)  # its process has ended
-            except BlockingIOError:
-                pass  # its buffer is full of wake-ups, so it will look anyway
-
-    def drain(self) -> list[str]:
-        """All wake-ups received so far."""
-        received = []
+    def drain(self) -> None:
+        """Forget the wake-ups so far."""
         with contextlib.suppress(BlockingIOError):
             while True:
-                received.append(self._socket.recv(256).decode())
-        return received
+                self._socket.recv(1)
 
-    def wait(self, timeout_s: float) -> list[str]:
-        """All wake-ups received so far; blocks up to `timeout_s` for the first."""
+    def wait(self, timeout_s: float) -> None:
+        """Wait for a wake-up, at most so long."""
         select.select([self._socket], [], [], max(0.0, timeout_s))
-        return self.drain()
+        self.drain()
 
     def close(self) -> None:
         self._socket.close()

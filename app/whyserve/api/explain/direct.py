@@ -19,21 +19,16 @@ T = TypeVar("T")
 UNWATCHED_S = 0.05
 
 
-def is_direct(service: Service, job: ExplainJob) -> bool:
-    """Whether a job that its caller waits for needs no queue.
-
-    With Redis, the worker may be on another machine: then the job goes directly only if a worker of this machine has
-    the model.
-    """
-    if job.summary or job.idempotency_key is not None:
-        return False
-    return service.settings.redis_url is None or service.direct.serves(job.digest)
+def is_direct(job: ExplainJob) -> bool:
+    """Whether a job that its caller waits for needs no queue: no result of it was promised."""
+    return not job.summary and job.idempotency_key is None
 
 
 async def deliver(request: Request, service: Service, job: ExplainJob, limit_s: float) -> Ticket:
     """The job's ticket, with its outcome if there is one within `limit_s` and before the service shuts down.
 
-    Raises QueueFull, and ClientDisconnect if the caller closes the connection first; the job is then cancelled.
+    Raises QueueFull, Unavailable, and ClientDisconnect if the caller closes the connection first; the job is then
+    cancelled.
     """
     ticket = service.direct.submit(job)
     try:

@@ -1,40 +1,31 @@
 -- The API's side.
 
--- A stream id greater than that of every accepted job: one order over all streams, also within one millisecond and
--- after the clock was set back.
-local function place()
-  local ms, n = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000), 0
-  local last_ms, last_n = string.match(redis.call('GET', P .. 'place') or '', '(%d+)-(%d+)')
-  if last_ms and tonumber(last_ms) >= ms then ms, n = tonumber(last_ms), tonumber(last_n) + 1 end
-  local id = string.format('%.0f-%.0f', ms, n)
-  redis.call('SET', P .. 'place', id)
-  return id
-end
-
-local T = {}  -- transaction name -> function; worker.lua adds the workers'
-
-function T.submit(id, batch_key, body, deadline, idempotency_key, request_hash, caller, depth, ...)
-  expire(...)
-  if redis.call('EXISTS', job_key(id)) == 1 then return {'accepted', id} end
+-- Accept a job. Returns the answer, and whether the job is new.
+local function accept(id, batch_key, group, body, deadline, idempotency_key, request_hash, caller, depth)
+  if redis.call('EXISTS', job_key(id)) == 1 then return {'accepted', id}, false end
   if idempotency_key ~= '' then
     local known = redis.call('GET', P .. 'idempotency:' .. idempotency_key)
     if known then
       local same = redis.call('HGET', job_key(known), 'request_hash') == request_hash
-      return {same and 'accepted' or 'reused', known}
+      return {same and 'accepted' or 'reused', known}, false
     end
   end
   local waiting = redis.call('ZCARD', P .. 'open')
-  if waiting >= tonumber(depth) then return {'full', tostring(waiting)} end
-  if redis.call('SADD', P .. 'batch_keys', batch_key) == 1 then
-    redis.call('XGROUP', 'CREATE', line_key(batch_key), GROUP, '0', 'MKSTREAM')
-  end
-  local entry = redis.call('XADD', line_key(batch_key), place(), 'id', id)
-  redis.call('HSET', job_key(id), 'status', 'queued', 'progress', '0', 'deliveries', '0', 'body', body,
-    'batch_key', batch_key, 'entry', entry, 'idempotency_key', idempotency_key, 'request_hash', request_hash, 'caller', caller)
+  if waiting >= tonumber(depth) then return {'full', tostring(waiting)}, false end
+  redis.call('HSET', job_key(id), 'progress', '0', 'deliveries', '0', 'body', body, 'batch_key', batch_key,
+    'group', group, 'idempotency_key', idempotency_key, 'request_hash', request_hash, 'caller', caller)
   redis.call('ZADD', P .. 'open', deadline, id)
   if idempotency_key ~= '' then redis.call('SET', P .. 'idempotency:' .. idempotency_key, id) end
-  redis.call('XADD', P .. 'wakeup', 'MAXLEN', 1, '*', 'id', id)
-  return {'accepted', id}
+  return {'accepted', id}, true
+end
+
+local T = {}  -- transaction name -> function; worker.lua adds the workers'
+
+function T.submit(keep_s, timed_out, id, batch_key, group, ...)
+  expire(keep_s, timed_out)
+  local answer, is_new = accept(id, batch_key, group, ...)
+  if is_new then wait(id, batch_key, group) end
+  return answer
 end
 
 function T.state(id, ...)
