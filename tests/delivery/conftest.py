@@ -10,14 +10,18 @@ from typing import Any
 
 import pytest
 
-from tests.queues.conftest import DIGEST
+from tests.queues.conftest import DIGEST, redis_server
+from whyserve.delivery.apis import Transport
 from whyserve.delivery.direct_source import DirectSource
 from whyserve.delivery.dispatcher import Dispatcher
 from whyserve.delivery.frames import Reply
 from whyserve.delivery.listening import listening
+from whyserve.delivery.redis_apis import RedisApis
 from whyserve.delivery.unix_apis import UnixApis
 from whyserve.jobs import JobResult, Lease
 from whyserve.settings import Settings
+
+__all__ = ["redis_server"]
 
 LEASE_S = 0.6
 CREDITS = 4
@@ -26,12 +30,15 @@ CREDITS = 4
 class Worker:
     """One worker's side, with signs of life unless it is silent."""
 
-    def __init__(self, state: Path, owner: str, digests: tuple[str, ...], silent: bool) -> None:
+    def __init__(self, transport: Transport, owner: str, digests: tuple[str, ...], silent: bool) -> None:
         self._queue = os.eventfd(0)  # a queue without news
-        self.source = DirectSource([UnixApis(state)], owner, CREDITS, self._queue)
+        self.source = DirectSource([transport], owner, CREDITS, self._queue)
         self._stop = threading.Event()
         self.source.announce(digests)
         self.source.connect()
+        end = time.monotonic() + 3
+        while not transport.apis and time.monotonic() < end:
+            self.source.poll(0.05)
         if not silent:
             threading.Thread(target=self.source.beat, args=(self._stop, LEASE_S), daemon=True).start()
 
@@ -55,12 +62,15 @@ class Worker:
 
 
 class World:
-    def __init__(self, state: Path) -> None:
-        self.state = state
+    """redis_url: of the Redis that carries the frames; without it, Unix sockets do."""
+
+    def __init__(self, state: Path, redis_url: str | None) -> None:
+        self.state, self.redis_url = state, redis_url
         self._workers: list[Worker] = []
 
     async def worker(self, owner: str = "w1", digests: tuple[str, ...] = (DIGEST,), silent: bool = False) -> Worker:
-        worker = await asyncio.to_thread(Worker, self.state, owner, digests, silent)
+        transport = RedisApis(self.redis_url) if self.redis_url else UnixApis(self.state)
+        worker = await asyncio.to_thread(Worker, transport, owner, digests, silent)
         self._workers.append(worker)
         await asyncio.sleep(0.05)  # until the API has read the introduction
         return worker
@@ -70,7 +80,8 @@ class World:
 
         async def main() -> None:
             dispatcher = Dispatcher(depth)
-            async with listening(dispatcher, Settings(state=self.state, lease_s=LEASE_S)):
+            settings = Settings(state=self.state, redis_url=self.redis_url, lease_s=LEASE_S)
+            async with listening(dispatcher, settings):
                 await asyncio.wait_for(scene(dispatcher), 30)
             await asyncio.sleep(0.01)  # for the ends of the connections
 
@@ -81,6 +92,6 @@ class World:
                 worker.close()
 
 
-@pytest.fixture
-def world(tmp_path: Path) -> World:
-    return World(tmp_path)
+@pytest.fixture(params=["unix", "redis"])
+def world(request: pytest.FixtureRequest, tmp_path: Path) -> World:
+    return World(tmp_path, request.getfixturevalue("redis_server").url if request.param == "redis" else None)

@@ -217,6 +217,7 @@ def test_a_worker_of_another_version_is_refused(world, monkeypatch, caplog):
     world.run(scene)
 
 
+@pytest.mark.parametrize("world", ["unix"], indirect=True)
 def test_an_api_that_does_not_read_is_given_up(world, monkeypatch):
     """A frame that was sent in part must not be followed by another one."""
     monkeypatch.setattr(unix_apis, "SEND_S", 0.2)

@@ -39,9 +39,9 @@ class DirectSource:
             self._selector.register(transport, selectors.EVENT_READ, transport)
         self._digests: Sequence[str] = ()
         self._arrived: dict[str, tuple[Lease, Api]] = {}
-        # Jobs in computation, with the API that gets the result; and those that no caller waits for any more.
-        self._taken: dict[str, Api] = {}
-        self._unwanted: set[str] = set()
+        # Attempts in computation, with the API that gets the result; and those that no caller waits for any more.
+        self._taken: dict[tuple[str, int], Api] = {}
+        self._unwanted: set[tuple[str, int]] = set()
 
     @property
     def _apis(self) -> list[Api]:
@@ -86,15 +86,15 @@ class DirectSource:
 
     def _cancel(self, frame: Frame) -> None:
         job_id = frame.head["id"]
-        if job_id in self._taken:
-            self._unwanted.add(job_id)  # its computation stops at the next chunk
-        elif arrived := self._arrived.pop(job_id, None):
+        # A computation stops at its next chunk.
+        self._unwanted.update(attempt for attempt in self._taken if attempt[0] == job_id)
+        if arrived := self._arrived.pop(job_id, None):
             lease, api = arrived
             api.send(encode_error(job_id, lease.fence, CANCELLED))
 
     def _forget(self, api: Api) -> None:
         self._arrived = {job_id: each for job_id, each in self._arrived.items() if each[1] is not api}
-        self._unwanted.update(job_id for job_id, each in self._taken.items() if each is api)
+        self._unwanted.update(attempt for attempt, each in self._taken.items() if each is api)
 
     # -- as a JobSource --------------------------------------------------------------------------------
 
@@ -105,7 +105,7 @@ class DirectSource:
             if taken and (lease.fence > 1 or lease.job.batch_key != taken[0].job.batch_key):
                 continue
             taken.append(lease)
-            self._taken[lease.job.id] = api
+            self._taken[lease.job.id, lease.fence] = api
             if lease.fence > 1:
                 api.send(encode(Kind.STARTED, {"id": lease.job.id}))
             if lease.fence > 1 or len(taken) == limit:
@@ -122,8 +122,9 @@ class DirectSource:
         return self._end(lease, encode_error(lease.job.id, lease.fence, error))
 
     def _end(self, lease: Lease, frame: bytes) -> bool:
-        self._unwanted.discard(lease.job.id)
-        self._taken.pop(lease.job.id).replies.append(frame)
+        attempt = (lease.job.id, lease.fence)
+        self._unwanted.discard(attempt)
+        self._taken.pop(attempt).replies.append(frame)
         return True
 
     def flush(self) -> None:
@@ -134,11 +135,11 @@ class DirectSource:
     def report(self, leases: Sequence[Lease], progress: float, error: float | None = None) -> list[bool]:
         """Send the progress. Returns for each job whether its caller still waits."""
         self.poll(0)
-        wanted = [lease.job.id not in self._unwanted for lease in leases]
+        wanted = [(lease.job.id, lease.fence) not in self._unwanted for lease in leases]
         for lease, is_wanted in zip(leases, wanted, strict=True):
             if is_wanted:
                 known = {"id": lease.job.id, "progress": progress, "standard_error": error}
-                self._taken[lease.job.id].send(encode(Kind.PROGRESS, known))
+                self._taken[lease.job.id, lease.fence].send(encode(Kind.PROGRESS, known))
         return wanted
 
     def beat(self, stopping: threading.Event, lease_s: float) -> None:
