@@ -16,6 +16,7 @@ import redis
 from tests.delivery.conftest import CREDITS, LEASE_S, Worker, World
 from tests.queues.conftest import DIGEST, job
 from tests.queues.redis_server import RedisServer
+from whyserve.delivery.apis import Transport
 from whyserve.delivery.direct_source import DirectSource
 from whyserve.delivery.dispatcher import Dispatcher
 from whyserve.delivery.frames import Reply
@@ -246,7 +247,7 @@ def test_the_job_of_an_api_that_has_ended_is_stopped(world):
 def test_a_worker_of_this_machine_is_connected_once_and_not_through_redis(world):
     async def scene(direct):
         queue = os.eventfd(0)
-        transports = [UnixApis(world.state), RedisApis(world.redis_url)]
+        transports: list[Transport] = [UnixApis(world.state), RedisApis(str(world.redis_url))]
         source = DirectSource(transports, "w", CREDITS, queue)
         source.announce([DIGEST])
         for _ in range(10):

@@ -10,7 +10,6 @@ publishes its name to `workers`. For each name that it reads, a worker opens a c
 
 import contextlib
 import selectors
-import socket
 import struct
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -55,8 +54,8 @@ class Message(NamedTuple):
 
     @classmethod
     def parse(cls, data: bytes) -> "Message":
-        sender, *numbers = _HEAD.unpack_from(data)
-        return cls(sender.decode(), *numbers, data[_HEAD.size :])
+        sender, number, position, received = _HEAD.unpack_from(data)
+        return cls(sender.decode(), number, position, received, data[_HEAD.size :])
 
     def pack(self) -> bytes:
         return _HEAD.pack(self.sender.encode(), *self[1:4]) + self.content
@@ -106,7 +105,6 @@ class Subscription:
         """Raises ValueError if the URL is invalid."""
         self._redis, self._channels = redis.Redis.from_url(url, **connection(retries=0)), channels
         self._pubsub: Any = None
-        self._socket: socket.socket | None = None
         self._selector = selectors.DefaultSelector()
 
     def fileno(self) -> int:
@@ -116,17 +114,17 @@ class Subscription:
     def connect(self) -> bool:
         """Subscribe, unless that is done. Returns whether Redis can be reached."""
         if self._pubsub is None:
-            pubsub = self._redis.pubsub()
+            pubsub: Any = self._redis.pubsub()  # type: ignore[no-untyped-call]
             try:
                 pubsub.subscribe(*self._channels)
             except (RedisError, OSError):
                 pubsub.close()
                 return False
-            self._pubsub, self._socket = pubsub, pubsub.connection._get_socket()
+            self._pubsub, self._socket = pubsub, pubsub.connection._get_socket()  # redis-py has no other way
             self._selector.register(self._socket, selectors.EVENT_READ)
         return True
 
-    def read(self, subscribed: Callable[[], None] = lambda: None) -> list[bytes] | None:
+    def read(self, subscribed: Callable[[], object] = lambda: None) -> list[bytes] | None:
         """What was published since the last call; None if the connection to Redis is lost.
 
         subscribed: called once the channels are subscribed. What is published afterwards is read.
