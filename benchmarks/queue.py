@@ -33,8 +33,11 @@ def work(settings: Settings, stop: Event) -> None:
     source = open_source(settings, "worker")
     source.announce([DIGEST])
     while not stop.is_set():
-        for lease in source.take(16, 0.2):
+        leases = source.take(16)
+        for lease in leases:
             source.finish(lease, b"{}")
+        if not leases:
+            time.sleep(PAUSE_S)
     source.close()
 
 

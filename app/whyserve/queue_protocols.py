@@ -75,8 +75,8 @@ class JobSource(Protocol):
         """Register this worker with the digests of its manifests. From now on it gets jobs of these manifests only."""
         ...
 
-    def take(self, limit: int, timeout_s: float, *, summaries: bool = True) -> list[Lease]:
-        """Lease up to `limit` jobs with one batch key, oldest first. Returns an empty list after `timeout_s`.
+    def take(self, limit: int, *, summaries: bool = True) -> list[Lease]:
+        """Lease up to `limit` waiting jobs with one batch key, oldest first.
 
         summaries: whether summary jobs may be returned.
         """
@@ -84,10 +84,6 @@ class JobSource(Protocol):
 
     def adopt(self, job: ExplainJob) -> Lease:
         """Accept a job that is computed already, with its lease. Raises QueueFull."""
-        ...
-
-    def fileno(self) -> int:
-        """A file that is readable if there may be new jobs since the last `take`."""
         ...
 
     def finish(self, lease: Lease, result: bytes, metrics: JobMetrics | None = None) -> bool:

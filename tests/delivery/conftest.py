@@ -1,7 +1,6 @@
 """An API's side and workers' sides of direct delivery, connected by real sockets."""
 
 import asyncio
-import os
 import threading
 import time
 from collections.abc import Awaitable, Callable
@@ -31,8 +30,7 @@ class Worker:
     """One worker's side, with signs of life unless it is silent."""
 
     def __init__(self, transport: Transport, owner: str, digests: tuple[str, ...], silent: bool) -> None:
-        self._queue = os.eventfd(0)  # a queue without news
-        self.source = DirectSource([transport], owner, CREDITS, self._queue)
+        self.source = DirectSource([transport], owner, CREDITS)
         self._stop = threading.Event()
         self.source.announce(digests)
         self.source.connect()
@@ -58,7 +56,6 @@ class Worker:
         if not self._stop.is_set():
             self._stop.set()
             self.source.close()
-            os.close(self._queue)
 
 
 class World:

@@ -195,6 +195,21 @@ def test_a_lost_worker_s_job_past_its_deadline_is_not_tried_again(world):
     world.run(scene)
 
 
+def test_workers_are_told_of_a_new_job_in_the_queue(world):
+    async def scene(direct):
+        workers = [await world.worker("w1"), await world.worker("w2")]
+        for worker in workers:
+            assert not await off_loop(worker.source.poll, 0.05)
+        direct.ring()
+        for worker in workers:
+            end = time.monotonic() + 3
+            while not await off_loop(worker.source.poll, 0.05):
+                assert time.monotonic() < end
+            assert not await off_loop(worker.source.poll, 0.05)
+
+    world.run(scene)
+
+
 def test_more_jobs_than_the_depth_are_refused(world):
     async def scene(direct):
         tickets = [direct.submit(job()) for _ in range(3)]

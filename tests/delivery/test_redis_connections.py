@@ -1,7 +1,6 @@
 """Direct delivery over a real Redis: what is lost is noticed, and nothing is kept."""
 
 import asyncio
-import os
 import shutil
 import signal
 import time
@@ -246,9 +245,8 @@ def test_the_job_of_an_api_that_has_ended_is_stopped(world):
 
 def test_a_worker_of_this_machine_is_connected_once_and_not_through_redis(world):
     async def scene(direct):
-        queue = os.eventfd(0)
         transports: list[Transport] = [UnixApis(world.state), RedisApis(str(world.redis_url))]
-        source = DirectSource(transports, "w", CREDITS, queue)
+        source = DirectSource(transports, "w", CREDITS)
         source.announce([DIGEST])
         for _ in range(10):
             await off_loop(source.connect)
@@ -256,6 +254,5 @@ def test_a_worker_of_this_machine_is_connected_once_and_not_through_redis(world)
         assert len(direct._links) == 1
         assert [len(transport.apis) for transport in transports] == [1, 0]
         source.close()
-        os.close(queue)
 
     world.run(scene)

@@ -64,8 +64,8 @@ def embedded_world(folder: Path) -> World:
         return open_store(folder, **{**terms, **change})  # type: ignore[arg-type]
 
     return World(
-        lambda **change: EmbeddedQueue(folder, store(**change)),
-        lambda owner, **change: EmbeddedSource(folder, store(**change), owner),
+        lambda **change: EmbeddedQueue(store(**change)),
+        lambda owner, **change: EmbeddedSource(store(**change), owner),
         store,
     )
 
@@ -117,7 +117,15 @@ async def off_loop(function: Callable[..., Any], *arguments: Any) -> Any:
     return await asyncio.to_thread(function, *arguments)
 
 
+def take(source: JobSource, limit: int, timeout_s: float = 0, **which: bool) -> list[Lease]:
+    """Jobs for a worker, as soon as there are any, or none after `timeout_s`."""
+    end = time.monotonic() + timeout_s
+    while not (leases := source.take(limit, **which)) and time.monotonic() < end:
+        time.sleep(0.01)
+    return leases
+
+
 def one(source: JobSource, timeout_s: float = 2.0) -> Lease:
     """Take exactly one job."""
-    (lease,) = source.take(1, timeout_s)
+    (lease,) = take(source, 1, timeout_s)
     return lease

@@ -1,31 +1,7 @@
 """Both queues, the worker's side: which jobs a worker gets, and in which order."""
 
-import asyncio
-import time
-
-from tests.queues.conftest import DIGEST, job, off_loop, one, run
+from tests.queues.conftest import DIGEST, job, off_loop, one, run, take
 from whyserve.queue_protocols import JobQueue
-
-
-def test_an_idle_worker_is_woken_by_a_job(world):
-    worker = world.worker()
-
-    async def scene(queue: JobQueue) -> float:
-        taking = asyncio.create_task(off_loop(one, worker, 10))
-        await asyncio.sleep(0.2)
-        began = time.monotonic()
-        await queue.submit(job())
-        await taking
-        return time.monotonic() - began
-
-    assert run(world, scene) < 0.5
-
-
-def test_take_returns_nothing_after_the_timeout(world):
-    worker = world.worker()
-    began = time.monotonic()
-    assert worker.take(5, 0.2) == []
-    assert 0.15 < time.monotonic() - began < 1.5
 
 
 def test_summaries_can_be_left_out_of_take(world):
@@ -37,9 +13,9 @@ def test_summaries_can_be_left_out_of_take(world):
             await queue.submit(each)
 
     run(world, scene)
-    assert [lease.job.id for lease in worker.take(5, 0, summaries=False)] == [jobs[1].id]
-    assert worker.take(5, 0, summaries=False) == []
-    assert {lease.job.id for _ in range(2) for lease in worker.take(5, 0)} == {jobs[0].id, jobs[2].id}
+    assert [lease.job.id for lease in take(worker, 5, 0, summaries=False)] == [jobs[1].id]
+    assert take(worker, 5, 0, summaries=False) == []
+    assert {lease.job.id for _ in range(2) for lease in take(worker, 5, 0)} == {jobs[0].id, jobs[2].id}
 
 
 def test_jobs_come_oldest_first_with_one_batch_key_at_a_time(world):
@@ -51,7 +27,7 @@ def test_jobs_come_oldest_first_with_one_batch_key_at_a_time(world):
             await queue.submit(each)
 
     run(world, scene)
-    batches = [[lease.job.id for lease in worker.take(2, 1)] for _ in range(4)]
+    batches = [[lease.job.id for lease in take(worker, 2, 1)] for _ in range(4)]
     assert batches == [[jobs[0].id, jobs[2].id], [jobs[1].id], [jobs[3].id], [jobs[4].id]]
 
 
@@ -72,7 +48,7 @@ def test_a_worker_gets_jobs_of_its_manifests_only(world):
 
     async def scene(queue: JobQueue) -> None:
         await queue.submit(given := job())
-        assert await off_loop(other.take, 1, 0.1) == []
+        assert await off_loop(take, other, 1, 0.1) == []
         worker = world.worker("able")
         assert {record.owner: record.digests for record in await queue.workers()} == {
             "other": {"f" * 64}, "able": {DIGEST},

@@ -2,7 +2,7 @@
 
 import redis
 
-from tests.queues.conftest import LEASE_S, job, one, redis_world, run
+from tests.queues.conftest import LEASE_S, job, one, redis_world, run, take
 from whyserve.jobs import JobStatus, new_id
 from whyserve.queue_protocols import JobQueue
 
@@ -18,7 +18,7 @@ def test_a_search_costs_the_same_for_many_backgrounds(redis_server):
     def cost() -> float:
         client.config_resetstat()
         for _ in range(SEARCHES):
-            assert workers[1].take(1, 0) == []
+            assert take(workers[1], 1, 0) == []
             one(workers[0], 0)
         return float(client.info("commandstats")["cmdstat_evalsha"]["usec_per_call"])
 
@@ -50,7 +50,7 @@ def test_workers_register_again_after_redis_has_lost_its_data(redis_server):
         client.flushall()
         assert await queue.workers() == []
         renewing.renew()
-        assert taking.take(1, 0) == []
+        assert take(taking, 1, 0) == []
         assert sorted(await queue.workers(), key=str) == sorted(known, key=str)
         assert not taking.finish(lost, b"{}")
         await queue.submit(given := job())

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from tests.queues.conftest import FAULT, final, job, off_loop, one, run
+from tests.queues.conftest import FAULT, final, job, off_loop, one, run, take
 from whyserve.errors import IdempotencyKeyReused, QueueFull, UnknownExplanation
 from whyserve.jobs import JobMetrics, JobState, JobStatus, new_id
 from whyserve.queue_protocols import JobQueue
@@ -104,7 +104,7 @@ def test_a_full_queue_refuses_jobs_and_keeps_the_accepted_ones(world):
                 await queue.submit(job())
             assert time.monotonic() - began < 0.05
             assert full.value.details["retry_after_s"] > 0
-        leases = await off_loop(worker.take, 10, 1)
+        leases = await off_loop(take, worker, 10, 1)
         assert [lease.job.id for lease in leases] == accepted
         with pytest.raises(QueueFull):  # running jobs count too
             await queue.submit(job())
@@ -121,7 +121,7 @@ def test_a_queued_job_is_cancelled(world):
         await queue.submit(first := job())
         await queue.submit(second := job())
         assert (await queue.cancel(first.id)).status is JobStatus.cancelled
-        assert [lease.job.id for lease in await off_loop(worker.take, 5, 1)] == [second.id]
+        assert [lease.job.id for lease in await off_loop(take, worker, 5, 1)] == [second.id]
         assert await queue.depth() == 1
         with pytest.raises(UnknownExplanation):
             await queue.cancel(new_id())

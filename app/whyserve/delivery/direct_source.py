@@ -27,14 +27,13 @@ CANCELLED = job_error("explanation_cancelled", "the caller does not wait any mor
 class DirectSource:
     """Jobs of the APIs. One thread calls all methods but `announce` and `beat`."""
 
-    def __init__(self, transports: Sequence[Transport], owner: str, credits: int, queue: int) -> None:
+    def __init__(self, transports: Sequence[Transport], owner: str, credits: int) -> None:
         """transports: the first one is used for an API that several of them reach.
 
-        credits: jobs that each API may send before the first of them is answered. queue: JobSource.fileno().
+        credits: jobs that each API may send before the first of them is answered.
         """
         self._transports, self._owner, self._credits = transports, owner, credits
         self._selector = selectors.DefaultSelector()
-        self._selector.register(queue, selectors.EVENT_READ)
         for transport in transports:
             self._selector.register(transport, selectors.EVENT_READ, transport)
         self._digests: Sequence[str] = ()
@@ -42,6 +41,7 @@ class DirectSource:
         # Attempts in computation, with the API that gets the result; and those that no caller waits for any more.
         self._taken: dict[tuple[str, int], Api] = {}
         self._unwanted: set[tuple[str, int]] = set()
+        self._queue_has_news = False
 
     @property
     def _apis(self) -> list[Api]:
@@ -61,15 +61,12 @@ class DirectSource:
             transport.connect(encode(Kind.HELLO, hello), [api.name for api in self._apis])
 
     def poll(self, timeout_s: float) -> bool:
-        """Read what has arrived; wait for something if nothing has. Returns whether the queue has news."""
-        news = False
+        """Read what has arrived; wait for something if nothing has. Returns whether there may be a job in the queue."""
         for key, _ in self._selector.select(0 if self._arrived else timeout_s):
-            if key.data is None:
-                news = True
-            else:
-                self._receive(key.data)
+            self._receive(key.data)
         if any(transport.is_invited for transport in self._transports):
             self.connect()
+        news, self._queue_has_news = self._queue_has_news, False
         return news
 
     def _receive(self, transport: Transport) -> None:
@@ -83,6 +80,8 @@ class DirectSource:
                     self._arrived[job.id] = Lease(job, attempt), api
                 elif frame.kind == Kind.CANCEL:
                     self._cancel(frame)
+                elif frame.kind == Kind.NEWS:
+                    self._queue_has_news = True
 
     def _cancel(self, frame: Frame) -> None:
         job_id = frame.head["id"]
@@ -134,7 +133,7 @@ class DirectSource:
 
     def report(self, leases: Sequence[Lease], progress: float, error: float | None = None) -> list[bool]:
         """Send the progress. Returns for each job whether its caller still waits."""
-        self.poll(0)
+        self._queue_has_news |= self.poll(0)
         wanted = [(lease.job.id, lease.fence) not in self._unwanted for lease in leases]
         for lease, is_wanted in zip(leases, wanted, strict=True):
             if is_wanted:

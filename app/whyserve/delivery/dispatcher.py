@@ -87,6 +87,11 @@ class Dispatcher:
             self._wait(ticket)
         return ticket
 
+    def ring(self) -> None:
+        """Tell all workers that there is a new job in the queue."""
+        for link in self._links:
+            link.transport.send(encode(Kind.NEWS, {}))
+
     def cancel(self, ticket: Ticket) -> None:
         """Drop a job. A worker that computes it stops at its next chunk."""
         if self._tickets.pop(ticket.job.id, None) is None:

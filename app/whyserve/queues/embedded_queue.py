@@ -3,12 +3,10 @@
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import TypeVar
 
 from whyserve.jobs import ExplainJob, JobMetrics, JobState, WorkerRecord
 from whyserve.queues.store import Store, as_unavailable
-from whyserve.queues.wakeup import ring
 
 T = TypeVar("T")
 
@@ -16,8 +14,8 @@ T = TypeVar("T")
 class EmbeddedQueue:
     """A JobQueue."""
 
-    def __init__(self, state: Path, store: Store) -> None:
-        self._state, self._store = state, store
+    def __init__(self, store: Store) -> None:
+        self._store = store
         # SQLite waits for the disk. One thread of its own keeps the event loop free and the calls in order.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="queue")
 
@@ -26,12 +24,7 @@ class EmbeddedQueue:
             return await asyncio.get_running_loop().run_in_executor(self._thread, function, *args)
 
     async def submit(self, job: ExplainJob) -> str:
-        return await self._call(self._submit, job)
-
-    def _submit(self, job: ExplainJob) -> str:
-        accepted = self._store.submit(job)
-        ring(self._state)
-        return accepted
+        return await self._call(self._store.submit, job)
 
     async def state(self, job_id: str) -> JobState:
         return await self._call(self._store.state, job_id)

@@ -1,20 +1,16 @@
-"""The embedded queue, the worker's side: SQLite holds the jobs, and a Unix socket wakes the worker for a new one."""
+"""The embedded queue, the worker's side: SQLite holds the jobs."""
 
-import time
 from collections.abc import Sequence
-from pathlib import Path
 
 from whyserve.jobs import ExplainJob, JobError, JobMetrics, Lease
 from whyserve.queues.store import Store, as_unavailable
-from whyserve.queues.wakeup import LOOK_AGAIN_S, Wakeup
 
 
 class EmbeddedSource:
     """A JobSource."""
 
-    def __init__(self, state: Path, store: Store, owner: str) -> None:
+    def __init__(self, store: Store, owner: str) -> None:
         self._store, self._owner = store, owner
-        self._wakeup = Wakeup(state, owner)
         self._digests: Sequence[str] = ()
 
     def announce(self, digests: Sequence[str]) -> None:
@@ -22,19 +18,9 @@ class EmbeddedSource:
             self._store.announce(self._owner, digests)
         self._digests = digests
 
-    def take(self, limit: int, timeout_s: float, *, summaries: bool = True) -> list[Lease]:
+    def take(self, limit: int, *, summaries: bool = True) -> list[Lease]:
         with as_unavailable():
-            return self._take(limit, timeout_s, summaries)
-
-    def _take(self, limit: int, timeout_s: float, summaries: bool) -> list[Lease]:
-        deadline = time.monotonic() + timeout_s
-        self._wakeup.drain()  # before the look, so that no wake-up after the look is lost
-        while not (leases := self._store.take(self._owner, self._digests, limit, summaries)):
-            left = deadline - time.monotonic()
-            if left <= 0:
-                break
-            self._wakeup.wait(min(left, LOOK_AGAIN_S))
-        return leases
+            return self._store.take(self._owner, self._digests, limit, summaries)
 
     def adopt(self, job: ExplainJob) -> Lease:
         with as_unavailable():
@@ -56,15 +42,11 @@ class EmbeddedSource:
         with as_unavailable():
             return self._store.report(self._owner, leases, progress, error)
 
-    def fileno(self) -> int:
-        return self._wakeup.fileno()
-
     def renew(self) -> None:
         with as_unavailable():
             self._store.renew(self._owner)
 
     def close(self) -> None:
-        self._wakeup.close()
         try:
             with as_unavailable():
                 self._store.release(self._owner)

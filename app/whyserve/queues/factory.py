@@ -16,7 +16,7 @@ from whyserve.settings import Settings
 def open_queue(settings: Settings) -> JobQueue:
     """The API's side. Raises ConfigurationError."""
     if settings.redis_url is None:
-        return EmbeddedQueue(settings.state, _store(settings))
+        return EmbeddedQueue(_store(settings))
     from whyserve.queues.redis_check import check_redis  # noqa: PLC0415
     from whyserve.queues.redis_queue import RedisQueue  # noqa: PLC0415
     from whyserve.queues.redis_script import Terms  # noqa: PLC0415
@@ -31,7 +31,7 @@ def open_queue(settings: Settings) -> JobQueue:
 def open_source(settings: Settings, owner: str) -> JobSource:
     """The worker's side. Raises ConfigurationError."""
     if settings.redis_url is None:
-        return EmbeddedSource(settings.state, _store(settings), owner)
+        return EmbeddedSource(_store(settings), owner)
     from whyserve.queues.redis_check import check_redis  # noqa: PLC0415
     from whyserve.queues.redis_script import Terms  # noqa: PLC0415
     from whyserve.queues.redis_source import RedisSource  # noqa: PLC0415

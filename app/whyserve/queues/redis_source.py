@@ -1,14 +1,12 @@
 """The Redis queue, the worker's and the supervisor's side."""
 
-import select
 import threading
-import time
 from collections.abc import Sequence
 from typing import Any
 
 import redis
 
-from whyserve.delivery.redis_stream import Subscription, connection
+from whyserve.delivery.redis_stream import connection
 from whyserve.jobs import ExplainJob, JobError, JobMetrics, JobStatus, Lease, WorkerRecord
 from whyserve.queues.redis_script import (
     PREFIX,
@@ -19,7 +17,6 @@ from whyserve.queues.redis_script import (
     submission,
     worker_records,
 )
-from whyserve.queues.wakeup import LOOK_AGAIN_S
 
 
 class RedisSource:
@@ -34,7 +31,6 @@ class RedisSource:
         # Renewed are only the leases that take() returned. If its answer was lost, the leases end by themselves.
         self._held: dict[str, int] = {}
         self._lock = threading.Lock()
-        self._news = Subscription(url, f"{prefix}wakeup")
 
     def _call(self, name: str, *arguments: Any) -> Any:
         with as_unavailable():
@@ -44,23 +40,11 @@ class RedisSource:
         self._digests = digests
         self._call("announce", self._owner, self._terms.alive_s, " ".join(digests))
 
-    def take(self, limit: int, timeout_s: float, *, summaries: bool = True) -> list[Lease]:
-        deadline = time.monotonic() + timeout_s
+    def take(self, limit: int, *, summaries: bool = True) -> list[Lease]:
         which = "all" if summaries else ""
-        while True:
-            self._news.read()  # before the look, so that no wake-up after the look is lost
-            found = self._call("take", self._owner, which, limit, *self._terms.taking)
-            if found is None:
-                self.announce(self._digests)
-                continue
-            self._news.connect()
-            left = deadline - time.monotonic()
-            if found or left <= 0:
-                return [self._leased(body, fence) for body, fence in found]
-            select.select([self._news], [], [], min(left, LOOK_AGAIN_S))
-
-    def fileno(self) -> int:
-        return self._news.fileno()
+        while (found := self._call("take", self._owner, which, limit, *self._terms.taking)) is None:
+            self.announce(self._digests)
+        return [self._leased(body, fence) for body, fence in found]
 
     def _leased(self, body: bytes, fence: int) -> Lease:
         lease = Lease(ExplainJob.model_validate_json(body), int(fence))
@@ -109,7 +93,6 @@ class RedisSource:
             self._call("release", self._owner)
         finally:
             self._redis.close()
-            self._news.close()
 
 
 class RedisAdmin:

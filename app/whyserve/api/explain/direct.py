@@ -61,6 +61,15 @@ def _count(job: ExplainJob, reply: Reply, seconds: float) -> None:
         RESIDUAL.labels(job.model, reply.result.method).observe(reply.result.residual)
 
 
+async def enqueue(service: Service, job: ExplainJob) -> str:
+    """Put a job into the queue. Returns its id, or that of the job with its Idempotency-Key."""
+    # Until its first wait, a request runs without a task of its own (api/server/inline.py). redis-py needs one.
+    await asyncio.sleep(0)
+    accepted = await service.queue.submit(job)
+    service.direct.ring()
+    return accepted
+
+
 async def promote(service: Service, ticket: Ticket) -> JobState:
     """Hand a job without an outcome to the queue. A computation that runs goes on. Returns the job's state.
 
@@ -70,7 +79,7 @@ async def promote(service: Service, ticket: Ticket) -> JobState:
     try:
         if ticket.link is None:
             service.direct.cancel(ticket)
-            await service.queue.submit(job)
+            await enqueue(service, job)
         else:
             await service.promoted.add(ticket)
     except BaseException:

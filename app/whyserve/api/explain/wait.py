@@ -9,7 +9,7 @@ from typing import Literal
 from starlette.requests import ClientDisconnect, Request
 
 from whyserve import errors
-from whyserve.api.explain.direct import deliver, first, is_direct, promote
+from whyserve.api.explain.direct import deliver, enqueue, first, is_direct, promote
 from whyserve.api.middleware.auth import caller_of
 from whyserve.api.state import Service
 from whyserve.delivery.frames import Reply
@@ -59,7 +59,7 @@ async def submit_and_wait(request: Request, service: Service, job: ExplainJob, l
     _charge(service, job)
     if limit_s and is_direct(job):
         return await _answer_directly(request, service, job, limit_s, keys)
-    job_id = await _submit(service, job)
+    job_id = await enqueue(service, job)
     if job_id == job.id:
         service.cache.expect(job_id, keys)
     state = await _wait(request, service, job, job_id, limit_s)
@@ -146,12 +146,6 @@ def result_of(state: JobState) -> bytes:
 
 def _error_of(error: JobError) -> WhyserveError:
     return WORKER_ERRORS.get(error.code, errors.ExplanationFailed)(error.message)
-
-
-async def _submit(service: Service, job: ExplainJob) -> str:
-    # Until its first wait, a request runs without a task of its own (api/server/inline.py). redis-py needs one.
-    await asyncio.sleep(0)
-    return await service.queue.submit(job)
 
 
 def _charge(service: Service, job: ExplainJob) -> None:

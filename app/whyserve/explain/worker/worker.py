@@ -130,7 +130,7 @@ class Worker:
             if not self._announced:
                 self._source.announce(self._models.digests)
                 self._announced = True
-            leases = self._source.take(self._batch_jobs, 0)
+            leases = self._source.take(self._batch_jobs)
             self._alive()
             if leases:
                 self._look_at = 0.0  # there may be more jobs
@@ -147,7 +147,7 @@ class Worker:
         self._direct.poll(0)
         self._serve(self._direct.take(self._batch_jobs), self._direct_jobs)
         with contextlib.suppress(Unavailable):  # the summary continues, and its result waits for the queue
-            self._serve(self._source.take(self._batch_jobs, 0, summaries=False), self._queue_jobs)
+            self._serve(self._source.take(self._batch_jobs, summaries=False), self._queue_jobs)
         self._looked = time.monotonic()
         self._given_s += self._looked - began
 

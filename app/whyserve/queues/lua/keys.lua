@@ -13,7 +13,6 @@
 --   alive               sorted set: owners, by the time at which a silent worker is not counted any more
 --   digests:<owner>     set: the digests of the worker's manifests; expires with its registration
 --   job_metrics         list: metrics of finished jobs that no API has counted yet; the oldest are dropped
--- Channel wakeup: a job has begun to wait.
 --
 -- A line is a batch key; a job that was returned has a line of its own. A group is a manifest's digest, or its digest
 -- and /summary: the lines of one group go to the same workers, so the cost of a search is independent of their number.
@@ -41,7 +40,6 @@ local function wait(id, line, group)
   redis.call('HSET', job_key(id), 'status', 'queued', 'owner', '', 'line', line, 'group', group)
   redis.call('ZADD', P .. 'line:' .. line, redis.call('INCR', P .. 'place'), id)
   line_changed(line, group)
-  redis.call('PUBLISH', P .. 'wakeup', '')
 end
 
 -- Record a final status and delete the job from all but its own hash. ...: more fields of the hash.

@@ -101,7 +101,6 @@ function T.release(owner)
       redis.call('ZADD', P .. 'leases', 0, id)
     end
   end
-  redis.call('PUBLISH', P .. 'wakeup', '')
 end
 
 return T[ARGV[1]](unpack(ARGV, 2))
