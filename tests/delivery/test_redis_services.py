@@ -69,7 +69,7 @@ def answered_after(callers, counts, began: float) -> float:
     while any(len(caller.times) <= count for caller, count in zip(callers, counts, strict=True)):
         assert time.monotonic() < began + 30
         time.sleep(0.005)
-    return max(caller.times[count] for caller, count in zip(callers, counts, strict=True)) - began
+    return float(max(caller.times[count] for caller, count in zip(callers, counts, strict=True)) - began)
 
 
 @pytest.mark.slow

@@ -1,7 +1,7 @@
 """A worker's connections to APIs, whatever carries their bytes."""
 
+import selectors
 from collections.abc import Collection, Sequence
-from typing import Protocol
 
 from whyserve.delivery.frames import Frame
 
@@ -9,9 +9,8 @@ from whyserve.delivery.frames import Frame
 class Api:
     """A connection to one API. replies: to be sent by the next `flush`."""
 
-    name: str
-
-    def __init__(self) -> None:
+    def __init__(self, name: str) -> None:
+        self.name = name
         self.replies: list[bytes] = []
 
     def send(self, frames: bytes) -> None:
@@ -28,31 +27,33 @@ Received = tuple[Api, Sequence[Frame] | None]
 """Frames of an API; None if its connection has ended."""
 
 
-class Transport(Protocol):
-    """The connections of one kind. One thread calls all methods.
+class Transport:
+    """The connections of one kind, by the names of the APIs. One thread calls all methods.
 
+    selector: has something to read when `receive` has.
     is_invited: a new API asks for a connection. `connect` clears it.
     """
 
-    is_invited: bool
-
-    def fileno(self) -> int:
-        """A file that is readable if there may be something to receive."""
-        ...
+    def __init__(self) -> None:
+        self.connected: dict[str, Api] = {}
+        self.selector = selectors.DefaultSelector()
+        self.is_invited = False
 
     @property
-    def apis(self) -> Collection[Api]: ...
+    def apis(self) -> Sequence[Api]:
+        return list(self.connected.values())
 
     def connect(self, hello: bytes, elsewhere: Collection[str]) -> None:
-        """Connect to new APIs, and send them this frame. elsewhere: names of APIs that need no connection here."""
-        ...
+        """Connect to new APIs, and send them this frame. elsewhere: APIs that need no connection here."""
+        raise NotImplementedError
 
     def receive(self) -> Sequence[Received]:
         """What has arrived. It does not wait."""
-        ...
+        raise NotImplementedError
 
     def lose(self, api: Api) -> None:
         """Close a connection, or forget one that has ended."""
-        ...
+        raise NotImplementedError
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        self.selector.close()

@@ -35,7 +35,7 @@ class DirectSource:
         self._transports, self._owner, self._credits = transports, owner, credits
         self._selector = selectors.DefaultSelector()
         for transport in transports:
-            self._selector.register(transport, selectors.EVENT_READ, transport)
+            self._selector.register(transport.selector, selectors.EVENT_READ, transport)
         self._digests: Sequence[str] = ()
         self._arrived: dict[str, tuple[Lease, Api]] = {}
         # Attempts in computation, with the API that gets the result; and those that no caller waits for any more.

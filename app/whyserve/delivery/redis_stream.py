@@ -8,24 +8,17 @@ other: a worker publishes its name to `apis`, and each API answers with its own 
 publishes its name to `workers`. For each name that it reads, a worker opens a connection with the frame HELLO.
 """
 
-import contextlib
-import selectors
 import struct
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import redis
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
 from redis.retry import Retry
 
 from whyserve.delivery.frames import VERSION, Decoder, Frame
 
 PREFIX = f"whyserve:direct:{VERSION}:"
 APIS, WORKERS = "apis", "workers"
-# Longer than the longest blocking command.
-SOCKET_S = 5.0
-CONNECT_S = 1.0
+SOCKET_S, CONNECT_S = 5.0, 1.0
 # The bytes of one direction that may be in Redis. Redis drops a reader for which it holds 32 MB.
 WINDOW = 1 << 19
 # The position in a message that ends a connection.
@@ -76,6 +69,7 @@ class Stream:
         self._sent = self._confirmed = self._received = self._reported = 0
 
     def write(self, frames: bytes) -> None:
+        """Send these with the next messages."""
         self._unsent += frames
 
     def next(self, *, even_empty: bool = False) -> bytes | None:
@@ -96,58 +90,3 @@ class Stream:
         self._received += len(message.content)
         self._confirmed = message.received
         return self._decoder.feed(message.content)
-
-
-class Subscription:
-    """A worker's subscription to channels. One thread calls all methods."""
-
-    def __init__(self, url: str, *channels: str) -> None:
-        """Raises ValueError if the URL is invalid."""
-        self._redis, self._channels = redis.Redis.from_url(url, **connection(retries=0)), channels
-        self._pubsub: Any = None
-        self._selector = selectors.DefaultSelector()
-
-    def fileno(self) -> int:
-        """Readable if there is something to read. It is the same for all connections to Redis, one after the other."""
-        return self._selector.fileno()
-
-    def connect(self) -> bool:
-        """Subscribe, unless that is done. Returns whether Redis can be reached."""
-        if self._pubsub is None:
-            pubsub: Any = self._redis.pubsub()  # type: ignore[no-untyped-call]
-            try:
-                pubsub.subscribe(*self._channels)
-            except (RedisError, OSError):
-                pubsub.close()
-                return False
-            self._pubsub, self._socket = pubsub, pubsub.connection._get_socket()  # redis-py has no other way
-            self._selector.register(self._socket, selectors.EVENT_READ)
-        return True
-
-    def read(self, subscribed: Callable[[], object] = lambda: None) -> list[bytes] | None:
-        """What was published since the last call; None if the connection to Redis is lost.
-
-        subscribed: called once the channels are subscribed. What is published afterwards is read.
-        """
-        found = []
-        try:
-            while self._pubsub is not None and (message := self._pubsub.get_message(timeout=0)):
-                if message["type"] == "message":
-                    found.append(message["data"])
-                elif message["data"] == len(self._channels):
-                    subscribed()
-        except (RedisError, OSError):
-            self._end()
-        return None if self._pubsub is None else found
-
-    def _end(self) -> None:
-        if self._pubsub is not None:
-            with contextlib.suppress(KeyError, ValueError, OSError):
-                self._selector.unregister(self._socket)
-            self._pubsub.close()
-            self._pubsub = None
-
-    def close(self) -> None:
-        self._end()
-        self._selector.close()
-        self._redis.close()

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from whyserve.delivery.apis import Api, Received
+from whyserve.delivery.apis import Api, Received, Transport
 from whyserve.delivery.frames import Decoder
 from whyserve.delivery.unix_server import api_name, listening_apis, socket_folder
 
@@ -19,8 +19,8 @@ SEND_S = 5.0
 class _UnixApi(Api):
     def __init__(self, path: Path) -> None:
         """Raises OSError."""
-        super().__init__()
-        self.name, self.decoder = api_name(path), Decoder()
+        super().__init__(api_name(path))
+        self.decoder, self._lock = Decoder(), threading.Lock()
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.socket.settimeout(SEND_S)
         try:
@@ -28,7 +28,6 @@ class _UnixApi(Api):
         except OSError:
             self.socket.close()
             raise
-        self._lock = threading.Lock()
 
     def send(self, frames: bytes) -> None:
         with self._lock:
@@ -47,25 +46,15 @@ class _UnixApi(Api):
         return self, self.decoder.feed(data) if data else None
 
 
-class UnixApis:
-    """A Transport."""
-
+class UnixApis(Transport):
     def __init__(self, state: Path) -> None:
-        self._folder, self._selector = socket_folder(state), selectors.DefaultSelector()
-        self._apis: dict[str, _UnixApi] = {}
-        self.is_invited = False
-
-    def fileno(self) -> int:
-        return self._selector.fileno()
-
-    @property
-    def apis(self) -> Collection[_UnixApi]:
-        return list(self._apis.values())
+        super().__init__()
+        self._folder = socket_folder(state)
 
     def connect(self, hello: bytes, elsewhere: Collection[str]) -> None:
         """Also deletes the sockets of APIs that have ended."""
         for path in listening_apis(self._folder):
-            if (name := api_name(path)) in self._apis or name in elsewhere:
+            if (name := api_name(path)) in self.connected or name in elsewhere:
                 continue
             try:
                 api = _UnixApi(path)
@@ -75,17 +64,14 @@ class UnixApis:
                 pass  # it may be closing; tried again
             else:
                 api.send(hello)
-                self._apis[name] = api
-                self._selector.register(api.socket, selectors.EVENT_READ, api)
+                self.connected[name] = api
+                self.selector.register(api.socket, selectors.EVENT_READ, api)
 
     def receive(self) -> Sequence[Received]:
-        return [key.data.receive() for key, _ in self._selector.select(0)]
+        return [key.data.receive() for key, _ in self.selector.select(0)]
 
     def lose(self, api: Api) -> None:
         assert isinstance(api, _UnixApi)
-        self._selector.unregister(api.socket)
+        self.selector.unregister(api.socket)
         api.socket.close()
-        del self._apis[api.name]
-
-    def close(self) -> None:
-        self._selector.close()
+        del self.connected[api.name]

@@ -1,5 +1,9 @@
 """Opens the queue that the settings name: Redis if WHYSERVE_REDIS_URL is set, else the embedded queue."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
 from whyserve.delivery.apis import Transport
 from whyserve.delivery.unix_apis import UnixApis
 from whyserve.errors import ConfigurationError
@@ -10,6 +14,9 @@ from whyserve.queues.queue_file import open_store
 from whyserve.queues.store import Store
 from whyserve.settings import Settings
 
+if TYPE_CHECKING:
+    from whyserve.queues.redis_script import Terms
+
 # redis-py is imported only if it is used: the embedded queue then starts faster.
 
 
@@ -17,31 +24,18 @@ def open_queue(settings: Settings) -> JobQueue:
     """The API's side. Raises ConfigurationError."""
     if settings.redis_url is None:
         return EmbeddedQueue(_store(settings))
-    from whyserve.queues.redis_check import check_redis  # noqa: PLC0415
     from whyserve.queues.redis_queue import RedisQueue  # noqa: PLC0415
-    from whyserve.queues.redis_script import Terms  # noqa: PLC0415
 
-    try:
-        check_redis(settings.redis_url, settings.redis_wait_s)
-        return RedisQueue(settings.redis_url, Terms(settings.queue_depth, settings.keep_results_s, settings.lease_s))
-    except ValueError as error:
-        raise _invalid_url(error) from error
+    return RedisQueue(*_checked_redis(settings))
 
 
 def open_source(settings: Settings, owner: str) -> JobSource:
     """The worker's side. Raises ConfigurationError."""
     if settings.redis_url is None:
         return EmbeddedSource(_store(settings), owner)
-    from whyserve.queues.redis_check import check_redis  # noqa: PLC0415
-    from whyserve.queues.redis_script import Terms  # noqa: PLC0415
     from whyserve.queues.redis_source import RedisSource  # noqa: PLC0415
 
-    terms = Terms(settings.queue_depth, settings.keep_results_s, settings.lease_s)
-    try:
-        check_redis(settings.redis_url, settings.redis_wait_s)
-        return RedisSource(settings.redis_url, terms, owner)
-    except ValueError as error:
-        raise _invalid_url(error) from error
+    return RedisSource(*_checked_redis(settings), owner)
 
 
 def open_transports(settings: Settings) -> list[Transport]:
@@ -60,10 +54,8 @@ def open_admin(settings: Settings) -> QueueAdmin:
         return _store(settings)
     from whyserve.queues.redis_source import RedisAdmin  # noqa: PLC0415
 
-    try:
+    with _valid_url():
         return RedisAdmin(settings.redis_url)
-    except ValueError as error:
-        raise _invalid_url(error) from error
 
 
 def _store(settings: Settings) -> Store:
@@ -72,6 +64,20 @@ def _store(settings: Settings) -> Store:
     )
 
 
-def _invalid_url(error: ValueError) -> ConfigurationError:
-    # No part of the URL and of redis-py's message: both may hold the password.
-    return ConfigurationError("WHYSERVE_REDIS_URL: must be a redis://, rediss:// or unix:// address")
+def _checked_redis(settings: Settings) -> "tuple[str, Terms]":
+    from whyserve.queues.redis_check import check_redis  # noqa: PLC0415
+    from whyserve.queues.redis_script import Terms  # noqa: PLC0415
+
+    assert settings.redis_url is not None
+    with _valid_url():
+        check_redis(settings.redis_url, settings.redis_wait_s)
+    return settings.redis_url, Terms(settings.queue_depth, settings.keep_results_s, settings.lease_s)
+
+
+@contextmanager
+def _valid_url() -> Iterator[None]:
+    try:
+        yield
+    except ValueError:
+        # No part of the URL and of redis-py's message: both may hold the password.
+        raise ConfigurationError("WHYSERVE_REDIS_URL: must be a redis://, rediss:// or unix:// address") from None
