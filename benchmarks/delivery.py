@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import redis
+from redis import Redis
 
 from benchmarks.predict_load import Figures, Load, drive, http_request
 
@@ -43,7 +43,7 @@ class Service:
     port: int
     state: Path
     pids: dict[str, int]
-    redis: redis.Redis | None = None
+    redis: Redis | None = None
 
     def cpu_s(self, role: str) -> float:
         if role == "redis":
@@ -117,7 +117,7 @@ def redis_service(code: Path, module: str, path: Path, *folders: str) -> Iterato
             for role, flags in own.items()
         }
         await_worker(port)
-        yield Service(port, state, pids, redis.Redis(port=redis_port))
+        yield Service(port, state, pids, Redis(port=redis_port))
 
 
 def free_port() -> int:

@@ -107,7 +107,8 @@ def test_with_a_second_worker_callers_are_answered_within_a_lease(machines, numb
 @pytest.mark.faults
 @pytest.mark.timeout(1800)
 def test_fifty_kills_while_callers_wait_lose_no_answer(machines):
-    api, worker, late = machines.api(), machines.worker(), []
+    # Longer than the start of a worker on a busy machine.
+    api, worker, late = machines.api("--explain-wait-s", "120"), machines.worker(), []
     with api.client() as client:
         await_workers(client, 1)
         callers = start_callers(api)
