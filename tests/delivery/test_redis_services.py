@@ -169,7 +169,7 @@ def test_workers_are_counted_again_after_redis_lost_its_data(machines):
         # A worker registers within a lease; RETRY_S and the slow job before are not part of that.
         print(f"registered {time.monotonic() - began:.2f} s after the loss")
         assert time.monotonic() - began < LEASE_S + 1
-        assert client.get(f"/explanations/{lost}").status_code == 404
+        assert client.get(f"/explanations/{lost}").status_code == 410
         assert client.post("/explain", json=ask(1.0)).status_code == 200
         job = client.post("/explain", json=ask(2.0), headers=ASYNC).json()["id"]
         assert await_final(client, job)["status"] == "done"
