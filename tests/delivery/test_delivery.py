@@ -259,6 +259,9 @@ def test_workers_are_told_of_a_new_job_in_the_queue(world):
             while not worker.source.queue_has_news:
                 assert time.monotonic() < end
                 await off_loop(worker.source.poll, 0.05)
+            began = time.monotonic()
+            await off_loop(worker.source.poll, 3)  # nothing is waited for until the queue was looked at
+            assert time.monotonic() - began < 1
 
     world.run(scene)
 
