@@ -41,7 +41,7 @@ class DirectSource:
         # Attempts in computation, with the API that gets the result; and those that no caller waits for any more.
         self._taken: dict[tuple[str, int], Api] = {}
         self._unwanted: set[tuple[str, int]] = set()
-        # Set by an API's frame; whoever looks at the queue clears it before.
+        # A frame of an API sets it. The worker clears it before it looks at the queue.
         self.queue_has_news = False
 
     @property

@@ -1,6 +1,6 @@
 -- Delivery: which jobs a worker gets.
 
-local ORDERED = 1048576  -- so many jobs with one place keep their order
+local ORDERED = 1048576  -- the number of jobs with equal places whose order is kept
 
 -- A caller's next place: the counted work in microseconds after which it is the caller's turn (start-time fair queueing:
 -- Goyal, Vin & Cheng 1996). A fraction keeps the jobs of equal places in their order.
