@@ -196,7 +196,7 @@ def test_redis_keys_of_an_older_version_are_named_and_not_read(own_redis, caplog
         assert submit_to(settings) == 1
         source = open_source(settings, "w1")
         source.announce(["d"])
-        assert source.take(5, 0) == []
+        assert source.take(5) == []
         source.close()
 
         lines = warnings(caplog)

@@ -23,7 +23,7 @@ from whyserve.api.routes.oip import oip_router
 from whyserve.api.routes.page import page_routes
 from whyserve.api.routes.predict import Predict
 from whyserve.api.state import Service
-from whyserve.delivery.unix_server import UnixServer
+from whyserve.delivery.listening import listening
 from whyserve.errors import WhyserveError
 
 # The headers of an answer that a page of another origin may read.
@@ -56,16 +56,9 @@ def create_api(service: Service) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         settings = service.settings
-        server = UnixServer(service.direct, settings.lease_s)
-        try:
-            await server.start(settings.state)
-        except OSError:
-            # With Redis, no worker needs to be on this machine, and the folder may be read-only.
-            if settings.redis_url is None:
-                raise
-        yield
-        await service.promoted.close(LAST_SHARE * settings.drain_s)
-        server.close()
+        async with listening(service.direct, settings):
+            yield
+            await service.promoted.close(LAST_SHARE * settings.drain_s)
         for predictor in service.catalog.all:
             await predictor.close()
         await service.queue.close()

@@ -19,7 +19,7 @@ from whyserve.jobs import new_id
 from whyserve.processes.heartbeat import Heartbeat
 from whyserve.processes.parent import stop_with_parent
 from whyserve.processes.priority import lower_priority
-from whyserve.queues.factory import open_source
+from whyserve.queues.factory import open_source, open_transports
 from whyserve.settings import WorkerSettings
 from whyserve.telemetry.logs import configure
 from whyserve.telemetry.metrics import WORKER
@@ -41,7 +41,7 @@ def main(settings: WorkerSettings) -> None:
     # Before the models, which take seconds to load: an error of the queue's settings is then reported at once.
     owner = os.environ.get("WHYSERVE_OWNER") or f"{os.getpid()}-{new_id()[:8]}"
     source = open_source(settings, owner)
-    direct = DirectSource(settings.state, owner, PASSES * settings.batch_jobs, source.fileno())
+    direct = DirectSource(open_transports(settings), owner, PASSES * settings.batch_jobs)
     models = ModelRegistry(settings.models, settings.artifacts, settings.memory_mb << 20)
     spans = open_tracer("worker")
     worker = Worker(

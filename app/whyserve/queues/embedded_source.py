@@ -1,21 +1,16 @@
-"""The embedded queue, the worker's side: SQLite holds the jobs, and a Unix socket wakes the worker for a new one."""
+"""The embedded queue, the worker's side: SQLite holds the jobs."""
 
-import time
 from collections.abc import Sequence
-from pathlib import Path
 
 from whyserve.jobs import ExplainJob, JobError, JobMetrics, Lease
 from whyserve.queues.store import Store, as_unavailable
-from whyserve.queues.waiters import LOOK_AGAIN_S
-from whyserve.queues.wakeup import WORKER, Wakeup
 
 
 class EmbeddedSource:
     """A JobSource."""
 
-    def __init__(self, state: Path, store: Store, owner: str) -> None:
+    def __init__(self, store: Store, owner: str) -> None:
         self._store, self._owner = store, owner
-        self._wakeup = Wakeup(state, WORKER, owner)
         self._digests: Sequence[str] = ()
 
     @as_unavailable()
@@ -24,15 +19,8 @@ class EmbeddedSource:
         self._digests = digests
 
     @as_unavailable()
-    def take(self, limit: int, timeout_s: float, *, beside: bool = False) -> list[Lease]:
-        deadline = time.monotonic() + timeout_s
-        self._wakeup.drain()  # before the look, so that no wake-up after the look is lost
-        while not (leases := self._store.take(self._owner, self._digests, limit, beside)):
-            left = deadline - time.monotonic()
-            if left <= 0:
-                break
-            self._wakeup.wait(min(left, LOOK_AGAIN_S))
-        return leases
+    def take(self, limit: int, *, beside: bool = False) -> list[Lease]:
+        return self._store.take(self._owner, self._digests, limit, beside)
 
     @as_unavailable()
     def adopt(self, job: ExplainJob) -> Lease:
@@ -48,23 +36,17 @@ class EmbeddedSource:
         self, lease: Lease, result: bytes | None, error: JobError | None, metrics: JobMetrics | None = None
     ) -> bool:
         with as_unavailable():
-            recorded = self._store.finish(self._owner, lease, result, error, metrics)
-        self._wakeup.ring(lease.job.id)
-        return recorded
+            return self._store.finish(self._owner, lease, result, error, metrics)
 
     def report(self, leases: Sequence[Lease], progress: float, error: float | None = None) -> list[bool]:
         with as_unavailable():
             return self._store.report(self._owner, leases, progress, error)
-
-    def fileno(self) -> int:
-        return self._wakeup.fileno()
 
     def renew(self) -> None:
         with as_unavailable():
             self._store.renew(self._owner)
 
     def close(self) -> None:
-        self._wakeup.close()
         try:
             with as_unavailable():
                 self._store.release(self._owner)
