@@ -87,6 +87,6 @@ async def _background(predictor: Predictor, given: str | Sequence[Row]) -> str |
     """A background's name, or checked rows as a background. Raises InvalidInput if the model cannot predict a row."""
     if isinstance(given, str):
         return given
-    arrays = predictor.arrays(given, "background")
+    arrays = await predictor.read(given, "background")
     await predictor.answer(arrays, "background")
     return GivenBackground.pack(arrays)
