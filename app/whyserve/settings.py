@@ -104,7 +104,7 @@ class ApiSettings(Settings):
     ] = ""
     trusted_proxies: Annotated[
         str,
-        Field(description="Addresses or networks of proxies whose X-Forwarded-Prefix is used, with commas; *: all."),
+        Field(description="Addresses or networks of proxies whose X-Forwarded headers are used, with commas; *: all."),
     ] = ""
     cors_origins: Annotated[
         str,

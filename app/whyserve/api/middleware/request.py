@@ -8,10 +8,12 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from prometheus_client import Counter, Histogram
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from whyserve.api.errors.handler import CLIENT_GONE, from_exception
 from whyserve.api.middleware.admission import Admission, Headers
@@ -49,10 +51,12 @@ class RequestMiddleware:
 
         Raises ConfigurationError if the keys are invalid.
         """
-        self._app, self._quick, self._body_memory = app, quick, body_memory
+        proxied: Any = ProxyHeadersMiddleware(app, settings.trusted_proxies)  # type: ignore[arg-type]  # uvicorn's types
+        self._app: ASGIApp = proxied  # it reads X-Forwarded-Proto, for redirects
+        self._quick, self._body_memory = quick, body_memory
         self._admission, self._max_requests = Admission(settings, body_memory), settings.max_requests
         self._answers, self._shutting_down = Answers(settings.max_inflight_mb << 20), shutting_down
-        self._prefix = Prefix(settings)
+        self._prefix = Prefix(settings.root_path, proxied.trusted_hosts)
         self._in_flight, self._streams = 0, Streams()
         self._observe = _Observer()
 
