@@ -111,7 +111,7 @@ class ApiSettings(Settings):
         Field(description="Origins of other pages that may call the API, such as https://a.example, with commas."),
     ] = ""
     max_inflight_mb: Annotated[
-        int, Field(ge=1, description="Bytes of all large answers that are being sent, in MiB; more get status 503.")
+        int, Field(ge=1, description="Memory of all bodies that are read or sent, in MiB; more get status 503.")
     ] = 256
     shutdown_delay_s: Annotated[
         float,

@@ -17,7 +17,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from whyserve.api.errors.handler import CLIENT_GONE, from_exception
 from whyserve.api.middleware.admission import Admission, Headers
-from whyserve.api.middleware.answers import LARGE, Answers
+from whyserve.api.middleware.answers import SMALL, send_answer
 from whyserve.api.middleware.auth import caller_of
 from whyserve.api.middleware.body import BodyMemory, InflatedReceive, MeteredReceive
 from whyserve.api.middleware.context import child_of, request_id_from
@@ -55,8 +55,7 @@ class RequestMiddleware:
         self._app: ASGIApp = proxied  # it reads X-Forwarded-Proto, for redirects
         self._quick, self._body_memory = quick, body_memory
         self._admission, self._max_requests = Admission(settings, body_memory), settings.max_requests
-        self._answers, self._shutting_down = Answers(settings.max_inflight_mb << 20), shutting_down
-        self._prefix = Prefix(settings.root_path, proxied.trusted_hosts)
+        self._shutting_down, self._prefix = shutting_down, Prefix(settings.root_path, proxied.trusted_hosts)
         self._in_flight, self._streams = 0, Streams()
         self._observe = _Observer()
 
@@ -89,8 +88,8 @@ class RequestMiddleware:
             if head is not None:
                 start, head = head, None
                 body = message.get("body", b"")
-                if len(body) >= LARGE and not message.get("more_body"):
-                    await self._answers.send(send, start, body, headers)
+                if "parts" in message or (len(body) > SMALL and not message.get("more_body")):
+                    await send_answer(send, start, message.get("parts", (body,)), headers, self._body_memory)
                     status = start["status"]
                     return
                 status = start["status"]
