@@ -1,7 +1,7 @@
 """A cache of explanations by row, so that equal requests are computed once.
 
 A row's key covers all that its explanation depends on: the manifest's digest (which covers the network's and the
-backgrounds' digests), background, method, samples, seed, outputs, the row, the positions of its texts' tokens, and the
+backgrounds' digests), background, method, samples, seed, outputs, the row, its id, the positions of its tokens, and the
 prediction. The key also covers the caller: no caller can tell from an answer's time what other callers requested.
 """
 
@@ -110,7 +110,7 @@ def row_keys(job: ExplainJob) -> list[bytes]:
     keys = []
     for row, outputs in enumerate(job.outputs):
         digest = common.copy()
-        digest.update(repr(outputs).encode())
+        digest.update(repr((outputs, job.ids[row] if job.ids else None)).encode())
         # Texts with equal token ids may have their tokens at different positions.
         digest.update(repr([(name, job.texts[name][row]) for name in sorted(job.texts)]).encode())
         for array in arrays:

@@ -9,6 +9,7 @@ from whyserve.api.schemas.types import list_of, list_or_text, nested, one_of, ty
 from whyserve.model.image import LEVELS, MOST_TEXT, Layout
 from whyserve.model.input_spec import Feature, InputSpec
 from whyserve.model.manifest import Manifest
+from whyserve.model.spec import ModelSpec
 from whyserve.model.text import most_letters
 
 INTEGER_BOUNDS = {
@@ -20,12 +21,21 @@ INTEGER_BOUNDS = {
 }
 # A float32 holds every whole number between these.
 WHOLE_BOUNDS = (-(2**24), 2**24)
+ROW_ID = "id"
+RowId = Annotated[str, Field(max_length=200)] | Annotated[int, Field(ge=-(2**53), le=2**53)]
 
 
-def row_type(manifest: Manifest) -> Any:
-    """One instance of this model."""
-    name = manifest.spec.name
-    return typed_dict(f"{type_name(name)}Row", row_fields(manifest), f"One instance of {name}.")
+def takes_ids(spec: ModelSpec) -> bool:
+    """Whether an instance to explain may have an id: not if an input or a feature has this name."""
+    return ROW_ID not in spec.keys
+
+
+def row_type(manifest: Manifest, with_id: bool = False) -> Any:
+    """One instance of this model. with_id: it may have an id, which its explanation repeats."""
+    name, fields = f"{type_name(manifest.spec.name)}Row", row_fields(manifest)
+    if with_id and takes_ids(manifest.spec):
+        name, fields = f"{name}WithId", {**fields, ROW_ID: NotRequired[RowId]}
+    return typed_dict(name, fields, f"One instance of {manifest.spec.name}.")
 
 
 def row_fields(manifest: Manifest) -> dict[str, Any]:
@@ -43,9 +53,9 @@ def row_fields(manifest: Manifest) -> dict[str, Any]:
     return fields
 
 
-def rows_type(manifest: Manifest, limit: int) -> Any:
-    """A list of 1 to `limit` rows."""
-    return Annotated[list_of(row_type(manifest)), Field(min_length=1, max_length=limit, fail_fast=True)]
+def rows_type(manifest: Manifest, limit: int, with_id: bool = False) -> Any:
+    """A list of 1 to `limit` rows. with_id: each may have an id."""
+    return Annotated[list_of(row_type(manifest, with_id)), Field(min_length=1, max_length=limit, fail_fast=True)]
 
 
 def _array_type(item: InputSpec, vocabulary: int | None) -> Any:
