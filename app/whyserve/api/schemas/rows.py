@@ -1,9 +1,9 @@
 """A model's row type: what one instance of a request must be."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, NotRequired
 
 import numpy as np
-from pydantic import Field, WithJsonSchema
+from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from whyserve.api.schemas.types import list_of, list_or_text, nested, one_of, type_name, typed_dict
 from whyserve.model.image import LEVELS, MOST_TEXT, Layout
@@ -67,12 +67,18 @@ def _array_type(item: InputSpec, vocabulary: int | None) -> Any:
     ends = np.reshape(item.range or LEVELS, (-1, 2))
     black, white = (", ".join(f"{end:g}" for end in column) for column in ends.T)
     words += f", {black} is black and {white} is white; or a PNG or JPEG in base64, {layout.mode}"
-    words += f", of {layout.width} × {layout.height} pixels"
+    words += f', of {layout.width} × {layout.height} pixels, also as {{"b64": …}}'
     text = Annotated[str, Field(max_length=MOST_TEXT, json_schema_extra={"contentEncoding": "base64"})]
     return Annotated[
         list_or_text(nested(_number_type(item), item.shape), text, "must be a list, or a PNG or JPEG in base64"),
+        BeforeValidator(without_b64),
         Field(description=words, json_schema_extra={"x-range": np.asarray(item.range or LEVELS).tolist()}),
     ]
+
+
+def without_b64(value: Any) -> Any:
+    """The string in {"b64": "…"}, in which clients of TensorFlow Serving send a file. Other values stay the same."""
+    return value["b64"] if isinstance(value, dict) and value.keys() == {"b64"} else value
 
 
 def _feature_type(item: InputSpec, feature: Feature, manifest: Manifest) -> Any:
