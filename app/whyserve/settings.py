@@ -60,6 +60,12 @@ class Settings(BaseSettings):
         Literal["debug", "info", "warning", "error"], Field(description="Least severe level that is logged.")
     ] = "warning"
 
+    @field_validator("host")
+    @classmethod
+    def _without_brackets(cls, value: str) -> str:
+        """An IPv6 address may have the brackets that it has in a URL."""
+        return value[1:-1] if value.startswith("[") and value.endswith("]") else value
+
 
 class ExportSettings(Settings):
     """`whyserve export`."""
