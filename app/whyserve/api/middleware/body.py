@@ -9,7 +9,7 @@ from starlette.types import Message, Receive
 from whyserve.errors import Busy, InvalidInput, TooLarge, UnsupportedMediaType
 
 WINDOWS = {b"gzip": 31, b"x-gzip": 31, b"deflate": 15}  # zlib's wbits: 31 expects gzip's frame, 15 zlib's own
-INFLATED_PART = 256 << 10
+INFLATED_PART = 64 << 10
 
 
 class BodyMemory:
@@ -17,7 +17,8 @@ class BodyMemory:
 
     def __init__(self, max_bytes: int, max_total_bytes: int) -> None:
         """max_bytes: of one request's body. max_total_bytes: of all bodies."""
-        self._max_bytes, self._max_total_bytes, self.held_bytes = max_bytes, max_total_bytes, 0
+        # One body at a time is joined beside its parts.
+        self._max_bytes, self._max_total_bytes, self.held_bytes = max_bytes, max_total_bytes - max_bytes, 0
 
     def check(self, size: int) -> None:
         """Raises TooLarge."""
