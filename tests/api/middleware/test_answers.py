@@ -22,7 +22,7 @@ INFLIGHT_MB, CACHE_MB = 64, 64
 
 @pytest.fixture(scope="module")
 def api(start_api):
-    return start_api("--max-inflight-mb", "1", "--write-timeout-s", "5")
+    return start_api("--max-body-mb", "1", "--max-inflight-mb", "2", "--write-timeout-s", "5")
 
 
 def rows(count):
@@ -91,6 +91,16 @@ def test_a_row_that_is_asked_a_hundred_times_is_in_memory_once():
     assert orjson.loads(b"".join(peer.pieces)) == ["x" * 300_000] * 100
     assert max(peer.held) == len(row) + 3
     assert max(map(len, peer.pieces)) <= 2 * LARGE
+
+
+def test_one_body_of_the_largest_size_is_always_read():
+    memory = BodyMemory(8, 4)
+    memory.take(4, "reading")
+    memory.take(4, "reading")
+    with pytest.raises(Busy, match="the service is reading"):
+        memory.take(1, "reading")
+    memory.release(8)
+    memory.take(100, "sending")  # alone, an answer of any size is sent
 
 
 def test_an_answer_that_does_not_fit_is_refused_before_its_first_byte():

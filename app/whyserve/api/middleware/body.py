@@ -17,8 +17,9 @@ class BodyMemory:
 
     def __init__(self, max_bytes: int, max_total_bytes: int) -> None:
         """max_bytes: of one request's body. max_total_bytes: of all bodies."""
+        self._max_bytes, self.held_bytes = max_bytes, 0
         # One body at a time is joined beside its parts.
-        self._max_bytes, self._max_total_bytes, self.held_bytes = max_bytes, max_total_bytes - max_bytes, 0
+        self._max_total_bytes = max(max_bytes, max_total_bytes - max_bytes)
 
     def check(self, size: int) -> None:
         """Raises TooLarge."""
