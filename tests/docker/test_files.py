@@ -119,10 +119,10 @@ def test_the_manifests_leave_time_for_each_step_of_a_stop():
     folder = ROOT / "deploy" / "kubernetes"
     pod = next(yaml.safe_load_all((folder / "api.yaml").read_text()))["spec"]["template"]["spec"]
     (container,) = pod["containers"]
-    waits_s = float(re.search(r"sleep\((\d+)\)", container["lifecycle"]["preStop"]["exec"]["command"][-1])[1])
+    (waits_s,) = re.findall(r"sleep\((\d+)\)", container["lifecycle"]["preStop"]["exec"]["command"][-1])
     delay_s = float(yaml.safe_load((folder / "settings.yaml").read_text())["data"]["WHYSERVE_SHUTDOWN_DELAY_S"])
     assert delay_s > container["readinessProbe"]["periodSeconds"]
-    assert waits_s + delay_s + UpSettings.model_fields["drain_s"].default < pod["terminationGracePeriodSeconds"]
+    assert float(waits_s) + delay_s + UpSettings.model_fields["drain_s"].default < pod["terminationGracePeriodSeconds"]
 
 
 def test_a_change_in_the_program_installs_nothing_again():

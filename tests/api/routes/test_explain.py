@@ -177,13 +177,14 @@ def test_equal_requests_are_computed_once(asker):
 @pytest.mark.parametrize("headers", [{}, ASYNC])
 def test_an_id_beside_an_instance_comes_back(headers, asker):
     (row,) = example("linear")["instances"]
-    asked = {"model": "linear", "seed": 40 + len(headers), "instances": [{**row, "id": "c-17"}, row, {**row, "id": 4}]}
-    answer = asker.post("/explain", json=asked, headers=headers).raise_for_status()
+    asked, others = {"model": "linear", "seed": 40 + len(headers)}, [row, {**row, "id": 4}]
+    first, again = [{**asked, "instances": [{**row, "id": name}, *others]} for name in ("c-17", "c-18")]
+    answer = asker.post("/explain", json=first, headers=headers).raise_for_status()
     found = await_status(asker, answer.headers["Location"], "done")["result"] if headers else answer.json()
     assert [each.get("id") for each in found["explanations"]] == ["c-17", None, 4]
     assert found["explanations"][0]["outputs"] == found["explanations"][1]["outputs"]
-    again = asker.post("/explain", json={**asked, "instances": [{**row, "id": "c-18"}, *asked["instances"][1:]]}).json()
-    assert [each.get("id") for each in again["explanations"]] == ["c-18", None, 4]
+    found = asker.post("/explain", json=again).json()
+    assert [each.get("id") for each in found["explanations"]] == ["c-18", None, 4]
 
 
 def test_an_id_is_a_short_text_or_an_exact_number_and_has_no_meaning_in_predict(asker):
