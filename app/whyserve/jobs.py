@@ -138,6 +138,7 @@ class ExplainJob(_Message):
     rows: input name → (rows, *shape).
     served: (rows, columns), the outputs of ONNX Runtime.
     outputs: per row, the names of the outputs to explain.
+    ids: the caller's id of each row, or None; empty if no row can have one.
     texts: input name → per row, the position of each token in the text. Only for inputs sent as text.
     background: the name of one of the model's backgrounds, or a background sent with the request.
     answer_bytes: the expected size of the answer.
@@ -156,6 +157,7 @@ class ExplainJob(_Message):
     rows: dict[str, PackedArray]
     served: PackedArray
     outputs: list[list[str]]
+    ids: tuple[str | int | None, ...] = ()
     texts: dict[str, tuple[TokenSpans, ...]] = {}
     method: str = "auto"
     samples: int | None = None

@@ -60,6 +60,12 @@ class Settings(BaseSettings):
         Literal["debug", "info", "warning", "error"], Field(description="Least severe level that is logged.")
     ] = "warning"
 
+    @field_validator("host")
+    @classmethod
+    def _without_brackets(cls, value: str) -> str:
+        """An IPv6 address may have the brackets that it has in a URL."""
+        return value[1:-1] if value.startswith("[") and value.endswith("]") else value
+
 
 class ExportSettings(Settings):
     """`whyserve export`."""
@@ -104,14 +110,14 @@ class ApiSettings(Settings):
     ] = ""
     trusted_proxies: Annotated[
         str,
-        Field(description="Addresses or networks of proxies whose X-Forwarded-Prefix is used, with commas; *: all."),
+        Field(description="Addresses or networks of proxies whose X-Forwarded headers are used, with commas; *: all."),
     ] = ""
     cors_origins: Annotated[
         str,
         Field(description="Origins of other pages that may call the API, such as https://a.example, with commas."),
     ] = ""
     max_inflight_mb: Annotated[
-        int, Field(ge=1, description="Bytes of all large answers that are being sent, in MiB; more get status 503.")
+        int, Field(ge=1, description="Memory of all bodies that are read or sent, in MiB; more get status 503.")
     ] = 256
     shutdown_delay_s: Annotated[
         float,

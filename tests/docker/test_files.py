@@ -115,6 +115,16 @@ def test_a_container_has_longer_to_stop_than_its_requests_have():
     assert int(services["worker"]["stop_grace_period"].removesuffix("s")) > drain_s
 
 
+def test_the_manifests_leave_time_for_each_step_of_a_stop():
+    folder = ROOT / "deploy" / "kubernetes"
+    pod = next(yaml.safe_load_all((folder / "api.yaml").read_text()))["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    (waits_s,) = re.findall(r"sleep\((\d+)\)", container["lifecycle"]["preStop"]["exec"]["command"][-1])
+    delay_s = float(yaml.safe_load((folder / "settings.yaml").read_text())["data"]["WHYSERVE_SHUTDOWN_DELAY_S"])
+    assert delay_s > container["readinessProbe"]["periodSeconds"]
+    assert float(waits_s) + delay_s + UpSettings.model_fields["drain_s"].default < pod["terminationGracePeriodSeconds"]
+
+
 def test_a_change_in_the_program_installs_nothing_again():
     """No stage installs once it has, or stands on one that has, any of app/ or models/."""
     carries: dict[str, bool] = {}

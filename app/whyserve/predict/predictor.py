@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from math import isfinite
 from pathlib import Path
@@ -34,6 +35,8 @@ SMALL_TABLE = 64  # numbers
 # Characters that are tokenized before the event loop runs other requests. A tokenizer holds Python's lock, so a thread
 # would not help.
 INLINE_CHARACTERS = 2_000
+# One thread for the image files of all requests: a second one would hold twice the pixels in memory.
+DECODER = ThreadPoolExecutor(1, thread_name_prefix="images")
 
 
 class Predictor:
@@ -69,16 +72,16 @@ class Predictor:
         """Like `read`, for a request of `parse_plain`. None if the schema has to read it."""
         return self._plain.read(request) if self._plain else None
 
-    async def read(self, instances: Sequence[Row]) -> Arrays:
-        """Like `arrays`, but other requests run between the texts."""
+    async def read(self, instances: Sequence[Row], place: str = "instances") -> Arrays:
+        """Like `arrays`, but other requests run between the texts, and while image files are decoded."""
         if self._pictures.found(instances):
             # Pillow releases Python's lock while it decodes.
-            return await asyncio.to_thread(self.arrays, instances)
+            return await asyncio.get_running_loop().run_in_executor(DECODER, self.arrays, instances, place)
         if not self.texts:
-            return self.arrays(instances)
+            return self.arrays(instances, place)
         parts: list[Arrays] = []
         for first, part in self._parts(instances):
-            parts.append(self.arrays(part, first=first))
+            parts.append(self.arrays(part, place, first))
             await asyncio.sleep(0)
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from tests.conftest import Running, example, start_service
-from whyserve.api.app import create_app
+from whyserve.api.app import create_api
 from whyserve.api.middleware.auth import required_scope
 from whyserve.api.middleware.keys import fresh
 from whyserve.api.state import Service
@@ -132,7 +132,7 @@ def test_exactly_these_paths_need_admin(artifacts, tmp_path):
     )
     paths = {
         path
-        for path in _paths(create_app(service)._app)
+        for path in _paths(create_api(service))
         if required_scope(path.replace("{", "").replace("}", "")) == "admin"
     }
     asyncio.run(service.queue.close())

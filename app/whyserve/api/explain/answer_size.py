@@ -13,6 +13,7 @@ TOKEN, OUTPUT, ANSWER = 90, 150, 1500
 def answer_bytes(job: ExplainJob, predictor: Predictor) -> int:
     """The expected size of a job's answer: seldom less than the answer, and at most about twice as much."""
     spec = predictor.spec
+    ids = sum(len(str(each).encode()) + len(',"id":""') for each in job.ids)
     explained, values = sum(map(len, job.outputs)), predictor.attribution_bytes
     if job.summary:
         return ANSWER + len(spec.output_names) * (OUTPUT + values)
@@ -23,7 +24,7 @@ def answer_bytes(job: ExplainJob, predictor: Predictor) -> int:
         for spans, outputs in zip(texts, job.outputs, strict=True)
     )
     shares = (explained * values + TOKEN * tokens) * (2 if _samples(job, predictor) else 1)
-    return ANSWER + len(job.outputs) * prediction + explained * OUTPUT + shares
+    return ANSWER + ids + len(job.outputs) * prediction + explained * OUTPUT + shares
 
 
 def _samples(job: ExplainJob, predictor: Predictor) -> bool:

@@ -10,6 +10,7 @@ from starlette.requests import Request
 from whyserve.api.explain.answer_size import answer_bytes
 from whyserve.api.middleware.auth import caller_of
 from whyserve.api.schemas.headers import idempotency_key
+from whyserve.api.schemas.rows import ROW_ID, takes_ids
 from whyserve.api.state import Service
 from whyserve.errors import AnswerTooLarge
 from whyserve.jobs import ExplainJob, GivenBackground
@@ -45,6 +46,7 @@ async def build_job(
         arrays,
         predicted,
         outputs,
+        ids=tuple(row.get(ROW_ID) for row in instances or ()) if takes_ids(predictor.spec) and not summary else (),
         texts=await predictor.spans(instances) if instances and not summary else {},
         method=method,
         samples=options.get("samples"),
@@ -87,6 +89,6 @@ async def _background(predictor: Predictor, given: str | Sequence[Row]) -> str |
     """A background's name, or checked rows as a background. Raises InvalidInput if the model cannot predict a row."""
     if isinstance(given, str):
         return given
-    arrays = predictor.arrays(given, "background")
+    arrays = await predictor.read(given, "background")
     await predictor.answer(arrays, "background")
     return GivenBackground.pack(arrays)

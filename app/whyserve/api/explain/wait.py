@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -41,11 +41,15 @@ RETRY_S = 5
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """body: the explanation as JSON. cache: whether it came from the cache. timing: of the header Server-Timing."""
+    """parts: of the explanation as JSON. cache: whether it came from the cache. timing: of the header Server-Timing."""
 
-    body: bytes
+    parts: Sequence[bytes]
     cache: Literal["hit", "miss"]
     timing: str = ""
+
+    @property
+    def body(self) -> bytes:
+        return b"".join(self.parts)
 
     @property
     def headers(self) -> dict[str, str]:
@@ -68,7 +72,7 @@ async def submit_and_wait(request: Request, service: Service, job: ExplainJob, l
     if job_id == job.id:
         service.cache.expect(job_id, keys)
     state = await _wait(request, service, job, job_id, limit_s)
-    return Answer(result_of(state), "miss") if limit_s and state.status.is_final else state
+    return Answer([result_of(state)], "miss") if limit_s and state.status.is_final else state
 
 
 async def _answer_directly(
@@ -83,7 +87,7 @@ async def _answer_directly(
         raise _error_of(outcome)
     service.cache.put(keys, outcome.result)
     timing = f"queue;dur={1e3 * (ticket.seconds - outcome.seconds):.3f}, compute;dur={1e3 * outcome.seconds:.3f}"
-    return Answer(outcome.result.json, "miss", timing)
+    return Answer([outcome.result.json], "miss", timing)
 
 
 async def complete_answer(request: Request, service: Service, job: ExplainJob) -> bytes:

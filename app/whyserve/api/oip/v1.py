@@ -18,6 +18,7 @@ from whyserve.api.oip.explain import check_options
 from whyserve.api.oip.tensors import check_inputs
 from whyserve.api.oip.wire import unpack
 from whyserve.api.schemas.requests import instances_limit
+from whyserve.api.schemas.rows import without_b64
 from whyserve.api.schemas.versions import VersionedAdapter
 from whyserve.api.state import Service
 from whyserve.errors import InvalidInput, MalformedBody, TooManyInstances
@@ -72,7 +73,7 @@ async def _read(
 
 
 def _content(body: bytes, predictor: Predictor) -> dict[str, Any]:
-    """The body's JSON. For a model of one text, an instance may be that text alone; it becomes a row here."""
+    """The body's JSON. For a model of one text or image, an instance may be that value alone; it becomes a row here."""
     try:
         content = orjson.loads(body)
     except ValueError:
@@ -80,21 +81,11 @@ def _content(body: bytes, predictor: Predictor) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise not_an_object('{"instances": […]}')
     instances = content.get("instances")
-    if isinstance(instances, list) and b'"b64"' in body:
-        instances = content["instances"] = [_without_b64(each) for each in instances]
-    if len(predictor.texts) == len(predictor.spec.inputs) == 1 and isinstance(instances, list):
-        (name,) = predictor.texts
-        content["instances"] = [{name: each} if isinstance(each, str) else each for each in instances]
+    only, *others = predictor.spec.inputs
+    if not others and not only.is_tabular and isinstance(instances, list):
+        values = map(without_b64, instances)
+        content["instances"] = [{only.name: each} if isinstance(each, str) else each for each in values]
     return content
-
-
-def _without_b64(instance: Any) -> Any:
-    """TensorFlow Serving's {"b64": "…"} as the string in it, also as a value of a row."""
-    if not isinstance(instance, dict):
-        return instance
-    if instance.keys() == {"b64"}:
-        return instance["b64"]
-    return {key: _without_b64(value) for key, value in instance.items()}
 
 
 def _from_numbers(predictor: Predictor, instances: list[Any], limit: int) -> Arrays:

@@ -40,7 +40,7 @@ def _request_type(manifest: Manifest, kind: str, limit: int, options: dict[str, 
     fields = {
         "model": one_of([name]),
         "version": NotRequired[Version],
-        "instances": NotRequired[rows_type(manifest, limit)],
+        "instances": NotRequired[rows_type(manifest, limit, with_id=kind == "Explain")],
         "columns": NotRequired[columns_type(manifest, limit)],
     }
     return typed_dict(f"{type_name(name)}{kind}Request", fields | options)

@@ -4,6 +4,7 @@ from typing import Annotated, Any, NotRequired
 
 from pydantic import Field
 
+from whyserve.api.schemas.rows import ROW_ID, RowId
 from whyserve.api.schemas.types import list_of, nested, one_of, type_name, typed_dict
 from whyserve.model.manifest import Manifest
 from whyserve.model.methods import Method
@@ -37,6 +38,7 @@ def explain_response(manifest: Manifest) -> Any:
     explanation = typed_dict(
         f"{name}Explanation",
         {
+            ROW_ID: NotRequired[RowId],
             "prediction": prediction_type(manifest.spec),
             "outputs": list_of(_output_type(manifest.spec)),
             "out_of_range": NotRequired[list_of(OutOfRange)],

@@ -44,6 +44,7 @@ def answer(job: ExplainJob, model: ExplainableModel, choice: MethodChoice, expla
     outside = model.bounds.outside({name: packed.unpack() for name, packed in job.rows.items()})
     explanations = [
         {
+            **({"id": job.ids[row]} if job.ids and job.ids[row] is not None else {}),
             "prediction": prediction,
             "outputs": [
                 _output(model, output, served[row], explained, (row, column), texts=_texts(job, row))
