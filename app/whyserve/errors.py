@@ -105,6 +105,12 @@ class UnknownExplanation(WhyserveError):
     code = "unknown_explanation"
 
 
+class ExplanationLost(WhyserveError):
+    """The explanation was accepted, and the store that held it was damaged."""
+
+    code = "explanation_lost"
+
+
 # -- errors of an operator -----------------------------------------------------------------------
 
 

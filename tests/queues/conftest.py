@@ -15,10 +15,10 @@ from whyserve.jobs import ExplainJob, Lease, PackedArray, job_error, new_id
 from whyserve.queue_protocols import JobQueue, JobSource, QueueAdmin
 from whyserve.queues.embedded_queue import EmbeddedQueue
 from whyserve.queues.embedded_source import EmbeddedSource
-from whyserve.queues.queue_file import open_store
 from whyserve.queues.redis_queue import RedisQueue
 from whyserve.queues.redis_script import Terms
 from whyserve.queues.redis_source import RedisAdmin, RedisSource
+from whyserve.queues.store import Store
 
 DIGEST = "d" * 64
 LEASE_S = 0.4
@@ -61,7 +61,7 @@ def embedded_world(folder: Path) -> World:
     terms = {"depth": 100, "keep_s": 60.0, "lease_s": LEASE_S}
 
     def store(**change: float) -> Any:
-        return open_store(folder, **{**terms, **change})  # type: ignore[arg-type]
+        return Store(folder, **{**terms, **change})  # type: ignore[arg-type]
 
     return World(
         lambda **change: EmbeddedQueue(folder, store(**change)),

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from whyserve.jobs import ExplainJob, JobError, JobMetrics, Lease
-from whyserve.queues.store import Store, as_unavailable
+from whyserve.queues.store import Store
 from whyserve.queues.waiters import LOOK_AGAIN_S
 from whyserve.queues.wakeup import WORKER, Wakeup
 
@@ -19,15 +19,10 @@ class EmbeddedSource:
         self._digests: Sequence[str] = ()
 
     def announce(self, digests: Sequence[str]) -> None:
-        with as_unavailable():
-            self._store.announce(self._owner, digests)
+        self._store.announce(self._owner, digests)
         self._digests = digests
 
     def take(self, limit: int, timeout_s: float, *, summaries: bool = True) -> list[Lease]:
-        with as_unavailable():
-            return self._take(limit, timeout_s, summaries)
-
-    def _take(self, limit: int, timeout_s: float, summaries: bool) -> list[Lease]:
         deadline = time.monotonic() + timeout_s
         self._wakeup.drain()  # before the look, so that no wake-up after the look is lost
         while not (leases := self._store.take(self._owner, self._digests, limit, summaries)):
@@ -38,8 +33,7 @@ class EmbeddedSource:
         return leases
 
     def adopt(self, job: ExplainJob) -> Lease:
-        with as_unavailable():
-            return self._store.adopt(self._owner, job)
+        return self._store.adopt(self._owner, job)
 
     def finish(self, lease: Lease, result: bytes, metrics: JobMetrics | None = None) -> bool:
         return self._finish(lease, result, None, metrics)
@@ -50,26 +44,23 @@ class EmbeddedSource:
     def _finish(
         self, lease: Lease, result: bytes | None, error: JobError | None, metrics: JobMetrics | None = None
     ) -> bool:
-        with as_unavailable():
-            recorded = self._store.finish(self._owner, lease, result, error, metrics)
+        recorded = self._store.finish(self._owner, lease, result, error, metrics)
         self._wakeup.ring(lease.job.id)
         return recorded
 
     def report(self, leases: Sequence[Lease], progress: float, error: float | None = None) -> list[bool]:
-        with as_unavailable():
-            return self._store.report(self._owner, leases, progress, error)
+        return self._store.report(self._owner, leases, progress, error)
 
     def fileno(self) -> int:
         return self._wakeup.fileno()
 
     def renew(self) -> None:
-        with as_unavailable():
-            self._store.renew(self._owner)
+        if not self._store.renew(self._owner) and self._digests:  # the file is a new one
+            self._store.announce(self._owner, self._digests)
 
     def close(self) -> None:
         self._wakeup.close()
         try:
-            with as_unavailable():
-                self._store.release(self._owner)
+            self._store.release(self._owner)
         finally:
             self._store.close()

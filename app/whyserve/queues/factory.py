@@ -4,7 +4,6 @@ from whyserve.errors import ConfigurationError
 from whyserve.queue_protocols import JobQueue, JobSource, QueueAdmin
 from whyserve.queues.embedded_queue import EmbeddedQueue
 from whyserve.queues.embedded_source import EmbeddedSource
-from whyserve.queues.queue_file import open_store
 from whyserve.queues.store import Store
 from whyserve.settings import Settings
 
@@ -55,9 +54,7 @@ def open_admin(settings: Settings) -> QueueAdmin:
 
 
 def _store(settings: Settings) -> Store:
-    return open_store(
-        settings.state, depth=settings.queue_depth, keep_s=settings.keep_results_s, lease_s=settings.lease_s
-    )
+    return Store(settings.state, depth=settings.queue_depth, keep_s=settings.keep_results_s, lease_s=settings.lease_s)
 
 
 def _invalid_url(error: ValueError) -> ConfigurationError:

@@ -1,6 +1,6 @@
 """The errors that both queues raise, with their messages."""
 
-from whyserve.errors import IdempotencyKeyReused, QueueFull, UnknownExplanation
+from whyserve.errors import ExplanationLost, IdempotencyKeyReused, QueueFull, UnknownExplanation
 
 
 def queue_full(waiting: int) -> QueueFull:
@@ -13,3 +13,9 @@ def key_reused() -> IdempotencyKeyReused:
 
 def unknown_explanation() -> UnknownExplanation:
     return UnknownExplanation("unknown explanation id, or its result has expired")
+
+
+def explanation_lost() -> ExplanationLost:
+    return ExplanationLost(
+        "unknown explanation id, or the explanation was lost because the queue's file was damaged; request it again"
+    )

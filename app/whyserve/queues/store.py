@@ -7,44 +7,51 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from whyserve.errors import Unavailable
+from pydantic import ValidationError
+
+from whyserve.errors import Unavailable, WhyserveError, first_line
 from whyserve.jobs import ExplainJob, JobError, JobMetrics, JobState, JobStatus, Lease, WorkerRecord
 from whyserve.queue_protocols import ALIVE_LEASES
 from whyserve.queues.line import expire, hand_back, next_jobs
-from whyserve.queues.refusals import key_reused, queue_full, unknown_explanation
-from whyserve.queues.schema import prepare
-
-
-@contextmanager
-def as_unavailable() -> Iterator[None]:
-    """Raise Unavailable for an error of SQLite."""
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise Unavailable(f"the queue cannot be used now: {error}; try again later", retry_after_s=1) from error
+from whyserve.queues.queue_file import QueueFile, is_damage
+from whyserve.queues.refusals import explanation_lost, key_reused, queue_full, unknown_explanation
 
 
 class Store:
-    def __init__(self, path: Path, *, depth: int, keep_s: float, lease_s: float) -> None:
+    """Every method raises Unavailable if SQLite cannot serve it now. A damaged file is replaced by a new one."""
+
+    def __init__(self, state: Path, *, depth: int, keep_s: float, lease_s: float) -> None:
+        """state: the queue's folder. Raises ConfigurationError."""
         self._depth, self._keep_s, self._lease_s = depth, keep_s, lease_s
-        self._lock = threading.Lock()
-        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
-        prepare(self._db)
+        self._lock, self._file = threading.Lock(), QueueFile(state)
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        with self._lock:
+            try:
+                yield self._file.connection()
+            except (sqlite3.Error, OSError, ValidationError) as error:
+                if is_damage(error):
+                    self._file.replace(error)
+                raise Unavailable(
+                    f"the queue cannot be used now: {first_line(error)}; try again later", retry_after_s=1
+                ) from error
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._lock:
+        with self._reading() as db:
             # IMMEDIATE takes the write lock now: a read lock cannot always be upgraded later.
-            self._db.execute("BEGIN IMMEDIATE")
+            db.execute("BEGIN IMMEDIATE")
             try:
-                yield self._db
-                self._db.execute("COMMIT")
+                yield db
+                db.execute("COMMIT")
             except BaseException:
-                if self._db.in_transaction:  # on a full disk, SQLite has rolled back already
-                    self._db.execute("ROLLBACK")
+                if db.in_transaction:  # on a full disk, SQLite has rolled back already
+                    with suppress(sqlite3.Error):
+                        db.execute("ROLLBACK")
                 raise
 
     # -- the API's side ----------------------------------------------------------------------------
@@ -86,13 +93,13 @@ class Store:
         return job.id
 
     def state(self, job_id: str) -> JobState:
-        with self._lock:
-            row = self._db.execute(
+        with self._reading() as db:
+            row = db.execute(
                 "SELECT status, progress, result, error, caller, standard_error, deadline FROM jobs WHERE id = ?",
                 (job_id,),
             ).fetchone()
         if row is None:
-            raise unknown_explanation()
+            raise self._unknown()
         status, progress, result, error, caller, standard_error, deadline = row
         if status == JobStatus.queued and deadline is not None and deadline < time.time():
             with self._transaction() as db:
@@ -102,11 +109,14 @@ class Store:
         return JobState(job_id, JobStatus(status), progress, result, why, caller, standard_error)
 
     def job(self, job_id: str) -> ExplainJob:
-        with self._lock:
-            row = self._db.execute("SELECT body FROM jobs WHERE id = ?", (job_id,)).fetchone()
-        if row is None:
-            raise unknown_explanation()
-        return ExplainJob.model_validate_json(row[0])
+        with self._reading() as db:
+            row = db.execute("SELECT body FROM jobs WHERE id = ?", (job_id,)).fetchone()
+            if row is None:
+                raise self._unknown()
+            return ExplainJob.model_validate_json(row[0])
+
+    def _unknown(self) -> WhyserveError:
+        return explanation_lost() if self._file.lost_within(self._keep_s) else unknown_explanation()
 
     def cancel(self, job_id: str) -> None:
         with self._transaction() as db:
@@ -117,20 +127,18 @@ class Store:
             db.execute("DELETE FROM line WHERE id = ?", (job_id,))
 
     def depth(self) -> int:
-        with self._lock:
-            (count,) = self._db.execute("SELECT count(*) FROM jobs WHERE finished IS NULL").fetchone()
+        with self._reading() as db:
+            (count,) = db.execute("SELECT count(*) FROM jobs WHERE finished IS NULL").fetchone()
         return int(count)
 
     def workers(self) -> list[WorkerRecord]:
-        with self._lock:
-            rows = self._db.execute(
-                "SELECT owner, digests FROM workers WHERE alive_until > ?", (time.time(),)
-            ).fetchall()
+        with self._reading() as db:
+            rows = db.execute("SELECT owner, digests FROM workers WHERE alive_until > ?", (time.time(),)).fetchall()
         return [WorkerRecord(owner, frozenset(digests.split())) for owner, digests in rows]
 
     def job_metrics(self) -> list[JobMetrics]:
-        with self._lock:  # first without a write lock, as in take()
-            if not self._db.execute("SELECT 1 FROM job_metrics LIMIT 1").fetchone():
+        with self._reading() as db:  # first without a write lock, as in take()
+            if not db.execute("SELECT 1 FROM job_metrics LIMIT 1").fetchone():
                 return []
         with self._transaction() as db:
             return [
@@ -145,9 +153,9 @@ class Store:
             db.execute("INSERT OR REPLACE INTO workers VALUES (?, ?, ?)", (owner, " ".join(digests), until))
 
     def take(self, owner: str, digests: Sequence[str], limit: int, summaries: bool = True) -> list[Lease]:
-        with self._lock:  # first without a write lock: idle workers must not slow others down
-            idle = not next_jobs(self._db, digests, 1, summaries)
-            expired = self._db.execute(
+        with self._reading() as db:  # first without a write lock: idle workers must not slow others down
+            idle = not next_jobs(db, digests, 1, summaries)
+            expired = db.execute(
                 "SELECT 1 FROM jobs WHERE status = 'running' AND lease_until < ? LIMIT 1", (time.time(),)
             ).fetchone()
         if idle and not expired:
@@ -202,15 +210,17 @@ class Store:
                 for lease in leases
             ]
 
-    def renew(self, owner: str) -> None:
+    def renew(self, owner: str) -> bool:
+        """Renew the worker's leases and its registration. Returns whether it is registered."""
         now = time.time()
         with self._transaction() as db:
             db.execute(
                 "UPDATE jobs SET lease_until = ? WHERE owner = ? AND status = 'running'", (now + self._lease_s, owner)
             )
-            db.execute(
+            known = db.execute(
                 "UPDATE workers SET alive_until = ? WHERE owner = ?", (now + ALIVE_LEASES * self._lease_s, owner)
             )
+            return known.rowcount == 1
 
     # -- the supervisor's side -------------------------------------------------------------------------
 
@@ -228,4 +238,4 @@ class Store:
 
     def close(self) -> None:
         with self._lock:
-            self._db.close()
+            self._file.close()

@@ -19,6 +19,7 @@ STATUS: Sequence[tuple[type[WhyserveError], int]] = (
     (errors.UnknownModel, 404),
     (errors.UnknownExplanation, 404),
     (errors.NotAcceptable, 406),
+    (errors.ExplanationLost, 410),
     (errors.TooLarge, 413),
     (errors.UnsupportedMediaType, 415),
     (errors.RateLimited, 429),
