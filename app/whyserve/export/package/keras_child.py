@@ -14,7 +14,7 @@ import numpy as np
 from whyserve.errors import WhyserveError, first_line
 from whyserve.export.package.keras_code import MODEL_FILE, OUTPUT_FILE, KerasCode, program_files
 from whyserve.export.package.keras_copy import Foreign
-from whyserve.export.stages.stage import FAULT_FILE, ROWS_FILE
+from whyserve.export.stages.stage import FAULT_FILE, ROWS_FILE, end_with_parent
 from whyserve.model.arrays import read_npz
 
 
@@ -44,4 +44,5 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
+    end_with_parent(Path(sys.argv[1]))
     main(Path(sys.argv[1]))
