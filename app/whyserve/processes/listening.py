@@ -4,12 +4,17 @@ import ipaddress
 import socket
 
 from whyserve.errors import ConfigurationError
-from whyserve.settings import ApiSettings
+from whyserve.settings import AccessSettings
 
 
-def check_exposure(settings: ApiSettings) -> None:
+def is_guarded(settings: AccessSettings) -> bool:
+    """Whether requests need a key or a token."""
+    return bool(settings.keys or settings.keys_file or settings.oidc_issuer)
+
+
+def check_exposure(settings: AccessSettings) -> None:
     """Raises ConfigurationError if other machines could send requests without authentication."""
-    if settings.keys or settings.keys_file or settings.allow_anonymous or _is_loopback(settings.host):
+    if is_guarded(settings) or settings.allow_anonymous or _is_loopback(settings.host):
         return
     raise ConfigurationError(
         f"WHYSERVE_HOST: {settings.host} is open to other machines, and no API keys are set; create a key with "
