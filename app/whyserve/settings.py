@@ -133,6 +133,11 @@ class AccessSettings(Settings):
     ] = ""
     oidc_caller_claim: Annotated[str, Field(description="Claim of a token that names the caller.")] = "sub"
 
+    @property
+    def is_guarded(self) -> bool:
+        """Whether requests need a key or a token."""
+        return bool(self.keys or self.keys_file or self.oidc_issuer)
+
 
 class ApiSettings(AccessSettings):
     """`whyserve api`."""

@@ -7,14 +7,9 @@ from whyserve.errors import ConfigurationError
 from whyserve.settings import AccessSettings
 
 
-def is_guarded(settings: AccessSettings) -> bool:
-    """Whether requests need a key or a token."""
-    return bool(settings.keys or settings.keys_file or settings.oidc_issuer)
-
-
 def check_exposure(settings: AccessSettings) -> None:
     """Raises ConfigurationError if other machines could send requests without authentication."""
-    if is_guarded(settings) or settings.allow_anonymous or _is_loopback(settings.host):
+    if settings.is_guarded or settings.allow_anonymous or _is_loopback(settings.host):
         return
     raise ConfigurationError(
         f"WHYSERVE_HOST: {settings.host} is open to other machines, and no API keys are set; create a key with "

@@ -14,7 +14,7 @@ from whyserve.errors import ConfigurationError, Unavailable, WhyserveError
 from whyserve.model.manifest import MANIFEST_FILE, read_manifest
 from whyserve.model.spec import model_folders
 from whyserve.processes.children import Children, how_it_died
-from whyserve.processes.listening import check_exposure, is_guarded, listen
+from whyserve.processes.listening import check_exposure, listen
 from whyserve.queue_protocols import QueueAdmin
 from whyserve.queues.factory import open_admin
 from whyserve.settings import UpSettings
@@ -152,7 +152,7 @@ class Supervisor:
 
     def _greet(self, explains: bool) -> None:
         body = min((json.dumps(manifest.example) for manifest, _ in self._served), key=len)
-        key = " -H 'X-API-Key: YOUR_KEY'" if is_guarded(self._settings) else ""
+        key = " -H 'X-API-Key: YOUR_KEY'" if self._settings.is_guarded else ""
         self._say(
             f"\nwhyserve is ready on {self.address} (page: {self.address}/, documentation: {self.address}/docs)\n\nTry:"
         )
