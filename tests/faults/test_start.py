@@ -14,7 +14,8 @@ import pytest
 
 from tests.conftest import MODELS, Running, shipped, start_service
 from tests.faults.conftest import ASYNC, ask, submit
-from tests.faults.test_api import await_final, children
+from tests.faults.test_worker import await_final
+from tests.test_service import children
 from whyserve.model.builds import BUILDS, ORIGINAL
 from whyserve.model.manifest import MANIFEST_FILE, Manifest, dump_manifest, read_manifest, sha256
 from whyserve.queues.queue_file import DAMAGED, QUEUE_FILE
@@ -108,10 +109,10 @@ def clone(name: str, new: str, artifacts: Path, root: Path) -> None:
     facts = json.loads(dump_manifest(read_manifest(artifacts / name)[0]))
     facts["spec"]["name"] = facts["example"]["model"] = new
     shutil.copytree((artifacts / name).resolve(), build)
-    for file in (build / ORIGINAL).iterdir():
-        shutil.copy(source / file.name, file)
-        if file.name in facts["files"]:
-            facts["files"][file.name] = sha256(file.read_bytes())
+    for original in (build / ORIGINAL).iterdir():
+        shutil.copy(source / original.name, original)
+        if original.name in facts["files"]:
+            facts["files"][original.name] = sha256(original.read_bytes())
     content = dump_manifest(Manifest.model_validate(facts))
     (build / MANIFEST_FILE).write_bytes(content)
     place = root / "artifacts" / BUILDS / f"{new}-{sha256(content)[:16]}"

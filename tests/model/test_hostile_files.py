@@ -3,6 +3,7 @@
 import io
 import json
 import zipfile
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,12 +16,12 @@ from whyserve.model.input_spec import InputSpec
 from whyserve.model.spec import read_spec
 from whyserve.model.text import TextReader
 
-TOKENIZER = {
+TOKENIZER: dict[str, Any] = {
     "version": "1.0", "truncation": None, "padding": None, "added_tokens": [], "normalizer": None,
     "pre_tokenizer": {"type": "Whitespace"}, "post_processor": None, "decoder": None,
     "model": {"type": "WordLevel", "vocab": {"[UNK]": 0, "a": 1}, "unk_token": "[UNK]"},
 }  # fmt: skip
-PANICS = {
+PANICS: dict[str, dict[str, Any]] = {
     "at load": {"normalizer": {"type": "Precompiled", "precompiled_charsmap": "AAAA"}},
     "at any text": {
         "post_processor": {

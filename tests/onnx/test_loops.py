@@ -32,7 +32,8 @@ def looping(trips: str, condition: str = "") -> bytes:
         [info("x", TensorProto.FLOAT, ["rows", 2])], [info("y", TensorProto.FLOAT, ["rows", 2])],
         initializer=constants,
     )  # fmt: skip
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10).SerializeToString()
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    return bytes(made.SerializeToString())
 
 
 ROWS = {"x": np.ones((2, 2), np.float32)}

@@ -6,6 +6,7 @@ import sqlite3
 import time
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,7 @@ from whyserve.queues.embedded_source import EmbeddedSource
 from whyserve.queues.queue_file import DAMAGED, QUEUE_FILE
 from whyserve.queues.store import Store
 
-TERMS = {"depth": 100, "keep_s": 60.0, "lease_s": 10.0}
+TERMS: dict[str, Any] = {"depth": 100, "keep_s": 60.0, "lease_s": 10.0}
 MANY = 300
 
 

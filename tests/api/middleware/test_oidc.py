@@ -110,7 +110,7 @@ def test_scopes_and_the_caller_s_name_can_be_other_claims(issuer):
 
 
 SHIFT_S = oidc.SKEW_S
-BAD = {
+BAD: dict[str, dict[str, Any]] = {
     "expired": {"exp": time.time() - SHIFT_S - 3600},
     "not yet valid": {"nbf": time.time() + SHIFT_S + 3600},
     "without an end": {"exp": None},
@@ -135,7 +135,7 @@ def test_the_algorithm_is_not_the_token_s_choice(issuer):
     claims = jwt.decode(issuer.token(), options={"verify_signature": False})
     public = json.dumps(issuer.keys[0]).encode() * 2
     for token in (
-        jwt.encode(claims, None, "none", headers={"kid": "first"}),
+        jwt.encode(claims, "", "none", headers={"kid": "first"}),
         jwt.encode(claims, public, "HS256", headers={"kid": "first"}),
         jwt.encode(claims, ec.generate_private_key(ec.SECP256R1()), "ES256", headers={"kid": "first"}),
         issuer.token()[:-6] + "AAAAAA",
