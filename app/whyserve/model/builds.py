@@ -33,8 +33,8 @@ def builds_of(artifacts: Path, name: str) -> list[Path]:
     current = (artifacts / name).resolve()
     older = [
         path
-        for path in (artifacts / BUILDS).glob(f"{name}-*")
-        if path.name.rpartition("-")[0] == name and path.resolve() != current and (path / MANIFEST_FILE).is_file()
+        for path in (artifacts / BUILDS).resolve().glob(f"{name}-*")
+        if path.name.rpartition("-")[0] == name and path != current and (path / MANIFEST_FILE).is_file()
     ]
     return [current, *sorted(older, key=_age)]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from whyserve.jobs import ExplainJob, JobMetrics, JobState, WorkerRecord, new_id
-from whyserve.queues.store import Store, as_unavailable
+from whyserve.queues.store import Store
 from whyserve.queues.waiters import Waiters
 from whyserve.queues.wakeup import API, Wakeup
 
@@ -27,8 +27,7 @@ class EmbeddedQueue:
         self._listening: asyncio.AbstractEventLoop | None = None
 
     async def _call(self, function: Callable[..., T], *args: object) -> T:
-        with as_unavailable():
-            return await asyncio.get_running_loop().run_in_executor(self._thread, function, *args)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, function, *args)
 
     async def submit(self, job: ExplainJob) -> str:
         return await self._call(self._submit, job)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from whyserve.jobs import ExplainJob, JobError, JobMetrics, Lease
-from whyserve.queues.store import Store, as_unavailable
+from whyserve.queues.store import Store
 from whyserve.queues.waiters import LOOK_AGAIN_S
 from whyserve.queues.wakeup import WORKER, Wakeup
 
@@ -18,12 +18,10 @@ class EmbeddedSource:
         self._wakeup = Wakeup(state, WORKER, owner)
         self._digests: Sequence[str] = ()
 
-    @as_unavailable()
     def announce(self, digests: Sequence[str]) -> None:
         self._store.announce(self._owner, digests)
         self._digests = digests
 
-    @as_unavailable()
     def take(self, limit: int, timeout_s: float, *, beside: bool = False) -> list[Lease]:
         deadline = time.monotonic() + timeout_s
         self._wakeup.drain()  # before the look, so that no wake-up after the look is lost
@@ -34,7 +32,6 @@ class EmbeddedSource:
             self._wakeup.wait(min(left, LOOK_AGAIN_S))
         return leases
 
-    @as_unavailable()
     def adopt(self, job: ExplainJob) -> Lease:
         return self._store.adopt(self._owner, job)
 
@@ -47,26 +44,23 @@ class EmbeddedSource:
     def _finish(
         self, lease: Lease, result: bytes | None, error: JobError | None, metrics: JobMetrics | None = None
     ) -> bool:
-        with as_unavailable():
-            recorded = self._store.finish(self._owner, lease, result, error, metrics)
+        recorded = self._store.finish(self._owner, lease, result, error, metrics)
         self._wakeup.ring(lease.job.id)
         return recorded
 
     def report(self, leases: Sequence[Lease], progress: float, error: float | None = None) -> list[bool]:
-        with as_unavailable():
-            return self._store.report(self._owner, leases, progress, error)
+        return self._store.report(self._owner, leases, progress, error)
 
     def fileno(self) -> int:
         return self._wakeup.fileno()
 
     def renew(self) -> None:
-        with as_unavailable():
-            self._store.renew(self._owner)
+        if not self._store.renew(self._owner) and self._digests:  # the file is a new one
+            self._store.announce(self._owner, self._digests)
 
     def close(self) -> None:
         self._wakeup.close()
         try:
-            with as_unavailable():
-                self._store.release(self._owner)
+            self._store.release(self._owner)
         finally:
             self._store.close()

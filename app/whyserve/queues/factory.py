@@ -4,7 +4,7 @@ from whyserve.errors import ConfigurationError
 from whyserve.queue_protocols import JobQueue, JobSource, QueueAdmin
 from whyserve.queues.embedded_queue import EmbeddedQueue
 from whyserve.queues.embedded_source import EmbeddedSource
-from whyserve.queues.queue_file import open_store
+from whyserve.queues.store import Store
 from whyserve.queues.terms import Terms
 from whyserve.settings import Settings
 
@@ -14,7 +14,7 @@ from whyserve.settings import Settings
 def open_queue(settings: Settings) -> JobQueue:
     """The API's side. Raises ConfigurationError."""
     if settings.redis_url is None:
-        return EmbeddedQueue(settings.state, open_store(settings.state, Terms.of(settings)))
+        return EmbeddedQueue(settings.state, Store(settings.state, Terms.of(settings)))
     from whyserve.queues.redis_check import check_redis  # noqa: PLC0415
     from whyserve.queues.redis_queue import RedisQueue  # noqa: PLC0415
 
@@ -28,7 +28,7 @@ def open_queue(settings: Settings) -> JobQueue:
 def open_source(settings: Settings, owner: str) -> JobSource:
     """The worker's side. Raises ConfigurationError."""
     if settings.redis_url is None:
-        return EmbeddedSource(settings.state, open_store(settings.state, Terms.of(settings)), owner)
+        return EmbeddedSource(settings.state, Store(settings.state, Terms.of(settings)), owner)
     from whyserve.queues.redis_check import check_redis  # noqa: PLC0415
     from whyserve.queues.redis_source import RedisSource  # noqa: PLC0415
 
@@ -42,7 +42,7 @@ def open_source(settings: Settings, owner: str) -> JobSource:
 def open_admin(settings: Settings) -> QueueAdmin:
     """The supervisor's side. Raises ConfigurationError."""
     if settings.redis_url is None:
-        return open_store(settings.state, Terms.of(settings))
+        return Store(settings.state, Terms.of(settings))
     from whyserve.queues.redis_source import RedisAdmin  # noqa: PLC0415
 
     try:

@@ -30,8 +30,8 @@ WORKER_ERRORS: dict[str, type[WhyserveError]] = {
 }
 UNKNOWN_EXPLANATION = "unknown explanation; its id is wrong or its result has expired"
 GONE = (
-    "this explanation is not kept: its caller received it directly, or newer results took its place; send the same "
-    "POST /explain again, for a picture with Accept: image/png"
+    "this explanation is not kept: its caller received it directly, newer results took its place, or the queue's file "
+    "was damaged; send the same POST /explain again, for a picture with Accept: image/png"
 )
 POLL_S = 0.2
 RETRY_S = 5

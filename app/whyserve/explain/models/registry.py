@@ -3,32 +3,56 @@
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from whyserve.errors import ModelFault, Unavailable, WhyserveError
+from whyserve.errors import ModelFault, Unavailable
 from whyserve.explain.models.explainable import ExplainableModel, load_model
-from whyserve.model.builds import builds
-from whyserve.model.manifest import read_manifest
+from whyserve.model.builds import builds, builds_of
+from whyserve.model.manifest import MANIFEST_FILE, read_manifest
+from whyserve.model.spec import model_folders
 
 log = logging.getLogger("whyserve.worker")
 
 LOOK_S = 0.5
 # How long a build stays loaded after its folder was deleted: longer than any explanation with it may take.
 RETIRED_S = 600.0
+# Loading a model is fast, and preparing its default method may take seconds. For so long, the start prepares models;
+# the others are prepared while the worker serves.
+PREPARE_S = 20.0
+# A build that could not be loaded may be one that is still being copied.
+TRY_AGAIN_S = 10.0
 
 
 class ModelRegistry:
-    def __init__(self, models: Path, artifacts: Path, memory_bytes: int) -> None:
-        """Load every build. Raises ModelFault or DigestMismatch if the current build of a model cannot be loaded."""
+    def __init__(
+        self,
+        models: Path,
+        artifacts: Path,
+        memory_bytes: int,
+        on_progress: Callable[[int, int], None] = lambda done, total: None,
+    ) -> None:
+        """Load every build. Raises ModelFault or DigestMismatch if the current build of a model cannot be loaded.
+
+        on_progress: called with the number of models loaded so far and the number of all.
+        """
         self._models, self._artifacts, self._memory_bytes = models, artifacts, memory_bytes
         self._loaded: dict[str, ExplainableModel] = {}
         self._deleted: dict[str, float] = {}  # since when, by digest
-        for current, *older in builds(artifacts).values():
+        self._tried: dict[Path, int | None] = {}  # the time of the manifest that was loaded; None if nothing was
+        self._failed: dict[Path, tuple[str, float]] = {}  # the reason, and when to try again
+        self._listed: set[Path] = set()
+        found = builds(artifacts)
+        for number, (current, *older) in enumerate(found.values()):
+            on_progress(number, len(found))
             self._load(current)
             for build in older:
                 self._try(build)
-        self._known = self._listed()
+        self._cold = deque(self._loaded.values())
+        end = time.monotonic() + PREPARE_S
+        while time.monotonic() < end and self._warm_one():
+            pass
 
     def get(self, digest: str) -> ExplainableModel | None:
         return self._loaded.get(digest)
@@ -39,13 +63,14 @@ class ModelRegistry:
 
     def watch(self, stopping: threading.Event, announce: Callable[[Sequence[str]], None]) -> None:
         """Load new builds until `stopping` is set, and announce them. Runs in its own thread."""
-        announced = set(self.digests)
-        while not stopping.wait(LOOK_S):
+        announced: set[str] = set()  # the worker may have announced itself before a build was found
+        while not stopping.wait(0 if self._cold else LOOK_S):
             try:
                 self.refresh()
                 if set(self.digests) != announced:
                     announce(self.digests)
                     announced = set(self.digests)
+                self._warm_one()
             except Unavailable:
                 pass  # announced the next time
             except Exception:
@@ -54,32 +79,58 @@ class ModelRegistry:
     def refresh(self) -> None:
         """Load new builds, and drop builds that were deleted RETIRED_S ago."""
         try:
-            listed = self._listed()
-        except WhyserveError:
-            return  # an export is changing the folder
-        for build in sorted(listed - self._known):
-            self._try(build)
-        if listed != self._known:
+            folders = model_folders(self._artifacts, MANIFEST_FILE)
+        except ModelFault:
+            return  # no model is left; those that were deleted are kept until there is one
+        listed = [build for folder in folders for build in builds_of(self._artifacts, folder.name)]
+        for build in listed:
+            if self._is_new(build) and (model := self._try(build)):
+                model.warm()
+        if set(listed) != self._listed:
             present = {digest for build in listed if (digest := _digest(build))}
             self._deleted = {
                 digest: self._deleted.get(digest, time.monotonic()) for digest in set(self._loaded) - present
             }
-        self._known = listed
+            self._listed = set(listed)
         for digest in [digest for digest, since in self._deleted.items() if time.monotonic() - since > RETIRED_S]:
             del self._loaded[digest], self._deleted[digest]
 
-    def _listed(self) -> set[Path]:
-        return {build for each in builds(self._artifacts).values() for build in each}
+    def _is_new(self, build: Path) -> bool:
+        if build in self._failed:
+            return time.monotonic() > self._failed[build][1]
+        return build not in self._tried or self._tried[build] != _written(build)
 
-    def _try(self, build: Path) -> None:
+    def _try(self, build: Path) -> ExplainableModel | None:
+        """Load a build. The log says once why it cannot be loaded."""
         try:
-            self._load(build)
+            model = self._load(build)
         except ModelFault as fault:
-            log.error("%s: cannot be loaded: %s", build.name, fault.message)
+            if self._failed.get(build, ("", 0.0))[0] != fault.message:
+                log.error("%s: cannot be loaded: %s", build, fault.message)
+            self._failed[build] = fault.message, time.monotonic() + TRY_AGAIN_S
+            return None
+        self._failed.pop(build, None)
+        return model
 
-    def _load(self, build: Path) -> None:
+    def _load(self, build: Path) -> ExplainableModel:
+        written = _written(build)
         model = load_model(self._models, build, self._memory_bytes)
         self._loaded[model.digest] = model
+        self._tried[build] = written
+        return model
+
+    def _warm_one(self) -> bool:
+        """Prepare the next model that is not prepared. Returns whether there was one."""
+        if self._cold:
+            self._cold.popleft().warm()
+        return bool(self._cold)
+
+
+def _written(build: Path) -> int | None:
+    try:
+        return (build / MANIFEST_FILE).stat().st_mtime_ns
+    except OSError:
+        return None
 
 
 def _digest(build: Path) -> str | None:
