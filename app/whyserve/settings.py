@@ -132,6 +132,18 @@ class AccessSettings(Settings):
         bool,
         Field(description="Serve other machines without keys, for a gateway in front that authenticates callers."),
     ] = False
+
+    @property
+    def is_guarded(self) -> bool:
+        """Whether requests need a key or a token."""
+        return bool(self.keys or self.keys_file)
+
+
+class ApiSettings(AccessSettings):
+    """`whyserve api`."""
+
+    unused = frozenset({"models"})
+
     oidc_issuer: Annotated[
         str | None,
         Field(description="Address of an OpenID Connect issuer, whose tokens are accepted too; unset: no tokens."),
@@ -146,18 +158,6 @@ class AccessSettings(Settings):
         str, Field(description="What precedes predict, explain and admin in the scopes of a token.")
     ] = ""
     oidc_caller_claim: Annotated[str, Field(description="Claim of a token that names the caller.")] = "sub"
-
-    @property
-    def is_guarded(self) -> bool:
-        """Whether requests need a key or a token."""
-        return bool(self.keys or self.keys_file or self.oidc_issuer)
-
-
-class ApiSettings(AccessSettings):
-    """`whyserve api`."""
-
-    unused = frozenset({"models"})
-
     max_instances: Annotated[int, Field(ge=1, description="Largest number of instances in one request.")] = 1000
     max_summary_rows: Annotated[int, Field(ge=1, description="Largest number of instances in one summary.")] = 10_000
     max_body_mb: Annotated[int, Field(ge=1, description="Largest body of a request, decompressed, in MiB.")] = 32
@@ -222,6 +222,10 @@ class ApiSettings(AccessSettings):
         Field(ge=2, description="Seconds that an idle connection stays open; longer than clients and proxies keep it."),
     ] = 75
 
+    @property
+    def is_guarded(self) -> bool:
+        return super().is_guarded or self.oidc_issuer is not None
+
     @field_validator("root_path")
     @classmethod
     def _prefix(cls, value: str) -> str:
@@ -249,9 +253,7 @@ class DocumentSettings(ApiSettings):
 class WorkerSettings(AccessSettings, ComputeSettings):
     """`whyserve worker`. The keys guard its metrics."""
 
-    unused = frozenset(
-        {"port", "oidc_issuer", "oidc_audience", "oidc_jwks_url", "oidc_scope_prefix", "oidc_caller_claim"}
-    )
+    unused = frozenset({"port"})
 
     batch_jobs: Annotated[int, Field(ge=1, description="Jobs of one model that are computed together.")] = 16
     worker_metrics_port: Annotated[

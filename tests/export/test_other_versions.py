@@ -4,6 +4,7 @@ import json
 import logging
 import re
 import shutil
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -162,10 +163,12 @@ def test_a_build_that_appears_while_the_worker_starts_is_loaded(root):
     """The worker once took it for one that it had loaded, and `load` of the model was refused until a restart."""
     hidden = root / "hidden"
     (root / "artifacts" / "second").rename(hidden)
-    found = ModelRegistry(
-        root / "models", root / "artifacts", 1 << 28,
-        lambda done, total: hidden.rename(root / "artifacts" / "second") if hidden.is_symlink() else None,
-    )  # fmt: skip
+
+    def each(names: Iterable[str]) -> Iterator[str]:
+        hidden.rename(root / "artifacts" / "second")
+        return iter(names)
+
+    found = ModelRegistry(root / "models", root / "artifacts", 1 << 28, each)
     assert len(found.digests) == 1
     found.refresh()
     assert len(found.digests) == 2

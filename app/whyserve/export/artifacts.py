@@ -18,13 +18,7 @@ from whyserve.errors import ModelFault
 from whyserve.export.sources import Source, read_unchanged
 from whyserve.export.verify import check_files
 from whyserve.model.builds import BUILDS, KEPT, ORIGINAL, builds_of
-from whyserve.model.manifest import (
-    EXPORT_AGAIN,
-    MANIFEST_FILE,
-    Manifest,
-    dump_manifest,
-    sha256,
-)
+from whyserve.model.manifest import EXPORT_AGAIN, MANIFEST_FILE, Manifest, dump_manifest, sha256
 from whyserve.model.methods import METHODS
 from whyserve.model.spec import ONNX_FILE, ModelSpec
 

@@ -1,7 +1,7 @@
 """The models being served, by name and version."""
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from whyserve.errors import ModelFault, UnknownModel
@@ -66,18 +66,13 @@ class Catalog:
         return Catalog(predictor for each in sorted(kept) for predictor in kept[each])
 
 
-def load_catalog(
-    artifacts: Path, threads: int, on_progress: Callable[[int, int], None] = lambda done, total: None
-) -> Catalog:
+def load_catalog(artifacts: Path, threads: int, each: Callable[[Collection[str]], Iterable[str]] = iter) -> Catalog:
     """Load every artifact. Raises ModelFault if one is broken: the service never starts with part of its models.
 
-    on_progress: called with the number of models loaded so far and the number of all.
+    each: passes the names of the models on, and may report how many have been loaded.
     """
-    predictors, names = [], list(builds(artifacts))
-    for number, name in enumerate(names):
-        on_progress(number, len(names))
-        predictors += load_versions(artifacts, name, threads)
-    return Catalog(predictors)
+    names = each(builds(artifacts))
+    return Catalog([predictor for name in names for predictor in load_versions(artifacts, name, threads)])
 
 
 def load_versions(artifacts: Path, name: str, threads: int, known: Iterable[Predictor] = ()) -> list[Predictor]:

@@ -20,7 +20,7 @@ from whyserve.delivery.unix_server import socket_folder
 from whyserve.jobs import new_id
 from whyserve.predict.catalog import load_catalog
 from whyserve.processes.listening import check_exposure, listen
-from whyserve.processes.loading import loading_lines
+from whyserve.processes.loading import reported
 from whyserve.processes.parent import stop_with_parent
 from whyserve.queues.factory import open_queue, open_source
 from whyserve.settings import ApiSettings, listed
@@ -77,8 +77,7 @@ def main(settings: ApiSettings, listening: socket.socket | None = None) -> None:
         socket_folder(settings.state)
     _allow_files(FILES)
     listening = listening or listen(settings.host, settings.port)
-    progress = loading_lines("api", lambda line: print(line, flush=True))  # noqa: T201
-    catalog = load_catalog(settings.artifacts, settings.threads, progress)
+    catalog = load_catalog(settings.artifacts, settings.threads, reported("api"))
     spans = open_tracer("api")
     service = Service.build(
         settings, catalog, open_queue(settings), lambda: open_source(settings, f"api-{new_id()[:12]}"), spans

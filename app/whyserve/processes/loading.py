@@ -1,19 +1,20 @@
 """Lines that say how far a process has loaded its models, if that takes long."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
 
 EVERY_S = 5.0
 
 
-def loading_lines(role: str, say: Callable[[str], None]) -> Callable[[int, int], None]:
-    """A callback for the number of models loaded and the number of all."""
-    last = time.monotonic()
+def reported(role: str) -> Callable[[Collection[str]], Iterator[str]]:
+    """A function that passes the names of models on, and prints how many have been loaded."""
 
-    def on_progress(done: int, total: int) -> None:
-        nonlocal last
-        if time.monotonic() - last > EVERY_S:
-            last = time.monotonic()
-            say(f"whyserve {role}: {done} of {total} models loaded")
+    def each(names: Collection[str]) -> Iterator[str]:
+        last = time.monotonic()
+        for number, name in enumerate(names):
+            if time.monotonic() - last > EVERY_S:
+                last = time.monotonic()
+                print(f"whyserve {role}: {number} of {len(names)} models loaded", flush=True)  # noqa: T201
+            yield name
 
-    return on_progress
+    return each

@@ -1,14 +1,10 @@
 """The worker's metrics over HTTP. Who may read them is decided as for the API's /metrics."""
 
 import logging
-import socket
-import threading
 from collections.abc import Callable, Iterable
-from socketserver import ThreadingMixIn
 from typing import Any
-from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
-from prometheus_client import make_wsgi_app
+from prometheus_client import CollectorRegistry, make_wsgi_app, start_http_server
 
 from whyserve.api.middleware.auth import Authentication
 from whyserve.errors import ConfigurationError, Forbidden, WhyserveError
@@ -21,34 +17,21 @@ log = logging.getLogger("whyserve.worker")
 Wsgi = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
-class _Server(ThreadingMixIn, WSGIServer):
-    daemon_threads = True
-
-
-class _Server6(_Server):
-    address_family = socket.AF_INET6
-
-
-class _Silent(WSGIRequestHandler):
-    def log_message(self, format: str, *args: Any) -> None:
-        """Scrapes are frequent, and are not logged."""
-
-
 def serve_metrics(settings: WorkerSettings) -> None:
     """Serve the metrics in a thread if the settings name a port. Raises ConfigurationError."""
     if settings.worker_metrics_port is None:
         return
     check_exposure(settings)
     host, port = settings.host, settings.worker_metrics_port
-    kind = _Server6 if ":" in host else _Server
     application = _guarded(make_wsgi_app(WORKER), Authentication.build(settings))
     try:
-        server: WSGIServer = make_server(host, port, application, kind, _Silent)
+        # The library starts the server at once, so the server has nothing to show before it has the guard.
+        server, _ = start_http_server(port, host, CollectorRegistry())
     except OSError as error:
         raise ConfigurationError(
             f"WHYSERVE_WORKER_METRICS_PORT: cannot listen on {host}:{port}: {error.strerror}; choose another port"
         ) from error
-    threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()
+    server.set_app(application)
     log.info("serving metrics", extra={"port": server.server_port})
 
 

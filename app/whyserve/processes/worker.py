@@ -14,7 +14,7 @@ from whyserve.explain.models.registry import ModelRegistry
 from whyserve.explain.worker.worker import Worker
 from whyserve.jobs import new_id
 from whyserve.processes.heartbeat import Heartbeat
-from whyserve.processes.loading import loading_lines
+from whyserve.processes.loading import reported
 from whyserve.processes.metrics import serve_metrics
 from whyserve.processes.parent import stop_with_parent
 from whyserve.processes.priority import lower_priority
@@ -38,8 +38,7 @@ def main(settings: WorkerSettings) -> None:
     owner = os.environ.get("WHYSERVE_OWNER") or f"{os.getpid()}-{new_id()[:8]}"
     source = open_source(settings, owner)
     direct = DirectSource(settings.state, owner, PASSES * settings.batch_jobs, source.fileno())
-    progress = loading_lines("worker", lambda line: print(line, flush=True))  # noqa: T201
-    models = ModelRegistry(settings.models, settings.artifacts, settings.memory_mb << 20, progress)
+    models = ModelRegistry(settings.models, settings.artifacts, settings.memory_mb << 20, reported("worker"))
     spans = open_tracer("worker")
     worker = Worker(
         source,

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from whyserve.errors import Unavailable, first_line
+from whyserve.errors import ConfigurationError, Unavailable
 from whyserve.jobs import ExplainJob, JobError, JobMetrics, JobState, JobStatus, Lease, WorkerRecord
 from whyserve.queues.contents import REQUEST, RESULT, delete_old, get, give_back_space, make_room, put
 from whyserve.queues.line import expire, hand_back, join, next_jobs
@@ -43,12 +43,12 @@ class Store:
                 yield self._file.connection()
             except (sqlite3.DataError, OverflowError) as error:
                 raise too_large(MOST_BYTES, MOST_BYTES) from error
-            except (sqlite3.Error, OSError, ValidationError) as error:
+            except (sqlite3.Error, OSError, ValidationError, ConfigurationError) as error:
                 if is_damage(error):
                     self._file.replace(error)
-                raise Unavailable(
-                    f"the queue cannot be used now: {first_line(error)}; try again later", retry_after_s=1
-                ) from error
+                # Other messages may hold a path, which a caller must not see.
+                why = error if isinstance(error, sqlite3.Error) else type(error).__name__
+                raise Unavailable(f"the queue cannot be used now: {why}; try again later", retry_after_s=1) from error
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:

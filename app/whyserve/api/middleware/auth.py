@@ -63,7 +63,6 @@ class Authentication:
     def __init__(self, text: str | None, file: Path | None, issuer: "Issuer | None" = None) -> None:
         """Raises ConfigurationError."""
         self._file, self._stamp, self._checked = file, _stamp(file), time.monotonic()
-        self._last_stamp = self._stamp
         self._fixed = read_keys(text, "WHYSERVE_KEYS") if text else ()
         self._keys = self._fixed + (_read(file) if file else ())
         self._issuer = issuer
@@ -71,13 +70,18 @@ class Authentication:
     @classmethod
     def build(cls, settings: AccessSettings) -> "Authentication | None":
         """None without keys and issuer: then every request is allowed."""
+        if not settings.is_guarded:
+            return None
         issuer = None
         if isinstance(settings, ApiSettings) and settings.oidc_issuer:
-            from whyserve.api.middleware.oidc import Issuer  # noqa: PLC0415  # few services need it
-
+            try:
+                from whyserve.api.middleware.oidc import Issuer  # noqa: PLC0415  # few services need PyJWT
+            except ImportError as error:
+                raise ConfigurationError(
+                    'WHYSERVE_OIDC_ISSUER: needs the extra "oidc": pip install "whyserve[oidc]", or build with'
+                    " EXTRAS=oidc"
+                ) from error
             issuer = Issuer(settings)
-        if not settings.keys and not settings.keys_file and issuer is None:
-            return None
         return cls(settings.keys, settings.keys_file, issuer)
 
     def caller(self, path: str, headers: Mapping[bytes, bytes]) -> str | None:
@@ -100,18 +104,16 @@ class Authentication:
                 return key.name, key.scopes
         if self._issuer is None or not token:
             raise Unauthorized(NO_KEY)
-        found = self._issuer.caller(token)
-        return found.name, found.scopes
+        return self._issuer.caller(token)
 
     def _current(self) -> tuple[Key, ...]:
         now = time.monotonic()
         if self._file and now - self._checked > CHECK_S:
             self._checked = now
-            stamp, before = _stamp(self._file), self._last_stamp
-            self._last_stamp = stamp
-            # A file that is being written changes again. One that was replaced in one step may be old already.
-            is_quiet = stamp is not None and time.time() - stamp[0] / 1e9 > CHECK_S
-            if stamp != self._stamp and (stamp == before or is_quiet):
+            stamp = _stamp(self._file)
+            # A file that is being written has changed just now. A file that was moved here may be older.
+            is_quiet = stamp is None or abs(time.time() - stamp[0] / 1e9) > CHECK_S
+            if is_quiet and stamp != self._stamp:
                 self._stamp = stamp
                 try:
                     self._keys = self._fixed + _read(self._file)

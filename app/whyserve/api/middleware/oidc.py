@@ -10,14 +10,13 @@ import threading
 import time
 import urllib.request
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
+
+import jwt
 
 from whyserve.api.middleware.keys import SCOPES
 from whyserve.errors import ConfigurationError, Unauthorized, Unavailable
 from whyserve.settings import ApiSettings
-
-if TYPE_CHECKING:
-    import jwt
 
 log = logging.getLogger("whyserve.api")
 
@@ -32,34 +31,21 @@ MOST_KNOWN = 1024  # verified tokens that are kept, until they expire
 LONGEST_NAME = 200
 REFUSED = "the token is not valid"
 
-
-class Caller(NamedTuple):
-    """name: with a prefix that no API key has. expires: seconds since the epoch."""
-
-    name: str
-    scopes: frozenset[str]
-    expires: float
+Caller = tuple[str, frozenset[str]]  # the name, with a prefix that no API key has, and the scopes
 
 
 class Issuer:
     """Verifies tokens. One event loop calls `caller`."""
 
     def __init__(self, settings: ApiSettings) -> None:
-        """Raises ConfigurationError if the audience or the extra `oidc` is missing."""
-        try:
-            import jwt  # noqa: PLC0415  # only a service with an issuer needs it
-        except ImportError as error:
-            raise ConfigurationError(
-                'WHYSERVE_OIDC_ISSUER: needs the extra "oidc": pip install "whyserve[oidc]", or build with EXTRAS=oidc'
-            ) from error
+        """Raises ConfigurationError if the audience is missing."""
         if not settings.oidc_issuer or not settings.oidc_audience:
             raise ConfigurationError("WHYSERVE_OIDC_AUDIENCE: is missing; set the audience that tokens must name")
-        self._jwt = jwt
         self._issuer, self._audience = settings.oidc_issuer, settings.oidc_audience
         self._jwks_url = settings.oidc_jwks_url
         self._prefix, self._claim = settings.oidc_scope_prefix, settings.oidc_caller_claim
         self._keys: dict[str | None, jwt.PyJWK] = {}
-        self._known: dict[bytes, Caller] = {}
+        self._known: dict[bytes, tuple[float, Caller]] = {}  # with the end of the token, in seconds since the epoch
         self._wanted, self._fetched = threading.Event(), threading.Event()
         self._tried = 0.0
         threading.Thread(target=self._keep_fetching, name="oidc", daemon=True).start()
@@ -67,21 +53,22 @@ class Issuer:
     def caller(self, token: bytes) -> Caller:
         """The caller of a token. Raises Unauthorized, and Unavailable until the issuer's keys are known."""
         now = time.time()
-        if (known := self._known.get(token)) and now < known.expires + SKEW_S:
+        end, known = self._known.get(token, (0.0, None))
+        if known and now < end + SKEW_S:
             return known
         try:
-            key = self._key(self._jwt.get_unverified_header(token).get("kid"))
-            claims = self._jwt.decode(
+            key = self._key(jwt.get_unverified_header(token).get("kid"))
+            claims = jwt.decode(
                 token, key, algorithms=list(ALGORITHMS), audience=self._audience, issuer=self._issuer, leeway=SKEW_S,
                 options={"require": ["exp", "iss", "aud", self._claim]},
             )  # fmt: skip
-        except self._jwt.PyJWTError as error:
+        except jwt.PyJWTError as error:
             # The message names the claim, and never repeats the token.
             raise Unauthorized(f"{REFUSED}: {type(error).__name__.removesuffix('Error')}") from error
         found = self._read(claims)
         if len(self._known) >= MOST_KNOWN:
             self._known.clear()
-        self._known[token] = found
+        self._known[token] = float(claims["exp"]), found
         return found
 
     def _read(self, claims: Mapping[str, Any]) -> Caller:
@@ -89,11 +76,9 @@ class Issuer:
         if not isinstance(name, str) or not name.isprintable() or not 0 < len(name) <= LONGEST_NAME:
             raise Unauthorized(f"{REFUSED}: {self._claim} is no name")
         given = set(scopes.split() if isinstance(scopes, str) else scopes if isinstance(scopes, list) else ())
-        return Caller(
-            f"oidc:{name}", frozenset(scope for scope in SCOPES if self._prefix + scope in given), claims["exp"]
-        )
+        return f"oidc:{name}", frozenset(scope for scope in SCOPES if self._prefix + scope in given)
 
-    def _key(self, kid: str | None) -> "jwt.PyJWK":
+    def _key(self, kid: str | None) -> jwt.PyJWK:
         if kid is None and len(self._keys) == 1:
             return next(iter(self._keys.values()))
         if kid in self._keys:
@@ -121,7 +106,7 @@ class Issuer:
                 url = str(json.load(answer)["jwks_uri"])
         else:
             url = self._jwks_url
-        found = self._jwt.PyJWKClient(url, cache_jwk_set=False, timeout=FETCH_TIMEOUT_S).get_signing_keys()
+        found = jwt.PyJWKClient(url, cache_jwk_set=False, timeout=FETCH_TIMEOUT_S).get_signing_keys()
         self._keys = {key.key_id: key for key in found}
         self._known = {}  # a token of a withdrawn key is refused from now on
         self._fetched.set()

@@ -4,13 +4,13 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 
 from whyserve.errors import ModelFault, Unavailable
 from whyserve.explain.models.explainable import ExplainableModel, load_model
 from whyserve.model.builds import builds, builds_of
-from whyserve.model.manifest import MANIFEST_FILE, read_manifest
+from whyserve.model.manifest import MANIFEST_FILE
 from whyserve.model.spec import model_folders
 
 log = logging.getLogger("whyserve.worker")
@@ -31,21 +31,20 @@ class ModelRegistry:
         models: Path,
         artifacts: Path,
         memory_bytes: int,
-        on_progress: Callable[[int, int], None] = lambda done, total: None,
+        each: Callable[[Collection[str]], Iterable[str]] = iter,
     ) -> None:
         """Load every build. Raises ModelFault or DigestMismatch if the current build of a model cannot be loaded.
 
-        on_progress: called with the number of models loaded so far and the number of all.
+        each: passes the names of the models on, and may report how many have been loaded.
         """
         self._models, self._artifacts, self._memory_bytes = models, artifacts, memory_bytes
         self._loaded: dict[str, ExplainableModel] = {}
         self._deleted: dict[str, float] = {}  # since when, by digest
-        self._tried: dict[Path, int | None] = {}  # the time of the manifest that was loaded; None if nothing was
+        self._known: dict[Path, tuple[int | None, str]] = {}  # loaded builds: the manifest's time, the digest
         self._failed: dict[Path, tuple[str, float]] = {}  # the reason, and when to try again
-        self._listed: set[Path] = set()
         found = builds(artifacts)
-        for number, (current, *older) in enumerate(found.values()):
-            on_progress(number, len(found))
+        for name in each(found):
+            current, *older = found[name]
             self._load(current)
             for build in older:
                 self._try(build)
@@ -86,19 +85,16 @@ class ModelRegistry:
         for build in listed:
             if self._is_new(build) and (model := self._try(build)):
                 model.warm()
-        if set(listed) != self._listed:
-            present = {digest for build in listed if (digest := _digest(build))}
-            self._deleted = {
-                digest: self._deleted.get(digest, time.monotonic()) for digest in set(self._loaded) - present
-            }
-            self._listed = set(listed)
-        for digest in [digest for digest, since in self._deleted.items() if time.monotonic() - since > RETIRED_S]:
+        self._known = {build: self._known[build] for build in listed if build in self._known}
+        present, now = {digest for _, digest in self._known.values()}, time.monotonic()
+        self._deleted = {digest: self._deleted.get(digest, now) for digest in self._loaded.keys() - present}
+        for digest in [digest for digest, since in self._deleted.items() if now - since > RETIRED_S]:
             del self._loaded[digest], self._deleted[digest]
 
     def _is_new(self, build: Path) -> bool:
         if build in self._failed:
             return time.monotonic() > self._failed[build][1]
-        return build not in self._tried or self._tried[build] != _written(build)
+        return build not in self._known or self._known[build][0] != _written(build)
 
     def _try(self, build: Path) -> ExplainableModel | None:
         """Load a build. The log says once why it cannot be loaded."""
@@ -116,7 +112,7 @@ class ModelRegistry:
         written = _written(build)
         model = load_model(self._models, build, self._memory_bytes)
         self._loaded[model.digest] = model
-        self._tried[build] = written
+        self._known[build] = written, model.digest
         return model
 
     def _warm_one(self) -> bool:
@@ -130,11 +126,4 @@ def _written(build: Path) -> int | None:
     try:
         return (build / MANIFEST_FILE).stat().st_mtime_ns
     except OSError:
-        return None
-
-
-def _digest(build: Path) -> str | None:
-    try:
-        return read_manifest(build)[1]
-    except ModelFault:
         return None
