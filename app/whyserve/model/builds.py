@@ -4,6 +4,7 @@ Each build keeps, in original/, the files of the model folder that it was export
 explain an older build with that build's own network.
 """
 
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 
 from whyserve.errors import ModelFault
@@ -14,6 +15,8 @@ BUILDS = ".builds"
 ORIGINAL = "original"
 # Builds kept of one model: the current one, and older ones that a running service may still use.
 KEPT = 3
+# Passes the names of models on, and may report how many have been loaded.
+Each = Callable[[Collection[str]], Iterable[str]]
 
 
 def builds(artifacts: Path) -> dict[str, list[Path]]:

@@ -1,11 +1,11 @@
 """The models being served, by name and version."""
 
 import logging
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from whyserve.errors import ModelFault, UnknownModel
-from whyserve.model.builds import builds, builds_of
+from whyserve.model.builds import Each, builds, builds_of
 from whyserve.model.manifest import read_manifest
 from whyserve.predict.predictor import Predictor, load_predictor
 
@@ -66,11 +66,8 @@ class Catalog:
         return Catalog(predictor for each in sorted(kept) for predictor in kept[each])
 
 
-def load_catalog(artifacts: Path, threads: int, each: Callable[[Collection[str]], Iterable[str]] = iter) -> Catalog:
-    """Load every artifact. Raises ModelFault if one is broken: the service never starts with part of its models.
-
-    each: passes the names of the models on, and may report how many have been loaded.
-    """
+def load_catalog(artifacts: Path, threads: int, each: Each = iter) -> Catalog:
+    """Load every artifact. Raises ModelFault if one is broken: the service never starts with part of its models."""
     names = each(builds(artifacts))
     return Catalog([predictor for name in names for predictor in load_versions(artifacts, name, threads)])
 

@@ -1,14 +1,14 @@
 """Lines that say how far a process has loaded its models, if that takes long."""
 
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
+
+from whyserve.model.builds import Each
 
 EVERY_S = 5.0
 
 
-def reported(role: str) -> Callable[[Collection[str]], Iterator[str]]:
-    """A function that passes the names of models on, and prints how many have been loaded."""
-
+def reported(role: str) -> Each:
     def each(names: Collection[str]) -> Iterator[str]:
         last = time.monotonic()
         for number, name in enumerate(names):

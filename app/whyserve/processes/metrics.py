@@ -23,7 +23,7 @@ def serve_metrics(settings: WorkerSettings) -> None:
         return
     check_exposure(settings)
     host, port = settings.host, settings.worker_metrics_port
-    application = _guarded(make_wsgi_app(WORKER), Authentication.build(settings))
+    application, authentication = make_wsgi_app(WORKER), Authentication.build(settings)
     try:
         # The library starts the server at once, so the server has nothing to show before it has the guard.
         server, _ = start_http_server(port, host, CollectorRegistry())
@@ -31,20 +31,16 @@ def serve_metrics(settings: WorkerSettings) -> None:
         raise ConfigurationError(
             f"WHYSERVE_WORKER_METRICS_PORT: cannot listen on {host}:{port}: {error.strerror}; choose another port"
         ) from error
-    server.set_app(application)
+    server.set_app(_guarded(application, authentication) if authentication else application)
     log.info("serving metrics", extra={"port": server.server_port})
 
 
-def _guarded(application: Wsgi, authentication: Authentication | None) -> Wsgi:
+def _guarded(application: Wsgi, authentication: Authentication) -> Wsgi:
     def serve(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        headers = {
-            name: environ[variable].encode("latin-1")
-            for name, variable in ((b"authorization", "HTTP_AUTHORIZATION"), (b"x-api-key", "HTTP_X_API_KEY"))
-            if variable in environ
-        }
+        names = ("authorization", "x-api-key")
+        headers = {n.encode(): environ.get(f"HTTP_{n.upper().replace('-', '_')}", "").encode("latin-1") for n in names}
         try:
-            if authentication is not None:
-                authentication.caller("/metrics", headers)
+            authentication.caller("/metrics", headers)
         except WhyserveError as error:
             status = "403 Forbidden" if isinstance(error, Forbidden) else "401 Unauthorized"
             start_response(status, [("Content-Type", "text/plain; charset=utf-8")])

@@ -92,12 +92,12 @@ class QueueFile:
         for ending in ENDINGS:
             with suppress(FileNotFoundError):
                 self._path.with_name(self._path.name + ending).rename(kept.with_name(kept.name + ending))
-        unfinished, finished = _readable(kept)
-        log.error(
-            f"{self._path}: the file is damaged ({first_line(error)}); renamed to {kept.name}, and a new queue was"
-            f" created. Explanations that can still be read in it: {unfinished} unfinished, {finished} finished."
-            " They are lost to the service: their callers get status 410, and must ask again."
-        )
+        with closing(sqlite3.connect(kept, timeout=LOCKED_S)) as db:
+            log.error(
+                f"{self._path}: the file is damaged ({first_line(error)}); renamed to {kept.name}, and a new queue was"
+                f" created. Unfinished explanations that can still be read in it: {_unfinished(db)}. All explanations"
+                " in it are lost to the service: their callers get status 410, and must ask again."
+            )
 
     def close(self) -> None:
         if self._db is not None:
@@ -129,15 +129,6 @@ def _identity(path: Path) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
-def _readable(path: Path) -> tuple[int, int]:
-    """The numbers of unfinished and of finished jobs that can be read in a damaged file."""
-    counts = [0, 0]
-    with suppress(sqlite3.Error), closing(sqlite3.connect(path, timeout=LOCKED_S)) as db:
-        for (is_finished,) in db.execute("SELECT finished IS NOT NULL FROM jobs NOT INDEXED"):
-            counts[is_finished] += 1
-    return counts[0], counts[1]
-
-
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
     with path.open("wb") as file:
@@ -165,12 +156,13 @@ def _set_aside_other_version(path: Path) -> None:
     )
 
 
-def _unfinished(db: sqlite3.Connection) -> int | str:
-    try:
-        (count,) = db.execute("SELECT count(*) FROM jobs WHERE finished IS NULL").fetchone()
-    except sqlite3.OperationalError:  # tables of this version are different
-        return "unknown"
-    return int(count)
+def _unfinished(db: sqlite3.Connection) -> int:
+    """The number of unfinished jobs that can be read in a file, which may be damaged."""
+    count = 0
+    with suppress(sqlite3.Error):
+        for _ in db.execute("SELECT 1 FROM jobs NOT INDEXED WHERE finished IS NULL"):
+            count += 1
+    return count
 
 
 def _leave_wal_mode(db: sqlite3.Connection, path: Path, version: int) -> None:

@@ -46,8 +46,7 @@ class Issuer:
         self._prefix, self._claim = settings.oidc_scope_prefix, settings.oidc_caller_claim
         self._keys: dict[str | None, jwt.PyJWK] = {}
         self._known: dict[bytes, tuple[float, Caller]] = {}  # with the end of the token, in seconds since the epoch
-        self._wanted, self._fetched = threading.Event(), threading.Event()
-        self._tried = 0.0
+        self._wanted, self._tried = threading.Event(), 0.0
         threading.Thread(target=self._keep_fetching, name="oidc", daemon=True).start()
 
     def caller(self, token: bytes) -> Caller:
@@ -85,7 +84,7 @@ class Issuer:
             return self._keys[kid]
         if time.monotonic() - self._tried > FETCH_AGAIN_S:
             self._wanted.set()
-        elif self._fetched.is_set():
+        elif self._keys:
             raise Unauthorized(f"{REFUSED}: its key is not one of the issuer's")
         raise Unavailable("the keys of the token's issuer are being fetched; retry later", retry_after_s=1)
 
@@ -109,4 +108,3 @@ class Issuer:
         found = jwt.PyJWKClient(url, cache_jwk_set=False, timeout=FETCH_TIMEOUT_S).get_signing_keys()
         self._keys = {key.key_id: key for key in found}
         self._known = {}  # a token of a withdrawn key is refused from now on
-        self._fetched.set()

@@ -4,12 +4,12 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from whyserve.errors import ModelFault, Unavailable
 from whyserve.explain.models.explainable import ExplainableModel, load_model
-from whyserve.model.builds import builds, builds_of
+from whyserve.model.builds import Each, builds, builds_of
 from whyserve.model.manifest import MANIFEST_FILE
 from whyserve.model.spec import model_folders
 
@@ -26,17 +26,8 @@ TRY_AGAIN_S = 10.0
 
 
 class ModelRegistry:
-    def __init__(
-        self,
-        models: Path,
-        artifacts: Path,
-        memory_bytes: int,
-        each: Callable[[Collection[str]], Iterable[str]] = iter,
-    ) -> None:
-        """Load every build. Raises ModelFault or DigestMismatch if the current build of a model cannot be loaded.
-
-        each: passes the names of the models on, and may report how many have been loaded.
-        """
+    def __init__(self, models: Path, artifacts: Path, memory_bytes: int, each: Each = iter) -> None:
+        """Load every build. Raises ModelFault or DigestMismatch if the current build of a model cannot be loaded."""
         self._models, self._artifacts, self._memory_bytes = models, artifacts, memory_bytes
         self._loaded: dict[str, ExplainableModel] = {}
         self._deleted: dict[str, float] = {}  # since when, by digest
