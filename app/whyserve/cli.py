@@ -93,17 +93,17 @@ def _run(command: str, settings: Common, own: dict[str, Any]) -> None:
             from whyserve.processes.api import main as api  # noqa: PLC0415
 
             api(settings, socket.socket(fileno=own["fd"]) if own["fd"] is not None else None)
-        case TableSettings():
-            # Keras reads this variable at its import.
-            os.environ["KERAS_BACKEND"] = "torch"
-            from whyserve.processes.table import main as explain  # noqa: PLC0415
-
-            sys.exit(explain(settings, **own))
         case WorkerSettings():
+            # Keras reads this variable at its import.
             os.environ["KERAS_BACKEND"] = "torch"
             from whyserve.processes.worker import main as worker  # noqa: PLC0415
 
             worker(settings)
+        case TableSettings():
+            os.environ["KERAS_BACKEND"] = "torch"
+            from whyserve.processes.table import main as explain  # noqa: PLC0415
+
+            sys.exit(explain(settings, **own))
         case _:
             raise AssertionError(command)
 

@@ -73,17 +73,13 @@ class VerifySettings(Common):
     artifacts: Annotated[Path, Field(description="Folder of exported models.")]
 
 
-class ComputeSettings(Common):
-    """Settings of a process that computes explanations."""
+class TableSettings(Common):
+    """`whyserve explain`. A worker has the same settings."""
 
     memory_mb: Annotated[int, Field(ge=16, description="Memory for the forward passes of one explanation, in MiB.")] = (
         512
     )
     worker_threads: Annotated[int, Field(ge=1, description="Threads of one explanation.")] = 1
-
-
-class TableSettings(ComputeSettings):
-    """`whyserve explain`."""
 
 
 class Settings(Common):
@@ -100,10 +96,7 @@ class Settings(Common):
     ] = 10
     queue_depth: Annotated[
         int,
-        Field(
-            ge=1,
-            description="Unfinished explanations in the queue, or waiting at one API; more get status 503.",
-        ),
+        Field(ge=1, description="Unfinished explanations in the queue, or waiting at one API; more get status 503."),
     ] = 1000
     keep_results_s: Annotated[Seconds, Field(description="Seconds that a finished explanation is kept.")] = 3600
     keep_results_mb: Annotated[
@@ -117,10 +110,6 @@ class Settings(Common):
     lease_s: Annotated[
         Seconds, Field(description="Seconds without a sign of life after which a worker's jobs go to other workers.")
     ] = 10
-
-
-class AccessSettings(Settings):
-    """Who may send requests."""
 
     keys: Annotated[
         str | None, Field(description="Lines of `whyserve key`, separated by semicolons; unset: no keys from here.")
@@ -139,7 +128,7 @@ class AccessSettings(Settings):
         return bool(self.keys or self.keys_file)
 
 
-class ApiSettings(AccessSettings):
+class ApiSettings(Settings):
     """`whyserve api`."""
 
     unused = frozenset({"models"})
@@ -250,7 +239,7 @@ class DocumentSettings(ApiSettings):
     }  # fmt: skip
 
 
-class WorkerSettings(AccessSettings, ComputeSettings):
+class WorkerSettings(Settings, TableSettings):
     """`whyserve worker`. The keys guard its metrics."""
 
     unused = frozenset({"port"})

@@ -4,10 +4,10 @@ import ipaddress
 import socket
 
 from whyserve.errors import ConfigurationError
-from whyserve.settings import AccessSettings
+from whyserve.settings import Settings
 
 
-def check_exposure(settings: AccessSettings) -> None:
+def check_exposure(settings: Settings) -> None:
     """Raises ConfigurationError if other machines could send requests without authentication."""
     if settings.is_guarded or settings.allow_anonymous or _is_loopback(settings.host):
         return

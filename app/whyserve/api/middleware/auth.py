@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from whyserve.api.middleware.keys import Key, find, read_keys
 from whyserve.errors import ConfigurationError, Forbidden, Unauthorized
-from whyserve.settings import AccessSettings, ApiSettings
+from whyserve.settings import ApiSettings, Settings
 
 if TYPE_CHECKING:
     from starlette.types import Scope
@@ -68,7 +68,7 @@ class Authentication:
         self._issuer = issuer
 
     @classmethod
-    def build(cls, settings: AccessSettings) -> "Authentication | None":
+    def build(cls, settings: Settings) -> "Authentication | None":
         """None without keys and issuer: then every request is allowed."""
         if not settings.is_guarded:
             return None
