@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -56,6 +58,23 @@ def test_a_killed_export_leaves_no_process_and_no_folder(number, tmp_path):
     await_true(lambda: not is_alive(stage), "the stage runs on")
     await_true(lambda: not list((tmp_path / "artifacts").glob(f"{WORK}*")), "the folder is left")
     export.stop()
+
+
+@pytest.mark.parametrize("others", [True, False])
+def test_a_stage_whose_parent_has_ended_removes_only_its_own_folders(others, tmp_path):
+    work = tmp_path / "scratch" / "model"
+    work.mkdir(parents=True)
+    if others:
+        (tmp_path / "scratch" / "other").write_text("")
+    code = f"import time; from pathlib import Path; from whyserve.export.stages.stage import end_with_parent; " \
+        f"end_with_parent([Path({str(work)!r})]); time.sleep(600)"  # fmt: skip
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE) as stage:
+        assert stage.stdin is not None
+        stage.stdin.close()
+        assert stage.wait(60) == 1
+    assert not work.exists()
+    assert (tmp_path / "scratch").exists() is others
+    assert tmp_path.exists()
 
 
 def test_a_folder_that_a_killed_export_left_is_removed_and_one_in_use_is_not(tmp_path):

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -133,12 +134,15 @@ def run_stage(module: str, tasks: Sequence[Task], keras_backend: str) -> None:
         raise ModelFault(f"the process of {module} ended with exit code {process.returncode}: {last}")
 
 
-def end_with_parent(work: Path) -> None:
-    """End this process, and remove its work folder, when the process that started it ends, even by SIGKILL."""
+def end_with_parent(work: Sequence[Path]) -> None:
+    """End this process, and remove its work folders, when the process that started it ends, even by SIGKILL."""
 
     def watch() -> None:
         os.read(0, 1)  # returns at the parent's end: nothing is ever written
-        shutil.rmtree(work, ignore_errors=True)
+        for folder in work:
+            shutil.rmtree(folder, ignore_errors=True)
+            with suppress(OSError):
+                folder.parent.rmdir()  # the last work folder was in it
         os._exit(1)
 
     if stat.S_ISFIFO(os.fstat(0).st_mode):  # not if a person has started it
@@ -147,7 +151,7 @@ def end_with_parent(work: Path) -> None:
 
 def main(stage: Callable[[Task], None]) -> None:
     """Run a stage for each task named on the command line."""
-    end_with_parent(Path(sys.argv[1]).parent.parent)  # the folder of all tasks
+    end_with_parent([Path(file).parent for file in sys.argv[1:]])
     for file in sys.argv[1:]:
         task = Task(**json.loads(Path(file).read_text()))
         try:
