@@ -18,11 +18,8 @@ class OnnxSession:
         self._session = open_model(read_checked(folder, ONNX_FILE, manifest), manifest.spec, threads)
         self._output = [manifest.spec.output.tensor]
         self._columns = manifest.columns
-
-    @property
-    def may_block(self) -> bool:
-        """Whether a run may take much longer than others of the same size."""
-        return isinstance(self._session, LoopSession)
+        # A run may take much longer than others of the same size.
+        self.may_block = isinstance(self._session, LoopSession)
 
     @property
     def output_dtype(self) -> np.dtype[Any]:

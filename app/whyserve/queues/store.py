@@ -96,16 +96,10 @@ class Store:
             "INSERT INTO jobs (id, batch_key, digest, expected, caller, idempotency_key, request_hash, deadline)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             (
-                job.id,
-                job.batch_key,
-                job.digest,
-                job.answer_bytes,
-                job.caller,
-                job.idempotency_key,
-                job.request_hash,
-                job.deadline,
+                job.id, job.batch_key, job.digest, job.answer_bytes,
+                job.caller, job.idempotency_key, job.request_hash, job.deadline,
             ),
-        )
+        )  # fmt: skip
         put(db, job.id, REQUEST, body)
         join(db, job)
         return job.id

@@ -5,6 +5,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from whyserve.errors import ModelFault, Unavailable
@@ -114,7 +115,6 @@ class ModelRegistry:
 
 
 def _written(build: Path) -> int | None:
-    try:
+    with suppress(OSError):
         return (build / MANIFEST_FILE).stat().st_mtime_ns
-    except OSError:
-        return None
+    return None
