@@ -15,9 +15,9 @@ from whyserve.jobs import ExplainJob, JobState, Lease, PackedArray, job_error, n
 from whyserve.queue_protocols import JobQueue, JobSource, QueueAdmin
 from whyserve.queues.embedded_queue import EmbeddedQueue
 from whyserve.queues.embedded_source import EmbeddedSource
-from whyserve.queues.queue_file import open_store
 from whyserve.queues.redis_queue import RedisQueue
 from whyserve.queues.redis_source import RedisAdmin, RedisSource
+from whyserve.queues.store import Store
 from whyserve.queues.terms import Terms
 
 DIGEST = "d" * 64
@@ -60,7 +60,7 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServ
 
 def embedded_world(folder: Path) -> World:
     def store(**change: float) -> Any:
-        return open_store(folder, replace(TERMS, **change))  # type: ignore[arg-type]
+        return Store(folder, replace(TERMS, **change))  # type: ignore[arg-type]
 
     return World(
         lambda **change: EmbeddedQueue(store(**change)),

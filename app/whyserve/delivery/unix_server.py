@@ -3,25 +3,40 @@
 import asyncio
 import hashlib
 import os
+import stat
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from whyserve.delivery.dispatcher import Dispatcher, WorkerLink
 from whyserve.delivery.frames import Decoder
+from whyserve.errors import ConfigurationError
 
 # A socket's path may have 108 bytes on Linux and 104 on macOS; the file's name takes up to 50 of them.
 LONGEST_FOLDER = 50
 
 
 def socket_folder(state: Path) -> Path:
-    """The folder of all sockets: `state`, or a temporary folder if that path is too long for a socket."""
-    state = state.resolve()
-    if len(os.fsencode(state)) <= LONGEST_FOLDER:
-        return state
-    short = Path(tempfile.gettempdir(), f"whyserve-{hashlib.sha256(os.fsencode(state)).hexdigest()[:12]}")
-    short.mkdir(mode=0o700, exist_ok=True)
-    return short
+    """The folder of all sockets: `state`, or a temporary folder if that path is too long for a socket.
+
+    Raises ConfigurationError if the folder is in a folder for everybody, such as /tmp, and belongs to another user.
+    """
+    folder = state.resolve()
+    if len(os.fsencode(folder)) > LONGEST_FOLDER:
+        folder = Path(tempfile.gettempdir(), f"whyserve-{hashlib.sha256(os.fsencode(folder)).hexdigest()[:12]}")
+        folder.mkdir(mode=0o700, exist_ok=True)
+    with suppress(FileNotFoundError):
+        found = folder.lstat()
+        is_shared = folder.parent.stat().st_mode & stat.S_ISVTX
+        if is_shared and (
+            found.st_uid != os.getuid() or not stat.S_ISDIR(found.st_mode) or found.st_mode & stat.S_IWOTH
+        ):
+            raise ConfigurationError(
+                f"WHYSERVE_STATE: other users may write to the folder of the sockets, {folder}; delete it, or set"
+                " another state folder"
+            )
+    return folder
 
 
 def listening_apis(folder: Path) -> Sequence[Path]:

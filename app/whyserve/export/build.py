@@ -1,6 +1,5 @@
 """`whyserve export`: each changed model folder becomes an artifact, or a message says what is wrong with it."""
 
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -8,7 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from whyserve.errors import ModelFault, WhyserveError
-from whyserve.export.artifacts import is_current, prune, set_aside_unreadable, tools, why_unreadable, write
+from whyserve.export.artifacts import (
+    is_current,
+    prune,
+    set_aside_unreadable,
+    tools,
+    why_unreadable,
+    work_folder,
+    write,
+)
 from whyserve.export.parity import check_parity, parity_text
 from whyserve.export.rows import TrialRows, trial_rows
 from whyserve.export.sources import Source, read_source
@@ -88,8 +95,8 @@ def _export(sources: Sequence[Source], artifacts: Path, settings: dict[str, floa
 def _staged(sources: Sequence[Source], artifacts: Path, settings: dict[str, float]) -> Iterator[list[Job]]:
     """The jobs after all stages. Their work folders exist only in this context."""
     artifacts.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=artifacts, prefix=".work-") as scratch:
-        jobs = [_prepare(source, Path(scratch, source.spec.name), settings) for source in sources]
+    with work_folder(artifacts) as scratch:
+        jobs = [_prepare(source, scratch / source.spec.name, settings) for source in sources]
         if keras := [job.task for job in jobs if job.source.spec.framework == "keras"]:
             run_stage("whyserve.export.stages.keras", keras, "tensorflow")
         run_stage("whyserve.export.stages.torch", [job.task for job in jobs], "torch")

@@ -57,7 +57,8 @@ class Predictor:
         self.outputs = Outputs(self.spec, manifest.columns)
         self.attribution_bytes = attribution_bytes(self.spec)
         self.latency = latency or measure(session.run, self.spec)
-        self.inline_rows = self.latency.rows_within(INLINE_S) if self.latency.seconds(1) <= INLINE_S else 0
+        is_fast = self.latency.seconds(1) <= INLINE_S and not session.may_block
+        self.inline_rows = self.latency.rows_within(INLINE_S) if is_fast else 0
         self._session = session
         self._rows_run = BATCH_ROWS.labels(self.spec.name)
         self.statistics = Statistics()

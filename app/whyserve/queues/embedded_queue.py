@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from whyserve.jobs import ExplainJob, JobMetrics, JobState, WorkerRecord
-from whyserve.queues.store import Store, as_unavailable
+from whyserve.queues.store import Store
 
 T = TypeVar("T")
 
@@ -20,8 +20,7 @@ class EmbeddedQueue:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="queue")
 
     async def _call(self, function: Callable[..., T], *args: object) -> T:
-        with as_unavailable():
-            return await asyncio.get_running_loop().run_in_executor(self._thread, function, *args)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, function, *args)
 
     async def submit(self, job: ExplainJob) -> str:
         return await self._call(self._store.submit, job)

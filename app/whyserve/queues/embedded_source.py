@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from whyserve.jobs import ExplainJob, JobError, JobMetrics, Lease
-from whyserve.queues.store import Store, as_unavailable
+from whyserve.queues.store import Store
 
 
 class EmbeddedSource:
@@ -13,16 +13,13 @@ class EmbeddedSource:
         self._store, self._owner = store, owner
         self._digests: Sequence[str] = ()
 
-    @as_unavailable()
     def announce(self, digests: Sequence[str]) -> None:
         self._store.announce(self._owner, digests)
         self._digests = digests
 
-    @as_unavailable()
     def take(self, limit: int, *, beside: bool = False) -> list[Lease]:
         return self._store.take(self._owner, self._digests, limit, beside)
 
-    @as_unavailable()
     def adopt(self, job: ExplainJob) -> Lease:
         return self._store.adopt(self._owner, job)
 
@@ -35,20 +32,17 @@ class EmbeddedSource:
     def _finish(
         self, lease: Lease, result: bytes | None, error: JobError | None, metrics: JobMetrics | None = None
     ) -> bool:
-        with as_unavailable():
-            return self._store.finish(self._owner, lease, result, error, metrics)
+        return self._store.finish(self._owner, lease, result, error, metrics)
 
     def report(self, leases: Sequence[Lease], progress: float, error: float | None = None) -> list[bool]:
-        with as_unavailable():
-            return self._store.report(self._owner, leases, progress, error)
+        return self._store.report(self._owner, leases, progress, error)
 
     def renew(self) -> None:
-        with as_unavailable():
-            self._store.renew(self._owner)
+        if not self._store.renew(self._owner) and self._digests:  # the file is a new one
+            self._store.announce(self._owner, self._digests)
 
     def close(self) -> None:
         try:
-            with as_unavailable():
-                self._store.release(self._owner)
+            self._store.release(self._owner)
         finally:
             self._store.close()

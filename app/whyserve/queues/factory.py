@@ -9,7 +9,6 @@ from whyserve.errors import ConfigurationError
 from whyserve.queue_protocols import JobQueue, JobSource, QueueAdmin
 from whyserve.queues.embedded_queue import EmbeddedQueue
 from whyserve.queues.embedded_source import EmbeddedSource
-from whyserve.queues.queue_file import open_store
 from whyserve.queues.store import Store
 from whyserve.queues.terms import Terms
 from whyserve.settings import Settings
@@ -56,7 +55,7 @@ def open_admin(settings: Settings) -> QueueAdmin:
 
 
 def _store(settings: Settings) -> Store:
-    return open_store(settings.state, Terms.of(settings))
+    return Store(settings.state, Terms.of(settings))
 
 
 def _checked_redis(settings: Settings) -> tuple[str, Terms]:

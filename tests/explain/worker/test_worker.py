@@ -21,7 +21,7 @@ from whyserve.explain.worker.worker import Worker
 from whyserve.jobs import HEAVY_S, ExplainJob, JobState
 from whyserve.queues.embedded_queue import EmbeddedQueue
 from whyserve.queues.embedded_source import EmbeddedSource
-from whyserve.queues.queue_file import open_store
+from whyserve.queues.store import Store
 from whyserve.queues.terms import Terms
 
 TERMS = Terms(depth=1000, keep_s=60.0, lease_s=5.0, keep_bytes=1 << 28)
@@ -57,13 +57,13 @@ async def running(queue: EmbeddedQueue, job: ExplainJob) -> None:
 def results(state_folder, models, *waves: list[ExplainJob]) -> dict[str, JobState]:
     """The final states of jobs that one worker computes. Each wave is submitted when the one before is running."""
     owner = "w1"
-    source = EmbeddedSource(open_store(state_folder, TERMS), owner)
+    source = EmbeddedSource(Store(state_folder, TERMS), owner)
     direct = DirectSource([UnixApis(state_folder)], owner, 4)
     worker = Worker(source, direct, models, batch_jobs=4, lease_s=5.0, alive=lambda: None)
     thread = threading.Thread(target=worker.run)
 
     async def scene() -> dict[str, JobState]:
-        queue = EmbeddedQueue(open_store(state_folder, TERMS))
+        queue = EmbeddedQueue(Store(state_folder, TERMS))
         try:
             for wave in waves:
                 for job in wave:

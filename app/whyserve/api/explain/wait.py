@@ -31,8 +31,8 @@ WORKER_ERRORS: dict[str, type[WhyserveError]] = {
 }
 UNKNOWN_EXPLANATION = "unknown explanation; its id is wrong or its result has expired"
 GONE = (
-    "this explanation is not kept: its caller received it directly, or newer results took its place; send the same "
-    "POST /explain again, for a picture with Accept: image/png"
+    "this explanation is not kept: its caller received it directly, newer results took its place, or the queue's file "
+    "was damaged; send the same POST /explain again, for a picture with Accept: image/png"
 )
 # A job in the queue is looked at after the first pause; the pauses grow up to POLL_S.
 FIRST_PAUSE_S, POLL_S = 0.01, 0.2

@@ -80,12 +80,16 @@ class ExplainableModel:
         self.players, self.by_key = players_of(self.spec), ByKey(self.spec)
         self.backgrounds = {name: load_background(self.spec, read, name) for name in self.spec.explain.files}
         self.background = self.backgrounds[DEFAULT_BACKGROUND]
-        self.network: Network = quick_network(self.spec, load_network(self.spec, read), self.background)
-        self._memory_bytes, self._read = memory_bytes, read
+        self._original, self._memory_bytes, self._read = load_network(self.spec, read), memory_bytes, read
         # Prepared methods, by method and background: those of the model by name, those of requests by digest.
         self._prepared: dict[tuple[str, str], Explainer] = {}
         self._request_prepared: OrderedDict[tuple[str, str], Explainer] = OrderedDict()
         self._lock = Lock()
+
+    @cached_property
+    def network(self) -> Network:
+        """The network, traced if that makes its passes faster. A trace takes seconds, so the first use makes it."""
+        return quick_network(self.spec, self._original, self.background)
 
     @cached_property
     def texts(self) -> Mapping[str, TextReader]:
@@ -151,7 +155,7 @@ class ExplainableModel:
         return {"name": REQUEST_BACKGROUND, "rows": background.rows, "sha256": background.sha256}
 
     def warm(self) -> None:
-        """Prepare the default method, so that the first request does not wait for it."""
+        """Trace the network and prepare the default method, so that the first request does not wait for them."""
         self.explainer(self.choose_method("auto").method)
 
 
@@ -159,6 +163,4 @@ def load_model(models: Path, artifact: Path, memory_bytes: int) -> ExplainableMo
     """Load the original network of an artifact. Raises ModelFault or DigestMismatch, which name the file."""
     manifest, digest = read_manifest(artifact)
     build = artifact.resolve()
-    model = ExplainableModel(manifest, digest, lambda name: read_original(models, build, name, manifest), memory_bytes)
-    model.warm()
-    return model
+    return ExplainableModel(manifest, digest, lambda name: read_original(models, build, name, manifest), memory_bytes)
