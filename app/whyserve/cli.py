@@ -71,7 +71,7 @@ def _run(command: str, settings: Common, own: dict[str, Any]) -> None:
         case CheckSettings():
             from whyserve.export.package.package import check  # noqa: PLC0415
 
-            print(check(settings.folder, settings.budget_ms))  # noqa: T201
+            print(check(settings.folder, settings.budget_ms, settings.budget_max_ms))  # noqa: T201
         case NewSettings():
             from whyserve.export.package.new import write_new  # noqa: PLC0415
 
