@@ -5,6 +5,7 @@ import signal
 import socket
 import sys
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from whyserve.api.middleware.keys import fresh
@@ -84,7 +85,8 @@ def _run(command: str, settings: Common, own: dict[str, Any]) -> None:
             from whyserve.export.build import export_all  # noqa: PLC0415
 
             stop_with_parent()
-            export_all(settings.models, settings.artifacts, settings.budget_ms, lambda line: print(line, flush=True))  # noqa: T201
+            say = partial(print, flush=True)
+            export_all(settings.models, settings.artifacts, settings.budget_ms, say, settings.budget_max_ms)
         case DocumentSettings():
             from whyserve.processes.document import main as document  # noqa: PLC0415
 

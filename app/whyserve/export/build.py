@@ -26,6 +26,7 @@ from whyserve.model.rows import row_count
 from whyserve.model.spec import ONNX_FILE, SPEC_FILE, model_folders
 
 Say = Callable[[str], None]
+BUDGET_MAX_MS = 2000.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +38,14 @@ class Job:
     rows: TrialRows
 
 
-def export_all(models: Path, artifacts: Path, settings: dict[str, float], say: Say) -> None:
+def export_all(models: Path, artifacts: Path, budget_ms: float, say: Say, budget_max_ms: float = BUDGET_MAX_MS) -> None:
     """Export each changed folder under `models`. say: called with one line per model.
 
-    settings: see budgets. Raises ModelFault at the end, with one line per faulty model; the other models are exported.
+    budget_ms: the time in ms per row that the default explanation method may take. budget_max_ms: the time that it may
+    take if no faster method is reliable.
+    Raises ModelFault at the end, with one line per faulty model; the other models are exported.
     """
+    settings = {"budget_ms": budget_ms, "budget_max_ms": budget_max_ms}
     faults: list[str] = []
     changed: list[Source] = []
     folders = model_folders(models, SPEC_FILE)
@@ -68,15 +72,9 @@ def export_all(models: Path, artifacts: Path, settings: dict[str, float], say: S
         raise ModelFault("\n".join(faults))
 
 
-def budgets(budget_ms: float = 20, budget_max_ms: float = 2000) -> dict[str, float]:
-    """The settings of an export: the time in ms per row that the default explanation method may take, and the time
-    that it may take if no faster method is accurate.
-    """
-    return {"budget_ms": budget_ms, "budget_max_ms": budget_max_ms}
-
-
-def export_one(folder: Path, artifacts: Path, settings: dict[str, float]) -> Manifest:
+def export_one(folder: Path, artifacts: Path, budget_ms: float, budget_max_ms: float = BUDGET_MAX_MS) -> Manifest:
     """Export one model folder, changed or not, and no other. Raises WhyserveError if it has a fault."""
+    settings = {"budget_ms": budget_ms, "budget_max_ms": budget_max_ms}
     with _staged([read_source(folder)], artifacts, settings) as (job,):
         return _finish(job, artifacts, settings)
 

@@ -60,7 +60,9 @@ def doubt(figures: Figures) -> str | None:
 def default_figures(certificate: Figures) -> Figures:
     """The figures of the chosen method."""
     samples = certificate.get("samples")
-    return next(each for each in trials(certificate["methods"][certificate["default"]]) if each.get("samples") == samples)
+    return next(
+        each for each in trials(certificate["methods"][certificate["default"]]) if each.get("samples") == samples
+    )
 
 
 def warnings(manifest: Manifest) -> list[str]:

@@ -11,7 +11,7 @@ import torch
 from whyserve.errors import InvalidInput, ModelFault
 from whyserve.explain.models.explainable import ExplainableModel, load_model
 from whyserve.explain.worker.batch import compute
-from whyserve.export.build import budgets, export_one
+from whyserve.export.build import export_one
 from whyserve.export.sources import read_source
 from whyserve.jobs import ExplainJob
 from whyserve.model.choice import choose_method
@@ -46,7 +46,7 @@ def load(
     """
     folder, artifacts = Path(folder), Path(artifacts)
     if not _is_exported(folder, artifacts):
-        export_one(folder, artifacts, budgets(budget_ms, budget_max_ms))
+        export_one(folder, artifacts, budget_ms, budget_max_ms)
     artifact = artifacts / folder.name
     explainable = _with_worker_threads(load_model, folder.parent, artifact, memory_mb << 20)
     return Model(load_predictor(artifact, threads=1), explainable)

@@ -76,7 +76,8 @@ class MethodTrial(TypedDict):
     """One method on this model: why it does not fit, or what was measured at export.
 
     residual: divided by the output's scale. residual_of_effect: divided by the largest |value − base value|.
-    counted_ms: the expected time per row by its counted work. ms_per_row: as measured. distance: to the reference, divided by mean |attribution|.
+    counted_ms: the expected time per row by its counted work. ms_per_row: as measured. distance: to the reference,
+    divided by mean |attribution|.
     """
 
     fits: bool

@@ -172,7 +172,9 @@ def _reference(trial: Trial) -> tuple[Attribution | None, str]:
     count = trial.count
     if trial.players.count <= MOST_PLAYERS:
         with suppress(Stopped, WhyserveError), count:
-            return trial.prepare("exact").explain(trial.rows, trial.outputs, count.limits(TIME_LIMIT_S)), "exact enumeration"
+            return trial.prepare("exact").explain(
+                trial.rows, trial.outputs, count.limits(TIME_LIMIT_S)
+            ), "exact enumeration"
     try:
         method = trial.prepare(SAMPLING_METHOD)
         with count:

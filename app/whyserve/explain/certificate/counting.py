@@ -18,7 +18,7 @@ OPERATION_S, BYTE_S, FLOP_S = 4e-6, 1e-10, 2e-11
 CALL_S, FILE_BYTE_S = 2e-5, 1e-11
 
 
-class Count(TorchDispatchMode):  # type: ignore[misc, no-untyped-call]
+class Count(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts the operations of torch while it is entered. seconds: their expected time."""
 
     def __init__(self) -> None:

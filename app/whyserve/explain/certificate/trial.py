@@ -85,9 +85,7 @@ def most_samples(name: str, trial: Trial, budget_ms: float) -> int:
     return samples
 
 
-def _figures(
-    explainer: Explainer, trial: Trial, reference: Attribution | None, samples: int | None
-) -> dict[str, Any]:
+def _figures(explainer: Explainer, trial: Trial, reference: Attribution | None, samples: int | None) -> dict[str, Any]:
     """Raises Stopped if the counted work exceeds TIME_LIMIT_S."""
     count, rows = trial.count, row_count(trial.rows)
     with count:
@@ -96,6 +94,8 @@ def _figures(
         before, limits = count.seconds, count.limits(TIME_LIMIT_S, samples)
         found = [trial.explain_one(explainer, row, limits) for row in range(rows)]
         counted_s = count.seconds - before
+    if not all(each.complete for each in found):
+        raise Stopped
     began, timed = time.monotonic(), min(rows, TIMED_ROWS)
     for row in range(timed):
         trial.explain_one(explainer, row, Limits(samples=samples))

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from whyserve.errors import InvalidInput, ModelFault
-from whyserve.export.build import budgets, export_one
+from whyserve.export.build import export_one
 from whyserve.export.package.checks import background_notes, check_place, check_replacement
 from whyserve.export.package.folder import to_toml, write_folder
 from whyserve.export.package.given import check_arguments
@@ -97,7 +97,7 @@ def package(
     description, source, version: facts for the users of the model.
     artifacts: the folder for the exported model.
     budget_ms: the time in ms per row that the default explanation method may take. budget_max_ms: the time that it may
-        take if no faster method is accurate.
+        take if no faster method is reliable.
     expected: the original's answers for the rows of the background, (rows,) or (rows, outputs), or a function that
         gives them for the background. They are compared with what requests get.
     overwrite: replace a folder that holds a model with other inputs, other outputs or another framework.
@@ -161,8 +161,8 @@ def package(
     compared = prepared.compare(spec, expected)
     step(f"{folder.name}: tracing the network")
     files = network.files(arrays) | {SPEC_FILE: to_toml(described).encode(), **text.files}
-    settings = budgets(budget_ms, budget_max_ms)
-    manifest = write_folder(folder, spec, files, arrays, text.example, artifacts=artifacts, settings=settings)
+    budgets_ms = (budget_ms, budget_max_ms)
+    manifest = write_folder(folder, spec, files, arrays, text.example, artifacts=artifacts, budgets_ms=budgets_ms)
     origins = (f"from {origin}",) if origin else ()
     notes = origins + tried.notes + guesses + compared + background_notes(spec, columns, table)
     return Packaged.of(folder, manifest, artifacts, notes)
@@ -172,5 +172,5 @@ def package(
 def check(folder: str | os.PathLike[str], budget_ms: float = 20, budget_max_ms: float = 2000) -> Packaged:
     """Export a model folder to a temporary place and report the result. Raises the errors of `package`."""
     with tempfile.TemporaryDirectory() as artifacts:
-        manifest = export_one(Path(folder), Path(artifacts), budgets(budget_ms, budget_max_ms))
+        manifest = export_one(Path(folder), Path(artifacts), budget_ms, budget_max_ms)
         return Packaged.of(Path(folder), manifest, Path(artifacts))

@@ -54,7 +54,8 @@ class Rows(StrEnum):
 class Task:
     """folder: the model folder. work: the folder for results. digests: SHA-256 of the model's files.
 
-    settings: of the export, see build.budgets. real: the number of rows in Rows.TRIED that are real; they come first.
+    settings: of the export, the budgets of build.export_all. real: the number of rows in Rows.TRIED that are real; they
+    come first.
     """
 
     folder: str

@@ -59,8 +59,9 @@ def export(task: Task) -> None:
     examples = to_tensors(task.rows(Rows.EXAMPLES))
     network = quick_network(spec, network, background)  # the worker runs it, so the certificate must measure it
     certificate = certify(
-        network, background, players_of(spec), **task.settings, examples=examples,
-        asked=lambda table: named.columns("top", table), on_method=lambda name: step(f"{spec.name}: trying method {name}"),
+        network, background, players_of(spec), task.settings["budget_ms"], task.settings["budget_max_ms"],
+        asked=lambda table: named.columns("top", table), examples=examples,
+        on_method=lambda name: step(f"{spec.name}: trying method {name}"),
     )  # fmt: skip
     first = {name: tensor[:1] for name, tensor in (examples or background).items()}
     given = reasons(spec, network, background, first, certificate)
