@@ -172,16 +172,11 @@ def _reference(trial: Trial) -> tuple[Attribution | None, str]:
     count = trial.count
     if trial.players.count <= MOST_PLAYERS:
         with suppress(Stopped, WhyserveError), count:
-            return trial.prepare("exact").explain(
-                trial.rows, trial.outputs, count.limits(TIME_LIMIT_S)
-            ), "exact enumeration"
+            return trial.explain(trial.prepare("exact"), count.limits(TIME_LIMIT_S)), "exact enumeration"
     try:
         method = trial.prepare(SAMPLING_METHOD)
         with count:
-            limits = count.limits(3 * TIME_LIMIT_S, REFERENCE_SAMPLES, REFERENCE_SEED)
-            sampled = method.explain(trial.rows, trial.outputs, limits)
-        if not sampled.complete:
-            raise Stopped
+            sampled = trial.explain(method, count.limits(3 * TIME_LIMIT_S, REFERENCE_SAMPLES, REFERENCE_SEED))
     except (Stopped, WhyserveError):
         return None, f"none: {trial.players.count} players are too many for exact enumeration and for sampling"
     assert sampled.standard_errors is not None, "permutation reports standard errors"

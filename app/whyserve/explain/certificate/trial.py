@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from whyserve.errors import WhyserveError
-from whyserve.explain.certificate.counting import Count
+from whyserve.explain.certificate.counting import PER_SECOND, Count
 from whyserve.explain.game.base import Attribution, Explainer, Inputs, Limits, Stopped
 from whyserve.explain.game.network import Network, row_count
 from whyserve.explain.game.players import Players
@@ -43,18 +43,28 @@ class Trial:
     def prepare(self, method: str) -> Explainer:
         return EXPLAINERS[method](self.count.of(self.network), self.background, self.players)
 
-    def explain_one(self, explainer: Explainer, row: int, limits: Limits) -> Attribution:
-        """The explanation of one row alone, as in a request."""
-        return explainer.explain(
-            {name: x[row : row + 1] for name, x in self.rows.items()}, self.outputs[row : row + 1], limits
+    def explain(self, explainer: Explainer, limits: Limits, rows: int | None = None) -> Attribution:
+        """The explanations of the first `rows` rows, each alone, as in a request. Raises Stopped."""
+        parts = []
+        for row in range(row_count(self.rows) if rows is None else rows):
+            one = {name: x[row : row + 1] for name, x in self.rows.items()}
+            parts.append(explainer.explain(one, self.outputs[row : row + 1], limits))
+        if not all(part.complete for part in parts):
+            raise Stopped
+        errors = [part.standard_errors for part in parts if part.standard_errors is not None]
+        return Attribution(
+            values=torch.cat([part.values for part in parts]),
+            base_values=torch.cat([part.base_values for part in parts]),
+            predictions=torch.cat([part.predictions for part in parts]),
+            standard_errors=torch.cat(errors) if errors else None,
         )
 
     def counted_s(self, explainer: Explainer, samples: int) -> float:
         """The counted seconds of the first row."""
-        before = self.count.seconds
+        before = self.count.work
         with self.count:
-            self.explain_one(explainer, 0, self.count.limits(TIME_LIMIT_S, samples))
-        return self.count.seconds - before
+            self.explain(explainer, self.count.limits(TIME_LIMIT_S, samples), rows=1)
+        return (self.count.work - before) / PER_SECOND
 
 
 def measure(name: str, trial: Trial, reference: Attribution | None, samples: int | None = None) -> dict[str, Any]:
@@ -89,31 +99,26 @@ def _figures(explainer: Explainer, trial: Trial, reference: Attribution | None, 
     """Raises Stopped if the counted work exceeds TIME_LIMIT_S."""
     count, rows = trial.count, row_count(trial.rows)
     with count:
-        limits = count.limits(TIME_LIMIT_S, samples)
-        trial.explain_one(explainer, 0, limits)  # fills the caches, and finds early that a method is too slow
-        before, limits = count.seconds, count.limits(TIME_LIMIT_S, samples)
-        found = [trial.explain_one(explainer, row, limits) for row in range(rows)]
-        counted_s = count.seconds - before
-    if not all(each.complete for each in found):
-        raise Stopped
+        # The first call fills the caches, and finds early that a method is too slow.
+        trial.explain(explainer, count.limits(TIME_LIMIT_S, samples), rows=1)
+        before = count.work
+        answer = trial.explain(explainer, count.limits(TIME_LIMIT_S, samples))
+        counted_s = (count.work - before) / PER_SECOND
     began, timed = time.monotonic(), min(rows, TIMED_ROWS)
-    for row in range(timed):
-        trial.explain_one(explainer, row, Limits(samples=samples))
+    trial.explain(explainer, Limits(samples=samples), timed)
     measured_s = time.monotonic() - began
-    values, residuals = torch.cat([x.values for x in found]), torch.cat([x.residuals for x in found])
-    predictions, base = torch.cat([x.predictions for x in found]), torch.cat([x.base_values for x in found])
-    scale = float(predictions.abs().amax().clamp_min(TINY))
-    residual, effect = float(residuals.abs().amax()), float((predictions - base).abs().amax())
+    scale = float(answer.predictions.abs().amax().clamp_min(TINY))
+    residual = float(answer.residuals.abs().amax())
+    effect = float((answer.predictions - answer.base_values).abs().amax())
     figures: dict[str, Any] = {
         "residual": residual / scale,
         "residual_of_effect": residual / max(effect, LEAST_EFFECT * scale),
-        "distance": None if reference is None else _distance(values, reference.values),
+        "distance": None if reference is None else _distance(answer.values, reference.values),
         "counted_ms": 1e3 * counted_s / rows,
         "ms_per_row": 1e3 * measured_s / timed,
     }
-    errors = [x.standard_errors for x in found if x.standard_errors is not None]
-    if errors:
-        figures["standard_error"] = float(torch.cat(errors).mean() / values.abs().mean().clamp_min(TINY))
+    if answer.standard_errors is not None:
+        figures["standard_error"] = float(answer.standard_errors.mean() / answer.values.abs().mean().clamp_min(TINY))
     return figures if samples is None else {"samples": samples, **figures}
 
 
