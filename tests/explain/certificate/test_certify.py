@@ -142,7 +142,7 @@ def test_the_number_of_samples_is_the_most_within_the_budget():
     most = most_samples("permutation", trial, budget_ms)
     assert most >= 1
     method = trial.prepare("permutation")
-    assert trial.counted_s(method, most) <= budget_ms / 1e3 < trial.counted_s(method, 2 * most + 1)
+    assert trial.counted_s(method, most) <= budget_ms / 1e3 < trial.counted_s(method, most + most // 5 + 1)
     assert most_samples("permutation", trial, 1e-6) == 0
 
 
@@ -198,7 +198,7 @@ def test_a_method_whose_residual_exceeds_the_effect_is_not_offered():
         start, stop = ((0, 0), (4, 6), (0, 2), (2, 4), (0, 6))[number % 5]
         rows[number, start:stop] = 99
     players = Players.elements({"x": (6, 2)})
-    made = certify(Network(module, ("x",)), {"x": rows}, players, 20)
-    assert made["methods"]["gradient"]["why"].endswith("residual of 10 times the effect")
+    made = certify(Network(module, ("x",)), {"x": rows[:15]}, players, 20, methods=("permutation", "gradient"))
+    assert made["methods"]["gradient"]["why"].endswith("residual of 8.5 times the effect")
     assert made["default"] == "permutation"
     assert made["methods"]["permutation"]["distance"] < 0.1

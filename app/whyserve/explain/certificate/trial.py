@@ -60,9 +60,10 @@ class Trial:
         )
 
     def counted_s(self, explainer: Explainer, samples: int) -> float:
-        """The counted seconds of the first row."""
-        before = self.count.work
+        """The counted seconds of the first row, after a call that fills the caches."""
         with self.count:
+            self.explain(explainer, self.count.limits(TIME_LIMIT_S, samples), rows=1)
+            before = self.count.work
             self.explain(explainer, self.count.limits(TIME_LIMIT_S, samples), rows=1)
         return (self.count.work - before) / PER_SECOND
 
@@ -83,16 +84,18 @@ def measure(name: str, trial: Trial, reference: Attribution | None, samples: int
 
 def most_samples(name: str, trial: Trial, budget_ms: float) -> int:
     """The largest number of samples of a sampling method that is within the budget; 0 if one sample exceeds it."""
+    allowed_s, most, samples = (1 - MARGIN) * budget_ms / 1e3, 0, 1
     try:
         explainer = trial.prepare(name)
-        allowed_s = (1 - MARGIN) * budget_ms / 1e3
-        trial.counted_s(explainer, 1)  # fills the caches
-        samples = int(allowed_s / trial.counted_s(explainer, 1))
-        while samples and (needed_s := trial.counted_s(explainer, samples)) > allowed_s:
-            samples = min(samples - 1, int(samples * allowed_s / needed_s))
+        while samples > most:
+            needed_s = trial.counted_s(explainer, samples)
+            if needed_s <= allowed_s:
+                most, samples = samples, int(samples * allowed_s / needed_s)
+            else:
+                samples = min(samples - 1, int(samples * allowed_s / needed_s))
     except (Stopped, WhyserveError):
         return 0
-    return samples
+    return most
 
 
 def _figures(explainer: Explainer, trial: Trial, reference: Attribution | None, samples: int | None) -> dict[str, Any]:
