@@ -21,6 +21,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
+from benchmarks.predict_servers import api_of
 from tests.conftest import ROOT, Running, example, start_service
 from tests.pictures import text_of
 from whyserve.settings import ApiSettings
@@ -45,10 +46,7 @@ class Target:
 
     def __init__(self, running: Running) -> None:
         self._address = running.address
-        children = Path(f"/proc/{running.process.pid}/task/{running.process.pid}/children").read_text().split()
-        self._api = next(
-            path for pid in children if "\0api\0" in (path := Path("/proc", pid)).joinpath("cmdline").read_text()
-        )
+        self._api = Path("/proc", str(api_of(running.process.pid)))
         post(self._address, example("digits"), "/explain")
         self._idle_mb = self._memory_mb("VmRSS")
 

@@ -8,28 +8,23 @@
 """
 
 import argparse
-import json
 import statistics
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
 
+from benchmarks.delivery import post
 from benchmarks.pages import put, table
 from benchmarks.predict import instances, json_request, measure
 from benchmarks.predict_busy import busy_and_idle
-from benchmarks.predict_load import Load, drive, http_request
+from benchmarks.predict_load import Load, drive
 from benchmarks.predict_servers import MODEL, Server, deep_explainer, lists_server, load, shap_server, whyserve_server
 
 PAGE = "explain-speed.md"
-
-
-def post(path: str, **body: Any) -> bytes:
-    return http_request(path, json.dumps({"model": MODEL, **body}).encode(), Content_Type="application/json")
 
 
 def compared(rounds: int, ours: Callable[[], float], theirs: Callable[[], float]) -> list[float]:
@@ -59,7 +54,7 @@ def in_process(rows: int, seconds: float) -> Callable[[], float]:
 
 def explanations(ours: Server, handler: Server, options: argparse.Namespace) -> str:
     def sent(server: Server, rows: int, connections: int) -> Callable[[], float]:
-        request = post("/explain", instances=instances(rows), method="deep", outputs="all")
+        request = post("/explain", {"model": MODEL, "instances": instances(rows), "method": "deep", "outputs": "all"})
         return lambda: rows * drive(Load(server.port, request, connections), options.seconds).requests_per_s
 
     cases = [
@@ -82,12 +77,13 @@ def rate(server: Server, load: Load, options: argparse.Namespace) -> float:
 def batches(ours: Server, bare: Server, options: argparse.Namespace) -> str:
     rows, features = instances(64), load()[1]
     lists = [[row[feature] for feature in features] for row in rows]
+    columns = {feature: [row[feature] for row in rows] for feature in features}
     sent = {
-        "named rows": (post("/predict", instances=rows), "≥ 0.45"),
-        "columns": (post("/predict", columns={name: [row[name] for row in rows] for name in features}), "≥ 0.6"),
-        "V1": (http_request(f"/v1/models/{MODEL}:predict", json.dumps({"instances": rows}).encode()), "≥ 0.5"),
+        "named rows": (json_request(64), "≥ 0.45"),
+        "columns": (post("/predict", {"model": MODEL, "columns": columns}), "≥ 0.6"),
+        "V1": (post(f"/v1/models/{MODEL}:predict", {"instances": rows}), "≥ 0.5"),
     }
-    theirs = Load(bare.port, post("/predict", instances=lists), 16)
+    theirs = Load(bare.port, post("/predict", {"instances": lists}), 16)
     lines = []
     for title, (request, bar) in sent.items():
         mine = Load(ours.port, request, 16)

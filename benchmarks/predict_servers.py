@@ -145,7 +145,8 @@ class Server:
         return sum(int(task.read_text().split()[0]) for task in tasks) / 1e9
 
 
-def _api_of(supervisor: int) -> int:
+def api_of(supervisor: int) -> int:
+    """The API process of `whyserve up`."""
     children = Path(f"/proc/{supervisor}/task/{supervisor}/children").read_text().split()
     return next(int(pid) for pid in children if b"\0api\0" in Path(f"/proc/{pid}/cmdline").read_bytes())
 
@@ -203,7 +204,7 @@ def whyserve_server(*flags: str) -> Iterator[Server]:
         assert process.stdout is not None
         for line in process.stdout:
             if found := re.search(r"ready on http://\S+:(\d+)", line):
-                yield Server(int(found[1]), _api_of(process.pid))
+                yield Server(int(found[1]), api_of(process.pid))
                 return
         raise RuntimeError("whyserve did not start")
 

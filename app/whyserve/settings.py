@@ -11,6 +11,8 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from whyserve.model.methods import BUDGET_MAX_MS, BUDGET_MS
+
 Port = Annotated[int, Field(ge=0, le=65535)]
 Seconds = Annotated[float, Field(gt=0)]
 
@@ -45,10 +47,10 @@ class ExportSettings(Common):
 
     budget_ms: Annotated[
         float, Field(gt=0, description="Milliseconds per row that the default explanation method may take.")
-    ] = 20
+    ] = BUDGET_MS
     budget_max_ms: Annotated[
         float, Field(gt=0, description="Milliseconds per row that it may take if no faster method is reliable.")
-    ] = 2000
+    ] = BUDGET_MAX_MS
 
 
 class CheckSettings(ExportSettings):

@@ -22,11 +22,11 @@ from whyserve.export.sources import Source, read_source
 from whyserve.export.stages.stage import Rows, Table, Task, run_stage
 from whyserve.model.choice import warnings
 from whyserve.model.manifest import FORMAT, Manifest, sha256
+from whyserve.model.methods import BUDGET_MAX_MS
 from whyserve.model.rows import row_count
 from whyserve.model.spec import ONNX_FILE, SPEC_FILE, model_folders
 
 Say = Callable[[str], None]
-BUDGET_MAX_MS = 2000.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,10 @@ from typing import Literal
 Method = Literal["auto", "exact", "deep", "gradient", "permutation", "kernel"]
 
 
+# The default times in ms per row: that the default method may take, and that it may take if no faster one is reliable.
+BUDGET_MS, BUDGET_MAX_MS = 20, 2000
+
+
 @dataclass(frozen=True, slots=True)
 class MethodFacts:
     """words: how the method works, in one sentence for people.

@@ -15,7 +15,7 @@ from whyserve.explain.models.explainable import players_of, to_tensors
 from whyserve.export.package.output_choice import OutputChoice
 from whyserve.jobs import GivenBackground
 from whyserve.model.choice import MethodChoice, check_standard_error, choose_auto
-from whyserve.model.methods import METHOD_NAMES
+from whyserve.model.methods import BUDGET_MAX_MS, BUDGET_MS, METHOD_NAMES
 from whyserve.model.outputs import NOTHING_ON, Output, Outputs, same_length
 from whyserve.model.players import player_names
 from whyserve.model.rows import Arrays
@@ -74,8 +74,8 @@ class Explainer:
         names: Sequence[str] | None = None,
         features: Sequence[str] | None = None,
         categories: Mapping[str, Sequence[str]] | None = None,
-        budget_ms: float = 20,
-        budget_max_ms: float = 2000,
+        budget_ms: float = BUDGET_MS,
+        budget_max_ms: float = BUDGET_MAX_MS,
     ) -> None:
         if method not in METHOD_NAMES:
             raise UnsupportedMethod(f'unknown method "{method}"; available methods: {", ".join(METHOD_NAMES)}')
@@ -148,7 +148,7 @@ class Explainer:
         wanted = self._outputs.wanted(outputs, table)
         if not any(wanted):
             raise InvalidInput(NOTHING_ON)
-        columns = torch.tensor(self._outputs.columns(outputs, table))
+        columns = torch.tensor(same_length([[output.column for output in row] for row in wanted], 0))
         with progress_bar(progress) as on_progress:
             limits = Limits(choice.samples, standard_error, seed=self.seed, on_progress=on_progress)
             found = self._prepared(choice.method).explain(inputs, columns, limits)

@@ -16,6 +16,7 @@ from whyserve.export.sources import read_source
 from whyserve.jobs import ExplainJob
 from whyserve.model.choice import choose_method
 from whyserve.model.manifest import Manifest, read_manifest
+from whyserve.model.methods import BUDGET_MAX_MS, BUDGET_MS
 from whyserve.model.rows import Arrays
 from whyserve.model.spec import DEFAULT_BACKGROUND, ONNX_FILE
 from whyserve.model.text import check_ids, spans_of
@@ -36,8 +37,8 @@ def load(
     folder: str | Path,
     artifacts: str | Path = "artifacts",
     *,
-    budget_ms: float = 20,
-    budget_max_ms: float = 2000,
+    budget_ms: float = BUDGET_MS,
+    budget_max_ms: float = BUDGET_MAX_MS,
     memory_mb: int = 512,
 ) -> "Model":
     """Load a model folder, and export it first if `artifacts` has no current export of it.

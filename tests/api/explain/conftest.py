@@ -9,6 +9,7 @@ import pytest
 
 from whyserve.api.explain.answer_size import answer_bytes
 from whyserve.jobs import ExplainJob
+from whyserve.model.choice import choose_method
 from whyserve.predict.catalog import load_catalog
 
 
@@ -37,4 +38,4 @@ async def _expected(predictor: Any, request: dict[str, Any]) -> int:
         method=request.get("method", "auto"),
         summary=request.get("summary", False),
     )
-    return answer_bytes(job, predictor)
+    return answer_bytes(job, predictor, choose_method(predictor.manifest, job.method))

@@ -1,7 +1,7 @@
 """How large an answer will be, before it is computed."""
 
 from whyserve.jobs import ExplainJob
-from whyserve.model.choice import choose_method
+from whyserve.model.choice import MethodChoice
 from whyserve.model.players import NUMBER_BYTES
 from whyserve.predict.predictor import Predictor
 
@@ -10,10 +10,9 @@ from whyserve.predict.predictor import Predictor
 TOKEN, OUTPUT, ANSWER = 90, 150, 1500
 
 
-def answer_bytes(job: ExplainJob, predictor: Predictor) -> int:
+def answer_bytes(job: ExplainJob, predictor: Predictor, choice: MethodChoice) -> int:
     """The expected size of a job's answer: seldom less than the answer, and at most about twice as much."""
     spec = predictor.spec
-    ids = sum(len(str(each).encode()) + len(',"id":""') for each in job.ids)
     explained, values = sum(map(len, job.outputs)), predictor.attribution_bytes
     if job.summary:
         return ANSWER + len(spec.output_names) * (OUTPUT + values)
@@ -23,6 +22,6 @@ def answer_bytes(job: ExplainJob, predictor: Predictor) -> int:
         for texts in job.texts.values()
         for spans, outputs in zip(texts, job.outputs, strict=True)
     )
-    choice = choose_method(predictor.manifest, job.method, job.samples, job.standard_error)
+    ids = sum(len(str(each).encode()) + len(',"id":""') for each in job.ids)
     shares = (explained * values + TOKEN * tokens) * (2 if choice.has_errors else 1)
     return ANSWER + ids + len(job.outputs) * prediction + explained * OUTPUT + shares

@@ -64,7 +64,7 @@ async def build_job(
         deadline=created + allowed_s,
         **origin,
     )
-    expected, limit_mb = answer_bytes(job, predictor), service.settings.max_answer_mb
+    expected, limit_mb = answer_bytes(job, predictor, choice), service.settings.max_answer_mb
     if expected > limit_mb << 20:
         raise AnswerTooLarge(
             f"the answer would take about {expected >> 20} MiB, more than WHYSERVE_MAX_ANSWER_MB ({limit_mb}) allows; "

@@ -14,6 +14,7 @@ from starlette.types import Receive, Scope, Send
 from whyserve.api.errors.problems import MAX_NAME_LENGTH, UNKNOWN_FIELD, not_an_object
 from whyserve.api.explain.job import build_job
 from whyserve.api.explain.wait import complete_answer
+from whyserve.api.middleware.answers import send_json
 from whyserve.api.middleware.body import read_body
 from whyserve.api.oip.encoding import from_json, name_of
 from whyserve.api.oip.explain import check_options
@@ -42,10 +43,7 @@ class Predict:
         self._service = service
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        content = await self._answer(scope, receive)
-        headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(content))]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": content})
+        await send_json(send, await self._answer(scope, receive))
 
     async def predict(self, request: Request) -> Response:
         """Predict."""

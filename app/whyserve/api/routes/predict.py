@@ -5,13 +5,12 @@ from codecs import BOM_UTF8
 import orjson
 from starlette.types import Receive, Scope, Send
 
+from whyserve.api.middleware.answers import send_json
 from whyserve.api.middleware.body import read_body
 from whyserve.api.state import Service
 from whyserve.model.rows import Arrays, row_count
 from whyserve.predict.plain_rows import parse_plain
 from whyserve.predict.predictor import Predictor
-
-JSON = (b"content-type", b"application/json")
 
 
 class Predict:
@@ -35,10 +34,7 @@ class Predict:
         }
         if wants_bounds:
             answer["out_of_range"] = predictor.bounds.outside(arrays)
-        content = orjson.dumps(answer)
-        headers = [JSON, (b"content-length", b"%d" % len(content))]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": content})
+        await send_json(send, orjson.dumps(answer))
 
     def _read_plain(self, body: bytes) -> tuple[Predictor, Arrays, bool] | None:
         """The model and its rows, if they hold numbers only and the request is certain to be valid."""

@@ -16,6 +16,7 @@ from whyserve.explain.game.players import Players
 from whyserve.explain.methods.exact import MOST_PLAYERS
 from whyserve.explain.methods.registry import EXPLAINERS
 from whyserve.model.choice import SAMPLING_METHOD, doubt, trials
+from whyserve.model.methods import BUDGET_MAX_MS
 
 ROWS = 6
 REFERENCE_SAMPLES = 64
@@ -29,7 +30,7 @@ def certify(
     background: Inputs,
     players: Players,
     budget_ms: float,
-    budget_max_ms: float = 2000,
+    budget_max_ms: float = BUDGET_MAX_MS,
     *,
     asked: Callable[[np.ndarray], list[list[int]]] | None = None,
     examples: Inputs | None = None,
@@ -94,7 +95,7 @@ def _add_fewer(measured: dict[str, dict[str, Any]], key: str, figures: dict[str,
 
 
 def choose_default(
-    methods: Mapping[str, Mapping[str, Any]], budget_ms: float, budget_max_ms: float = 2000
+    methods: Mapping[str, Mapping[str, Any]], budget_ms: float, budget_max_ms: float = BUDGET_MAX_MS
 ) -> dict[str, Any]:
     """Choose the most accurate method within the budget. If it is not reliable, choose the fastest accurate method
     within the larger budget, or else the most accurate one; and the fastest method if none is within that.

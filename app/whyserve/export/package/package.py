@@ -22,6 +22,7 @@ from whyserve.export.package.outputs import describe_output, stated_labels
 from whyserve.export.package.prepare import prepare
 from whyserve.export.package.report import Packaged
 from whyserve.export.progress import step, steps_shown
+from whyserve.model.methods import BUDGET_MAX_MS, BUDGET_MS
 from whyserve.model.spec import SPEC_FILE, ModelSpec, Task, check_name, one_line
 
 
@@ -50,8 +51,8 @@ def package(
     source: str = "",
     version: int = 1,
     artifacts: str | os.PathLike[str] = "artifacts",
-    budget_ms: float = 20,
-    budget_max_ms: float = 2000,
+    budget_ms: float = BUDGET_MS,
+    budget_max_ms: float = BUDGET_MAX_MS,
     expected: Any = None,
     overwrite: bool = False,
 ) -> Packaged:
@@ -169,7 +170,9 @@ def package(
 
 
 @steps_shown()
-def check(folder: str | os.PathLike[str], budget_ms: float = 20, budget_max_ms: float = 2000) -> Packaged:
+def check(
+    folder: str | os.PathLike[str], budget_ms: float = BUDGET_MS, budget_max_ms: float = BUDGET_MAX_MS
+) -> Packaged:
     """Export a model folder to a temporary place and report the result. Raises the errors of `package`."""
     with tempfile.TemporaryDirectory() as artifacts:
         manifest = export_one(Path(folder), Path(artifacts), budget_ms, budget_max_ms)
