@@ -23,12 +23,12 @@ class Explanation:
     """The explanations of R rows.
 
     outputs: for each row, the names of the outputs explained, at most K. Where a row has fewer, the arrays have NaN.
-    attributions: (R, K, E) float64, in the output's unit; of text, one array (K, tokens of that row) per row.
+    attributions: (R, K, E) float64, on `scale`; of text, one array (K, tokens of that row) per row.
     errors: the standard errors of `attributions`, in the same form; None if the method does not sample.
     base, predicted: (R, K), the mean output over the background, and the output of each row.
     row_values: (R, E) or (R, *shape), the values of the rows themselves; of text, one array of tokens per row.
     shape: of a single image, series or tensor; None if the elements have names of their own.
-    facts: what is the same for all rows: method, method_reason, background and others.
+    facts: what is the same for all rows: method, method_reason, scale, background and others.
     """
 
     outputs: tuple[tuple[str, ...], ...]
@@ -54,6 +54,11 @@ class Explanation:
         """Why this method was used. None if it was asked for."""
         reason: str | None = self.facts.get("method_reason")
         return reason
+
+    @property
+    def scale(self) -> str:
+        """The scale of values, base values and attributions: output, log_odds, log_ratio or difference."""
+        return str(self.facts.get("scale", "output"))
 
     @property
     def feature_names(self) -> list[str] | None:

@@ -13,10 +13,11 @@ from whyserve.explain.models.explainable import ExplainableModel, load_model
 from whyserve.explain.worker.batch import compute
 from whyserve.export.build import export_one
 from whyserve.export.sources import read_source
-from whyserve.jobs import ExplainJob
+from whyserve.jobs import ExplainJob, PackedArray
 from whyserve.model.manifest import Manifest, read_manifest
 from whyserve.model.rows import Arrays
-from whyserve.model.spec import DEFAULT_BACKGROUND, ONNX_FILE
+from whyserve.model.scale import Scale, scale_of
+from whyserve.model.spec import DEFAULT_BACKGROUND, ONNX_FILE, ScaleName
 from whyserve.model.text import check_ids, spans_of
 from whyserve.notebook.answers import from_answer
 from whyserve.notebook.boundary import short_errors
@@ -77,13 +78,16 @@ class Model:
         samples: int | None = None,
         seed: int = 0,
         background: str = DEFAULT_BACKGROUND,
+        scale: ScaleName | None = None,
+        instead_of: str | None = None,
         progress: bool = True,
     ) -> Explanation:
         """The explanations that /explain gives for the same rows in one request.
 
         rows: as `predict` takes them. outputs: "top", the most likely label of each row, "all", a list of names, or
         "positive", the labels of multilabel that are on.
-        background: the name of one of the model's. progress: show a bar if it takes long.
+        background: the name of one of the model's. scale, instead_of: as in a request. progress: show a bar if it takes
+        long.
         Raises InvalidInput, UnknownLabel, UnsupportedMethod, UnsupportedNetwork.
         """
         arrays, instances = self._read(rows)
@@ -91,21 +95,24 @@ class Model:
             known = ", ".join(self._explainable.backgrounds)
             raise InvalidInput(f'unknown background "{background}"; available backgrounds: {known}')
         self._predictor.check_method(method)
-        job = self._job(arrays, instances, method, outputs, samples=samples, seed=seed, background=background)
+        on = scale_of(self._predictor.spec, scale, instead_of)
+        job = self._job(
+            arrays, instances, outputs, on, method=method, samples=samples, seed=seed, background=background
+        )
         with progress_bar(progress) as on_progress:
             (result,) = _with_worker_threads(compute, [job], self._explainable, on_progress)
         answer = orjson.loads(result.json)
         return from_answer(answer, instances, draw_from_answer(self._predictor.spec, answer, instances, arrays))
 
     def _job(
-        self, arrays: Arrays, instances: Instances, method: str, outputs: str | Sequence[str], **more: Any
+        self, arrays: Arrays, instances: Instances, outputs: str | Sequence[str], scale: Scale | None, **more: Any
     ) -> ExplainJob:
-        table = self._predictor.table(arrays)
-        wanted = self._predictor.outputs.wanted(outputs, table)
-        texts = spans_of(self._predictor.texts, instances)
-        return ExplainJob.of(
-            self._predictor.spec, self._predictor.digest, arrays, table, wanted, texts=texts, method=method, **more
-        )
+        predictor = self._predictor
+        table, logits = predictor.table(arrays), predictor.logits(arrays) if scale else None
+        wanted = predictor.outputs.wanted(outputs, table, scale.instead_of if scale else None)
+        more |= {"scale": scale, "logits": None if logits is None else PackedArray.pack(logits)}
+        texts = spans_of(predictor.texts, instances)
+        return ExplainJob.of(predictor.spec, predictor.digest, arrays, table, wanted, texts=texts, **more)
 
     def _read(self, rows: Any) -> tuple[Arrays, Instances]:
         """The rows as arrays, and as instances of a request."""

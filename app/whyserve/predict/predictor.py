@@ -16,7 +16,7 @@ from whyserve.model.arrays import first_not_finite
 from whyserve.model.bounds import Bounds
 from whyserve.model.builds import ORIGINAL
 from whyserve.model.image import Pictures
-from whyserve.model.manifest import Manifest, read_checked, read_manifest
+from whyserve.model.manifest import LOGITS, Manifest, read_checked, read_manifest
 from whyserve.model.outputs import Outputs
 from whyserve.model.players import attribution_bytes
 from whyserve.model.rows import Arrays, Row, RowReader, fault_in
@@ -154,6 +154,13 @@ class Predictor:
             raise
         self.statistics.answered(rows, perf_counter_ns() - began)
         return table
+
+    def logits(self, arrays: Arrays) -> np.ndarray | None:
+        """The logits, (rows, columns); None if the network does not end in softmax or sigmoid.
+
+        Raises InvalidInput if they are not finite.
+        """
+        return None if self.manifest.ending is None else self._finite(self._session.run(arrays, LOGITS))
 
     def _finite(self, table: np.ndarray, place: str = "instances") -> np.ndarray:
         # If the sum is finite, all its terms are. For few numbers, Python's sum is much faster than numpy.

@@ -1,6 +1,6 @@
 """A model's response types."""
 
-from typing import Annotated, Any, NotRequired
+from typing import Annotated, Any, Literal, NotRequired
 
 from pydantic import Field
 
@@ -59,6 +59,15 @@ def computed_fields(spec: ModelSpec) -> dict[str, Any]:
         "method_reason": NotRequired[Annotated[str, Field(description="Why it differs from the requested method.")]],
         "expected_distance": NotRequired[
             Annotated[float, Field(description="mean |φ − reference| / mean |reference|, measured at export.")]
+        ],
+        "scale": NotRequired[
+            Annotated[
+                Literal["log_odds", "log_ratio", "difference"],
+                Field(description="The scale of values and attributions. Absent: that of the outputs."),
+            ]
+        ],
+        "instead_of": NotRequired[
+            Annotated[one_of(spec.output_names), Field(description="The output that each one is compared with.")]
         ],
         "background": BackgroundUsed,
         "complete": NotRequired[Annotated[bool, Field(description="false if a deadline ended the method early.")]],

@@ -9,7 +9,8 @@ from pydantic_core import to_json
 from whyserve.explain.game.base import Attribution
 from whyserve.explain.models.explainable import ExplainableModel, MethodChoice
 from whyserve.jobs import ExplainJob, JobResult
-from whyserve.model.outputs import Output
+from whyserve.model.outputs import Output, Outputs
+from whyserve.model.scale import scale_facts
 from whyserve.model.text import TokenSpans
 
 
@@ -39,16 +40,16 @@ class Explained(NamedTuple):
 
 def answer(job: ExplainJob, model: ExplainableModel, choice: MethodChoice, explained: Explained) -> JobResult:
     """The explanations of one job. explained: the job's rows and output columns."""
-    served = job.served.unpack()
-    predictions = model.outputs.predictions(served)
+    predictions, scored = model.outputs.predictions(job.served.unpack()), model.scored(job)
+    named = Outputs(model.spec, scored.shape[1], job.scale).named
     outside = model.bounds.outside({name: packed.unpack() for name, packed in job.rows.items()})
     explanations = [
         {
             **({"id": job.ids[row]} if job.ids and job.ids[row] is not None else {}),
             "prediction": prediction,
             "outputs": [
-                _output(model, output, served[row], explained, (row, column), texts=_texts(job, row))
-                for column, output in enumerate(model.outputs.named(job.outputs[row]))
+                _output(model, output, scored[row], explained, (row, column), texts=_texts(job, row))
+                for column, output in enumerate(named(job.outputs[row]))
             ],
             **({"out_of_range": outside[row]} if outside[row] else {}),
         }
@@ -81,6 +82,7 @@ def common_fields(job: ExplainJob, model: ExplainableModel, choice: MethodChoice
         "method": choice.method,
         **({"method_reason": choice.reason} if choice.reason else {}),
         **({} if choice.distance is None else {"expected_distance": choice.distance}),
+        **scale_facts(job.scale),
         "background": model.describe_background(job.background),
         **({} if complete else {"complete": False}),
     }
@@ -93,7 +95,7 @@ def _texts(job: ExplainJob, row: int) -> dict[str, TokenSpans]:
 def _output(
     model: ExplainableModel,
     output: Output,
-    served: np.ndarray,
+    scored: np.ndarray,
     explained: Explained,
     index: tuple[int, int],
     *,
@@ -101,10 +103,10 @@ def _output(
 ) -> dict[str, Any]:
     """One explained output. index: its row and its place among the row's explained outputs.
 
-    `value` is the served prediction of ONNX Runtime, not that of the explained network, and the residual is measured
-    against it: a difference between the two becomes visible.
+    `value` is the served prediction of ONNX Runtime on the job's scale, not that of the explained network, and the
+    residual is measured against it: a difference between the two becomes visible.
     """
-    value = output.offset + output.sign * float(served[output.column])
+    value = output.offset + output.sign * float(scored[output.column])
     base = output.offset + output.sign * float(explained.base_values[index])
     values = output.sign * explained.values[index]
     shown = {
