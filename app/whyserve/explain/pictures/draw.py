@@ -47,7 +47,9 @@ def draw_job(job: ExplainJob, spec: ModelSpec) -> bytes:
     answer = json.loads(drawing.answer)
     arrays = {name: packed.unpack() for name, packed in job.rows.items()}
     output = answer["explanations"][0]["outputs"][0]
-    explained = ExplainedOutput(spec, as_row(spec, arrays, 0), arrays, answer, output, Scale.of(spec.output, answer))
+    explained = ExplainedOutput(
+        spec, as_row(spec, arrays, 0), arrays, answer, output, Scale.of(spec.output, answer.get("scale"))
+    )
     return to_json({"data": base64.b64encode(_draw(explained, drawing.kind)).decode()})
 
 
@@ -55,7 +57,7 @@ def svg_and_words(
     spec: ModelSpec, row: Mapping[str, Any], arrays: Arrays, answer: Mapping[str, Any], output: Mapping[str, Any]
 ) -> tuple[str, str]:
     """The picture of one output of one row as SVG, and the same in one sentence."""
-    explained = ExplainedOutput(spec, row, arrays, answer, output, Scale.of(spec.output, answer))
+    explained = ExplainedOutput(spec, row, arrays, answer, output, Scale.of(spec.output, answer.get("scale")))
     words = _describe(explained, waterfall_bars(output, elements(spec, row, output)))
     return _draw(explained, "svg").decode(), words
 

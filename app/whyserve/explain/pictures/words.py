@@ -32,9 +32,10 @@ class Scale:
     unit: str
 
     @classmethod
-    def of(cls, output: OutputSpec, answer: Mapping[str, Any]) -> "Scale":
-        if (name := answer.get("scale")) in NAMED:
-            return cls(False, NAMED[name])
+    def of(cls, output: OutputSpec, scale: str | None = None) -> "Scale":
+        """scale: that of the answer, if it names one."""
+        if scale in NAMED:
+            return cls(False, NAMED[scale])
         if output.scores == "probabilities" and output.labels:
             return cls(True, "percentage points")
         if output.scores == "logits":
