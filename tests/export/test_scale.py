@@ -45,5 +45,5 @@ def test_the_default_scale_of_a_model_is_measured_and_used(tmp_path):
 
 
 def test_a_regression_has_no_log_odds(tmp_path):
-    with pytest.raises(ModelFault, match="explain.scale"):
+    with pytest.raises(ModelFault, match=r"explain\.scale"):
         read_spec(folder_of("linear", tmp_path))
