@@ -143,6 +143,7 @@ class ExplainJob(_Message):
     the scale is computed from them.
     ids: the caller's id of each row, or None; empty if no row can have one.
     texts: input name → per row, the position of each token in the text. Only for inputs sent as text.
+    interactions: of all pairs of players too; the method is then exact.
     background: the name of one of the model's backgrounds, or a background sent with the request.
     answer_bytes: the expected size of the answer.
     summary: one summary of all rows instead of one explanation per row.
@@ -165,6 +166,7 @@ class ExplainJob(_Message):
     ids: tuple[str | int | None, ...] = ()
     texts: dict[str, tuple[TokenSpans, ...]] = {}
     method: str = "auto"
+    interactions: bool = False
     samples: int | None = None
     seed: int = 0
     background: str | GivenBackground = DEFAULT_BACKGROUND
@@ -213,7 +215,8 @@ class ExplainJob(_Message):
         # together, so that a job of a second does not end a job of minutes.
         time_class = None if self.deadline is None else frexp(self.deadline - self.created)[1]
         outputs = max(map(len, self.outputs))
-        parts = (self.method, self.background_key, self.scale, self.samples, self.seed, outputs, time_class)
+        how = (self.method, self.interactions, self.samples, self.seed)
+        parts = (*how, self.background_key, self.scale, outputs, time_class)
         return "/".join(map(str, (self.digest, *parts)))
 
     @property

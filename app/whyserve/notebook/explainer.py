@@ -16,7 +16,7 @@ from whyserve.explain.models.explainable import players_of, to_tensors
 from whyserve.explain.models.on_scale import ending_of, network_on
 from whyserve.export.package.output_choice import OutputChoice
 from whyserve.jobs import GivenBackground
-from whyserve.model.methods import METHOD_NAMES
+from whyserve.model.methods import METHOD_NAMES, method_of_interactions
 from whyserve.model.outputs import NOTHING_ON, Output, Outputs, same_length
 from whyserve.model.players import player_names
 from whyserve.model.rows import Arrays
@@ -138,6 +138,7 @@ class Explainer:
         samples: int | None = None,
         scale: ScaleName | None = None,
         instead_of: str | None = None,
+        interactions: bool = False,
         progress: bool = True,
     ) -> Explanation:
         """The explanation of each row.
@@ -145,12 +146,15 @@ class Explainer:
         rows: in the form of the background. outputs: "all", a list of names, "top", the most likely label of each row,
         or "positive", the labels of multilabel that are on. method, samples, scale: other than the explainer's.
         instead_of: another output. The explanation is then of log(p/q), of values of the difference, to it.
+        interactions: of all pairs of players too, with the method exact.
         progress: show a bar if it takes long.
         Raises InvalidInput, UnknownLabel, UnsupportedMethod, UnsupportedNetwork.
         """
         arrays = read_rows(self.spec, rows)
         on = scale_of(self.spec, scale, instead_of) if scale or instead_of is not None else self._scale
-        chosen, reason, count = self._choice(method or self.method, samples or self.samples)
+        method = method or self.method
+        method = method_of_interactions(method) if interactions else method
+        chosen, reason, count = self._choice(method, samples or self.samples)
         inputs = to_tensors(arrays)
         with torch.no_grad():
             table = self.network(inputs).numpy()
@@ -159,9 +163,9 @@ class Explainer:
             raise InvalidInput(NOTHING_ON)
         columns = torch.tensor(same_length([[output.column for output in row] for row in wanted], 0))
         with progress_bar(progress) as on_progress:
-            limits = Limits(samples=count, seed=self.seed, on_progress=on_progress)
+            limits = Limits(samples=count, seed=self.seed, interactions=interactions, on_progress=on_progress)
             found = self._prepared(chosen, on).explain(inputs, columns, limits)
-        facts = {**self._facts, "method": chosen, "method_reason": reason, **scale_facts(on)}
+        facts = {**self._facts, "method": chosen, "method_reason": reason, **scale_facts(on), "players": self._names}
         wanted = [Outputs(self.spec, self._columns, on).named([output.name for output in row]) for row in wanted]
         return self._explanation(arrays, found, wanted, facts)
 
@@ -174,11 +178,12 @@ class Explainer:
         sign = np.array(same_length([[output.sign for output in row] for row in wanted], np.nan))
         offset = np.array(same_length([[output.offset for output in row] for row in wanted], np.nan))
         only = self.spec.inputs[0] if len(self.spec.inputs) == 1 else None
-        errors = found.standard_errors
+        errors, pairs = found.standard_errors, found.interactions
         return Explanation(
             outputs=tuple(tuple(output.name for output in row) for row in wanted),
             attributions=sign[..., None] * found.values.double().numpy(),
             errors=None if errors is None else errors.double().numpy(),
+            interactions=None if pairs is None else sign[..., None, None] * pairs.numpy(),
             base=offset + sign * found.base_values.double().numpy(),
             predicted=offset + sign * found.predictions.double().numpy(),
             row_values=row_values_of(self.spec, arrays),

@@ -15,6 +15,7 @@ from whyserve.api.schemas.rows import ROW_ID, takes_ids
 from whyserve.api.state import Service
 from whyserve.errors import AnswerTooLarge
 from whyserve.jobs import ExplainJob, GivenBackground, PackedArray
+from whyserve.model.methods import method_of_interactions
 from whyserve.model.rows import Arrays, Row
 from whyserve.model.scale import scale_of
 from whyserve.model.spec import DEFAULT_BACKGROUND
@@ -33,7 +34,9 @@ async def build_job(
     """
     origin = await _origin(request, service)
     method, instances = options.get("method", "auto"), options.get("instances")
-    summary = options.get("summary", False)
+    summary, interactions = options.get("summary", False), options.get("interactions", False)
+    if interactions:
+        method = method_of_interactions("a summary" if summary else method)
     predictor.check_method(method)
     instead_of = options.get("instead_of")
     scale = scale_of(predictor.spec, options.get("scale"), instead_of)
@@ -56,6 +59,7 @@ async def build_job(
         ids=tuple(row.get(ROW_ID) for row in instances or ()) if takes_ids(predictor.spec) and not summary else (),
         texts=await predictor.spans(instances) if instances and not summary else {},
         method=method,
+        interactions=interactions,
         samples=options.get("samples"),
         seed=options.get("seed", 0),
         background=background,

@@ -22,7 +22,7 @@ from whyserve.api.schemas.types import one_of, typed_dict
 from whyserve.api.state import Service
 from whyserve.model.spec import ModelSpec
 
-OPTIONS = ("method", "outputs", "scale", "instead_of", "samples", "seed", "deadline_s", "background")
+OPTIONS = ("method", "outputs", "scale", "instead_of", "interactions", "samples", "seed", "deadline_s", "background")
 # Fields of an explanation that become parameters of the response.
 PARAMETERS = (
     "manifest", "method", "method_reason", "expected_distance", "scale", "instead_of", "complete", "cached",

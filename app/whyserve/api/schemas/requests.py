@@ -67,6 +67,7 @@ def explain_options(labels: tuple[str, ...], keywords: tuple[str, ...], backgrou
         "instead_of": option(
             str, "Another output: explains log(p/q), or of values the difference, to it. all leaves this output out."
         ),
+        "interactions": option(bool, "true, with exact: also the interaction of each pair of features."),
         "samples": option(Annotated[int, Field(ge=1, le=100_000)], "Number of samples, for a method that samples."),
         "seed": option(Annotated[int, Field(ge=0, le=2**63 - 1)], "Equal seeds give equal explanations."),
         "background": option(background, "The background to explain against. Default: the model's own."),

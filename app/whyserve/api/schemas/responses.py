@@ -69,6 +69,7 @@ def computed_fields(spec: ModelSpec) -> dict[str, Any]:
         "instead_of": NotRequired[
             Annotated[one_of(spec.output_names), Field(description="The output that each one is compared with.")]
         ],
+        "players": NotRequired[Annotated[list[str], Field(description="The rows of each output's interactions.")]],
         "background": BackgroundUsed,
         "complete": NotRequired[Annotated[bool, Field(description="false if a deadline ended the method early.")]],
     }
@@ -91,10 +92,15 @@ def _output_type(spec: ModelSpec) -> Any:
             "attributions": attributions,
             "residual": Annotated[float, Field(description="value − base_value − the sum of attributions.")],
             "standard_errors": NotRequired[attributions],
+            "interactions": NotRequired[Interactions],
         },
     )
 
 
+Interactions = Annotated[
+    list[list[float]],
+    Field(description="Half of each pair's interaction, and main effects on the diagonal. A row sums to one share."),
+]
 Cached = Annotated[bool, Field(description="true if it was computed for an earlier request.")]
 TokenValue = typed_dict(
     "TokenValue",

@@ -36,7 +36,12 @@ def compute(
     explainer = model.explainer(choice.method, job.background, job.scale)
     rows, columns = _rows(jobs, model), _columns(jobs, model)
     limits = Limits(
-        samples=choice.samples, seed=job.seed, deadline=_deadline(jobs), on_progress=on_progress, on_error=on_error
+        samples=choice.samples,
+        seed=job.seed,
+        interactions=job.interactions,
+        deadline=_deadline(jobs),
+        on_progress=on_progress,
+        on_error=on_error,
     )
     if job.summary:
 

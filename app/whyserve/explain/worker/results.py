@@ -10,23 +10,29 @@ from whyserve.explain.game.base import Attribution
 from whyserve.explain.models.explainable import ExplainableModel, MethodChoice
 from whyserve.jobs import ExplainJob, JobResult
 from whyserve.model.outputs import Output, Outputs
+from whyserve.model.players import player_names
 from whyserve.model.scale import scale_facts
 from whyserve.model.text import TokenSpans
 
 
 class Explained(NamedTuple):
-    """The part of an Attribution that an answer holds, in float64. values, standard_errors: (R, K, P)."""
+    """The part of an Attribution that an answer holds, in float64. values, standard_errors: (R, K, P).
+
+    interactions: (R, K, P, P), or None.
+    """
 
     values: np.ndarray
     base_values: np.ndarray
     standard_errors: np.ndarray | None
     complete: bool
+    interactions: np.ndarray | None = None
 
     @classmethod
     def of(cls, whole: Attribution) -> Self:
         errors = whole.standard_errors
         values, base = whole.values.double().numpy(), whole.base_values.double().numpy()
-        return cls(values, base, None if errors is None else errors.double().numpy(), whole.complete)
+        pairs = None if whole.interactions is None else whole.interactions.numpy()
+        return cls(values, base, None if errors is None else errors.double().numpy(), whole.complete, pairs)
 
     def part(self, first: int, end: int) -> Self:
         """The rows from `first` to `end`, exclusive."""
@@ -35,6 +41,7 @@ class Explained(NamedTuple):
             values=self.values[first:end],
             base_values=self.base_values[first:end],
             standard_errors=None if errors is None else errors[first:end],
+            interactions=None if self.interactions is None else self.interactions[first:end],
         )
 
 
@@ -83,6 +90,7 @@ def common_fields(job: ExplainJob, model: ExplainableModel, choice: MethodChoice
         **({"method_reason": choice.reason} if choice.reason else {}),
         **({} if choice.distance is None else {"expected_distance": choice.distance}),
         **scale_facts(job.scale),
+        **({"players": player_names(model.spec)} if job.interactions else {}),
         "background": model.describe_background(job.background),
         **({} if complete else {"complete": False}),
     }
@@ -119,6 +127,8 @@ def _output(
     if explained.standard_errors is not None:
         # The error of the padding tokens is a sum of several errors: an upper bound, for any correlation.
         shown["standard_errors"] = _by_token(model.by_key(explained.standard_errors[index]), texts)
+    if explained.interactions is not None:
+        shown["interactions"] = (output.sign * explained.interactions[index]).tolist()
     return shown
 
 
