@@ -40,7 +40,7 @@ def test_the_default_scale_of_a_model_is_measured_and_used(tmp_path):
     plain = model.explain(rows, outputs="all", scale="output")
     assert plain.scale == "output"
     assert "expected_distance" not in plain.facts
-    assert "default scale" in plain.method_reason
+    assert "default scale" in str(plain.method_reason)
     np.testing.assert_allclose(plain.predictions, p)
 
 

@@ -98,6 +98,7 @@ def test_one_player_has_a_main_effect_alone():
     network = Network(nn.Linear(1, 1).eval(), ("x",))
     method = Exact(network, {"x": torch.randn(4, 1)}, Players.elements({"x": (1,)}))
     found = method.explain({"x": torch.ones(1, 1)}, torch.zeros(1, 1, dtype=torch.int64), Limits(interactions=True))
+    assert found.interactions is not None
     torch.testing.assert_close(found.interactions[..., 0], found.values)
 
 
