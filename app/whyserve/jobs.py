@@ -168,6 +168,7 @@ class ExplainJob(_Message):
     method: str = "auto"
     interactions: bool = False
     samples: int | None = None
+    standard_error: float | None = None
     seed: int = 0
     background: str | GivenBackground = DEFAULT_BACKGROUND
     answer_bytes: int = 0
@@ -215,7 +216,7 @@ class ExplainJob(_Message):
         # together, so that a job of a second does not end a job of minutes.
         time_class = None if self.deadline is None else frexp(self.deadline - self.created)[1]
         outputs = max(map(len, self.outputs))
-        how = (self.method, self.interactions, self.samples, self.seed)
+        how = (self.method, self.interactions, self.samples, self.standard_error, self.seed)
         parts = (*how, self.background_key, self.scale, outputs, time_class)
         return "/".join(map(str, (self.digest, *parts)))
 

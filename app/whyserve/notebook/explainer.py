@@ -16,6 +16,7 @@ from whyserve.explain.models.explainable import players_of, to_tensors
 from whyserve.explain.models.on_scale import ending_of, network_on
 from whyserve.export.package.output_choice import OutputChoice
 from whyserve.jobs import GivenBackground
+from whyserve.model.choice import MethodChoice, check_standard_error, choose_auto
 from whyserve.model.methods import METHOD_NAMES, method_of_interactions
 from whyserve.model.outputs import NOTHING_ON, Output, Outputs, same_length
 from whyserve.model.players import player_names
@@ -47,7 +48,7 @@ class Explainer:
         100 rows, 100 are drawn at random. A categorical column becomes numbers in the order of its categories.
     method: "auto" or the name of a method, see whyserve.model.methods. "auto" measures the methods on rows of the
         background when they are needed first, which takes seconds, and takes the most accurate one within `budget_ms`
-        per row.
+        per row, or a slower one within `budget_max_ms` if that is not accurate.
     samples: how much a sampling method samples; more is more accurate. Default: the method's own.
     players: by input, which elements are explained as one: {"x": {"groups": {"size": ["length", "width"]}}}.
     categories: of a text column, every category in the order of training, by the name of the column.
@@ -79,6 +80,7 @@ class Explainer:
         categories: Mapping[str, Sequence[str]] | None = None,
         scale: ScaleName = "output",
         budget_ms: float = 20,
+        budget_max_ms: float = 2000,
     ) -> None:
         if method not in METHOD_NAMES:
             raise UnsupportedMethod(f'unknown method "{method}"; available methods: {", ".join(METHOD_NAMES)}')
@@ -100,7 +102,8 @@ class Explainer:
         self._outputs = Outputs(made.spec, made.columns)
         self._scale = scale_of(made.spec, scale)
         self._ending = ending_of(made.spec, made.network, {name: x[:2] for name, x in self.background.items()})
-        self._players, self._columns, self._budget_ms = players_of(made.spec), made.columns, budget_ms
+        self._players, self._budgets_ms = players_of(made.spec), (budget_ms, budget_max_ms)
+        self._columns = made.columns
         self._names = player_names(made.spec)
         against = GivenBackground.pack(made.background)
         self._facts: dict[str, Any] = {
@@ -121,9 +124,8 @@ class Explainer:
                 self._network_on(self._scale),
                 self.background,
                 self._players,
-                self._columns,
-                self._budget_ms,
-                requested=self.spec.outputs_asked,
+                *self._budgets_ms,
+                asked=lambda table: self._outputs.columns("all", table),
                 methods=MEASURED,
             )
         return self._certificate
@@ -136,6 +138,7 @@ class Explainer:
         *,
         method: str | None = None,
         samples: int | None = None,
+        standard_error: float | None = None,
         scale: ScaleName | None = None,
         instead_of: str | None = None,
         interactions: bool = False,
@@ -145,16 +148,16 @@ class Explainer:
 
         rows: in the form of the background. outputs: "all", a list of names, "top", the most likely label of each row,
         or "positive", the labels of multilabel that are on. method, samples, scale: other than the explainer's.
-        instead_of: another output. The explanation is then of log(p/q), of values of the difference, to it.
-        interactions: of all pairs of players too, with the method exact.
-        progress: show a bar if it takes long.
+        standard_error: sample until every standard error is at most this. instead_of: another output. The explanation
+        is then of log(p/q), of values of the difference, to it. interactions: of all pairs of players too, with the
+        method exact. progress: show a bar if it takes long.
         Raises InvalidInput, UnknownLabel, UnsupportedMethod, UnsupportedNetwork.
         """
         arrays = read_rows(self.spec, rows)
         on = scale_of(self.spec, scale, instead_of) if scale or instead_of is not None else self._scale
         method = method or self.method
         method = method_of_interactions(method) if interactions else method
-        chosen, reason, count = self._choice(method, samples or self.samples)
+        choice = self._choice(method, samples or self.samples, standard_error, default_scale=on == self._scale)
         inputs = to_tensors(arrays)
         with torch.no_grad():
             table = self.network(inputs).numpy()
@@ -163,9 +166,15 @@ class Explainer:
             raise InvalidInput(NOTHING_ON)
         columns = torch.tensor(same_length([[output.column for output in row] for row in wanted], 0))
         with progress_bar(progress) as on_progress:
-            limits = Limits(samples=count, seed=self.seed, interactions=interactions, on_progress=on_progress)
-            found = self._prepared(chosen, on).explain(inputs, columns, limits)
-        facts = {**self._facts, "method": chosen, "method_reason": reason, **scale_facts(on), "players": self._names}
+            limits = Limits(
+                choice.samples, standard_error, seed=self.seed, interactions=interactions, on_progress=on_progress
+            )
+            found = self._prepared(choice.method, on).explain(inputs, columns, limits)
+        facts = {**self._facts, "method": choice.method, "method_reason": choice.reason, **scale_facts(on)}
+        if choice.doubt:
+            facts |= {"reliable": False, "reliable_reason": choice.doubt}
+        if interactions:
+            facts["players"] = self._names
         wanted = [Outputs(self.spec, self._columns, on).named([output.name for output in row]) for row in wanted]
         return self._explanation(arrays, found, wanted, facts)
 
@@ -193,12 +202,13 @@ class Explainer:
             draw=draw_from_arrays(self.spec, arrays),
         )
 
-    def _choice(self, method: str, samples: int | None) -> tuple[str, str | None, int | None]:
-        """The method, why it was chosen, and how much it samples."""
-        if method != "auto":
-            return method, None, samples
-        certificate = self.certificate
-        return certificate["default"], certificate["reason"], samples or certificate.get("samples")
+    def _choice(
+        self, method: str, samples: int | None, standard_error: float | None, *, default_scale: bool
+    ) -> MethodChoice:
+        if method == "auto":
+            return choose_auto(self.certificate, samples, standard_error, default_scale=default_scale)
+        check_standard_error(method, standard_error)
+        return MethodChoice(method, samples=samples)
 
     def _network_on(self, scale: Scale | None) -> Network:
         return network_on(self.spec, self.network, scale, self._ending, self.background)

@@ -33,6 +33,7 @@ class Question:
     method: str = "auto"
     outputs: str | Sequence[str] = "top"
     samples: int | None = None
+    standard_error: float | None = None
     seed: int = 0
     background: str | GivenBackground = DEFAULT_BACKGROUND
     scale: ScaleName | None = None
@@ -154,6 +155,7 @@ def _job(
         texts=texts,
         method=question.method,
         samples=question.samples,
+        standard_error=question.standard_error,
         seed=question.seed,
         background=question.background,
     )

@@ -15,6 +15,7 @@ from whyserve.api.schemas.rows import ROW_ID, takes_ids
 from whyserve.api.state import Service
 from whyserve.errors import AnswerTooLarge
 from whyserve.jobs import ExplainJob, GivenBackground, PackedArray
+from whyserve.model.choice import choose_method
 from whyserve.model.methods import method_of_interactions
 from whyserve.model.rows import Arrays, Row
 from whyserve.model.scale import scale_of
@@ -28,8 +29,8 @@ async def build_job(
 ) -> ExplainJob:
     """Predict the rows, and build the job that explains these predictions.
 
-    arrays: by input, (rows, *shape). options: the request's method, outputs, scale, instead_of, samples, seed,
-    deadline_s, background and summary, as far as it has them; also `instances`, if the arrays were read from instances.
+    arrays: by input, (rows, *shape). options: the optional fields of the request, see schemas.requests; also
+    `instances`, if the arrays were read from instances.
     Raises InvalidInput, UnknownLabel, UnsupportedMethod, AnswerTooLarge, and Unavailable if the service shuts down.
     """
     origin = await _origin(request, service)
@@ -37,7 +38,8 @@ async def build_job(
     summary, interactions = options.get("summary", False), options.get("interactions", False)
     if interactions:
         method = method_of_interactions("a summary" if summary else method)
-    predictor.check_method(method)
+    samples, standard_error = options.get("samples"), options.get("standard_error")
+    choice = choose_method(predictor.manifest, method, samples, standard_error)
     instead_of = options.get("instead_of")
     scale = scale_of(predictor.spec, options.get("scale"), instead_of)
     predicted = await predictor.answer(arrays)
@@ -45,9 +47,11 @@ async def build_job(
     logits = await asyncio.to_thread(predictor.logits, arrays) if scale else None
     background = await _background(predictor, options.get("background", DEFAULT_BACKGROUND))
     rows = background.rows if isinstance(background, GivenBackground) else predictor.manifest.background(background)[0]
-    work = counted_work(predictor.manifest, method, options.get("samples"), sum(map(len, outputs)), rows)
-    created = time.time()
     allowed_s = min(service.settings.explain_deadline_s, options.get("deadline_s", float("inf")))
+    work = counted_work(predictor.manifest, choice, sum(map(len, outputs)), rows)
+    if choice.has_errors and standard_error is not None:
+        work = work.filling(allowed_s)
+    created = time.time()
     job = ExplainJob.of(
         predictor.spec,
         predictor.digest,
@@ -60,7 +64,8 @@ async def build_job(
         texts=await predictor.spans(instances) if instances and not summary else {},
         method=method,
         interactions=interactions,
-        samples=options.get("samples"),
+        samples=samples,
+        standard_error=standard_error,
         seed=options.get("seed", 0),
         background=background,
         summary=summary,

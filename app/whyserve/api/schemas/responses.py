@@ -70,6 +70,8 @@ def computed_fields(spec: ModelSpec) -> dict[str, Any]:
             Annotated[one_of(spec.output_names), Field(description="The output that each one is compared with.")]
         ],
         "players": NotRequired[Annotated[list[str], Field(description="The rows of each output's interactions.")]],
+        "reliable": NotRequired[Annotated[bool, Field(description="false if the certificate advises against it.")]],
+        "reliable_reason": NotRequired[Annotated[str, Field(description="Why it is not reliable.")]],
         "background": BackgroundUsed,
         "complete": NotRequired[Annotated[bool, Field(description="false if a deadline ended the method early.")]],
     }

@@ -2,7 +2,6 @@
 
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from whyserve.errors import InvalidInput, ModelFault, UnsupportedMethod
+from whyserve.errors import InvalidInput, ModelFault
 from whyserve.explain.game.base import Explainer
 from whyserve.explain.game.network import Network
 from whyserve.explain.game.players import Players
@@ -23,8 +22,8 @@ from whyserve.jobs import ExplainJob, GivenBackground
 from whyserve.model.arrays import check_arrays, read_npz
 from whyserve.model.bounds import Bounds
 from whyserve.model.builds import read_original
+from whyserve.model.choice import MethodChoice, choose_method
 from whyserve.model.manifest import Manifest, read_manifest
-from whyserve.model.methods import METHOD_NAMES, METHODS
 from whyserve.model.outputs import Outputs
 from whyserve.model.players import ByKey, player_numbers
 from whyserve.model.rows import Arrays
@@ -38,20 +37,6 @@ Background = str | GivenBackground
 # How many methods stay prepared for the backgrounds and scales of requests: one user often explains many rows with one.
 KEPT_REQUESTS = 2
 _Key = tuple[str, str, Scale | None]
-
-
-@dataclass(frozen=True, slots=True)
-class MethodChoice:
-    """How a job is explained.
-
-    reason: why this method, if the request did not name it. samples: None is the method's default.
-    distance: the certificate's, if it was measured with this background, scale and number of samples.
-    """
-
-    method: str
-    reason: str | None
-    samples: int | None
-    distance: float | None
 
 
 def to_tensors(arrays: Arrays) -> dict[str, torch.Tensor]:
@@ -120,40 +105,12 @@ class ExplainableModel:
         background: Background = DEFAULT_BACKGROUND,
         *,
         samples: int | None = None,
+        standard_error: float | None = None,
         scale: Scale | None = None,
     ) -> MethodChoice:
-        """The method and samples for a request. "auto" is the method of model.toml, or that of the certificate.
-
-        The certificate was measured with the default background and scale. For others, its choice is used too, and the
-        reason says so. Raises UnsupportedMethod if the method does not exist or does not fit this model.
-        """
-        certificate = self.manifest.certificate
-        others = [
-            what
-            for what, differs in (("background", background != DEFAULT_BACKGROUND), ("scale", scale != self.scale))
-            if differs
-        ]
-        is_default = not others
-        methods = certificate["methods"]
-        method = self.spec.explain.method if requested == "auto" else requested
-        reason = None if method == requested else "set in model.toml"
-        if method == "auto":
-            method, reason = certificate["default"], certificate["reason"]
-            if not is_default:
-                what = " and ".join(others)
-                reason = f"chosen and measured with the default {what}, not with this one: {reason}"
-            if samples is None and "samples" in certificate:
-                fewer = methods[method]["within_budget"]
-                return MethodChoice(method, reason, fewer["samples"], fewer["distance"] if is_default else None)
-        elif method not in methods:
-            raise UnsupportedMethod(
-                f'unknown method "{method}"; available methods: {", ".join(METHOD_NAMES)}', field="method"
-            )
-        elif not methods[method]["fits"]:
-            why = methods[method]["why"]
-            raise UnsupportedMethod(f'"{method}" cannot explain {self.spec.name}: {why}', field="method")
-        measured = is_default and (samples is None or not METHODS[method].samples)
-        return MethodChoice(method, reason, samples, methods[method]["distance"] if measured else None)
+        """See model.choice. Raises UnsupportedMethod."""
+        is_default = {"default_background": background == DEFAULT_BACKGROUND, "default_scale": scale == self.scale}
+        return choose_method(self.manifest, requested, samples, standard_error, **is_default)
 
     def explainer(
         self, method: str, background: Background = DEFAULT_BACKGROUND, scale: Scale | None = None

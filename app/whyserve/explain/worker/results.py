@@ -7,8 +7,9 @@ import numpy as np
 from pydantic_core import to_json
 
 from whyserve.explain.game.base import Attribution
-from whyserve.explain.models.explainable import ExplainableModel, MethodChoice
+from whyserve.explain.models.explainable import ExplainableModel
 from whyserve.jobs import ExplainJob, JobResult
+from whyserve.model.choice import MethodChoice
 from whyserve.model.outputs import Output, Outputs
 from whyserve.model.players import player_names
 from whyserve.model.scale import scale_facts
@@ -89,6 +90,7 @@ def common_fields(job: ExplainJob, model: ExplainableModel, choice: MethodChoice
         "method": choice.method,
         **({"method_reason": choice.reason} if choice.reason else {}),
         **({} if choice.distance is None else {"expected_distance": choice.distance}),
+        **({} if choice.doubt is None else {"reliable": False, "reliable_reason": choice.doubt}),
         **scale_facts(job.scale),
         **({"players": player_names(model.spec)} if job.interactions else {}),
         "background": model.describe_background(job.background),

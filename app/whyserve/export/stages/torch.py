@@ -65,7 +65,7 @@ def export(task: Task) -> None:
         content = task.read(ONNX_FILE) if spec.framework == "onnx" else to_onnx(spec, network, rows)
         task.path(ONNX_FILE).write_bytes(content)
     ending = _save_logits(task, network)
-    columns = outputs[0].size  # the parity check compares it with the number of labels
+    named = Outputs(spec, outputs[0].size)  # the parity check compares this size with the number of labels
     for name in spec.explain.backgrounds:
         _check_background(spec, network, load_background(spec, task.read, name), spec.explain.backgrounds[name])
     background = load_background(spec, task.read)
@@ -73,12 +73,13 @@ def export(task: Task) -> None:
     network = quick_network(spec, network, background)  # the worker runs it, so the certificate must measure it
     explained = network_on(spec, network, scale_of(spec), ending, background)
     certificate = certify(
-        explained, background, players_of(spec), columns, task.budget_ms, requested=spec.outputs_asked,
-        examples=examples, on_method=lambda name: step(f"{spec.name}: trying method {name}"),
+        explained, background, players_of(spec), task.settings["budget_ms"], task.settings["budget_max_ms"],
+        asked=lambda table: named.columns("top", table), examples=examples,
+        on_method=lambda name: step(f"{spec.name}: trying method {name}"),
     )  # fmt: skip
     first = {name: tensor[:1] for name, tensor in (examples or background).items()}
     with torch.no_grad():
-        top = Outputs(spec, columns).wanted("top", network(first).numpy())[0][0]
+        top = named.wanted("top", network(first).numpy())[0][0]
     given = reasons(spec, explained, background, first, certificate, top=top)
     task.save_facts(vocabularies=known, certificate=certificate, reasons=given, ending=ending)
 
