@@ -19,6 +19,7 @@ from pydantic_core import CoreSchema, core_schema
 
 from whyserve.model.outputs import Output
 from whyserve.model.rows import Arrays
+from whyserve.model.scale import Scale
 from whyserve.model.spec import DEFAULT_BACKGROUND, ModelSpec
 from whyserve.model.text import TokenSpans
 
@@ -138,8 +139,11 @@ class ExplainJob(_Message):
     rows: input name → (rows, *shape).
     served: (rows, columns), the outputs of ONNX Runtime.
     outputs: per row, the names of the outputs to explain.
+    scale: on which they are explained; None is the scale of the outputs. logits: of ONNX Runtime, (rows, columns), if
+    the scale is computed from them.
     ids: the caller's id of each row, or None; empty if no row can have one.
     texts: input name → per row, the position of each token in the text. Only for inputs sent as text.
+    interactions: of all pairs of players too; the method is then exact.
     background: the name of one of the model's backgrounds, or a background sent with the request.
     answer_bytes: the expected size of the answer.
     summary: one summary of all rows instead of one explanation per row.
@@ -157,9 +161,12 @@ class ExplainJob(_Message):
     rows: dict[str, PackedArray]
     served: PackedArray
     outputs: list[list[str]]
+    scale: Scale | None = None
+    logits: PackedArray | None = None
     ids: tuple[str | int | None, ...] = ()
     texts: dict[str, tuple[TokenSpans, ...]] = {}
     method: str = "auto"
+    interactions: bool = False
     samples: int | None = None
     standard_error: float | None = None
     seed: int = 0
@@ -209,8 +216,9 @@ class ExplainJob(_Message):
         # together, so that a job of a second does not end a job of minutes.
         time_class = None if self.deadline is None else frexp(self.deadline - self.created)[1]
         outputs = max(map(len, self.outputs))
-        how = f"{self.method}/{self.background_key}/{self.samples}/{self.standard_error}/{self.seed}"
-        return f"{self.digest}/{how}/{outputs}/{time_class}"
+        how = (self.method, self.interactions, self.samples, self.standard_error, self.seed)
+        parts = (*how, self.background_key, self.scale, outputs, time_class)
+        return "/".join(map(str, (self.digest, *parts)))
 
     @property
     def is_heavy(self) -> bool:

@@ -192,3 +192,28 @@ def test_keras_on_another_backend_is_told_to_set_it():
     )  # fmt: skip
     last = done.stderr.strip().splitlines()[-1]
     assert "set the environment variable KERAS_BACKEND=torch before keras is imported" in last, done.stderr
+
+
+@pytest.mark.parametrize("method", ["exact", "permutation", "deep", "gradient"])
+def test_log_odds_and_log_ratios_add_up(method):
+    module = mlp()
+    explainer = whyserve.Explainer(module, X[:60], method, labels=["no", "yes"], scale="log_odds")
+    p = module(torch.tensor(X[100:103])).detach().double().numpy()
+    explanation = explainer(X[100:103])
+    assert explanation.scale == "log_odds"
+    np.testing.assert_allclose(explanation.predictions, np.log(p / (1 - p)), rtol=1e-4, atol=1e-5)
+    sums = explanation.values.sum(1) + explanation.base_values
+    np.testing.assert_allclose(sums, np.log(p / (1 - p)), rtol=1e-3, atol=1e-3)
+    ratio = explainer(X[100:103], instead_of="no")
+    assert (ratio.scale, ratio.facts["instead_of"], ratio.output_names) == ("log_ratio", "no", ["yes"])
+    np.testing.assert_allclose(ratio.values.sum(1) + ratio.base_values, np.log(p[:, 1] / p[:, 0]), rtol=1e-3, atol=1e-3)
+    plain = explainer(X[100:103], scale="output")
+    assert plain.scale == "output"
+    np.testing.assert_allclose(plain.predictions, p, rtol=1e-5)
+
+
+def test_the_certificate_is_measured_on_the_scale():
+    explainer = whyserve.Explainer(mlp(), X[:60], labels=["no", "yes"], scale="log_odds")
+    assert explainer.certificate["methods"]["exact"]["fits"]
+    with pytest.raises(UnknownLabel, match="instead_of"):
+        explainer(X[:1], instead_of="maybe")

@@ -145,6 +145,7 @@ def _finish(job: Job, artifacts: Path, settings: dict[str, float]) -> Manifest:
         spec=spec,
         files={**job.source.digests, ONNX_FILE: sha256(onnx.read_bytes())},
         columns=columns,
+        ending=None if parity.logits_largest is None else facts["ending"],
         ranges=job.source.ranges(),
         vocabularies=vocabularies,
         background_rows=row_count(job.source.background),

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, Field, ValidationError
 
@@ -14,8 +14,11 @@ from whyserve.model.spec import DEFAULT_BACKGROUND, ModelSpec, one_line, unreada
 MANIFEST_FILE = "manifest.json"
 # Raise it when the manifest's fields or the meaning of their values change: all models are then exported again, and no
 # process reads the older artifacts.
-FORMAT = 4
+FORMAT = 5
 EXPORT_AGAIN = "run `whyserve export`"
+# The last operation of a network whose ONNX file also returns the argument of this operation, as the tensor LOGITS.
+Ending = Literal["softmax", "sigmoid"]
+LOGITS = "whyserve.logits"
 
 
 class Parity(Strict):
@@ -32,6 +35,7 @@ class Parity(Strict):
     bound: float
     batches: tuple[int, ...]
     itself: bool = False
+    logits_largest: float | None = None  # the same for the tensor LOGITS
     twin_largest: float | None = None  # Keras on torch, which the worker explains, against Keras on TensorFlow
 
 
@@ -42,6 +46,7 @@ class Manifest(Strict):
     spec: ModelSpec
     files: dict[str, str]  # SHA-256 by file name: model.onnx and the files of the model folder
     columns: int  # of the network's output
+    ending: Ending | None = None
     ranges: dict[str, tuple[float, float]]  # minimum and maximum in the background, by numeric feature
     vocabularies: dict[str, int] = Field(default_factory=dict)  # n by feature or input: it takes the ids 0 to n − 1
     background_rows: int

@@ -6,6 +6,8 @@ A new method needs an entry here, and its class in explain/methods/registry.
 from dataclasses import dataclass
 from typing import Literal
 
+from whyserve.errors import UnsupportedMethod
+
 # "auto" is the method that the certificate chose.
 Method = Literal["auto", "exact", "deep", "gradient", "permutation", "kernel"]
 
@@ -41,3 +43,12 @@ METHOD_NAMES = ("auto", *METHODS)
 NEEDS_TORCH = "the method needs a network of torch or Keras; for an ONNX model, use " + ", ".join(
     name for name, facts in METHODS.items() if not facts.gradients
 )
+
+
+def method_of_interactions(method: str) -> str:
+    """The method of a request for interactions. Raises UnsupportedMethod for a method that computes none."""
+    if method not in {"auto", "exact"}:
+        raise UnsupportedMethod(
+            f'"interactions" are computed by "method": "exact" alone, not by {method}', field="interactions"
+        )
+    return "exact"

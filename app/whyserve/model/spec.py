@@ -22,6 +22,7 @@ NETWORK_FILES = {"keras": (KERAS_FILE,), "torch": (NETWORK_FILE, WEIGHTS_FILE), 
 EXAMPLE_FILE = "example.json"
 TOKENIZER_FILE = "tokenizer.json"
 Scores = Literal["probabilities", "logits", "values"]
+ScaleName = Literal["output", "log_odds"]
 Task = Literal["classification", "multilabel", "regression"]
 # A name appears in URLs, in file names and in generated code. KServe's names of services have dashes and dots.
 NAME, LONGEST_NAME = r"^[a-z][a-z0-9_]*((-+|\.)[a-z0-9_]+)*$", 64
@@ -47,10 +48,11 @@ class OutputSpec(Strict):
 
 class ExplainSpec(Strict):
     """backgrounds: the files of further backgrounds by name; a request can choose one. The certificate describes
-    `background` only.
+    `background` and `scale` only.
     """
 
     method: Method = "auto"
+    scale: ScaleName = "output"
     background: str = "background.npz"
     backgrounds: dict[ModelName, str] = Field(default_factory=dict)
 
@@ -122,6 +124,8 @@ class ModelSpec(Strict):
             raise ValueError("a regression needs output.names, one for each network output, and no output.labels")
         if self.framework == "onnx" and self.explain.method in METHODS and METHODS[self.explain.method].gradients:
             raise ValueError(f'explain.method is "{self.explain.method}", but {NEEDS_TORCH}')
+        if self.task == "regression" and self.explain.scale == "log_odds":
+            raise ValueError('explain.scale is "log_odds", but the output of a regression is no probability')
         if thresholds and (self.task != "multilabel" or len(thresholds) != len(labels)):
             raise ValueError('output.thresholds needs task = "multilabel", and one number for each of output.labels')
         for what, given in (

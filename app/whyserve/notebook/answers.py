@@ -17,6 +17,7 @@ Row = Mapping[str, Any]
 # The parts of an answer that are the same for all rows.
 FACTS = (
     "id", "model", "version", "manifest", "method", "method_reason", "expected_distance", "reliable", "reliable_reason",
+    "scale", "instead_of",
     "background", "complete",
 )  # fmt: skip
 
@@ -48,6 +49,7 @@ def from_answer(answer: Mapping[str, Any], instances: Sequence[Row], draw: Draw 
         "outputs": tuple(tuple(each["output"] for each in row["outputs"]) for row in rows),
         "base": np.array([[each["base_value"] for each in row] for row in outputs]),
         "predicted": np.array([[each["value"] for each in row] for row in outputs]),
+        "interactions": _pairs(outputs),
         "facts": {key: answer[key] for key in FACTS if key in answer},
     }
     if any(_is_text(first[key]) for key in keys):
@@ -73,6 +75,12 @@ def from_answer(answer: Mapping[str, Any], instances: Sequence[Row], draw: Draw 
         else np.stack([_joined(row) for row in row_values]),
         **common,
     )
+
+
+def _pairs(outputs: Sequence[Sequence[Row]]) -> np.ndarray | None:
+    if "interactions" not in outputs[0][0]:
+        return None
+    return np.array([[each["interactions"] for each in row] for row in outputs])
 
 
 def _stacked(outputs: Sequence[Sequence[Row]], field: str, keys: Sequence[str]) -> np.ndarray:

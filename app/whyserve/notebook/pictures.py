@@ -24,6 +24,8 @@ def draw_from_arrays(spec: ModelSpec, arrays: Arrays) -> Draw:
         }
         if one.errors is not None:
             output["standard_errors"] = by_key(spec, one.errors[0][0])
+        if one.interactions is not None:
+            output["interactions"] = one.interactions[0][0].tolist()
         return _picture(spec, as_row(spec, here, 0), here, one.facts, output)
 
     return draw

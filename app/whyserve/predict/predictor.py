@@ -15,9 +15,9 @@ from whyserve.model.arrays import first_not_finite
 from whyserve.model.bounds import Bounds
 from whyserve.model.builds import ORIGINAL
 from whyserve.model.image import Pictures
-from whyserve.model.manifest import Manifest, read_checked, read_manifest
+from whyserve.model.manifest import LOGITS, Manifest, read_checked, read_manifest
 from whyserve.model.outputs import Outputs
-from whyserve.model.players import attribution_bytes
+from whyserve.model.players import attribution_bytes, player_names
 from whyserve.model.rows import Arrays, Row, RowReader, fault_in
 from whyserve.model.text import TextReader, TokenSpans, spans_of, text_readers
 from whyserve.predict.batcher import Batcher
@@ -54,7 +54,7 @@ class Predictor:
         """batch_s: time limit of one batch. latency: measured by default. texts: by input that is sent as text."""
         self.manifest, self.spec, self.digest = manifest, manifest.spec, digest
         self.outputs = Outputs(self.spec, manifest.columns)
-        self.attribution_bytes = attribution_bytes(self.spec)
+        self.attribution_bytes, self.players = attribution_bytes(self.spec), len(player_names(self.spec))
         self.latency = latency or measure(session.run, self.spec)
         is_fast = self.latency.seconds(1) <= INLINE_S and not session.may_block
         self.inline_rows = self.latency.rows_within(INLINE_S) if is_fast else 0
@@ -153,6 +153,13 @@ class Predictor:
             raise
         self.statistics.answered(rows, perf_counter_ns() - began)
         return table
+
+    def logits(self, arrays: Arrays) -> np.ndarray | None:
+        """The logits, (rows, columns); None if the network does not end in softmax or sigmoid.
+
+        Raises InvalidInput if they are not finite.
+        """
+        return None if self.manifest.ending is None else self._finite(self._session.run(arrays, LOGITS))
 
     def _finite(self, table: np.ndarray, place: str = "instances") -> np.ndarray:
         # If the sum is finite, all its terms are. For few numbers, Python's sum is much faster than numpy.

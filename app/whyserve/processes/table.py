@@ -15,7 +15,7 @@ from whyserve.explain.allocator import keep_freed_memory
 from whyserve.explain.models.explainable import ExplainableModel, load_model
 from whyserve.jobs import GivenBackground
 from whyserve.model.manifest import MANIFEST_FILE
-from whyserve.model.spec import model_folders
+from whyserve.model.spec import ScaleName, model_folders
 from whyserve.settings import TableSettings
 from whyserve.tables.answers import check_output
 from whyserve.tables.explain import Question, explain_file, read_given
@@ -38,6 +38,8 @@ def main(
     seed: int,
     background: str,
     drop: Sequence[str],
+    scale: ScaleName | None = None,
+    instead_of: str | None = None,
     separator: str | None = None,
     encoding: str | None = None,
     decimal: Literal[".", ","] = ".",
@@ -66,7 +68,7 @@ def main(
     loaded = load_model(settings.models, artifact, settings.memory_mb << 20)
     chosen = background if background in loaded.backgrounds else _given(background, loaded, drop, dialect)
     asked = outputs if outputs in loaded.spec.output_keywords else outputs.split(",")
-    question = Question(method, asked, samples, standard_error, seed, chosen)
+    question = Question(method, asked, samples, standard_error, seed, chosen, scale, instead_of)
     began = time.monotonic()
     with tqdm(unit=" rows", file=sys.stderr, disable=None) as bar:
 

@@ -23,6 +23,7 @@ def answer_bytes(job: ExplainJob, predictor: Predictor) -> int:
         for texts in job.texts.values()
         for spans, outputs in zip(texts, job.outputs, strict=True)
     )
+    values += NUMBER_BYTES * predictor.players**2 if job.interactions else 0
     choice = choose_method(predictor.manifest, job.method, job.samples, job.standard_error)
     shares = (explained * values + TOKEN * tokens) * (2 if choice.has_errors else 1)
     return ANSWER + ids + len(job.outputs) * prediction + explained * OUTPUT + shares

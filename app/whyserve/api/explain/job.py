@@ -1,5 +1,6 @@
 """Build the job of a checked request."""
 
+import asyncio
 import hashlib
 import time
 from collections.abc import Mapping, Sequence
@@ -13,9 +14,11 @@ from whyserve.api.schemas.headers import idempotency_key
 from whyserve.api.schemas.rows import ROW_ID, takes_ids
 from whyserve.api.state import Service
 from whyserve.errors import AnswerTooLarge
-from whyserve.jobs import ExplainJob, GivenBackground
+from whyserve.jobs import ExplainJob, GivenBackground, PackedArray
 from whyserve.model.choice import choose_method
+from whyserve.model.methods import method_of_interactions
 from whyserve.model.rows import Arrays, Row
+from whyserve.model.scale import scale_of
 from whyserve.model.spec import DEFAULT_BACKGROUND
 from whyserve.model.work import counted_work
 from whyserve.predict.predictor import Predictor
@@ -26,17 +29,22 @@ async def build_job(
 ) -> ExplainJob:
     """Predict the rows, and build the job that explains these predictions.
 
-    arrays: by input, (rows, *shape). options: the request's method, outputs, samples, standard_error, seed, deadline_s,
-    background and summary, as far as it has them; also `instances`, if the arrays were read from instances.
+    arrays: by input, (rows, *shape). options: the optional fields of the request, see schemas.requests; also
+    `instances`, if the arrays were read from instances.
     Raises InvalidInput, UnknownLabel, UnsupportedMethod, AnswerTooLarge, and Unavailable if the service shuts down.
     """
     origin = await _origin(request, service)
     method, instances = options.get("method", "auto"), options.get("instances")
-    summary = options.get("summary", False)
+    summary, interactions = options.get("summary", False), options.get("interactions", False)
+    if interactions:
+        method = method_of_interactions("a summary" if summary else method)
     samples, standard_error = options.get("samples"), options.get("standard_error")
     choice = choose_method(predictor.manifest, method, samples, standard_error)
+    instead_of = options.get("instead_of")
+    scale = scale_of(predictor.spec, options.get("scale"), instead_of)
     predicted = await predictor.answer(arrays)
-    outputs = predictor.outputs.wanted(options.get("outputs", "all" if summary else "top"), predicted)
+    outputs = predictor.outputs.wanted(options.get("outputs", "all" if summary else "top"), predicted, instead_of)
+    logits = await asyncio.to_thread(predictor.logits, arrays) if scale else None
     background = await _background(predictor, options.get("background", DEFAULT_BACKGROUND))
     rows = background.rows if isinstance(background, GivenBackground) else predictor.manifest.background(background)[0]
     allowed_s = min(service.settings.explain_deadline_s, options.get("deadline_s", float("inf")))
@@ -50,9 +58,12 @@ async def build_job(
         arrays,
         predicted,
         outputs,
+        scale=scale,
+        logits=None if logits is None else PackedArray.pack(logits),
         ids=tuple(row.get(ROW_ID) for row in instances or ()) if takes_ids(predictor.spec) and not summary else (),
         texts=await predictor.spans(instances) if instances and not summary else {},
         method=method,
+        interactions=interactions,
         samples=samples,
         standard_error=standard_error,
         seed=options.get("seed", 0),

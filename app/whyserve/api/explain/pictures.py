@@ -114,6 +114,7 @@ def _drawing(job: ExplainJob, answer: bytes, kind: Kind, at: tuple[int, str], li
         "id": new_id(),
         "rows": {input_name: _row(packed, row) for input_name, packed in job.rows.items()},
         "served": _row(job.served, row),
+        "logits": None,  # the answer has the values
         "outputs": [[name]],
         "answer_bytes": PICTURE_BYTES,
         "drawing": Drawing(kind=kind, answer=orjson.dumps(body).decode()),

@@ -2,8 +2,9 @@
 
 R is the number of rows, K the number of explained outputs per row. `attributions` is (R, *input shape, K). A model with
 several inputs has one tensor per input, `attributions.<input>`. A feature group has one value: it is at the group's
-first feature, and the other features have 0, so that the sum over a row is the sum of its attributions. A row with
-fewer than K explained outputs has outputs with an empty name and zeros.
+first feature, and the other features have 0, so that the sum over a row is the sum of its attributions. `interactions`,
+if they were requested, is (R, players, players, K). A row with fewer than K explained outputs has outputs with an empty
+name and zeros.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,6 +27,7 @@ def names_of(spec: ModelSpec) -> list[str]:
         "values",
         "outputs",
         *_shaped(spec, INPUT_SHAPED[1]),
+        "interactions",
     ]
 
 
@@ -50,6 +52,8 @@ def tensors_of(spec: ModelSpec, explanations: Sequence[Any]) -> dict[str, np.nda
         "values": scalars("value"),
         "outputs": np.array([[output["output"].encode() for output in outputs] for outputs in table], dtype=object),
     }
+    if "interactions" in table[0][0]:
+        found["interactions"] = np.moveaxis(scalars("interactions"), 1, -1)
     for name in INPUT_SHAPED:
         if name not in table[0][0]:
             continue

@@ -22,10 +22,14 @@ from whyserve.api.schemas.types import one_of, typed_dict
 from whyserve.api.state import Service
 from whyserve.model.spec import ModelSpec
 
-OPTIONS = ("method", "outputs", "samples", "standard_error", "seed", "deadline_s", "background")
+OPTIONS = (
+    "method", "outputs", "scale", "instead_of", "interactions", "samples", "standard_error", "seed", "deadline_s",
+    "background",
+)  # fmt: skip
 # Fields of an explanation that become parameters of the response.
 PARAMETERS = (
-    "manifest", "method", "method_reason", "expected_distance", "reliable", "reliable_reason", "complete", "cached"
+    "manifest", "method", "method_reason", "expected_distance", "reliable", "reliable_reason", "scale", "instead_of",
+    "complete", "cached",
 )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from whyserve.api.schemas.rows import rows_type
 from whyserve.api.schemas.types import list_or_text, one_of, type_name, typed_dict
 from whyserve.model.manifest import Manifest
 from whyserve.model.methods import Method
+from whyserve.model.spec import ScaleName
 
 # Every explained row costs as many evaluations as the background has rows. A model's own backgrounds have as many.
 MAX_BACKGROUND_ROWS = 100
@@ -62,6 +63,11 @@ def explain_options(labels: tuple[str, ...], keywords: tuple[str, ...], backgrou
     return {
         "method": option(Method, "auto is the most accurate method within the model's time budget."),
         "outputs": option(outputs, f"What to explain: {', '.join(keywords)}, or a list of these: {', '.join(labels)}."),
+        "scale": option(ScaleName, "log_odds explains log(p/(1 − p)). Default: the model's own; output is the output."),
+        "instead_of": option(
+            str, "Another output: explains log(p/q), or of values the difference, to it. all leaves this output out."
+        ),
+        "interactions": option(bool, "true, with exact: also the interaction of each pair of features."),
         "samples": option(Annotated[int, Field(ge=1, le=100_000)], "Number of samples, for a method that samples."),
         "standard_error": option(
             Annotated[float, Field(gt=0)],

@@ -1,6 +1,6 @@
 """A model's response types."""
 
-from typing import Annotated, Any, NotRequired
+from typing import Annotated, Any, Literal, NotRequired
 
 from pydantic import Field
 
@@ -60,6 +60,16 @@ def computed_fields(spec: ModelSpec) -> dict[str, Any]:
         "expected_distance": NotRequired[
             Annotated[float, Field(description="mean |φ − reference| / mean |reference|, measured at export.")]
         ],
+        "scale": NotRequired[
+            Annotated[
+                Literal["log_odds", "log_ratio", "difference"],
+                Field(description="The scale of values and attributions. Absent: that of the outputs."),
+            ]
+        ],
+        "instead_of": NotRequired[
+            Annotated[one_of(spec.output_names), Field(description="The output that each one is compared with.")]
+        ],
+        "players": NotRequired[Annotated[list[str], Field(description="The rows of each output's interactions.")]],
         "reliable": NotRequired[Annotated[bool, Field(description="false if the certificate advises against it.")]],
         "reliable_reason": NotRequired[Annotated[str, Field(description="Why it is not reliable.")]],
         "background": BackgroundUsed,
@@ -84,10 +94,15 @@ def _output_type(spec: ModelSpec) -> Any:
             "attributions": attributions,
             "residual": Annotated[float, Field(description="value − base_value − the sum of attributions.")],
             "standard_errors": NotRequired[attributions],
+            "interactions": NotRequired[Interactions],
         },
     )
 
 
+Interactions = Annotated[
+    list[list[float]],
+    Field(description="Half of each pair's interaction, and main effects on the diagonal. A row sums to one share."),
+]
 Cached = Annotated[bool, Field(description="true if it was computed for an earlier request.")]
 TokenValue = typed_dict(
     "TokenValue",

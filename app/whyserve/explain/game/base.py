@@ -24,6 +24,7 @@ class Limits:
         Without samples, rounds go on until then or until the deadline.
     deadline: time.monotonic() in seconds; after it, a method stops before its next chunk.
     seed: equal seeds give equal values for a row, in any batch.
+    interactions: also compute the interactions of pairs of players. Only `exact` does.
     on_progress: called between chunks with the finished share in [0, 1]; if it returns False, the method stops.
         It may run another method, so a method holds no lock at this time that another one needs.
     on_error: called after each round of sampling with the mean standard error divided by the mean |φ|.
@@ -33,6 +34,7 @@ class Limits:
     standard_error: float | None = None
     deadline: float | None = None
     seed: int = 0
+    interactions: bool = False
     on_progress: Callable[[float], bool] | None = None
     on_error: Callable[[float], None] | None = None
 
@@ -45,6 +47,8 @@ class Attribution:
     base_values: (R, K), the mean output of the network over the background.
     predictions: (R, K), the output of the network for the explained rows.
     standard_errors: (R, K, P) if the method samples, otherwise None.
+    interactions: (R, K, P, P), symmetric, if they were asked for: half of the interaction of each pair, and the main
+        effects on the diagonal. The sum of a line is the attribution of its player.
     rows_evaluated: the number of network rows that this call computed.
     complete: False if a deadline or a stop ended the method early.
     """
@@ -55,6 +59,7 @@ class Attribution:
     standard_errors: torch.Tensor | None = None
     rows_evaluated: int = 0
     complete: bool = True
+    interactions: torch.Tensor | None = None
 
     @property
     def residuals(self) -> torch.Tensor:

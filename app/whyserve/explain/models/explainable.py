@@ -7,16 +7,18 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
+import numpy as np
 import torch
 
 from whyserve.errors import InvalidInput, ModelFault
-from whyserve.explain.game.base import Explainer, Inputs
+from whyserve.explain.game.base import Explainer
 from whyserve.explain.game.network import Network
 from whyserve.explain.game.players import Players
 from whyserve.explain.methods.registry import EXPLAINERS
 from whyserve.explain.models.loader import ReadFile, load_network
+from whyserve.explain.models.on_scale import Layer, Logits, network_on
 from whyserve.explain.models.traced_network import quick_network
-from whyserve.jobs import GivenBackground
+from whyserve.jobs import ExplainJob, GivenBackground
 from whyserve.model.arrays import check_arrays, read_npz
 from whyserve.model.bounds import Bounds
 from whyserve.model.builds import read_original
@@ -25,14 +27,16 @@ from whyserve.model.manifest import Manifest, read_manifest
 from whyserve.model.outputs import Outputs
 from whyserve.model.players import ByKey, player_numbers
 from whyserve.model.rows import Arrays
+from whyserve.model.scale import Scale, scale_of
 from whyserve.model.spec import DEFAULT_BACKGROUND, REQUEST_BACKGROUND, ModelSpec
 from whyserve.model.text import TextReader, text_readers
 
 Background = str | GivenBackground
 """The name of one of the model's backgrounds, or the rows of a request."""
 
-# How many methods stay prepared for backgrounds of requests: one user often explains many rows with one background.
-KEPT_REQUEST_BACKGROUNDS = 2
+# How many methods stay prepared for the backgrounds and scales of requests: one user often explains many rows with one.
+KEPT_REQUESTS = 2
+_Key = tuple[str, str, Scale | None]
 
 
 def to_tensors(arrays: Arrays) -> dict[str, torch.Tensor]:
@@ -65,9 +69,10 @@ class ExplainableModel:
         self.backgrounds = {name: load_background(self.spec, read, name) for name in self.spec.explain.files}
         self.background = self.backgrounds[DEFAULT_BACKGROUND]
         self._original, self._memory_bytes, self._read = load_network(self.spec, read), memory_bytes, read
-        # Prepared methods, by method and background: those of the model by name, those of requests by digest.
-        self._prepared: dict[tuple[str, str], Explainer] = {}
-        self._request_prepared: OrderedDict[tuple[str, str], Explainer] = OrderedDict()
+        self.scale = scale_of(self.spec)  # the default
+        # Prepared methods, by method, background (the name of one of the model's, the digest of a request's) and scale.
+        self._prepared: dict[_Key, Explainer] = {}
+        self._request_prepared: OrderedDict[_Key, Explainer] = OrderedDict()
         self._lock = Lock()
 
     @cached_property
@@ -80,6 +85,20 @@ class ExplainableModel:
         """The reader of each text input, for rows of a file. The rows of a job are already token ids."""
         return text_readers(self.spec, self._read)
 
+    @cached_property
+    def logits(self) -> Network:
+        """The network up to its logits, if it ends in softmax or sigmoid."""
+        return Network(Logits(self._original.module), self._original.names)
+
+    def scored(self, job: ExplainJob) -> np.ndarray:
+        """The served outputs of a job on its scale, (rows, columns)."""
+        table = (job.logits or job.served).unpack()
+        if job.scale is None:
+            return table
+        layer = Layer(self.spec, job.scale, self.manifest.ending, table.shape[1])
+        scored: np.ndarray = layer(torch.tensor(table)).numpy()
+        return scored
+
     def choose_method(
         self,
         requested: str,
@@ -87,32 +106,40 @@ class ExplainableModel:
         *,
         samples: int | None = None,
         standard_error: float | None = None,
+        scale: Scale | None = None,
     ) -> MethodChoice:
         """See model.choice. Raises UnsupportedMethod."""
-        default = background == DEFAULT_BACKGROUND
-        return choose_method(self.manifest, requested, samples, standard_error, default_background=default)
+        is_default = {"default_background": background == DEFAULT_BACKGROUND, "default_scale": scale == self.scale}
+        return choose_method(self.manifest, requested, samples, standard_error, **is_default)
 
-    def explainer(self, method: str, background: Background = DEFAULT_BACKGROUND) -> Explainer:
-        """The prepared method. It is prepared at its first use and kept; for backgrounds of requests, the last few.
+    def explainer(
+        self, method: str, background: Background = DEFAULT_BACKGROUND, scale: Scale | None = None
+    ) -> Explainer:
+        """The prepared method. It is prepared at its first use and kept; for backgrounds of requests and other scales
+        than the model's, the last few.
 
         Raises UnsupportedNetwork, and InvalidInput if the rows of a request do not fit the model.
         """
+        is_own = isinstance(background, str)
+        key = (method, background if isinstance(background, str) else background.sha256, scale)
         with self._lock:
-            if isinstance(background, str):
-                if (method, background) not in self._prepared:
-                    self._prepared[method, background] = self._prepare(method, self.backgrounds[background])
-                return self._prepared[method, background]
-            key = (method, background.sha256)
-            if key not in self._request_prepared:
-                arrays = {name: packed.unpack() for name, packed in background.arrays.items()}
-                self._request_prepared[key] = self._prepare(method, to_tensors(check_arrays(self.spec, arrays)))
-            self._request_prepared.move_to_end(key)
-            if len(self._request_prepared) > KEPT_REQUEST_BACKGROUNDS:
-                self._request_prepared.popitem(last=False)
-            return self._request_prepared[key]
+            kept = self._prepared if is_own and scale == self.scale else self._request_prepared
+            if key not in kept:
+                kept[key] = self._prepare(method, background, scale)
+            if kept is self._request_prepared:
+                self._request_prepared.move_to_end(key)
+                if len(kept) > KEPT_REQUESTS:
+                    self._request_prepared.popitem(last=False)
+            return kept[key]
 
-    def _prepare(self, method: str, background: Inputs) -> Explainer:
-        return EXPLAINERS[method](self.network, background, self.players, memory_bytes=self._memory_bytes)
+    def _prepare(self, method: str, background: Background, scale: Scale | None) -> Explainer:
+        if isinstance(background, str):
+            rows = self.backgrounds[background]
+        else:
+            arrays = {name: packed.unpack() for name, packed in background.arrays.items()}
+            rows = to_tensors(check_arrays(self.spec, arrays))
+        network = network_on(self.spec, self.network, scale, self.manifest.ending, self.background)
+        return EXPLAINERS[method](network, rows, self.players, memory_bytes=self._memory_bytes)
 
     def describe_background(self, background: Background) -> dict[str, Any]:
         """The description of a background in a response."""
@@ -123,7 +150,7 @@ class ExplainableModel:
 
     def warm(self) -> None:
         """Trace the network and prepare the default method, so that the first request does not wait for them."""
-        self.explainer(self.choose_method("auto").method)
+        self.explainer(self.choose_method("auto", scale=self.scale).method, scale=self.scale)
 
 
 def load_model(models: Path, artifact: Path, memory_bytes: int) -> ExplainableModel:

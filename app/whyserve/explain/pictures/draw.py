@@ -47,7 +47,9 @@ def draw_job(job: ExplainJob, spec: ModelSpec) -> bytes:
     answer = json.loads(drawing.answer)
     arrays = {name: packed.unpack() for name, packed in job.rows.items()}
     output = answer["explanations"][0]["outputs"][0]
-    explained = ExplainedOutput(spec, as_row(spec, arrays, 0), arrays, answer, output, Scale.of(spec.output))
+    explained = ExplainedOutput(
+        spec, as_row(spec, arrays, 0), arrays, answer, output, Scale.of(spec.output, answer.get("scale"))
+    )
     return to_json({"data": base64.b64encode(_draw(explained, drawing.kind)).decode()})
 
 
@@ -55,7 +57,7 @@ def svg_and_words(
     spec: ModelSpec, row: Mapping[str, Any], arrays: Arrays, answer: Mapping[str, Any], output: Mapping[str, Any]
 ) -> tuple[str, str]:
     """The picture of one output of one row as SVG, and the same in one sentence."""
-    explained = ExplainedOutput(spec, row, arrays, answer, output, Scale.of(spec.output))
+    explained = ExplainedOutput(spec, row, arrays, answer, output, Scale.of(spec.output, answer.get("scale")))
     words = _describe(explained, waterfall_bars(output, elements(spec, row, output)))
     return _draw(explained, "svg").decode(), words
 
@@ -63,7 +65,9 @@ def svg_and_words(
 def _draw(explained: ExplainedOutput, kind: Literal["svg", "png"]) -> bytes:
     spec, output, scale = explained.spec, explained.output, explained.scale
     bars = waterfall_bars(output, elements(spec, explained.row, output))
-    title = f"Why {spec.name} says {clean(output['output'])}: {scale.value(output['value'])}"
+    other = explained.answer.get("instead_of")
+    instead = "" if other is None else f" instead of {clean(other)}"
+    title = f"Why {spec.name} says {clean(output['output'])}{instead}: {scale.value(output['value'])}"
     notes = facts(explained.answer, output, scale)
     # The style also applies while the canvas draws. A character that the font lacks becomes a box, without a warning.
     with matplotlib.rc_context(STYLE), warnings.catch_warnings():

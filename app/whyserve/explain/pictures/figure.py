@@ -20,6 +20,7 @@ from whyserve.model.spec import ModelSpec
 WIDTH, LEFT, RIGHT, HEAD, FOOT, GAP = 7.2, 2.4, 0.25, 0.55, 0.2, 0.35
 BAR, AXIS, LINE, TOKENS = 0.27, 0.55, 0.17, 0.28
 IMAGE, LEGEND, SERIES = 3.6, 0.35, 3.9
+MATRIX, MATRIX_HEAD = 4.3, 1.7
 DPI = 100
 # The longest title, in characters, at full size. A longer title has a smaller font.
 LONGEST_TITLE = 64
@@ -71,8 +72,10 @@ def build_figure(explained: ExplainedOutput, bars: list[Bar], title: str, notes:
     bars_height = 0.0 if is_image_alone(spec) else BAR * (len(bars) + 2)
     text_heights = [TOKENS * len(lines) + GAP for lines in texts]
     image_heights = [_image_size(item)[1] + LEGEND + GAP for item in images]
+    pairs = explained.output.get("interactions")
     panel_heights = [*([bars_height + AXIS] if bars_height else []), *image_heights, *(SERIES for _ in sequences)]
-    height = HEAD + sum(text_heights) + sum(panel_heights) + LINE * len(note_lines) + FOOT
+    matrix_height = MATRIX_HEAD + MATRIX + GAP if pairs else 0.0
+    height = HEAD + sum(text_heights) + sum(panel_heights) + matrix_height + LINE * len(note_lines) + FOOT
 
     figure = Figure((WIDTH, height), DPI, facecolor=panels.PAPER)
     _write(figure, title, note_lines, height)
@@ -89,6 +92,8 @@ def build_figure(explained: ExplainedOutput, bars: list[Bar], title: str, notes:
     for item in sequences:
         _draw_series(page, item, explained)
         page.advance(SERIES)
+    if pairs:
+        panels.matrix(page.axes(LEFT, MATRIX_HEAD, MATRIX, MATRIX), pairs, explained.answer["players"], explained.scale)
     return figure
 
 

@@ -21,6 +21,7 @@ MAX_BARS = 300
 # The length of an error bar, in standard errors.
 ERRORS = 2
 MAX_TITLE = 60  # characters
+MAX_NUMBERED = 6  # players of a matrix with numbers
 
 
 def waterfall(axes: Axes, output: Mapping[str, Any], bars: Sequence[Bar], scale: Scale) -> None:
@@ -101,6 +102,23 @@ def series(
     top.set_xticks([])
     bottom.set_xlabel("step, counted from 0", color=MUTED, fontsize=SMALL)
     bottom.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
+def matrix(axes: Axes, pairs: Sequence[Sequence[float]], players: Sequence[str], scale: Scale) -> None:
+    """Draw interactions, (players, players): the colour is the sign, its strength the size."""
+    values = np.array(pairs)
+    strength = np.sqrt(np.abs(values) / (np.abs(values).max() or 1.0))[..., None] * 0.84
+    tint = np.where(values[..., None] < 0, rgb(FILL["down"]), rgb(FILL["up"]))
+    axes.imshow(rgb(PAPER) + strength * (tint - rgb(PAPER)), interpolation="nearest", aspect="equal")
+    names = [clean(player) for player in players]
+    axes.set_xticks(range(len(names)), names, rotation=90)
+    axes.set_yticks(range(len(names)), names)
+    axes.xaxis.tick_top()
+    _bare(axes)
+    if len(names) <= MAX_NUMBERED:
+        for (y, x), value in np.ndenumerate(values):
+            axes.text(x, y, scale.change(value), ha="center", va="center", color=INK, fontsize=SMALL - 1)
+    axes.set_xlabel("main effects on the diagonal, halves of interactions beside it", color=MUTED, fontsize=SMALL)
 
 
 def _bare(axes: Axes) -> None:

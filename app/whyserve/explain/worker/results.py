@@ -10,23 +10,30 @@ from whyserve.explain.game.base import Attribution
 from whyserve.explain.models.explainable import ExplainableModel
 from whyserve.jobs import ExplainJob, JobResult
 from whyserve.model.choice import MethodChoice
-from whyserve.model.outputs import Output
+from whyserve.model.outputs import Output, Outputs
+from whyserve.model.players import player_names
+from whyserve.model.scale import scale_facts
 from whyserve.model.text import TokenSpans
 
 
 class Explained(NamedTuple):
-    """The part of an Attribution that an answer holds, in float64. values, standard_errors: (R, K, P)."""
+    """The part of an Attribution that an answer holds, in float64. values, standard_errors: (R, K, P).
+
+    interactions: (R, K, P, P), or None.
+    """
 
     values: np.ndarray
     base_values: np.ndarray
     standard_errors: np.ndarray | None
     complete: bool
+    interactions: np.ndarray | None = None
 
     @classmethod
     def of(cls, whole: Attribution) -> Self:
         errors = whole.standard_errors
         values, base = whole.values.double().numpy(), whole.base_values.double().numpy()
-        return cls(values, base, None if errors is None else errors.double().numpy(), whole.complete)
+        pairs = None if whole.interactions is None else whole.interactions.numpy()
+        return cls(values, base, None if errors is None else errors.double().numpy(), whole.complete, pairs)
 
     def part(self, first: int, end: int) -> Self:
         """The rows from `first` to `end`, exclusive."""
@@ -35,21 +42,22 @@ class Explained(NamedTuple):
             values=self.values[first:end],
             base_values=self.base_values[first:end],
             standard_errors=None if errors is None else errors[first:end],
+            interactions=None if self.interactions is None else self.interactions[first:end],
         )
 
 
 def answer(job: ExplainJob, model: ExplainableModel, choice: MethodChoice, explained: Explained) -> JobResult:
     """The explanations of one job. explained: the job's rows and output columns."""
-    served = job.served.unpack()
-    predictions = model.outputs.predictions(served)
+    predictions, scored = model.outputs.predictions(job.served.unpack()), model.scored(job)
+    named = Outputs(model.spec, scored.shape[1], job.scale).named
     outside = model.bounds.outside({name: packed.unpack() for name, packed in job.rows.items()})
     explanations = [
         {
             **({"id": job.ids[row]} if job.ids and job.ids[row] is not None else {}),
             "prediction": prediction,
             "outputs": [
-                _output(model, output, served[row], explained, (row, column), texts=_texts(job, row))
-                for column, output in enumerate(model.outputs.named(job.outputs[row]))
+                _output(model, output, scored[row], explained, (row, column), texts=_texts(job, row))
+                for column, output in enumerate(named(job.outputs[row]))
             ],
             **({"out_of_range": outside[row]} if outside[row] else {}),
         }
@@ -83,6 +91,8 @@ def common_fields(job: ExplainJob, model: ExplainableModel, choice: MethodChoice
         **({"method_reason": choice.reason} if choice.reason else {}),
         **({} if choice.distance is None else {"expected_distance": choice.distance}),
         **({} if choice.doubt is None else {"reliable": False, "reliable_reason": choice.doubt}),
+        **scale_facts(job.scale),
+        **({"players": player_names(model.spec)} if job.interactions else {}),
         "background": model.describe_background(job.background),
         **({} if complete else {"complete": False}),
     }
@@ -95,7 +105,7 @@ def _texts(job: ExplainJob, row: int) -> dict[str, TokenSpans]:
 def _output(
     model: ExplainableModel,
     output: Output,
-    served: np.ndarray,
+    scored: np.ndarray,
     explained: Explained,
     index: tuple[int, int],
     *,
@@ -103,10 +113,10 @@ def _output(
 ) -> dict[str, Any]:
     """One explained output. index: its row and its place among the row's explained outputs.
 
-    `value` is the served prediction of ONNX Runtime, not that of the explained network, and the residual is measured
-    against it: a difference between the two becomes visible.
+    `value` is the served prediction of ONNX Runtime on the job's scale, not that of the explained network, and the
+    residual is measured against it: a difference between the two becomes visible.
     """
-    value = output.offset + output.sign * float(served[output.column])
+    value = output.offset + output.sign * float(scored[output.column])
     base = output.offset + output.sign * float(explained.base_values[index])
     values = output.sign * explained.values[index]
     shown = {
@@ -119,6 +129,8 @@ def _output(
     if explained.standard_errors is not None:
         # The error of the padding tokens is a sum of several errors: an upper bound, for any correlation.
         shown["standard_errors"] = _by_token(model.by_key(explained.standard_errors[index]), texts)
+    if explained.interactions is not None:
+        shown["interactions"] = (output.sign * explained.interactions[index]).tolist()
     return shown
 
 

@@ -11,6 +11,7 @@ from whyserve.explain.models.explainable import ExplainableModel
 from whyserve.explain.worker.results import common_fields
 from whyserve.jobs import ExplainJob, JobResult
 from whyserve.model.choice import MethodChoice
+from whyserve.model.outputs import Outputs
 
 CHUNK_ROWS = 16
 
@@ -65,11 +66,12 @@ def summarise(
 
 def _add(sums: dict[str, _Sums], job: ExplainJob, model: ExplainableModel, first: int, found: Attribution) -> None:
     """Add the attributions of a chunk that begins at row `first` of the job."""
-    served = job.served.unpack()
+    scored = model.scored(job)
+    named = Outputs(model.spec, scored.shape[1], job.scale).named
     values, base = found.values.double().numpy(), found.base_values.double().numpy()
     for row in range(len(values)):
-        for column, output in enumerate(model.outputs.named(job.outputs[first + row])):
-            value = output.offset + output.sign * float(served[first + row, output.column])
+        for column, output in enumerate(named(job.outputs[first + row])):
+            value = output.offset + output.sign * float(scored[first + row, output.column])
             base_value = output.offset + output.sign * float(base[row, column])
             each = output.sign * values[row, column]
             sums[output.name].add(value, each, value - base_value - float(each.sum()))

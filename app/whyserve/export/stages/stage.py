@@ -40,6 +40,7 @@ class Table(StrEnum):
     TAKEN = "taken.npy"  # if the original cannot take every row: (rows,) bool, which rows it takes
     ORIGINAL = "original.npy"  # output of the original network for the rows
     NETWORK = "network.npy"  # output of the network on torch, which the worker explains, for the same rows
+    LOGITS = "logits.npy"  # logits of the network on torch, if it ends in softmax or sigmoid
     EXACT = "exact.npy"  # output of the same network in float64, if parity was in doubt
 
 

@@ -19,14 +19,26 @@ from whyserve.explain.game.network import Network
 from whyserve.explain.methods.registry import EXPLAINERS
 from whyserve.explain.models.explainable import load_background, players_of, to_tensors
 from whyserve.explain.models.loader import load_network
+from whyserve.explain.models.on_scale import Logits, ending_of, network_on
 from whyserve.explain.models.traced_network import quick_network
 from whyserve.export.progress import step
 from whyserve.export.rows import output_not_finite
 from whyserve.export.stages.ids import vocabularies
-from whyserve.export.stages.stage import Rows, Table, Task, main, no_onnx_operation, original_outputs
-from whyserve.model.outputs import Outputs
+from whyserve.export.stages.onnx_logits import with_logits
+from whyserve.export.stages.stage import (
+    Rows,
+    Table,
+    Task,
+    in_batches,
+    main,
+    no_onnx_operation,
+    original_outputs,
+)
+from whyserve.model.manifest import Ending
+from whyserve.model.outputs import Output, Outputs
 from whyserve.model.players import player_names
 from whyserve.model.rows import Arrays, row_count
+from whyserve.model.scale import scale_of
 from whyserve.model.spec import NETWORK_FILE, ONNX_FILE, ModelSpec
 
 OPSET = 18
@@ -52,20 +64,37 @@ def export(task: Task) -> None:
         step(f"{spec.name}: exporting to ONNX")
         content = task.read(ONNX_FILE) if spec.framework == "onnx" else to_onnx(spec, network, rows)
         task.path(ONNX_FILE).write_bytes(content)
+    ending = _save_logits(task, network)
     named = Outputs(spec, outputs[0].size)  # the parity check compares this size with the number of labels
     for name in spec.explain.backgrounds:
         _check_background(spec, network, load_background(spec, task.read, name), spec.explain.backgrounds[name])
     background = load_background(spec, task.read)
     examples = to_tensors(task.rows(Rows.EXAMPLES))
     network = quick_network(spec, network, background)  # the worker runs it, so the certificate must measure it
+    explained = network_on(spec, network, scale_of(spec), ending, background)
     certificate = certify(
-        network, background, players_of(spec), task.settings["budget_ms"], task.settings["budget_max_ms"],
+        explained, background, players_of(spec), task.settings["budget_ms"], task.settings["budget_max_ms"],
         asked=lambda table: named.columns("top", table), examples=examples,
         on_method=lambda name: step(f"{spec.name}: trying method {name}"),
     )  # fmt: skip
     first = {name: tensor[:1] for name, tensor in (examples or background).items()}
-    given = reasons(spec, network, background, first, certificate)
-    task.save_facts(vocabularies=known, certificate=certificate, reasons=given)
+    with torch.no_grad():
+        top = named.wanted("top", network(first).numpy())[0][0]
+    given = reasons(spec, explained, background, first, certificate, top=top)
+    task.save_facts(vocabularies=known, certificate=certificate, reasons=given, ending=ending)
+
+
+def _save_logits(task: Task, network: Network) -> Ending | None:
+    """Make the ONNX file return the logits too, and save those of the network; None if it has none to return."""
+    rows, onnx = task.rows(), task.path(ONNX_FILE)
+    ending = ending_of(task.spec(), network, to_tensors({name: array[:2] for name, array in rows.items()}))
+    content = with_logits(onnx.read_bytes(), task.spec().output.tensor) if ending else None
+    if content is None:
+        return None
+    logits = Network(Logits(network.module), network.names)
+    task.save(Table.LOGITS, in_batches(lambda part: run(logits, part), rows))
+    onnx.write_bytes(content)
+    return ending
 
 
 def _check_background(spec: ModelSpec, network: Network, background: dict[str, torch.Tensor], file: str) -> None:
@@ -77,12 +106,9 @@ def _check_background(spec: ModelSpec, network: Network, background: dict[str, t
 
 
 def reasons(
-    spec: ModelSpec, network: Network, background: Inputs, row: Inputs, certificate: dict[str, Any]
+    spec: ModelSpec, network: Network, background: Inputs, row: Inputs, certificate: dict[str, Any], *, top: Output
 ) -> dict[str, Any]:
     """The largest attributions of a row's top output, by the default method, as /explain computes them."""
-    with torch.no_grad():
-        table = network(row).numpy()
-    top = Outputs(spec, table.shape[1]).wanted("top", table)[0][0]
     method = EXPLAINERS[certificate["default"]](network, background, players_of(spec))
     found = method.explain(row, torch.tensor([[top.column]]), Limits(samples=certificate.get("samples")))
     values = top.sign * found.values[0, 0].double().numpy()
