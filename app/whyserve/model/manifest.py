@@ -43,6 +43,7 @@ class Manifest(Strict):
     files: dict[str, str]  # SHA-256 by file name: model.onnx and the files of the model folder
     columns: int  # of the network's output
     ranges: dict[str, tuple[float, float]]  # minimum and maximum in the background, by numeric feature
+    fills: dict[str, float] = Field(default_factory=dict)  # what the network gets for a missing value, by feature
     vocabularies: dict[str, int] = Field(default_factory=dict)  # n by feature or input: it takes the ids 0 to n − 1
     background_rows: int
     backgrounds: dict[str, int] = Field(default_factory=dict)  # number of rows, by name of each further background

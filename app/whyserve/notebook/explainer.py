@@ -15,6 +15,7 @@ from whyserve.explain.models.explainable import players_of, to_tensors
 from whyserve.export.package.output_choice import OutputChoice
 from whyserve.jobs import GivenBackground
 from whyserve.model.methods import METHOD_NAMES
+from whyserve.model.missing import Gaps, fills_of
 from whyserve.model.outputs import NOTHING_ON, Output, Outputs, same_length
 from whyserve.model.players import player_names
 from whyserve.model.rows import Arrays
@@ -50,7 +51,7 @@ class Explainer:
     categories: of a text column, every category in the order of training, by the name of the column.
     labels: the names of a classification's outputs. names: of a regression's. features: of a table's columns, if the
         background is no DataFrame.
-    output, reduce, task, thresholds: as for `whyserve.package`.
+    output, reduce, task, thresholds, missing: as for `whyserve.package`.
 
     Raises InvalidInput, ModelFault, UnsupportedNetwork, UnsupportedMethod.
     """
@@ -73,6 +74,7 @@ class Explainer:
         names: Sequence[str] | None = None,
         features: Sequence[str] | None = None,
         categories: Mapping[str, Sequence[str]] | None = None,
+        missing: Mapping[str, Any] | None = None,
         budget_ms: float = 20,
     ) -> None:
         if method not in METHOD_NAMES:
@@ -88,9 +90,11 @@ class Explainer:
             features=features,
             players=players or {},
             categories=categories or {},
+            missing=missing or {},
         )
         self.spec, self.network, self.notes = made.spec, made.network, made.notes
         self.background = to_tensors(made.background)
+        self._gaps = Gaps(made.spec, fills_of(made.spec, made.background))
         self.method, self.samples, self.seed = method, samples, seed
         self._outputs = Outputs(made.spec, made.columns)
         self._players, self._columns, self._budget_ms = players_of(made.spec), made.columns, budget_ms
@@ -140,7 +144,7 @@ class Explainer:
         """
         arrays = read_rows(self.spec, rows)
         chosen, reason, count = self._choice(method or self.method, samples or self.samples)
-        inputs = to_tensors(arrays)
+        inputs = to_tensors(self._gaps.filled(arrays))
         with torch.no_grad():
             table = self.network(inputs).numpy()
         wanted = self._outputs.wanted(outputs, table)

@@ -17,6 +17,7 @@ from whyserve.model.bounds import Bounds
 from whyserve.model.builds import ORIGINAL
 from whyserve.model.image import Pictures
 from whyserve.model.manifest import Manifest, read_checked, read_manifest
+from whyserve.model.missing import Gaps
 from whyserve.model.outputs import Outputs
 from whyserve.model.players import attribution_bytes
 from whyserve.model.rows import Arrays, Row, RowReader, fault_in
@@ -65,6 +66,7 @@ class Predictor:
         self._batcher = Batcher(
             self._run, self.latency.rows_within(batch_s), self.spec.name, on_wait=self.statistics.waited.add
         )
+        self._gaps = Gaps(self.spec, manifest.fills) if manifest.fills else None
         self.texts = texts or {}
         self._pictures, self._read = Pictures(self.spec), RowReader(self.spec, self.texts)
         self._plain = PlainRows(self.spec) if PlainRows.is_plain(self.spec) else None
@@ -132,7 +134,7 @@ class Predictor:
 
     def _run(self, arrays: Arrays) -> np.ndarray:
         began = perf_counter_ns()
-        table = self._session.run(arrays)
+        table = self._session.run(self._gaps.filled(arrays) if self._gaps else arrays)
         self.statistics.ran(len(table), perf_counter_ns() - began)
         self._rows_run.observe(len(table))
         return table

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from whyserve.errors import InvalidInput, UnsupportedNetwork
-from whyserve.explain.models.explainable import ExplainableModel, to_tensors
+from whyserve.explain.models.explainable import ExplainableModel
 from whyserve.explain.worker.batch import compute
 from whyserve.jobs import ExplainJob, GivenBackground
 from whyserve.model.rows import Arrays
@@ -135,7 +135,7 @@ def _job(
     model: ExplainableModel, arrays: Arrays, texts: dict[str, tuple[TokenSpans, ...]], question: Question
 ) -> ExplainJob:
     with torch.no_grad():
-        table = model.network(to_tensors(arrays)).numpy()
+        table = model.network(model.tensors(arrays)).numpy()
     wanted = model.outputs.wanted(question.outputs, table)
     return ExplainJob.of(
         model.spec,

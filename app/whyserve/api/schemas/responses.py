@@ -1,6 +1,6 @@
 """A model's response types."""
 
-from typing import Annotated, Any, NotRequired
+from typing import Annotated, Any, Literal, NotRequired
 
 from pydantic import Field
 
@@ -73,6 +73,9 @@ def _output_type(spec: ModelSpec) -> Any:
         for key, form in item.attribution_forms().items()
     }
     attributions = typed_dict(f"{name}Attributions", by_key, "The share of each in value − base_value.")
+    missing = {
+        feature.name: NotRequired[Literal[True]] for item in spec.inputs for feature in item.features if feature.missing
+    }
     return typed_dict(
         f"{name}ExplainedOutput",
         {
@@ -82,10 +85,12 @@ def _output_type(spec: ModelSpec) -> Any:
             "attributions": attributions,
             "residual": Annotated[float, Field(description="value − base_value − the sum of attributions.")],
             "standard_errors": NotRequired[attributions],
+            **({"missing": NotRequired[typed_dict(f"{name}Missing", missing, MISSING)]} if missing else {}),
         },
     )
 
 
+MISSING = "The features that had no value in the request. The network got NaN, a category of its own or a fill."
 Cached = Annotated[bool, Field(description="true if it was computed for an earlier request.")]
 TokenValue = typed_dict(
     "TokenValue",

@@ -41,13 +41,17 @@ def answer(job: ExplainJob, model: ExplainableModel, choice: MethodChoice, expla
     """The explanations of one job. explained: the job's rows and output columns."""
     served = job.served.unpack()
     predictions = model.outputs.predictions(served)
-    outside = model.bounds.outside({name: packed.unpack() for name, packed in job.rows.items()})
+    rows = {name: packed.unpack() for name, packed in job.rows.items()}
+    outside, missing = model.bounds.outside(rows), model.gaps.by_row(rows)
     explanations = [
         {
             **({"id": job.ids[row]} if job.ids and job.ids[row] is not None else {}),
             "prediction": prediction,
             "outputs": [
-                _output(model, output, served[row], explained, (row, column), texts=_texts(job, row))
+                {
+                    **_output(model, output, served[row], explained, (row, column), texts=_texts(job, row)),
+                    **({"missing": missing[row]} if missing[row] else {}),
+                }
                 for column, output in enumerate(model.outputs.named(job.outputs[row]))
             ],
             **({"out_of_range": outside[row]} if outside[row] else {}),

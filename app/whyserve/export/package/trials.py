@@ -127,7 +127,7 @@ def _dtypes(array: np.ndarray, floating: str, *, integer: bool) -> list[str]:
     integers, or far outside, have no meaning for it.
     """
     kind = array.dtype.kind
-    if kind == "f" and not np.array_equal(array, np.rint(array)):
+    if kind == "f" and not np.array_equal(array, np.rint(array)):  # NaN too
         return [floating]
     if kind == "f":
         return ["int64"] if integer else [floating, "int64"]

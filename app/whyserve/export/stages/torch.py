@@ -24,6 +24,7 @@ from whyserve.export.progress import step
 from whyserve.export.rows import output_not_finite
 from whyserve.export.stages.ids import vocabularies
 from whyserve.export.stages.stage import Rows, Table, Task, main, no_onnx_operation, original_outputs
+from whyserve.model.missing import Gaps
 from whyserve.model.outputs import Outputs
 from whyserve.model.players import player_names
 from whyserve.model.rows import Arrays, row_count
@@ -42,6 +43,8 @@ def export(task: Task) -> None:
     step(f"{spec.name}: running the original on {row_count(task.rows())} rows")
     try:
         outputs = original_outputs(task, lambda part: run(network, part))
+    except ModelFault:
+        raise
     except Exception as error:
         raise ModelFault(f"{spec.name}: the network fails on a row of valid inputs: {first_line(error)}") from error
     rows = task.rows()
@@ -53,9 +56,10 @@ def export(task: Task) -> None:
         content = task.read(ONNX_FILE) if spec.framework == "onnx" else to_onnx(spec, network, rows)
         task.path(ONNX_FILE).write_bytes(content)
     columns = outputs[0].size  # the parity check compares it with the number of labels
+    gaps = Gaps(spec, task.fills)
     for name in spec.explain.backgrounds:
-        _check_background(spec, network, load_background(spec, task.read, name), spec.explain.backgrounds[name])
-    background = load_background(spec, task.read)
+        _check_background(spec, network, load_background(spec, task.read, gaps, name), spec.explain.backgrounds[name])
+    background = load_background(spec, task.read, gaps)
     examples = to_tensors(task.rows(Rows.EXAMPLES))
     network = quick_network(spec, network, background)  # the worker runs it, so the certificate must measure it
     certificate = certify(
