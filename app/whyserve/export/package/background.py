@@ -49,8 +49,8 @@ def read_background(
     if not isinstance(background, Mapping):
         background = _by_input(background, names, integer, categories)
     known = f"the inputs are {', '.join(names)}"
-    if missing := [name for name in names if name not in background]:
-        raise InvalidInput(f'input "{missing[0]}" is missing from the background; {known}')
+    if lacking := [name for name in names if name not in background]:
+        raise InvalidInput(f'input "{lacking[0]}" is missing from the background; {known}')
     if unknown := [name for name in background if name not in names]:
         raise InvalidInput(f'"{unknown[0]}" in the background is not an input of the network; {known}')
     arrays: Arrays = {}
@@ -166,8 +166,7 @@ def _from_frame(
         order = [str(value) for value in orders.get(label) or column.cat.categories]
         columns.append(codes_of(column, order))
         features.append({"name": label, "categories": order})
-    for feature in features:
-        feature |= {"missing": missing[feature["name"]]} if feature["name"] in missing else {}
+    features = [{**f, "missing": missing[f["name"]]} if f["name"] in missing else f for f in features]
     categories = [feature["name"] for feature in features if "categories" in feature]
     numbers = [f["name"] for f, array in zip(features, columns, strict=True) if array.dtype.kind == "f"]
     if categories and numbers:

@@ -45,9 +45,8 @@ def _column(label: str, column: Any, how: Any) -> tuple[Any, Any]:
     if how is True:
         return column, True
     numeric = str(column.dtype) not in {"boolean", "bool", "category", "object", "str", "string"}
-    if isinstance(how, str) and how != "mode" and (numeric or how in {"median", "mean"}):
-        if not numeric or how not in {"median", "mean"}:
-            raise InvalidInput(f'missing: column "{label}" cannot be filled with "{how}"; give {TO_STATE}')
+    if isinstance(how, str) and how != "mode" and numeric != (how in {"median", "mean"}):
+        raise InvalidInput(f'missing: column "{label}" cannot be filled with "{how}"; give {TO_STATE}')
     value = present.mode().iloc[0] if how == "mode" else computed(how, present.to_numpy()) if numeric else how
     if numeric and (present % 1 == 0).all():
         value = round(float(value))  # an age stays a whole number
