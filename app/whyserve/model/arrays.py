@@ -99,5 +99,5 @@ def first_not_finite(spec: ModelSpec, arrays: Arrays) -> tuple[int, str] | None:
 
 def _valid(array: np.ndarray, missing: np.ndarray | None) -> np.ndarray:
     """Whether each number is finite or a missing value."""
-    finite = np.isfinite(array)
+    finite: np.ndarray = np.isfinite(array)
     return finite if missing is None else finite | missing

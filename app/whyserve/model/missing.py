@@ -91,7 +91,8 @@ def _fill(item: InputSpec, feature: Feature, fill: Any, present: np.ndarray) -> 
 
 def is_absent(value: Any) -> bool:
     """Whether a value of a row is None, NaN, or pandas's NA or NaT."""
-    return value is None or type(value).__name__ in {"NAType", "NaTType"} or (value != value) is True
+    is_nan = isinstance(value, float | np.floating) and bool(np.isnan(value))
+    return value is None or is_nan or type(value).__name__ in {"NAType", "NaTType"}
 
 
 def computed(fill: Any, present: np.ndarray) -> Any:
@@ -99,5 +100,6 @@ def computed(fill: Any, present: np.ndarray) -> Any:
     if fill == "mode":
         values, counts = np.unique(present, return_counts=True)
         return values[counts.argmax()]
-    words = {"median": np.median, "mean": np.mean}
-    return words[fill](present.astype(np.float64)) if isinstance(fill, str) and fill in words else fill
+    if fill == "median":
+        return np.median(present.astype(np.float64))
+    return np.mean(present, dtype=np.float64) if fill == "mean" else fill

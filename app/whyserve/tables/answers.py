@@ -40,7 +40,8 @@ def _type(form: AttributionForm) -> pa.DataType:
 
 def schema_of(spec: ModelSpec) -> pa.Schema:
     """The columns of the file. `row` counts from 1. `id` is filled if the file of rows has ids. A row with an
-    `error` has no other value. `missing` lists the features without a value. Only methods that sample fill the standard errors.
+    `error` has no other value. `missing` lists the features without a value. Only methods that sample fill the
+    standard errors.
     """
     types = columns_of(spec)
     return pa.schema(
