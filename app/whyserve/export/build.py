@@ -22,6 +22,7 @@ from whyserve.export.sources import Source, read_source
 from whyserve.export.stages.stage import Rows, Table, Task, run_stage
 from whyserve.model.choice import warnings
 from whyserve.model.manifest import FORMAT, Manifest, sha256
+from whyserve.model.missing import Gaps
 from whyserve.model.rows import row_count
 from whyserve.model.spec import ONNX_FILE, SPEC_FILE, model_folders
 
@@ -110,10 +111,11 @@ def _staged(sources: Sequence[Source], artifacts: Path, settings: dict[str, floa
 def _prepare(source: Source, work: Path, settings: dict[str, float]) -> Job:
     work.mkdir()
     # The background of a model that takes text may hold the empty text only, which is no real row to try.
-    examples = source.examples() if source.texts else {}
+    gaps = Gaps(source.spec, source.fills)
+    examples = gaps.filled(source.examples()) if source.texts else {}
     vocabularies = {name: reader.vocabulary for name, reader in source.texts.items()}
-    rows = trial_rows(source.spec, source.background, examples, vocabularies)
-    task = Task(str(source.folder.resolve()), str(work), source.digests, settings, rows.real)
+    rows = trial_rows(source.spec, source.background, examples, vocabularies, gaps)
+    task = Task(str(source.folder.resolve()), str(work), source.digests, settings, rows.real, source.fills)
     task.save_rows(rows.arrays)
     if examples:
         task.save_rows(examples, Rows.EXAMPLES)
@@ -147,6 +149,7 @@ def _finish(job: Job, artifacts: Path, settings: dict[str, float]) -> Manifest:
         columns=columns,
         ending=None if parity.logits_largest is None else facts["ending"],
         ranges=job.source.ranges(),
+        fills=job.source.fills,
         vocabularies=vocabularies,
         background_rows=row_count(job.source.background),
         backgrounds={name: row_count(each) for name, each in job.source.backgrounds.items()},

@@ -8,11 +8,15 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, StringConstraints, model_validator
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, StrictBool, StringConstraints, model_validator
 
 Kind = Literal["tabular", "image", "sequence", "tokens", "tensor"]
 DType = Literal["float32", "float64", "int8", "int16", "int32", "int64", "uint8", "bool"]
 Ends = tuple[FiniteFloat, FiniteFloat]
+# Fills that are computed from the background.
+FILLS = ("median", "mean", "mode")
+# The end of a message that refuses a missing value.
+TO_ALLOW = "to send missing values, set `missing` of the feature in model.toml"
 Label = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 
 
@@ -35,6 +39,14 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class Fill(Strict):
+    """The value that replaces a missing one: a number, a category, true or false, or a word of FILLS, which is computed
+    from the background.
+    """
+
+    fill: StrictBool | FiniteFloat | Label
+
+
 class Feature(Strict):
     """One column of a tabular input.
 
@@ -45,6 +57,7 @@ class Feature(Strict):
     range: the smallest and largest value for which the model is reliable. Other values are reported as out of range.
         Default: the background's range, widened by a quarter of it on each side.
     group: features of one group, such as one-hot columns, are sent separately and explained as one player.
+    missing: whether a request may send null. true: the network gets NaN, or for categories the code after the last one.
     """
 
     name: Label
@@ -56,6 +69,7 @@ class Feature(Strict):
     whole: bool = False
     group: Label | None = None
     range: Ends | None = None
+    missing: StrictBool | Fill = False
 
     @property
     def player(self) -> str:
@@ -99,6 +113,9 @@ class InputSpec(Strict):
             raise ValueError("a feature has one of categories, boolean and whole")
         if any(f.range and (f.categories or f.boolean or f.range[0] >= f.range[1]) for f in self.features):
             raise ValueError("range = [smallest, largest] of a feature needs a number, and smallest < largest")
+        for feature in self.features:
+            if feature.missing:
+                self._check_missing(feature)
         if self.is_bool and (has_range(self.kind) or has_tokenizer(self.kind)):
             raise ValueError("an input of dtype bool must have kind tabular, sequence or tensor")
         if self.tokenizer and not (has_tokenizer(self.kind) and self.is_integer and len(self.shape) == 1):
@@ -106,6 +123,25 @@ class InputSpec(Strict):
         if self.range is not None:
             self._check_range(np.asarray(self.range))
         return self
+
+    def _check_missing(self, feature: Feature) -> None:
+        name, of = feature.name, feature.missing
+        if self.is_bool:
+            raise ValueError(f'missing of "{name}": dtype bool has no missing value; use uint8 and boolean = true')
+        if not isinstance(of, Fill):
+            if self.value_type(feature) is int and not feature.categories:
+                raise ValueError(f'missing of "{name}": a whole number cannot be NaN; use {{ fill = "median" }}')
+            if feature.boolean and not self.is_float:
+                raise ValueError(f'missing of "{name}": {self.dtype} has no NaN; use {{ fill = "mode" }}')
+        elif feature.categories or feature.boolean:
+            known = feature.categories or (True, False)
+            if of.fill != "mode" and not any(of.fill is each or of.fill == each for each in known):
+                raise ValueError(f'missing of "{name}": fill must be "mode" or a value that requests can send')
+        elif of.fill not in FILLS and (isinstance(of.fill, str | bool) or self._is_fraction(feature, of.fill)):
+            raise ValueError(f'missing of "{name}": fill must be {", ".join(FILLS)} or a number that requests can send')
+
+    def _is_fraction(self, feature: Feature, number: float) -> bool:
+        return self.value_type(feature) is int and not number.is_integer()
 
     def _check_range(self, ends: np.ndarray) -> None:
         if not has_range(self.kind) or not (ends[..., 0] < ends[..., 1]).all():
@@ -215,9 +251,50 @@ class InputSpec(Strict):
         if not self.is_tabular:
             return {self.name: values}
         return {
-            feature.name: feature.categories[value] if feature.categories else self.value_type(feature)(value)
+            feature.name: None
+            if feature.missing and self.is_missing(feature, np.array(value))
+            else feature.categories[value]
+            if feature.categories
+            else self.value_type(feature)(value)
             for feature, value in zip(self.features, values, strict=True)
         }
+
+    # -- missing values ------------------------------------------------------------------------------
+
+    def marker(self, feature: Feature) -> float | int | None:
+        """What stands for a missing value of a feature in an array; None if the feature must have a value.
+
+        It is NaN, the code after the last category, or of an integer dtype the smallest number; of uint8 the largest.
+        """
+        if not feature.missing:
+            return None
+        if feature.categories or self.is_float:
+            return len(feature.categories) if feature.categories else np.nan
+        bounds = np.iinfo(self.dtype)
+        return int(bounds.max if bounds.min == 0 else bounds.min)
+
+    @property
+    def markers(self) -> list[float | int | None]:
+        """The marker of each feature; empty if every value must be there."""
+        return list(map(self.marker, self.features)) if any(feature.missing for feature in self.features) else []
+
+    def is_missing(self, feature: Feature, values: np.ndarray) -> np.ndarray:
+        """Whether each value of a feature is missing: bool, in the shape of `values`."""
+        marker = self.marker(feature)
+        if marker is None:
+            return np.zeros(values.shape, bool)
+        return np.asarray(np.isnan(values) if np.isnan(marker) else values == marker)
+
+    def missing_in(self, array: np.ndarray) -> np.ndarray | None:
+        """The same for each element of rows, (rows, *shape); None if every value must be there."""
+        if not self.markers:
+            return None
+        return np.stack([self.is_missing(f, array[:, column]) for column, f in enumerate(self.features)], axis=1)
+
+    @property
+    def takes_nan(self) -> bool:
+        """Whether the network may get NaN."""
+        return self.is_float and any(feature.missing is True for feature in self.features)
 
     @property
     def player_keys(self) -> tuple[str, ...] | None:

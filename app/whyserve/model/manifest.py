@@ -48,6 +48,7 @@ class Manifest(Strict):
     columns: int  # of the network's output
     ending: Ending | None = None
     ranges: dict[str, tuple[float, float]]  # minimum and maximum in the background, by numeric feature
+    fills: dict[str, float] = Field(default_factory=dict)  # what the network gets for a missing value, by feature
     vocabularies: dict[str, int] = Field(default_factory=dict)  # n by feature or input: it takes the ids 0 to n − 1
     background_rows: int
     backgrounds: dict[str, int] = Field(default_factory=dict)  # number of rows, by name of each further background

@@ -40,8 +40,11 @@ METHODS: dict[str, MethodFacts] = {
     "kernel": MethodFacts("a weighted line was fitted through many combinations of features", samples=2048),
 }
 METHOD_NAMES = ("auto", *METHODS)
-NEEDS_TORCH = "the method needs a network of torch or Keras; for an ONNX model, use " + ", ".join(
-    name for name, facts in METHODS.items() if not facts.gradients
+_BY_OUTPUTS = ", ".join(name for name, facts in METHODS.items() if not facts.gradients)
+NEEDS_TORCH = f"the method needs a network of torch or Keras; for an ONNX model, use {_BY_OUTPUTS}"
+NEEDS_NUMBERS = (
+    "the method multiplies differences of the inputs, and the network gets NaN for missing values; use"
+    f" {_BY_OUTPUTS}, or set `missing` to a fill in model.toml"
 )
 
 

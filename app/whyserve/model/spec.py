@@ -11,7 +11,7 @@ from pydantic import Field, StringConstraints, ValidationError, model_validator
 
 from whyserve.errors import ModelFault, first_line
 from whyserve.model.input_spec import InputSpec, Strict, has_tokenizer
-from whyserve.model.methods import METHODS, NEEDS_TORCH, Method
+from whyserve.model.methods import METHODS, NEEDS_NUMBERS, NEEDS_TORCH, Method
 
 SPEC_FILE = "model.toml"
 KERAS_FILE = "model.keras"
@@ -122,8 +122,9 @@ class ModelSpec(Strict):
             )
         if self.task == "regression" and (labels or not names):
             raise ValueError("a regression needs output.names, one for each network output, and no output.labels")
-        if self.framework == "onnx" and self.explain.method in METHODS and METHODS[self.explain.method].gradients:
-            raise ValueError(f'explain.method is "{self.explain.method}", but {NEEDS_TORCH}')
+        why = NEEDS_TORCH if self.framework == "onnx" else NEEDS_NUMBERS if self.takes_nan else ""
+        if why and self.explain.method in METHODS and METHODS[self.explain.method].gradients:
+            raise ValueError(f'explain.method is "{self.explain.method}", but {why}')
         if self.task == "regression" and self.explain.scale == "log_odds":
             raise ValueError('explain.scale is "log_odds", but the output of a regression is no probability')
         if thresholds and (self.task != "multilabel" or len(thresholds) != len(labels)):
@@ -145,6 +146,16 @@ class ModelSpec(Strict):
     def keys(self) -> tuple[str, ...]:
         """The keys of an instance: each tabular feature, and each other input."""
         return tuple(key for item in self.inputs for key in item.keys)
+
+    @property
+    def takes_nan(self) -> bool:
+        """Whether the network may get NaN for a missing value."""
+        return any(item.takes_nan for item in self.inputs)
+
+    @property
+    def has_missing(self) -> bool:
+        """Whether a request may send null."""
+        return any(feature.missing for item in self.inputs for feature in item.features)
 
     @property
     def groups(self) -> set[str]:

@@ -183,8 +183,9 @@ def check_ids(inputs: Sequence[InputSpec], vocabularies: Mapping[str, int], arra
     Raises InvalidInput, which names the feature or the input.
     """
     for item in inputs if vocabularies else ():
-        for key, feature, ids in item.columns(arrays[item.name]):
+        for key, feature, column in item.columns(arrays[item.name]):
             count = vocabularies.get(key)
+            ids = column[~item.is_missing(feature, column)] if feature and feature.missing else column
             if count is not None and (ids.min(initial=0) < 0 or ids.max(initial=0) >= count):
                 what = "feature" if feature else "input"
                 raise InvalidInput(f'{what} "{key}" holds an id outside the range 0 to {count - 1}', field=key)

@@ -18,6 +18,7 @@ from whyserve.export.package.output_choice import OutputChoice
 from whyserve.jobs import GivenBackground
 from whyserve.model.choice import MethodChoice, check_standard_error, choose_auto
 from whyserve.model.methods import METHOD_NAMES, method_of_interactions
+from whyserve.model.missing import Gaps, fills_of
 from whyserve.model.outputs import NOTHING_ON, Output, Outputs, same_length
 from whyserve.model.players import player_names
 from whyserve.model.rows import Arrays
@@ -55,7 +56,7 @@ class Explainer:
     labels: the names of a classification's outputs. names: of a regression's. features: of a table's columns, if the
         background is no DataFrame.
     scale: "log_odds" explains log(p/(1 − p)) of each label, "output" the output itself.
-    output, reduce, task, thresholds: as for `whyserve.package`.
+    output, reduce, task, thresholds, missing: as for `whyserve.package`.
 
     Raises InvalidInput, ModelFault, UnsupportedNetwork, UnsupportedMethod.
     """
@@ -79,6 +80,7 @@ class Explainer:
         features: Sequence[str] | None = None,
         categories: Mapping[str, Sequence[str]] | None = None,
         scale: ScaleName = "output",
+        missing: Mapping[str, Any] | None = None,
         budget_ms: float = 20,
         budget_max_ms: float = 2000,
     ) -> None:
@@ -95,9 +97,11 @@ class Explainer:
             features=features,
             players=players or {},
             categories=categories or {},
+            missing=missing or {},
         )
         self.spec, self.network, self.notes = made.spec, made.network, made.notes
         self.background = to_tensors(made.background)
+        self._gaps = Gaps(made.spec, fills_of(made.spec, made.background))
         self.method, self.samples, self.seed = method, samples, seed
         self._outputs = Outputs(made.spec, made.columns)
         self._scale = scale_of(made.spec, scale)
@@ -158,7 +162,7 @@ class Explainer:
         method = method or self.method
         method = method_of_interactions(method) if interactions else method
         choice = self._choice(method, samples or self.samples, standard_error, default_scale=on == self._scale)
-        inputs = to_tensors(arrays)
+        inputs = to_tensors(self._gaps.filled(arrays))
         with torch.no_grad():
             table = self.network(inputs).numpy()
         wanted = self._outputs.wanted(outputs, table, instead_of)

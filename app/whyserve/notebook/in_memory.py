@@ -1,7 +1,8 @@
 """A network of this process, described as a model folder would describe it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,9 @@ from whyserve.explain.models.explainable import to_tensors
 from whyserve.explain.models.loader import KerasNetwork, load_torch
 from whyserve.explain.models.onnx_network import load_onnx
 from whyserve.explain.models.traced_network import traced_network
+from whyserve.export.package.background import read_background
 from whyserve.export.package.checks import check_codes
+from whyserve.export.package.gaps import fill_gaps
 from whyserve.export.package.inputs import describe_inputs
 from whyserve.export.package.network import as_served, network_of
 from whyserve.export.package.output_choice import OutputChoice
@@ -48,13 +51,15 @@ class InMemory:
         features: Sequence[str] | None,
         players: Mapping[str, Mapping[str, Any]],
         categories: Mapping[str, Sequence[str]],
+        missing: Mapping[str, Any],
     ) -> "InMemory":
         """Raises InvalidInput, ModelFault, UnsupportedNetwork."""
         packaged = network_of(model, background).with_output(choice)
         if hasattr(packaged, "model"):
             _check_backend()
-        background = as_served(packaged, background, categories)
-        tried = try_background(packaged, background, categories=categories)
+        background, gaps = fill_gaps(as_served(packaged, background, categories), missing)
+        read = partial(read_background, missing=gaps)
+        tried = try_background(packaged, background, categories=categories, read=read)
         packaged, arrays, columns, table = tried.network, tried.arrays, tried.columns, tried.table
         check_codes(packaged, arrays, columns)
         described, _ = describe_inputs(
@@ -73,7 +78,8 @@ class InMemory:
             inputs=tuple(InputSpec(**item) for item in described),
             **output,
         )
-        return cls(spec, _network(packaged, spec, arrays), arrays, width, tried.notes)
+        network = replace(_network(packaged, spec, arrays), takes_nan=spec.takes_nan)
+        return cls(spec, network, arrays, width, tried.notes)
 
 
 def _check_backend() -> None:

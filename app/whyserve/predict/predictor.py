@@ -16,6 +16,7 @@ from whyserve.model.bounds import Bounds
 from whyserve.model.builds import ORIGINAL
 from whyserve.model.image import Pictures
 from whyserve.model.manifest import LOGITS, Manifest, read_checked, read_manifest
+from whyserve.model.missing import Gaps
 from whyserve.model.outputs import Outputs
 from whyserve.model.players import attribution_bytes, player_names
 from whyserve.model.rows import Arrays, Row, RowReader, fault_in
@@ -64,6 +65,7 @@ class Predictor:
         self._batcher = Batcher(
             self._run, self.latency.rows_within(batch_s), self.spec.name, on_wait=self.statistics.waited.add
         )
+        self._gaps = Gaps(self.spec, manifest.fills) if manifest.fills else None
         self.texts = texts or {}
         self._pictures, self._read = Pictures(self.spec), RowReader(self.spec, self.texts)
         self._plain = PlainRows(self.spec) if PlainRows.is_plain(self.spec) else None
@@ -131,7 +133,7 @@ class Predictor:
 
     def _run(self, arrays: Arrays) -> np.ndarray:
         began = perf_counter_ns()
-        table = self._session.run(arrays)
+        table = self._session.run(self._filled(arrays))
         self.statistics.ran(len(table), perf_counter_ns() - began)
         self._rows_run.observe(len(table))
         return table
@@ -159,7 +161,12 @@ class Predictor:
 
         Raises InvalidInput if they are not finite.
         """
-        return None if self.manifest.ending is None else self._finite(self._session.run(arrays, LOGITS))
+        if self.manifest.ending is None:
+            return None
+        return self._finite(self._session.run(self._filled(arrays), LOGITS))
+
+    def _filled(self, arrays: Arrays) -> Arrays:
+        return self._gaps.filled(arrays) if self._gaps else arrays
 
     def _finite(self, table: np.ndarray, place: str = "instances") -> np.ndarray:
         # If the sum is finite, all its terms are. For few numbers, Python's sum is much faster than numpy.

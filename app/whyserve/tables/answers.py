@@ -43,7 +43,8 @@ def _type(form: AttributionForm) -> pa.DataType:
 
 def schema_of(spec: ModelSpec) -> pa.Schema:
     """The columns of the file. `row` counts from 1. `id` is filled if the file of rows has ids. A row with an
-    `error` has no other value. Only methods that sample fill the standard errors.
+    `error` has no other value. `missing` lists the features without a value. Only methods that sample fill the
+    standard errors.
     """
     types = columns_of(spec)
     return pa.schema(
@@ -54,6 +55,7 @@ def schema_of(spec: ModelSpec) -> pa.Schema:
             *((name, pa.float64()) for name in ("value", "base_value", "residual")),
             *((f"attribution.{key}", kind) for key, kind in types.items()),
             *((f"standard_error.{key}", kind) for key, kind in types.items()),
+            *([("missing", pa.list_(pa.string()))] if spec.has_missing else []),
             ("error", pa.string()),
         ]
     )
@@ -140,6 +142,7 @@ def lines_of(numbers: list[int], answer: Mapping[str, Any]) -> list[Line]:
             **{name: output[name] for name in ("output", "value", "base_value", "residual")},
             **{f"attribution.{key}": value for key, value in output["attributions"].items()},
             **{f"standard_error.{key}": value for key, value in output.get("standard_errors", {}).items()},
+            **({"missing": list(output["missing"])} if "missing" in output else {}),
         }
         for number, explanation in zip(numbers, answer["explanations"], strict=True)
         for output in explanation["outputs"]

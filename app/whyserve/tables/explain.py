@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from whyserve.errors import InvalidInput, UnsupportedNetwork
-from whyserve.explain.models.explainable import ExplainableModel, to_tensors
+from whyserve.explain.models.explainable import ExplainableModel
 from whyserve.explain.worker.batch import compute
 from whyserve.jobs import ExplainJob, GivenBackground, PackedArray
 from whyserve.model.rows import Arrays
@@ -140,8 +140,9 @@ def _job(
 ) -> ExplainJob:
     scale = scale_of(model.spec, question.scale, question.instead_of)
     with torch.no_grad():
-        table = model.network(to_tensors(arrays)).numpy()
-        logits = model.logits(to_tensors(arrays)).numpy() if scale and model.manifest.ending else None
+        inputs = model.tensors(arrays)
+        table = model.network(inputs).numpy()
+        logits = model.logits(inputs).numpy() if scale and model.manifest.ending else None
     wanted = model.outputs.wanted(question.outputs, table, question.instead_of)
     return ExplainJob.of(
         model.spec,

@@ -120,7 +120,7 @@ def _from_numbers(predictor: Predictor, instances: list[Any], limit: int) -> Arr
         raise InvalidInput("instances[0] must be an object, because this model has several inputs")
     (only,) = predictor.spec.inputs
     try:
-        array = from_json(instances, name_of(only.dtype), (len(instances), *only.row_shape))
+        array = from_json(instances, name_of(only.dtype), (len(instances), *only.row_shape), only.markers)
     except InvalidInput as error:
         raise InvalidInput(f"instances: {error.message}", field="instances") from None
     return check_inputs(predictor, {only.name: array}, limit)

@@ -85,6 +85,9 @@ def _output_type(spec: ModelSpec) -> Any:
         for key, form in item.attribution_forms().items()
     }
     attributions = typed_dict(f"{name}Attributions", by_key, "The share of each in value − base_value.")
+    missing = {
+        feature.name: NotRequired[Literal[True]] for item in spec.inputs for feature in item.features if feature.missing
+    }
     return typed_dict(
         f"{name}ExplainedOutput",
         {
@@ -95,6 +98,7 @@ def _output_type(spec: ModelSpec) -> Any:
             "residual": Annotated[float, Field(description="value − base_value − the sum of attributions.")],
             "standard_errors": NotRequired[attributions],
             "interactions": NotRequired[Interactions],
+            **({"missing": NotRequired[typed_dict(f"{name}Missing", missing, MISSING)]} if missing else {}),
         },
     )
 
@@ -103,6 +107,7 @@ Interactions = Annotated[
     list[list[float]],
     Field(description="Half of each pair's interaction, and main effects on the diagonal. A row sums to one share."),
 ]
+MISSING = "The features that had no value in the request. The network got NaN, a category of its own or a fill."
 Cached = Annotated[bool, Field(description="true if it was computed for an earlier request.")]
 TokenValue = typed_dict(
     "TokenValue",

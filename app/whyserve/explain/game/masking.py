@@ -37,6 +37,9 @@ class Mask:
             if row.dtype is torch.bool:
                 mixed[name] = (self.base[name] | present & repeated).flatten(0, 2)
                 continue
+            if row.is_floating_point() and row.sum().isnan():
+                mixed[name] = torch.where(present > 0, repeated, self.base[name]).flatten(0, 2)  # 0 · NaN is NaN
+                continue
             # base + present · row is exact: one factor is 0 or 1, and one term is 0. torch.where takes four times as
             # long.
             mixed[name] = torch.addcmul(self.base[name], present, repeated).flatten(0, 2)

@@ -37,7 +37,8 @@ class Exact:
         Raises InvalidInput and UnsupportedNetwork as Explainer does, and Stopped at any stop or deadline: a part of
         the coalitions gives no result.
         """
-        rows = check_rows(rows, self.passes.background, self.passes.players)
+        nan = self.passes.network.takes_nan
+        rows = check_rows(rows, self.passes.background, self.passes.players, nan=nan)
         value = coalition_values(
             self.passes, self.coalitions, rows, outputs, Progress(limits, self.cost(row_count(rows)))
         )

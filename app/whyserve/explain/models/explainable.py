@@ -24,6 +24,7 @@ from whyserve.model.bounds import Bounds
 from whyserve.model.builds import read_original
 from whyserve.model.choice import MethodChoice, choose_method
 from whyserve.model.manifest import Manifest, read_manifest
+from whyserve.model.missing import Gaps
 from whyserve.model.outputs import Outputs
 from whyserve.model.players import ByKey, player_numbers
 from whyserve.model.rows import Arrays
@@ -43,11 +44,13 @@ def to_tensors(arrays: Arrays) -> dict[str, torch.Tensor]:
     return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
 
-def load_background(spec: ModelSpec, read: ReadFile, name: str = DEFAULT_BACKGROUND) -> dict[str, torch.Tensor]:
-    """A background, (rows, *shape) per input. Raises ModelFault, which names the file."""
+def load_background(
+    spec: ModelSpec, read: ReadFile, gaps: Gaps, name: str = DEFAULT_BACKGROUND
+) -> dict[str, torch.Tensor]:
+    """A background as the network gets it, (rows, *shape) per input. Raises ModelFault, which names the file."""
     file = spec.explain.files[name]
     try:
-        return to_tensors(check_arrays(spec, read_npz(read(file))))
+        return to_tensors(gaps.filled(check_arrays(spec, read_npz(read(file)))))
     except InvalidInput as error:
         raise ModelFault(f"{spec.name}/{file}: {error.message}") from error
 
@@ -66,7 +69,8 @@ class ExplainableModel:
         self.outputs = Outputs(self.spec, manifest.columns)
         self.bounds = Bounds(self.spec, manifest.ranges)
         self.players, self.by_key = players_of(self.spec), ByKey(self.spec)
-        self.backgrounds = {name: load_background(self.spec, read, name) for name in self.spec.explain.files}
+        self.gaps = Gaps(self.spec, manifest.fills)
+        self.backgrounds = {name: load_background(self.spec, read, self.gaps, name) for name in self.spec.explain.files}
         self.background = self.backgrounds[DEFAULT_BACKGROUND]
         self._original, self._memory_bytes, self._read = load_network(self.spec, read), memory_bytes, read
         self.scale = scale_of(self.spec)  # the default
@@ -132,12 +136,15 @@ class ExplainableModel:
                     self._request_prepared.popitem(last=False)
             return kept[key]
 
+    def tensors(self, arrays: Arrays) -> dict[str, torch.Tensor]:
+        """Rows of a job or of a request as the network gets them. Raises InvalidInput."""
+        return to_tensors(self.gaps.filled(check_arrays(self.spec, arrays)))
+
     def _prepare(self, method: str, background: Background, scale: Scale | None) -> Explainer:
         if isinstance(background, str):
             rows = self.backgrounds[background]
         else:
-            arrays = {name: packed.unpack() for name, packed in background.arrays.items()}
-            rows = to_tensors(check_arrays(self.spec, arrays))
+            rows = self.tensors({name: packed.unpack() for name, packed in background.arrays.items()})
         network = network_on(self.spec, self.network, scale, self.manifest.ending, self.background)
         return EXPLAINERS[method](network, rows, self.players, memory_bytes=self._memory_bytes)
 

@@ -65,8 +65,9 @@ def _labels(item: InputSpec, row: Mapping[str, Any]) -> dict[str, str]:
     for feature in item.features:
         if not feature.group:
             value = row[feature.name]
-            shown = value if isinstance(value, str) else plain(value)
-            labels[feature.name] = f"{feature.name} = {shown}{f' {feature.unit}' if feature.unit else ''}"
+            shown = "missing" if value is None else value if isinstance(value, str) else plain(value)
+            unit = f" {feature.unit}" if feature.unit and value is not None else ""
+            labels[feature.name] = f"{feature.name} = {shown}{unit}"
     return labels
 
 

@@ -8,11 +8,10 @@ import numpy as np
 import torch
 
 from whyserve.explain.game.base import Attribution, Limits
-from whyserve.explain.models.explainable import ExplainableModel, to_tensors
+from whyserve.explain.models.explainable import ExplainableModel
 from whyserve.explain.worker.results import Explained, answer
 from whyserve.explain.worker.summary import summarise
 from whyserve.jobs import ExplainJob, JobResult
-from whyserve.model.arrays import check_arrays
 from whyserve.model.outputs import same_length
 
 
@@ -65,7 +64,7 @@ def compute(
 def _rows(jobs: Sequence[ExplainJob], model: ExplainableModel) -> dict[str, torch.Tensor]:
     """The rows of all jobs, (rows, *shape) per input. Raises InvalidInput."""
     arrays = {name: np.concatenate([job.rows[name].unpack() for job in jobs]) for name in jobs[0].rows}
-    return to_tensors(check_arrays(model.spec, arrays))
+    return model.tensors(arrays)
 
 
 def _columns(jobs: Sequence[ExplainJob], model: ExplainableModel) -> torch.Tensor:

@@ -50,13 +50,17 @@ def answer(job: ExplainJob, model: ExplainableModel, choice: MethodChoice, expla
     """The explanations of one job. explained: the job's rows and output columns."""
     predictions, scored = model.outputs.predictions(job.served.unpack()), model.scored(job)
     named = Outputs(model.spec, scored.shape[1], job.scale).named
-    outside = model.bounds.outside({name: packed.unpack() for name, packed in job.rows.items()})
+    rows = {name: packed.unpack() for name, packed in job.rows.items()}
+    outside, missing = model.bounds.outside(rows), model.gaps.by_row(rows)
     explanations = [
         {
             **({"id": job.ids[row]} if job.ids and job.ids[row] is not None else {}),
             "prediction": prediction,
             "outputs": [
-                _output(model, output, scored[row], explained, (row, column), texts=_texts(job, row))
+                {
+                    **_output(model, output, scored[row], explained, (row, column), texts=_texts(job, row)),
+                    **({"missing": missing[row]} if missing[row] else {}),
+                }
                 for column, output in enumerate(named(job.outputs[row]))
             ],
             **({"out_of_range": outside[row]} if outside[row] else {}),

@@ -16,7 +16,7 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -56,7 +56,7 @@ class Task:
     """folder: the model folder. work: the folder for results. digests: SHA-256 of the model's files.
 
     settings: of the export, the budgets of build.export_all. real: the number of rows in Rows.TRIED that are real; they
-    come first.
+    come first. fills: what the network gets for a missing value, by feature.
     """
 
     folder: str
@@ -64,6 +64,7 @@ class Task:
     digests: dict[str, str]
     settings: dict[str, float]
     real: int
+    fills: dict[str, float] = field(default_factory=dict)
 
     def spec(self) -> ModelSpec:
         return read_spec(Path(self.folder))
@@ -180,11 +181,27 @@ def original_outputs(task: Task, call: Callable[[Arrays], np.ndarray]) -> np.nda
     except Exception:
         taken = np.array([_takes(call, rows, number) for number in range(row_count(rows))])
         if not taken[: task.real].all():
+            if fault := _without_room(task.spec(), rows, taken):
+                raise ModelFault(fault) from None
             raise
     rows = {name: array[taken] for name, array in rows.items()}
     task.save_rows(rows)
     task.save(Table.TAKEN, taken)
     return in_batches(call, rows)
+
+
+def _without_room(spec: ModelSpec, rows: Arrays, taken: np.ndarray) -> str | None:
+    """What is wrong if the network takes no row without a value of some category."""
+    for item in spec.inputs:
+        for name, feature, codes in item.columns(rows[item.name]):
+            if feature and feature.categories and feature.missing is True:
+                count = len(feature.categories)
+                if not taken[codes == count].any():
+                    return (
+                        f'{spec.name}: missing = true of "{name}" needs room for the code {count}, but the network'
+                        f' does not take it; give its lookup {count + 1} entries, or set missing = {{ fill = "mode" }}'
+                    )
+    return None
 
 
 def _takes(call: Callable[[Arrays], np.ndarray], rows: Arrays, number: int) -> bool:

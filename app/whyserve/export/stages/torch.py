@@ -35,6 +35,7 @@ from whyserve.export.stages.stage import (
     original_outputs,
 )
 from whyserve.model.manifest import Ending
+from whyserve.model.missing import Gaps
 from whyserve.model.outputs import Output, Outputs
 from whyserve.model.players import player_names
 from whyserve.model.rows import Arrays, row_count
@@ -54,6 +55,8 @@ def export(task: Task) -> None:
     step(f"{spec.name}: running the original on {row_count(task.rows())} rows")
     try:
         outputs = original_outputs(task, lambda part: run(network, part))
+    except ModelFault:
+        raise
     except Exception as error:
         raise ModelFault(f"{spec.name}: the network fails on a row of valid inputs: {first_line(error)}") from error
     rows = task.rows()
@@ -66,9 +69,10 @@ def export(task: Task) -> None:
         task.path(ONNX_FILE).write_bytes(content)
     ending = _save_logits(task, network)
     named = Outputs(spec, outputs[0].size)  # the parity check compares this size with the number of labels
+    gaps = Gaps(spec, task.fills)
     for name in spec.explain.backgrounds:
-        _check_background(spec, network, load_background(spec, task.read, name), spec.explain.backgrounds[name])
-    background = load_background(spec, task.read)
+        _check_background(spec, network, load_background(spec, task.read, gaps, name), spec.explain.backgrounds[name])
+    background = load_background(spec, task.read, gaps)
     examples = to_tensors(task.rows(Rows.EXAMPLES))
     network = quick_network(spec, network, background)  # the worker runs it, so the certificate must measure it
     explained = network_on(spec, network, scale_of(spec), ending, background)

@@ -63,7 +63,8 @@ class Permutation:
         Raises InvalidInput and UnsupportedNetwork as Explainer does, and Stopped if a stop or a deadline comes before
         the first round is complete for every row.
         """
-        rows = check_rows(rows, self.passes.background, self.passes.players)
+        nan = self.passes.network.takes_nan
+        rows = check_rows(rows, self.passes.background, self.passes.players, nan=nan)
         request = SampleRequest(rows, outputs, self.passes.table(rows).gather(1, outputs))
         base_values = self.passes.base_values[outputs]
         floor = EPS * torch.maximum(request.predictions.abs(), base_values.abs()).unsqueeze(-1)
