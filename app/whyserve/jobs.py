@@ -5,6 +5,7 @@ A queue holds them as JSON. Direct delivery (whyserve.delivery) sends them as JS
 
 import base64
 import hashlib
+import json
 import secrets
 import time
 from collections.abc import Mapping, Sequence
@@ -141,6 +142,7 @@ class ExplainJob(_Message):
     ids: the caller's id of each row, or None; empty if no row can have one.
     texts: input name → per row, the position of each token in the text. Only for inputs sent as text.
     background: the name of one of the model's backgrounds, or a background sent with the request.
+    players: what gets one attribution each, as in the request; None means the model's own.
     answer_bytes: the expected size of the answer.
     summary: one summary of all rows instead of one explanation per row.
     cost: counted work in units; see whyserve.model.work. work: the expected seconds.
@@ -163,6 +165,7 @@ class ExplainJob(_Message):
     samples: int | None = None
     seed: int = 0
     background: str | GivenBackground = DEFAULT_BACKGROUND
+    players: dict[str, Any] | None = None
     answer_bytes: int = 0
     summary: bool = False
     drawing: Drawing | None = None
@@ -208,7 +211,8 @@ class ExplainJob(_Message):
         # together, so that a job of a second does not end a job of minutes.
         time_class = None if self.deadline is None else frexp(self.deadline - self.created)[1]
         outputs = max(map(len, self.outputs))
-        return f"{self.digest}/{self.method}/{self.background_key}/{self.samples}/{self.seed}/{outputs}/{time_class}"
+        game = f"{self.background_key}/{self.players_key}"
+        return f"{self.digest}/{self.method}/{game}/{self.samples}/{self.seed}/{outputs}/{time_class}"
 
     @property
     def is_heavy(self) -> bool:
@@ -218,6 +222,13 @@ class ExplainJob(_Message):
     def flow(self) -> tuple[str | None, bool]:
         """Jobs of one flow wait for each other. A caller's heavy jobs do not delay the caller's other jobs."""
         return self.caller, self.is_heavy
+
+    @property
+    def players_key(self) -> str:
+        """Identifies the players; empty for the model's own."""
+        if self.players is None:
+            return ""
+        return hashlib.sha256(json.dumps(self.players, sort_keys=True).encode()).hexdigest()
 
     @property
     def background_key(self) -> str:

@@ -12,11 +12,12 @@ from whyserve.explain.game.base import Attribution, Limits
 from whyserve.explain.game.base import Explainer as Method
 from whyserve.explain.methods.registry import EXPLAINERS
 from whyserve.explain.models.explainable import players_of, to_tensors
+from whyserve.explain.models.row_games import RowGames, preparer
 from whyserve.export.package.output_choice import OutputChoice
 from whyserve.jobs import GivenBackground
 from whyserve.model.methods import METHOD_NAMES
 from whyserve.model.outputs import NOTHING_ON, Output, Outputs, same_length
-from whyserve.model.players import player_names
+from whyserve.model.players import Partition
 from whyserve.model.rows import Arrays
 from whyserve.model.spec import Task
 from whyserve.notebook.boundary import short_errors
@@ -46,7 +47,8 @@ class Explainer:
         background when they are needed first, which takes seconds, and takes the most accurate one within `budget_ms`
         per row.
     samples: how much a sampling method samples; more is more accurate. Default: the method's own.
-    players: by input, which elements are explained as one: {"x": {"groups": {"size": ["length", "width"]}}}.
+    players: by input, what gets one attribution: {"x": {"groups": {"size": ["length", "width"]}}}. docs/players.md
+        has all words; players that differ from row to row (superpixels, words) need a model folder.
     categories: of a text column, every category in the order of training, by the name of the column.
     labels: the names of a classification's outputs. names: of a regression's. features: of a table's columns, if the
         background is no DataFrame.
@@ -93,8 +95,9 @@ class Explainer:
         self.background = to_tensors(made.background)
         self.method, self.samples, self.seed = method, samples, seed
         self._outputs = Outputs(made.spec, made.columns)
-        self._players, self._columns, self._budget_ms = players_of(made.spec), made.columns, budget_ms
-        self._names = player_names(made.spec)
+        self._partition, self._columns, self._budget_ms = Partition(made.spec), made.columns, budget_ms
+        if self._partition.follows_rows:
+            raise InvalidInput("players that differ from row to row need a model folder; use whyserve.load")
         against = GivenBackground.pack(made.background)
         self._facts: dict[str, Any] = {
             "model": made.spec.name,
@@ -113,11 +116,12 @@ class Explainer:
             self._certificate = certify(
                 self.network,
                 self.background,
-                self._players,
+                players_of(self.spec),
                 self._columns,
                 self._budget_ms,
                 requested=self.spec.outputs_asked,
                 methods=MEASURED,
+                make=self._prepared,
             )
         return self._certificate
 
@@ -161,7 +165,6 @@ class Explainer:
         """From columns of the network to named outputs: of two labels on one column, one has the opposite sign."""
         sign = np.array(same_length([[output.sign for output in row] for row in wanted], np.nan))
         offset = np.array(same_length([[output.offset for output in row] for row in wanted], np.nan))
-        only = self.spec.inputs[0] if len(self.spec.inputs) == 1 else None
         errors = found.standard_errors
         return Explanation(
             outputs=tuple(tuple(output.name for output in row) for row in wanted),
@@ -169,12 +172,20 @@ class Explainer:
             errors=None if errors is None else errors.double().numpy(),
             base=offset + sign * found.base_values.double().numpy(),
             predicted=offset + sign * found.predictions.double().numpy(),
-            row_values=row_values_of(self.spec, arrays),
-            names=self._names,
-            shape=only.shape if only and only.player_keys is None else None,
+            **self._elements(arrays),
             facts=facts,
             draw=draw_from_arrays(self.spec, arrays),
         )
+
+    def _elements(self, arrays: Arrays) -> dict[str, Any]:
+        """The fields of an Explanation that say what was explained."""
+        only = self.spec.inputs[0] if len(self.spec.inputs) == 1 else None
+        players = self._partition.fixed
+        if players.are_listed or self._partition.held:
+            shown = np.full((len(arrays[self.spec.inputs[0].name]), players.count), "", object)
+            return {"row_values": shown, "names": tuple(players.names)}
+        shape = only.shape if only and only.player_keys is None else None
+        return {"row_values": row_values_of(self.spec, arrays), "names": tuple(players.names), "shape": shape}
 
     def _choice(self, method: str, samples: int | None) -> tuple[str, str | None, int | None]:
         """The method, why it was chosen, and how much it samples."""
@@ -187,8 +198,14 @@ class Explainer:
         if method not in EXPLAINERS:
             raise UnsupportedMethod(f'unknown method "{method}"; available methods: {", ".join(METHOD_NAMES)}')
         if method not in self._ready:
-            self._ready[method] = EXPLAINERS[method](self.network, self.background, self._players)
+            self._ready[method] = self._made(method)
         return self._ready[method]
+
+    def _made(self, method: str) -> Method:
+        if not self._partition.changes_background:
+            return EXPLAINERS[method](self.network, self.background, players_of(self.spec))
+        prepare = preparer(method, self.network, self.background, self.spec)
+        return RowGames(prepare, self.spec.inputs, self.background, self._partition)
 
     def __repr__(self) -> str:
         rows = self._facts["background"]["rows"]

@@ -77,21 +77,25 @@ class Model:
         samples: int | None = None,
         seed: int = 0,
         background: str = DEFAULT_BACKGROUND,
+        players: dict[str, Any] | None = None,
         progress: bool = True,
     ) -> Explanation:
         """The explanations that /explain gives for the same rows in one request.
 
         rows: as `predict` takes them. outputs: "top", the most likely label of each row, "all", a list of names, or
         "positive", the labels of multilabel that are on.
-        background: the name of one of the model's. progress: show a bar if it takes long.
+        background: the name of one of the model's. players: what gets one attribution each, as /explain takes it.
+        progress: show a bar if it takes long.
         Raises InvalidInput, UnknownLabel, UnsupportedMethod, UnsupportedNetwork.
         """
         arrays, instances = self._read(rows)
         if background not in self._explainable.backgrounds:
             known = ", ".join(self._explainable.backgrounds)
             raise InvalidInput(f'unknown background "{background}"; available backgrounds: {known}')
-        self._predictor.check_method(method)
-        job = self._job(arrays, instances, method, outputs, samples=samples, seed=seed, background=background)
+        self._predictor.partition_of(players)
+        self._predictor.check_method(method, own_players=players is not None)
+        more = {"samples": samples, "seed": seed, "background": background, "players": players}
+        job = self._job(arrays, instances, method, outputs, **more)
         with progress_bar(progress) as on_progress:
             (result,) = _with_worker_threads(compute, [job], self._explainable, on_progress)
         answer = orjson.loads(result.json)

@@ -17,8 +17,9 @@ from whyserve.model.bounds import Bounds
 from whyserve.model.builds import ORIGINAL
 from whyserve.model.image import Pictures
 from whyserve.model.manifest import Manifest, read_checked, read_manifest
+from whyserve.model.methods import METHODS
 from whyserve.model.outputs import Outputs
-from whyserve.model.players import attribution_bytes
+from whyserve.model.players import Partition
 from whyserve.model.rows import Arrays, Row, RowReader, fault_in
 from whyserve.model.text import TextReader, TokenSpans, spans_of, text_readers
 from whyserve.predict.batcher import Batcher
@@ -55,7 +56,7 @@ class Predictor:
         """batch_s: time limit of one batch. latency: measured by default. texts: by input that is sent as text."""
         self.manifest, self.spec, self.digest = manifest, manifest.spec, digest
         self.outputs = Outputs(self.spec, manifest.columns)
-        self.attribution_bytes = attribution_bytes(self.spec)
+        self.attribution_bytes = self.partition_of(None).answer_bytes
         self.latency = latency or measure(session.run, self.spec)
         is_fast = self.latency.seconds(1) <= INLINE_S and not session.may_block
         self.inline_rows = self.latency.rows_within(INLINE_S) if is_fast else 0
@@ -177,10 +178,19 @@ class Predictor:
         """Answer all waiting requests, and refuse new ones."""
         await self._batcher.close()
 
-    def check_method(self, method: str) -> None:
-        """Raises UnsupportedMethod if the model's certificate does not say that the method fits."""
+    def partition_of(self, wanted: Mapping[str, Any] | None) -> Partition:
+        """The players of a request; None means the model's. Raises InvalidInput, which names the place."""
+        return Partition(self.spec, self.manifest.players if wanted is None else wanted)
+
+    def check_method(self, method: str, *, own_players: bool = False) -> None:
+        """Raises UnsupportedMethod if the model's certificate does not say that the method fits.
+
+        own_players: the request names players. The certificate then only says whether a method finds gradients.
+        """
         tried = self.manifest.certificate["methods"]
         if method == "auto" or (method in tried and tried[method]["fits"]):
+            return
+        if own_players and method in tried and not METHODS[method].gradients:
             return
         # An artifact of an older version has no figures for a newer method.
         why = tried[method]["why"] if method in tried else "it was exported without this method; export it again"

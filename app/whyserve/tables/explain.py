@@ -34,6 +34,7 @@ class Question:
     samples: int | None = None
     seed: int = 0
     background: str | GivenBackground = DEFAULT_BACKGROUND
+    players: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,7 @@ def explain_file(
     known = model.manifest.vocabularies
     read = read_rows(rows, model.spec, drop, model.texts, known, dialect=dialect, id_column=id_column)
     run = _Run(model, read, question, on_progress)
-    with open_answers(answers, model.spec) as write:
+    with open_answers(answers, model.partition_of(question.players)) as write:
         for first in range(1, read.count + 1, CHUNK_ROWS):
             write(run.lines(range(first, min(first + CHUNK_ROWS, read.count + 1))), run.facts)
     return Explained(read.count, dict(sorted(run.faults.items())))
@@ -149,4 +150,5 @@ def _job(
         samples=question.samples,
         seed=question.seed,
         background=question.background,
+        players=question.players,
     )

@@ -15,6 +15,8 @@ def answer_bytes(job: ExplainJob, predictor: Predictor) -> int:
     spec = predictor.spec
     ids = sum(len(str(each).encode()) + len(',"id":""') for each in job.ids)
     explained, values = sum(map(len, job.outputs)), predictor.attribution_bytes
+    if job.players is not None:
+        values = predictor.partition_of(job.players).answer_bytes
     if job.summary:
         return ANSWER + len(spec.output_names) * (OUTPUT + values)
     prediction = sum(len(name) + NUMBER_BYTES for name in spec.output_names)

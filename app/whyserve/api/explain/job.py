@@ -25,14 +25,18 @@ async def build_job(
 ) -> ExplainJob:
     """Predict the rows, and build the job that explains these predictions.
 
-    arrays: by input, (rows, *shape). options: the request's method, outputs, samples, seed, deadline_s, background and
-    summary, as far as it has them; also `instances`, if the arrays were read from instances.
+    arrays: by input, (rows, *shape). options: the request's method, outputs, samples, seed, deadline_s, background,
+    players and summary, as far as it has them; also `instances`, if the arrays were read from instances.
     Raises InvalidInput, UnknownLabel, UnsupportedMethod, AnswerTooLarge, and Unavailable if the service shuts down.
     """
     origin = await _origin(request, service)
     method, instances = options.get("method", "auto"), options.get("instances")
     summary = options.get("summary", False)
-    predictor.check_method(method)
+    players = options.get("players")
+    partition = predictor.partition_of(players)
+    if summary and partition.follows_rows:
+        partition.for_summary(asked=players is not None)
+    predictor.check_method(method, own_players=players is not None)
     predicted = await predictor.answer(arrays)
     outputs = predictor.outputs.wanted(options.get("outputs", "all" if summary else "top"), predicted)
     background = await _background(predictor, options.get("background", DEFAULT_BACKGROUND))
@@ -52,6 +56,7 @@ async def build_job(
         samples=options.get("samples"),
         seed=options.get("seed", 0),
         background=background,
+        players=players,
         summary=summary,
         cost=work.units,
         work=min(work.seconds, allowed_s),

@@ -8,7 +8,7 @@ import torch
 
 from whyserve.errors import WhyserveError
 from whyserve.explain.certificate.trial import TIME_LIMIT_S, Trial, measure, measure_fewer_samples
-from whyserve.explain.game.base import Attribution, Inputs, Limits, Stopped
+from whyserve.explain.game.base import Attribution, Explainer, Inputs, Limits, Stopped
 from whyserve.explain.game.network import Network, row_count
 from whyserve.explain.game.players import Players
 from whyserve.explain.methods.exact import MOST_PLAYERS
@@ -31,11 +31,13 @@ def certify(
     examples: Inputs | None = None,
     methods: Iterable[str] = tuple(EXPLAINERS),
     on_method: Callable[[str], None] = lambda _: None,
+    make: Callable[[str], Explainer] | None = None,
 ) -> dict[str, Any]:
     """Measure every method on up to ROWS rows of `examples` and `background`, for all output columns.
 
     requested: how many outputs a request explains by default; the times are measured for these. None means all.
     on_method: called with the name of each method before it is measured.
+    make: prepares a method by name, where rows have players or a background of their own.
 
     Returns JSON with the keys
     - `methods`: by name, `fits`; if it is false, `why`; otherwise `residual` (as a share of the output's scale),
@@ -48,7 +50,7 @@ def certify(
     """
     rows = _trial_rows(background, examples or {})
     outputs = torch.arange(columns).expand(row_count(rows), columns)
-    trial = Trial(network, background, players, rows, outputs, requested or columns)
+    trial = Trial(network, background, players, rows, outputs, requested or columns, make)
     reference, description = _reference(trial)
     measured = {}
     for name in methods:

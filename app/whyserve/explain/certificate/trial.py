@@ -1,6 +1,7 @@
 """Measure one explanation method on real rows of a model: residual, distance to the reference, and time."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +26,7 @@ class Trial:
     rows: R real rows of the model.
     outputs: (R, K), every output column, for accuracy.
     requested: the number of outputs that are explained when time is measured.
+    make: prepares a method by name; None prepares it for `players`.
     """
 
     network: Network
@@ -33,8 +35,11 @@ class Trial:
     rows: Inputs
     outputs: torch.Tensor
     requested: int
+    make: Callable[[str], Explainer] | None = None
 
     def prepare(self, method: str) -> Explainer:
+        if self.make is not None:
+            return self.make(method)
         return EXPLAINERS[method](self.network, self.background, self.players)
 
 

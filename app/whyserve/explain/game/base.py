@@ -6,7 +6,7 @@ tensor of shape (rows, *shape). A network returns (rows, outputs).
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import Protocol
 
 import torch
 
@@ -71,8 +71,6 @@ class Explainer(Protocol):
     An explainer is built once and reused: the constructor computes everything that depends on the background only.
     `explain` may run in several threads at once, and it does not change the network.
     """
-
-    method: ClassVar[str]
 
     def explain(self, rows: Inputs, outputs: torch.Tensor, limits: Limits) -> Attribution:
         """Attribute `outputs`, (R, K) int64 column numbers, at `rows`, R rows per input.

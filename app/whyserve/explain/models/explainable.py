@@ -1,7 +1,8 @@
 """A model in the worker: the original network, its backgrounds, and the prepared explanation methods."""
 
+import json
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +17,7 @@ from whyserve.explain.game.network import Network
 from whyserve.explain.game.players import Players
 from whyserve.explain.methods.registry import EXPLAINERS
 from whyserve.explain.models.loader import ReadFile, load_network
+from whyserve.explain.models.row_games import Prepare, RowGames, game_players, preparer
 from whyserve.explain.models.traced_network import quick_network
 from whyserve.jobs import GivenBackground
 from whyserve.model.arrays import check_arrays, read_npz
@@ -24,7 +26,7 @@ from whyserve.model.builds import read_original
 from whyserve.model.manifest import Manifest, read_manifest
 from whyserve.model.methods import METHOD_NAMES, METHODS
 from whyserve.model.outputs import Outputs
-from whyserve.model.players import ByKey, player_numbers
+from whyserve.model.players import Partition, RowPlayers
 from whyserve.model.rows import Arrays
 from whyserve.model.spec import DEFAULT_BACKGROUND, REQUEST_BACKGROUND, ModelSpec
 from whyserve.model.text import TextReader, text_readers
@@ -32,8 +34,11 @@ from whyserve.model.text import TextReader, text_readers
 Background = str | GivenBackground
 """The name of one of the model's backgrounds, or the rows of a request."""
 
-# How many methods stay prepared for backgrounds of requests: one user often explains many rows with one background.
-KEPT_REQUEST_BACKGROUNDS = 2
+# How many methods stay prepared for backgrounds and players of requests: one user often explains many rows with them.
+KEPT_OF_REQUESTS = 4
+OTHER_PLAYERS = "the certificate measured other players"
+# The method for other players than the certificate's: it takes any number of players and states its error.
+ANY_PLAYERS = "permutation"
 CHOSEN_FOR_DEFAULT = "chosen and measured with the default background, not with this one"
 
 
@@ -65,9 +70,8 @@ def load_background(spec: ModelSpec, read: ReadFile, name: str = DEFAULT_BACKGRO
 
 
 def players_of(spec: ModelSpec) -> Players:
-    """One player per feature or group of features, and per element of every other input."""
-    membership = to_tensors(player_numbers(spec))
-    return Players(1 + max(int(numbers.max()) for numbers in membership.values()), membership)
+    """The players of model.toml that every row has: by default one per feature, feature group and element."""
+    return game_players(Partition(spec).fixed)
 
 
 class ExplainableModel:
@@ -77,13 +81,14 @@ class ExplainableModel:
         self.manifest, self.spec, self.digest = manifest, manifest.spec, digest
         self.outputs = Outputs(self.spec, manifest.columns)
         self.bounds = Bounds(self.spec, manifest.ranges)
-        self.players, self.by_key = players_of(self.spec), ByKey(self.spec)
+        self._partitions: dict[str, Partition] = {}
+        self.partition = self.partition_of(None)
         self.backgrounds = {name: load_background(self.spec, read, name) for name in self.spec.explain.files}
         self.background = self.backgrounds[DEFAULT_BACKGROUND]
         self._original, self._memory_bytes, self._read = load_network(self.spec, read), memory_bytes, read
         # Prepared methods, by method and background: those of the model by name, those of requests by digest.
         self._prepared: dict[tuple[str, str], Explainer] = {}
-        self._request_prepared: OrderedDict[tuple[str, str], Explainer] = OrderedDict()
+        self._request_prepared: OrderedDict[tuple[str, str, str], Explainer] = OrderedDict()
         self._lock = Lock()
 
     @cached_property
@@ -96,14 +101,37 @@ class ExplainableModel:
         """The reader of each text input, for rows of a file. The rows of a job are already token ids."""
         return text_readers(self.spec, self._read)
 
+    def partition_of(self, wanted: Mapping[str, Any] | None, *, summary: bool = False) -> Partition:
+        """The players of a request; None means the model's. Raises InvalidInput.
+
+        summary: rows are summarised, so players that differ from row to row are refused; the model's own then are the
+        elements.
+        """
+        key = json.dumps(self.manifest.players if wanted is None else wanted, sort_keys=True)
+        if (partition := self._partitions.get(key)) is None:
+            partition = Partition(self.spec, json.loads(key))
+            self._partitions[key] = partition
+            if len(self._partitions) > KEPT_OF_REQUESTS:
+                self._partitions.pop(next(iter(self._partitions)), None)
+        if summary and partition.follows_rows:
+            return self.partition_of(partition.for_summary(asked=wanted is not None))
+        return partition
+
     def choose_method(
-        self, requested: str, background: Background = DEFAULT_BACKGROUND, *, samples: int | None = None
+        self,
+        requested: str,
+        background: Background = DEFAULT_BACKGROUND,
+        *,
+        samples: int | None = None,
+        partition: Partition | None = None,
     ) -> MethodChoice:
         """The method and samples for a request. "auto" is the method of model.toml, or that of the certificate.
 
         The certificate was measured with the default background. For another one, its choice is used too, and the
         reason says so. Raises UnsupportedMethod if the method does not exist or does not fit this model.
         """
+        if partition is not None and partition.key != self.partition.key:
+            return self._choose_for_players(requested, samples)
         certificate, is_default = self.manifest.certificate, background == DEFAULT_BACKGROUND
         methods = certificate["methods"]
         method = self.spec.explain.method if requested == "auto" else requested
@@ -125,34 +153,69 @@ class ExplainableModel:
         measured = is_default and (samples is None or not METHODS[method].samples)
         return MethodChoice(method, reason, samples, methods[method]["distance"] if measured else None)
 
-    def explainer(self, method: str, background: Background = DEFAULT_BACKGROUND) -> Explainer:
-        """The prepared method. It is prepared at its first use and kept; for backgrounds of requests, the last few.
+    def _choose_for_players(self, requested: str, samples: int | None) -> MethodChoice:
+        """The method for players that the certificate did not measure. It says only whether gradients are there."""
+        if requested == "auto":
+            return MethodChoice(ANY_PLAYERS, OTHER_PLAYERS, samples, None)
+        figures = self.manifest.certificate["methods"].get(requested)
+        if figures is None or (METHODS[requested].gradients and not figures["fits"]):
+            self.choose_method(requested)  # raises
+        return MethodChoice(requested, None, samples, None)
 
+    def explainer(
+        self,
+        method: str,
+        background: Background = DEFAULT_BACKGROUND,
+        partition: Partition | None = None,
+        players: Sequence[RowPlayers] | None = None,
+    ) -> Explainer:
+        """The prepared method. It is prepared at its first use and kept; for what requests bring, the last few.
+
+        players: of each row to explain, if they follow the row.
         Raises UnsupportedNetwork, and InvalidInput if the rows of a request do not fit the model.
         """
+        partition = partition or self.partition
+        if partition.changes_background:
+            inputs, rows = self.spec.inputs, self._background_rows(background)
+            return RowGames(self._preparer(method, rows), inputs, rows, partition, players)
         with self._lock:
-            if isinstance(background, str):
+            if isinstance(background, str) and partition is self.partition:
                 if (method, background) not in self._prepared:
-                    self._prepared[method, background] = self._prepare(method, self.backgrounds[background])
+                    self._prepared[method, background] = self._prepare(
+                        method, self.backgrounds[background], game_players(partition.fixed)
+                    )
                 return self._prepared[method, background]
-            key = (method, background.sha256)
+            key = (method, background if isinstance(background, str) else background.sha256, partition.key)
             if key not in self._request_prepared:
-                arrays = {name: packed.unpack() for name, packed in background.arrays.items()}
-                self._request_prepared[key] = self._prepare(method, to_tensors(check_arrays(self.spec, arrays)))
+                rows = self._background_rows(background)
+                self._request_prepared[key] = self._prepare(method, rows, game_players(partition.fixed))
             self._request_prepared.move_to_end(key)
-            if len(self._request_prepared) > KEPT_REQUEST_BACKGROUNDS:
+            if len(self._request_prepared) > KEPT_OF_REQUESTS:
                 self._request_prepared.popitem(last=False)
             return self._request_prepared[key]
 
-    def _prepare(self, method: str, background: Inputs) -> Explainer:
-        return EXPLAINERS[method](self.network, background, self.players, memory_bytes=self._memory_bytes)
-
-    def describe_background(self, background: Background) -> dict[str, Any]:
-        """The description of a background in a response."""
+    def _background_rows(self, background: Background) -> dict[str, torch.Tensor]:
         if isinstance(background, str):
-            rows, digest = self.manifest.background(background)
-            return {"name": background, "rows": rows, "sha256": digest}
-        return {"name": REQUEST_BACKGROUND, "rows": background.rows, "sha256": background.sha256}
+            return self.backgrounds[background]
+        arrays = {name: packed.unpack() for name, packed in background.arrays.items()}
+        return to_tensors(check_arrays(self.spec, arrays))
+
+    def _prepare(self, method: str, background: Inputs, players: Players) -> Explainer:
+        return EXPLAINERS[method](self.network, background, players, memory_bytes=self._memory_bytes)
+
+    def _preparer(self, method: str, rows: Inputs) -> Prepare:
+        return preparer(method, self.network, rows, self.spec, self._memory_bytes)
+
+    def describe_background(self, background: Background, partition: Partition) -> dict[str, Any]:
+        """The description of a background in a response. absent: by input, its reference row instead of those rows."""
+        name, (rows, digest) = (
+            (background, self.manifest.background(background))
+            if isinstance(background, str)
+            else (REQUEST_BACKGROUND, (background.rows, background.sha256))
+        )
+        rows = 1 if partition.has_one_reference else rows
+        absent = {"absent": partition.absent} if partition.absent else {}
+        return {"name": name, "rows": rows, "sha256": digest, **absent}
 
     def warm(self) -> None:
         """Trace the network and prepare the default method, so that the first request does not wait for them."""

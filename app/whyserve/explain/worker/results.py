@@ -10,22 +10,27 @@ from whyserve.explain.game.base import Attribution
 from whyserve.explain.models.explainable import ExplainableModel, MethodChoice
 from whyserve.jobs import ExplainJob, JobResult
 from whyserve.model.outputs import Output
+from whyserve.model.players import Partition, RowPlayers
 from whyserve.model.text import TokenSpans
 
 
 class Explained(NamedTuple):
-    """The part of an Attribution that an answer holds, in float64. values, standard_errors: (R, K, P)."""
+    """The part of an Attribution that an answer holds, in float64. values, standard_errors: (R, K, P).
+
+    players: of each row, at most P.
+    """
 
     values: np.ndarray
     base_values: np.ndarray
     standard_errors: np.ndarray | None
     complete: bool
+    players: Sequence[RowPlayers]
 
     @classmethod
-    def of(cls, whole: Attribution) -> Self:
+    def of(cls, whole: Attribution, players: Sequence[RowPlayers]) -> Self:
         errors = whole.standard_errors
         values, base = whole.values.double().numpy(), whole.base_values.double().numpy()
-        return cls(values, base, None if errors is None else errors.double().numpy(), whole.complete)
+        return cls(values, base, None if errors is None else errors.double().numpy(), whole.complete, players)
 
     def part(self, first: int, end: int) -> Self:
         """The rows from `first` to `end`, exclusive."""
@@ -34,10 +39,13 @@ class Explained(NamedTuple):
             values=self.values[first:end],
             base_values=self.base_values[first:end],
             standard_errors=None if errors is None else errors[first:end],
+            players=self.players[first:end],
         )
 
 
-def answer(job: ExplainJob, model: ExplainableModel, choice: MethodChoice, explained: Explained) -> JobResult:
+def answer(
+    job: ExplainJob, model: ExplainableModel, choice: MethodChoice, partition: Partition, explained: Explained
+) -> JobResult:
     """The explanations of one job. explained: the job's rows and output columns."""
     served = job.served.unpack()
     predictions = model.outputs.predictions(served)
@@ -50,12 +58,13 @@ def answer(job: ExplainJob, model: ExplainableModel, choice: MethodChoice, expla
                 _output(model, output, served[row], explained, (row, column), texts=_texts(job, row))
                 for column, output in enumerate(model.outputs.named(job.outputs[row]))
             ],
+            **explained.players[row].facts,
             **({"out_of_range": outside[row]} if outside[row] else {}),
         }
         for row, prediction in enumerate(predictions)
     ]
     return JobResult(
-        to_json(common_fields(job, model, choice, complete=explained.complete)),
+        to_json(common_fields(job, model, choice, partition, complete=explained.complete)),
         [to_json(explanation) for explanation in explanations],
         choice.method,
         _residual(explanations),
@@ -71,7 +80,9 @@ def _residual(explanations: Sequence[Mapping[str, Any]]) -> float:
     return residual / scale if scale else residual
 
 
-def common_fields(job: ExplainJob, model: ExplainableModel, choice: MethodChoice, *, complete: bool) -> dict[str, Any]:
+def common_fields(
+    job: ExplainJob, model: ExplainableModel, choice: MethodChoice, partition: Partition, *, complete: bool
+) -> dict[str, Any]:
     """The fields of a response that apply to all its rows."""
     return {
         "id": job.id,
@@ -81,7 +92,7 @@ def common_fields(job: ExplainJob, model: ExplainableModel, choice: MethodChoice
         "method": choice.method,
         **({"method_reason": choice.reason} if choice.reason else {}),
         **({} if choice.distance is None else {"expected_distance": choice.distance}),
-        "background": model.describe_background(job.background),
+        "background": model.describe_background(job.background, partition),
         **({} if complete else {"complete": False}),
     }
 
@@ -106,20 +117,20 @@ def _output(
     """
     value = output.offset + output.sign * float(served[output.column])
     base = output.offset + output.sign * float(explained.base_values[index])
-    values = output.sign * explained.values[index]
+    players = explained.players[index[0]]
+    values = output.sign * explained.values[index][: players.count]
     shown = {
         "output": output.name,
         "value": value,
         "base_value": base,
-        "attributions": _by_token(model.by_key(values), texts),
+        **players.described(values, texts),
         "residual": value - base - float(values.sum()),
     }
     if explained.standard_errors is not None:
         # The error of the padding tokens is a sum of several errors: an upper bound, for any correlation.
-        shown["standard_errors"] = _by_token(model.by_key(explained.standard_errors[index]), texts)
+        errors = players.described(explained.standard_errors[index][: players.count], texts)
+        shown["standard_errors"] = errors["attributions"]
+        if "players" in errors:
+            for shared, error in zip(shown["players"], errors["players"], strict=True):
+                shared["standard_error"] = error["value"]
     return shown
-
-
-def _by_token(values: dict[str, Any], texts: Mapping[str, TokenSpans]) -> dict[str, Any]:
-    """Replace the numbers of each text input with a list of its tokens and their numbers."""
-    return {**values, **{name: spans.described(values[name]) for name, spans in texts.items()}}

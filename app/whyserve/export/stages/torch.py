@@ -25,7 +25,7 @@ from whyserve.export.rows import output_not_finite
 from whyserve.export.stages.ids import vocabularies
 from whyserve.export.stages.stage import Rows, Table, Task, main, no_onnx_operation, original_outputs
 from whyserve.model.outputs import Outputs
-from whyserve.model.players import player_names
+from whyserve.model.players import Partition
 from whyserve.model.rows import Arrays, row_count
 from whyserve.model.spec import NETWORK_FILE, ONNX_FILE, ModelSpec
 
@@ -85,7 +85,7 @@ def reasons(
     method = EXPLAINERS[certificate["default"]](network, background, players_of(spec))
     found = method.explain(row, torch.tensor([[top.column]]), Limits(samples=certificate.get("samples")))
     values = top.sign * found.values[0, 0].double().numpy()
-    names, largest = player_names(spec), np.argsort(-np.abs(values), kind="stable")[:REASONS]
+    names, largest = Partition(spec).fixed.names, np.argsort(-np.abs(values), kind="stable")[:REASONS]
     return {"output": top.name, "attributions": {names[number]: float(values[number]) for number in largest}}
 
 
