@@ -20,6 +20,7 @@ from whyserve.export.package.outputs import describe_output, stated_labels
 from whyserve.export.package.trials import try_background
 from whyserve.model.input_spec import InputSpec
 from whyserve.model.keras_file import open_keras
+from whyserve.model.players import Partition
 from whyserve.model.rows import Arrays
 from whyserve.model.spec import KERAS_FILE, ExplainSpec, ModelSpec, Task
 
@@ -70,9 +71,10 @@ class InMemory:
             name="notebook",
             framework=packaged.framework,
             inputs=tuple(InputSpec(**item) for item in described),
-            explain=ExplainSpec(players=dict(players)),
             **output,
         )
+        Partition(spec, players)
+        spec = spec.model_copy(update={"explain": ExplainSpec(players=dict(players))})
         return cls(spec, _network(packaged, spec, arrays), arrays, width, tried.notes)
 
 

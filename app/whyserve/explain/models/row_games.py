@@ -4,7 +4,7 @@ A held element has the explained row's value in every background row, so no meth
 `absent` has one reference row (blur, mean or a constant) instead of the background's rows.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -19,6 +19,7 @@ from whyserve.explain.methods.registry import EXPLAINERS
 from whyserve.model.input_spec import InputSpec
 from whyserve.model.players import Partition, RowPlayers
 from whyserve.model.spec import ModelSpec
+from whyserve.model.text import TextReader
 from whyserve.model.vocabulary import NOBODY, Absent
 
 # The width of the blur, as a share of the longest side or of the number of steps.
@@ -52,8 +53,11 @@ class RowGames:
         background: Inputs,
         partition: Partition,
         players: Sequence[RowPlayers] | None = None,
+        *,
+        texts: Mapping[str, TextReader] | None = None,
     ) -> None:
-        """players: of each row to explain, if they are known already."""
+        """players: of each row to explain, if they are known already. texts: the readers, for players of texts."""
+        self._texts = texts or {}
         self._prepare, self._inputs, self._background = prepare, inputs, background
         self._partition, self._players = partition, players
 
@@ -62,7 +66,12 @@ class RowGames:
         count = len(next(iter(rows.values())))
         if not self._partition.follows_rows:
             return [self._partition.fixed] * count
-        return [self._partition.of({name: x[at].numpy() for name, x in rows.items()}, {}) for at in range(count)]
+        found = []
+        for at in range(count):
+            row = {name: x[at].numpy() for name, x in rows.items()}
+            texts = {name: self._texts[name].spans_of_ids(row[name].tolist()) for name in self._partition.texts}
+            found.append(self._partition.of(row, texts))
+        return found
 
     def explain(self, rows: Inputs, outputs: torch.Tensor, limits: Limits) -> Attribution:
         """Row by row, as the method does. Raises what the method raises."""

@@ -69,10 +69,10 @@ def overlay(axes: Axes, levels: np.ndarray, attributions: np.ndarray, *, outline
     axes.imshow(np.clip(image + strength * (tint - image), 0, 1), interpolation="nearest", aspect="equal")
     if outlined:
         height, width = attributions.shape
-        y, x = np.nonzero(np.diff(attributions, axis=1))
-        axes.vlines(x + 0.5, y - 0.5, y + 0.5, color=INK, lw=0.7)
-        y, x = np.nonzero(np.diff(attributions, axis=0))
-        axes.hlines(y + 0.5, x - 0.5, x + 0.5, color=INK, lw=0.7)
+        rows, columns = np.nonzero(np.diff(attributions, axis=1))
+        axes.vlines(columns + 0.5, rows - 0.5, rows + 0.5, color=INK, lw=0.7)
+        rows, columns = np.nonzero(np.diff(attributions, axis=0))
+        axes.hlines(rows + 0.5, columns - 0.5, columns + 0.5, color=INK, lw=0.7)
         axes.set_xlim(-0.5, width - 0.5)
         axes.set_ylim(height - 0.5, -0.5)
     axes.set_xticks([])

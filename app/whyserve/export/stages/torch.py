@@ -16,9 +16,11 @@ from whyserve.explain.allocator import keep_freed_memory
 from whyserve.explain.certificate.certify import certify
 from whyserve.explain.game.base import Inputs, Limits
 from whyserve.explain.game.network import Network
+from whyserve.explain.game.players import Players
 from whyserve.explain.methods.registry import EXPLAINERS
 from whyserve.explain.models.explainable import load_background, players_of, to_tensors
 from whyserve.explain.models.loader import load_network
+from whyserve.explain.models.row_games import RowGames, game_players, preparer
 from whyserve.explain.models.traced_network import quick_network
 from whyserve.export.progress import step
 from whyserve.export.rows import output_not_finite
@@ -28,6 +30,7 @@ from whyserve.model.outputs import Outputs
 from whyserve.model.players import Partition
 from whyserve.model.rows import Arrays, row_count
 from whyserve.model.spec import NETWORK_FILE, ONNX_FILE, ModelSpec
+from whyserve.model.text import text_readers
 
 OPSET = 18
 REASONS = 3
@@ -58,13 +61,26 @@ def export(task: Task) -> None:
     background = load_background(spec, task.read)
     examples = to_tensors(task.rows(Rows.EXAMPLES))
     network = quick_network(spec, network, background)  # the worker runs it, so the certificate must measure it
+    partition, texts = Partition(spec), text_readers(spec, task.read)
+
+    def make(method: str) -> RowGames:
+        return RowGames(preparer(method, network, background, spec), spec.inputs, background, partition, texts=texts)
+
     certificate = certify(
-        network, background, players_of(spec), columns, task.budget_ms, requested=spec.outputs_asked, examples=examples,
+        network, background, _trial_players(spec, partition), columns, task.budget_ms,
+        requested=spec.outputs_asked, examples=examples,
         on_method=lambda name: step(f"{spec.name}: trying method {name}"),
+        make=make if partition.changes_background else None,
     )  # fmt: skip
     first = {name: tensor[:1] for name, tensor in (examples or background).items()}
-    given = reasons(spec, network, background, first, certificate)
+    games = make(certificate["default"]) if partition.changes_background else None
+    given = reasons(spec, network, background, first, certificate, games=games)
     task.save_facts(vocabularies=known, certificate=certificate, reasons=given)
+
+
+def _trial_players(spec: ModelSpec, partition: Partition) -> Players:
+    """The players for the certificate's limits and messages: of every row, or the elements if they follow the row."""
+    return game_players(Partition(spec, {}).fixed if partition.follows_rows else partition.fixed)
 
 
 def _check_background(spec: ModelSpec, network: Network, background: dict[str, torch.Tensor], file: str) -> None:
@@ -76,16 +92,26 @@ def _check_background(spec: ModelSpec, network: Network, background: dict[str, t
 
 
 def reasons(
-    spec: ModelSpec, network: Network, background: Inputs, row: Inputs, certificate: dict[str, Any]
+    spec: ModelSpec,
+    network: Network,
+    background: Inputs,
+    row: Inputs,
+    certificate: dict[str, Any],
+    *,
+    games: RowGames | None = None,
 ) -> dict[str, Any]:
-    """The largest attributions of a row's top output, by the default method, as /explain computes them."""
+    """The largest attributions of a row's top output, by the default method, as /explain computes them.
+
+    games: the method, where rows have players or a background of their own.
+    """
     with torch.no_grad():
         table = network(row).numpy()
     top = Outputs(spec, table.shape[1]).wanted("top", table)[0][0]
-    method = EXPLAINERS[certificate["default"]](network, background, players_of(spec))
+    method = games or EXPLAINERS[certificate["default"]](network, background, players_of(spec))
     found = method.explain(row, torch.tensor([[top.column]]), Limits(samples=certificate.get("samples")))
     values = top.sign * found.values[0, 0].double().numpy()
-    names, largest = Partition(spec).fixed.names, np.argsort(-np.abs(values), kind="stable")[:REASONS]
+    names = (games.players_of(row)[0] if games else Partition(spec).fixed).names
+    largest = np.argsort(-np.abs(values), kind="stable")[:REASONS]
     return {"output": top.name, "attributions": {names[number]: float(values[number]) for number in largest}}
 
 
