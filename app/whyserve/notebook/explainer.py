@@ -10,11 +10,13 @@ from whyserve.errors import InvalidInput, UnsupportedMethod
 from whyserve.explain.certificate.certify import certify
 from whyserve.explain.game.base import Attribution, Limits
 from whyserve.explain.game.base import Explainer as Method
+from whyserve.explain.game.network import Network
 from whyserve.explain.methods.registry import EXPLAINERS
 from whyserve.explain.models.explainable import players_of, to_tensors
 from whyserve.explain.models.row_games import RowGames, preparer
 from whyserve.export.package.output_choice import OutputChoice
 from whyserve.jobs import GivenBackground
+from whyserve.model.choice import MethodChoice, check_standard_error, choose_auto
 from whyserve.model.methods import METHOD_NAMES
 from whyserve.model.outputs import NOTHING_ON, Output, Outputs, same_length
 from whyserve.model.players import Partition
@@ -45,7 +47,7 @@ class Explainer:
         100 rows, 100 are drawn at random. A categorical column becomes numbers in the order of its categories.
     method: "auto" or the name of a method, see whyserve.model.methods. "auto" measures the methods on rows of the
         background when they are needed first, which takes seconds, and takes the most accurate one within `budget_ms`
-        per row.
+        per row, or a slower one within `budget_max_ms` if that is not accurate.
     samples: how much a sampling method samples; more is more accurate. Default: the method's own.
     players: by input, what gets one attribution: {"x": {"groups": {"size": ["length", "width"]}}}. docs/players.md
         has all words; players that differ from row to row (superpixels, words) need a model folder.
@@ -76,6 +78,7 @@ class Explainer:
         features: Sequence[str] | None = None,
         categories: Mapping[str, Sequence[str]] | None = None,
         budget_ms: float = 20,
+        budget_max_ms: float = 2000,
     ) -> None:
         if method not in METHOD_NAMES:
             raise UnsupportedMethod(f'unknown method "{method}"; available methods: {", ".join(METHOD_NAMES)}')
@@ -95,7 +98,7 @@ class Explainer:
         self.background = to_tensors(made.background)
         self.method, self.samples, self.seed = method, samples, seed
         self._outputs = Outputs(made.spec, made.columns)
-        self._partition, self._columns, self._budget_ms = Partition(made.spec), made.columns, budget_ms
+        self._partition, self._budgets_ms = Partition(made.spec), (budget_ms, budget_max_ms)
         if self._partition.follows_rows:
             raise InvalidInput("players that differ from row to row need a model folder; use whyserve.load")
         against = GivenBackground.pack(made.background)
@@ -117,11 +120,10 @@ class Explainer:
                 self.network,
                 self.background,
                 players_of(self.spec),
-                self._columns,
-                self._budget_ms,
-                requested=self.spec.outputs_asked,
+                *self._budgets_ms,
+                asked=lambda table: self._outputs.columns("all", table),
                 methods=MEASURED,
-                make=self._prepared,
+                make=self._made,
             )
         return self._certificate
 
@@ -133,17 +135,18 @@ class Explainer:
         *,
         method: str | None = None,
         samples: int | None = None,
+        standard_error: float | None = None,
         progress: bool = True,
     ) -> Explanation:
         """The explanation of each row.
 
         rows: in the form of the background. outputs: "all", a list of names, "top", the most likely label of each row,
-        or "positive", the labels of multilabel that are on. method, samples: other than the explainer's. progress: show
-        a bar if it takes long.
+        or "positive", the labels of multilabel that are on. method, samples: other than the explainer's.
+        standard_error: sample until every standard error is at most this. progress: show a bar if it takes long.
         Raises InvalidInput, UnknownLabel, UnsupportedMethod, UnsupportedNetwork.
         """
         arrays = read_rows(self.spec, rows)
-        chosen, reason, count = self._choice(method or self.method, samples or self.samples)
+        choice = self._choice(method or self.method, samples or self.samples, standard_error)
         inputs = to_tensors(arrays)
         with torch.no_grad():
             table = self.network(inputs).numpy()
@@ -152,9 +155,11 @@ class Explainer:
             raise InvalidInput(NOTHING_ON)
         columns = torch.tensor(same_length([[output.column for output in row] for row in wanted], 0))
         with progress_bar(progress) as on_progress:
-            limits = Limits(samples=count, seed=self.seed, on_progress=on_progress)
-            found = self._prepared(chosen).explain(inputs, columns, limits)
-        facts = {**self._facts, "method": chosen, "method_reason": reason}
+            limits = Limits(choice.samples, standard_error, seed=self.seed, on_progress=on_progress)
+            found = self._prepared(choice.method).explain(inputs, columns, limits)
+        facts = {**self._facts, "method": choice.method, "method_reason": choice.reason}
+        if choice.doubt:
+            facts |= {"reliable": False, "reliable_reason": choice.doubt}
         return self._explanation(arrays, found, wanted, facts)
 
     shap_values = __call__
@@ -187,24 +192,23 @@ class Explainer:
         shape = only.shape if only and only.player_keys is None else None
         return {"row_values": row_values_of(self.spec, arrays), "names": tuple(players.names), "shape": shape}
 
-    def _choice(self, method: str, samples: int | None) -> tuple[str, str | None, int | None]:
-        """The method, why it was chosen, and how much it samples."""
-        if method != "auto":
-            return method, None, samples
-        certificate = self.certificate
-        return certificate["default"], certificate["reason"], samples or certificate.get("samples")
+    def _choice(self, method: str, samples: int | None, standard_error: float | None) -> MethodChoice:
+        if method == "auto":
+            return choose_auto(self.certificate, samples, standard_error)
+        check_standard_error(method, standard_error)
+        return MethodChoice(method, samples=samples)
 
     def _prepared(self, method: str) -> Method:
         if method not in EXPLAINERS:
             raise UnsupportedMethod(f'unknown method "{method}"; available methods: {", ".join(METHOD_NAMES)}')
         if method not in self._ready:
-            self._ready[method] = self._made(method)
+            self._ready[method] = self._made(method, self.network)
         return self._ready[method]
 
-    def _made(self, method: str) -> Method:
+    def _made(self, method: str, network: Network) -> Method:
         if not self._partition.changes_background:
-            return EXPLAINERS[method](self.network, self.background, players_of(self.spec))
-        prepare = preparer(method, self.network, self.background, self.spec)
+            return EXPLAINERS[method](network, self.background, players_of(self.spec))
+        prepare = preparer(method, network, self.background, self.spec)
         return RowGames(prepare, self.spec.inputs, self.background, self._partition)
 
     def __repr__(self) -> str:

@@ -11,13 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from whyserve.errors import UnsupportedMethod
 from whyserve.model.arrays import first_not_finite
 from whyserve.model.bounds import Bounds
 from whyserve.model.builds import ORIGINAL
 from whyserve.model.image import Pictures
 from whyserve.model.manifest import Manifest, read_checked, read_manifest
-from whyserve.model.methods import METHODS
 from whyserve.model.outputs import Outputs
 from whyserve.model.players import Partition
 from whyserve.model.rows import Arrays, Row, RowReader, fault_in
@@ -181,20 +179,6 @@ class Predictor:
     def partition_of(self, wanted: Mapping[str, Any] | None) -> Partition:
         """The players of a request; None means the model's. Raises InvalidInput, which names the place."""
         return Partition(self.spec, self.manifest.players if wanted is None else wanted)
-
-    def check_method(self, method: str, *, own_players: bool = False) -> None:
-        """Raises UnsupportedMethod if the model's certificate does not say that the method fits.
-
-        own_players: the request names players. The certificate then only says whether a method finds gradients.
-        """
-        tried = self.manifest.certificate["methods"]
-        if method == "auto" or (method in tried and tried[method]["fits"]):
-            return
-        if own_players and method in tried and not METHODS[method].gradients:
-            return
-        # An artifact of an older version has no figures for a newer method.
-        why = tried[method]["why"] if method in tried else "it was exported without this method; export it again"
-        raise UnsupportedMethod(f'"{method}" cannot explain {self.spec.name}: {why}', field="method")
 
 
 def load_predictor(folder: Path, threads: int) -> Predictor:

@@ -23,9 +23,11 @@ from whyserve.api.state import Service
 from whyserve.errors import InvalidInput
 from whyserve.model.spec import ModelSpec
 
-OPTIONS = ("method", "outputs", "samples", "seed", "deadline_s", "background", "players")
+OPTIONS = ("method", "outputs", "samples", "standard_error", "seed", "deadline_s", "background", "players")
 # Fields of an explanation that become parameters of the response.
-PARAMETERS = ("manifest", "method", "method_reason", "expected_distance", "complete", "cached")
+PARAMETERS = (
+    "manifest", "method", "method_reason", "expected_distance", "reliable", "reliable_reason", "complete", "cached"
+)  # fmt: skip
 
 
 async def explain(request: Request) -> Response:

@@ -4,7 +4,7 @@ Shapes, in this package: R explained rows, B background rows, K explained output
 tensor of shape (rows, *shape). A network returns (rows, outputs).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -20,7 +20,8 @@ class Limits:
 
     samples: samples per row: permutations per pair of an explained row and a background row (permutation),
         quadrature points per pair (gradient), or coalitions (kernel). None is the method's default.
-    standard_error: sampling ends when every standard error is at most this, in the unit of the output.
+    standard_error: sampling ends when every standard error is at most this, in the unit of the output, or rounding.
+        Without samples, rounds go on until then or until the deadline.
     deadline: time.monotonic() in seconds; after it, a method stops before its next chunk.
     seed: equal seeds give equal values for a row, in any batch.
     on_progress: called between chunks with the finished share in [0, 1]; if it returns False, the method stops.
@@ -59,6 +60,12 @@ class Attribution:
     def residuals(self) -> torch.Tensor:
         """(R, K): prediction − base value − Σφ. Zero if the attributions add up."""
         return self.predictions - self.base_values - self.values.sum(-1)
+
+
+def padded(values: Sequence[torch.Tensor]) -> torch.Tensor:
+    """(1, K, P) of each row → (R, K, largest P): a row with fewer players ends with 0."""
+    width = max(each.shape[-1] for each in values)
+    return torch.cat([torch.nn.functional.pad(each, (0, width - each.shape[-1])) for each in values])
 
 
 class Stopped(Exception):

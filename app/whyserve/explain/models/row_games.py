@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from scipy.ndimage import gaussian_filter
 
-from whyserve.explain.game.base import Attribution, Explainer, Inputs, Limits
+from whyserve.explain.game.base import Attribution, Explainer, Inputs, Limits, padded
 from whyserve.explain.game.network import Network
 from whyserve.explain.game.players import Players
 from whyserve.explain.methods.deep.deep import Deep
@@ -85,10 +85,10 @@ class RowGames:
             found.append(method.explain(row, outputs[number : number + 1], _share(limits, number, total)))
         errors = [each.standard_errors for each in found if each.standard_errors is not None]
         return Attribution(
-            _padded([each.values for each in found]),
+            padded([each.values for each in found]),
             torch.cat([each.base_values for each in found]),
             torch.cat([each.predictions for each in found]),
-            _padded(errors) if errors else None,
+            padded(errors) if errors else None,
             sum(each.rows_evaluated for each in found),
             all(each.complete for each in found),
         )
@@ -98,12 +98,6 @@ def _share(limits: Limits, number: int, total: int) -> Limits:
     """The limits of one row of `total`: it reports its part of the whole progress."""
     report = limits.on_progress
     return replace(limits, on_progress=report and (lambda share: report((number + share) / total)))
-
-
-def _padded(values: Sequence[torch.Tensor]) -> torch.Tensor:
-    """(1, K, P) of each row → (R, K, largest P)."""
-    width = max(each.shape[-1] for each in values)
-    return torch.cat([torch.nn.functional.pad(each, (0, width - each.shape[-1])) for each in values])
 
 
 def game_background(

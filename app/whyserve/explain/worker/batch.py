@@ -34,12 +34,19 @@ def compute(
 
         return [JobResult(draw_job(job, model.spec), method="drawing")]
     partition = model.partition_of(job.players, summary=job.summary)
-    choice = model.choose_method(job.method, job.background, samples=job.samples, partition=partition)
+    choice = model.choose_method(
+        job.method, job.background, samples=job.samples, standard_error=job.standard_error, players=job.players
+    )
     rows, columns = _rows(jobs, model), _columns(jobs, model)
     players = _players(jobs, model, partition, rows) if partition.follows_rows else None
     explainer = model.explainer(choice.method, job.background, partition, players)
     limits = Limits(
-        samples=choice.samples, seed=job.seed, deadline=_deadline(jobs), on_progress=on_progress, on_error=on_error
+        samples=choice.samples,
+        standard_error=job.standard_error,
+        seed=job.seed,
+        deadline=_deadline(jobs),
+        on_progress=on_progress,
+        on_error=on_error,
     )
     if job.summary:
 

@@ -55,7 +55,7 @@ def export(task: Task) -> None:
         step(f"{spec.name}: exporting to ONNX")
         content = task.read(ONNX_FILE) if spec.framework == "onnx" else to_onnx(spec, network, rows)
         task.path(ONNX_FILE).write_bytes(content)
-    columns = outputs[0].size  # the parity check compares it with the number of labels
+    named = Outputs(spec, outputs[0].size)  # the parity check compares this size with the number of labels
     for name in spec.explain.backgrounds:
         _check_background(spec, network, load_background(spec, task.read, name), spec.explain.backgrounds[name])
     background = load_background(spec, task.read)
@@ -63,17 +63,17 @@ def export(task: Task) -> None:
     network = quick_network(spec, network, background)  # the worker runs it, so the certificate must measure it
     partition, texts = Partition(spec), text_readers(spec, task.read)
 
-    def make(method: str) -> RowGames:
+    def make(method: str, network: Network) -> RowGames:
         return RowGames(preparer(method, network, background, spec), spec.inputs, background, partition, texts=texts)
 
     certificate = certify(
-        network, background, _trial_players(spec, partition), columns, task.budget_ms,
-        requested=spec.outputs_asked, examples=examples,
+        network, background, _trial_players(spec, partition), task.settings["budget_ms"],
+        task.settings["budget_max_ms"], asked=lambda table: named.columns("top", table), examples=examples,
         on_method=lambda name: step(f"{spec.name}: trying method {name}"),
         make=make if partition.changes_background else None,
     )  # fmt: skip
     first = {name: tensor[:1] for name, tensor in (examples or background).items()}
-    games = make(certificate["default"]) if partition.changes_background else None
+    games = make(certificate["default"], network) if partition.changes_background else None
     given = reasons(spec, network, background, first, certificate, games=games)
     task.save_facts(vocabularies=known, certificate=certificate, reasons=given)
 
