@@ -123,6 +123,7 @@ def _add_explain(command: argparse.ArgumentParser) -> None:
         default="default",
         help="The name of one of the model's backgrounds, or a .csv or .parquet file of rows. Default: default",
     )
+    command.add_argument("--players", help="What gets one attribution each: JSON, or a file of JSON.")
     command.add_argument("--drop", action="append", default=[], help="A column to ignore; may be repeated.")
     command.add_argument("--id", help="A column that names each row; it is copied to the output.")
     command.add_argument("--force", action="store_true", help="Replace the output file if it exists.")

@@ -5,6 +5,7 @@ A queue holds them as JSON. Direct delivery (whyserve.delivery) sends them as JS
 
 import base64
 import hashlib
+import json
 import secrets
 import time
 from collections.abc import Mapping, Sequence
@@ -145,6 +146,7 @@ class ExplainJob(_Message):
     texts: input name → per row, the position of each token in the text. Only for inputs sent as text.
     interactions: of all pairs of players too; the method is then exact.
     background: the name of one of the model's backgrounds, or a background sent with the request.
+    players: what gets one attribution each, as in the request; None means the model's own.
     answer_bytes: the expected size of the answer.
     summary: one summary of all rows instead of one explanation per row.
     cost: counted work in units; see whyserve.model.work. work: the expected seconds.
@@ -171,6 +173,7 @@ class ExplainJob(_Message):
     standard_error: float | None = None
     seed: int = 0
     background: str | GivenBackground = DEFAULT_BACKGROUND
+    players: dict[str, Any] | None = None
     answer_bytes: int = 0
     summary: bool = False
     drawing: Drawing | None = None
@@ -217,7 +220,7 @@ class ExplainJob(_Message):
         time_class = None if self.deadline is None else frexp(self.deadline - self.created)[1]
         outputs = max(map(len, self.outputs))
         how = (self.method, self.interactions, self.samples, self.standard_error, self.seed)
-        parts = (*how, self.background_key, self.scale, outputs, time_class)
+        parts = (*how, self.background_key, self.players_key, self.scale, outputs, time_class)
         return "/".join(map(str, (self.digest, *parts)))
 
     @property
@@ -228,6 +231,13 @@ class ExplainJob(_Message):
     def flow(self) -> tuple[str | None, bool]:
         """Jobs of one flow wait for each other. A caller's heavy jobs do not delay the caller's other jobs."""
         return self.caller, self.is_heavy
+
+    @property
+    def players_key(self) -> str:
+        """Identifies the players; empty for the model's own."""
+        if self.players is None:
+            return ""
+        return hashlib.sha256(json.dumps(self.players, sort_keys=True).encode()).hexdigest()
 
     @property
     def background_key(self) -> str:

@@ -167,7 +167,7 @@ def test_wrong_use_is_one_line_that_says_what_to_do():
         explainer(X[:1], outputs=["merlot"])
     with pytest.raises(UnsupportedMethod, match='unknown method "best"'):
         whyserve.Explainer(mlp(), X[:60], method="best")
-    with pytest.raises(InvalidInput, match='unknown input "y"; inputs: input'):
+    with pytest.raises(InvalidInput, match='"players" has an unknown key; available keys: input'):
         whyserve.Explainer(mlp(), X[:60], players={"y": {"groups": {}}})
     with pytest.raises(InvalidInput) as caught:
         explainer(X[0])

@@ -79,10 +79,14 @@ class Feature(Strict):
 
 @dataclass(frozen=True, slots=True)
 class AttributionForm:
-    """The form of the attribution under one key. shape: () for a number. tokens: a list of tokens with values."""
+    """The form of the attribution under one key.
+
+    shape: () for a number. tokens: a list of tokens with values. players: a list of players with values.
+    """
 
     shape: tuple[int, ...] = ()
     tokens: bool = False
+    players: bool = False
 
 
 class InputSpec(Strict):

@@ -60,6 +60,12 @@ class Manifest(Strict):
     built_with: dict[str, str]
     settings: dict[str, float] = Field(default_factory=dict)  # settings of the export that influence its result
 
+    @property
+    def players(self) -> dict[str, Any]:
+        """The players of a request that names none: of model.toml, or else those that the export chose."""
+        chosen: dict[str, Any] = self.spec.explain.players or self.certificate.get("players", {})
+        return chosen
+
     def background(self, name: str = DEFAULT_BACKGROUND) -> tuple[int, str]:
         """The number of rows and the SHA-256 of a background."""
         rows = self.background_rows if name == DEFAULT_BACKGROUND else self.backgrounds[name]

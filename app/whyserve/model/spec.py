@@ -9,9 +9,10 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, StringConstraints, ValidationError, model_validator
 
-from whyserve.errors import ModelFault, first_line
+from whyserve.errors import InvalidInput, ModelFault, first_line
 from whyserve.model.input_spec import InputSpec, Strict, has_tokenizer
 from whyserve.model.methods import METHODS, NEEDS_NUMBERS, NEEDS_TORCH, Method
+from whyserve.model.players import Partition
 
 SPEC_FILE = "model.toml"
 KERAS_FILE = "model.keras"
@@ -49,12 +50,14 @@ class OutputSpec(Strict):
 class ExplainSpec(Strict):
     """backgrounds: the files of further backgrounds by name; a request can choose one. The certificate describes
     `background` and `scale` only.
+    players: what gets one attribution each, by input; see whyserve.model.vocabulary. Default: every element.
     """
 
     method: Method = "auto"
     scale: ScaleName = "output"
     background: str = "background.npz"
     backgrounds: dict[ModelName, str] = Field(default_factory=dict)
+    players: dict[str, Any] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -140,6 +143,10 @@ class ModelSpec(Strict):
                 raise ValueError(f'the {what} "{duplicate}" appears twice')
         if taken := self.groups & set(self.keys):
             raise ValueError(f'the group "{min(taken)}" has the name of a feature or an input; choose another name')
+        try:
+            Partition(self)
+        except InvalidInput as fault:
+            raise ValueError(f"explain: {fault.message}") from None
         return self
 
     @property

@@ -14,13 +14,14 @@ from whyserve.explain.game.network import Network
 from whyserve.explain.methods.registry import EXPLAINERS
 from whyserve.explain.models.explainable import players_of, to_tensors
 from whyserve.explain.models.on_scale import ending_of, network_on
+from whyserve.explain.models.row_games import RowGames, preparer
 from whyserve.export.package.output_choice import OutputChoice
 from whyserve.jobs import GivenBackground
 from whyserve.model.choice import MethodChoice, check_standard_error, choose_auto
 from whyserve.model.methods import METHOD_NAMES, method_of_interactions
 from whyserve.model.missing import Gaps, fills_of
 from whyserve.model.outputs import NOTHING_ON, Output, Outputs, same_length
-from whyserve.model.players import player_names
+from whyserve.model.players import Partition
 from whyserve.model.rows import Arrays
 from whyserve.model.scale import Scale, scale_facts, scale_of
 from whyserve.model.spec import ScaleName, Task
@@ -51,7 +52,8 @@ class Explainer:
         background when they are needed first, which takes seconds, and takes the most accurate one within `budget_ms`
         per row, or a slower one within `budget_max_ms` if that is not accurate.
     samples: how much a sampling method samples; more is more accurate. Default: the method's own.
-    players: by input, which elements are explained as one: {"x": {"groups": {"size": ["length", "width"]}}}.
+    players: by input, what gets one attribution: {"x": {"groups": {"size": ["length", "width"]}}}. docs/players.md
+        has all words; players that differ from row to row (superpixels, words) need a model folder.
     categories: of a text column, every category in the order of training, by the name of the column.
     labels: the names of a classification's outputs. names: of a regression's. features: of a table's columns, if the
         background is no DataFrame.
@@ -106,9 +108,10 @@ class Explainer:
         self._outputs = Outputs(made.spec, made.columns)
         self._scale = scale_of(made.spec, scale)
         self._ending = ending_of(made.spec, made.network, {name: x[:2] for name, x in self.background.items()})
-        self._players, self._budgets_ms = players_of(made.spec), (budget_ms, budget_max_ms)
+        self._partition, self._budgets_ms = Partition(made.spec), (budget_ms, budget_max_ms)
         self._columns = made.columns
-        self._names = player_names(made.spec)
+        if self._partition.follows_rows:
+            raise InvalidInput("players that differ from row to row need a model folder; use whyserve.load")
         against = GivenBackground.pack(made.background)
         self._facts: dict[str, Any] = {
             "model": made.spec.name,
@@ -127,10 +130,11 @@ class Explainer:
             self._certificate = certify(
                 self._network_on(self._scale),
                 self.background,
-                self._players,
+                players_of(self.spec),
                 *self._budgets_ms,
                 asked=lambda table: self._outputs.columns("all", table),
                 methods=MEASURED,
+                make=self._made,
             )
         return self._certificate
 
@@ -178,7 +182,7 @@ class Explainer:
         if choice.doubt:
             facts |= {"reliable": False, "reliable_reason": choice.doubt}
         if interactions:
-            facts["players"] = self._names
+            facts["players"] = list(self._partition.fixed.names)
         wanted = [Outputs(self.spec, self._columns, on).named([output.name for output in row]) for row in wanted]
         return self._explanation(arrays, found, wanted, facts)
 
@@ -190,7 +194,6 @@ class Explainer:
         """From columns of the network to named outputs: of two labels on one column, one has the opposite sign."""
         sign = np.array(same_length([[output.sign for output in row] for row in wanted], np.nan))
         offset = np.array(same_length([[output.offset for output in row] for row in wanted], np.nan))
-        only = self.spec.inputs[0] if len(self.spec.inputs) == 1 else None
         errors, pairs = found.standard_errors, found.interactions
         return Explanation(
             outputs=tuple(tuple(output.name for output in row) for row in wanted),
@@ -199,12 +202,20 @@ class Explainer:
             interactions=None if pairs is None else sign[..., None, None] * pairs.numpy(),
             base=offset + sign * found.base_values.double().numpy(),
             predicted=offset + sign * found.predictions.double().numpy(),
-            row_values=row_values_of(self.spec, arrays),
-            names=self._names,
-            shape=only.shape if only and only.player_keys is None else None,
+            **self._elements(arrays),
             facts=facts,
             draw=draw_from_arrays(self.spec, arrays),
         )
+
+    def _elements(self, arrays: Arrays) -> dict[str, Any]:
+        """The fields of an Explanation that say what was explained."""
+        only = self.spec.inputs[0] if len(self.spec.inputs) == 1 else None
+        players = self._partition.fixed
+        if players.are_listed or self._partition.held:
+            shown = np.full((len(arrays[self.spec.inputs[0].name]), players.count), "", object)
+            return {"row_values": shown, "names": tuple(players.names)}
+        shape = only.shape if only and only.player_keys is None else None
+        return {"row_values": row_values_of(self.spec, arrays), "names": tuple(players.names), "shape": shape}
 
     def _choice(
         self, method: str, samples: int | None, standard_error: float | None, *, default_scale: bool
@@ -221,8 +232,14 @@ class Explainer:
         if method not in EXPLAINERS:
             raise UnsupportedMethod(f'unknown method "{method}"; available methods: {", ".join(METHOD_NAMES)}')
         if (method, scale) not in self._ready:
-            self._ready[method, scale] = EXPLAINERS[method](self._network_on(scale), self.background, self._players)
+            self._ready[method, scale] = self._made(method, self._network_on(scale))
         return self._ready[method, scale]
+
+    def _made(self, method: str, network: Network) -> Method:
+        if not self._partition.changes_background:
+            return EXPLAINERS[method](network, self.background, players_of(self.spec))
+        prepare = preparer(method, network, self.background, self.spec)
+        return RowGames(prepare, self.spec.inputs, self.background, self._partition)
 
     def __repr__(self) -> str:
         rows = self._facts["background"]["rows"]

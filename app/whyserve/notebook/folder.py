@@ -87,6 +87,7 @@ class Model:
         background: str = DEFAULT_BACKGROUND,
         scale: ScaleName | None = None,
         instead_of: str | None = None,
+        players: dict[str, Any] | None = None,
         progress: bool = True,
     ) -> Explanation:
         """The explanations that /explain gives for the same rows in one request.
@@ -94,17 +95,19 @@ class Model:
         rows: as `predict` takes them. outputs: "top", the most likely label of each row, "all", a list of names, or
         "positive", the labels of multilabel that are on.
         standard_error: sample until every standard error is at most this. background: the name of one of the model's.
-        scale, instead_of: as in a request. progress: show a bar if it takes long.
+        scale, instead_of: as in a request. players: what gets one attribution each, as /explain takes it.
+        progress: show a bar if it takes long.
         Raises InvalidInput, UnknownLabel, UnsupportedMethod, UnsupportedNetwork.
         """
         arrays, instances = self._read(rows)
         if background not in self._explainable.backgrounds:
             known = ", ".join(self._explainable.backgrounds)
             raise InvalidInput(f'unknown background "{background}"; available backgrounds: {known}')
-        choose_method(self.manifest, method, samples, standard_error)
+        self._predictor.partition_of(players)
+        choose_method(self.manifest, method, samples, standard_error, players=players)
         on = scale_of(self._predictor.spec, scale, instead_of)
         how = {"samples": samples, "standard_error": standard_error, "seed": seed, "background": background}
-        job = self._job(arrays, instances, outputs, on, method=method, **how)
+        job = self._job(arrays, instances, outputs, on, method=method, players=players, **how)
         with progress_bar(progress) as on_progress:
             (result,) = _with_worker_threads(compute, [job], self._explainable, on_progress)
         answer = orjson.loads(result.json)

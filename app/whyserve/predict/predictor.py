@@ -18,7 +18,7 @@ from whyserve.model.image import Pictures
 from whyserve.model.manifest import LOGITS, Manifest, read_checked, read_manifest
 from whyserve.model.missing import Gaps
 from whyserve.model.outputs import Outputs
-from whyserve.model.players import attribution_bytes, player_names
+from whyserve.model.players import Partition
 from whyserve.model.rows import Arrays, Row, RowReader, fault_in
 from whyserve.model.text import TextReader, TokenSpans, spans_of, text_readers
 from whyserve.predict.batcher import Batcher
@@ -55,7 +55,7 @@ class Predictor:
         """batch_s: time limit of one batch. latency: measured by default. texts: by input that is sent as text."""
         self.manifest, self.spec, self.digest = manifest, manifest.spec, digest
         self.outputs = Outputs(self.spec, manifest.columns)
-        self.attribution_bytes, self.players = attribution_bytes(self.spec), len(player_names(self.spec))
+        self._partition = Partition(self.spec, manifest.players)
         self.latency = latency or measure(session.run, self.spec)
         is_fast = self.latency.seconds(1) <= INLINE_S and not session.may_block
         self.inline_rows = self.latency.rows_within(INLINE_S) if is_fast else 0
@@ -189,6 +189,10 @@ class Predictor:
     async def close(self) -> None:
         """Answer all waiting requests, and refuse new ones."""
         await self._batcher.close()
+
+    def partition_of(self, wanted: Mapping[str, Any] | None) -> Partition:
+        """The players of a request; None means the model's. Raises InvalidInput, which names the place."""
+        return self._partition if wanted is None else Partition(self.spec, wanted)
 
 
 def load_predictor(folder: Path, threads: int) -> Predictor:

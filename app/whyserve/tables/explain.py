@@ -38,6 +38,7 @@ class Question:
     background: str | GivenBackground = DEFAULT_BACKGROUND
     scale: ScaleName | None = None
     instead_of: str | None = None
+    players: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,7 @@ def explain_file(
     known = model.manifest.vocabularies
     read = read_rows(rows, model.spec, drop, model.texts, known, dialect=dialect, id_column=id_column)
     run = _Run(model, read, question, on_progress)
-    with open_answers(answers, model.spec) as write:
+    with open_answers(answers, model.partition_of(question.players)) as write:
         for first in range(1, read.count + 1, CHUNK_ROWS):
             write(run.lines(range(first, min(first + CHUNK_ROWS, read.count + 1))), run.facts)
     return Explained(read.count, dict(sorted(run.faults.items())))
@@ -159,4 +160,5 @@ def _job(
         standard_error=question.standard_error,
         seed=question.seed,
         background=question.background,
+        players=question.players,
     )

@@ -14,7 +14,8 @@ def answer_bytes(job: ExplainJob, predictor: Predictor) -> int:
     """The expected size of a job's answer: seldom less than the answer, and at most about twice as much."""
     spec = predictor.spec
     ids = sum(len(str(each).encode()) + len(',"id":""') for each in job.ids)
-    explained, values = sum(map(len, job.outputs)), predictor.attribution_bytes
+    partition = predictor.partition_of(job.players)
+    explained, values = sum(map(len, job.outputs)), partition.answer_bytes
     if job.summary:
         return ANSWER + len(spec.output_names) * (OUTPUT + values)
     prediction = sum(len(name) + NUMBER_BYTES for name in spec.output_names)
@@ -23,7 +24,8 @@ def answer_bytes(job: ExplainJob, predictor: Predictor) -> int:
         for texts in job.texts.values()
         for spans, outputs in zip(texts, job.outputs, strict=True)
     )
-    values += NUMBER_BYTES * predictor.players**2 if job.interactions else 0
-    choice = choose_method(predictor.manifest, job.method, job.samples, job.standard_error)
+    if job.interactions:
+        values += NUMBER_BYTES * partition.fixed.count**2
+    choice = choose_method(predictor.manifest, job.method, job.samples, job.standard_error, players=job.players)
     shares = (explained * values + TOKEN * tokens) * (2 if choice.has_errors else 1)
     return ANSWER + ids + len(job.outputs) * prediction + explained * OUTPUT + shares

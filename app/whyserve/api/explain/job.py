@@ -36,10 +36,15 @@ async def build_job(
     origin = await _origin(request, service)
     method, instances = options.get("method", "auto"), options.get("instances")
     summary, interactions = options.get("summary", False), options.get("interactions", False)
+    players = options.get("players")
+    partition = predictor.partition_of(players)
+    if summary and partition.follows_rows:
+        partition.for_summary(asked=players is not None)
     if interactions:
         method = method_of_interactions("a summary" if summary else method)
+        partition.check_interactions()
     samples, standard_error = options.get("samples"), options.get("standard_error")
-    choice = choose_method(predictor.manifest, method, samples, standard_error)
+    choice = choose_method(predictor.manifest, method, samples, standard_error, players=players)
     instead_of = options.get("instead_of")
     scale = scale_of(predictor.spec, options.get("scale"), instead_of)
     predicted = await predictor.answer(arrays)
@@ -68,6 +73,7 @@ async def build_job(
         standard_error=standard_error,
         seed=options.get("seed", 0),
         background=background,
+        players=players,
         summary=summary,
         cost=work.units,
         work=min(work.seconds, allowed_s),

@@ -108,7 +108,8 @@ def _drawing(job: ExplainJob, answer: bytes, kind: Kind, at: tuple[int, str], li
     row, name = at
     explanation = body["explanations"][row]
     output = next(each for each in explanation["outputs"] if each["output"] == name)
-    body["explanations"] = [{"prediction": explanation["prediction"], "outputs": [output]}]
+    masks = {"masks": explanation["masks"]} if "masks" in explanation else {}
+    body["explanations"] = [{"prediction": explanation["prediction"], "outputs": [output], **masks}]
     created = time.time()
     change = {
         "id": new_id(),

@@ -20,11 +20,12 @@ from whyserve.api.oip.wire import unpack
 from whyserve.api.schemas.requests import explain_options
 from whyserve.api.schemas.types import one_of, typed_dict
 from whyserve.api.state import Service
+from whyserve.errors import InvalidInput
 from whyserve.model.spec import ModelSpec
 
 OPTIONS = (
     "method", "outputs", "scale", "instead_of", "interactions", "samples", "standard_error", "seed", "deadline_s",
-    "background",
+    "background", "players",
 )  # fmt: skip
 # Fields of an explanation that become parameters of the response.
 PARAMETERS = (
@@ -66,6 +67,11 @@ def _options(parameters: Mapping[str, Any], spec: ModelSpec) -> dict[str, Any]:
     given = {"outputs": "all", **{name: parameters[name] for name in OPTIONS if name in parameters}}
     if isinstance(given["outputs"], str) and given["outputs"] not in spec.output_keywords:
         given["outputs"] = [given["outputs"]]
+    if isinstance(given.get("players"), str):  # clients of V2 send no objects as parameters
+        try:
+            given["players"] = orjson.loads(given["players"])
+        except ValueError:
+            raise InvalidInput('"players" is not JSON', field="players") from None
     return check_options(given, spec)
 
 

@@ -15,6 +15,10 @@ from whyserve.model.spec import ScaleName
 MAX_BACKGROUND_ROWS = 100
 Version = Annotated[int, Field(ge=1, description="A version of the model. Default: the current version.")]
 
+PLAYERS = (
+    'What gets one attribution each, by input, such as {"image": {"patches": [4, 4]}}; docs/players.md has all words. '
+    "Default: the model's own players."
+)
 OutOfRangeWanted = Annotated[
     bool, Field(description="true: the answer lists the features of each instance that are outside the model's range.")
 ]
@@ -75,6 +79,7 @@ def explain_options(labels: tuple[str, ...], keywords: tuple[str, ...], backgrou
         ),
         "seed": option(Annotated[int, Field(ge=0, le=2**63 - 1)], "Equal seeds give equal explanations."),
         "background": option(background, "The background to explain against. Default: the model's own."),
+        "players": option(dict[str, Any], PLAYERS),
         "deadline_s": option(
             Annotated[float, Field(gt=0, le=86_400)],
             "Time limit in seconds. A method that samples then returns its best result so far.",

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from whyserve.api.schemas.rows import ROW_ID, RowId
 from whyserve.api.schemas.types import list_of, nested, one_of, type_name, typed_dict
+from whyserve.model.input_spec import AttributionForm
 from whyserve.model.manifest import Manifest
 from whyserve.model.methods import Method
 from whyserve.model.spec import ModelSpec
@@ -39,6 +40,7 @@ def explain_response(manifest: Manifest) -> Any:
         f"{name}Explanation",
         {
             ROW_ID: NotRequired[RowId],
+            "masks": NotRequired[dict.__class_getitem__((str, LabelMask))],
             "prediction": prediction_type(manifest.spec),
             "outputs": list_of(_output_type(manifest.spec)),
             "out_of_range": NotRequired[list_of(OutOfRange)],
@@ -80,7 +82,7 @@ def computed_fields(spec: ModelSpec) -> dict[str, Any]:
 def _output_type(spec: ModelSpec) -> Any:
     name = type_name(spec.name)
     by_key = {
-        key: list_of(TokenValue) if form.tokens else nested(float, form.shape)
+        key: NotRequired[_attribution_type(form)]
         for item in spec.inputs
         for key, form in item.attribution_forms().items()
     }
@@ -95,12 +97,19 @@ def _output_type(spec: ModelSpec) -> Any:
             "value": Annotated[float, Field(description="The output predicted for this instance.")],
             "base_value": Annotated[float, Field(description="The mean output over the background.")],
             "attributions": attributions,
+            "players": NotRequired[list_of(GroupValue)],
             "residual": Annotated[float, Field(description="value − base_value − the sum of attributions.")],
             "standard_errors": NotRequired[attributions],
             "interactions": NotRequired[Interactions],
             **({"missing": NotRequired[typed_dict(f"{name}Missing", missing, MISSING)]} if missing else {}),
         },
     )
+
+
+def _attribution_type(form: AttributionForm) -> Any:
+    """The elements' attributions, or those of the players that a request asks for."""
+    elements = list_of(TokenValue) if form.tokens else nested(float, form.shape)
+    return elements | list_of(PlayerValue) if form.tokens or form.shape else elements
 
 
 Interactions = Annotated[
@@ -119,6 +128,31 @@ TokenValue = typed_dict(
     },
     "A token of a text and its attribution. The padding counts as one token that stands for no characters.",
 )
+Label = Annotated[str, Field(description="The name of the player.")]
+PlayerValue = typed_dict(
+    "PlayerValue",
+    {
+        "player": Label,
+        "value": float,
+        "box": NotRequired[Annotated[list[int], Field(description="Top, left, bottom and right, exclusive.")]],
+        "label": NotRequired[Annotated[int, Field(description="Its label in the mask.")]],
+        "start": NotRequired[Annotated[int, Field(description="Its first step, or its start in the text.")]],
+        "end": NotRequired[Annotated[int, Field(description="Its end, exclusive.")]],
+        "channel": NotRequired[str],
+        "members": NotRequired[Annotated[list[int], Field(description="Its positions along the axis of the groups.")]],
+    },
+    "A player of an input and its attribution, where the request or the model names players.",
+)
+GroupValue = typed_dict(
+    "GroupValue",
+    {"player": Label, "value": float, "members": list[str], "standard_error": NotRequired[float]},
+    "A group of features and inputs and its attribution.",
+)
+LabelMask = typed_dict(
+    "LabelMask",
+    {"shape": list[int], "runs": list[list[int]]},
+    "The label of each pixel, row by row: each run is a label and how often it follows.",
+)
 OutOfRange = typed_dict(
     "OutOfRange",
     {"feature": str, "value": float, "low": float, "high": float},
@@ -130,6 +164,7 @@ BackgroundUsed = typed_dict(
         "name": Annotated[str, Field(description="default, the name of another background of the model, or request.")],
         "rows": int,
         "sha256": str,
+        "absent": NotRequired[Annotated[dict[str, str | float], Field(description="By input: blur, mean or number.")]],
     },
     "The background that was used. request: its rows came with the request.",
 )

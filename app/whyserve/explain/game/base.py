@@ -4,9 +4,9 @@ Shapes, in this package: R explained rows, B background rows, K explained output
 tensor of shape (rows, *shape). A network returns (rows, outputs).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import Protocol
 
 import torch
 
@@ -67,6 +67,12 @@ class Attribution:
         return self.predictions - self.base_values - self.values.sum(-1)
 
 
+def padded(values: Sequence[torch.Tensor]) -> torch.Tensor:
+    """(1, K, P) of each row → (R, K, largest P): a row with fewer players ends with 0."""
+    width = max(each.shape[-1] for each in values)
+    return torch.cat([torch.nn.functional.pad(each, (0, width - each.shape[-1])) for each in values])
+
+
 class Stopped(Exception):
     """A deadline or a stop ended the method before it had a result."""
 
@@ -77,8 +83,6 @@ class Explainer(Protocol):
     An explainer is built once and reused: the constructor computes everything that depends on the background only.
     `explain` may run in several threads at once, and it does not change the network.
     """
-
-    method: ClassVar[str]
 
     def explain(self, rows: Inputs, outputs: torch.Tensor, limits: Limits) -> Attribution:
         """Attribute `outputs`, (R, K) int64 column numbers, at `rows`, R rows per input.

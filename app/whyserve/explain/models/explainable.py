@@ -1,7 +1,8 @@
 """A model in the worker: the original network, its backgrounds, and the prepared explanation methods."""
 
+import json
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
@@ -17,6 +18,7 @@ from whyserve.explain.game.players import Players
 from whyserve.explain.methods.registry import EXPLAINERS
 from whyserve.explain.models.loader import ReadFile, load_network
 from whyserve.explain.models.on_scale import Layer, Logits, network_on
+from whyserve.explain.models.row_games import RowGames, game_players, preparer
 from whyserve.explain.models.traced_network import quick_network
 from whyserve.jobs import ExplainJob, GivenBackground
 from whyserve.model.arrays import check_arrays, read_npz
@@ -26,7 +28,7 @@ from whyserve.model.choice import MethodChoice, choose_method
 from whyserve.model.manifest import Manifest, read_manifest
 from whyserve.model.missing import Gaps
 from whyserve.model.outputs import Outputs
-from whyserve.model.players import ByKey, player_numbers
+from whyserve.model.players import Partition, RowPlayers
 from whyserve.model.rows import Arrays
 from whyserve.model.scale import Scale, scale_of
 from whyserve.model.spec import DEFAULT_BACKGROUND, REQUEST_BACKGROUND, ModelSpec
@@ -35,9 +37,10 @@ from whyserve.model.text import TextReader, text_readers
 Background = str | GivenBackground
 """The name of one of the model's backgrounds, or the rows of a request."""
 
-# How many methods stay prepared for the backgrounds and scales of requests: one user often explains many rows with one.
-KEPT_REQUESTS = 2
-_Key = tuple[str, str, Scale | None]
+# How many methods stay prepared for backgrounds, scales and players of requests: one user often explains many rows with
+# the same ones.
+KEPT_OF_REQUESTS = 4
+_Key = tuple[str, str, Scale | None, str]
 
 
 def to_tensors(arrays: Arrays) -> dict[str, torch.Tensor]:
@@ -56,9 +59,8 @@ def load_background(
 
 
 def players_of(spec: ModelSpec) -> Players:
-    """One player per feature or group of features, and per element of every other input."""
-    membership = to_tensors(player_numbers(spec))
-    return Players(1 + max(int(numbers.max()) for numbers in membership.values()), membership)
+    """The players of model.toml that every row has: by default one per feature, feature group and element."""
+    return game_players(Partition(spec).fixed)
 
 
 class ExplainableModel:
@@ -68,13 +70,15 @@ class ExplainableModel:
         self.manifest, self.spec, self.digest = manifest, manifest.spec, digest
         self.outputs = Outputs(self.spec, manifest.columns)
         self.bounds = Bounds(self.spec, manifest.ranges)
-        self.players, self.by_key = players_of(self.spec), ByKey(self.spec)
         self.gaps = Gaps(self.spec, manifest.fills)
         self.backgrounds = {name: load_background(self.spec, read, self.gaps, name) for name in self.spec.explain.files}
         self.background = self.backgrounds[DEFAULT_BACKGROUND]
         self._original, self._memory_bytes, self._read = load_network(self.spec, read), memory_bytes, read
         self.scale = scale_of(self.spec)  # the default
-        # Prepared methods, by method, background (the name of one of the model's, the digest of a request's) and scale.
+        self._partitions: dict[str, Partition] = {}
+        self.partition = self.partition_of(None)
+        # Prepared methods, by method, background (the name of one of the model's, the digest of a request's), scale and
+        # players.
         self._prepared: dict[_Key, Explainer] = {}
         self._request_prepared: OrderedDict[_Key, Explainer] = OrderedDict()
         self._lock = Lock()
@@ -103,6 +107,22 @@ class ExplainableModel:
         scored: np.ndarray = layer(torch.tensor(table)).numpy()
         return scored
 
+    def partition_of(self, wanted: Mapping[str, Any] | None, *, summary: bool = False) -> Partition:
+        """The players of a request; None means the model's. Raises InvalidInput.
+
+        summary: rows are summarised, so players that differ from row to row are refused; the model's own then are the
+        elements.
+        """
+        key = json.dumps(self.manifest.players if wanted is None else wanted, sort_keys=True)
+        if (partition := self._partitions.get(key)) is None:
+            partition = Partition(self.spec, json.loads(key))
+            self._partitions[key] = partition
+            if len(self._partitions) > KEPT_OF_REQUESTS:
+                self._partitions.pop(next(iter(self._partitions)), None)
+        if summary and partition.follows_rows:
+            return self.partition_of(partition.for_summary(asked=wanted is not None))
+        return partition
+
     def choose_method(
         self,
         requested: str,
@@ -111,49 +131,64 @@ class ExplainableModel:
         samples: int | None = None,
         standard_error: float | None = None,
         scale: Scale | None = None,
+        players: Mapping[str, Any] | None = None,
     ) -> MethodChoice:
         """See model.choice. Raises UnsupportedMethod."""
         is_default = {"default_background": background == DEFAULT_BACKGROUND, "default_scale": scale == self.scale}
-        return choose_method(self.manifest, requested, samples, standard_error, **is_default)
+        return choose_method(self.manifest, requested, samples, standard_error, players=players, **is_default)
 
     def explainer(
-        self, method: str, background: Background = DEFAULT_BACKGROUND, scale: Scale | None = None
+        self,
+        method: str,
+        background: Background = DEFAULT_BACKGROUND,
+        scale: Scale | None = None,
+        partition: Partition | None = None,
+        players: Sequence[RowPlayers] | None = None,
     ) -> Explainer:
-        """The prepared method. It is prepared at its first use and kept; for backgrounds of requests and other scales
-        than the model's, the last few.
+        """The prepared method. It is prepared at its first use and kept; for what requests bring, the last few.
 
+        players: of each row to explain, if they follow the row.
         Raises UnsupportedNetwork, and InvalidInput if the rows of a request do not fit the model.
         """
-        is_own = isinstance(background, str)
-        key = (method, background if isinstance(background, str) else background.sha256, scale)
+        partition = partition or self.partition
+        key = (method, background if isinstance(background, str) else background.sha256, scale, partition.key)
+        is_own = isinstance(background, str) and scale == self.scale and partition.key == self.partition.key
         with self._lock:
-            kept = self._prepared if is_own and scale == self.scale else self._request_prepared
+            kept = self._prepared if is_own else self._request_prepared
             if key not in kept:
-                kept[key] = self._prepare(method, background, scale)
+                kept[key] = self._prepare(method, background, scale, partition)
             if kept is self._request_prepared:
                 self._request_prepared.move_to_end(key)
-                if len(kept) > KEPT_REQUESTS:
+                if len(kept) > KEPT_OF_REQUESTS:
                     self._request_prepared.popitem(last=False)
-            return kept[key]
+            found = kept[key]
+        return found.with_players(players) if isinstance(found, RowGames) and players else found
 
     def tensors(self, arrays: Arrays) -> dict[str, torch.Tensor]:
         """Rows of a job or of a request as the network gets them. Raises InvalidInput."""
         return to_tensors(self.gaps.filled(check_arrays(self.spec, arrays)))
 
-    def _prepare(self, method: str, background: Background, scale: Scale | None) -> Explainer:
+    def _prepare(self, method: str, background: Background, scale: Scale | None, partition: Partition) -> Explainer:
         if isinstance(background, str):
             rows = self.backgrounds[background]
         else:
             rows = self.tensors({name: packed.unpack() for name, packed in background.arrays.items()})
         network = network_on(self.spec, self.network, scale, self.manifest.ending, self.background)
-        return EXPLAINERS[method](network, rows, self.players, memory_bytes=self._memory_bytes)
+        if partition.changes_background:
+            prepare = preparer(method, network, rows, self.spec, self._memory_bytes)
+            return RowGames(prepare, self.spec.inputs, rows, partition)
+        return EXPLAINERS[method](network, rows, game_players(partition.fixed), memory_bytes=self._memory_bytes)
 
-    def describe_background(self, background: Background) -> dict[str, Any]:
-        """The description of a background in a response."""
-        if isinstance(background, str):
-            rows, digest = self.manifest.background(background)
-            return {"name": background, "rows": rows, "sha256": digest}
-        return {"name": REQUEST_BACKGROUND, "rows": background.rows, "sha256": background.sha256}
+    def describe_background(self, background: Background, partition: Partition) -> dict[str, Any]:
+        """The description of a background in a response. absent: by input, its reference row instead of those rows."""
+        name, (rows, digest) = (
+            (background, self.manifest.background(background))
+            if isinstance(background, str)
+            else (REQUEST_BACKGROUND, (background.rows, background.sha256))
+        )
+        rows = 1 if partition.has_one_reference else rows
+        absent = {"absent": partition.absent} if partition.absent else {}
+        return {"name": name, "rows": rows, "sha256": digest, **absent}
 
     def warm(self) -> None:
         """Trace the network and prepare the default method, so that the first request does not wait for them."""

@@ -22,6 +22,7 @@ from whyserve.explain.pictures.elements import (
     elements,
     flat,
     from_average,
+    listed_players,
     waterfall_bars,
 )
 from whyserve.explain.pictures.figure import ExplainedOutput, build_figure, is_image_alone
@@ -91,7 +92,8 @@ def _describe(explained: ExplainedOutput, bars: list[Bar]) -> str:
         return describe_waterfall(output, bars, scale)
     values = np.array(flat(output["attributions"][spec.inputs[0].name]))
     up, down = (scale.change(values[mask].sum()) for mask in (values > 0, values < 0))
-    return f"{from_average(output, scale)} the pixels that speak for it come to {up}, those against to {down}."
+    what = "parts" if listed_players(output, spec.inputs[0].name) else "pixels"
+    return f"{from_average(output, scale)} the {what} that speak for it come to {up}, those against to {down}."
 
 
 def _add_description(svg: str, title: str, description: str) -> str:

@@ -12,6 +12,7 @@ from whyserve.explain.worker.results import common_fields
 from whyserve.jobs import ExplainJob, JobResult
 from whyserve.model.choice import MethodChoice
 from whyserve.model.outputs import Outputs
+from whyserve.model.players import Partition
 
 CHUNK_ROWS = 16
 
@@ -35,14 +36,20 @@ class _Sums:
 
 
 def summarise(
-    job: ExplainJob, model: ExplainableModel, choice: MethodChoice, explain: ExplainPart, on_progress: OnProgress
+    job: ExplainJob,
+    model: ExplainableModel,
+    choice: MethodChoice,
+    partition: Partition,
+    explain: ExplainPart,
+    *,
+    on_progress: OnProgress,
 ) -> JobResult:
     """Summarise as many rows as the deadline allows.
 
     Raises UnsupportedNetwork, InvalidInput, and Stopped if no chunk was complete.
     """
     total = len(job.outputs)
-    sums = {output.name: _Sums(model.players.count) for output in model.outputs.all}
+    sums = {output.name: _Sums(partition.fixed.count) for output in model.outputs.all}
     done = 0
     for first in range(0, total, CHUNK_ROWS):
         count = min(CHUNK_ROWS, total - first)
@@ -59,8 +66,8 @@ def summarise(
         done += count
     if not done:
         raise Stopped
-    summary = [_describe(model, name, each) for name, each in sums.items() if each.rows]
-    body = {**common_fields(job, model, choice, complete=done == total), "rows": done, "summary": summary}
+    summary = [_describe(partition, name, each) for name, each in sums.items() if each.rows]
+    body = {**common_fields(job, model, choice, partition, complete=done == total), "rows": done, "summary": summary}
     return JobResult(to_json(body), method=choice.method)
 
 
@@ -77,11 +84,13 @@ def _add(sums: dict[str, _Sums], job: ExplainJob, model: ExplainableModel, first
             sums[output.name].add(value, each, value - base_value - float(each.sum()))
 
 
-def _describe(model: ExplainableModel, name: str, sums: _Sums) -> dict[str, Any]:
+def _describe(partition: Partition, name: str, sums: _Sums) -> dict[str, Any]:
+    means = partition.fixed.described(sums.absolute / sums.rows)
     return {
         "output": name,
         "rows": sums.rows,
         "mean_value": sums.value / sums.rows,
-        "mean_absolute_attributions": model.by_key(sums.absolute / sums.rows),
+        "mean_absolute_attributions": means["attributions"],
+        **({"players": means["players"]} if "players" in means else {}),
         "largest_residual": sums.residual,
     }

@@ -4,6 +4,7 @@ DeepLIFT (Shrikumar et al. 2017) against every background row, averaged (DeepSHA
 & Lee 2021). The rules are by operation and not by module, so attributions add up however the network is written.
 """
 
+from copy import copy
 from typing import ClassVar
 
 import torch
@@ -37,10 +38,8 @@ class Deep:
 
     def __init__(self, network: Network, background: Inputs, players: Players, *, memory_bytes: int = 1 << 30) -> None:
         check_gradients(network)
-        self.network, self.players = network, players
-        self.background = check_background(background, players)
-        self.rows = row_count(self.background)
-        self.program = trace(network.module, tuple(self.background[name] for name in network.names))
+        self.network = network
+        self.program = trace(network.module, tuple(check_background(background, players)[n] for n in network.names))
         rules = bound_rules(self.program)
         self.forward = Forward(self.program, rules, network.names)
         self.backward = Backward(self.program, rules)
@@ -50,11 +49,23 @@ class Deep:
         # A rule works through the values that it keeps step by step, so they do not count for the cache.
         in_cache = max(LEAST_PAIRS, CACHE_BYTES // (self.dtype.itemsize * numbers))
         self.chunk_pairs = min(max(1, memory_bytes // (PARTS * self.row_bytes)), in_cache)
-        keep = self.rows * self.row_bytes <= memory_bytes // PARTS
+        self.memory_bytes = memory_bytes
+        self._set_game(background, players)
+        self._try_out()
+
+    def again(self, background: Inputs, players: Players) -> "Deep":
+        """The same network with another background and other players, without a new trace."""
+        other = copy(self)
+        other._set_game(background, players)
+        return other
+
+    def _set_game(self, background: Inputs, players: Players) -> None:
+        self.players, self.background = players, check_background(background, players)
+        self.rows = row_count(self.background)
+        keep = self.rows * self.row_bytes <= self.memory_bytes // PARTS
         self.background_values = BackgroundValues(self.forward, self.background, keep=keep)
         self.outputs = self._outputs()
         self.base_values = self.outputs.mean(0)
-        self._try_out()
 
     def explain(self, rows: Inputs, outputs: torch.Tensor, limits: Limits) -> Attribution:
         """Values (R, K, P) of `outputs` (R, K) at `rows`.

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
-from scipy.special import ndtr, stdtrit  # type: ignore[import-untyped]
+from scipy.special import ndtr, stdtrit
 
 # Estimate.errors adds this many degrees of freedom, with the mean variance over the players.
 POOLED_DEGREES = 3
