@@ -143,6 +143,7 @@ class ExplainJob(_Message):
     background: the name of one of the model's backgrounds, or a background sent with the request.
     answer_bytes: the expected size of the answer.
     summary: one summary of all rows instead of one explanation per row.
+    reasons: the language of the reasons that each explanation has; None without reasons.
     cost: counted work in units; see whyserve.model.work. work: the expected seconds.
     created, deadline: seconds since the epoch.
     caller: the name of the caller's API key; other callers cannot read the job.
@@ -165,6 +166,7 @@ class ExplainJob(_Message):
     background: str | GivenBackground = DEFAULT_BACKGROUND
     answer_bytes: int = 0
     summary: bool = False
+    reasons: str | None = None
     drawing: Drawing | None = None
     cost: int = 1
     work: float = 0.01

@@ -2,7 +2,8 @@
 
 A row's key covers all that its explanation depends on: the manifest's digest (which covers the network's and the
 backgrounds' digests), background, method, samples, seed, outputs, the row, its id, the positions of its tokens, and the
-prediction. The key also covers the caller: no caller can tell from an answer's time what other callers requested.
+prediction, and what else the answer has. The key also covers the caller: no caller can tell from an answer's time what
+other callers requested.
 """
 
 import hashlib
@@ -104,7 +105,7 @@ def _size(entry: tuple[bytes, bytes]) -> int:
 def row_keys(job: ExplainJob) -> list[bytes]:
     """One key of 256 bits per row."""
     common = hashlib.sha256(
-        repr((job.digest, job.background_key, job.method, job.samples, job.seed, job.caller)).encode()
+        repr((job.digest, job.background_key, job.method, job.samples, job.seed, job.caller, job.reasons)).encode()
     )
     arrays = [job.rows[name].unpack() for name in sorted(job.rows)] + [job.served.unpack()]
     keys = []

@@ -10,8 +10,9 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, StringConstraints, ValidationError, model_validator
 
 from whyserve.errors import ModelFault, first_line
-from whyserve.model.input_spec import InputSpec, Strict, has_tokenizer
+from whyserve.model.input_spec import InputSpec, Strict, has_tokenizer, one_line
 from whyserve.model.methods import METHODS, NEEDS_TORCH, Method
+from whyserve.model.reasons import ReasonsSpec
 
 SPEC_FILE = "model.toml"
 KERAS_FILE = "model.keras"
@@ -105,6 +106,7 @@ class ModelSpec(Strict):
     inputs: Annotated[tuple[InputSpec, ...], Field(min_length=1)]
     output: OutputSpec
     explain: ExplainSpec = ExplainSpec()
+    reasons: ReasonsSpec | None = None
     precision: Precision | None = None
 
     @model_validator(mode="after")
@@ -135,12 +137,23 @@ class ModelSpec(Strict):
                 raise ValueError(f'the {what} "{duplicate}" appears twice')
         if taken := self.groups & set(self.keys):
             raise ValueError(f'the group "{min(taken)}" has the name of a feature or an input; choose another name')
+        if self.reasons:
+            self.reasons.check_model(self)
         return self
+
+    @property
+    def is_table(self) -> bool:
+        """Whether every input is tabular."""
+        return all(item.is_tabular for item in self.inputs)
 
     @property
     def keys(self) -> tuple[str, ...]:
         """The keys of an instance: each tabular feature, and each other input."""
         return tuple(key for item in self.inputs for key in item.keys)
+
+    def members(self, group: str) -> list[str]:
+        """The names of the features of a group."""
+        return [f.name for item in self.inputs for f in item.features if f.group == group]
 
     @property
     def groups(self) -> set[str]:
@@ -174,7 +187,8 @@ class ModelSpec(Strict):
     def source_files(self) -> tuple[str, ...]:
         """The files that a model folder must have; the manifest holds their digests."""
         tokenizers = dict.fromkeys(item.tokenizer for item in self.inputs if item.tokenizer)
-        return (SPEC_FILE, *NETWORK_FILES[self.framework], *self.explain.files.values(), *tokenizers)
+        texts = self.reasons.languages.values() if self.reasons else ()
+        return (SPEC_FILE, *NETWORK_FILES[self.framework], *self.explain.files.values(), *tokenizers, *texts)
 
 
 def read_spec(folder: Path) -> ModelSpec:
@@ -226,14 +240,6 @@ def check_name(name: str) -> None:
 def is_name(name: str) -> bool:
     """Whether a model may have this name."""
     return len(name) <= LONGEST_NAME and re.fullmatch(NAME, name) is not None
-
-
-def one_line(error: ValidationError) -> str:
-    """The first fault of a pydantic error, as "place: message"."""
-    first = error.errors(include_url=False, include_input=False)[0]
-    place = ".".join(str(part) for part in first["loc"])
-    words = re.sub(r"^Value error, ", "", first["msg"])
-    return f"{place}: {words}" if place else words
 
 
 def _first_duplicate(names: Sequence[str]) -> str | None:

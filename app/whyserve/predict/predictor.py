@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from whyserve.errors import UnsupportedMethod
+from whyserve.errors import InvalidInput, UnsupportedMethod
 from whyserve.model.arrays import first_not_finite
 from whyserve.model.bounds import Bounds
 from whyserve.model.builds import ORIGINAL
@@ -19,6 +19,7 @@ from whyserve.model.image import Pictures
 from whyserve.model.manifest import Manifest, read_checked, read_manifest
 from whyserve.model.outputs import Outputs
 from whyserve.model.players import attribution_bytes
+from whyserve.model.reasons import ReasonsSpec
 from whyserve.model.rows import Arrays, Row, RowReader, fault_in
 from whyserve.model.text import TextReader, TokenSpans, spans_of, text_readers
 from whyserve.predict.batcher import Batcher
@@ -176,6 +177,15 @@ class Predictor:
     async def close(self) -> None:
         """Answer all waiting requests, and refuse new ones."""
         await self._batcher.close()
+
+    @property
+    def reasons(self) -> ReasonsSpec:
+        """[reasons] of model.toml. Raises InvalidInput without it."""
+        if self.spec.reasons is None:
+            raise InvalidInput(
+                f'"reasons" cannot be given: {self.spec.name} has no [reasons] in its model.toml', field="reasons"
+            )
+        return self.spec.reasons
 
     def check_method(self, method: str) -> None:
         """Raises UnsupportedMethod if the model's certificate does not say that the method fits."""

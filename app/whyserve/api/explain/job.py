@@ -12,7 +12,7 @@ from whyserve.api.middleware.auth import caller_of
 from whyserve.api.schemas.headers import idempotency_key
 from whyserve.api.schemas.rows import ROW_ID, takes_ids
 from whyserve.api.state import Service
-from whyserve.errors import AnswerTooLarge
+from whyserve.errors import AnswerTooLarge, InvalidInput
 from whyserve.jobs import ExplainJob, GivenBackground
 from whyserve.model.rows import Arrays, Row
 from whyserve.model.spec import DEFAULT_BACKGROUND
@@ -30,12 +30,14 @@ async def build_job(
     Raises InvalidInput, UnknownLabel, UnsupportedMethod, AnswerTooLarge, and Unavailable if the service shuts down.
     """
     origin = await _origin(request, service)
-    method, instances = options.get("method", "auto"), options.get("instances")
-    summary = options.get("summary", False)
+    options = {**_defaults(predictor, options), **options}
+    method, instances, summary = options["method"], options.get("instances"), options.get("summary", False)
     predictor.check_method(method)
     predicted = await predictor.answer(arrays)
-    outputs = predictor.outputs.wanted(options.get("outputs", "all" if summary else "top"), predicted)
-    background = await _background(predictor, options.get("background", DEFAULT_BACKGROUND))
+    outputs = predictor.outputs.wanted(options["outputs"], predicted)
+    if reasons := options.get("reasons"):
+        outputs = predictor.outputs.including(outputs, predictor.reasons.against)
+    background = await _background(predictor, options["background"])
     rows = background.rows if isinstance(background, GivenBackground) else predictor.manifest.background(background)[0]
     work = counted_work(predictor.manifest, method, options.get("samples"), sum(map(len, outputs)), rows)
     created = time.time()
@@ -53,6 +55,7 @@ async def build_job(
         seed=options.get("seed", 0),
         background=background,
         summary=summary,
+        reasons=options["language"] if reasons else None,
         cost=work.units,
         work=min(work.seconds, allowed_s),
         created=created,
@@ -67,6 +70,22 @@ async def build_job(
             field="instances" if len(job.outputs) > 1 else "outputs",
         )
     return job.model_copy(update={"answer_bytes": expected})
+
+
+def _defaults(predictor: Predictor, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that a request did not name. Raises InvalidInput if the model or the request allows no reasons."""
+    common = {"method": "auto", "background": DEFAULT_BACKGROUND}
+    if not options.get("reasons"):
+        if "language" in options:
+            raise InvalidInput('"language" is the language of reasons; send "reasons": true', field="language")
+        return {**common, "outputs": "all" if options.get("summary") else "top"}
+    if options.get("summary"):
+        raise InvalidInput('"reasons" explain single rows; send no "summary"', field="reasons")
+    spec = predictor.reasons
+    known = (spec.language, *spec.languages)
+    if options.get("language", spec.language) not in known:
+        raise InvalidInput(f'"language" must be one of {", ".join(known)}', field="language")
+    return {**common, "outputs": [spec.against], "background": spec.background, "language": spec.language}
 
 
 async def _origin(request: Request, service: Service) -> dict[str, Any]:

@@ -3,18 +3,22 @@
 R is the number of rows, K the number of explained outputs per row. `attributions` is (R, *input shape, K). A model with
 several inputs has one tensor per input, `attributions.<input>`. A feature group has one value: it is at the group's
 first feature, and the other features have 0, so that the sum over a row is the sum of its attributions. A row with
-fewer than K explained outputs has outputs with an empty name and zeros.
+fewer than K explained outputs has outputs with an empty name and zeros. `reasons`, if the request wants them, is (R,)
+BYTES: one JSON object per row.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import orjson
 
 from whyserve.model.outputs import same_outputs
 from whyserve.model.spec import ModelSpec
 
 INPUT_SHAPED = ("attributions", "standard_errors")
+# Fields of an explanation that become tensors (R,) of JSON.
+AS_JSON = ("reasons",)
 
 
 def names_of(spec: ModelSpec) -> list[str]:
@@ -26,6 +30,7 @@ def names_of(spec: ModelSpec) -> list[str]:
         "values",
         "outputs",
         *_shaped(spec, INPUT_SHAPED[1]),
+        *AS_JSON,
     ]
 
 
@@ -50,6 +55,9 @@ def tensors_of(spec: ModelSpec, explanations: Sequence[Any]) -> dict[str, np.nda
         "values": scalars("value"),
         "outputs": np.array([[output["output"].encode() for output in outputs] for outputs in table], dtype=object),
     }
+    for name in AS_JSON:
+        if name in explanations[0]:
+            found[name] = np.array([orjson.dumps(row[name]) for row in explanations], dtype=object)
     for name in INPUT_SHAPED:
         if name not in table[0][0]:
             continue

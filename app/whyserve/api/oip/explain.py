@@ -22,7 +22,7 @@ from whyserve.api.schemas.types import one_of, typed_dict
 from whyserve.api.state import Service
 from whyserve.model.spec import ModelSpec
 
-OPTIONS = ("method", "outputs", "samples", "seed", "deadline_s", "background")
+OPTIONS = ("method", "outputs", "samples", "seed", "deadline_s", "background", "reasons", "language")
 # Fields of an explanation that become parameters of the response.
 PARAMETERS = ("manifest", "method", "method_reason", "expected_distance", "complete", "cached")
 
@@ -56,9 +56,11 @@ def _parameters(answer: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _options(parameters: Mapping[str, Any], spec: ModelSpec) -> dict[str, Any]:
-    """The options among the parameters. By default all outputs are explained, because all rows need equally many."""
-    given = {"outputs": "all", **{name: parameters[name] for name in OPTIONS if name in parameters}}
-    if isinstance(given["outputs"], str) and given["outputs"] not in spec.output_keywords:
+    """The options among the parameters. By default all outputs are explained, because all rows need equally many;
+    with reasons, their output."""
+    default = {} if parameters.get("reasons") is True else {"outputs": "all"}
+    given = {**default, **{name: parameters[name] for name in OPTIONS if name in parameters}}
+    if isinstance(given.get("outputs"), str) and given["outputs"] not in spec.output_keywords:
         given["outputs"] = [given["outputs"]]
     return check_options(given, spec)
 

@@ -69,5 +69,12 @@ def explain_options(labels: tuple[str, ...], keywords: tuple[str, ...], backgrou
             Annotated[float, Field(gt=0, le=86_400)],
             "Time limit in seconds. A method that samples then returns its best result so far.",
         ),
+        "reasons": option(
+            bool,
+            "true: each explanation has the reasons for people, of the outcome in [reasons] of model.toml.",
+        ),
+        "language": option(
+            Annotated[str, Field(max_length=40)], "The language of the reasons. Default: that of model.toml."
+        ),
         "summary": option(bool, "true: one summary of all instances. It replaces the explanation of each instance."),
     }

@@ -42,6 +42,7 @@ def explain_response(manifest: Manifest) -> Any:
             "prediction": prediction_type(manifest.spec),
             "outputs": list_of(_output_type(manifest.spec)),
             "out_of_range": NotRequired[list_of(OutOfRange)],
+            "reasons": NotRequired[Reasons],
         },
     )
     fields = {**computed_fields(manifest.spec), "cached": NotRequired[Cached], "explanations": list_of(explanation)}
@@ -101,6 +102,32 @@ OutOfRange = typed_dict(
     "OutOfRange",
     {"feature": str, "value": float, "low": float, "high": float},
     "A feature whose value is outside the range that the model was compared with.",
+)
+Reason = typed_dict(
+    "Reason",
+    {
+        "code": str,
+        "feature": Annotated[str, Field(description="A feature, or a group of features.")],
+        "text": str,
+        "value": Annotated[Any, Field(description="As in an instance. Of a group: by feature.")],
+        "attribution": float,
+        "tied_with": NotRequired[
+            Annotated[list[str], Field(description="Features whose attribution differs by less than the errors.")]
+        ],
+    },
+)
+Reasons = typed_dict(
+    "Reasons",
+    {
+        "output": Annotated[str, Field(description="The output that decides.")],
+        "against": Annotated[bool, Field(description="Whether this row has the outcome that model.toml names.")],
+        "named": Annotated[list_of(Reason), Field(description="What pushed most towards this row's outcome.")],
+        "not_named": NotRequired[
+            Annotated[float, Field(description="The share in Σ |attribution| of the features that are never named.")]
+        ],
+        "sentence": NotRequired[Annotated[str, Field(description="The reasons in one sentence for people.")]],
+    },
+    "The reasons for a row's outcome, for people.",
 )
 BackgroundUsed = typed_dict(
     "BackgroundUsed",

@@ -24,7 +24,8 @@ from whyserve.model.builds import read_original
 from whyserve.model.manifest import Manifest, read_manifest
 from whyserve.model.methods import METHOD_NAMES, METHODS
 from whyserve.model.outputs import Outputs
-from whyserve.model.players import ByKey, player_numbers
+from whyserve.model.players import ByKey, player_names, player_numbers
+from whyserve.model.reasons import read_languages
 from whyserve.model.rows import Arrays
 from whyserve.model.spec import DEFAULT_BACKGROUND, REQUEST_BACKGROUND, ModelSpec
 from whyserve.model.text import TextReader, text_readers
@@ -78,6 +79,8 @@ class ExplainableModel:
         self.outputs = Outputs(self.spec, manifest.columns)
         self.bounds = Bounds(self.spec, manifest.ranges)
         self.players, self.by_key = players_of(self.spec), ByKey(self.spec)
+        self.player_names = player_names(self.spec)
+        self.reason_texts = read_languages(self.spec, read)
         self.backgrounds = {name: load_background(self.spec, read, name) for name in self.spec.explain.files}
         self.background = self.backgrounds[DEFAULT_BACKGROUND]
         self._original, self._memory_bytes, self._read = load_network(self.spec, read), memory_bytes, read

@@ -1,6 +1,6 @@
 """Convert the attributions of a network's columns to explanations of named outputs, in the JSON of the API."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -37,8 +37,14 @@ class Explained(NamedTuple):
         )
 
 
-def answer(job: ExplainJob, model: ExplainableModel, choice: MethodChoice, explained: Explained) -> JobResult:
-    """The explanations of one job. explained: the job's rows and output columns."""
+def answer(
+    job: ExplainJob,
+    model: ExplainableModel,
+    choice: MethodChoice,
+    explained: Explained,
+    more: Callable[[int], dict[str, Any]],
+) -> JobResult:
+    """The explanations of one job. explained: the job's rows and output columns. more: a row's further fields."""
     served = job.served.unpack()
     predictions = model.outputs.predictions(served)
     outside = model.bounds.outside({name: packed.unpack() for name, packed in job.rows.items()})
@@ -51,6 +57,7 @@ def answer(job: ExplainJob, model: ExplainableModel, choice: MethodChoice, expla
                 for column, output in enumerate(model.outputs.named(job.outputs[row]))
             ],
             **({"out_of_range": outside[row]} if outside[row] else {}),
+            **more(row),
         }
         for row, prediction in enumerate(predictions)
     ]
