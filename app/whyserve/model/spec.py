@@ -9,7 +9,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, StringConstraints, ValidationError, model_validator
 
-from whyserve.errors import ModelFault, first_line
+from whyserve.errors import InvalidInput, ModelFault, first_line
+from whyserve.model.changes import CounterfactualSpec, check_changes
 from whyserve.model.input_spec import InputSpec, Strict, has_tokenizer, one_line
 from whyserve.model.methods import METHODS, NEEDS_TORCH, Method
 from whyserve.model.reasons import ReasonsSpec
@@ -48,12 +49,13 @@ class OutputSpec(Strict):
 
 class ExplainSpec(Strict):
     """backgrounds: the files of further backgrounds by name; a request can choose one. The certificate describes
-    `background` only.
+    `background` only. show_background: whether answers may show rows of the backgrounds.
     """
 
     method: Method = "auto"
     background: str = "background.npz"
     backgrounds: dict[ModelName, str] = Field(default_factory=dict)
+    show_background: bool = False
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -107,6 +109,7 @@ class ModelSpec(Strict):
     output: OutputSpec
     explain: ExplainSpec = ExplainSpec()
     reasons: ReasonsSpec | None = None
+    counterfactual: CounterfactualSpec = CounterfactualSpec()
     precision: Precision | None = None
 
     @model_validator(mode="after")
@@ -139,6 +142,10 @@ class ModelSpec(Strict):
             raise ValueError(f'the group "{min(taken)}" has the name of a feature or an input; choose another name')
         if self.reasons:
             self.reasons.check_model(self)
+        try:
+            check_changes(self, self.counterfactual.changes, "counterfactual.changes")
+        except InvalidInput as fault:
+            raise ValueError(fault.message) from fault
         return self
 
     @property

@@ -1,7 +1,7 @@
 """A served model: rows → arrays → ONNX Runtime → named outputs."""
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from math import isfinite
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from whyserve.errors import InvalidInput, UnsupportedMethod
-from whyserve.model.arrays import first_not_finite
+from whyserve.model.arrays import check_arrays, first_not_finite, read_npz
 from whyserve.model.bounds import Bounds
 from whyserve.model.builds import ORIGINAL
 from whyserve.model.image import Pictures
@@ -23,6 +23,7 @@ from whyserve.model.reasons import ReasonsSpec
 from whyserve.model.rows import Arrays, Row, RowReader, fault_in
 from whyserve.model.text import TextReader, TokenSpans, spans_of, text_readers
 from whyserve.predict.batcher import Batcher
+from whyserve.predict.counterfactuals import Search
 from whyserve.predict.latency import Latency, measure
 from whyserve.predict.plain_rows import PlainRows
 from whyserve.predict.session import OnnxSession
@@ -52,15 +53,19 @@ class Predictor:
         batch_s: float = 0.05,
         latency: Latency | None = None,
         texts: Mapping[str, TextReader] | None = None,
+        read: Callable[[str], bytes] | None = None,
     ) -> None:
-        """batch_s: time limit of one batch. latency: measured by default. texts: by input that is sent as text."""
+        """batch_s: time limit of one batch. latency: measured by default. texts: by input that is sent as text.
+
+        read: reads a file of the model folder and checks its digest; for `search`.
+        """
         self.manifest, self.spec, self.digest = manifest, manifest.spec, digest
         self.outputs = Outputs(self.spec, manifest.columns)
         self.attribution_bytes = attribution_bytes(self.spec)
         self.latency = latency or measure(session.run, self.spec)
         is_fast = self.latency.seconds(1) <= INLINE_S and not session.may_block
         self.inline_rows = self.latency.rows_within(INLINE_S) if is_fast else 0
-        self._session = session
+        self._session, self._read_file = session, read
         self._rows_run = BATCH_ROWS.labels(self.spec.name)
         self.statistics = Statistics()
         self._batcher = Batcher(
@@ -170,6 +175,20 @@ class Predictor:
         """The range of each numeric feature."""
         return Bounds(self.spec, self.manifest.ranges)
 
+    @cached_property
+    def search(self) -> Search:
+        """The search of counterfactuals against the default background. Raises InvalidInput, ModelFault."""
+        if not self.spec.is_table or self._read_file is None:
+            raise InvalidInput(
+                f"{self.spec.name} has no counterfactuals: they need a model whose inputs are all tabular",
+                field="model",
+            )
+        return Search(self.spec, check_arrays(self.spec, read_npz(self._read_file(self.spec.explain.background))))
+
+    def evaluate(self, arrays: Arrays) -> np.ndarray:
+        """Like `table`, for rows of a search: they do not count as predictions, and may have outputs not finite."""
+        return self._session.run(arrays)
+
     def predict(self, instances: Sequence[Row]) -> list[dict[str, Any]]:
         """One prediction per instance, as /predict returns it."""
         return self.outputs.predictions(self.table(self.arrays(instances)))
@@ -202,7 +221,9 @@ def load_predictor(folder: Path, threads: int) -> Predictor:
     # Resolved once: an export may change the link while the files are read.
     folder = folder.resolve()
     manifest, digest = read_manifest(folder)
-    texts = text_readers(
-        manifest.spec, lambda name: read_checked(folder / ORIGINAL, name, manifest, manifest.spec.name)
-    )
-    return Predictor(manifest, digest, OnnxSession(folder, manifest, threads), texts=texts)
+
+    def read(name: str) -> bytes:
+        return read_checked(folder / ORIGINAL, name, manifest, manifest.spec.name)
+
+    texts = text_readers(manifest.spec, read)
+    return Predictor(manifest, digest, OnnxSession(folder, manifest, threads), texts=texts, read=read)

@@ -12,7 +12,7 @@ from whyserve.model.reasons import LISTED, ReasonsSpec
 from whyserve.model.rows import as_row
 
 # Two attributions are tied if they differ by less than so many standard errors of their difference.
-TIED_ERRORS = 3.0
+TIED_ERRORS = 2.5
 # Differences of less than this share of the largest attribution are rounding.
 ROUNDING = 1e-6
 

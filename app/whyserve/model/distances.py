@@ -1,0 +1,62 @@
+"""Distances between rows of tables, in quantiles of a background."""
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from whyserve.model.input_spec import Feature, InputSpec
+from whyserve.model.rows import Arrays
+from whyserve.model.spec import ModelSpec
+
+# "Unusual" is measured by the distance to this nearest background row.
+NEIGHBOURS = 5
+
+
+def is_number(item: InputSpec, feature: Feature) -> bool:
+    """Whether a feature's values have an order."""
+    return not feature.categories and item.value_type(feature) is not bool
+
+
+class Distances:
+    """The distance of two rows is a sum over features: the share of the background between two numbers, or 1 for two
+    different categories. Beyond the background's range, a distance of the whole range counts 1. Features of a group
+    count half, so that a change of a one-hot column counts once. Every input must be tabular.
+    """
+
+    def __init__(self, spec: ModelSpec, background: Arrays) -> None:
+        self._spec = spec
+        features = [(item, feature) for item in spec.inputs for feature in item.features]
+        self._is_number = np.array([is_number(*each) for each in features])
+        self._weights = np.array([0.5 if feature.group else 1.0 for _, feature in features])
+        self.background = self.table(background)
+        self._scales = [_scale(column) for column in self.background.T]
+
+    def table(self, arrays: Arrays) -> np.ndarray:
+        """(rows, features) float64, the features of all inputs."""
+        return np.concatenate([arrays[item.name].astype(np.float64) for item in self._spec.inputs], axis=1)
+
+    def between(self, one: np.ndarray, other: np.ndarray, features: Iterable[int]) -> np.ndarray:
+        """The distance of rows of two tables that broadcast, in these features; the others are equal."""
+        return sum((self._gap(place, one[..., place], other[..., place]) for place in features), np.zeros(1))
+
+    def to_background(self, rows: np.ndarray) -> np.ndarray:
+        """(rows, background rows): the distance of each row to each background row."""
+        return self.between(rows[:, None], self.background[None], range(rows.shape[1]))
+
+    def _gap(self, place: int, one: np.ndarray, other: np.ndarray) -> np.ndarray:
+        if not self._is_number[place]:
+            return (one != other) * self._weights[place]
+        return np.abs(self._position(place, one) - self._position(place, other)) * self._weights[place]
+
+    def _position(self, place: int, values: np.ndarray) -> np.ndarray:
+        """The quantile of each value of a feature in the background."""
+        known, ranks = self._scales[place]
+        low, high = known[0], known[-1]
+        inside = values.clip(low, high)
+        return np.interp(inside, known, ranks) + (values - inside) / ((high - low) or 1.0)
+
+
+def _scale(column: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The different values of a column, and the quantile of each."""
+    values, counts = np.unique(column, return_counts=True)
+    return values, (np.cumsum(counts) - counts / 2) / len(column)
