@@ -1,13 +1,19 @@
 """Counterfactuals of the shipped tables: rows that the served model decides otherwise."""
 
 import time
+from typing import Any
 
 import numpy as np
 import pytest
 
 from tests.conftest import example, rows_of
 
-TABLES = {"penguins": {"output": "Gentoo"}, "wine": {}, "breast_cancer": {}, "linear": {"threshold": 150.0}}
+TABLES: dict[str, dict[str, Any]] = {
+    "penguins": {"output": "Gentoo"},
+    "wine": {},
+    "breast_cancer": {},
+    "linear": {"threshold": 150.0},
+}
 
 
 def ask(client, name, rows, **options):
@@ -101,3 +107,35 @@ def test_the_document_has_the_types_of_tables(client):
     assert "/counterfactual" in document["paths"]
     assert "WineCounterfactualRequest" in document["components"]["schemas"]
     assert "DigitsCounterfactualRequest" not in document["components"]["schemas"]
+
+
+def test_similar_rows_are_the_nearest_with_their_outcome(client):
+    row = rows_of("penguins", 4)[3]
+    asked = {"model": "penguins", "instances": [row], "similar": 5}
+    (each,) = client.post("/explain", json=asked).json()["explanations"]
+    shown = each["similar"]
+    assert (shown[0]["row"], shown[0]["distance"], shown[0]["instance"]) == (3, 0.0, row)
+    assert [near["distance"] for near in shown] == sorted(near["distance"] for near in shown)
+    instances = [near["instance"] for near in shown]
+    assert instances == [rows_of("penguins", near["row"] + 1)[-1] for near in shown]
+    predicted = client.post("/predict", json={"model": "penguins", "instances": instances}).json()["predictions"]
+    assert [near["prediction"]["label"] for near in shown] == [one["label"] for one in predicted]
+    assert 0 < each["more_unusual_share"] < 1
+    odd = {**row, "bill_length_mm": 90.0, "body_mass_g": 9000.0}
+    (far,) = client.post("/explain", json={**asked, "instances": [odd], "similar": 0}).json()["explanations"]
+    assert far["more_unusual_share"] == 0
+    assert "similar" not in far
+
+
+def test_a_background_that_may_not_be_shown_gives_the_share_only(client):
+    rows = rows_of("wine", 9)
+    refused = client.post("/explain", json={"model": "wine", "instances": rows[:1], "similar": 5})
+    assert refused.status_code == 422
+    assert refused.json()["errors"][0]["field"] == "similar"
+    answer = client.post("/explain", json={"model": "wine", "instances": rows[:1], "similar": 0}).json()
+    assert 0 < answer["explanations"][0]["more_unusual_share"] < 1
+    own = {"model": "wine", "instances": rows[:1], "similar": 2, "background": rows[1:]}
+    (each,) = client.post("/explain", json=own).json()["explanations"]
+    assert all(near["instance"] == rows[1 + near["row"]] for near in each["similar"])
+    picture = client.post("/explain", json={**example("digits"), "similar": 0})
+    assert picture.json()["errors"][0]["field"] == "similar"

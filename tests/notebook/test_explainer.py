@@ -192,3 +192,19 @@ def test_keras_on_another_backend_is_told_to_set_it():
     )  # fmt: skip
     last = done.stderr.strip().splitlines()[-1]
     assert "set the environment variable KERAS_BACKEND=torch before keras is imported" in last, done.stderr
+
+
+def test_counterfactuals_cross_the_threshold_when_predicted_again():
+    network = torch.nn.Linear(3, 1).requires_grad_(False)
+    rows = np.random.default_rng(0).normal(size=(50, 3)).astype(np.float32)
+    explainer = whyserve.Explainer(network, rows, names=["y"], features=["a", "b", "c"], method="exact")
+    limit = float(network(torch.tensor(rows)).median())
+    answers = explainer.counterfactual(rows[:5], threshold=limit, count=2, changes={"c": {"fixed": True}})
+    for answer in answers:
+        (first, *_) = answer["found"]
+        assert (first["prediction"]["value"] >= limit) != (answer["prediction"]["value"] >= limit)
+        again = network(torch.tensor([[first["instance"][key] for key in "abc"]])).item()
+        assert again == pytest.approx(first["prediction"]["value"], abs=1e-5)
+        assert "c" not in first["changes"]
+    with pytest.raises(InvalidInput, match="threshold"):
+        explainer.counterfactual(rows[:1])

@@ -105,7 +105,9 @@ def _size(entry: tuple[bytes, bytes]) -> int:
 def row_keys(job: ExplainJob) -> list[bytes]:
     """One key of 256 bits per row."""
     common = hashlib.sha256(
-        repr((job.digest, job.background_key, job.method, job.samples, job.seed, job.caller, job.reasons)).encode()
+        repr(
+            (job.digest, job.background_key, job.method, job.samples, job.seed, job.caller, job.reasons, job.similar)
+        ).encode()
     )
     arrays = [job.rows[name].unpack() for name in sorted(job.rows)] + [job.served.unpack()]
     keys = []

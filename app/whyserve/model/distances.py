@@ -1,6 +1,7 @@
 """Distances between rows of tables, in quantiles of a background."""
 
 from collections.abc import Iterable
+from functools import cached_property
 
 import numpy as np
 
@@ -35,25 +36,46 @@ class Distances:
         """(rows, features) float64, the features of all inputs."""
         return np.concatenate([arrays[item.name].astype(np.float64) for item in self._spec.inputs], axis=1)
 
+    def arrays(self, table: np.ndarray) -> Arrays:
+        """(rows, features) → arrays by input."""
+        ends = np.cumsum([len(item.features) for item in self._spec.inputs])[:-1]
+        parts = np.split(table, ends, axis=1)
+        return {item.name: part.astype(item.dtype) for item, part in zip(self._spec.inputs, parts, strict=True)}
+
     def between(self, one: np.ndarray, other: np.ndarray, features: Iterable[int]) -> np.ndarray:
         """The distance of rows of two tables that broadcast, in these features; the others are equal."""
-        return sum((self._gap(place, one[..., place], other[..., place]) for place in features), np.zeros(1))
+        return np.asarray(
+            sum((self._gap(place, one[..., place], other[..., place]) for place in features), np.zeros(1))
+        )
 
     def to_background(self, rows: np.ndarray) -> np.ndarray:
         """(rows, background rows): the distance of each row to each background row."""
         return self.between(rows[:, None], self.background[None], range(rows.shape[1]))
 
+    def more_unusual(self, rows: np.ndarray) -> np.ndarray:
+        """(rows,): the share of background rows that are farther from their k-th nearest background row than each row
+        is from its own, k = NEIGHBOURS.
+        """
+        own = np.sort(self.to_background(rows), axis=1)[:, :NEIGHBOURS][:, -1]
+        return np.asarray((self._usual > own[:, None]).mean(axis=1))
+
+    @cached_property
+    def _usual(self) -> np.ndarray:
+        """(background rows,): the distance of each to its k-th nearest other one."""
+        # The first column is the row's distance from itself.
+        return np.asarray(np.sort(self.to_background(self.background), axis=1)[:, : NEIGHBOURS + 1][:, -1])
+
     def _gap(self, place: int, one: np.ndarray, other: np.ndarray) -> np.ndarray:
         if not self._is_number[place]:
-            return (one != other) * self._weights[place]
-        return np.abs(self._position(place, one) - self._position(place, other)) * self._weights[place]
+            return np.asarray((one != other) * self._weights[place])
+        return np.asarray(np.abs(self._position(place, one) - self._position(place, other)) * self._weights[place])
 
     def _position(self, place: int, values: np.ndarray) -> np.ndarray:
         """The quantile of each value of a feature in the background."""
         known, ranks = self._scales[place]
         low, high = known[0], known[-1]
         inside = values.clip(low, high)
-        return np.interp(inside, known, ranks) + (values - inside) / ((high - low) or 1.0)
+        return np.asarray(np.interp(inside, known, ranks) + (values - inside) / ((high - low) or 1.0))
 
 
 def _scale(column: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -27,6 +27,8 @@ MOST, CHUNK = (60_000, 346, 72), 4096
 MOST_CHANGED = len(COARSE)
 # So many more rows than wanted are refined: the nearest on the coarse ladder may not be the nearest.
 SPARE = 3
+# Combinations of values of the same features that are tried to bring a row nearer.
+REFINED = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,11 @@ class _Unit:
     columns: list[int]
     values: np.ndarray
     gaps: np.ndarray
+
+    def thinned(self, count: int) -> np.ndarray:
+        """The places of about `count` values: evenly in the order of the values, so that both directions have some."""
+        even = np.unique(np.linspace(0, len(self.values) - 1, count).round()).astype(int)
+        return np.lexsort(self.values.T)[even]
 
 
 @dataclass(slots=True)
@@ -61,12 +68,6 @@ class Search:
         self._players: dict[str, list[int]] = {}
         for place, (_, feature) in enumerate(self._features):
             self._players.setdefault(feature.player, []).append(place)
-
-    def arrays(self, table: np.ndarray) -> Arrays:
-        """(rows, features) → arrays by input."""
-        ends = np.cumsum([len(item.features) for item in self.spec.inputs])[:-1]
-        parts = np.split(table, ends, axis=1)
-        return {item.name: part.astype(item.dtype) for item, part in zip(self.spec.inputs, parts, strict=True)}
 
     def __call__(
         self,
@@ -146,7 +147,7 @@ class _Run:
         self, search: Search, start: np.ndarray, units: list[_Unit], crosses: Crosses, deadline: float, chunk: int
     ) -> None:
         self.tried, self.complete = 0, True
-        self._arrays, self._start, self._units = search.arrays, start, units
+        self._arrays, self._start, self._units = search.distances.arrays, start, units
         self._crosses, self._deadline, self._chunk = crosses, deadline, chunk
         self._gains = np.full(len(units), -math.inf)  # how far a change of one unit alone moves the decision
 
@@ -166,8 +167,7 @@ class _Run:
         each = min(COARSE[size - 1], max(2, 2_000_000 // features**2))
         pool: list[tuple[int, int]] = []
         for unit in np.argsort(-self._gains, kind="stable").tolist():
-            last = len(self._units[unit].values) - 1
-            pool += [(unit, int(place)) for place in np.unique(np.linspace(0, last, each).round())]
+            pool += [(unit, int(place)) for place in self._units[unit].thinned(each)]
         self.complete &= len(pool) <= MOST[size - 1]
         return np.array(pool[: MOST[size - 1]], int).reshape(-1, 2)
 
@@ -185,7 +185,7 @@ class _Run:
         found: list[np.ndarray] = []
 
         def without(rows: np.ndarray, some: set[int]) -> np.ndarray:
-            return rows[np.isin(units[rows], list(some)).sum(axis=1) < len(some)]
+            return np.asarray(rows[np.isin(units[rows], list(some)).sum(axis=1) < len(some)])
 
         for some in known:
             left = without(left, some)
@@ -217,8 +217,24 @@ class _Run:
             row[self._units[unit].columns] = self._units[unit].values[place]
         return row
 
+    def _together(self, choice: dict[int, int]) -> dict[int, int]:
+        """The nearest combination of other values of the same units that crosses."""
+        units = [self._units[number] for number in choice]
+        ladders = [unit.thinned(int(REFINED ** (1 / len(units)))) for unit in units]
+        places = np.stack([grid.ravel() for grid in np.meshgrid(*ladders)], axis=1)
+        rows = np.repeat(self._start[None], len(places), axis=0)
+        for unit, own in zip(units, places.T, strict=True):
+            rows[:, unit.columns] = unit.values[own]
+        gaps = sum(unit.gaps[own] for unit, own in zip(units, places.T, strict=True))
+        crossing = np.where(self._evaluate(rows) < 0, gaps, np.inf)
+        if crossing.min() >= sum(self._units[number].gaps[place] for number, place in choice.items()):
+            return choice
+        return dict(zip(choice, places[crossing.argmin()].tolist(), strict=True))
+
     def refined(self, choice: dict[int, int]) -> np.ndarray:
         """The row of a combination, with each changed value moved back as far as the row still crosses."""
+        if len(choice) > 1 and time.monotonic() <= self._deadline:
+            choice = self._together(choice)
         for number in [*choice, *choice]:
             unit, end = self._units[number], choice[number]
             if end and time.monotonic() <= self._deadline:

@@ -85,7 +85,7 @@ def counterfactuals(
     listed = []
     instance = as_row(spec, row, 0)
     for changed, distance in zip(found.rows, found.distances, strict=True):
-        other = as_row(spec, search.arrays(changed[None]), 0)
+        other = as_row(spec, search.distances.arrays(changed[None]), 0)
         again = model.predict(other)
         if sign * outputs.margins(output, again, threshold)[0] >= 0:
             continue
@@ -109,5 +109,5 @@ def _nearest(search: Search, changed: np.ndarray) -> dict[str, Any]:
         return {}
     distances = search.distances.to_background(changed[None])[0]
     row = int(distances.argmin())
-    instance = as_row(search.spec, search.arrays(search.background[row : row + 1]), 0)
+    instance = as_row(search.spec, search.distances.arrays(search.background[row : row + 1]), 0)
     return {"nearest_background": {"row": row, "distance": float(distances[row]), "instance": instance}}

@@ -27,8 +27,9 @@ class Reasoner:
         manifest, digest = read_manifest(build)
         keys = {feature.player for item in manifest.spec.inputs for feature in item.features}
         texts = {key: ReasonText(code=key, raises=f"{key} raises", lowers=f"{key} lowers") for key in keys}
-        spec = manifest.spec.model_copy(update={"reasons": ReasonsSpec(texts=texts, **reasons)})
-        spec.reasons.check_model(spec)
+        self.reasons = ReasonsSpec(texts=texts, **reasons)
+        spec = manifest.spec.model_copy(update={"reasons": self.reasons})
+        self.reasons.check_model(spec)
         manifest = manifest.model_copy(update={"spec": spec})
         self.predictor = load_predictor(build, 1)
         self.model = ExplainableModel(
@@ -39,7 +40,7 @@ class Reasoner:
         """Explanations of rows, with reasons."""
         arrays, spec = self.predictor.arrays(rows), self.model.spec
         table = self.predictor.table(arrays)
-        outputs = self.predictor.outputs.wanted([spec.reasons.against], table)
+        outputs = self.predictor.outputs.wanted([self.reasons.against], table)
         job = ExplainJob.of(spec, self.model.digest, arrays, table, outputs, reasons="en", **more)
         (result,) = compute([job], self.model, lambda _: True)
         return orjson.loads(result.json)["explanations"]

@@ -25,7 +25,9 @@ def answer_bytes(job: ExplainJob, predictor: Predictor) -> int:
     )
     shares = (explained * values + TOKEN * tokens) * (2 if _samples(job, predictor) else 1)
     reasons = len(job.outputs) * _reasons(predictor) if job.reasons else 0
-    return ANSWER + ids + len(job.outputs) * prediction + explained * OUTPUT + shares + reasons
+    instance = sum(len(key.encode()) + NUMBER_BYTES for key in spec.keys)
+    similar = len(job.outputs) * (job.similar or 0) * (instance + prediction + REASON)
+    return ANSWER + ids + len(job.outputs) * prediction + explained * OUTPUT + shares + reasons + similar
 
 
 def _reasons(predictor: Predictor) -> int:

@@ -56,6 +56,7 @@ async def build_job(
         background=background,
         summary=summary,
         reasons=options["language"] if reasons else None,
+        similar=_similar(predictor, options),
         cost=work.units,
         work=min(work.seconds, allowed_s),
         created=created,
@@ -86,6 +87,24 @@ def _defaults(predictor: Predictor, options: Mapping[str, Any]) -> dict[str, Any
     if options.get("language", spec.language) not in known:
         raise InvalidInput(f'"language" must be one of {", ".join(known)}', field="language")
     return {**common, "outputs": [spec.against], "background": spec.background, "language": spec.language}
+
+
+def _similar(predictor: Predictor, options: Mapping[str, Any]) -> int | None:
+    """The number of similar rows that a request asks for. Raises InvalidInput if they cannot be shown."""
+    count: int | None = options.get("similar")
+    spec, is_own = predictor.spec, isinstance(options["background"], str)
+    fault = None
+    if count is None:
+        return None
+    if options.get("summary"):
+        fault = 'a summary has no similar rows; send no "summary"'
+    elif not spec.is_table:
+        fault = f"{spec.name} has inputs that are not tabular"
+    elif count and is_own and not spec.explain.show_background:
+        fault = "model.toml does not allow to show the background (explain.show_background); send 0, or a background"
+    if fault:
+        raise InvalidInput(f'"similar": {fault}', field="similar")
+    return count
 
 
 async def _origin(request: Request, service: Service) -> dict[str, Any]:

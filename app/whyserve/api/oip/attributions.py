@@ -3,8 +3,8 @@
 R is the number of rows, K the number of explained outputs per row. `attributions` is (R, *input shape, K). A model with
 several inputs has one tensor per input, `attributions.<input>`. A feature group has one value: it is at the group's
 first feature, and the other features have 0, so that the sum over a row is the sum of its attributions. A row with
-fewer than K explained outputs has outputs with an empty name and zeros. `reasons`, if the request wants them, is (R,)
-BYTES: one JSON object per row.
+fewer than K explained outputs has outputs with an empty name and zeros. `reasons`, `similar` and
+`more_unusual_share`, if the request wants them, are (R,) BYTES: JSON of each row.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ from whyserve.model.spec import ModelSpec
 
 INPUT_SHAPED = ("attributions", "standard_errors")
 # Fields of an explanation that become tensors (R,) of JSON.
-AS_JSON = ("reasons",)
+AS_JSON = ("reasons", "similar", "more_unusual_share")
 
 
 def names_of(spec: ModelSpec) -> list[str]:

@@ -22,7 +22,7 @@ from whyserve.api.schemas.types import one_of, typed_dict
 from whyserve.api.state import Service
 from whyserve.model.spec import ModelSpec
 
-OPTIONS = ("method", "outputs", "samples", "seed", "deadline_s", "background", "reasons", "language")
+OPTIONS = ("method", "outputs", "samples", "seed", "deadline_s", "background", "reasons", "language", "similar")
 # Fields of an explanation that become parameters of the response.
 PARAMETERS = ("manifest", "method", "method_reason", "expected_distance", "complete", "cached")
 

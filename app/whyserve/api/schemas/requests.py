@@ -12,6 +12,7 @@ from whyserve.model.methods import Method
 
 # Every explained row costs as many evaluations as the background has rows. A model's own backgrounds have as many.
 MAX_BACKGROUND_ROWS = 100
+MOST_SIMILAR = 20
 Version = Annotated[int, Field(ge=1, description="A version of the model. Default: the current version.")]
 
 OutOfRangeWanted = Annotated[
@@ -75,6 +76,10 @@ def explain_options(labels: tuple[str, ...], keywords: tuple[str, ...], backgrou
         ),
         "language": option(
             Annotated[str, Field(max_length=40)], "The language of the reasons. Default: that of model.toml."
+        ),
+        "similar": option(
+            Annotated[int, Field(ge=0, le=MOST_SIMILAR)],
+            "How many of the most similar background rows each explanation has. 0: only how unusual the instance is.",
         ),
         "summary": option(bool, "true: one summary of all instances. It replaces the explanation of each instance."),
     }

@@ -4,7 +4,7 @@ from typing import Annotated, Any, NotRequired
 
 from pydantic import Field
 
-from whyserve.api.schemas.rows import ROW_ID, RowId
+from whyserve.api.schemas.rows import ROW_ID, RowId, row_type
 from whyserve.api.schemas.types import list_of, nested, one_of, type_name, typed_dict
 from whyserve.model.manifest import Manifest
 from whyserve.model.methods import Method
@@ -35,6 +35,8 @@ def predict_response(manifest: Manifest) -> Any:
 
 def explain_response(manifest: Manifest) -> Any:
     name = type_name(manifest.spec.name)
+    near = {"row": int, "distance": float, "instance": row_type(manifest), "prediction": prediction_type(manifest.spec)}
+    similar = typed_dict(f"{name}SimilarRow", near, "A background row. distance: in quantiles of the background.")
     explanation = typed_dict(
         f"{name}Explanation",
         {
@@ -43,6 +45,8 @@ def explain_response(manifest: Manifest) -> Any:
             "outputs": list_of(_output_type(manifest.spec)),
             "out_of_range": NotRequired[list_of(OutOfRange)],
             "reasons": NotRequired[Reasons],
+            "similar": NotRequired[list_of(similar)],
+            "more_unusual_share": NotRequired[Annotated[float, Field(description=MORE_UNUSUAL)]],
         },
     )
     fields = {**computed_fields(manifest.spec), "cached": NotRequired[Cached], "explanations": list_of(explanation)}
@@ -102,6 +106,10 @@ OutOfRange = typed_dict(
     "OutOfRange",
     {"feature": str, "value": float, "low": float, "high": float},
     "A feature whose value is outside the range that the model was compared with.",
+)
+MORE_UNUSUAL = (
+    "The share of background rows that are farther from their fifth nearest background row than this instance is."
+    " 0: no background row is as unusual."
 )
 Reason = typed_dict(
     "Reason",

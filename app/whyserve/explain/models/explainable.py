@@ -8,6 +8,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
+import numpy as np
 import torch
 
 from whyserve.errors import InvalidInput, ModelFault, UnsupportedMethod
@@ -21,6 +22,7 @@ from whyserve.jobs import GivenBackground
 from whyserve.model.arrays import check_arrays, read_npz
 from whyserve.model.bounds import Bounds
 from whyserve.model.builds import read_original
+from whyserve.model.distances import Distances
 from whyserve.model.manifest import Manifest, read_manifest
 from whyserve.model.methods import METHOD_NAMES, METHODS
 from whyserve.model.outputs import Outputs
@@ -85,6 +87,7 @@ class ExplainableModel:
         self.background = self.backgrounds[DEFAULT_BACKGROUND]
         self._original, self._memory_bytes, self._read = load_network(self.spec, read), memory_bytes, read
         # Prepared methods, by method and background: those of the model by name, those of requests by digest.
+        self.comparisons: dict[str, tuple[Distances, np.ndarray]] = {}
         self._prepared: dict[tuple[str, str], Explainer] = {}
         self._request_prepared: OrderedDict[tuple[str, str], Explainer] = OrderedDict()
         self._lock = Lock()
@@ -149,6 +152,22 @@ class ExplainableModel:
 
     def _prepare(self, method: str, background: Inputs) -> Explainer:
         return EXPLAINERS[method](self.network, background, self.players, memory_bytes=self._memory_bytes)
+
+    def comparison(self, background: Background) -> tuple[Distances, np.ndarray]:
+        """The distances to a background, and the network's columns for its rows. Kept for the model's backgrounds."""
+        if isinstance(background, str) and background in self.comparisons:
+            return self.comparisons[background]
+        rows = (
+            self.backgrounds[background]
+            if isinstance(background, str)
+            else to_tensors(check_arrays(self.spec, {name: each.unpack() for name, each in background.arrays.items()}))
+        )
+        with torch.no_grad():
+            table = self._original(rows).numpy()
+        made = Distances(self.spec, {name: each.numpy() for name, each in rows.items()}), table
+        if isinstance(background, str):
+            self.comparisons[background] = made
+        return made
 
     def describe_background(self, background: Background) -> dict[str, Any]:
         """The description of a background in a response."""

@@ -7,6 +7,7 @@ import numpy as np
 
 from whyserve.explain.models.explainable import ExplainableModel
 from whyserve.explain.worker.results import Explained
+from whyserve.explain.worker.similar import similar_rows
 from whyserve.jobs import ExplainJob
 from whyserve.model.reasons import LISTED, ReasonsSpec
 from whyserve.model.rows import as_row
@@ -19,14 +20,15 @@ ROUNDING = 1e-6
 
 def further_fields(job: ExplainJob, model: ExplainableModel, explained: Explained, row: int) -> dict[str, Any]:
     """The fields of one explanation that only some requests ask for. explained: the job's rows and output columns."""
+    similar = {} if job.similar is None else similar_rows(job, model, row, job.similar)
     spec = model.spec.reasons
     if job.reasons is None or spec is None:
-        return {}
+        return similar
     place = job.outputs[row].index(spec.against)  # the API has added it
     (output,) = model.outputs.named([spec.against])
     errors = None if explained.standard_errors is None else explained.standard_errors[row, place]
     values = output.sign * explained.values[row, place]
-    return {"reasons": _reasons(job, model, spec, row, values=values, errors=errors)}
+    return {"reasons": _reasons(job, model, spec, row, values=values, errors=errors), **similar}
 
 
 def _reasons(
