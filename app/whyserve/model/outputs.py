@@ -119,6 +119,10 @@ class Outputs:
         (more,) = self.named([name])
         return [row if more in row else [*row, more] for row in wanted]
 
+    def columns(self, asked: str | Sequence[str], table: np.ndarray) -> list[list[int]]:
+        """The columns of the wanted outputs, equally many for each row."""
+        return same_length([[output.column for output in row] for row in self.wanted(asked, table)], 0)
+
 
 def same_length(rows: Sequence[Sequence[Any]], fill: Any) -> list[list[Any]]:
     """Lists of one length, at least 1, for outputs of rows that differ in their number; shorter ones end in `fill`."""

@@ -42,7 +42,7 @@ class _Unit:
     def thinned(self, count: int) -> np.ndarray:
         """The places of about `count` values: evenly in the order of the values, so that both directions have some."""
         even = np.unique(np.linspace(0, len(self.values) - 1, count).round()).astype(int)
-        return np.lexsort(self.values.T)[even]
+        return np.asarray(np.lexsort(self.values.T)[even])
 
 
 @dataclass(slots=True)

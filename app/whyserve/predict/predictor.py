@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from whyserve.errors import InvalidInput, UnsupportedMethod
+from whyserve.errors import InvalidInput
 from whyserve.model.arrays import check_arrays, first_not_finite, read_npz
 from whyserve.model.bounds import Bounds
 from whyserve.model.builds import ORIGINAL
@@ -205,15 +205,6 @@ class Predictor:
                 f'"reasons" cannot be given: {self.spec.name} has no [reasons] in its model.toml', field="reasons"
             )
         return self.spec.reasons
-
-    def check_method(self, method: str) -> None:
-        """Raises UnsupportedMethod if the model's certificate does not say that the method fits."""
-        tried = self.manifest.certificate["methods"]
-        if method == "auto" or (method in tried and tried[method]["fits"]):
-            return
-        # An artifact of an older version has no figures for a newer method.
-        why = tried[method]["why"] if method in tried else "it was exported without this method; export it again"
-        raise UnsupportedMethod(f'"{method}" cannot explain {self.spec.name}: {why}', field="method")
 
 
 def load_predictor(folder: Path, threads: int) -> Predictor:
