@@ -149,6 +149,8 @@ class ExplainJob(_Message):
     players: what gets one attribution each, as in the request; None means the model's own.
     answer_bytes: the expected size of the answer.
     summary: one summary of all rows instead of one explanation per row.
+    reasons: the language of the reasons that each explanation has; None without reasons.
+    similar: how many similar background rows each explanation has; None also without the share of more unusual rows.
     cost: counted work in units; see whyserve.model.work. work: the expected seconds.
     created, deadline: seconds since the epoch.
     caller: the name of the caller's API key; other callers cannot read the job.
@@ -176,6 +178,8 @@ class ExplainJob(_Message):
     players: dict[str, Any] | None = None
     answer_bytes: int = 0
     summary: bool = False
+    reasons: str | None = None
+    similar: int | None = None
     drawing: Drawing | None = None
     cost: int = 1
     work: float = 0.01

@@ -217,3 +217,19 @@ def test_the_certificate_is_measured_on_the_scale():
     assert explainer.certificate["methods"]["exact"]["fits"]
     with pytest.raises(UnknownLabel, match="instead_of"):
         explainer(X[:1], instead_of="maybe")
+
+
+def test_counterfactuals_cross_the_threshold_when_predicted_again():
+    network = torch.nn.Linear(3, 1).requires_grad_(False)
+    rows = np.random.default_rng(0).normal(size=(50, 3)).astype(np.float32)
+    explainer = whyserve.Explainer(network, rows, names=["y"], features=["a", "b", "c"], method="exact")
+    limit = float(network(torch.tensor(rows)).median())
+    answers = explainer.counterfactual(rows[:5], threshold=limit, count=2, changes={"c": {"fixed": True}})
+    for answer in answers:
+        (first, *_) = answer["found"]
+        assert (first["prediction"]["value"] >= limit) != (answer["prediction"]["value"] >= limit)
+        again = network(torch.tensor([[first["instance"][key] for key in "abc"]])).item()
+        assert again == pytest.approx(first["prediction"]["value"], abs=1e-5)
+        assert "c" not in first["changes"]
+    with pytest.raises(InvalidInput, match="threshold"):
+        explainer.counterfactual(rows[:1])

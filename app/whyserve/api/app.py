@@ -18,6 +18,7 @@ from whyserve.api.oip.infer import Infer, is_infer
 from whyserve.api.openapi.document import document
 from whyserve.api.promotion import LAST_SHARE
 from whyserve.api.routes import events, explanations, health, metrics, models
+from whyserve.api.routes.counterfactual import Counterfactual
 from whyserve.api.routes.docs import docs_routes
 from whyserve.api.routes.explain import Explain
 from whyserve.api.routes.oip import oip_router
@@ -81,6 +82,9 @@ def create_api(service: Service) -> FastAPI:
     app.router.routes.append(Route("/predict", Predict(service), methods=["POST"], include_in_schema=False))
     app.include_router(oip_router(Infer(service), v1.Predict(service)))
     app.router.routes.append(Route("/explain", Explain(service), methods=["POST"], include_in_schema=False))
+    app.router.routes.append(
+        Route("/counterfactual", Counterfactual(service).answer, methods=["POST"], include_in_schema=False)
+    )
     app.include_router(explanations.router)
     app.include_router(events.router)
     app.include_router(models.router)

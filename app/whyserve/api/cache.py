@@ -2,8 +2,8 @@
 
 A row's key covers all that its explanation depends on: the manifest's digest (which covers the network's and the
 backgrounds' digests), background, players, scale, interactions, method, samples, standard error, seed, outputs, the
-row, its id, the positions of its tokens, and the prediction. The key also covers the caller: no caller can tell from an
-answer's time what other callers requested.
+row, its id, the positions of its tokens, the prediction, and what else the answer has. The key also covers the caller:
+no caller can tell from an answer's time what other callers requested.
 """
 
 import hashlib
@@ -105,6 +105,7 @@ def _size(entry: tuple[bytes, bytes]) -> int:
 def row_keys(job: ExplainJob) -> list[bytes]:
     """One key of 256 bits per row."""
     how = (job.players_key, job.scale, job.interactions, job.method, job.samples, job.standard_error, job.seed)
+    how = (*how, job.reasons, job.similar)
     common = hashlib.sha256(repr((job.digest, job.background_key, *how, job.caller)).encode())
     arrays = [job.rows[name].unpack() for name in sorted(job.rows)] + [job.served.unpack()]
     keys = []

@@ -15,6 +15,7 @@ from whyserve.api.middleware.otel import traced
 from whyserve.api.middleware.rate_limit import RateLimit
 from whyserve.api.promotion import Promoted
 from whyserve.api.schemas.columns import set_instances
+from whyserve.api.schemas.counterfactual import counterfactual_request
 from whyserve.api.schemas.duplicate_keys import check_duplicate_keys
 from whyserve.api.schemas.requests import explain_request, predict_request
 from whyserve.api.schemas.versions import VersionedAdapter
@@ -35,8 +36,8 @@ EXPLAIN_LIMIT = "this key has used its explanation limit"
 class Service:
     """The state of the API process. One event loop owns it.
 
-    catalog, predict_adapter, explain_adapter: the served models and the parsers of their requests. `replace_catalog`
-    changes them together, in one step of the loop.
+    catalog, predict_adapter, explain_adapter, counterfactual_adapter: the served models and the parsers of their
+        requests. `replace_catalog` changes them together, in one step of the loop.
     cache: explanations by row.
     ids: makes the ids of explanations, and recognises them.
     direct, promoted: the jobs that callers wait for, and those of them that went on to the queue.
@@ -53,6 +54,7 @@ class Service:
     queue: JobQueue
     predict_adapter: VersionedAdapter
     explain_adapter: VersionedAdapter
+    counterfactual_adapter: VersionedAdapter
     cache: ExplanationCache
     body_memory: BodyMemory
     explain_rate_limit: RateLimit | None
@@ -93,7 +95,7 @@ class Service:
     def replace_catalog(self, catalog: Catalog) -> None:
         """Serve these models from now on. Requests in flight finish with the models that they started with."""
         catalog = traced(catalog, self.tracer) if self.tracer else catalog
-        self.predict_adapter, self.explain_adapter = _adapters(self.settings, catalog)
+        self.predict_adapter, self.explain_adapter, self.counterfactual_adapter = _adapters(self.settings, catalog)
         self.catalog = catalog
 
     def parse(self, adapter: VersionedAdapter, body: bytes) -> dict[str, Any]:
@@ -116,10 +118,11 @@ class Service:
         return request
 
 
-def _adapters(settings: ApiSettings, catalog: Catalog) -> tuple[VersionedAdapter, VersionedAdapter]:
+def _adapters(settings: ApiSettings, catalog: Catalog) -> tuple[VersionedAdapter, VersionedAdapter, VersionedAdapter]:
     limit = settings.max_instances
     explain_limit = max(limit, settings.max_summary_rows)
     return (
         VersionedAdapter(catalog, lambda manifest: predict_request(manifest, limit)),
         VersionedAdapter(catalog, lambda manifest: explain_request(manifest, explain_limit)),
+        VersionedAdapter(catalog, counterfactual_request),
     )

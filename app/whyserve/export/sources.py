@@ -10,6 +10,7 @@ from whyserve.model.arrays import check_arrays, read_npz
 from whyserve.model.keras_file import HDF5_REFUSED
 from whyserve.model.manifest import sha256
 from whyserve.model.missing import fills_of
+from whyserve.model.reasons import read_languages
 from whyserve.model.rows import Arrays, RowReader, as_row
 from whyserve.model.spec import (
     DEFAULT_BACKGROUND,
@@ -82,6 +83,7 @@ def read_source(folder: Path) -> Source:
     optional = [EXAMPLE_FILE] if (folder / EXAMPLE_FILE).exists() else []
     contents = {name: _read(folder, name) for name in [*spec.source_files, *optional]}
     texts = text_readers(spec, lambda name: contents[name])
+    read_languages(spec, lambda name: contents[name])
     backgrounds = {
         name: _background(spec, contents[file], f"{folder.name}/{file}", texts)
         for name, file in spec.explain.files.items()

@@ -3,12 +3,22 @@
 Every decision that depends on the kind of an input is made here. Other modules ask the spec and never compare the kind.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, StrictBool, StringConstraints, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    StrictBool,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 
 Kind = Literal["tabular", "image", "sequence", "tokens", "tensor"]
 DType = Literal["float32", "float64", "int8", "int16", "int32", "int64", "uint8", "bool"]
@@ -45,6 +55,14 @@ class Fill(Strict):
     """
 
     fill: StrictBool | FiniteFloat | Label
+
+
+def one_line(error: ValidationError) -> str:
+    """The first fault of a pydantic error, as "place: message"."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    place = ".".join(str(part) for part in first["loc"])
+    words = re.sub(r"^Value error, ", "", first["msg"])
+    return f"{place}: {words}" if place else words
 
 
 class Feature(Strict):

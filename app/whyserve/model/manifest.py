@@ -8,8 +8,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field, ValidationError
 
 from whyserve.errors import DigestMismatch, ModelFault
-from whyserve.model.input_spec import Strict
-from whyserve.model.spec import DEFAULT_BACKGROUND, ModelSpec, one_line, unreadable
+from whyserve.model.input_spec import Strict, one_line
+from whyserve.model.spec import DEFAULT_BACKGROUND, ModelSpec, unreadable
 
 MANIFEST_FILE = "manifest.json"
 # Raise it when the manifest's fields or the meaning of their values change: all models are then exported again, and no

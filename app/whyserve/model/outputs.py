@@ -67,6 +67,18 @@ class Outputs:
             return np.asarray(scores >= self._thresholds.astype(scores.dtype))
         return np.asarray(scores.argmax(axis=1)[:, None] == np.arange(scores.shape[1]))
 
+    def margins(self, name: str, table: np.ndarray, threshold: float | None = None) -> np.ndarray:
+        """(rows,): how far each row is from the decision about an output; 0 or more where it is made.
+
+        It is made where the output is at least `threshold`; by default, where a label is the most likely one or is on.
+        """
+        scores, place = self.scores(table), self.names.index(name)
+        if threshold is None and self._task == "multilabel":
+            threshold = self._thresholds[place]
+        if threshold is not None:
+            return np.asarray(scores[:, place] - np.asarray(threshold, scores.dtype))
+        return np.asarray(scores[:, place] - np.delete(scores, place, axis=1).max(axis=1))
+
     def predictions(self, table: np.ndarray) -> list[dict[str, Any]]:
         """The network's columns, (rows, columns) → one prediction per row, as /predict answers it."""
         rows = self.scores(table).tolist()
@@ -116,6 +128,11 @@ class Outputs:
             if name == instead_of:
                 raise InvalidInput(f'{place}: the same output as "instead_of"; name two different outputs', field=place)
         return [self.named(list(dict.fromkeys(asked)))] * len(table)
+
+    def including(self, wanted: list[list[Output]], name: str) -> list[list[Output]]:
+        """Outputs to explain, with one more for each row that lacks it."""
+        (more,) = self.named([name])
+        return [row if more in row else [*row, more] for row in wanted]
 
     def columns(self, asked: str | Sequence[str], table: np.ndarray) -> list[list[int]]:
         """The columns of the wanted outputs, equally many for each row."""

@@ -10,9 +10,11 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, StringConstraints, ValidationError, model_validator
 
 from whyserve.errors import InvalidInput, ModelFault, first_line
-from whyserve.model.input_spec import InputSpec, Strict, has_tokenizer
+from whyserve.model.changes import CounterfactualSpec, check_changes
+from whyserve.model.input_spec import InputSpec, Strict, has_tokenizer, one_line
 from whyserve.model.methods import METHODS, NEEDS_NUMBERS, NEEDS_TORCH, Method
 from whyserve.model.players import Partition
+from whyserve.model.reasons import ReasonsSpec
 
 SPEC_FILE = "model.toml"
 KERAS_FILE = "model.keras"
@@ -51,6 +53,7 @@ class ExplainSpec(Strict):
     """backgrounds: the files of further backgrounds by name; a request can choose one. The certificate describes
     `background` and `scale` only.
     players: what gets one attribution each, by input; see whyserve.model.vocabulary. Default: every element.
+    show_background: whether answers may show rows of the backgrounds.
     """
 
     method: Method = "auto"
@@ -58,6 +61,7 @@ class ExplainSpec(Strict):
     background: str = "background.npz"
     backgrounds: dict[ModelName, str] = Field(default_factory=dict)
     players: dict[str, Any] = Field(default_factory=dict)
+    show_background: bool = False
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -110,6 +114,8 @@ class ModelSpec(Strict):
     inputs: Annotated[tuple[InputSpec, ...], Field(min_length=1)]
     output: OutputSpec
     explain: ExplainSpec = ExplainSpec()
+    reasons: ReasonsSpec | None = None
+    counterfactual: CounterfactualSpec = CounterfactualSpec()
     precision: Precision | None = None
 
     @model_validator(mode="after")
@@ -147,12 +153,27 @@ class ModelSpec(Strict):
             Partition(self)
         except InvalidInput as fault:
             raise ValueError(f"explain: {fault.message}") from None
+        if self.reasons:
+            self.reasons.check_model(self)
+        try:
+            check_changes(self, self.counterfactual.changes, "counterfactual.changes")
+        except InvalidInput as fault:
+            raise ValueError(fault.message) from fault
         return self
+
+    @property
+    def is_table(self) -> bool:
+        """Whether every input is tabular."""
+        return all(item.is_tabular for item in self.inputs)
 
     @property
     def keys(self) -> tuple[str, ...]:
         """The keys of an instance: each tabular feature, and each other input."""
         return tuple(key for item in self.inputs for key in item.keys)
+
+    def members(self, group: str) -> list[str]:
+        """The names of the features of a group."""
+        return [f.name for item in self.inputs for f in item.features if f.group == group]
 
     @property
     def takes_nan(self) -> bool:
@@ -196,7 +217,8 @@ class ModelSpec(Strict):
     def source_files(self) -> tuple[str, ...]:
         """The files that a model folder must have; the manifest holds their digests."""
         tokenizers = dict.fromkeys(item.tokenizer for item in self.inputs if item.tokenizer)
-        return (SPEC_FILE, *NETWORK_FILES[self.framework], *self.explain.files.values(), *tokenizers)
+        texts = self.reasons.languages.values() if self.reasons else ()
+        return (SPEC_FILE, *NETWORK_FILES[self.framework], *self.explain.files.values(), *tokenizers, *texts)
 
 
 def read_spec(folder: Path) -> ModelSpec:
@@ -248,14 +270,6 @@ def check_name(name: str) -> None:
 def is_name(name: str) -> bool:
     """Whether a model may have this name."""
     return len(name) <= LONGEST_NAME and re.fullmatch(NAME, name) is not None
-
-
-def one_line(error: ValidationError) -> str:
-    """The first fault of a pydantic error, as "place: message"."""
-    first = error.errors(include_url=False, include_input=False)[0]
-    place = ".".join(str(part) for part in first["loc"])
-    words = re.sub(r"^Value error, ", "", first["msg"])
-    return f"{place}: {words}" if place else words
 
 
 def _first_duplicate(names: Sequence[str]) -> str | None:

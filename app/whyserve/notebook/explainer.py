@@ -1,5 +1,6 @@
 """`whyserve.Explainer`: the explanation engine in this process, without a service and without a model folder."""
 
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,12 +18,13 @@ from whyserve.explain.models.on_scale import ending_of, network_on
 from whyserve.explain.models.row_games import RowGames, preparer
 from whyserve.export.package.output_choice import OutputChoice
 from whyserve.jobs import GivenBackground
+from whyserve.model.changes import Change
 from whyserve.model.choice import MethodChoice, check_standard_error, choose_auto
 from whyserve.model.methods import METHOD_NAMES, method_of_interactions
 from whyserve.model.missing import Gaps, fills_of
 from whyserve.model.outputs import NOTHING_ON, Output, Outputs, same_length
 from whyserve.model.players import Partition
-from whyserve.model.rows import Arrays
+from whyserve.model.rows import Arrays, RowReader, row_count
 from whyserve.model.scale import Scale, scale_facts, scale_of
 from whyserve.model.spec import ScaleName, Task
 from whyserve.notebook.boundary import short_errors
@@ -31,6 +33,8 @@ from whyserve.notebook.in_memory import InMemory
 from whyserve.notebook.pictures import draw_from_arrays
 from whyserve.notebook.progress import progress_bar
 from whyserve.notebook.rows import read_rows, row_values_of
+from whyserve.predict.counterfactuals import Search
+from whyserve.predict.decisions import SEARCH_S, Deciding, check_options, counterfactuals
 
 # kernel is there for comparison: permutation is closer to exact values in less time.
 MEASURED = tuple(name for name in EXPLAINERS if name != "kernel")
@@ -216,6 +220,28 @@ class Explainer:
             return {"row_values": shown, "names": tuple(players.names)}
         shape = only.shape if only and only.player_keys is None else None
         return {"row_values": row_values_of(self.spec, arrays), "names": tuple(players.names), "shape": shape}
+
+    @short_errors
+    def counterfactual(self, rows: Any, *, deadline_s: float = SEARCH_S, **options: Any) -> list[dict[str, Any]]:
+        """For each row, the nearest rows for which the network decides otherwise. Needs tables.
+
+        rows: in the form of the background. deadline_s: for one row. options: output, threshold, count, most_changed
+        and changes, as POST /counterfactual takes them. Returns what it answers. Raises InvalidInput.
+        """
+        if not self.spec.is_table:
+            raise InvalidInput("counterfactuals need a network whose inputs are all tabular")
+        options["changes"] = {key: Change.model_validate(each) for key, each in options.get("changes", {}).items()}
+        check_options(self.spec, options)
+        arrays, reader = read_rows(self.spec, rows), RowReader(self.spec)
+
+        def run(rows: Arrays) -> np.ndarray:
+            with torch.no_grad():
+                return self.network(to_tensors(self._gaps.filled(rows))).numpy()
+
+        search = Search(self.spec, {name: each.numpy() for name, each in self.background.items()})
+        model = Deciding(search, self._outputs, run, lambda instance: run(reader([instance])), self._gaps.filled)
+        single = ({name: each[at : at + 1] for name, each in arrays.items()} for at in range(row_count(arrays)))
+        return [counterfactuals(model, row, options, time.monotonic() + deadline_s) for row in single]
 
     def _choice(
         self, method: str, samples: int | None, standard_error: float | None, *, default_scale: bool

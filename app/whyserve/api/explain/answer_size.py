@@ -6,8 +6,8 @@ from whyserve.model.players import NUMBER_BYTES
 from whyserve.predict.predictor import Predictor
 
 # Bytes of JSON, somewhat more than measured: of a token, of an explained output and of an answer, each without its
-# attributions.
-TOKEN, OUTPUT, ANSWER = 90, 150, 1500
+# attributions, and of a reason without its texts.
+TOKEN, OUTPUT, ANSWER, REASON = 90, 150, 1500, 250
 
 
 def answer_bytes(job: ExplainJob, predictor: Predictor) -> int:
@@ -28,4 +28,14 @@ def answer_bytes(job: ExplainJob, predictor: Predictor) -> int:
         values += NUMBER_BYTES * partition.fixed.count**2
     choice = choose_method(predictor.manifest, job.method, job.samples, job.standard_error, players=job.players)
     shares = (explained * values + TOKEN * tokens) * (2 if choice.has_errors else 1)
-    return ANSWER + ids + len(job.outputs) * prediction + explained * OUTPUT + shares
+    reasons = len(job.outputs) * _reasons(predictor) if job.reasons else 0
+    instance = sum(len(key.encode()) + NUMBER_BYTES for key in spec.keys)
+    similar = len(job.outputs) * (job.similar or 0) * (instance + prediction + REASON)
+    return ANSWER + ids + len(job.outputs) * prediction + explained * OUTPUT + shares + reasons + similar
+
+
+def _reasons(predictor: Predictor) -> int:
+    """Of one row: each text stands in its reason and in the sentence, and names tied features."""
+    spec = predictor.reasons
+    longest = max((len(f"{text.raises}{text.lowers}".encode()) for text in spec.texts.values()), default=0)
+    return len(spec.sentence) + spec.most * (REASON + 2 * longest)

@@ -13,7 +13,7 @@ from whyserve.api.middleware.auth import caller_of
 from whyserve.api.schemas.headers import idempotency_key
 from whyserve.api.schemas.rows import ROW_ID, takes_ids
 from whyserve.api.state import Service
-from whyserve.errors import AnswerTooLarge
+from whyserve.errors import AnswerTooLarge, InvalidInput
 from whyserve.jobs import ExplainJob, GivenBackground, PackedArray
 from whyserve.model.choice import choose_method
 from whyserve.model.methods import method_of_interactions
@@ -34,9 +34,9 @@ async def build_job(
     Raises InvalidInput, UnknownLabel, UnsupportedMethod, AnswerTooLarge, and Unavailable if the service shuts down.
     """
     origin = await _origin(request, service)
-    method, instances = options.get("method", "auto"), options.get("instances")
-    summary, interactions = options.get("summary", False), options.get("interactions", False)
-    players = options.get("players")
+    options = {**_defaults(predictor, options), **options}
+    method, instances, summary = options["method"], options.get("instances"), options.get("summary", False)
+    interactions, players = options.get("interactions", False), options.get("players")
     partition = predictor.partition_of(players)
     if summary and partition.follows_rows:
         partition.for_summary(asked=players is not None)
@@ -48,9 +48,11 @@ async def build_job(
     instead_of = options.get("instead_of")
     scale = scale_of(predictor.spec, options.get("scale"), instead_of)
     predicted = await predictor.answer(arrays)
-    outputs = predictor.outputs.wanted(options.get("outputs", "all" if summary else "top"), predicted, instead_of)
+    outputs = predictor.outputs.wanted(options["outputs"], predicted, instead_of)
+    if reasons := options.get("reasons"):
+        outputs = predictor.outputs.including(outputs, predictor.reasons.against)
     logits = await asyncio.to_thread(predictor.logits, arrays) if scale else None
-    background = await _background(predictor, options.get("background", DEFAULT_BACKGROUND))
+    background = await _background(predictor, options["background"])
     rows = background.rows if isinstance(background, GivenBackground) else predictor.manifest.background(background)[0]
     allowed_s = min(service.settings.explain_deadline_s, options.get("deadline_s", float("inf")))
     work = counted_work(predictor.manifest, choice, sum(map(len, outputs)), rows)
@@ -75,6 +77,8 @@ async def build_job(
         background=background,
         players=players,
         summary=summary,
+        reasons=options["language"] if reasons else None,
+        similar=_similar(predictor, options),
         cost=work.units,
         work=min(work.seconds, allowed_s),
         created=created,
@@ -89,6 +93,42 @@ async def build_job(
             field="instances" if len(job.outputs) > 1 else "outputs",
         )
     return job.model_copy(update={"answer_bytes": expected})
+
+
+def _defaults(predictor: Predictor, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that a request did not name. Raises InvalidInput if the model or the request allows no reasons."""
+    common = {"method": "auto", "background": DEFAULT_BACKGROUND}
+    if not options.get("reasons"):
+        if "language" in options:
+            raise InvalidInput('"language" is the language of reasons; send "reasons": true', field="language")
+        return {**common, "outputs": "all" if options.get("summary") else "top"}
+    for other in ("summary", "players", "instead_of"):
+        if options.get(other) not in (None, False):
+            words = f'"reasons" are those of each row for the outcome in model.toml; send no "{other}"'
+            raise InvalidInput(words, field="reasons")
+    spec = predictor.reasons
+    known = (spec.language, *spec.languages)
+    if options.get("language", spec.language) not in known:
+        raise InvalidInput(f'"language" must be one of {", ".join(known)}', field="language")
+    return {**common, "outputs": [spec.against], "background": spec.background, "language": spec.language}
+
+
+def _similar(predictor: Predictor, options: Mapping[str, Any]) -> int | None:
+    """The number of similar rows that a request asks for. Raises InvalidInput if they cannot be shown."""
+    count: int | None = options.get("similar")
+    spec, is_own = predictor.spec, isinstance(options["background"], str)
+    fault = None
+    if count is None:
+        return None
+    if options.get("summary"):
+        fault = 'a summary has no similar rows; send no "summary"'
+    elif not spec.is_table:
+        fault = f"{spec.name} has inputs that are not tabular"
+    elif count and is_own and not spec.explain.show_background:
+        fault = "model.toml does not allow to show the background (explain.show_background); send 0, or a background"
+    if fault:
+        raise InvalidInput(f'"similar": {fault}', field="similar")
+    return count
 
 
 async def _origin(request: Request, service: Service) -> dict[str, Any]:

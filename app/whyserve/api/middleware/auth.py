@@ -29,7 +29,7 @@ SCOPES_BY_PATH: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"/predict", "predict"),
         (r"/v2/models/[^/]+(/versions/[^/]+)?/infer", "predict"),
         (r"/v1/models/[^/]+:predict", "predict"),
-        (r"/explain", "explain"),
+        (r"/explain|/counterfactual", "explain"),
         (r"/explanations/[^/]+(/events)?", "explain"),
         (r"/v2/models/[^/]+(/versions/[^/]+)?/explain", "explain"),
         (r"/v1/models/[^/]+:explain", "explain"),

@@ -4,7 +4,8 @@ R is the number of rows, K the number of explained outputs per row. `attribution
 several inputs has one tensor per input, `attributions.<input>`. A feature group has one value: it is at the group's
 first feature, and the other features have 0, so that the sum over a row is the sum of its attributions. `interactions`,
 if they were requested, is (R, players, players, K). A row with fewer than K explained outputs has outputs with an empty
-name and zeros.
+name and zeros. `reasons`, `similar` and `more_unusual_share`, if the request wants them, are (R,) BYTES: JSON of each
+row.
 
 If the request or the model names players, `attributions` is (R, players, K) for all inputs together, and `players` has
 the name of each, (R, players) BYTES. A row with fewer players ends with empty names and zeros.
@@ -14,12 +15,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import orjson
 
 from whyserve.model.outputs import same_outputs
 from whyserve.model.players import by_player, names_players
 from whyserve.model.spec import ModelSpec
 
 INPUT_SHAPED = ("attributions", "standard_errors")
+# Fields of an explanation that become tensors (R,) of JSON.
+AS_JSON = ("reasons", "similar", "more_unusual_share")
 
 
 def names_of(spec: ModelSpec) -> list[str]:
@@ -34,6 +38,7 @@ def names_of(spec: ModelSpec) -> list[str]:
         "interactions",
         *([] if len(spec.inputs) == 1 else INPUT_SHAPED),
         "players",
+        *AS_JSON,
     ]
 
 
@@ -60,6 +65,9 @@ def tensors_of(spec: ModelSpec, explanations: Sequence[Any]) -> dict[str, np.nda
     }
     if "interactions" in table[0][0]:
         found["interactions"] = np.moveaxis(scalars("interactions"), 1, -1)
+    for name in AS_JSON:
+        if name in explanations[0]:
+            found[name] = np.array([orjson.dumps(row[name]) for row in explanations], dtype=object)
     elements = {key for item in spec.inputs for key in item.attribution_forms()}
     if any(names_players(output) or set(output["attributions"]) != elements for outputs in table for output in outputs):
         return found | _of_players(table)

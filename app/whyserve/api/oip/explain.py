@@ -25,7 +25,7 @@ from whyserve.model.spec import ModelSpec
 
 OPTIONS = (
     "method", "outputs", "scale", "instead_of", "interactions", "samples", "standard_error", "seed", "deadline_s",
-    "background", "players",
+    "background", "players", "reasons", "language", "similar",
 )  # fmt: skip
 # Fields of an explanation that become parameters of the response.
 PARAMETERS = (
@@ -63,9 +63,11 @@ def _parameters(answer: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _options(parameters: Mapping[str, Any], spec: ModelSpec) -> dict[str, Any]:
-    """The options among the parameters. By default all outputs are explained, because all rows need equally many."""
-    given = {"outputs": "all", **{name: parameters[name] for name in OPTIONS if name in parameters}}
-    if isinstance(given["outputs"], str) and given["outputs"] not in spec.output_keywords:
+    """The options among the parameters. By default all outputs are explained, because all rows need equally many;
+    with reasons, their output."""
+    default = {} if parameters.get("reasons") is True else {"outputs": "all"}
+    given = {**default, **{name: parameters[name] for name in OPTIONS if name in parameters}}
+    if isinstance(given.get("outputs"), str) and given["outputs"] not in spec.output_keywords:
         given["outputs"] = [given["outputs"]]
     if isinstance(given.get("players"), str):  # clients of V2 send no objects as parameters
         try:

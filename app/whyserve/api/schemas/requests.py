@@ -13,6 +13,7 @@ from whyserve.model.spec import ScaleName
 
 # Every explained row costs as many evaluations as the background has rows. A model's own backgrounds have as many.
 MAX_BACKGROUND_ROWS = 100
+MOST_SIMILAR = 20
 Version = Annotated[int, Field(ge=1, description="A version of the model. Default: the current version.")]
 
 PLAYERS = (
@@ -83,6 +84,17 @@ def explain_options(labels: tuple[str, ...], keywords: tuple[str, ...], backgrou
         "deadline_s": option(
             Annotated[float, Field(gt=0, le=86_400)],
             "Time limit in seconds. A method that samples then returns its best result so far.",
+        ),
+        "reasons": option(
+            bool,
+            "true: each explanation has the reasons for people, of the outcome in [reasons] of model.toml.",
+        ),
+        "language": option(
+            Annotated[str, Field(max_length=40)], "The language of the reasons. Default: that of model.toml."
+        ),
+        "similar": option(
+            Annotated[int, Field(ge=0, le=MOST_SIMILAR)],
+            "How many of the most similar background rows each explanation has. 0: only how unusual the instance is.",
         ),
         "summary": option(bool, "true: one summary of all instances. It replaces the explanation of each instance."),
     }

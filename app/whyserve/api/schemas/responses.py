@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal, NotRequired
 
 from pydantic import Field
 
-from whyserve.api.schemas.rows import ROW_ID, RowId
+from whyserve.api.schemas.rows import ROW_ID, RowId, row_type
 from whyserve.api.schemas.types import list_of, nested, one_of, type_name, typed_dict
 from whyserve.model.input_spec import AttributionForm
 from whyserve.model.manifest import Manifest
@@ -36,6 +36,8 @@ def predict_response(manifest: Manifest) -> Any:
 
 def explain_response(manifest: Manifest) -> Any:
     name = type_name(manifest.spec.name)
+    near = {"row": int, "distance": float, "instance": row_type(manifest), "prediction": prediction_type(manifest.spec)}
+    similar = typed_dict(f"{name}SimilarRow", near, "A background row. distance: in quantiles of the background.")
     explanation = typed_dict(
         f"{name}Explanation",
         {
@@ -44,6 +46,9 @@ def explain_response(manifest: Manifest) -> Any:
             "prediction": prediction_type(manifest.spec),
             "outputs": list_of(_output_type(manifest.spec)),
             "out_of_range": NotRequired[list_of(OutOfRange)],
+            "reasons": NotRequired[Reasons],
+            "similar": NotRequired[list_of(similar)],
+            "more_unusual_share": NotRequired[Annotated[float, Field(description=MORE_UNUSUAL)]],
         },
     )
     fields = {**computed_fields(manifest.spec), "cached": NotRequired[Cached], "explanations": list_of(explanation)}
@@ -157,6 +162,36 @@ OutOfRange = typed_dict(
     "OutOfRange",
     {"feature": str, "value": float, "low": float, "high": float},
     "A feature whose value is outside the range that the model was compared with.",
+)
+MORE_UNUSUAL = (
+    "The share of background rows that are farther from their fifth nearest background row than this instance is."
+    " 0: no background row is as unusual."
+)
+Reason = typed_dict(
+    "Reason",
+    {
+        "code": str,
+        "feature": Annotated[str, Field(description="A feature, or a group of features.")],
+        "text": str,
+        "value": Annotated[Any, Field(description="As in an instance. Of a group: by feature.")],
+        "attribution": float,
+        "tied_with": NotRequired[
+            Annotated[list[str], Field(description="Features whose attribution differs by less than the errors.")]
+        ],
+    },
+)
+Reasons = typed_dict(
+    "Reasons",
+    {
+        "output": Annotated[str, Field(description="The output that decides.")],
+        "against": Annotated[bool, Field(description="Whether this row has the outcome that model.toml names.")],
+        "named": Annotated[list_of(Reason), Field(description="What pushed most towards this row's outcome.")],
+        "not_named": NotRequired[
+            Annotated[float, Field(description="The share in Σ |attribution| of the features that are never named.")]
+        ],
+        "sentence": NotRequired[Annotated[str, Field(description="The reasons in one sentence for people.")]],
+    },
+    "The reasons for a row's outcome, for people.",
 )
 BackgroundUsed = typed_dict(
     "BackgroundUsed",

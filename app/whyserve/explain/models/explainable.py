@@ -25,10 +25,12 @@ from whyserve.model.arrays import check_arrays, read_npz
 from whyserve.model.bounds import Bounds
 from whyserve.model.builds import read_original
 from whyserve.model.choice import MethodChoice, choose_method
+from whyserve.model.distances import Distances
 from whyserve.model.manifest import Manifest, read_manifest
 from whyserve.model.missing import Gaps
 from whyserve.model.outputs import Outputs
 from whyserve.model.players import Partition, RowPlayers
+from whyserve.model.reasons import read_languages
 from whyserve.model.rows import Arrays
 from whyserve.model.scale import Scale, scale_of
 from whyserve.model.spec import DEFAULT_BACKGROUND, REQUEST_BACKGROUND, ModelSpec
@@ -71,12 +73,14 @@ class ExplainableModel:
         self.outputs = Outputs(self.spec, manifest.columns)
         self.bounds = Bounds(self.spec, manifest.ranges)
         self.gaps = Gaps(self.spec, manifest.fills)
+        self.reason_texts = read_languages(self.spec, read)
         self.backgrounds = {name: load_background(self.spec, read, self.gaps, name) for name in self.spec.explain.files}
         self.background = self.backgrounds[DEFAULT_BACKGROUND]
         self._original, self._memory_bytes, self._read = load_network(self.spec, read), memory_bytes, read
         self.scale = scale_of(self.spec)  # the default
         self._partitions: dict[str, Partition] = {}
         self.partition = self.partition_of(None)
+        self._comparisons: dict[str, tuple[Distances, np.ndarray]] = {}
         # Prepared methods, by method, background (the name of one of the model's, the digest of a request's), scale and
         # players.
         self._prepared: dict[_Key, Explainer] = {}
@@ -168,11 +172,26 @@ class ExplainableModel:
         """Rows of a job or of a request as the network gets them. Raises InvalidInput."""
         return to_tensors(self.gaps.filled(check_arrays(self.spec, arrays)))
 
-    def _prepare(self, method: str, background: Background, scale: Scale | None, partition: Partition) -> Explainer:
+    def rows_of(self, background: Background) -> dict[str, torch.Tensor]:
+        """The rows of a background as the network gets them. Raises InvalidInput if they do not fit the model."""
         if isinstance(background, str):
-            rows = self.backgrounds[background]
-        else:
-            rows = self.tensors({name: packed.unpack() for name, packed in background.arrays.items()})
+            return self.backgrounds[background]
+        return self.tensors({name: packed.unpack() for name, packed in background.arrays.items()})
+
+    def comparison(self, background: Background) -> tuple[Distances, np.ndarray]:
+        """The distances to a background, and the network's columns for its rows. Kept for the model's backgrounds."""
+        if isinstance(background, str) and background in self._comparisons:
+            return self._comparisons[background]
+        rows = self.rows_of(background)
+        with torch.no_grad():
+            table = self._original(rows).numpy()
+        made = Distances(self.spec, {name: each.numpy() for name, each in rows.items()}), table
+        if isinstance(background, str):
+            self._comparisons[background] = made
+        return made
+
+    def _prepare(self, method: str, background: Background, scale: Scale | None, partition: Partition) -> Explainer:
+        rows = self.rows_of(background)
         network = network_on(self.spec, self.network, scale, self.manifest.ending, self.background)
         if partition.changes_background:
             prepare = preparer(method, network, rows, self.spec, self._memory_bytes)

@@ -3,12 +3,14 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
 
 from whyserve.explain.game.base import Attribution, Limits
 from whyserve.explain.models.explainable import ExplainableModel
+from whyserve.explain.worker.reasons import further_fields
 from whyserve.explain.worker.results import Explained, answer
 from whyserve.explain.worker.summary import summarise
 from whyserve.jobs import ExplainJob, JobResult
@@ -64,7 +66,8 @@ def compute(
     results, first = [], 0
     for each in jobs:
         end = first + len(each.outputs)
-        results.append(answer(each, model, choice, partition, explained.part(first, end)))
+        part = explained.part(first, end)
+        results.append(answer(each, model, choice, partition, part, partial(further_fields, each, model, part)))
         first = end
     return results
 

@@ -1,6 +1,6 @@
 """Convert the attributions of a network's columns to explanations of named outputs, in the JSON of the API."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -49,9 +49,14 @@ class Explained(NamedTuple):
 
 
 def answer(
-    job: ExplainJob, model: ExplainableModel, choice: MethodChoice, partition: Partition, explained: Explained
+    job: ExplainJob,
+    model: ExplainableModel,
+    choice: MethodChoice,
+    partition: Partition,
+    explained: Explained,
+    more: Callable[[int], dict[str, Any]],
 ) -> JobResult:
-    """The explanations of one job. explained: the job's rows and output columns."""
+    """The explanations of one job. explained: the job's rows and output columns. more: a row's further fields."""
     predictions, scored = model.outputs.predictions(job.served.unpack()), model.scored(job)
     named = Outputs(model.spec, scored.shape[1], job.scale).named
     rows = {name: packed.unpack() for name, packed in job.rows.items()}
@@ -69,6 +74,7 @@ def answer(
             ],
             **explained.players[row].facts,
             **({"out_of_range": outside[row]} if outside[row] else {}),
+            **more(row),
         }
         for row, prediction in enumerate(predictions)
     ]

@@ -23,7 +23,8 @@ from whyserve.export.package.outputs import describe_output, stated_labels
 from whyserve.export.package.prepare import prepare
 from whyserve.export.package.report import Packaged
 from whyserve.export.progress import step, steps_shown
-from whyserve.model.spec import SPEC_FILE, ModelSpec, Task, check_name, one_line
+from whyserve.model.input_spec import one_line
+from whyserve.model.spec import SPEC_FILE, ModelSpec, Task, check_name
 
 
 @steps_shown()
