@@ -92,6 +92,16 @@ class Precision(Strict):
         return f"the original in {self.original} {gaps}"
 
 
+class RecordSpec(Strict):
+    """What the decision record does not hold. A column is a key of an instance, or "id".
+
+    omit: columns that are left out. hash: columns whose values are replaced by a keyed hash.
+    """
+
+    omit: tuple[str, ...] = ()
+    hash: tuple[str, ...] = ()
+
+
 class ModelSpec(Strict):
     """model.toml."""
 
@@ -105,6 +115,7 @@ class ModelSpec(Strict):
     inputs: Annotated[tuple[InputSpec, ...], Field(min_length=1)]
     output: OutputSpec
     explain: ExplainSpec = ExplainSpec()
+    record: RecordSpec = RecordSpec()
     precision: Precision | None = None
 
     @model_validator(mode="after")
@@ -135,6 +146,8 @@ class ModelSpec(Strict):
                 raise ValueError(f'the {what} "{duplicate}" appears twice')
         if taken := self.groups & set(self.keys):
             raise ValueError(f'the group "{min(taken)}" has the name of a feature or an input; choose another name')
+        if unknown := set(self.record.omit + self.record.hash) - {*self.keys, "id"}:
+            raise ValueError(f'record names "{min(unknown)}", which is no key of an instance')
         return self
 
     @property
