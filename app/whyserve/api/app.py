@@ -27,7 +27,9 @@ from whyserve.delivery.listening import listening
 from whyserve.errors import WhyserveError
 
 # The headers of an answer that a page of another origin may read.
-EXPOSED = ("Location", "Preference-Applied", "Retry-After", "Server-Timing", "X-Cache", "X-Request-Id")
+EXPOSED = (
+    "Location", "Preference-Applied", "Retry-After", "Server-Timing", "X-Cache", "X-Prediction-Id", "X-Request-Id",
+)  # fmt: skip
 
 
 def create_app(service: Service) -> RequestMiddleware:
@@ -44,7 +46,9 @@ def create_app(service: Service) -> RequestMiddleware:
             return explain
         return infer if is_infer(path) else None
 
-    return RequestMiddleware(create_api(service), quick, service.settings, service.body_memory, service.shutting_down)
+    return RequestMiddleware(
+        create_api(service), quick, service.settings, service.body_memory, service.shutting_down, record=service.record
+    )
 
 
 def with_cors(app: RequestMiddleware, origins: list[str]) -> ASGIApp:
@@ -56,12 +60,16 @@ def create_api(service: Service) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         settings = service.settings
+        if service.record is not None:
+            await service.record.start()
         async with listening(service.direct, settings):
             yield
             await service.promoted.close(LAST_SHARE * settings.drain_s)
         for predictor in service.catalog.all:
             await predictor.close()
         await service.queue.close()
+        if service.record is not None:
+            await service.record.close()
 
     app = FastAPI(
         title="Whyserve",

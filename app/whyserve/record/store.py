@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
 from whyserve.errors import ConfigurationError, RecordUnavailable, UnknownPrediction, first_line
-from whyserve.record.chain import GENESIS, Chain, Rec, commitment, now_us
+from whyserve.record.chain import Chain, Rec, commitment, now_us
 from whyserve.record.content import Content
 
 # Raise it when the tables change, and add a step to MIGRATIONS.
@@ -156,7 +156,7 @@ class Store:
     def find(self, record_id: str) -> Found:
         """Raises UnknownPrediction."""
         with self._begin() as db:
-            row = db.execute(sa.select(RECORDS).where(RECORDS.c.id == record_id, RECORDS.c.model.is_not(None))).first()
+            row = db.execute(_decision(record_id)).first()
             if row is None:
                 raise UnknownPrediction(UNKNOWN)
             related = [each.id for each in self._related(db, row) if each.id != record_id]
@@ -205,7 +205,9 @@ class Store:
         """
         erasures = []
         with self._begin() as db:
-            first = db.execute(sa.select(RECORDS).where(RECORDS.c.id == record_id, RECORDS.c.model.is_not(None))).first()
+            first = db.execute(
+                sa.select(RECORDS).where(RECORDS.c.id == record_id, RECORDS.c.model.is_not(None))
+            ).first()
             if first is None or (row is not None and row >= orjson.loads(first.head)["rows"]):
                 raise UnknownPrediction(UNKNOWN if first is None else f"the prediction has no row {row}")
             for each in self._related(db, first):
@@ -279,6 +281,11 @@ class Store:
         if self._engine.dialect.name == "sqlite":
             with self._engine.connect() as db:
                 db.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def _decision(record_id: str) -> sa.Select[Any]:
+    """Only decisions and explanations have a model."""
+    return sa.select(RECORDS).where(RECORDS.c.id == record_id, RECORDS.c.model.is_not(None))
 
 
 def engine_of(address: str) -> Engine:

@@ -66,9 +66,7 @@ def verify(store: Store, checkpoints: Iterable[dict[str, Any]] = ()) -> Iterator
             yield Fault(writer, seq, "a checkpoint names this record, but it is missing")
 
 
-def _chain_fault(
-    writer: str, records: Iterable[Any], claims: Claims, end: tuple[int, str] | None
-) -> Iterator[Fault]:
+def _chain_fault(writer: str, records: Iterable[Any], claims: Claims, end: tuple[int, str] | None) -> Iterator[Fault]:
     """The first fault of one chain, if it has one. The claims about it are removed."""
     seq, last, fault = 0, GENESIS, None
     named = {at: claims.ends.pop((writer, at)) for name, at in list(claims.ends) if name == writer}

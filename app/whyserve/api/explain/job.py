@@ -13,11 +13,12 @@ from whyserve.api.schemas.headers import idempotency_key
 from whyserve.api.schemas.rows import ROW_ID, takes_ids
 from whyserve.api.state import Service
 from whyserve.errors import AnswerTooLarge
-from whyserve.jobs import ExplainJob, GivenBackground
+from whyserve.jobs import ExplainJob, GivenBackground, PackedArray
 from whyserve.model.rows import Arrays, Row
-from whyserve.model.spec import DEFAULT_BACKGROUND
+from whyserve.model.spec import DEFAULT_BACKGROUND, ModelSpec
 from whyserve.model.work import counted_work
 from whyserve.predict.predictor import Predictor
+from whyserve.record.decision import Decision
 
 
 async def build_job(
@@ -66,7 +67,37 @@ async def build_job(
             'send fewer instances per request, or name fewer "outputs"',
             field="instances" if len(job.outputs) > 1 else "outputs",
         )
+    if service.record is not None:
+        note_decision(request, predictor.spec, job, options.get("outputs"), await request.body())
     return job.model_copy(update={"answer_bytes": expected})
+
+
+def note_decision(request: Request, spec: ModelSpec, job: ExplainJob, outputs: Any, body: bytes = b"") -> None:
+    """Say that the answer of this request is a decision. outputs: as requested."""
+    background = job.background
+    given = isinstance(background, GivenBackground)
+    asked = {
+        "job": job.id,
+        "method": job.method,
+        "samples": job.samples,
+        "seed": job.seed,
+        "background": job.background_key,
+        "outputs": outputs,
+        "summary": job.summary,
+    }
+    request.scope["state"]["decision"] = Decision(
+        spec,
+        job.digest,
+        body,
+        unpacked(job.rows),
+        asked={name: each for name, each in asked.items() if each is not None and each is not False},
+        background=unpacked(background.arrays) if given else None,
+        about=job.id,
+    )
+
+
+def unpacked(arrays: Mapping[str, PackedArray]) -> Arrays:
+    return {name: each.unpack() for name, each in arrays.items()}
 
 
 async def _origin(request: Request, service: Service) -> dict[str, Any]:

@@ -24,12 +24,16 @@ from whyserve.api.state import Service
 from whyserve.errors import InvalidInput, MalformedBody, TooManyInstances
 from whyserve.model.rows import Arrays, row_count
 from whyserve.predict.predictor import Predictor
+from whyserve.record.decision import Decision
 
 
 async def predict(request: Request) -> Response:
     """Predict."""
     service: Service = request.app.state.service
     predictor, arrays, _ = await _read(request, service, service.predict_adapter)
+    if service.record is not None:
+        decision = Decision(predictor.spec, predictor.digest, await request.body(), arrays)
+        request.scope["state"]["decision"] = decision
     table = await predictor.answer(arrays)
     return Response(orjson.dumps({"predictions": predictor.outputs.predictions(table)}), media_type="application/json")
 

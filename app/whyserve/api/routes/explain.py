@@ -57,6 +57,7 @@ class Explain:
             )
         if not kind:
             return PartsResponse(outcome.parts, {**outcome.headers, **VARY})
+        wait.note_explanation(request, outcome.body)
         picture = await draw(request, service, job, outcome.body, kind=kind, at=(0, job.outputs[0][0]))
         picture.headers.update(outcome.headers)
         return picture
