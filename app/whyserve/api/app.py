@@ -16,7 +16,7 @@ from whyserve.api.middleware.request import RequestMiddleware
 from whyserve.api.oip.infer import Infer, is_infer
 from whyserve.api.openapi.document import document
 from whyserve.api.promotion import LAST_SHARE
-from whyserve.api.routes import events, explanations, health, metrics, models
+from whyserve.api.routes import events, explanations, health, metrics, models, predictions
 from whyserve.api.routes.docs import docs_routes
 from whyserve.api.routes.explain import Explain
 from whyserve.api.routes.oip import oip_router
@@ -88,6 +88,7 @@ def create_api(service: Service) -> FastAPI:
     app.router.routes.append(Route("/explain", Explain(service), methods=["POST"], include_in_schema=False))
     app.include_router(explanations.router)
     app.include_router(events.router)
+    app.include_router(predictions.router)
     app.include_router(models.router)
     app.include_router(health.router)
     app.include_router(metrics.router)

@@ -85,7 +85,7 @@ class Content:
 
     def _edited(self, edit: Edit, change: Callable[[str, np.ndarray], np.ndarray]) -> "Content":
         arrays = {name: change(name, array) for name, array in self.arrays.items()}
-        parts = {name: _edited(getattr(self, name), edit) for name in ("body", "answer", "explanation")}
+        parts: dict[str, Any] = {name: _edited(getattr(self, name), edit) for name in ("body", "answer", "explanation")}
         return replace(self, arrays=arrays, **parts)
 
 

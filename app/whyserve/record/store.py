@@ -72,11 +72,14 @@ BYTES = sa.func.length(RECORDS.c.head) + sa.func.coalesce(sa.func.length(RECORDS
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A record. head: what is chained. content: None if it was erased. related: ids of records of the same decision."""
+    """A record. head: what is chained. content: None if it was erased. related: ids of records of the same decision.
+    erased: the rows that were erased; None stands for all.
+    """
 
     head: dict[str, Any]
     content: Content | None
     related: Sequence[str] = ()
+    erased: Sequence[int | None] = ()
 
 
 class Store:
@@ -158,9 +161,12 @@ class Store:
         with self._begin() as db:
             row = db.execute(_decision(record_id)).first()
             if row is None:
-                raise UnknownPrediction(UNKNOWN)
+                raise UnknownPrediction(UNKNOWN, field="prediction")
             related = [each.id for each in self._related(db, row) if each.id != record_id]
-        return Found(orjson.loads(row.head), None if row.content is None else Content.unpack(row.content), related)
+            erasures = sa.select(RECORDS.c.head).where(RECORDS.c.about == record_id, RECORDS.c.kind == "erasure")
+            erased = [orjson.loads(head)["row"] for head in db.scalars(erasures)]
+        content = None if row.content is None else Content.unpack(row.content)
+        return Found(orjson.loads(row.head), content, related, erased)
 
     @staticmethod
     def _related(db: Connection, row: Any) -> Sequence[Any]:
@@ -223,7 +229,7 @@ class Store:
                 db.execute(sa.update(CHAINS).where(CHAINS.c.writer == each.writer)
                            .values(bytes=CHAINS.c.bytes - less))  # fmt: skip
                 left = None if salt is None or kept is None else commitment(salt, kept)
-                erasures.append(chain.add("erasure", erased=each.id, row=row, left=left, caller=by))
+                erasures.append(chain.add("erasure", about=each.id, row=row, left=left, caller=by))
             if erasures:
                 self._append(db, chain, erasures)
         self._forget()
@@ -270,10 +276,11 @@ class Store:
             if over <= 0:
                 return None
             oldest = sa.select(RECORDS.c.time, BYTES).order_by(RECORDS.c.time)
-            for time, size in db.execution_options(yield_per=1000).execute(oldest):
-                over -= size
-                if over <= 0:
-                    return int(time) + 1
+            with db.execution_options(yield_per=1000).execute(oldest) as rows:
+                for time, size in rows:
+                    over -= size
+                    if over <= 0:
+                        return int(time) + 1
         return now_us()
 
     def _forget(self) -> None:

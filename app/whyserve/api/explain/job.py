@@ -75,7 +75,6 @@ async def build_job(
 def note_decision(request: Request, spec: ModelSpec, job: ExplainJob, outputs: Any, body: bytes = b"") -> None:
     """Say that the answer of this request is a decision. outputs: as requested."""
     background = job.background
-    given = isinstance(background, GivenBackground)
     asked = {
         "job": job.id,
         "method": job.method,
@@ -91,7 +90,7 @@ def note_decision(request: Request, spec: ModelSpec, job: ExplainJob, outputs: A
         body,
         unpacked(job.rows),
         asked={name: each for name, each in asked.items() if each is not None and each is not False},
-        background=unpacked(background.arrays) if given else None,
+        background=unpacked(background.arrays) if isinstance(background, GivenBackground) else None,
         about=job.id,
     )
 
@@ -116,9 +115,9 @@ async def _origin(request: Request, service: Service) -> dict[str, Any]:
     }
 
 
-async def _background(predictor: Predictor, given: str | Sequence[Row]) -> str | GivenBackground:
+async def _background(predictor: Predictor, given: str | GivenBackground | Sequence[Row]) -> str | GivenBackground:
     """A background's name, or checked rows as a background. Raises InvalidInput if the model cannot predict a row."""
-    if isinstance(given, str):
+    if isinstance(given, str | GivenBackground):
         return given
     arrays = await predictor.read(given, "background")
     await predictor.answer(arrays, "background")

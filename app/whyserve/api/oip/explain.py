@@ -24,7 +24,7 @@ from whyserve.model.spec import ModelSpec
 
 OPTIONS = ("method", "outputs", "samples", "seed", "deadline_s", "background")
 # Fields of an explanation that become parameters of the response.
-PARAMETERS = ("manifest", "method", "method_reason", "expected_distance", "complete", "cached")
+PARAMETERS = ("manifest", "method", "method_reason", "samples", "expected_distance", "complete", "cached")
 
 
 async def explain(request: Request) -> Response:

@@ -68,6 +68,7 @@ ExplanationParameters = typed_dict(
         "manifest": str,
         "method": Method,
         "method_reason": NotRequired[str],
+        "samples": NotRequired[int],
         "expected_distance": NotRequired[float],
         "complete": NotRequired[bool],
         "cached": NotRequired[bool],

@@ -80,6 +80,7 @@ def common_fields(job: ExplainJob, model: ExplainableModel, choice: MethodChoice
         "manifest": job.digest,
         "method": choice.method,
         **({"method_reason": choice.reason} if choice.reason else {}),
+        **({} if choice.samples is None else {"samples": choice.samples}),
         **({} if choice.distance is None else {"expected_distance": choice.distance}),
         "background": model.describe_background(job.background),
         **({} if complete else {"complete": False}),
