@@ -73,7 +73,7 @@ def _run(command: str, settings: Common, own: dict[str, Any]) -> None:
         case CheckSettings():
             from whyserve.export.package.package import check  # noqa: PLC0415
 
-            print(check(settings.folder, settings.budget_ms))  # noqa: T201
+            print(check(settings.folder, settings.budget_ms, settings.budget_max_ms))  # noqa: T201
         case NewSettings():
             from whyserve.export.package.new import write_new  # noqa: PLC0415
 
@@ -87,7 +87,14 @@ def _run(command: str, settings: Common, own: dict[str, Any]) -> None:
 
             stop_with_parent()
             say = partial(print, flush=True)
-            export_all(settings.models, settings.artifacts, settings.budget_ms, say, settings.record)
+            export_all(
+                settings.models,
+                settings.artifacts,
+                settings.budget_ms,
+                say,
+                settings.budget_max_ms,
+                record=settings.record,
+            )
         case RecordSettings():
             from whyserve.processes.record import main as record  # noqa: PLC0415
 

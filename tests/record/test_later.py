@@ -199,7 +199,7 @@ def test_an_older_build_explains_what_it_decided(tmp_path):
             .replace(f"* {scale - 1} * {scale}", f"* {scale}")
         )  # fmt: skip
         lines: list[str] = []
-        export_all(models, artifacts, 20, lines.append, place)
+        export_all(models, artifacts, 20, lines.append, record=place)
     assert any("older builds are kept for the decision record" in line for line in lines)
     running = start()
     try:

@@ -24,11 +24,13 @@ from whyserve.export.rows import TrialRows, trial_rows
 from whyserve.export.sources import Source, read_source
 from whyserve.export.stages.stage import Rows, Table, Task, run_stage
 from whyserve.model.builds import RECORDED, build_folder
+from whyserve.model.choice import warnings
 from whyserve.model.manifest import FORMAT, Manifest, sha256
 from whyserve.model.rows import row_count
 from whyserve.model.spec import ONNX_FILE, SPEC_FILE, model_folders
 
 Say = Callable[[str], None]
+BUDGET_MAX_MS = 2000.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +42,22 @@ class Job:
     rows: TrialRows
 
 
-def export_all(models: Path, artifacts: Path, budget_ms: float, say: Say, record: str | None = None) -> None:
+def export_all(
+    models: Path,
+    artifacts: Path,
+    budget_ms: float,
+    say: Say,
+    budget_max_ms: float = BUDGET_MAX_MS,
+    *,
+    record: str | None = None,
+) -> None:
     """Export each changed folder under `models`. say: called with one line per model. record: the decision record.
 
+    budget_ms: the time in ms per row that the default explanation method may take. budget_max_ms: the time that it may
+    take if no faster method is reliable.
     Raises ModelFault at the end, with one line per faulty model; the other models are exported.
     """
-    settings = {"budget_ms": budget_ms}
+    settings = {"budget_ms": budget_ms, "budget_max_ms": budget_max_ms}
     faults: list[str] = []
     changed: list[Source] = []
     folders = model_folders(models, SPEC_FILE)
@@ -98,9 +110,9 @@ def _export_and_prune(
     return faults
 
 
-def export_one(folder: Path, artifacts: Path, budget_ms: float) -> Manifest:
+def export_one(folder: Path, artifacts: Path, budget_ms: float, budget_max_ms: float = BUDGET_MAX_MS) -> Manifest:
     """Export one model folder, changed or not, and no other. Raises WhyserveError if it has a fault."""
-    settings = {"budget_ms": budget_ms}
+    settings = {"budget_ms": budget_ms, "budget_max_ms": budget_max_ms}
     with recorded_only(artifacts), _staged([read_source(folder)], artifacts, settings) as (job,):
         return _finish(job, artifacts, settings)
 
@@ -139,7 +151,7 @@ def _prepare(source: Source, work: Path, settings: dict[str, float]) -> Job:
     examples = source.examples() if source.texts else {}
     vocabularies = {name: reader.vocabulary for name, reader in source.texts.items()}
     rows = trial_rows(source.spec, source.background, examples, vocabularies)
-    task = Task(str(source.folder.resolve()), str(work), source.digests, settings["budget_ms"], rows.real)
+    task = Task(str(source.folder.resolve()), str(work), source.digests, settings, rows.real)
     task.save_rows(rows.arrays)
     if examples:
         task.save_rows(examples, Rows.EXAMPLES)
@@ -191,4 +203,5 @@ def _summary(manifest: Manifest, seconds: float) -> str:
     return (
         f"{spec.name}: exported from {spec.framework} in {seconds:.0f} s; {parity_text(manifest.parity)};"
         f" the default explanation method is {certificate['default']} ({certificate['reason']})"
+        + "".join(f"; {warning}" for warning in warnings(manifest))
     )

@@ -70,6 +70,8 @@ ExplanationParameters = typed_dict(
         "method_reason": NotRequired[str],
         "samples": NotRequired[int],
         "expected_distance": NotRequired[float],
+        "reliable": NotRequired[bool],
+        "reliable_reason": NotRequired[str],
         "complete": NotRequired[bool],
         "cached": NotRequired[bool],
         "background": str,

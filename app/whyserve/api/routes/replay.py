@@ -23,6 +23,8 @@ from whyserve.predict.predictor import Predictor, load_predictor
 # The name of the prediction stands near the beginning of a short body.
 FIELD, NEAR = b'"prediction"', 300
 KEPT_PREDICTORS = 4
+# The options that a replay takes from the record as they are.
+REPEATED = ("method", "samples", "standard_error", "seed", "outputs", "summary")
 UNKNOWN = "the record has no prediction with this id, or it is another caller's"
 
 
@@ -64,7 +66,7 @@ async def build(request: Request, service: Service, given: dict[str, Any]) -> Ex
         raise PredictionGone(f"the record does not hold {names}, so it cannot explain again", field="prediction")
     asked = head.get("asked", {})
     own = check_options(given, predictor.spec)
-    options = {name: asked[name] for name in ("method", "samples", "seed", "outputs", "summary") if name in asked}
+    options = {name: asked[name] for name in REPEATED if name in asked}
     options["background"] = asked.get("background", "default")
     if content.background:
         options["background"] = GivenBackground.pack(content.background)
