@@ -86,14 +86,15 @@ def kill_again_and_again(running: Running, database: Postgres | None) -> list[st
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
 @pytest.mark.timeout(600)
 def test_no_acknowledged_record_is_lost(kind, artifacts, tmp_path):
-    settings = {"WHYSERVE_RECORD_SYNC": "true"}
     if kind == "sqlite":
         place = f"sqlite:///{tmp_path}/record.sqlite3"
-        running = start_service(artifacts, tmp_path / "q", WHYSERVE_RECORD=place, **settings)
+        running = start_service(artifacts, tmp_path / "q", WHYSERVE_RECORD=place, WHYSERVE_RECORD_SYNC="true")
         check(place, kill_again_and_again(running, None))
         return
     if not FOLDERS:
         pytest.skip("PostgreSQL is not installed")
     with postgres() as database:
-        running = start_service(artifacts, tmp_path / "q", WHYSERVE_RECORD=database.address, **settings)
+        running = start_service(
+            artifacts, tmp_path / "q", WHYSERVE_RECORD=database.address, WHYSERVE_RECORD_SYNC="true"
+        )
         check(database.address, kill_again_and_again(running, database))
