@@ -20,11 +20,13 @@ from whyserve.api.schemas.duplicate_keys import check_duplicate_keys
 from whyserve.api.schemas.requests import explain_request, predict_request
 from whyserve.api.schemas.versions import VersionedAdapter
 from whyserve.delivery.dispatcher import Dispatcher
+from whyserve.errors import ConfigurationError
 from whyserve.predict.catalog import Catalog
 from whyserve.queue_protocols import JobQueue, JobSource
 from whyserve.settings import ApiSettings
 
 if TYPE_CHECKING:
+    from whyserve.record.writer import Recorder
     from whyserve.telemetry.spans import Tracer
 
 # A caller may use this many seconds of its explanation limit at once.
@@ -43,6 +45,7 @@ class Service:
     direct, promoted: the jobs that callers wait for, and those of them that went on to the queue.
     body_memory: counts the bytes of all bodies in memory: of requests, and of answers that are being sent.
     explain_rate_limit: by caller; None without a limit.
+    record: writes the decisions; None without a record.
     tracer: None if the service does not trace.
     load_lock: held while models are loaded or unloaded.
     shutting_down: set when the process is told to stop. It still serves, but /health/ready answers 503.
@@ -61,6 +64,7 @@ class Service:
     ids: Ids
     direct: Dispatcher
     promoted: Promoted
+    record: "Recorder | None" = None
     tracer: "Tracer | None" = None
     load_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     shutting_down: asyncio.Event = field(default_factory=asyncio.Event)
@@ -89,6 +93,7 @@ class Service:
             Ids(read_secret(settings), settings.keep_results_s),
             direct,
             Promoted(direct, open_source),
+            recorder(settings),
             tracer,
         )
 
@@ -116,6 +121,26 @@ class Service:
             raise from_validation(error, self.catalog.names) from None
         set_instances(request)
         return request
+
+
+def recorder(settings: ApiSettings) -> "Recorder | None":
+    """The recorder of these settings; None without a record. Raises ConfigurationError if its extra is missing."""
+    if settings.record is None:
+        return None
+    try:
+        from whyserve.record.writer import Recorder  # noqa: PLC0415  # few services need SQLAlchemy
+    except ImportError as error:
+        raise ConfigurationError(
+            'WHYSERVE_RECORD: needs the extra "record": pip install "whyserve[record]", or build with EXTRAS=record'
+        ) from error
+    return Recorder(
+        settings.record,
+        sync=settings.record_sync,
+        required=settings.record_required,
+        keep_days=settings.record_keep_days,
+        keep_mb=settings.record_keep_mb,
+        checkpoints=settings.record_checkpoints,
+    )
 
 
 def _adapters(settings: ApiSettings, catalog: Catalog) -> tuple[VersionedAdapter, VersionedAdapter, VersionedAdapter]:

@@ -25,6 +25,13 @@ def scale_facts(scale: Scale | None) -> dict[str, str]:
     return {key: value for key, value in facts.items() if value is not None}
 
 
+def scale_options(scale: Scale | None) -> dict[str, str]:
+    """The options of a request for this scale. They do not depend on the default of model.toml."""
+    if scale is None:
+        return {"scale": "output"}
+    return {"scale": "log_odds"} if scale.instead_of is None else {"instead_of": scale.instead_of}
+
+
 def scale_of(spec: ModelSpec, name: ScaleName | None = None, instead_of: str | None = None) -> Scale | None:
     """The scale of a request; None is the output itself. name: None is the default of model.toml.
 

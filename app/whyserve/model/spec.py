@@ -101,6 +101,16 @@ class Precision(Strict):
         return f"the original in {self.original} {gaps}"
 
 
+class RecordSpec(Strict):
+    """What the decision record does not hold. A column is a key of an instance, or "id".
+
+    omit: columns that are left out. hash: columns whose values are replaced by a keyed hash.
+    """
+
+    omit: tuple[str, ...] = ()
+    hash: tuple[str, ...] = ()
+
+
 class ModelSpec(Strict):
     """model.toml."""
 
@@ -116,6 +126,7 @@ class ModelSpec(Strict):
     explain: ExplainSpec = ExplainSpec()
     reasons: ReasonsSpec | None = None
     counterfactual: CounterfactualSpec = CounterfactualSpec()
+    record: RecordSpec = RecordSpec()
     precision: Precision | None = None
 
     @model_validator(mode="after")
@@ -159,6 +170,8 @@ class ModelSpec(Strict):
             check_changes(self, self.counterfactual.changes, "counterfactual.changes")
         except InvalidInput as fault:
             raise ValueError(fault.message) from fault
+        if unknown := set(self.record.omit + self.record.hash) - {*self.keys, "id"}:
+            raise ValueError(f'record names "{min(unknown)}", which is no key of an instance')
         return self
 
     @property

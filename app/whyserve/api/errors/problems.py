@@ -20,6 +20,8 @@ STATUS: Sequence[tuple[type[WhyserveError], int]] = (
     (errors.UnknownModel, 404),
     (errors.ExplanationGone, 410),
     (errors.UnknownExplanation, 404),
+    (errors.PredictionGone, 410),
+    (errors.UnknownPrediction, 404),
     (errors.NotAcceptable, 406),
     (errors.TooLarge, 413),
     (errors.UnsupportedMediaType, 415),

@@ -18,10 +18,11 @@ from whyserve.jobs import ExplainJob, GivenBackground, PackedArray
 from whyserve.model.choice import choose_method
 from whyserve.model.methods import method_of_interactions
 from whyserve.model.rows import Arrays, Row
-from whyserve.model.scale import scale_of
-from whyserve.model.spec import DEFAULT_BACKGROUND
+from whyserve.model.scale import scale_of, scale_options
+from whyserve.model.spec import DEFAULT_BACKGROUND, ModelSpec
 from whyserve.model.work import counted_work
 from whyserve.predict.predictor import Predictor
+from whyserve.record.decision import Decision
 
 
 async def build_job(
@@ -92,6 +93,8 @@ async def build_job(
             'send fewer instances per request, or name fewer "outputs"',
             field="instances" if len(job.outputs) > 1 else "outputs",
         )
+    if service.record is not None:
+        note_decision(request, predictor.spec, job, options["outputs"], await request.body())
     return job.model_copy(update={"answer_bytes": expected})
 
 
@@ -131,6 +134,40 @@ def _similar(predictor: Predictor, options: Mapping[str, Any]) -> int | None:
     return count
 
 
+def note_decision(request: Request, spec: ModelSpec, job: ExplainJob, outputs: Any, body: bytes = b"") -> None:
+    """Say that the answer of this request is a decision. outputs: as requested."""
+    background = job.background
+    asked = {
+        "job": job.id,
+        "method": job.method,
+        "samples": job.samples,
+        "standard_error": job.standard_error,
+        "seed": job.seed,
+        "background": job.background_key,
+        "outputs": outputs,
+        **scale_options(job.scale),
+        "interactions": job.interactions,
+        "players": job.players,
+        "summary": job.summary,
+        "reasons": job.reasons is not None,
+        "language": job.reasons,
+        "similar": job.similar,
+    }
+    request.scope["state"]["decision"] = Decision(
+        spec,
+        job.digest,
+        body,
+        unpacked(job.rows),
+        asked={name: each for name, each in asked.items() if each is not None and each is not False},
+        background=unpacked(background.arrays) if isinstance(background, GivenBackground) else None,
+        about=job.id,
+    )
+
+
+def unpacked(arrays: Mapping[str, PackedArray]) -> Arrays:
+    return {name: each.unpack() for name, each in arrays.items()}
+
+
 async def _origin(request: Request, service: Service) -> dict[str, Any]:
     """The fields of a job that say which request it comes from."""
     caller = caller_of(request.scope)
@@ -147,9 +184,9 @@ async def _origin(request: Request, service: Service) -> dict[str, Any]:
     }
 
 
-async def _background(predictor: Predictor, given: str | Sequence[Row]) -> str | GivenBackground:
+async def _background(predictor: Predictor, given: str | GivenBackground | Sequence[Row]) -> str | GivenBackground:
     """A background's name, or checked rows as a background. Raises InvalidInput if the model cannot predict a row."""
-    if isinstance(given, str):
+    if isinstance(given, str | GivenBackground):
         return given
     arrays = await predictor.read(given, "background")
     await predictor.answer(arrays, "background")

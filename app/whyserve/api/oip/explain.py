@@ -29,8 +29,8 @@ OPTIONS = (
 )  # fmt: skip
 # Fields of an explanation that become parameters of the response.
 PARAMETERS = (
-    "manifest", "method", "method_reason", "expected_distance", "reliable", "reliable_reason", "scale", "instead_of",
-    "complete", "cached",
+    "manifest", "method", "method_reason", "samples", "expected_distance", "reliable", "reliable_reason", "scale",
+    "instead_of", "complete", "cached",
 )  # fmt: skip
 
 

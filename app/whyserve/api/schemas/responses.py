@@ -51,7 +51,12 @@ def explain_response(manifest: Manifest) -> Any:
             "more_unusual_share": NotRequired[Annotated[float, Field(description=MORE_UNUSUAL)]],
         },
     )
-    fields = {**computed_fields(manifest.spec), "cached": NotRequired[Cached], "explanations": list_of(explanation)}
+    fields = {
+        **computed_fields(manifest.spec),
+        "cached": NotRequired[Cached],
+        "replay": NotRequired[Replay],
+        "explanations": list_of(explanation),
+    }
     return typed_dict(f"{name}ExplainResponse", fields)
 
 
@@ -64,6 +69,7 @@ def computed_fields(spec: ModelSpec) -> dict[str, Any]:
         "manifest": Annotated[str, Field(description="SHA-256 of the model's manifest.")],
         "method": Annotated[Method, Field(description="The method that was used.")],
         "method_reason": NotRequired[Annotated[str, Field(description="Why it differs from the requested method.")]],
+        "samples": NotRequired[Annotated[int, Field(description="If absent, the method's own number of samples.")]],
         "expected_distance": NotRequired[
             Annotated[float, Field(description="mean |φ − reference| / mean |reference|, measured at export.")]
         ],
@@ -122,6 +128,15 @@ Interactions = Annotated[
     Field(description="Half of each pair's interaction, and main effects on the diagonal. A row sums to one share."),
 ]
 MISSING = "The features that had no value in the request. The network got NaN, a category of its own or a fill."
+Replay = typed_dict(
+    "Replay",
+    {
+        "prediction": str,
+        "program": Annotated[str, Field(description="The version of Whyserve that made the prediction.")],
+        "may_differ": Annotated[list_of(str), Field(description="Why numbers may differ from the first answer.")],
+    },
+    "The recorded prediction that was explained again.",
+)
 Cached = Annotated[bool, Field(description="true if it was computed for an earlier request.")]
 TokenValue = typed_dict(
     "TokenValue",

@@ -107,6 +107,7 @@ def common_fields(
         "manifest": job.digest,
         "method": choice.method,
         **({"method_reason": choice.reason} if choice.reason else {}),
+        **({} if choice.samples is None else {"samples": choice.samples}),
         **({} if choice.distance is None else {"expected_distance": choice.distance}),
         **({} if choice.doubt is None else {"reliable": False, "reliable_reason": choice.doubt}),
         **scale_facts(job.scale),
