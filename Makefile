@@ -13,7 +13,7 @@ PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help run dev check test test-slow test-corpus test-all test-docker test-fuzz test-faults test-ui install lint types export ui \
-	bench-explain bench-predict bench-deploy bench-queue attack soak audit sbom
+	bench-explain bench-delivery bench-predict bench-deploy bench-queue attack soak audit sbom
 
 help: ## show these lines
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /make \1 \t/' | expand -t 20
@@ -108,6 +108,10 @@ ui: install export ## build the page again
 
 bench-explain: install ## explanations against shap's
 	$(BIN)/python -m benchmarks.explain
+
+bench-delivery: install export ## explanations over HTTP against commit 8a3ca99 and other ways
+	$(BIN)/python -m benchmarks.delivery
+	$(BIN)/python -m benchmarks.delivery_rivals
 
 bench-predict: install ## predictions against a bare function and other servers
 	$(BIN)/python -m benchmarks.predict

@@ -114,6 +114,7 @@ def _add_explain(command: argparse.ArgumentParser) -> None:
         help="What to explain: top, all, positive, or names separated by commas. Default: top",
     )
     command.add_argument("--samples", type=int, help="Number of samples, for a sampled method. Default: the method's")
+    command.add_argument("--standard-error", type=float, help="Sample until every standard error is at most this.")
     command.add_argument("--seed", type=int, default=0, help="Seed of a sampled method. Default: 0")
     command.add_argument(
         "--background",

@@ -5,6 +5,7 @@ import signal
 import socket
 import sys
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from whyserve.api.middleware.keys import fresh
@@ -71,7 +72,7 @@ def _run(command: str, settings: Common, own: dict[str, Any]) -> None:
         case CheckSettings():
             from whyserve.export.package.package import check  # noqa: PLC0415
 
-            print(check(settings.folder, settings.budget_ms))  # noqa: T201
+            print(check(settings.folder, settings.budget_ms, settings.budget_max_ms))  # noqa: T201
         case NewSettings():
             from whyserve.export.package.new import write_new  # noqa: PLC0415
 
@@ -84,7 +85,8 @@ def _run(command: str, settings: Common, own: dict[str, Any]) -> None:
             from whyserve.export.build import export_all  # noqa: PLC0415
 
             stop_with_parent()
-            export_all(settings.models, settings.artifacts, settings.budget_ms, lambda line: print(line, flush=True))  # noqa: T201
+            say = partial(print, flush=True)
+            export_all(settings.models, settings.artifacts, settings.budget_ms, say, settings.budget_max_ms)
         case DocumentSettings():
             from whyserve.processes.document import main as document  # noqa: PLC0415
 

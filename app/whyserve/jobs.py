@@ -161,6 +161,7 @@ class ExplainJob(_Message):
     texts: dict[str, tuple[TokenSpans, ...]] = {}
     method: str = "auto"
     samples: int | None = None
+    standard_error: float | None = None
     seed: int = 0
     background: str | GivenBackground = DEFAULT_BACKGROUND
     answer_bytes: int = 0
@@ -208,7 +209,8 @@ class ExplainJob(_Message):
         # together, so that a job of a second does not end a job of minutes.
         time_class = None if self.deadline is None else frexp(self.deadline - self.created)[1]
         outputs = max(map(len, self.outputs))
-        return f"{self.digest}/{self.method}/{self.background_key}/{self.samples}/{self.seed}/{outputs}/{time_class}"
+        how = f"{self.method}/{self.background_key}/{self.samples}/{self.standard_error}/{self.seed}"
+        return f"{self.digest}/{how}/{outputs}/{time_class}"
 
     @property
     def is_heavy(self) -> bool:

@@ -46,6 +46,9 @@ class ExportSettings(Common):
     budget_ms: Annotated[
         float, Field(gt=0, description="Milliseconds per row that the default explanation method may take.")
     ] = 20
+    budget_max_ms: Annotated[
+        float, Field(gt=0, description="Milliseconds per row that it may take if no faster method is reliable.")
+    ] = 2000
 
 
 class CheckSettings(ExportSettings):

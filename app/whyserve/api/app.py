@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Scope
 from whyserve import __version__
 from whyserve.api.errors.handler import on_exception
 from whyserve.api.middleware.request import RequestMiddleware
+from whyserve.api.oip import v1
 from whyserve.api.oip.infer import Infer, is_infer
 from whyserve.api.openapi.document import document
 from whyserve.api.promotion import LAST_SHARE
@@ -32,7 +33,7 @@ EXPOSED = ("Location", "Preference-Applied", "Retry-After", "Server-Timing", "X-
 
 def create_app(service: Service) -> RequestMiddleware:
     """The application that uvicorn serves."""
-    predict, infer, explain = Predict(service), Infer(service), Explain(service)
+    predict, infer, explain, kserve = Predict(service), Infer(service), Explain(service), v1.Predict(service)
 
     def quick(scope: Scope) -> ASGIApp | None:
         path = scope["path"]
@@ -42,6 +43,8 @@ def create_app(service: Service) -> RequestMiddleware:
             return predict
         if path == "/explain":
             return explain
+        if v1.is_predict(path):
+            return kserve
         return infer if is_infer(path) else None
 
     return RequestMiddleware(create_api(service), quick, service.settings, service.body_memory, service.shutting_down)
@@ -76,7 +79,7 @@ def create_api(service: Service) -> FastAPI:
     # Plain routes: FastAPI's routing costs more than a small model's prediction, and it has one type for all models.
     # The openapi package adds their types to the document.
     app.router.routes.append(Route("/predict", Predict(service), methods=["POST"], include_in_schema=False))
-    app.include_router(oip_router(Infer(service)))
+    app.include_router(oip_router(Infer(service), v1.Predict(service)))
     app.router.routes.append(Route("/explain", Explain(service), methods=["POST"], include_in_schema=False))
     app.include_router(explanations.router)
     app.include_router(events.router)

@@ -1,8 +1,9 @@
 """A cache of explanations by row, so that equal requests are computed once.
 
 A row's key covers all that its explanation depends on: the manifest's digest (which covers the network's and the
-backgrounds' digests), background, method, samples, seed, outputs, the row, its id, the positions of its tokens, and the
-prediction. The key also covers the caller: no caller can tell from an answer's time what other callers requested.
+backgrounds' digests), background, method, samples, standard error, seed, outputs, the row, its id, the positions of its
+tokens, and the prediction. The key also covers the caller: no caller can tell from an answer's time what other callers
+requested.
 """
 
 import hashlib
@@ -103,9 +104,8 @@ def _size(entry: tuple[bytes, bytes]) -> int:
 
 def row_keys(job: ExplainJob) -> list[bytes]:
     """One key of 256 bits per row."""
-    common = hashlib.sha256(
-        repr((job.digest, job.background_key, job.method, job.samples, job.seed, job.caller)).encode()
-    )
+    how = (job.method, job.samples, job.standard_error, job.seed)
+    common = hashlib.sha256(repr((job.digest, job.background_key, *how, job.caller)).encode())
     arrays = [job.rows[name].unpack() for name in sorted(job.rows)] + [job.served.unpack()]
     keys = []
     for row, outputs in enumerate(job.outputs):

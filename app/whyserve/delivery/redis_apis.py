@@ -11,7 +11,7 @@ import redis
 from redis.exceptions import RedisError
 
 from whyserve.delivery.apis import Api, Received, Transport
-from whyserve.delivery.redis_stream import APIS, CLOSED, PREFIX, WORKERS, Message, Stream, connection, is_name
+from whyserve.delivery.redis_stream import APIS, CLOSED, PREFIX, SOCKET_S, WORKERS, Message, Stream, connection, is_name
 from whyserve.jobs import new_id
 
 
@@ -90,7 +90,11 @@ class RedisApis(Transport):
     def receive(self) -> list[Received]:
         found: list[Received] = []
         try:
-            while self._published is not None and (message := self._published.get_message(timeout=0)):
+            while self._published is not None and self._published.connection.can_read(timeout=0):
+                # The first bytes of a message have arrived. Without a timeout, the missing ones would be an error.
+                message = self._published.get_message(timeout=SOCKET_S)
+                if message is None:
+                    continue
                 if message["type"] == "message":
                     found += self._received(message["data"])
                 elif message["data"] == 2:  # both channels are subscribed

@@ -9,7 +9,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -57,7 +57,7 @@ def tools(spec: ModelSpec) -> dict[str, str]:
     return {name: version(name) for name in sorted(common + own[spec.framework])}
 
 
-def is_current(artifacts: Path, source: Source, settings: dict[str, float]) -> bool:
+def is_current(artifacts: Path, source: Source, settings: Mapping[str, float]) -> bool:
     """Whether a new export of this source would give the same artifact."""
     folder = artifacts / source.spec.name
     try:

@@ -14,7 +14,7 @@ from whyserve.model.spec import DEFAULT_BACKGROUND, ModelSpec, one_line, unreada
 MANIFEST_FILE = "manifest.json"
 # Raise it when the manifest's fields or the meaning of their values change: all models are then exported again, and no
 # process reads the older artifacts.
-FORMAT = 3
+FORMAT = 4
 EXPORT_AGAIN = "run `whyserve export`"
 
 

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from whyserve.errors import UnsupportedMethod
 from whyserve.model.arrays import first_not_finite
 from whyserve.model.bounds import Bounds
 from whyserve.model.builds import ORIGINAL
@@ -178,15 +177,6 @@ class Predictor:
     async def close(self) -> None:
         """Answer all waiting requests, and refuse new ones."""
         await self._batcher.close()
-
-    def check_method(self, method: str) -> None:
-        """Raises UnsupportedMethod if the model's certificate does not say that the method fits."""
-        tried = self.manifest.certificate["methods"]
-        if method == "auto" or (method in tried and tried[method]["fits"]):
-            return
-        # An artifact of an older version has no figures for a newer method.
-        why = tried[method]["why"] if method in tried else "it was exported without this method; export it again"
-        raise UnsupportedMethod(f'"{method}" cannot explain {self.spec.name}: {why}', field="method")
 
 
 def load_predictor(folder: Path, threads: int) -> Predictor:

@@ -1,7 +1,7 @@
 """How large an answer will be, before it is computed."""
 
 from whyserve.jobs import ExplainJob
-from whyserve.model.methods import METHODS
+from whyserve.model.choice import choose_method
 from whyserve.model.players import NUMBER_BYTES
 from whyserve.predict.predictor import Predictor
 
@@ -23,11 +23,6 @@ def answer_bytes(job: ExplainJob, predictor: Predictor) -> int:
         for texts in job.texts.values()
         for spans, outputs in zip(texts, job.outputs, strict=True)
     )
-    shares = (explained * values + TOKEN * tokens) * (2 if _samples(job, predictor) else 1)
+    choice = choose_method(predictor.manifest, job.method, job.samples, job.standard_error)
+    shares = (explained * values + TOKEN * tokens) * (2 if choice.has_errors else 1)
     return ANSWER + ids + len(job.outputs) * prediction + explained * OUTPUT + shares
-
-
-def _samples(job: ExplainJob, predictor: Predictor) -> bool:
-    """Whether the answer has standard errors."""
-    method: str = job.method if job.method != "auto" else predictor.spec.explain.method
-    return bool(METHODS[method if method != "auto" else predictor.manifest.certificate["default"]].samples)

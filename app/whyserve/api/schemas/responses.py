@@ -60,6 +60,8 @@ def computed_fields(spec: ModelSpec) -> dict[str, Any]:
         "expected_distance": NotRequired[
             Annotated[float, Field(description="mean |φ − reference| / mean |reference|, measured at export.")]
         ],
+        "reliable": NotRequired[Annotated[bool, Field(description="false if the certificate advises against it.")]],
+        "reliable_reason": NotRequired[Annotated[str, Field(description="Why it is not reliable.")]],
         "background": BackgroundUsed,
         "complete": NotRequired[Annotated[bool, Field(description="false if a deadline ended the method early.")]],
     }

@@ -19,6 +19,7 @@ class Network:
     run: a faster function with the same results as the module; it is called if given.
     has_gradients: False if the module runs its network outside torch.
     takes_nan: whether its rows may hold NaN, for missing values.
+    file_bytes: of such a network, the size of its file.
     """
 
     module: nn.Module
@@ -26,6 +27,7 @@ class Network:
     run: Callable[..., object] | None = None
     has_gradients: bool = True
     takes_nan: bool = False
+    file_bytes: int = 0
 
     def __call__(self, inputs: Inputs) -> torch.Tensor:
         """(rows, outputs), with gradients if they are enabled. Raises UnsupportedNetwork as as_table does."""

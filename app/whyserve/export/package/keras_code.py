@@ -91,7 +91,7 @@ class KerasCode:
         with tempfile.TemporaryDirectory(prefix="whyserve-") as folder:
             place = Path(folder, "copy")
             place.mkdir()
-            task = Task("", str(place), {}, 0, 0)
+            task = Task("", str(place), {}, {}, 0)
             (place / MODEL_FILE).write_bytes(copied((self.model, self.names, self.call, self.choice)))
             task.save_rows(dict(arrays))
             run_stage(MODULE, [task], "torch")

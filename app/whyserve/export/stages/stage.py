@@ -54,14 +54,14 @@ class Rows(StrEnum):
 class Task:
     """folder: the model folder. work: the folder for results. digests: SHA-256 of the model's files.
 
-    budget_ms: the time in ms per row that the default explanation method may take. real: the number of rows in
-    Rows.TRIED that are real; they come first. fills: what the network gets for a missing value, by feature.
+    settings: of the export, the budgets of build.export_all. real: the number of rows in Rows.TRIED that are real; they
+    come first. fills: what the network gets for a missing value, by feature.
     """
 
     folder: str
     work: str
     digests: dict[str, str]
-    budget_ms: float
+    settings: dict[str, float]
     real: int
     fills: dict[str, float] = field(default_factory=dict)
 

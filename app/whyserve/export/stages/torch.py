@@ -55,7 +55,7 @@ def export(task: Task) -> None:
         step(f"{spec.name}: exporting to ONNX")
         content = task.read(ONNX_FILE) if spec.framework == "onnx" else to_onnx(spec, network, rows)
         task.path(ONNX_FILE).write_bytes(content)
-    columns = outputs[0].size  # the parity check compares it with the number of labels
+    named = Outputs(spec, outputs[0].size)  # the parity check compares this size with the number of labels
     gaps = Gaps(spec, task.fills)
     for name in spec.explain.backgrounds:
         _check_background(spec, network, load_background(spec, task.read, gaps, name), spec.explain.backgrounds[name])
@@ -63,7 +63,8 @@ def export(task: Task) -> None:
     examples = to_tensors(task.rows(Rows.EXAMPLES))
     network = quick_network(spec, network, background)  # the worker runs it, so the certificate must measure it
     certificate = certify(
-        network, background, players_of(spec), columns, task.budget_ms, requested=spec.outputs_asked, examples=examples,
+        network, background, players_of(spec), task.settings["budget_ms"], task.settings["budget_max_ms"],
+        asked=lambda table: named.columns("top", table), examples=examples,
         on_method=lambda name: step(f"{spec.name}: trying method {name}"),
     )  # fmt: skip
     first = {name: tensor[:1] for name, tensor in (examples or background).items()}

@@ -8,6 +8,7 @@ to twenty times as many permutations (see designs.py and kriging.py).
 """
 
 from collections.abc import Iterator
+from itertools import count
 from math import ceil
 from typing import ClassVar
 
@@ -30,8 +31,6 @@ MIN_PER_PAIR, MAX_PER_PAIR = 2, 64
 ERROR_GOAL = 0.06
 # If sampling costs this share of all coalitions, all are evaluated: the result is then exact.
 EXACT_SHARE = 0.6
-# The most rounds towards a requested standard error.
-MAX_ROUNDS = 12
 # The rounding error of an output, relative to its size.
 EPS = torch.finfo(torch.float32).eps
 # A round is divided into groups, so that its standard error has at least this many degrees of freedom.
@@ -147,8 +146,8 @@ def plan_rounds(background: int, players: int, limits: Limits) -> Iterator[int]:
             yield min(remaining, largest)
             remaining -= largest
         return
-    for number in range(4 if limits.standard_error is None else MAX_ROUNDS):
-        yield min(first << number, largest)
+    for number in range(4) if limits.standard_error is None else count():
+        yield min(first << min(number, 20), largest)
 
 
 def evaluates_all(players: int, permutations: int) -> bool:
