@@ -12,6 +12,7 @@ from torch import nn
 
 import whyserve
 from tests.kinds.service import client_of
+from tests.missing import MISSING, NULLS, ROW, Credit, package_credit, table
 from whyserve.errors import InvalidInput, ModelFault
 from whyserve.explain.models.explainable import load_model
 from whyserve.export.package.package import check
@@ -19,55 +20,10 @@ from whyserve.model.manifest import read_manifest
 from whyserve.tables.explain import Question, explain_file
 
 
-class Credit(nn.Module):
-    """income may be NaN: a mask says so. plan has an entry for a missing one."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        torch.manual_seed(0)
-        self.plan = nn.Embedding(3, 2)
-        self.first, self.exit = nn.Linear(6, 8), nn.Linear(8, 1)
-
-    def forward(self, x, kind):
-        absent = torch.isnan(x[:, 1:2]).to(x.dtype)
-        known = torch.nan_to_num(x)
-        return self.exit(torch.tanh(self.first(torch.cat([known, absent, self.plan(kind[:, 0])], 1))))
-
-
-def table(rows: int = 40) -> pd.DataFrame:
-    rng = np.random.default_rng(0)
-    made = pd.DataFrame(
-        {
-            "age": rng.integers(20, 70, rows).astype(float),
-            "income": rng.normal(size=rows).round(3),
-            "owner": pd.Series(rng.random(rows) < 0.5, dtype=object),
-            "plan": pd.Series(rng.choice(["free", "pro"], rows), dtype=object),
-        }
-    )
-    made.loc[::5, "age"] = np.nan
-    made.loc[1::5, "income"] = np.nan
-    made.loc[2::5, "owner"] = None
-    made.loc[3::5, "plan"] = None
-    return made
-
-
-MISSING: dict[str, Any] = {"age": "median", "income": True, "owner": "mode", "plan": True}
-ROW = {"age": 30.0, "income": 0.5, "owner": True, "plan": "pro"}
-NULLS = dict.fromkeys(ROW)
-
-
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
     root = tmp_path_factory.mktemp("missing")
-    whyserve.package(
-        Credit(),
-        root / "models" / "credit",
-        background=table(),
-        names=["risk"],
-        categories={"plan": ["free", "pro"]},
-        missing=MISSING,
-        artifacts=root / "artifacts",
-    )
+    package_credit(root)
     return root
 
 

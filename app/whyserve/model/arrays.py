@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from whyserve.errors import InvalidInput
-from whyserve.model.input_spec import TO_ALLOW, Feature, InputSpec
+from whyserve.model.fill import TO_ALLOW
+from whyserve.model.input_spec import Feature, InputSpec
 from whyserve.model.rows import Arrays
 from whyserve.model.spec import ModelSpec
 

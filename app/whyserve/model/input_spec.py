@@ -20,13 +20,11 @@ from pydantic import (
     model_validator,
 )
 
+from whyserve.model.fill import Fill, fault_of
+
 Kind = Literal["tabular", "image", "sequence", "tokens", "tensor"]
 DType = Literal["float32", "float64", "int8", "int16", "int32", "int64", "uint8", "bool"]
 Ends = tuple[FiniteFloat, FiniteFloat]
-# Fills that are computed from the background.
-FILLS = ("median", "mean", "mode")
-# The end of a message that refuses a missing value.
-TO_ALLOW = "to send missing values, set `missing` of the feature in model.toml"
 Label = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 
 
@@ -47,14 +45,6 @@ def has_tokenizer(kind: str) -> bool:
 
 class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Fill(Strict):
-    """The value that replaces a missing one: a number, a category, true or false, or a word of FILLS, which is computed
-    from the background.
-    """
-
-    fill: StrictBool | FiniteFloat | Label
 
 
 def one_line(error: ValidationError) -> str:
@@ -136,8 +126,9 @@ class InputSpec(Strict):
         if any(f.range and (f.categories or f.boolean or f.range[0] >= f.range[1]) for f in self.features):
             raise ValueError("range = [smallest, largest] of a feature needs a number, and smallest < largest")
         for feature in self.features:
-            if feature.missing:
-                self._check_missing(feature)
+            of = feature.missing
+            if of and (words := fault_of(of, self.value_type(feature), self.dtype, feature.categories or ())):
+                raise ValueError(f'missing of "{feature.name}": {words}')
         if self.is_bool and (has_range(self.kind) or has_tokenizer(self.kind)):
             raise ValueError("an input of dtype bool must have kind tabular, sequence or tensor")
         if self.tokenizer and not (has_tokenizer(self.kind) and self.is_integer and len(self.shape) == 1):
@@ -145,25 +136,6 @@ class InputSpec(Strict):
         if self.range is not None:
             self._check_range(np.asarray(self.range))
         return self
-
-    def _check_missing(self, feature: Feature) -> None:
-        name, of = feature.name, feature.missing
-        if self.is_bool:
-            raise ValueError(f'missing of "{name}": dtype bool has no missing value; use uint8 and boolean = true')
-        if not isinstance(of, Fill):
-            if self.value_type(feature) is int and not feature.categories:
-                raise ValueError(f'missing of "{name}": a whole number cannot be NaN; use {{ fill = "median" }}')
-            if feature.boolean and not self.is_float:
-                raise ValueError(f'missing of "{name}": {self.dtype} has no NaN; use {{ fill = "mode" }}')
-        elif feature.categories or feature.boolean:
-            known = feature.categories or (True, False)
-            if of.fill != "mode" and not any(of.fill is each or of.fill == each for each in known):
-                raise ValueError(f'missing of "{name}": fill must be "mode" or a value that requests can send')
-        elif of.fill not in FILLS and (isinstance(of.fill, str | bool) or self._is_fraction(feature, of.fill)):
-            raise ValueError(f'missing of "{name}": fill must be {", ".join(FILLS)} or a number that requests can send')
-
-    def _is_fraction(self, feature: Feature, number: float) -> bool:
-        return self.value_type(feature) is int and not number.is_integer()
 
     def _check_range(self, ends: np.ndarray) -> None:
         if not has_range(self.kind) or not (ends[..., 0] < ends[..., 1]).all():

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from whyserve.errors import InvalidInput
-from whyserve.model.input_spec import Feature, Fill, InputSpec
+from whyserve.model.fill import Fill
+from whyserve.model.input_spec import Feature, InputSpec
 from whyserve.model.rows import Arrays, row_count
 from whyserve.model.spec import ModelSpec
 

@@ -9,7 +9,8 @@ import numpy as np
 from whyserve.errors import InvalidInput
 from whyserve.export.package.given import is_frame
 from whyserve.model.arrays import check_arrays
-from whyserve.model.input_spec import TO_ALLOW, Feature, InputSpec
+from whyserve.model.fill import TO_ALLOW
+from whyserve.model.input_spec import Feature, InputSpec
 from whyserve.model.missing import is_absent
 from whyserve.model.rows import Arrays, as_row, row_count
 from whyserve.model.spec import ModelSpec

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from whyserve.errors import InvalidInput
+from whyserve.model.fill import TO_ALLOW
 from whyserve.model.image import Layout, read_image
-from whyserve.model.input_spec import TO_ALLOW, Feature, InputSpec
+from whyserve.model.input_spec import Feature, InputSpec
 from whyserve.model.missing import is_absent
 from whyserve.model.text import TextReader
 

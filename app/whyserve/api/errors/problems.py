@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from whyserve import errors
 from whyserve.errors import WhyserveError
-from whyserve.model.input_spec import TO_ALLOW
+from whyserve.model.fill import TO_ALLOW
 from whyserve.predict.catalog import unknown_model
 
 # The first matching class decides, so subclasses stand before their base classes.
@@ -123,7 +123,7 @@ def _fault(item: Any, known_models: Sequence[str]) -> dict[str, Any]:
     template = MESSAGES.get(item["type"])
     limits = {key: int(x) if isinstance(x, float) and x.is_integer() else x for key, x in item.get("ctx", {}).items()}
     message = template.format(**limits) if template else item["msg"]
-    if item["input"] is None and place and place[0] in ROWS:
+    if item["input"] is None and len(place) > 2 and place[0] in ROWS:
         message += f"; {TO_ALLOW}"
     if place[:1] == ["instances"] and len(place) > 1 and isinstance(place[1], int):
         inside = _path(place[2:])

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from whyserve.errors import InvalidInput
-from whyserve.model.input_spec import TO_ALLOW
+from whyserve.model.fill import TO_ALLOW
 from whyserve.predict.plain_rows import pack_numbers
 
 DATATYPES: dict[str, np.dtype[Any]] = {
