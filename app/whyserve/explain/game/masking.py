@@ -53,6 +53,15 @@ class Mask:
         return sum(x.nbytes for part in (self.present, self.base) for x in part.values())
 
 
+def mix(players: Players, present: torch.Tensor, row: Inputs, background: Inputs) -> dict[str, torch.Tensor]:
+    """n mixes of one explained row, (1, *shape), with n background rows, (n, *shape), for n coalitions, (n, P) bool."""
+    mixed = {}
+    for name, index in players.membership.items():
+        mask = present.reshape(len(present), *index.shape) if name == players.alone else present[:, index]
+        mixed[name] = torch.where(mask, row[name], background[name])
+    return mixed
+
+
 class Masks:
     """A cache of masks by key: the most recently used, at most KEPT_BYTES together. Thread-safe."""
 

@@ -1,0 +1,77 @@
+"""The guide: a first guess of every player's share in every pair of the explained row and a background row.
+
+Where all operations have a rule, the guess starts with DeepLIFT's shares. On top, a linear model is fitted to the
+values of the coalitions. It has three parts: an effect of each player that all background rows have in common, an
+effect in proportion to the change of the player from the background row to the explained row, and a factor of
+DeepLIFT's shares. The guide need not be right: it says where the rest is large.
+"""
+
+from collections.abc import Callable
+
+import torch
+
+from whyserve.explain.game.base import Inputs
+from whyserve.explain.game.players import Players
+
+# Steps of conjugate gradients.
+STEPS = 12
+# The ridge penalty, relative to the mean square of a coefficient's input.
+RIDGE = 1e-3
+
+
+def changes(players: Players, row: Inputs, background: Inputs) -> torch.Tensor:
+    """(B, P) float64, scaled to a mean square of 1: how much each player changes from a background row to the row.
+
+    Of a player with one number, it is the difference. Of a group, or of an integer, it is 1 if anything differs.
+    """
+    one = {name: torch.ones(index.shape, dtype=torch.float64) for name, index in players.membership.items()}
+    numeric = {name: one[name] * float(background[name].is_floating_point()) for name in one}
+    single = (players.collect(one) == 1) & (players.collect(numeric) == 1)
+    difference = players.collect({name: row[name].double() - x.double() for name, x in background.items()})
+    differs = players.collect({name: (row[name] != x).double() for name, x in background.items()}) > 0
+    change = torch.where(single, difference, differs.double())
+    return change / change.square().mean(0).sqrt().clamp_min(1e-300)
+
+
+def fit(
+    g: torch.Tensor,
+    of_shares: torch.Tensor,
+    signs: torch.Tensor,
+    *,
+    background: torch.Tensor,
+    change: torch.Tensor,
+    shares: torch.Tensor,
+) -> torch.Tensor:
+    """(B, P, K) float64: the share of each player in each pair, by ridge regression on top of `shares`, (B, P, K).
+
+    g: (N, K), the values less those of `shares`, which are of_shares, (N, K). signs: (N, P) of ±1. background: (N,).
+    change: (B, P), what `changes` gives. Where g is 0, the result is `shares`. Single precision is enough: errors of
+    the guide are corrected.
+    """
+    players = signs.shape[1]
+    inputs = torch.cat([signs, signs * change.float()[background]], 1)
+    scale = of_shares.square().mean(0).sqrt().clamp_min(1e-30)
+    of_shares = (of_shares / scale).float()
+
+    def adjoint(values: torch.Tensor) -> torch.Tensor:
+        return torch.cat([inputs.T @ values, (of_shares * values).sum(0, keepdim=True)])
+
+    def apply(w: torch.Tensor) -> torch.Tensor:
+        return adjoint(inputs @ w[:-1] + of_shares * w[-1]) + RIDGE * len(inputs) * w
+
+    size = g.square().mean(0).sqrt().clamp_min(1e-300)
+    w = conjugate_gradients(apply, adjoint((g / size).float())).double() * size
+    return shares * (1 + w[-1] / scale) + 2 * (w[:players] + change[..., None] * w[players:-1])
+
+
+def conjugate_gradients(apply: Callable[[torch.Tensor], torch.Tensor], target: torch.Tensor) -> torch.Tensor:
+    """x of A x = target, both (…, K), for a positive definite A, which `apply` multiplies (Hestenes & Stiefel 1952)."""
+    x, residual = torch.zeros_like(target), target
+    direction, square = residual, residual.square().sum(0)
+    for _ in range(STEPS):
+        product = apply(direction)
+        step = square / (direction * product).sum(0).clamp_min(1e-30)
+        x, residual = x + step * direction, residual - step * product
+        before, square = square, residual.square().sum(0)
+        direction = residual + square / before.clamp_min(1e-30) * direction
+    return x
