@@ -103,11 +103,12 @@ def test_the_bias_is_small(guided):
 @pytest.mark.slow
 def test_alike_players_get_alike_values_and_unused_ones_nothing():
     torch.manual_seed(0)
-    module = nn.Sequential(nn.Linear(7, 16), nn.Tanh(), nn.Linear(16, 1))
+    first = nn.Linear(7, 16)
+    module = nn.Sequential(first, nn.Tanh(), nn.Linear(16, 1))
     with torch.no_grad():
-        module[0].weight.mul_(4)
-        module[0].weight[:, 1] = module[0].weight[:, 0]
-        module[0].weight[:, 2] = 0
+        first.weight.mul_(4)
+        first.weight[:, 1] = first.weight[:, 0]
+        first.weight[:, 2] = 0
     background, rows = torch.randn(10, 7), torch.randn(1, 7)
     background[:, 1], rows[:, 1] = background[:, 0], rows[:, 0]
     method = Permutation(Network(module.eval(), ("x",)), {"x": background}, Players.elements({"x": (7,)}))

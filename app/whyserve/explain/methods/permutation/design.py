@@ -92,8 +92,8 @@ def _draw(players: int, background: torch.Tensor, pairs: int, generator: torch.G
     stratum = torch.searchsorted(ends, place, right=True).clamp_max(len(ends) - 1)
     size = stratum + 1
     unseen = torch.ones(pairs, dtype=torch.float64)
-    for one, count in zip(*(x.tolist() for x in size.unique(return_counts=True)), strict=True):
-        if comb(players, one) <= MOST_LISTED:
+    for one, count in enumerate(size.bincount().tolist()):
+        if count and comb(players, one) <= MOST_LISTED:
             unseen[size == one] = 1 - (count - 1) / len(_listed(players, one))
     return Design(background, _members(size, players, generator), size, weights[stratum] / pairs, unseen)
 
