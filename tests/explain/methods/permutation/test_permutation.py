@@ -155,7 +155,7 @@ def test_is_accurate_on_trained_networks(data, kind):
 def test_standard_errors_are_reliable(samples):
     """Over networks, small backgrounds and seeds, 98 % of values lie within three standard errors of the truth."""
     within, ratios = [], []
-    for features, background_rows in ((7, 3), (8, 12), (9, 30), (12, 2), (11, 40)):
+    for features, background_rows in ((7, 3), (8, 12), (9, 30), (10, 1), (12, 2), (11, 40)):
         network, background, rows = sharp_network(features, background_rows)
         players = Players.elements({"x": (features,)})
         wanted = torch.tensor([[0, 1], [1, 0]])

@@ -31,8 +31,8 @@ MIN_PER_PAIR, MAX_PER_PAIR = 2, 64
 ERROR_GOAL = 0.06
 # If sampling costs this share of all coalitions, all are evaluated: the result is then exact.
 EXACT_SHARE = 0.6
-# One sample of so few background rows has too few pairs for a standard error: it is raised to two.
-FEW_ROWS = 6
+# The least samples by number of background rows: fewer have too few pairs for a standard error.
+FEWEST_SAMPLES = {1: 4, 2: 2, 3: 2, 4: 2, 5: 2}
 # The most rounds towards a requested standard error.
 MAX_ROUNDS = 12
 # The most pairs of one round per background row, on average: kriging is cubic in them. Without `deep`, each background
@@ -54,7 +54,7 @@ class Permutation:
     The default is 400 samples per explained row, divided among the background rows (at least 2 and at most 64 each),
     then up to three more rounds, each of double size, while the mean standard error is above 0.06 of the mean |φ|.
     With limits.standard_error, rounds continue until every standard error is at most that. With fewer than six
-    background rows, one sample is raised to two.
+    background rows, there are at least two samples; with one, four.
 
     Raises UnsupportedNetwork as Passes does.
     """
@@ -170,7 +170,7 @@ def plan_rounds(background: int, players: int, limits: Limits, *, most: int) -> 
     if limits.samples is None:
         sizes = [first << number for number in range(4 if limits.standard_error is None else MAX_ROUNDS)]
     else:
-        total = max(limits.samples, 2 if background < FEW_ROWS else 1) * step
+        total = max(limits.samples, FEWEST_SAMPLES.get(background, 1)) * step
         sizes = [first // 2, total - first // 2] if total > 2 * first else [total]
     for size in sizes:
         # Rounds of equal size: a small last one would have too few pairs.
