@@ -5,6 +5,8 @@ import { sources } from "./sources.ts";
 
 // The API serves this folder unchanged. The page loads nothing from other hosts.
 export default defineConfig({
+  // Relative addresses, so that a proxy can serve the page below a path prefix.
+  base: "./",
   plugins: [preact(), sources()],
   build: {
     outDir: process.env.UI_OUT ?? "../app/whyserve/api/static",

@@ -33,16 +33,15 @@ COMMANDS: dict[str, tuple[type[Settings], str]] = {
     "openapi": (DocumentSettings, "print the OpenAPI document of the exported models"),
 }
 
-# Arguments that are no settings: the command's process takes them as parameters.
-OWN = ("fd", "model", "rows", "output", "method", "outputs", "samples", "seed", "background", "drop",
-       "separator", "encoding", "decimal", "id", "force")  # fmt: skip
-
 
 def parse(arguments: Sequence[str] | None) -> tuple[str, dict[str, Any], dict[str, Any]]:
     """The command, its settings as given by flags, and its own arguments. Exits with code 2 if they are invalid."""
     given = vars(_parser().parse_args(arguments))
-    own = {name: given.pop(name) for name in OWN if name in given}
-    return given.pop("command"), given, own
+    command = given.pop("command")
+    # The command's process takes arguments that are no settings as parameters.
+    settings = COMMANDS[command][0].model_fields if command in COMMANDS else given
+    own = {name: given.pop(name) for name in list(given) if name not in settings}
+    return command, given, own
 
 
 def read_settings(command: str, given: dict[str, Any]) -> Settings:

@@ -105,6 +105,18 @@ class UnknownExplanation(WhyserveError):
     code = "unknown_explanation"
 
 
+class ExplanationGone(UnknownExplanation):
+    """The explanation was the caller's, but its result is not kept."""
+
+    code = "explanation_gone"
+
+
+class AnswerTooLarge(InvalidInput):
+    """The answer would be larger than the service sends or keeps."""
+
+    code = "answer_too_large"
+
+
 # -- errors of an operator -----------------------------------------------------------------------
 
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from math import frexp
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -21,9 +22,12 @@ from whyserve.model.rows import Arrays
 from whyserve.model.spec import DEFAULT_BACKGROUND, ModelSpec
 from whyserve.model.text import TokenSpans
 
-# The end of a summary job's batch key, by which a queue recognises summaries. Between two chunks of a summary, a worker
-# takes other jobs but no second summary.
-SUMMARY_KEY = "/summary"
+# The end of a heavy job's batch key, by which a queue recognises heavy jobs.
+HEAVY_KEY = "/heavy"
+# A job with more work, in seconds, is heavy: other jobs are computed between its chunks, but no second heavy job.
+HEAVY_S = 2.0
+# A job with more work shares no passes, so that jobs which are computed together delay nobody for long.
+SHARED_S = 0.125
 
 
 class JobStatus(StrEnum):
@@ -136,7 +140,9 @@ class ExplainJob(_Message):
     outputs: per row, the names of the outputs to explain.
     texts: input name → per row, the position of each token in the text. Only for inputs sent as text.
     background: the name of one of the model's backgrounds, or a background sent with the request.
+    answer_bytes: the expected size of the answer.
     summary: one summary of all rows instead of one explanation per row.
+    cost: counted work in units; see whyserve.model.work. work: the expected seconds.
     created, deadline: seconds since the epoch.
     caller: the name of the caller's API key; other callers cannot read the job.
     idempotency_key, request_hash: a job with a known key is a repeat if its request_hash is equal, an error if not.
@@ -155,8 +161,11 @@ class ExplainJob(_Message):
     samples: int | None = None
     seed: int = 0
     background: str | GivenBackground = DEFAULT_BACKGROUND
+    answer_bytes: int = 0
     summary: bool = False
     drawing: Drawing | None = None
+    cost: int = 1
+    work: float = 0.01
     created: float
     deadline: float | None = None
     request_id: str | None = None
@@ -190,11 +199,23 @@ class ExplainJob(_Message):
 
     @property
     def batch_key(self) -> str:
-        """Jobs with equal batch keys may be computed together."""
-        if self.drawing:
-            return f"{self.digest}/drawing"
-        background = "" if self.background == DEFAULT_BACKGROUND else f"/{self.background_key}"
-        return f"{self.digest}/{self.method}{background}{SUMMARY_KEY if self.summary else ''}"
+        """Jobs with equal batch keys may be computed together. A summary, a drawing or a long job is alone."""
+        if self.summary or self.drawing or self.work > SHARED_S:
+            return f"{self.digest}/{self.id}{HEAVY_KEY if self.is_heavy else ''}"
+        # The first deadline ends the whole computation. Only jobs whose allowed times have the same power of two are
+        # together, so that a job of a second does not end a job of minutes.
+        time_class = None if self.deadline is None else frexp(self.deadline - self.created)[1]
+        outputs = max(map(len, self.outputs))
+        return f"{self.digest}/{self.method}/{self.background_key}/{self.samples}/{self.seed}/{outputs}/{time_class}"
+
+    @property
+    def is_heavy(self) -> bool:
+        return self.work > HEAVY_S
+
+    @property
+    def flow(self) -> tuple[str | None, bool]:
+        """Jobs of one flow wait for each other. A caller's heavy jobs do not delay the caller's other jobs."""
+        return self.caller, self.is_heavy
 
     @property
     def background_key(self) -> str:

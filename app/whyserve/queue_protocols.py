@@ -33,7 +33,8 @@ class JobQueue(Protocol):
         """Accept a job and return its id. Once this returns, the job survives the end of any process.
 
         If another job has the same `idempotency_key`, the new job is dropped and the other job's id is returned.
-        Raises QueueFull, and IdempotencyKeyReused if that other job has another request_hash.
+        The oldest final jobs are deleted if the queue has no room for the job and its expected answer.
+        Raises QueueFull, AnswerTooLarge, and IdempotencyKeyReused if that other job has another request_hash.
         """
         ...
 
@@ -79,15 +80,16 @@ class JobSource(Protocol):
         """Register this worker with the digests of its manifests. From now on it gets jobs of these manifests only."""
         ...
 
-    def take(self, limit: int, timeout_s: float, *, summaries: bool = True) -> list[Lease]:
-        """Lease up to `limit` jobs with one batch key, oldest first. Returns an empty list after `timeout_s`.
+    def take(self, limit: int, timeout_s: float, *, beside: bool = False) -> list[Lease]:
+        """Lease up to `limit` jobs with one batch key. Returns an empty list after `timeout_s`.
 
-        summaries: whether summary jobs may be returned.
+        The order is fair: each caller gets the same counted work, and a caller's oldest job is first.
+        beside: only jobs that may run beside another computation, neither heavy nor returned by a lost worker.
         """
         ...
 
     def adopt(self, job: ExplainJob) -> Lease:
-        """Accept a job that is computed already, with its lease. Raises QueueFull."""
+        """Accept a job that is computed already, with its lease. Raises QueueFull, AnswerTooLarge."""
         ...
 
     def fileno(self) -> int:
@@ -95,7 +97,10 @@ class JobSource(Protocol):
         ...
 
     def finish(self, lease: Lease, result: bytes, metrics: JobMetrics | None = None) -> bool:
-        """Record a result and its metrics. Returns False, and records nothing, if the lease is no longer valid."""
+        """Record a result and its metrics. Returns False, and records nothing, if the lease is no longer valid.
+
+        The oldest final jobs are deleted if the queue has no room. Raises AnswerTooLarge if there is no room even then.
+        """
         ...
 
     def fail(self, lease: Lease, error: JobError) -> bool:

@@ -3,6 +3,7 @@
 Each process has one class; `Settings` holds what they share.
 """
 
+import ipaddress
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -11,6 +12,11 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 Seconds = Annotated[float, Field(gt=0)]
+
+
+def listed(text: str) -> list[str]:
+    """The parts of a setting that has commas between them."""
+    return [part for each in text.split(",") if (part := each.strip())]
 
 
 class Settings(BaseSettings):
@@ -38,6 +44,14 @@ class Settings(BaseSettings):
         ),
     ] = 1000
     keep_results_s: Annotated[Seconds, Field(description="Seconds that a finished explanation is kept.")] = 3600
+    keep_results_mb: Annotated[
+        int,
+        Field(
+            ge=1,
+            description="Size of the queue's requests and results, in MiB; the oldest results are dropped first. With "
+            "Redis at most half of its memory.",
+        ),
+    ] = 256
     lease_s: Annotated[
         Seconds, Field(description="Seconds without a sign of life after which a worker's jobs go to other workers.")
     ] = 10
@@ -74,6 +88,9 @@ class ApiSettings(Settings):
     max_instances: Annotated[int, Field(ge=1, description="Largest number of instances in one request.")] = 1000
     max_summary_rows: Annotated[int, Field(ge=1, description="Largest number of instances in one summary.")] = 10_000
     max_body_mb: Annotated[int, Field(ge=1, description="Largest body of a request, decompressed, in MiB.")] = 32
+    max_answer_mb: Annotated[
+        int, Field(ge=1, description="Largest expected answer of an explanation, in MiB; else status 422.")
+    ] = 128
     explain_wait_s: Annotated[
         Seconds, Field(description="Seconds that /explain waits for the result; then it answers 202 with its address.")
     ] = 30
@@ -82,6 +99,20 @@ class ApiSettings(Settings):
         Field(description="Seconds that one explanation may take; a sampled method then returns what it has so far."),
     ] = 300
     cache_mb: Annotated[int, Field(ge=0, description="Memory of the explanation cache, in MiB; 0: no cache.")] = 64
+    root_path: Annotated[
+        str, Field(description="Path prefix below which a proxy serves the service, such as /whyserve; empty: none.")
+    ] = ""
+    trusted_proxies: Annotated[
+        str,
+        Field(description="Addresses or networks of proxies whose X-Forwarded-Prefix is used, with commas; *: all."),
+    ] = ""
+    cors_origins: Annotated[
+        str,
+        Field(description="Origins of other pages that may call the API, such as https://a.example, with commas."),
+    ] = ""
+    max_inflight_mb: Annotated[
+        int, Field(ge=1, description="Bytes of all large answers that are being sent, in MiB; more get status 503.")
+    ] = 256
     shutdown_delay_s: Annotated[
         float,
         Field(
@@ -113,7 +144,7 @@ class ApiSettings(Settings):
     ] = 0
     max_explain_cost_s: Annotated[
         float,
-        Field(ge=0, description="Rows × background rows × outputs per second and key, else status 429. 0: no limit."),
+        Field(ge=0, description="Outputs × background rows × samples per second and key, or status 429. 0: none."),
     ] = 0
     read_timeout_s: Annotated[
         float, Field(ge=2, description="Seconds in which a client must have sent its request.")
@@ -127,6 +158,21 @@ class ApiSettings(Settings):
         float,
         Field(ge=2, description="Seconds that an idle connection stays open; longer than clients and proxies keep it."),
     ] = 75
+
+    @field_validator("root_path")
+    @classmethod
+    def _prefix(cls, value: str) -> str:
+        value = value.rstrip("/")
+        if value and not value.startswith("/"):
+            raise ValueError("must start with /")
+        return value
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, value: str) -> str:
+        for each in listed(value) if value.strip() != "*" else ():
+            ipaddress.ip_network(each)
+        return value
 
     @field_validator("keys", "keys_file", mode="before")
     @classmethod

@@ -1,11 +1,15 @@
 """What the content of a request must be, and the headers of every answer."""
 
+import base64
+import io
 import json
 
 import httpx
 import pytest
+from PIL import Image
 
 from tests.api.raw_http import BODY, READ_S, ask, sized
+from tests.conftest import example
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +38,7 @@ def test_security_headers(api):
         (b"Content-Encoding: identity", 200),
         (b"Content-Type: application/x-www-form-urlencoded", 415),
         (b"Content-Type: text/plain", 415),
-        (b"Content-Encoding: gzip", 415),
+        (b"Content-Encoding: br", 415),
     ],
 )
 def test_unsupported_media_types_are_refused(line, status, api):
@@ -68,3 +72,31 @@ def test_invalid_numbers_are_refused(number, api):
     answer = httpx.post(f"{api.address}/predict", content=body, trust_env=False)
     assert answer.status_code in (400, 422), answer.text
     assert len(answer.content) < 2000
+
+
+@pytest.mark.parametrize("path", ["/predict", "/explain"])
+@pytest.mark.parametrize("headers", [{}, {"Content-Type": "application/json; charset=utf-8"}])
+def test_a_byte_order_mark_and_a_missing_type_are_accepted(path, headers, client):
+    content = b"\xef\xbb\xbf" + json.dumps(example("linear")).encode()
+    assert client.post(path, content=content, headers=headers).status_code == 200
+
+
+def test_base64_of_tensorflow_serving_is_the_string_in_it(client):
+    content = io.BytesIO()
+    Image.new("L", (8, 8), 90).save(content, "PNG")
+    text = base64.b64encode(content.getvalue()).decode()
+    asked = [{"image": text}, {"image": {"b64": text}}]
+    answers = [client.post("/v1/models/digits:predict", json={"instances": [one]}) for one in asked]
+    assert [answer.status_code for answer in answers] == [200, 200], answers[1].text
+    assert answers[0].json() == answers[1].json()
+
+
+def test_fp64_is_accepted_where_fp32_is_exact(client):
+    def infer(datatype, data):
+        tensor = {"name": "x", "shape": [1, 2], "datatype": datatype, "data": data}
+        return client.post("/v2/models/linear/infer", json={"inputs": [tensor]})
+
+    assert infer("FP64", [36.5, 115.0]).json()["outputs"] == infer("FP32", [36.5, 115.0]).json()["outputs"]
+    refused = infer("FP64", [36.1, 115.0])
+    assert refused.status_code == 400
+    assert "FP64 with numbers that FP32 cannot hold; send FP32" in refused.json()["error"]

@@ -15,6 +15,7 @@ from whyserve.delivery.direct_source import DirectSource
 from whyserve.delivery.dispatcher import Dispatcher
 from whyserve.delivery.frames import Reply
 from whyserve.delivery.unix_server import UnixServer
+from whyserve.explain.worker.scheduler import Scheduler
 from whyserve.jobs import JobResult, Lease
 
 LEASE_S = 0.6
@@ -34,11 +35,13 @@ class Worker:
             threading.Thread(target=self.source.beat, args=(self._stop, LEASE_S), daemon=True).start()
 
     def take(self, limit: int = 10, timeout_s: float = 3.0) -> list[Lease]:
+        """Start jobs, as the worker's loop does."""
         end = time.monotonic() + timeout_s
         self.source.poll(0.05)
-        while not (taken := self.source.take(limit)) and time.monotonic() < end:
+        while not (chosen := Scheduler(limit).choose(self.source.waiting)) and time.monotonic() < end:
             self.source.poll(0.05)
-        return taken
+        self.source.start(chosen)
+        return chosen
 
     def answer(self, *leases: Lease) -> None:
         for lease in leases:

@@ -11,7 +11,7 @@ from tests.queues.conftest import DIGEST, FAULT, job
 from whyserve.delivery import direct_source
 from whyserve.delivery.frames import VERSION, Reply
 from whyserve.errors import QueueFull
-from whyserve.jobs import JobResult
+from whyserve.jobs import HEAVY_S, JobResult
 from whyserve.queue_protocols import MAX_DELIVERIES, TIMED_OUT, WORKER_LOST
 
 off_loop = asyncio.to_thread
@@ -55,6 +55,58 @@ def test_a_worker_gets_no_more_jobs_than_it_has_credits_for(world):
         assert await off_loop(worker.take, 10, 0.2) == []
         await off_loop(worker.answer, *first[:2])
         assert [lease.job for lease in await off_loop(worker.take)] == [ticket.job for ticket in tickets[CREDITS:][:2]]
+
+    world.run(scene)
+
+
+def test_no_caller_and_no_heavy_job_takes_all_credits(world):
+    async def scene(direct):
+        worker = await world.worker()
+        for _ in range(2 * CREDITS):
+            direct.submit(job(caller="ann"))
+        late = [direct.submit(job(caller=name, **more)) for name, more in (
+            ("bob", {"seed": 1}), ("eve", {"seed": 2}), ("ann", {"work": HEAVY_S + 1}), ("bob", {"seed": 1}),
+        )]  # fmt: skip
+        await asyncio.sleep(0.05)
+        worker.source.poll(0)
+        assert {lease.job.id for lease in worker.source.waiting[CREDITS:]} == {ticket.job.id for ticket in late[:3]}
+        # When credits are free again, the caller with the fewest jobs at the worker comes first.
+        await off_loop(worker.answer, *await off_loop(worker.take))
+        await off_loop(worker.answer, *await off_loop(worker.take))
+        await asyncio.sleep(0.05)
+        assert late[3].link is not None
+        assert len(direct._waiting) <= 1
+
+    world.run(scene)
+
+
+def test_jobs_of_a_busy_worker_that_are_not_started_go_to_an_idle_worker(world):
+    async def scene(direct):
+        busy = await world.worker("busy")
+        tickets = [direct.submit(job(seed=number)) for number in range(4)]
+        (running,) = await off_loop(busy.take, 1)
+        idle = await world.worker("idle")
+        assert await off_loop(busy.source.report, [running], 0.1) == [True]
+        await asyncio.sleep(0.05)
+        direct.cancel(tickets[3])  # while the worker returns it
+        busy.source.poll(0)
+        moved = await off_loop(idle.take)
+        assert [lease.job for lease in moved] == [tickets[2].job]
+        # It was not started, so it is computed like a new job.
+        assert moved[0].fence == 1
+        assert [lease.job for lease in busy.source.waiting] == [tickets[1].job]
+        # A worker that has a job is not idle.
+        assert await off_loop(busy.source.report, [running], 0.2) == [True]
+        await asyncio.sleep(0.05)
+        busy.source.poll(0)
+        assert [lease.job for lease in busy.source.waiting] == [tickets[1].job]
+        await off_loop(idle.answer, *moved)
+        await off_loop(busy.answer, running)
+        for ticket in (tickets[0], tickets[2]):
+            assert await ticket.within(3)
+            answered(ticket)
+        await asyncio.sleep(0.05)
+        assert [len(link.held) for link in direct._links] == [1, 0]
 
     world.run(scene)
 
@@ -225,8 +277,7 @@ def test_an_api_that_does_not_read_is_given_up(world, monkeypatch):
     async def scene(direct):
         worker, ticket = await world.worker(silent=True), direct.submit(job())
         await asyncio.sleep(0.05)
-        worker.source.poll(1)
-        (lease,) = worker.source.take(1)
+        (lease,) = worker.take(1)
         worker.source.finish(lease, Reply(result, 0.25))
         worker.source.flush()  # on the loop of the API, which therefore does not read
         monkeypatch.undo()

@@ -46,8 +46,8 @@ def outcome(client: httpx.Client, job: str) -> dict[str, Any]:
     return body
 
 
-def metric(client: httpx.Client, name: str) -> float:
-    lines = client.get("/metrics").text.splitlines()
+def metric(client: httpx.Client, name: str, headers: dict[str, str] | None = None) -> float:
+    lines = client.get("/metrics", headers=headers).text.splitlines()
     return float(next(line.split()[-1] for line in lines if line.startswith(name + " ")))
 
 

@@ -1,6 +1,8 @@
 """Image files in rows: their layout, their levels, and the files that are refused before they are decoded."""
 
 import base64
+import io
+import time
 import tracemalloc
 
 import numpy as np
@@ -147,3 +149,62 @@ def test_many_small_files_of_large_images_are_refused():
     flat = text_of(np.zeros((1000, 1000)))
     with pytest.raises(TooManyInstances, match="more images than one request can decode"):
         pictures((1000, 1000))([{"image": flat}] * (MOST_NUMBERS // 1_000_000 + 1))
+
+
+def segments(count, marker=b"\xff\xe0"):
+    """A JPEG with this many empty segments in its header."""
+    content = io.BytesIO()
+    Image.new("L", (4, 5), 90).save(content, "JPEG")
+    whole = content.getvalue()
+    return base64.b64encode(whole[:2] + (marker + b"\0\2") * count + whole[2:]).decode()
+
+
+@pytest.mark.parametrize("marker", [b"\xff\xe0", b"\xff\xfe", b"\xff\xe1"])
+def test_many_empty_segments_are_refused_without_reading_them(marker):
+    item = image((5, 4))
+    assert read(item, segments(900, marker)).mean() == pytest.approx(90, abs=2)
+    began = time.process_time()
+    with pytest.raises(InvalidImage, match="is a JPEG with more than 1000 segments"):
+        read(item, segments(1_500_000, marker))
+    assert time.process_time() - began < 0.5
+
+
+def test_fill_bytes_cost_no_time():
+    content = base64.b64decode(segments(0))
+    filled = base64.b64encode(content[:2] + b"\xff" * 6_000_000 + content[2:]).decode()
+    began = time.process_time()
+    assert read(image((5, 4)), filled).mean() == pytest.approx(90, abs=2)
+    assert time.process_time() - began < 0.5
+
+
+def test_many_chunks_of_a_png_are_refused():
+    content = io.BytesIO()
+    Image.new("L", (4, 5), 90).save(content, "PNG")
+    whole = content.getvalue()
+    chunk = b"\0\0\0\0PLTE\0\0\0\0"
+    many = base64.b64encode(whole[:33] + chunk * 400_000 + whole[33:]).decode()
+    began = time.process_time()
+    with pytest.raises(InvalidImage, match="is a PNG with more than 1000 chunks"):
+        read(image((5, 4)), many)
+    assert time.process_time() - began < 0.5
+
+
+def test_base64_may_have_line_ends():
+    text = segments(0)
+    lines = "\r\n".join(text[at : at + 76] for at in range(0, len(text), 76))
+    assert np.array_equal(read(image((5, 4)), lines), read(image((5, 4)), text))
+
+
+def test_a_jpeg_of_every_kind_keeps_its_pixels():
+    drawn = Image.fromarray(COLOUR.astype(np.uint8))
+    for options in (
+        {"quality": 95},
+        {"progressive": True},
+        {"subsampling": 2, "optimize": True},
+        {"comment": b"x" * 99},
+    ):
+        content = io.BytesIO()
+        drawn.save(content, "JPEG", **options)
+        expected = np.asarray(Image.open(io.BytesIO(content.getvalue())))
+        found = read(image((5, 4, 3)), base64.b64encode(content.getvalue()).decode())
+        assert np.array_equal(found, expected)

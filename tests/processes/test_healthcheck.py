@@ -82,7 +82,7 @@ class Source:
 
 @pytest.mark.parametrize("is_lost", [False, True])
 def test_a_long_computation_touches_the_file_while_its_source_answers(is_lost, tmp_path):
-    progress = JobProgress(Source(is_lost), [], Heartbeat(tmp_path / "alive"))
+    progress = JobProgress(Source(is_lost).report, [], Heartbeat(tmp_path / "alive"))
     assert not (tmp_path / "alive").exists()
     time.sleep(REPORT_EVERY_S)
     assert progress.on_progress(0.5)

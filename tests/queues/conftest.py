@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,12 @@ from whyserve.queues.embedded_queue import EmbeddedQueue
 from whyserve.queues.embedded_source import EmbeddedSource
 from whyserve.queues.queue_file import open_store
 from whyserve.queues.redis_queue import RedisQueue
-from whyserve.queues.redis_script import Terms
 from whyserve.queues.redis_source import RedisAdmin, RedisSource
+from whyserve.queues.terms import Terms
 
 DIGEST = "d" * 64
 LEASE_S = 0.4
+TERMS = Terms(100, 60.0, LEASE_S, 64 << 20)
 FAULT = job_error("explanation_failed", "no luck")
 
 
@@ -58,10 +59,8 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServ
 
 
 def embedded_world(folder: Path) -> World:
-    terms = {"depth": 100, "keep_s": 60.0, "lease_s": LEASE_S}
-
     def store(**change: float) -> Any:
-        return open_store(folder, **{**terms, **change})  # type: ignore[arg-type]
+        return open_store(folder, replace(TERMS, **change))  # type: ignore[arg-type]
 
     return World(
         lambda **change: EmbeddedQueue(folder, store(**change)),
@@ -72,7 +71,7 @@ def embedded_world(folder: Path) -> World:
 
 def redis_world(url: str, prefix: str) -> World:
     def terms(**change: float) -> Terms:
-        return Terms(**{"depth": 100, "keep_s": 60.0, "lease_s": LEASE_S, **change})  # type: ignore[arg-type]
+        return replace(TERMS, **change)  # type: ignore[arg-type]
 
     return World(
         lambda **change: RedisQueue(url, terms(**change), prefix),

@@ -1,9 +1,11 @@
 """Both queues, the worker's side: which jobs a worker gets, and in which order."""
 
 import asyncio
+import contextlib
 import time
 
 from tests.queues.conftest import DIGEST, job, off_loop, one, run
+from whyserve.jobs import HEAVY_S
 from whyserve.queue_protocols import JobQueue
 
 
@@ -28,42 +30,55 @@ def test_take_returns_nothing_after_the_timeout(world):
     assert 0.15 < time.monotonic() - began < 1.5
 
 
-def test_summaries_can_be_left_out_of_take(world):
-    worker = world.worker()
-    jobs = [job(summary=True), job(), job(summary=True, method="deep")]
-
+def submit(world, *jobs):
     async def scene(queue: JobQueue) -> None:
         for each in jobs:
             await queue.submit(each)
 
     run(world, scene)
-    assert [lease.job.id for lease in worker.take(5, 0, summaries=False)] == [jobs[1].id]
-    assert worker.take(5, 0, summaries=False) == []
-    assert {lease.job.id for _ in range(2) for lease in worker.take(5, 0)} == {jobs[0].id, jobs[2].id}
+
+
+def test_heavy_jobs_and_jobs_of_lost_workers_do_not_run_beside_others(world):
+    lost, worker = world.worker("lost"), world.worker()
+    submit(world, returned := job())
+    one(lost)
+    with contextlib.closing(world.admin()) as admin:
+        admin.release("lost")
+    jobs = [job(work=HEAVY_S + 1), job(), job(work=HEAVY_S + 1)]
+    submit(world, *jobs)
+    assert [lease.job.id for lease in worker.take(5, 0, beside=True)] == [jobs[1].id]
+    assert worker.take(5, 0, beside=True) == []
+    assert {one(worker).job.id for _ in range(3)} == {returned.id, jobs[0].id, jobs[2].id}
+
+
+def test_callers_get_the_same_counted_work(world):
+    """One caller has six jobs of two seconds, a later one six of one second: it gets two jobs for each of the first."""
+    worker = world.worker()
+    submit(world, *(job(caller="ann", work=2.0) for _ in range(6)))
+    assert one(worker).job.caller == "ann"
+    submit(world, *(job(caller="bob", work=1.0) for _ in range(6)))
+    order = [one(worker).job.caller for _ in range(9)]
+    assert order[:2].count("bob") >= 1
+    assert abs(order.count("bob") - 6) <= 1, order
+    assert "ann" in order[:3]
+    # Who had all the time while nobody else wanted it does not have to wait for it later.
+    assert [one(worker).job.caller for _ in range(2)] == ["ann"] * 2
+    submit(world, job(caller="eve", work=1.0), job(caller="bob", work=1.0))
+    assert {one(worker).job.caller for _ in range(2)} == {"bob", "eve"}
 
 
 def test_jobs_come_oldest_first_with_one_batch_key_at_a_time(world):
     worker = world.worker(digests=(DIGEST, "e" * 64))
     jobs = [job(), job(method="deep"), job(), job(digest="e" * 64), job()]
-
-    async def scene(queue: JobQueue) -> None:
-        for each in jobs:
-            await queue.submit(each)
-
-    run(world, scene)
+    submit(world, *jobs)
     batches = [[lease.job.id for lease in worker.take(2, 1)] for _ in range(4)]
     assert batches == [[jobs[0].id, jobs[2].id], [jobs[1].id], [jobs[3].id], [jobs[4].id]]
 
 
-def test_the_order_holds_over_all_batch_keys(world):
+def test_the_order_of_a_caller_holds_over_all_batch_keys(world):
     worker = world.worker()
     jobs = [job(method=("deep", "exact", "gradient")[number * number % 3]) for number in range(60)]
-
-    async def scene(queue: JobQueue) -> None:
-        for each in jobs:
-            await queue.submit(each)
-
-    run(world, scene)
+    submit(world, *jobs)
     assert [one(worker).job.id for _ in jobs] == [each.id for each in jobs]
 
 

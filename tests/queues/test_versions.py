@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from tests.queues.conftest import job
+from tests.queues.conftest import TERMS, job
 from tests.queues.redis_server import RedisServer
 from whyserve.errors import ConfigurationError
 from whyserve.jobs import JobStatus
@@ -110,7 +110,7 @@ def test_the_files_of_a_killed_program_keep_what_its_wal_file_holds(tmp_path, ca
         (tmp_path / path.name).write_bytes(path.read_bytes())
     db.close()
     assert (tmp_path / "queue.sqlite3-wal").stat().st_size > 0
-    open_store(tmp_path, depth=1, keep_s=60, lease_s=10).close()
+    open_store(tmp_path, TERMS).close()
     assert len(warnings(caplog)) == 1
     assert jobs_in(tmp_path / KEPT) == [("accepted", "queued"), ("old", "done")]
 
@@ -118,7 +118,7 @@ def test_the_files_of_a_killed_program_keep_what_its_wal_file_holds(tmp_path, ca
 def test_a_second_file_of_the_same_version_does_not_replace_the_first(tmp_path):
     for _ in range(2):
         version_4(tmp_path).close()
-        open_store(tmp_path, depth=1, keep_s=60, lease_s=10).close()
+        open_store(tmp_path, TERMS).close()
         for path in tmp_path.glob("queue.sqlite3"):
             path.unlink()
     assert len(jobs_in(tmp_path / KEPT)) == len(jobs_in(tmp_path / f"{KEPT}.2")) == 2
@@ -127,9 +127,9 @@ def test_a_second_file_of_the_same_version_does_not_replace_the_first(tmp_path):
 def test_a_file_that_a_running_program_of_another_version_uses_is_left_alone(tmp_path):
     with closing(version_4(tmp_path)) as db:
         with pytest.raises(ConfigurationError, match=r"in use by another version of Whyserve \(queue version 4"):
-            open_store(tmp_path, depth=1, keep_s=60, lease_s=10)
+            open_store(tmp_path, TERMS)
         assert db.execute("SELECT count(*) FROM jobs").fetchone() == (2,)
-    open_store(tmp_path, depth=1, keep_s=60, lease_s=10).close()
+    open_store(tmp_path, TERMS).close()
     assert len(jobs_in(tmp_path / KEPT)) == 2
 
 
@@ -142,12 +142,12 @@ def test_a_queue_of_this_version_is_opened_again_with_its_jobs(tmp_path, caplog)
 def test_a_file_that_is_no_database_is_named(tmp_path):
     (tmp_path / "queue.sqlite3").write_text("not a database, and longer than the header of one " * 10)
     with pytest.raises(ConfigurationError, match=r"WHYSERVE_STATE: cannot open a queue in .*file is not a database"):
-        open_store(tmp_path, depth=1, keep_s=60, lease_s=10)
+        open_store(tmp_path, TERMS)
 
 
 def start(state: Path, together: Barrier) -> None:
     together.wait(30)
-    store = open_store(state, depth=9, keep_s=60, lease_s=10)
+    store = open_store(state, TERMS)
     store.submit(job())
     together.wait(30)
     # All processes wrote to one file.

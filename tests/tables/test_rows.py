@@ -139,15 +139,26 @@ def test_parquet_of_a_dataframe_is_read_without_its_index(tmp_path):
 @pytest.mark.parametrize(
     ("cell", "decimal", "words"),
     [
-        ("3,950", ".", "if the comma is the decimal separator, add `--decimal ,`"),
-        ("3.950", ",", "must be a number with a decimal comma and no points"),
-        ("1.234,5", ",", "must be a number with a decimal comma and no points"),
+        ("3,950", ".", "can mean 3950 or 3.950; write it as one of these, or name the file's decimal separator with"),
+        ("-3,950", ".", "can mean -3950 or -3.950"),
+        ("3.950", ",", "can mean 3950 or 3,950"),
+        ("1.234,5", ",", "must be a number"),
         ("1,234,5", ",", "must be a number"),
+        ("1,234.5", ".", "must be a number"),
     ],
 )
-def test_a_comma_is_never_guessed(cell, decimal, words, tmp_path):
+def test_a_number_with_two_readings_is_refused(cell, decimal, words, tmp_path):
     read = read_rows(text(tmp_path, f"bmi;bp\n{cell};2\n"), LINEAR, dialect=Dialect(decimal=decimal))
     assert words in read.faults[1]
+
+
+@pytest.mark.parametrize(
+    ("cell", "decimal", "value"),
+    [("3,95", ".", 3.95), ("0,125", ".", 0.125), ("3.95", ",", 3.95), ("3,950", ",", 3.95), ("3.950", ".", 3.95)],
+)
+def test_a_number_with_one_reading_is_read(cell, decimal, value, tmp_path):
+    read = read_rows(text(tmp_path, f"bmi;bp\n{cell};2\n"), LINEAR, dialect=Dialect(decimal=decimal))
+    assert read.arrays["x"][0, 0] == np.float32(value)
 
 
 def test_a_file_that_is_not_utf8_needs_its_encoding(tmp_path):

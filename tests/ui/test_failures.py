@@ -10,14 +10,14 @@ from playwright.sync_api import expect
 
 from tests.conftest import MODELS, start_service
 from tests.test_service import children
-from tests.ui.test_row import PREDICTION, opened
+from tests.ui.test_row import PREDICTION, advanced, opened
 
 pytestmark = pytest.mark.ui
 
 
 def ask_for_a_long_explanation(page, samples="4096"):
-    page.get_by_test_id("method").select_option("permutation")
-    page.get_by_test_id("samples").select_option(samples)
+    advanced(page, "method", "permutation")
+    advanced(page, "samples", samples)
 
 
 def test_progress_is_shown_and_can_be_cancelled(page, service, client):
@@ -27,14 +27,14 @@ def test_progress_is_shown_and_can_be_cancelled(page, service, client):
     where = accepted.value.headers["location"]
     progress = page.get_by_test_id("progress")
     expect(progress).to_contain_text("Explaining")
-    expect(progress).to_contain_text(re.compile(r"Sampled to ± [0-9.]+ % of the mean effect so far"), timeout=60_000)
+    expect(progress).to_contain_text(re.compile(r"Accuracy so far: ± [0-9.]+ % of the mean effect"), timeout=60_000)
     with page.expect_response(lambda r: r.request.method == "DELETE") as deleted:
         progress.get_by_role("button", name="Cancel").click()
     assert deleted.value.status == 200
     assert client.get(where).json()["status"] == "cancelled"
     expect(page.locator(".why")).to_contain_text("Cancelled.")
     expect(page.locator(".why .picture svg").first).to_be_visible()
-    page.get_by_test_id("method").select_option("auto")
+    advanced(page, "method", "")
     expect(page.locator(".why")).not_to_contain_text("Cancelled.")
 
 
@@ -50,12 +50,12 @@ def test_a_change_cancels_the_running_explanation(page, service):
 def test_a_missing_network_is_reported_and_the_input_is_kept(page, service, console):
     opened(page, service, "fclayer")
     page.context.set_offline(True)
-    page.get_by_label("bmi kg/m²").fill("22")
+    page.get_by_label("bmi, kg/m²").fill("22")
     expect(page.get_by_test_id("trouble")).to_contain_text("does not answer")
     expect(page.get_by_role("button", name="Try again now")).to_be_visible()
     page.context.set_offline(False)
     expect(page.get_by_test_id("trouble")).to_have_count(0)
-    expect(page.get_by_label("bmi kg/m²")).to_have_value("22")
+    expect(page.get_by_label("bmi, kg/m²")).to_have_value("22")
     expect(page.get_by_test_id("sentence")).to_contain_text("bmi = 22")
     console.expect("ERR_INTERNET_DISCONNECTED")
 
@@ -79,7 +79,7 @@ def test_the_page_reconnects_after_a_restart_of_the_service(page, artifacts, tmp
     port = running.address.rpartition(":")[2]
     opened(page, running, "fclayer")
     assert running.stop() == 0
-    page.get_by_label("bmi kg/m²").fill("22")
+    page.get_by_label("bmi, kg/m²").fill("22")
     expect(page.get_by_test_id("trouble")).to_contain_text("does not answer")
     again = start_service(artifacts, tmp_path, "--port", port)
     try:
@@ -101,7 +101,7 @@ def test_a_full_queue_is_reported_and_retried(page, artifacts, tmp_path, console
         with running.client() as client:
             held = client.post("/explain", json=filling(), headers={"Prefer": "respond-async"})
             assert held.status_code == 202
-            page.get_by_label("bmi kg/m²").fill("22")
+            page.get_by_label("bmi, kg/m²").fill("22")
             expect(page.get_by_test_id("trouble")).to_contain_text("No explanation:")
             # Predictions still work.
             expect(page.locator(PREDICTION)).to_be_visible()
@@ -127,7 +127,7 @@ def test_an_unloaded_model_is_reported_and_another_can_be_chosen(page, artifacts
     again = start_service(*folders, "--port", port, models=tmp_path / "models")
     try:
         assert again.address
-        page.get_by_label("bmi kg/m²").fill("22")
+        page.get_by_label("bmi, kg/m²").fill("22")
         expect(page.get_by_test_id("trouble")).to_contain_text("unknown model; available models: linear")
         page.get_by_role("button", name="Load the models again").click()
         expect(page.get_by_test_id("model").locator("option")).to_have_text(["linear"])

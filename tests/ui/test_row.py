@@ -24,6 +24,13 @@ def opened(page: Page, service, model: str, **state: object) -> Page:
     return page
 
 
+def advanced(page: Page, name: str, value: str) -> None:
+    """Choose a method or a number of samples."""
+    if page.locator(".advanced").get_attribute("open") is None:
+        page.locator(".advanced summary").click()
+    page.get_by_test_id(name).select_option(value)
+
+
 def numbers(page: Page) -> dict[str, str]:
     """The table under the pictures: each label with its attribution."""
     page.locator("summary", has_text="The numbers").click()
@@ -48,7 +55,7 @@ def test_every_model_shows_its_example_prediction_and_explanation(model, page, s
     facts = page.locator(".facts").inner_text()
     assert answer["method"] in facts
     assert answer["background"]["sha256"][:8] in facts
-    assert f"{answer['background']['rows']} rows" in facts
+    assert f"{answer['background']['rows']} typical rows" in facts
     assert "Adds up" in facts
 
 
@@ -67,9 +74,11 @@ def test_a_change_shows_both_rows_and_the_address_restores_them(page, service, b
     opened(page, service, "penguins")
     first = page.locator(PREDICTION).inner_text()
     page.get_by_label("island", exact=True).select_option("Biscoe")
-    page.get_by_label("body_mass_g g", exact=True).fill("5000")
+    page.get_by_label("body mass, g", exact=True).fill("5000")
     expect(page.locator("[data-testid=before]")).to_contain_text(first)
-    expect(page.locator(".why figcaption")).to_have_text(["At the start", "Now"])
+    expect(page.get_by_test_id("changed")).to_contain_text(
+        "You changed body mass from 3950 g to 5000 g, island from Dream to Biscoe."
+    )
     expect(page.locator(PREDICTION)).to_contain_text("Gentoo")
     changed = page.locator(PREDICTION).inner_text()
     page.get_by_test_id("class").select_option("Adelie")
@@ -94,16 +103,19 @@ def test_a_chosen_background_is_in_the_address(page, service, client, browser):
     answer = client.post("/explain", json=asked).json()
     page.get_by_test_id("background").select_option("adelie")
     facts = page.locator(".facts")
-    expect(facts).to_contain_text(f"{answer['background']['rows']} rows of the background adelie")
+    expect(facts).to_contain_text(
+        f"{answer['background']['rows']} typical rows that came with the model (background adelie)"
+    )
     expect(facts).to_contain_text(answer["background"]["sha256"][:8])
     shown = numbers(page)
     (output,) = answer["explanations"][0]["outputs"]
     for key, value in output["attributions"].items():
-        (said,) = [figure for label, figure in shown.items() if label.startswith(f"{key} = ")]
+        title = key.removesuffix("_mm").removesuffix("_g").replace("_", " ")
+        (said,) = [figure for label, figure in shown.items() if label.startswith(f"{title} = ")]
         assert float(said.split()[0].replace("−", "-")) == pytest.approx(100 * value, abs=0.06)
     other = browser.new_page()
     other.goto(page.url)
-    expect(other.locator(".facts")).to_contain_text("of the background adelie")
+    expect(other.locator(".facts")).to_contain_text("(background adelie)")
     other.close()
 
 
@@ -114,7 +126,7 @@ def test_a_slider_moves_the_number_and_the_prediction(page, service):
     slider.focus()
     for _ in range(5):
         slider.press("ArrowLeft")
-    expect(page.get_by_label("bmi kg/m²")).not_to_have_value("36.1")
+    expect(page.get_by_label("bmi, kg/m²")).not_to_have_value("36.1")
     expect(page.locator(PREDICTION)).not_to_have_text(first)
 
 
@@ -129,13 +141,13 @@ def test_a_typed_text_has_coloured_and_numbered_tokens(page, service, client):
     (output,) = client.post("/explain", json=asked).json()["explanations"][0]["outputs"]
     shares = output["attributions"]["name"]
     words = now.locator(".picture").get_attribute("aria-label") or ""
-    assert words.startswith("name, each piece coloured by what it adds to Hungarian or takes away: “Új” ")
+    assert words.startswith("name: each piece is coloured by how it moves Hungarian: “Új” ")
     drawn = now.locator("svg svg").first
     boxes = drawn.locator("rect")
     expect(boxes).to_have_count(len(shares))
     written = drawn.locator("text").all_text_contents()
     letters, numbers_below = written[::2], written[1::2]
-    assert letters == ["Új", "-", "Z", "é", "land", "nothing more"]
+    assert letters == ["Új", "-", "Z", "é", "land", "end of the text"]
     strongest = max(shares, key=lambda token: abs(token["value"]))
     for place, token in enumerate(shares):
         said = float(numbers_below[place].replace("−", "-"))
@@ -144,11 +156,11 @@ def test_a_typed_text_has_coloured_and_numbered_tokens(page, service, client):
         assert boxes.nth(place).get_attribute("fill") == ("#c85200" if token["value"] >= 0 else "#0069a8")
         assert float(boxes.nth(place).get_attribute("fill-opacity") or 0) <= 0.6
     assert float(boxes.nth(shares.index(strongest)).get_attribute("fill-opacity") or 0) == pytest.approx(0.6)
+    # The scale below the text ends with the colour of the largest attribution.
+    scale = now.locator("svg svg").nth(1).locator("rect")
+    assert float(scale.last.get_attribute("fill-opacity") or 0) == pytest.approx(0.6, abs=0.02)
     shown = numbers(page)
-    assert list(shown) == ["“Új”", "“-”", "“Z”", "“é”", "“land”", "nothing more"]
-    with page.expect_download() as download:
-        now.get_by_role("button", name="SVG").click()
-    assert "nothing more" in "".join(ElementTree.fromstring(download.value.path().read_text()).itertext())
+    assert list(shown) == ["“Új”", "“-”", "“Z”", "“é”", "“land”", "end of the text"]
 
 
 @pytest.mark.parametrize(
@@ -156,9 +168,9 @@ def test_a_typed_text_has_coloured_and_numbered_tokens(page, service, client):
     [
         ("places", "name", "東京", '"name" has no token that this model knows'),
         ("places", "name", "", '"name" must not be empty'),
-        ("fclayer", "bmi kg/m²", "heavy", '"bmi" must be a number'),
-        ("fclayer", "bmi kg/m²", "", '"bmi" is missing'),
-        ("fclayer", "bmi kg/m²", "1e300", '"bmi" holds a number that is too large'),
+        ("fclayer", "bmi, kg/m²", "heavy", '"bmi" must be a number'),
+        ("fclayer", "bmi, kg/m²", "", '"bmi" is missing'),
+        ("fclayer", "bmi, kg/m²", "1e300", '"bmi" holds a number that is too large'),
         ("sunspots", "past", "1 2 3", '"past" must hold at least 20'),
         ("sunspots", "past", "1 2 x", '"past[2]" must be a number'),
     ],
@@ -206,6 +218,7 @@ def test_an_image_is_drawn_with_pointer_and_keys(page, service):
     expect(easel).to_have_attribute("aria-label", re.compile(r"Column 4, row 5\."))
     easel.press(" ")
     expect(page.locator(".why figcaption")).to_have_text(["At the start", "Now"])
+    expect(page.get_by_test_id("changed")).to_contain_text("You changed image.")
 
 
 def test_an_image_is_loaded_from_a_file(page, service, tmp_path):
@@ -217,18 +230,39 @@ def test_an_image_is_loaded_from_a_file(page, service, tmp_path):
     expect(page.locator(PREDICTION)).to_contain_text("1, ")
     (tmp_path / "no.png").write_bytes(b"no image")
     page.locator("input[type=file]").set_input_files(tmp_path / "no.png")
-    expect(page.locator(".drawing [role=alert]")).to_contain_text("no.png is not an image")
+    expect(page.locator(".drawing [role=alert]")).to_contain_text("no.png is not a picture")
 
 
-def test_pictures_are_downloaded_as_svg_and_png(page, service):
-    opened(page, service, "wine")
+@pytest.mark.parametrize("kind", ["svg", "png"])
+@pytest.mark.parametrize("model", ["wine", "digits"])
+def test_a_saved_picture_is_that_of_the_service(model, kind, page, service, client):
+    opened(page, service, model)
     with page.expect_download() as download:
-        page.get_by_role("button", name="SVG").click()
-    assert download.value.suggested_filename == "why-wine-says-barbera-99-5.svg"
-    text = download.value.path().read_text()
-    assert "flavanoids = 0.76 g/l" in "".join(ElementTree.fromstring(text).itertext())
+        page.get_by_role("button", name=kind.upper()).first.click()
+    name = download.value.suggested_filename
+    assert name.endswith(f".{kind}")
+    assert model in name or "image" in name
+    # The same request gives the same bytes: the cache and the seed make the answers equal.
+    body = example(model) | {
+        "outputs": [client.post("/predict", json=example(model)).json()["predictions"][0]["label"]]
+    }
+    accepted = {"svg": "image/svg+xml", "png": "image/png"}[kind]
+    drawn = client.post("/explain", json=body, headers={"Accept": accepted}).content
+    assert download.value.path().read_bytes() == drawn
+    if kind == "svg":
+        text = "".join(ElementTree.fromstring(drawn.decode()).itertext())
+        assert "Method: " in text
+        assert "Compared with: the background" in text
+
+
+def test_the_picture_of_a_change_is_saved_as_it_is_shown(page, service):
+    opened(page, service, "penguins", now={"island": "Biscoe"})
     with page.expect_download() as download:
-        page.get_by_role("button", name="PNG").click()
+        page.locator(".changed").get_by_role("button", name="SVG").click()
+    text = "".join(ElementTree.fromstring(download.value.path().read_text()).itertext())
+    assert "island = Biscoe" in text
+    with page.expect_download() as download:
+        page.locator(".changed").get_by_role("button", name="PNG").click()
     image = Image.open(BytesIO(download.value.path().read_bytes()))
     assert image.width > 1000
     assert len(set(image.convert("RGB").resize((100, 60)).get_flattened_data())) > 20

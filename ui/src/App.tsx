@@ -4,10 +4,12 @@ import { useEffect, useRef } from "preact/hooks";
 import { explanationQuery, predictionQuery } from "./answers";
 import { RequestError, key, keyProblem } from "./api/client";
 import { Form } from "./form/Form";
-import { selectModel, loadError, model, models, loadModels, view } from "./state";
+import { selectModel, loadError, loading, model, models, loadModels, view } from "./state";
+import { Opened } from "./table/Opened";
 import { Table } from "./table/Table";
 import { ErrorNotice } from "./ErrorNotice";
-import { Prediction } from "./why/Prediction";
+import { words } from "./texts";
+import { PhoneBar, Prediction } from "./why/Prediction";
 import { Why } from "./why/Why";
 
 export function App() {
@@ -17,37 +19,46 @@ export function App() {
       <header>
         <h1>Whyserve</h1>
         {models.value.length > 0 && <Models />}
-        <nav aria-label="Elsewhere">
-          <a href="/help">What this means</a> <a href="/docs">The API</a>
+        <nav aria-label={words.app.elsewhere}>
+          <a href="help">{words.app.help}</a> <a href="docs">{words.app.api}</a>
         </nav>
       </header>
       <main>
+        <p class="intro hint">{words.app.intro}</p>
         <Key />
-        {loadError.value && <ErrorNotice error={loadError.value} onRetry={() => void loadModels()} what="Not as asked:" />}
+        {loadError.value && <ErrorNotice error={loadError.value} onRetry={() => void loadModels()} what={words.app.notLoaded} />}
+        {loading.value && <p class="hint">{words.app.loading}</p>}
+        {!loading.value && !shown && !loadError.value && !keyProblem.value && <p>{words.app.noModels}</p>}
         {shown && (
           <>
             <About />
-            <div class="views" role="group" aria-label="What to explain">
+            <div class="views" role="group" aria-label={words.app.views}>
               {(["row", "table"] as const).map((one) => (
                 <button key={one} type="button" aria-pressed={view.value === one} onClick={() => (view.value = one)}>
-                  {one === "row" ? "One row" : "A table of rows"}
+                  {words.app[one]}
                 </button>
               ))}
             </div>
-            {view.value === "row" ? (
-              <div class="columns">
-                <Form />
-                <div class="results">
-                  <Prediction />
-                  <Why />
-                </div>
-              </div>
-            ) : (
-              <Table />
-            )}
+            {view.value === "row" ? <OneRow /> : <Table />}
           </>
         )}
       </main>
+    </>
+  );
+}
+
+function OneRow() {
+  return (
+    <>
+      <Opened />
+      <div class="columns">
+        <Form />
+        <div class="results">
+          <Prediction />
+          <Why />
+        </div>
+      </div>
+      <PhoneBar />
     </>
   );
 }
@@ -63,7 +74,7 @@ function Models() {
   };
   return (
     <label class="models">
-      Model{" "}
+      {words.app.model}{" "}
       <select data-testid="model" value={model.value?.spec.name ?? ""} onChange={(event) => void take(event.currentTarget.value)}>
         {models.value.map(({ name }) => (
           <option key={name} value={name}>
@@ -84,13 +95,13 @@ function About() {
       {spec.description}
       <span class="hint">
         {" "}
-        {spec.source && `Trained on: ${spec.source}.`} {score && `${score.metric} ${score.value} on ${score.on}.`}
+        {spec.source && words.app.trained(spec.source)} {score && words.app.score(score.metric, score.value, score.on)}
       </span>
     </p>
   );
 }
 
-/** A form for the key, shown when the service requires one or rejects the one it received. */
+/** A form for the key, shown when the service requires one. A message is shown only if the service rejected a key. */
 function Key() {
   const field = useRef<HTMLInputElement>(null);
   const wanted = keyProblem.value;
@@ -105,11 +116,14 @@ function Key() {
   };
   return (
     <form class="card" onSubmit={give} data-testid="key">
-      <label for="key">Key</label> <input id="key" ref={field} type="password" autocomplete="off" aria-describedby="key-words" /> <button type="submit">Use this key</button>
-      <p class="fault" id="key-words" role="alert">
-        {wanted.detail}
-      </p>
-      <p class="hint">It stays in this tab, and is gone when the tab is closed.</p>
+      <p id="key-words">{words.key.why}</p>
+      <label for="key">{words.key.label}</label> <input id="key" ref={field} type="password" autocomplete="off" aria-describedby="key-words" /> <button type="submit">{words.key.use}</button>
+      {key.get() && (
+        <p class="fault" role="alert">
+          {wanted.detail}
+        </p>
+      )}
+      <p class="hint">{words.key.kept}</p>
     </form>
   );
 }

@@ -1,5 +1,6 @@
 /** An error message with a button to try again. */
 import type { RequestError } from "./api/client";
+import { words } from "./texts";
 
 interface Props {
   error: RequestError;
@@ -17,15 +18,15 @@ export function ErrorNotice({ error, onRetry, what }: Props) {
       {error.status === 404 && (
         <p>
           <button type="button" onClick={onRetry}>
-            Load the models again
+            {words.trouble.reload}
           </button>
         </p>
       )}
       {error.isTemporary && (
         <p>
-          {waits && "It is tried again every few seconds; nothing you typed is lost. "}
+          {waits && words.trouble.waits}
           <button type="button" onClick={onRetry}>
-            Try again now
+            {words.trouble.retry}
           </button>
         </p>
       )}

@@ -8,6 +8,8 @@ export interface Address {
   samples?: number;
   background?: string;
   view?: "row" | "table";
+  decimal?: "comma";
+  threshold?: number;
   /** The fields that differ from the example. */
   start?: TypedRow;
   /** The fields that differ from the start. */
@@ -20,6 +22,7 @@ const MAX_LENGTH = 8000;
 export function readAddress(): Address {
   const given = new URLSearchParams(location.hash.slice(1));
   const samples = Number(given.get("samples"));
+  const threshold = Number(given.get("threshold") ?? Number.NaN);
   return {
     model: given.get("model") ?? undefined,
     output: given.get("output") ?? undefined,
@@ -27,6 +30,8 @@ export function readAddress(): Address {
     samples: Number.isInteger(samples) && samples > 0 ? samples : undefined,
     background: given.get("background") ?? undefined,
     view: given.get("view") === "table" ? "table" : undefined,
+    decimal: given.get("decimal") === "comma" ? "comma" : undefined,
+    threshold: threshold >= 0 && threshold <= 1 ? threshold : undefined,
     start: readTyped(given.get("start")),
     now: readTyped(given.get("now")),
   };
@@ -42,14 +47,14 @@ function readTyped(text: string | null): TypedRow | undefined {
   }
 }
 
-/** Returns whether the rows fit. Another model adds an entry to the browser's history; typing does not. */
+/** Returns whether the rows fit. Another model or view adds an entry to the browser's history; typing does not. */
 export function writeAddress(address: Address): boolean {
   const whole = encode(address);
   const fits = whole.length <= MAX_LENGTH;
   const text = fits ? whole : encode({ ...address, start: undefined, now: undefined });
   if (`#${text}` === location.hash) return fits;
-  const last = readAddress().model;
-  if (last && last !== address.model) history.pushState(null, "", `#${text}`);
+  const last = readAddress();
+  if (last.model && (last.model !== address.model || last.view !== address.view)) history.pushState(null, "", `#${text}`);
   else history.replaceState(null, "", `#${text}`);
   return fits;
 }

@@ -3,16 +3,23 @@ import { computed, effect, signal } from "@preact/signals";
 
 import { Query } from "./query";
 import type { Answer, OutputExplanation, Prediction } from "./api/answer";
-import { api, dataOf, type ExplainRequest, type PredictRequest } from "./api/client";
+import { api, dataOf, type ExplainRequest, type OutOfRange, type PredictRequest } from "./api/client";
 import { explain } from "./api/explain";
 import { toRow, type TypedRow } from "./model";
-import { background, changed, modelFields, method, model, current, output, samples, start, updateAddress, view } from "./state";
+import { decimalComma } from "./numbers";
+import { ambiguous, background, changed, modelFields, method, model, current, output, samples, start, threshold, updateAddress, view } from "./state";
 
 /** A prediction is requested while a person types, an explanation only after a pause. */
 const PREDICT_AFTER_MS = 60;
 const EXPLAIN_AFTER_MS = 250;
 
-export const predictionQuery = new Query<Prediction>();
+/** A prediction, and the features that are outside the model's range. */
+export interface Predicted {
+  prediction: Prediction;
+  outside: OutOfRange[];
+}
+
+export const predictionQuery = new Query<Predicted>();
 export const explanationQuery = new Query<RowExplanation>();
 /** The explanation of the start row, requested once the current row differs from it. */
 export const startQuery = new Query<RowExplanation>();
@@ -27,14 +34,15 @@ export interface RowExplanation {
 
 const rowToSend = (typed: TypedRow) => toRow(modelFields.peek(), typed);
 
-async function predict(name: string, typed: TypedRow, signal: AbortSignal): Promise<Prediction> {
-  const body = { model: name, instances: [rowToSend(typed)] } as unknown as PredictRequest;
+async function predict(name: string, typed: TypedRow, signal: AbortSignal): Promise<Predicted> {
+  const body = { model: name, instances: [rowToSend(typed)], out_of_range: true } as unknown as PredictRequest;
   const answer = await dataOf(api.POST("/predict", { body, signal }));
-  return answer.predictions[0] as Prediction;
+  return { prediction: answer.predictions[0] as Prediction, outside: answer.out_of_range?.[0] ?? [] };
 }
 
-async function explainRow(typed: TypedRow, outputs: "top" | string[], watch: Parameters<typeof explain>[1]): Promise<RowExplanation> {
-  const body = {
+/** The body of the request that explains a row. */
+export function explainBody(typed: TypedRow, outputs: "top" | string[]): ExplainRequest {
+  return {
     model: model.peek()?.spec.name,
     instances: [rowToSend(typed)],
     outputs,
@@ -42,7 +50,10 @@ async function explainRow(typed: TypedRow, outputs: "top" | string[], watch: Par
     ...(samples.peek() === null ? {} : { samples: samples.peek() }),
     ...(background.peek() === null ? {} : { background: background.peek() }),
   } as unknown as ExplainRequest;
-  const answer = await explain(body, watch);
+}
+
+async function explainRow(typed: TypedRow, outputs: "top" | string[], watch: Parameters<typeof explain>[1]): Promise<RowExplanation> {
+  const answer = await explain(explainBody(typed, outputs), watch);
   const [first] = answer.explanations;
   if (!first) throw new Error("an answer has an explanation for each instance");
   return { answer, explained: first.outputs, prediction: first.prediction, row: typed };
@@ -57,19 +68,19 @@ let last: unknown;
 export function startUpdates() {
   effect(() => {
     const [shown, typed] = [model.value, current.value];
-    if (!shown) return;
+    if (!shown || Object.keys(ambiguous.value).length) return;
     predictionQuery.ask(PREDICT_AFTER_MS, ({ signal }) => predict(shown.spec.name, typed, signal), shown !== last);
   });
   effect(() => {
     const [shown, typed, wanted] = [model.value, current.value, output.value];
     void [method.value, samples.value, background.value];
-    if (!shown) return;
+    if (!shown || Object.keys(ambiguous.value).length) return;
     explanationQuery.ask(EXPLAIN_AFTER_MS, (watch) => explainRow(typed, wanted ? [wanted] : "top", watch), shown !== last);
     last = shown;
   });
   effect(() => {
     const explanation = explanationQuery.state.value.value;
-    if (!explanation || !changed.value.length) return;
+    if (!explanation || !changed.value.length || Object.keys(ambiguous.value).length) return;
     const from = start.value;
     const names = outputNames(explanation);
     const startExplanation = startQuery.state.peek().value;
@@ -77,13 +88,17 @@ export function startUpdates() {
     if (!same || outputNames(startExplanation).join() !== names.join()) startQuery.ask(0, (watch) => explainRow(from, names, watch));
   });
   effect(() => {
-    void [model.value, start.value, current.value, output.value, method.value, samples.value, background.value, view.value];
+    void [model.value, start.value, current.value, output.value, method.value, samples.value, background.value, view.value, decimalComma.value, threshold.value];
     updateAddress();
   });
 }
 
-/** The service's error message for each wrong field. */
+/** For each field whose value is outside the model's range, the range. */
+export const outside = computed<Record<string, OutOfRange>>(() => Object.fromEntries((predictionQuery.state.value.value?.outside ?? []).map((one) => [one.feature, one])));
+
+/** The fault of each wrong field: of the page's own reading, or the service's message. */
 export const fieldErrors = computed<Record<string, string>>(() => {
+  if (Object.keys(ambiguous.value).length) return ambiguous.value;
   const problem = predictionQuery.state.value.error?.problem ?? explanationQuery.state.value.error?.problem;
   const found: Record<string, string> = {};
   for (const fault of problem?.errors ?? []) {

@@ -1,10 +1,13 @@
 /** Numbers as text. */
 import type { OutputExplanation } from "./api/answer";
 import type { Manifest } from "./model";
+import { LOCALE, words } from "./texts";
 
-const short = new Intl.NumberFormat("en", { maximumSignificantDigits: 4 });
-const three = new Intl.NumberFormat("en", { maximumSignificantDigits: 3 });
-const percent = new Intl.NumberFormat("en", { maximumFractionDigits: 1, minimumFractionDigits: 1 });
+// No separators of thousands: the form does not read them either.
+const digits = (most: number) => new Intl.NumberFormat(LOCALE, { maximumSignificantDigits: most, useGrouping: false });
+const [short, three, long] = [digits(4), digits(3), digits(8)];
+const percent = new Intl.NumberFormat(LOCALE, { maximumFractionDigits: 1, minimumFractionDigits: 1 });
+const whole = new Intl.NumberFormat(LOCALE, { maximumFractionDigits: 0 });
 
 /** Formats for a model's outputs: a value, a change of the value, a label of an axis. */
 export interface Scale {
@@ -12,29 +15,44 @@ export interface Scale {
   change: (number: number) => string;
   axis: (number: number) => string;
   unit: string;
+  /** The size below which an effect on this output counts as nothing: 0.05 points of a probability. */
+  tiny: (explained: OutputExplanation) => number;
 }
 
 export function scaleOf(model: Manifest): Scale {
   const { scores, unit = "" } = model.spec.output;
   if (scores === "probabilities") {
     return {
-      value: (number) => `${percent.format(100 * number)} %`,
+      value: share,
       change: (number) => withSign(number, (size) => percent.format(100 * size)),
-      axis: (number) => `${short.format(100 * number)} %`,
-      unit: "percentage points",
+      axis: (number) => `${minus(short.format(100 * number))} %`,
+      unit: words.facts.points,
+      tiny: () => 0.0005,
     };
   }
+  const raw = scores === "logits";
   return {
-    value: (number) => formatNumber(number) + (unit ? ` ${unit}` : ""),
+    value: (number) => (raw ? words.prediction.raw(formatNumber(number)) : formatNumber(number) + (unit ? ` ${unit}` : "")),
     change: (number) => withSign(number, (size) => formatNumber(size, three)),
     axis: (number) => formatNumber(number),
-    unit: scores === "logits" ? "logit, the score before it becomes a probability" : unit,
+    unit: raw ? words.facts.logit : unit,
+    tiny: ({ value, base_value }) => 0.0005 * Math.max(Math.abs(value), Math.abs(base_value), 1e-12),
   };
 }
 
 export function formatNumber(number: number, format = short): string {
   const size = Math.abs(number);
-  return size !== 0 && (size < 1e-4 || size >= 1e7) ? number.toExponential(2).replace("-", "−") : format.format(number).replace("-", "−");
+  return minus(size !== 0 && (size < 1e-4 || size >= 1e7) ? number.toExponential(2) : format.format(number));
+}
+
+/** A value that a person entered: all of its digits, but at most eight. */
+export function formatValue(number: number): string {
+  return formatNumber(number, long);
+}
+
+/** A hyphen as a true minus sign. */
+export function minus(text: string): string {
+  return text.replace(/(^|e)-/g, "$1−");
 }
 
 export function withSign(number: number, format: (size: number) => string): string {
@@ -43,17 +61,27 @@ export function withSign(number: number, format: (size: number) => string): stri
   return (number < 0 ? "−" : "+") + text;
 }
 
-/** The residual, as a share of the distance between the output and the base value. */
+/** A probability: 0.123 as 12.3 %. */
+export function share(number: number): string {
+  return `${minus(percent.format(100 * number))} %`;
+}
+
+/** A rough share: 0.123 as 12 %. */
+export function roughShare(number: number): string {
+  return `${100 * number < 10 ? short.format(Number((100 * number).toPrecision(2))) : whole.format(100 * number)} %`;
+}
+
+/** Whether the explanation adds up, in words. */
 export function residualText({ value, base_value, residual }: OutputExplanation, scale: Scale): string {
+  const [base, end] = [scale.value(base_value), scale.value(value)];
   const span = Math.abs(value - base_value);
-  const share = span ? Math.abs(residual) / span : Math.abs(residual);
-  if (share < 1e-4) return "yes: average and bars together are the prediction, to rounding";
+  const part = span ? Math.abs(residual) / span : Math.abs(residual);
+  if (part < 1e-4) return words.facts.addsUpYes(base, end);
   const rest = scale.change(residual);
-  if (/^[0.]*$/.test(rest)) return "yes: what is left over is too small to write";
-  return `all but ${rest} ${scale.unit}, ${percent.format(100 * share)} % of what was to explain`;
+  return /^[0.]*$/.test(rest) ? words.facts.addsUpSmall(base, end) : words.facts.addsUpNo(rest, scale.unit, roughShare(part));
 }
 
 export function durationText(ms: number | undefined): string {
   if (ms === undefined) return "";
-  return ms < 1000 ? `${Math.max(1, Math.round(ms))} milliseconds` : `${short.format(ms / 1000)} seconds`;
+  return ms < 1000 ? words.facts.ms(String(Math.max(1, Math.round(ms)))) : words.facts.s(digits(2).format(ms / 1000));
 }

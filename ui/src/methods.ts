@@ -1,5 +1,6 @@
 /** Descriptions of the explanation methods in the API's OpenAPI document. */
 import type { Method } from "./api/client";
+import { words } from "./texts";
 
 interface MethodInfo {
   text: string;
@@ -10,20 +11,20 @@ interface MethodInfo {
 /** The type check fails if these names differ from the methods of the document. */
 const METHODS: Record<Exclude<Method, "auto">, MethodInfo> = {
   exact: {
-    text: "every combination of features was tried, so these are the Shapley values themselves",
+    text: words.methods.exact,
   },
   deep: {
-    text: "contributions were carried back through the network's layers by rules: quick, and an approximation",
+    text: words.methods.deep,
   },
   gradient: {
-    text: "slopes were averaged along the way from the background to this row: an approximation",
+    text: words.methods.gradient,
   },
   permutation: {
-    text: "features were switched in random orders many times and the effects averaged: right on average",
+    text: words.methods.permutation,
     samples: true,
   },
   kernel: {
-    text: "a weighted line was fitted through many combinations of features",
+    text: words.methods.kernel,
     samples: true,
   },
 };

@@ -1,5 +1,7 @@
 /** A model for the page: its fields, read from its manifest, and its rows. */
 import type { components } from "./api/document";
+import { pieces, readings, toNumber, written } from "./numbers";
+import { words } from "./texts";
 
 type Description = components["schemas"]["ModelDescription"];
 type Feature = components["schemas"]["Feature"];
@@ -16,6 +18,8 @@ export type Manifest = Omit<Description, "ranges" | "example"> & {
 /** One entry of the form. */
 export interface Field {
   key: string;
+  /** The name for people, without the unit. */
+  title: string;
   kind: "number" | "category" | "text" | "image" | "sequence" | "tensor";
   unit?: string;
   description?: string;
@@ -43,7 +47,7 @@ export function fields(model: Manifest): Field[] {
     const given = input.range as Range | Range[] | undefined;
     const channels = Array.isArray(given?.[0]) ? (given as Range[]) : undefined;
     const range = input.tokenizer || channels ? undefined : ((given as Range | undefined) ?? model.ranges[input.name] ?? exampleRange(example, input.dtype));
-    return [{ key: input.name, kind, integer, boolean, range, channels, categories: [], shape: input.shape }];
+    return [{ key: input.name, title: readable(input.name), kind, integer, boolean, range, channels, categories: [], shape: input.shape }];
   });
 }
 
@@ -51,7 +55,19 @@ function featureField(model: Manifest, feature: Feature, integer: boolean, boole
   const { name, unit, description, group } = feature;
   const categories = boolean ? ["false", "true"] : (feature.categories ?? []);
   const kind = categories.length ? "category" : "number";
-  return { key: name, kind, unit, description, group, integer, boolean, categories, range: model.ranges[name], shape: [] };
+  return { key: name, title: feature.title ?? readable(name, unit), kind, unit, description, group, integer, boolean, categories, range: model.ranges[name], shape: [] };
+}
+
+/** A name without underscores, and without the unit at its end: bill_length_mm is "bill length". */
+function readable(name: string, unit?: string): string {
+  const plain = name.replaceAll("_", " ");
+  const bare = unit && plain.toLowerCase().endsWith(` ${unit.toLowerCase()}`) ? plain.slice(0, -unit.length - 1) : plain;
+  return bare.trim() || name;
+}
+
+/** The title with the unit: "bill length, mm". */
+export function heading({ title, unit }: Field): string {
+  return unit ? `${title}, ${unit}` : title;
 }
 
 /** The numbers for black and white in one channel of an image. */
@@ -72,8 +88,6 @@ function exampleRange(example: unknown, dtype: string): Range {
 
 /** A row as text by field. Wrong input is kept as well. */
 export type TypedRow = Record<string, string>;
-
-const NUMBER = /^\s*[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?\s*$/i;
 
 /** The row to send. Text that is not a number is sent unchanged, so that the service reports the error. */
 export function toRow(list: Field[], typed: TypedRow): Record<string, unknown> {
@@ -109,17 +123,23 @@ function toBoolean(text: string): boolean | string {
   return text === "true" || (text === "false" ? false : text);
 }
 
-/** Accepts a decimal comma as well. */
-export function toNumber(text: string): number | string {
-  const plain = /^[^.,]*,\d+\s*$/.test(text) ? text.replace(",", ".") : text;
-  return NUMBER.test(plain) ? Number(plain) : text;
-}
-
-/** Numbers separated by spaces, commas, semicolons or line breaks. If a step has several numbers, each line is a step. */
+/** If a step has several numbers, each line is a step. */
 function toSequence(field: Field, text: string): unknown {
-  const numbers = (part: string) => part.split(/[\s,;]+/).filter(Boolean).map((one) => (field.boolean ? toBoolean(one) : NUMBER.test(one) ? Number(one) : one));
+  const numbers = (part: string) => pieces(part).map((one) => (field.boolean ? toBoolean(one) : toNumber(one)));
   if (field.shape.length < 2) return numbers(text);
   return text.split(/\n+/).filter((line) => line.trim()).map(numbers);
+}
+
+/** The fault of each field whose number has two readings. */
+export function ambiguities(list: Field[], typed: TypedRow): Record<string, string> {
+  return Object.fromEntries(
+    list.flatMap((field) => {
+      if (field.kind !== "number" && field.kind !== "sequence") return [];
+      const text = typed[field.key] ?? "";
+      const found = (field.kind === "number" ? [text] : pieces(text)).map(readings).find(Boolean);
+      return found ? [[field.key, words.form.ambiguous(...found)]] : [];
+    }),
+  );
 }
 
 export function fromRow(list: Field[], row: Record<string, unknown>): TypedRow {
@@ -129,9 +149,12 @@ export function fromRow(list: Field[], row: Record<string, unknown>): TypedRow {
 function fromValue(field: Field, value: unknown): string {
   if (value === undefined || value === null) return "";
   if (typeof value === "string") return value;
+  if (typeof value === "number") return written(value);
   if (field.kind !== "sequence" || !Array.isArray(value)) return JSON.stringify(value);
-  return field.shape.length < 2 ? value.join(" ") : value.map((step) => (step as number[]).join(" ")).join("\n");
+  return field.shape.length < 2 ? joined(value) : value.map((step) => joined(step as unknown[])).join("\n");
 }
+
+const joined = (values: unknown[]) => values.map((value) => (typeof value === "number" ? written(value) : String(value))).join(" ");
 
 export function outputs(model: Manifest): string[] {
   return model.spec.output.labels.length ? model.spec.output.labels : model.spec.output.names;

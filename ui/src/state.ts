@@ -3,7 +3,9 @@ import { batch, computed, signal } from "@preact/signals";
 
 import { readAddress, writeAddress } from "./address";
 import { RequestError, api, dataOf, type Summary } from "./api/client";
-import { fields, fromRow, outputs, type Manifest, type TypedRow } from "./model";
+import { ambiguities, fields, fromRow, outputs, toRow, type Manifest, type TypedRow } from "./model";
+import { decimalComma } from "./numbers";
+import { words } from "./texts";
 
 export const models = signal<Summary[]>([]);
 export const model = signal<Manifest | null>(null);
@@ -18,9 +20,19 @@ export const samples = signal<number | null>(null);
 /** The name of a background; null is the model's default background. */
 export const background = signal<string | null>(null);
 export const view = signal<"row" | "table">("row");
+/** The row of the table that is open as one row: its position in the table's present order. */
+export const opened = signal<number | null>(null);
+/** Whether the list of models is being loaded. */
+export const loading = signal(true);
 export const loadError = signal<RequestError | null>(null);
 /** Whether the row is too large for the address. */
 export const tooLong = signal(false);
+
+/** The decision threshold for the explained output, from 0 to 1; null is none. */
+export const threshold = signal<number | null>(null);
+
+/** The fault of each field whose number has two readings. No request is sent while there is one. */
+export const ambiguous = computed(() => ambiguities(modelFields.value, current.value));
 
 export const changed = computed(() => modelFields.value.map((field) => field.key).filter((key) => current.value[key] !== start.value[key]));
 
@@ -28,25 +40,41 @@ export function setText(key: string, text: string) {
   current.value = { ...current.value, [key]: text };
 }
 
+/** Choose the decimal separator, and write the numbers of both rows with it. */
+export function chooseDecimal(comma: boolean) {
+  const numbers = modelFields.value.filter((field) => field.kind === "number" || field.kind === "sequence");
+  const read = [start, current].map((row) => ({ row, values: toRow(numbers, row.value) }));
+  batch(() => {
+    decimalComma.value = comma;
+    for (const { row, values } of read) row.value = { ...row.value, ...fromRow(numbers, values) };
+  });
+}
+
 /** Load the list of models, and the model and row of the address. */
 export async function loadModels(): Promise<void> {
   loadError.value = null;
+  loading.value = model.value === null;
   try {
     models.value = (await dataOf(api.GET("/models"))).models;
     const wanted = readAddress();
     const there = models.value.some(({ name }) => name === wanted.model);
     const isFirst = model.value === null;
-    await (there ? selectModel(wanted.model ?? "", wanted) : selectModel(models.value[0]?.name ?? ""));
-    if (wanted.model && !there && isFirst) loadError.value = new RequestError("The model that the address names is not served here; this is another.", 404);
+    const [first] = models.value;
+    if (!first) return;
+    await (there ? selectModel(wanted.model ?? "", wanted) : selectModel(first.name));
+    if (wanted.model && !there && isFirst) loadError.value = new RequestError(words.app.unknownModel, 404);
   } catch (error) {
     if (!(error instanceof RequestError)) throw error;
-    loadError.value = error;
+    if (error.status !== 401) loadError.value = error;
+  } finally {
+    loading.value = false;
   }
 }
 
 /** Select a model, with its example and the changes from an address. Raises RequestError. */
 export async function selectModel(name: string, wanted: ReturnType<typeof readAddress> = {}): Promise<void> {
   const shown = (await dataOf(api.GET("/models/{name}", { params: { path: { name } } }))) as unknown as Manifest;
+  decimalComma.value = wanted.decimal === "comma";
   const example = fromRow(fields(shown), shown.example.instances[0] ?? {});
   const from = { ...example, ...wanted.start };
   batch(() => {
@@ -59,6 +87,7 @@ export async function selectModel(name: string, wanted: ReturnType<typeof readAd
     samples.value = wanted.samples ?? null;
     background.value = wanted.background && shown.backgrounds?.[wanted.background] ? wanted.background : null;
     view.value = wanted.view ?? "row";
+    threshold.value = wanted.threshold ?? null;
   });
 }
 
@@ -74,6 +103,8 @@ export function updateAddress() {
     samples: samples.value ?? undefined,
     background: background.value ?? undefined,
     view: view.value === "row" ? undefined : view.value,
+    decimal: decimalComma.value ? "comma" : undefined,
+    threshold: threshold.value ?? undefined,
     start: difference(start.value, example),
     now: difference(current.value, start.value),
   });

@@ -5,8 +5,8 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import FastAPI
-from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Route
 from starlette.types import ASGIApp, Scope
 
@@ -14,16 +14,20 @@ from whyserve import __version__
 from whyserve.api.errors.handler import on_exception
 from whyserve.api.middleware.request import RequestMiddleware
 from whyserve.api.oip.infer import Infer, is_infer
-from whyserve.api.oip.routes import oip_routes
 from whyserve.api.openapi.document import document
 from whyserve.api.promotion import LAST_SHARE
 from whyserve.api.routes import events, explanations, health, metrics, models
+from whyserve.api.routes.docs import docs_routes
 from whyserve.api.routes.explain import Explain
+from whyserve.api.routes.oip import oip_router
 from whyserve.api.routes.page import page_routes
 from whyserve.api.routes.predict import Predict
 from whyserve.api.state import Service
 from whyserve.delivery.unix_server import UnixServer
 from whyserve.errors import WhyserveError
+
+# The headers of an answer that a page of another origin may read.
+EXPOSED = ("Location", "Preference-Applied", "Retry-After", "Server-Timing", "X-Cache", "X-Request-Id")
 
 
 def create_app(service: Service) -> RequestMiddleware:
@@ -40,7 +44,12 @@ def create_app(service: Service) -> RequestMiddleware:
             return explain
         return infer if is_infer(path) else None
 
-    return RequestMiddleware(create_api(service), quick, service.settings, service.body_memory)
+    return RequestMiddleware(create_api(service), quick, service.settings, service.body_memory, service.shutting_down)
+
+
+def with_cors(app: RequestMiddleware, origins: list[str]) -> ASGIApp:
+    """The application for pages of other origins too, if there are any."""
+    return CORSMiddleware(app, origins, ("GET", "POST", "DELETE"), ("*",), expose_headers=EXPOSED) if origins else app
 
 
 def create_api(service: Service) -> FastAPI:
@@ -61,13 +70,12 @@ def create_api(service: Service) -> FastAPI:
             await predictor.close()
         await service.queue.close()
 
-    # FastAPI's own page at /docs loads its script from a CDN. This one has it in a package.
-    app = FastAPIOffline(
+    app = FastAPI(
         title="Whyserve",
         version=__version__,
         lifespan=lifespan,
+        docs_url=None,  # routes/docs.py has a page whose script comes from no CDN
         redoc_url=None,
-        static_url="/docs-assets",
         # FastAPI's spans would leave out /predict; middleware/otel.py traces all requests.
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
@@ -75,13 +83,14 @@ def create_api(service: Service) -> FastAPI:
     # Plain routes: FastAPI's routing costs more than a small model's prediction, and it has one type for all models.
     # The openapi package adds their types to the document.
     app.router.routes.append(Route("/predict", Predict(service), methods=["POST"], include_in_schema=False))
-    app.router.routes.extend(oip_routes(Infer(service)))
+    app.include_router(oip_router(Infer(service)))
     app.router.routes.append(Route("/explain", Explain(service), methods=["POST"], include_in_schema=False))
     app.include_router(explanations.router)
     app.include_router(events.router)
     app.include_router(models.router)
     app.include_router(health.router)
     app.include_router(metrics.router)
+    app.router.routes.extend(docs_routes())
     app.router.routes.extend(page_routes())
     for kind in (WhyserveError, HTTPException, Exception):
         app.add_exception_handler(kind, on_exception)

@@ -13,8 +13,8 @@ from typing import TypeVar
 from whyserve.delivery.dispatcher import Dispatcher
 from whyserve.delivery.frames import Reply
 from whyserve.delivery.ticket import Ticket
-from whyserve.errors import Unavailable
-from whyserve.jobs import JobMetrics, Lease
+from whyserve.errors import AnswerTooLarge, Unavailable
+from whyserve.jobs import JobMetrics, Lease, job_error
 from whyserve.queue_protocols import JobSource
 
 T = TypeVar("T")
@@ -88,4 +88,7 @@ def _record(source: JobSource, ticket: Ticket, lease: Lease) -> None:
         return
     result = outcome.result
     metrics = JobMetrics(model=job.model, method=result.method, seconds=ticket.seconds, residual=result.residual)
-    source.finish(lease, result.json, metrics)
+    try:
+        source.finish(lease, result.json, metrics)
+    except AnswerTooLarge as error:
+        source.fail(lease, job_error(error.code, error.message))

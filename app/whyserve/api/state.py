@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from whyserve.api.cache import ExplanationCache
 from whyserve.api.errors.problems import from_validation
+from whyserve.api.ids import Ids, read_secret
 from whyserve.api.middleware.body import BodyMemory
 from whyserve.api.middleware.otel import traced
 from whyserve.api.middleware.rate_limit import RateLimit
@@ -37,6 +38,7 @@ class Service:
     catalog, predict_adapter, explain_adapter: the served models and the parsers of their requests. `replace_catalog`
     changes them together, in one step of the loop.
     cache: explanations by row.
+    ids: makes the ids of explanations, and recognises them.
     direct, promoted: the jobs that callers wait for, and those of them that went on to the queue.
     body_memory: counts the bytes of all request bodies in memory.
     explain_rate_limit: by caller; None without a limit.
@@ -54,6 +56,7 @@ class Service:
     cache: ExplanationCache
     body_memory: BodyMemory
     explain_rate_limit: RateLimit | None
+    ids: Ids
     direct: Dispatcher
     promoted: Promoted
     tracer: "Tracer | None" = None
@@ -81,6 +84,7 @@ class Service:
             ExplanationCache(settings.cache_mb << 20),
             BodyMemory(settings.max_body_mb << 20),
             RateLimit(explain_rate, EXPLAIN_BURST_S, EXPLAIN_LIMIT) if explain_rate else None,
+            Ids(read_secret(settings), settings.keep_results_s),
             direct,
             Promoted(direct, open_source),
             tracer,

@@ -121,16 +121,18 @@ class DirectSource:
             if frame.kind == Kind.REQUEST:
                 job, attempt = decode_request(frame)
                 self._arrived[job.id] = Lease(job, attempt), api
-            elif frame.kind == Kind.CANCEL:
-                self._cancel(frame)
+            elif frame.kind in (Kind.CANCEL, Kind.RECALL):
+                self._drop(frame)
 
-    def _cancel(self, frame: Frame) -> None:
-        job_id = frame.head["id"]
-        if job_id in self._taken:
-            self._unwanted.add(job_id)  # its computation stops at the next chunk
-        elif arrived := self._arrived.pop(job_id, None):
+    def _drop(self, frame: Frame) -> None:
+        """Cancel a job; or return it to its API if it is not started."""
+        job_id, cancelled = frame.head["id"], frame.kind == Kind.CANCEL
+        if arrived := self._arrived.pop(job_id, None):
             lease, api = arrived
-            api.send(encode_error(job_id, lease.fence, CANCELLED))
+            answer = encode_error(job_id, lease.fence, CANCELLED) if cancelled else encode(Kind.RETURN, {"id": job_id})
+            api.send(answer)
+        elif cancelled and job_id in self._taken:
+            self._unwanted.add(job_id)  # its computation stops at the next chunk
 
     def _lose(self, api: _Api) -> None:
         self._selector.unregister(api.socket)
@@ -141,21 +143,18 @@ class DirectSource:
 
     # -- as a JobSource --------------------------------------------------------------------------------
 
-    def take(self, limit: int) -> list[Lease]:
-        """Up to `limit` jobs with one batch key that have arrived, oldest first. A repeated job comes alone."""
-        taken: list[Lease] = []
-        for lease, api in self._arrived.values():
-            if taken and (lease.fence > 1 or lease.job.batch_key != taken[0].job.batch_key):
-                continue
-            taken.append(lease)
+    @property
+    def waiting(self) -> list[Lease]:
+        """The jobs that have arrived and are not started, oldest first."""
+        return [lease for lease, _ in self._arrived.values()]
+
+    def start(self, leases: Sequence[Lease]) -> None:
+        """Lease waiting jobs."""
+        for lease in leases:
+            _, api = self._arrived.pop(lease.job.id)
             self._taken[lease.job.id] = api
             if lease.fence > 1:
                 api.send(encode(Kind.STARTED, {"id": lease.job.id}))
-            if lease.fence > 1 or len(taken) == limit:
-                break
-        for lease in taken:
-            del self._arrived[lease.job.id]
-        return taken
 
     def finish(self, lease: Lease, reply: Reply) -> bool:
         """Send a result with the next `flush`."""

@@ -32,18 +32,20 @@ class WorkerLink:
     """One worker.
 
     held: the jobs that the worker has, by id; None for a cancelled job that the worker has not given up yet.
-    alone: the worker has a job that must not be computed together with others.
     """
 
     def __init__(self, transport: Transport) -> None:
         self.transport = transport
         self.owner, self.credits, self.digests = "", 0, frozenset[str]()
         self.held: dict[str, Ticket | None] = {}
-        self.alone = False
 
-    @property
-    def is_free(self) -> bool:
-        return not self.alone and len(self.held) < self.credits
+    def held_of(self, flow: object) -> int:
+        """How many jobs of a flow the worker has."""
+        return sum(ticket is not None and ticket.job.flow == flow for ticket in self.held.values())
+
+    def takes(self, job: ExplainJob) -> bool:
+        """Whether the job may be sent. Beyond the credits, each flow may have one job: no other flow keeps it out."""
+        return job.digest in self.digests and (len(self.held) < self.credits or not self.held_of(job.flow))
 
 
 class Dispatcher:
@@ -54,8 +56,8 @@ class Dispatcher:
         self._depth = depth
         self._links: list[WorkerLink] = []
         self._tickets: dict[str, Ticket] = {}
-        # Jobs that no worker has, by the digest of their manifest.
-        self._waiting: dict[str, deque[Ticket]] = defaultdict(deque)
+        # Jobs that no worker has, by the digest of their manifest and by their flow.
+        self._waiting: dict[tuple[str, object], deque[Ticket]] = defaultdict(deque)
         self._places = itertools.count()
 
     def __len__(self) -> int:
@@ -72,8 +74,8 @@ class Dispatcher:
             waiting = f"{len(self._tickets)} explanations are not finished"
             raise QueueFull(f"the queue is full: {waiting}; try again later", retry_after_s=1)
         ticket = self._tickets[job.id] = Ticket(job)
-        able = [link for link in self._links if link.is_free and job.digest in link.digests]
-        if able and not self._waiting[job.digest]:
+        able = [link for link in self._links if link.takes(job)]
+        if able and (job.digest, job.flow) not in self._waiting:
             self._send(ticket, min(able, key=lambda link: len(link.held)))
         else:
             self._wait(ticket)
@@ -84,7 +86,7 @@ class Dispatcher:
         if self._tickets.pop(ticket.job.id, None) is None:
             return
         if ticket.link is None:
-            self._waiting[ticket.job.digest].remove(ticket)
+            self._stop_waiting(ticket)
         else:
             ticket.link.held[ticket.job.id] = None
             ticket.link.transport.send(encode(Kind.CANCEL, {"id": ticket.job.id}))
@@ -99,11 +101,14 @@ class Dispatcher:
             self._final(link, frame, head)
         elif frame.kind in (Kind.HELLO, Kind.DIGESTS):
             self._introduced(link, head)
+        elif frame.kind == Kind.RETURN:
+            self._returned(link, head)
         elif ticket := link.held.get(head["id"]):
             if frame.kind == Kind.STARTED:
                 ticket.started = True
             elif frame.kind == Kind.PROGRESS:
                 ticket.progress, ticket.standard_error = head["progress"], head["standard_error"]
+                self._relieve(link)
 
     def _introduced(self, link: WorkerLink, head: dict[str, Any]) -> None:
         if head.get("version", VERSION) != VERSION:
@@ -119,7 +124,6 @@ class Dispatcher:
 
     def _final(self, link: WorkerLink, frame: Frame, head: dict[str, Any]) -> None:
         ticket = link.held.pop(head["id"], None)
-        link.alone = link.alone and bool(link.held)
         # The answer to an attempt that is not the last one is late.
         if ticket is not None and head["attempt"] == ticket.attempt:
             is_reply = frame.kind == Kind.REPLY
@@ -141,8 +145,8 @@ class Dispatcher:
             self._hand_out(other)
 
     def _put_back(self, ticket: Ticket) -> None:
-        # The first time, any of the worker's jobs may have ended it. From then on the job is sent alone, and the
-        # attempt counts only if its computation had begun.
+        # The first time, any of the worker's jobs may have ended it. From then on, workers compute the job alone, and
+        # the attempt counts only if its computation had begun.
         if ticket.tries == 0 or ticket.started:
             ticket.tries += 1
         if ticket.tries >= MAX_DELIVERIES:
@@ -154,18 +158,38 @@ class Dispatcher:
 
     def _wait(self, ticket: Ticket) -> None:
         ticket.link, ticket.place = None, next(self._places)
-        self._waiting[ticket.job.digest].append(ticket)
+        self._waiting[ticket.job.digest, ticket.job.flow].append(ticket)
+
+    def _stop_waiting(self, ticket: Ticket) -> None:
+        line = self._waiting[ticket.job.digest, ticket.job.flow]
+        line.remove(ticket)
+        if not line:
+            del self._waiting[ticket.job.digest, ticket.job.flow]
 
     def _hand_out(self, link: WorkerLink) -> None:
-        """Send the oldest waiting jobs of the worker's manifests, as far as its credits go."""
-        while link.is_free:
-            lines = [line for digest in link.digests if (line := self._waiting.get(digest))]
-            if not lines:
-                return
-            line = min(lines, key=lambda line: line[0].place)
-            if line[0].tries and link.held:
-                return  # this job needs the worker for itself
-            self._send(line.popleft(), link)
+        """Send waiting jobs as far as the worker's credits go, of the flow with the fewest jobs there."""
+        while heads := [line[0] for line in self._waiting.values() if link.takes(line[0].job)]:
+            ticket = min(heads, key=lambda ticket: (link.held_of(ticket.job.flow), ticket.place))
+            self._stop_waiting(ticket)
+            self._send(ticket, link)
+
+    def _relieve(self, busy: WorkerLink) -> None:
+        """Recall half of the jobs of a worker in a long computation, the last ones, if another worker has none."""
+        idle = next((link for link in self._links if not link.held), None)
+        if idle is None:
+            return
+        tickets = list(busy.held.values())
+        for ticket in tickets[max(1, len(tickets) // 2) :]:
+            if ticket is not None and ticket.job.digest in idle.digests:
+                busy.transport.send(encode(Kind.RECALL, {"id": ticket.job.id}))
+
+    def _returned(self, link: WorkerLink, head: dict[str, Any]) -> None:
+        """A worker has not started this job: send it to the worker with the fewest jobs."""
+        if ticket := link.held.pop(head["id"], None):
+            ticket.attempt -= 1
+            self._wait(ticket)
+        for other in sorted(self._links, key=lambda other: len(other.held)):
+            self._hand_out(other)
 
     def _send(self, ticket: Ticket, link: WorkerLink) -> None:
         if ticket.job.deadline is not None and ticket.job.deadline < time.time():
@@ -173,5 +197,5 @@ class Dispatcher:
             return
         ticket.attempt += 1
         ticket.link, ticket.started = link, False
-        link.held[ticket.job.id], link.alone = ticket, ticket.tries > 0
+        link.held[ticket.job.id] = ticket
         link.transport.send(encode_request(ticket.job, ticket.attempt))

@@ -14,12 +14,12 @@ from pydantic_core import from_json, to_json
 from whyserve.jobs import ExplainJob, JobError, JobResult
 
 # Raise it when a frame changes. An API refuses a worker of another version.
-VERSION = 1
+VERSION = 2
 _SIZE, _HEAD = struct.Struct("<I"), struct.Struct("<BI")
 
 
 class Kind(IntEnum):
-    """From worker to API: HELLO to PROGRESS. From API to worker: REQUEST and CANCEL."""
+    """From worker to API: HELLO to PROGRESS, and RETURN. From API to worker: REQUEST to RECALL."""
 
     HELLO = 1  # version, owner, credits, digests
     DIGESTS = 2  # the worker's manifests have changed: digests
@@ -30,6 +30,8 @@ class Kind(IntEnum):
     PROGRESS = 7  # id, progress, standard_error
     REQUEST = 8  # attempt; then an ExplainJob and its arrays
     CANCEL = 9  # id
+    RECALL = 10  # return this request if its computation has not begun: id
+    RETURN = 11  # the answer to RECALL: id
 
 
 class Frame(NamedTuple):

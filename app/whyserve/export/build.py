@@ -1,6 +1,5 @@
 """`whyserve export`: each changed model folder becomes an artifact, or a message says what is wrong with it."""
 
-import json
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -8,28 +7,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from whyserve.errors import ModelFault, WhyserveError
 from whyserve.export.artifacts import is_current, prune, set_aside_unreadable, tools, why_unreadable, write
 from whyserve.export.parity import check_parity, parity_text
 from whyserve.export.rows import TrialRows, trial_rows
 from whyserve.export.sources import Source, read_source
-from whyserve.export.stages.stage import (
-    CERTIFICATE_FILE,
-    EXACT_FILE,
-    EXAMPLES_FILE,
-    FAULT_FILE,
-    NETWORK_OUTPUT_FILE,
-    ORIGINAL_FILE,
-    REASONS_FILE,
-    ROWS_FILE,
-    TAKEN_FILE,
-    VOCABULARIES_FILE,
-    Task,
-    run_stage,
-)
+from whyserve.export.stages.stage import Rows, Table, Task, run_stage
 from whyserve.model.manifest import FORMAT, Manifest, sha256
+from whyserve.model.rows import row_count
 from whyserve.model.spec import ONNX_FILE, SPEC_FILE, model_folders
 
 Say = Callable[[str], None]
@@ -117,27 +102,26 @@ def _prepare(source: Source, work: Path, settings: dict[str, float]) -> Job:
     examples = source.examples() if source.texts else {}
     vocabularies = {name: reader.vocabulary for name, reader in source.texts.items()}
     rows = trial_rows(source.spec, source.background, examples, vocabularies)
-    np.savez(work / ROWS_FILE, **rows.arrays)  # type: ignore[arg-type]  # numpy's stub takes the first for a flag
+    task = Task(str(source.folder.resolve()), str(work), source.digests, settings["budget_ms"], rows.real)
+    task.save_rows(rows.arrays)
     if examples:
-        np.savez(work / EXAMPLES_FILE, **examples)  # type: ignore[arg-type]
-    return Job(
-        source, Task(str(source.folder.resolve()), str(work), source.digests, settings["budget_ms"], rows.real), rows
-    )
+        task.save_rows(examples, Rows.EXAMPLES)
+    return Job(source, task, rows)
 
 
 def _finish(job: Job, artifacts: Path, settings: dict[str, float]) -> Manifest:
     """Check the results of the stages and write the artifact. Raises WhyserveError."""
-    spec, work = job.source.spec, Path(job.task.work)
-    fault = (work / FAULT_FILE).read_text() if (work / FAULT_FILE).exists() else None
-    if fault and not all((work / name).exists() for name in (ONNX_FILE, ORIGINAL_FILE, NETWORK_OUTPUT_FILE)):
+    spec, task = job.source.spec, job.task
+    fault, onnx = task.fault(), task.path(ONNX_FILE)
+    if fault and not all(task.path(name).exists() for name in (ONNX_FILE, Table.ORIGINAL, Table.NETWORK)):
         raise ModelFault(fault)
     # Parity first: a row with different outputs says more than the reason why the network could not be certified.
-    rows = job.rows.only(np.load(work / TAKEN_FILE)) if (work / TAKEN_FILE).exists() else job.rows
-    parity, columns = check_parity(spec, work, rows, lambda: _exact(job.task))
+    rows = job.rows.only(task.table(Table.TAKEN)) if task.path(Table.TAKEN).exists() else job.rows
+    parity, columns = check_parity(spec, task, rows)
     if fault:
         raise ModelFault(fault)
-    onnx = (work / ONNX_FILE).read_bytes()
-    vocabularies = json.loads((work / VOCABULARIES_FILE).read_text())
+    facts = task.facts()
+    vocabularies = facts["vocabularies"]
     for name, reader in job.source.texts.items():
         if reader.vocabulary > vocabularies.get(name, reader.vocabulary):
             raise ModelFault(
@@ -148,28 +132,21 @@ def _finish(job: Job, artifacts: Path, settings: dict[str, float]) -> Manifest:
     manifest = Manifest(
         format=FORMAT,
         spec=spec,
-        files={**job.source.digests, ONNX_FILE: sha256(onnx)},
+        files={**job.source.digests, ONNX_FILE: sha256(onnx.read_bytes())},
         columns=columns,
         ranges=job.source.ranges(),
         vocabularies=vocabularies,
-        background_rows=len(next(iter(job.source.background.values()))),
-        backgrounds={name: len(next(iter(each.values()))) for name, each in job.source.backgrounds.items()},
+        background_rows=row_count(job.source.background),
+        backgrounds={name: row_count(each) for name, each in job.source.backgrounds.items()},
         example=job.source.example,
-        reasons=json.loads((work / REASONS_FILE).read_text()),
+        reasons=facts["reasons"],
         parity=parity,
-        certificate=json.loads((work / CERTIFICATE_FILE).read_text()),
+        certificate=facts["certificate"],
         built_with=tools(spec),
         settings=settings,
     )
-    write(artifacts, manifest, onnx, job.source)
+    write(artifacts, manifest, onnx.read_bytes(), job.source)
     return manifest
-
-
-def _exact(task: Task) -> np.ndarray | None:
-    """The output of the network in float64, for the rows of the parity check; None if it does not run in float64."""
-    run_stage("whyserve.export.stages.rounding", [task], "torch")
-    path = Path(task.work, EXACT_FILE)
-    return np.load(path) if path.exists() else None
 
 
 def _summary(manifest: Manifest, seconds: float) -> str:

@@ -1,7 +1,8 @@
 """Compare tables of outputs row by row, and say what differs, on which row, why, and what to do."""
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -17,6 +18,11 @@ TIMES_ROUNDING, MOST_ROUNDING = 8, 1e-3
 # small the probability is.
 OF_PROBABILITY = float(np.finfo(np.float32).eps)
 
+# By type of half precision: the distance between 1 and the next larger number.
+ROUNDING = {"float16": 2.0**-10, "bfloat16": 2.0**-7}
+# Rounding errors add up over the layers: the bound is this number of roundings to the original's type.
+ROUNDINGS = 16
+
 FIXED_BATCH = (
     "a size of the rows of the batch has become a constant; write x.flatten(1) or x.reshape(x.shape[0], …) where the"
     " network sets a shape"
@@ -25,14 +31,17 @@ FIXED_BATCH = (
 
 @dataclass(slots=True)
 class Comparison:
-    """Tables of outputs, (rows, columns), compared with the original's. bound: the largest one that was needed."""
+    """Tables of outputs, (rows, columns), compared with the original's.
+
+    exact: the output of the original in float64, if it runs in float64. It is called if a difference exceeds BOUND.
+    bound: the largest one that was needed.
+    """
 
     spec: ModelSpec
     original: np.ndarray
     rows: TrialRows
     exact: Callable[[], np.ndarray | None]
     bound: float = BOUND
-    _exact: list[np.ndarray | None] = field(default_factory=list)
 
     def largest(self, who: str, served: np.ndarray, batch: int = 1) -> float:
         """The largest |difference| divided by the scale of its set of rows. Raises ParityFault above the bound."""
@@ -50,17 +59,13 @@ class Comparison:
 
     def _rounding(self, first: int, end: int) -> float | None:
         """The largest distance of the original from its float64 run; None if there is no such run."""
-        if not self._exact:
-            found = self.exact()
-            self._exact.append(None if found is None else as_table(self.spec, found))
-        exact = self._exact[0]
-        if exact is None:
+        if (exact := self.exact()) is None:
             return None
         gap = self._gaps(self.original[first:end], exact[first:end])
         return float(gap[np.isfinite(gap)].max(initial=0.0))
 
     def _is_rounding(self, served: np.ndarray, first: int, end: int) -> bool:
-        rounding, exact = self._rounding(first, end), self._exact[0]
+        rounding, exact = self._rounding(first, end), self.exact()
         if rounding is None or exact is None or TIMES_ROUNDING * rounding > MOST_ROUNDING:
             return False
         finite = np.isfinite(self.original[first:end]).all(axis=1)
@@ -71,7 +76,16 @@ class Comparison:
         return bool((self._gaps(served[first:end], exact[first:end])[finite] <= allowed).all())
 
     def _gaps(self, served: np.ndarray, original: np.ndarray) -> np.ndarray:
-        return _gaps(served, original, OF_PROBABILITY if self.spec.output.scores == "probabilities" else 0.0)
+        """(rows,): the largest |difference| of each row beyond rounding, divided by the scale of all rows."""
+        rounding = OF_PROBABILITY if self.spec.output.scores == "probabilities" else 0.0
+        served, original = served.astype(np.float64), original.astype(np.float64)
+        scale = float(np.abs(original[np.isfinite(original)]).max(initial=0)) or 1.0
+        # On extreme rows, a network may overflow. Then both networks must give the same infinity, or both NaN.
+        both_finite = np.isfinite(served) & np.isfinite(original)
+        same = (served == original) | (np.isnan(served) & np.isnan(original))
+        with np.errstate(invalid="ignore"):
+            gap = np.maximum(np.abs(served - original) - rounding, 0)
+        return np.asarray(np.where(both_finite, gap, np.where(same, 0, np.inf)).max(axis=1) / scale)
 
     def _difference(self, who: str, served: np.ndarray, row: int, gap: float) -> str:
         difference = np.abs(served[row] - self.original[row])
@@ -103,21 +117,32 @@ class Comparison:
         )
 
 
-def _gaps(served: np.ndarray, original: np.ndarray, rounding: float) -> np.ndarray:
-    """(rows,): the largest |difference| of each row beyond `rounding`, divided by the scale of all rows."""
-    served, original = served.astype(np.float64), original.astype(np.float64)
-    scale = _scale(original[np.isfinite(original)])
-    # On extreme rows, a network may overflow. Then both networks must give the same infinity, or both NaN.
-    both_finite = np.isfinite(served) & np.isfinite(original)
-    gap = np.maximum(np.abs(served - original) - rounding, 0)
-    gap = np.where(both_finite, gap, np.where(served == original, 0, np.inf))
-    gap = np.where(np.isnan(served) & np.isnan(original), 0, gap)
-    return np.asarray(gap.max(axis=1) / scale)
+def largest_gap(found: np.ndarray, right: np.ndarray) -> tuple[float, int, int]:
+    """The largest |difference| of two tables, (rows, …), as a share of the scale of `right`; its row and its column.
+
+    The share is infinite if a number of one table is NaN.
+    """
+    found, right = (np.asarray(each, np.float64).reshape(len(each), -1) for each in (found, right))
+    gap = np.nan_to_num(np.abs(found - right), nan=np.inf)
+    row, column = np.unravel_index(int(gap.argmax()), gap.shape)
+    return float(gap[row, column]) / max(float(np.abs(right).max()), 1e-30), int(row), int(column)
 
 
-def _scale(values: Iterable[float]) -> float:
-    largest = max((abs(value) for value in np.asarray(values).ravel()), default=0.0)
-    return float(largest) or 1.0
+def compared(original: np.ndarray, served: np.ndarray, dtype: str, rounding: float) -> dict[str, Any]:
+    """[precision] of model.toml. original, served: the outputs of both networks for the background, (rows, …).
+
+    dtype: the type of the original. rounding: the distance of that type between 1 and the next larger number.
+    Raises ModelFault if the outputs differ by more than rounding explains.
+    """
+    bound = ROUNDINGS * rounding
+    largest, row, _ = largest_gap(original, served)
+    if largest > bound:
+        raise ModelFault(
+            f"the network in {dtype} and its copy for serving differ by {largest:.1e} of the output's scale on row"
+            f" {row} of the background, more than rounding explains ({bound:.0e}); its code may depend on values or on"
+            " the number of rows, or its numbers may overflow"
+        )
+    return {"original": dtype, "largest": largest, "bound": bound}
 
 
 def as_table(spec: ModelSpec, array: np.ndarray) -> np.ndarray:

@@ -1,7 +1,6 @@
 """Compare the exported ONNX network with the original, row by row, in batches of several sizes."""
 
-from collections.abc import Callable
-from pathlib import Path
+from functools import cache
 
 import numpy as np
 
@@ -9,7 +8,7 @@ from whyserve.errors import ModelFault, ParityFault, first_line
 from whyserve.export.comparison import BOUND, FIXED_BATCH, Comparison, as_table
 from whyserve.export.progress import step
 from whyserve.export.rows import TrialRows, output_not_finite
-from whyserve.export.stages.stage import NETWORK_OUTPUT_FILE, ORIGINAL_FILE, in_batches
+from whyserve.export.stages.stage import Table, Task, in_batches, run_stage
 from whyserve.model.manifest import Parity
 from whyserve.model.spec import ONNX_FILE, ModelSpec
 from whyserve.onnx.session import open_model
@@ -17,17 +16,26 @@ from whyserve.onnx.session import open_model
 BATCHES = (1, 2, 64)
 
 
-def check_parity(
-    spec: ModelSpec, work: Path, rows: TrialRows, exact: Callable[[], np.ndarray | None] = lambda: None
-) -> tuple[Parity, int]:
-    """Compare the outputs that the stages wrote to `work`. Returns the result and the number of columns of the output.
+def check_parity(spec: ModelSpec, task: Task, rows: TrialRows) -> tuple[Parity, int]:
+    """Compare the outputs that the stages wrote. Returns the result and the number of columns of the output.
 
-    exact: the output of the original in float64, which is asked for if a difference exceeds BOUND.
     Raises ModelFault or ParityFault, which name the row.
     """
-    original = as_table(spec, np.load(work / ORIGINAL_FILE))
-    _check_finite(spec, original, rows)
-    session, output = open_model((work / ONNX_FILE).read_bytes(), spec, threads=0), [spec.output.tensor]
+
+    def table(name: Table) -> np.ndarray:
+        return as_table(spec, task.table(name))
+
+    @cache
+    def exact() -> np.ndarray | None:
+        run_stage("whyserve.export.stages.rounding", [task], "torch")
+        return table(Table.EXACT) if task.path(Table.EXACT).exists() else None
+
+    original = table(Table.ORIGINAL)
+    last = max(end for name, _, end in rows.sets if name != "extreme")
+    finite = np.isfinite(original[:last]).all(axis=1)
+    if not finite.all():
+        raise ModelFault(f"{spec.name}: {output_not_finite(rows.describe(int(finite.argmin())))}")
+    session, output = open_model(task.path(ONNX_FILE).read_bytes(), spec, threads=0), [spec.output.tensor]
     comparison = Comparison(spec, original, rows, exact)
     largest = 0.0
     for batch in BATCHES:
@@ -39,9 +47,7 @@ def check_parity(
                 f"{spec.name}/{ONNX_FILE}: fails on a batch of {batch} rows: {first_line(error)}; {FIXED_BATCH}"
             ) from error
         largest = max(largest, comparison.largest(f"ONNX in batches of {batch}", served, batch))
-    twin = None
-    if spec.framework == "keras":
-        twin = comparison.largest("Keras on torch", as_table(spec, np.load(work / NETWORK_OUTPUT_FILE)))
+    twin = comparison.largest("Keras on torch", table(Table.NETWORK)) if spec.framework == "keras" else None
     itself = spec.framework == "onnx"
     parity = Parity(
         rows=len(original), largest=largest, bound=comparison.bound, batches=BATCHES, itself=itself, twin_largest=twin
@@ -63,10 +69,3 @@ def parity_text(parity: Parity) -> str:
         f"the ONNX network differs from the original by at most {parity.largest:.0e} of the output's scale"
         f" on {parity.rows} rows{why}{twin}"
     )
-
-
-def _check_finite(spec: ModelSpec, original: np.ndarray, rows: TrialRows) -> None:
-    last = max(end for name, _, end in rows.sets if name != "extreme")
-    wrong = ~np.isfinite(original[:last]).all(axis=1)
-    if wrong.any():
-        raise ModelFault(f"{spec.name}: {output_not_finite(rows.describe(int(wrong.argmax())))}")

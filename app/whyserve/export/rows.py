@@ -6,14 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from whyserve.model.input_spec import InputSpec
-from whyserve.model.rows import Arrays
+from whyserve.model.rows import Arrays, row_count
 from whyserve.model.spec import ModelSpec
 
 RANDOM_ROWS = 128
 # The numbers per input of a parity run. An image of 150,000 numbers gets fewer rows than a table of thirteen.
 ELEMENTS = 2_000_000
-
-_Input = tuple[InputSpec, int | None]  # an input, and the number of ids of its tokenizer, if it has one
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +45,7 @@ def trial_rows(
 
     examples: further real rows. vocabularies: the number of ids, by the name of each input that is sent as text.
     """
-    inputs = {i.name: (i, (vocabularies or {}).get(i.name)) for i in spec.inputs}
+    bounds = {i.name: _bounds(i, background[i.name], (vocabularies or {}).get(i.name)) for i in spec.inputs}
     rng = np.random.default_rng(0)
     largest = max(int(np.prod(item.row_shape)) for item in spec.inputs)
     count = max(2, min(RANDOM_ROWS, ELEMENTS // largest))
@@ -55,14 +53,13 @@ def trial_rows(
     parts = [
         ("background", real),
         *([("example", examples)] if examples else []),
-        ("random", {name: _random(item, background[name], count, rng) for name, item in inputs.items()}),
-        ("extreme", {name: _extreme(item, background[name]) for name, item in inputs.items()}),
+        ("random", {i.name: _random(i, *bounds[i.name], count, rng) for i in spec.inputs}),
+        ("extreme", {i.name: _extreme(i, *bounds[i.name]) for i in spec.inputs}),
     ]
     sets, first = [], 0
     for name, arrays in parts:
-        rows = len(next(iter(arrays.values())))
-        sets.append((name, first, first + rows))
-        first += rows
+        sets.append((name, first, first + row_count(arrays)))
+        first += row_count(arrays)
     joined = {i.name: np.concatenate([arrays[i.name] for _, arrays in parts]) for i in spec.inputs}
     return TrialRows(joined, tuple(sets))
 
@@ -72,40 +69,38 @@ def output_not_finite(row: str) -> str:
     return f"the network's output is not finite on {row}; it must be finite on every row in the background's range"
 
 
-def _bounds(item: _Input, array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The minimum and maximum of each element. They include every code of a category and every id of a tokenizer."""
-    spec, vocabulary = item
+def _bounds(item: InputSpec, array: np.ndarray, vocabulary: int | None) -> tuple[np.ndarray, np.ndarray]:
+    """The minimum and maximum of each element. They include every code of a category and every id of a tokenizer.
+
+    vocabulary: the number of ids of the input's tokenizer, if it has one.
+    """
     low, high = array.min(axis=0), array.max(axis=0)
     if vocabulary is not None:
         return np.zeros_like(low), np.full_like(high, vocabulary - 1)
-    for column, feature in enumerate(spec.features):
+    for column, feature in enumerate(item.features):
         if feature.categories:
             low[column], high[column] = 0, len(feature.categories) - 1
     return low, high
 
 
-def _random(item: _Input, array: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-    spec, (low, high) = item[0], _bounds(item, array)
-    if spec.is_float:
-        drawn = _possible(spec, low + rng.random((count, *low.shape)) * (high - low), low, high)
-    else:
-        drawn = rng.integers(low.astype(np.int64), high.astype(np.int64), size=(count, *low.shape), endpoint=True)
-    return np.asarray(drawn, dtype=spec.dtype)
+def _random(item: InputSpec, low: np.ndarray, high: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    if item.is_float:
+        return _possible(item, low + rng.random((count, *low.shape)) * (high - low), low, high)
+    drawn = rng.integers(low.astype(np.int64), high.astype(np.int64), size=(count, *low.shape), endpoint=True)
+    return drawn.astype(item.dtype)
 
 
-def _possible(spec: InputSpec, rows: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+def _possible(item: InputSpec, rows: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
     """Rows of floating-point numbers; a boolean and a whole number stay what they are, and within the background."""
-    for column, feature in enumerate(spec.features):
-        if spec.value_type(feature) is not float:
+    for column, feature in enumerate(item.features):
+        if item.value_type(feature) is not float:
             rows[:, column] = np.rint(rows[:, column].clip(low[column], high[column]))
-    return rows
+    return rows.astype(item.dtype)
 
 
-def _extreme(item: _Input, array: np.ndarray) -> np.ndarray:
+def _extreme(item: InputSpec, low: np.ndarray, high: np.ndarray) -> np.ndarray:
     """The minimum, the maximum and, for floating-point numbers, ten times the range beyond them, and 0."""
-    spec, (low, high) = item[0], _bounds(item, array)
-    if not spec.is_float:  # an index outside the table of an embedding is not valid
-        return np.stack([low, high, low, high, low]).astype(spec.dtype)
+    if not item.is_float:  # an index outside the table of an embedding is not valid
+        return np.stack([low, high, low, high, low]).astype(item.dtype)
     span = high - low
-    rows = np.stack([low, high, low - 10 * span, high + 10 * span, np.zeros_like(low)])
-    return _possible(spec, rows, low, high).astype(spec.dtype)
+    return _possible(item, np.stack([low, high, low - 10 * span, high + 10 * span, np.zeros_like(low)]), low, high)

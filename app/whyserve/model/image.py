@@ -6,6 +6,7 @@ The header of a file is checked first. A file of the wrong size or mode is refus
 import base64
 import binascii
 import io
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +16,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 
 from whyserve.errors import TooManyInstances
-from whyserve.model.input_spec import InputSpec, has_range
+from whyserve.model.input_spec import InputSpec
 from whyserve.model.rows import Row, fault_in
 from whyserve.model.spec import ModelSpec
 
@@ -28,6 +29,11 @@ MOST_NUMBERS = 16 << 20
 LEVELS = (0.0, 255.0)
 # Each scan of a JPEG goes over all of its pixels. A progressive JPEG has about ten.
 SCAN, MOST_SCANS = b"\xff\xda", 100
+# Pillow reads the segments of a JPEG and the chunks of a PNG in Python, one by one. Cameras write fewer than 100.
+MOST_PARTS = 1000
+# The segments of a JPEG that change its pixels: tables, frames and Adobe's colour transform.
+JPEG_KEPT = frozenset({0xC4, 0xDB, 0xDD, 0xEE, *range(0xC0, 0xC4), *range(0xC5, 0xC8), *range(0xC9, 0xD0)})
+FILL = re.compile(rb"\xff+")
 PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
 MODES: Mapping[str, str] = {"L": "L (8-bit greyscale)", "RGB": "RGB (8 bits per channel)"}
 
@@ -38,25 +44,21 @@ class InvalidImage(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """The layout of an image input: size in pixels, mode L (greyscale) or RGB, and the position of the channels."""
+    """The layout of an image input: size in pixels, mode L (greyscale) or RGB, and the axis of the channels, if any."""
 
     width: int
     height: int
     mode: str
-    channels: str | None  # "first", "last" or None for (H, W)
+    channels: int | None
 
     @classmethod
     def of(cls, item: InputSpec) -> "Layout | None":
-        """The layout of (H, W), (H, W, C) or (C, H, W) with C = 1 or 3; None for an input that no image file fits."""
-        modes = {1: "L", 3: "RGB"}
-        match item.shape if has_range(item.kind) else ():
-            case (height, width):
-                return cls(width, height, "L", None)
-            case (height, width, channels) if channels in modes:
-                return cls(width, height, modes[channels], "last")
-            case (channels, height, width) if channels in modes:
-                return cls(width, height, modes[channels], "first")
-        return None
+        """The layout of an image with one or three channels; None for an input that no image file fits."""
+        if (axes := item.image_axes()) is None:
+            return None
+        height, width, axis = axes
+        mode = {1: "L", 3: "RGB"}.get(1 if axis is None else item.shape[axis])
+        return None if mode is None else cls(width, height, mode, axis)
 
 
 class Pictures:
@@ -65,6 +67,10 @@ class Pictures:
     def __init__(self, spec: ModelSpec) -> None:
         found = ((item, Layout.of(item)) for item in spec.inputs)
         self._inputs = [(item, layout) for item, layout in found if layout is not None]
+
+    def found(self, rows: Sequence[Row]) -> bool:
+        """Whether a row holds a file."""
+        return any(isinstance(row[item.name], str) for item, _ in self._inputs for row in rows)
 
     def __call__(self, rows: Sequence[Row], place: str = "instances") -> Sequence[Row]:
         """The rows with numbers in place of files. place: the field of the request that holds the rows.
@@ -96,10 +102,8 @@ class Pictures:
 def read_image(text: str, item: InputSpec, layout: Layout) -> np.ndarray:
     """A PNG or JPEG in base64 → numbers in the shape, dtype and range of the input. Raises InvalidImage."""
     levels = _levels(_content(text), layout) / 255
-    if layout.channels == "last" and layout.mode == "L":
-        levels = levels[..., None]
-    elif layout.channels == "first":
-        levels = levels[None] if layout.mode == "L" else np.moveaxis(levels, 2, 0)
+    if layout.channels is not None:
+        levels = np.moveaxis(levels.reshape(layout.height, layout.width, -1), 2, layout.channels)
     black, white = item.black_and_white(LEVELS)
     scaled: np.ndarray = black + levels * (white - black)
     return (scaled if item.is_float else np.rint(scaled)).astype(item.dtype)
@@ -109,7 +113,7 @@ def _content(text: str) -> bytes:
     if len(text) > MOST_TEXT:
         raise InvalidImage(f"is a file of more than {MOST_BYTES >> 20} MiB; send a smaller file")
     try:
-        return base64.b64decode(text, validate=True)
+        return base64.b64decode("".join(text.split()), validate=True)
     except (binascii.Error, ValueError):
         raise InvalidImage("is not valid base64; send the base64 of the file only, without data:…") from None
 
@@ -123,7 +127,7 @@ def _levels(content: bytes, layout: Layout) -> np.ndarray:
         elif content.startswith(JPEG):
             if content.count(SCAN) > MOST_SCANS:
                 raise InvalidImage(f"is a JPEG with more than {MOST_SCANS} scans; save the file again")
-            image = JpegImageFile(io.BytesIO(content))
+            image = JpegImageFile(io.BytesIO(_without_segments(content)))
         else:
             raise InvalidImage("is not a PNG or JPEG file")
         with image:
@@ -135,13 +139,36 @@ def _levels(content: bytes, layout: Layout) -> np.ndarray:
         raise InvalidImage("is an image file that cannot be read; the file is damaged or incomplete") from None
 
 
+def _without_segments(content: bytes) -> bytes:
+    """A JPEG whose header has only the segments that change its pixels. Fill bytes and metadata cost Pillow much time.
+
+    Raises InvalidImage for too many segments.
+    """
+    kept, at = [content[:2]], 2
+    for _ in range(MOST_PARTS):
+        fill = FILL.match(content, at)
+        if fill is None or fill.end() + 2 > len(content):
+            return content  # damaged: Pillow says so, without reading on
+        marker, at = content[fill.end()], fill.end() + 1
+        end = at + int.from_bytes(content[at : at + 2])
+        if marker == SCAN[1]:
+            return b"".join([*kept, SCAN, content[at:]])
+        if marker in JPEG_KEPT:
+            kept += [b"\xff", content[fill.end() : end]]
+        at = end
+    raise InvalidImage(f"is a JPEG with more than {MOST_PARTS} segments; save the file again")
+
+
 def _without_metadata(content: bytes) -> bytes:
     """The chunks of a PNG that hold pixels. Compressed texts and colour profiles cost time and change no number.
 
-    Raises InvalidImage for an animated PNG.
+    Raises InvalidImage for an animated PNG, and for too many chunks.
     """
-    kept, at = [PNG], len(PNG)
+    kept, at, parts = [PNG], len(PNG), 0
     while at + 8 <= len(content):
+        parts += 1
+        if parts > MOST_PARTS:
+            raise InvalidImage(f"is a PNG with more than {MOST_PARTS} chunks; save the file again")
         end = at + 12 + int.from_bytes(content[at : at + 4])
         name = content[at + 4 : at + 8]
         if name == b"acTL":

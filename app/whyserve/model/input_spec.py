@@ -38,19 +38,24 @@ class Strict(BaseModel):
 class Feature(Strict):
     """One column of a tabular input.
 
+    title: the name that the page shows. Default: the name without underscores and without the unit.
     categories: the feature is sent as one of these strings, and the network gets its position in the list.
     boolean: the feature is sent as true or false, and the network gets 1 or 0.
     whole: the feature is sent as a whole number, because the network casts it to an integer.
+    range: the smallest and largest value for which the model is reliable. Other values are reported as out of range.
+        Default: the background's range, widened by a quarter of it on each side.
     group: features of one group, such as one-hot columns, are sent separately and explained as one player.
     """
 
     name: Label
+    title: str | None = None
     unit: str | None = None
     description: str | None = None
     categories: tuple[str, ...] | None = None
     boolean: bool = False
     whole: bool = False
     group: Label | None = None
+    range: Ends | None = None
 
     @property
     def player(self) -> str:
@@ -92,6 +97,8 @@ class InputSpec(Strict):
             raise ValueError(f"features with categories need an input of integer dtype; the dtype is {self.dtype}")
         if any(bool(f.categories) + f.boolean + f.whole > 1 for f in self.features):
             raise ValueError("a feature has one of categories, boolean and whole")
+        if any(f.range and (f.categories or f.boolean or f.range[0] >= f.range[1]) for f in self.features):
+            raise ValueError("range = [smallest, largest] of a feature needs a number, and smallest < largest")
         if self.is_bool and (has_range(self.kind) or has_tokenizer(self.kind)):
             raise ValueError("an input of dtype bool must have kind tabular, sequence or tensor")
         if self.tokenizer and not (has_tokenizer(self.kind) and self.is_integer and len(self.shape) == 1):
@@ -109,6 +116,23 @@ class InputSpec(Strict):
     def channel_axis(self, channels: int) -> int | None:
         """The axis of the shape with this number of channels: the last or the first one. None: neither of them."""
         return next((axis for axis in (2, 0) if len(self.shape) == 3 and self.shape[axis] == channels), None)
+
+    def image_axes(self) -> tuple[int, int, int | None] | None:
+        """Height, width and the axis of the channels of an image (H, W), (H, W, C) or (C, H, W) with 1 to 4 channels.
+
+        The axis is None for (H, W). None for another shape, and for an input of another kind.
+        """
+        if not has_range(self.kind):
+            return None
+        if len(self.shape) == 2:
+            return self.shape[0], self.shape[1], None
+        # One and three channels are more frequent, so they decide a shape that fits both.
+        for counts in ((1, 3), (2, 4)):
+            for axis in (2, 0) if len(self.shape) == 3 else ():
+                if self.shape[axis] in counts:
+                    height, width = self.shape[:2] if axis == 2 else self.shape[1:]
+                    return height, width, axis
+        return None
 
     def black_and_white(self, default: Ends) -> tuple[np.ndarray, np.ndarray]:
         """The numbers for black and for white of an image, in a shape that broadcasts against a row."""

@@ -12,29 +12,30 @@ Method = Literal["auto", "exact", "deep", "gradient", "permutation", "kernel"]
 
 @dataclass(frozen=True, slots=True)
 class MethodFacts:
-    """words: how the method works, in one sentence for people. samples: whether more samples make it more accurate.
+    """words: how the method works, in one sentence for people.
+    samples: about how many samples it takes if a request does not say; 0 if it does not sample.
     gradients: whether it needs the operations of a torch network; other methods only need its outputs.
     """
 
     words: str
-    samples: bool = False
+    samples: int = 0
     gradients: bool = False
 
 
 METHODS: dict[str, MethodFacts] = {
     "exact": MethodFacts("every combination of features was tried"),
     "permutation": MethodFacts(
-        "features were switched in random orders many times, and the effects averaged", samples=True
+        "features were switched in random orders many times, and the effects averaged", samples=8
     ),
     "deep": MethodFacts(
         "contributions were carried back through the network's layers by rules, an approximation", gradients=True
     ),
     "gradient": MethodFacts(
         "slopes were averaged along the way from the background to this row, an approximation",
-        samples=True,
+        samples=16,
         gradients=True,
     ),
-    "kernel": MethodFacts("a weighted line was fitted through many combinations of features", samples=True),
+    "kernel": MethodFacts("a weighted line was fitted through many combinations of features", samples=2048),
 }
 METHOD_NAMES = ("auto", *METHODS)
 NEEDS_TORCH = "the method needs a network of torch or Keras; for an ONNX model, use " + ", ".join(

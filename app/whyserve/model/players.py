@@ -1,10 +1,14 @@
 """The players of a model: the parts of its inputs that get one attribution each."""
 
+import math
 from typing import Any
 
 import numpy as np
 
 from whyserve.model.spec import ModelSpec
+
+# A number of 64 bits with its comma, as JSON: somewhat more than measured.
+NUMBER_BYTES = 23
 
 
 def player_numbers(spec: ModelSpec) -> dict[str, np.ndarray]:
@@ -36,6 +40,18 @@ def player_names(spec: ModelSpec) -> tuple[str, ...]:
         for key, form in item.attribution_forms().items():
             names.update(dict.fromkeys(key + "".join(f"[{i}]" for i in place) for place in np.ndindex(form.shape)))
     return tuple(names)
+
+
+def attribution_bytes(spec: ModelSpec) -> int:
+    """The size of one output's attributions as JSON, without those of texts, whose number of tokens differs."""
+    forms = [each for item in spec.inputs for each in item.attribution_forms().items()]
+    return sum(len(key.encode()) + 4 + (0 if form.tokens else _nested_bytes(form.shape)) for key, form in forms)
+
+
+def _nested_bytes(shape: tuple[int, ...]) -> int:
+    """The size of numbers in nested lists, each with two brackets and a comma."""
+    lists = sum(math.prod(shape[:depth]) for depth in range(len(shape)))
+    return 3 * lists + NUMBER_BYTES * math.prod(shape)
 
 
 class ByKey:

@@ -32,7 +32,7 @@ class RowReader:
 
     def __init__(self, spec: ModelSpec, texts: Mapping[str, TextReader] | None = None) -> None:
         """texts: the readers by name of each input that is sent as text."""
-        self._readers = [(i.name, _reader(i), np.dtype(i.dtype), _packed(i)) for i in spec.inputs]
+        self._readers = [(i.name, _reader(i), np.dtype(i.dtype), len(i.keys), _form(i)) for i in spec.inputs]
         self._texts = texts or {}
 
     def __call__(self, rows: Sequence[Row], place: str = "instances", first: int = 0) -> Arrays:
@@ -42,10 +42,10 @@ class RowReader:
         Raises InvalidInput for a text that cannot be read and OverflowError for a number too large for its dtype.
         """
         return {
-            name: _pack(map(read, rows), len(rows), *packed)
-            if packed
+            name: pack(chain.from_iterable(map(read, rows)), (len(rows), columns), form)
+            if form
             else _exact(self._plain(name, rows, read, place, first), dtype)
-            for name, read, dtype, packed in self._readers
+            for name, read, dtype, columns, form in self._readers
         }
 
     def loosely(self, rows: Sequence[Row], place: str = "instances", first: int = 0) -> Arrays:
@@ -53,7 +53,7 @@ class RowReader:
         with np.errstate(over="ignore"):
             return {
                 name: np.array(self._plain(name, rows, read, place, first), dtype=dtype)
-                for name, read, dtype, _ in self._readers
+                for name, read, dtype, *_ in self._readers
             }
 
     def _plain(self, name: str, rows: Sequence[Row], read: Any, place: str, first: int) -> list[Any]:
@@ -68,15 +68,18 @@ class RowReader:
         return ids
 
 
-def _packed(spec: InputSpec) -> tuple[int, str] | None:
-    """The columns and the struct format of an input without categories. struct packs it in half of NumPy's time."""
-    is_packed = spec.is_tabular and spec.dtype in STRUCT_FORMATS
-    return (len(spec.features), STRUCT_FORMATS[spec.dtype]) if is_packed else None
+def _form(spec: InputSpec) -> str | None:
+    """The struct format of the numbers of a tabular input; None for other inputs."""
+    return STRUCT_FORMATS.get(spec.dtype) if spec.is_tabular else None
 
 
-def _pack(rows: Iterable[Sequence[float]], count: int, columns: int, form: str) -> np.ndarray:
-    array = np.empty((count, columns), f"<{form}")
-    struct.pack_into(f"<{count * columns}{form}", array.data, 0, *chain.from_iterable(rows))
+def pack(numbers: Iterable[float], shape: Sequence[int], form: str) -> np.ndarray:
+    """An array of Python's numbers, in half of NumPy's time. form: of struct, "f" or "d".
+
+    Raises struct.error for all but numbers and booleans, and OverflowError.
+    """
+    array = np.empty(shape, f"<{form}")
+    struct.pack_into(f"<{array.size}{form}", array.data, 0, *numbers)
     return array
 
 

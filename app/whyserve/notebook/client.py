@@ -1,27 +1,25 @@
 """`whyserve.Client`: a running service, from a notebook or a program. It needs httpx, and neither torch nor keras."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import httpx
 
 from whyserve.errors import InvalidInput, WhyserveError
-from whyserve.export.package.given import is_frame
-from whyserve.model.rows import Arrays, RowReader, as_row
+from whyserve.model.rows import Arrays, RowReader
 from whyserve.model.spec import ModelSpec
 from whyserve.notebook.answers import from_answer
 from whyserve.notebook.boundary import short_errors
 from whyserve.notebook.explanation import Explanation
 from whyserve.notebook.pictures import draw_from_answer
 from whyserve.notebook.predictions import Predictions
-from whyserve.notebook.rows import read_rows
+from whyserve.notebook.rows import Instances, read_instances
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Instances = list[dict[str, Any]]
 POLL_S = 0.2
 
 
@@ -140,13 +138,7 @@ class Client:
     # -- rows and answers -----------------------------------------------------------------------------
 
     def _instances(self, model: str, rows: Any) -> Instances:
-        if isinstance(rows, Sequence) and not isinstance(rows, str) and rows and isinstance(rows[0], Mapping):
-            return [dict(row) for row in rows]
-        if is_frame(rows):
-            return [{str(key): _plain(value) for key, value in row.items()} for row in rows.to_dict("records")]
-        spec = self._spec(model)
-        arrays = read_rows(spec, rows)
-        return [as_row(spec, arrays, number) for number in range(len(next(iter(arrays.values()))))]
+        return read_instances(self._spec(model), rows)
 
     def _explanation(self, model: str, answer: Mapping[str, Any], instances: Instances) -> Explanation:
         spec = self._spec(model)
@@ -176,8 +168,3 @@ def _checked(answered: httpx.Response) -> httpx.Response:
 
 def _given(**options: Any) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
-
-
-def _plain(value: Any) -> Any:
-    """A value of a DataFrame as JSON has it."""
-    return value.item() if hasattr(value, "item") else value

@@ -211,10 +211,7 @@ class Explanation:
     # -- forms of arrays ------------------------------------------------------------------------------
 
     def _sums(self) -> np.ndarray:
-        if self.names is None:
-            return np.array([row.sum(-1) for row in self.attributions])
-        sums: np.ndarray = self.attributions.sum(-1)
-        return sums
+        return np.array([row.sum(-1) for row in self.attributions])
 
     def _shaped(self, values: Any) -> Any:
         several = self.base.shape[1] > 1

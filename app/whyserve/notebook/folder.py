@@ -1,7 +1,7 @@
 """`whyserve.load`: a model folder in this process, with the numbers of the service."""
 
 import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,11 +12,10 @@ from whyserve.errors import InvalidInput, ModelFault
 from whyserve.explain.models.explainable import ExplainableModel, load_model
 from whyserve.explain.worker.batch import compute
 from whyserve.export.build import export_one
-from whyserve.export.package.given import is_frame
 from whyserve.export.sources import read_source
 from whyserve.jobs import ExplainJob
 from whyserve.model.manifest import Manifest, read_manifest
-from whyserve.model.rows import Arrays, as_row
+from whyserve.model.rows import Arrays
 from whyserve.model.spec import DEFAULT_BACKGROUND, ONNX_FILE
 from whyserve.model.text import check_ids, spans_of
 from whyserve.notebook.answers import from_answer
@@ -25,10 +24,9 @@ from whyserve.notebook.explanation import Explanation
 from whyserve.notebook.pictures import draw_from_answer
 from whyserve.notebook.predictions import Predictions
 from whyserve.notebook.progress import progress_bar
-from whyserve.notebook.rows import check_instances, read_rows
+from whyserve.notebook.rows import Instances, check_instances, read_instances
 from whyserve.predict.predictor import Predictor, load_predictor
 
-Instances = list[dict[str, Any]]
 T = TypeVar("T")
 
 
@@ -112,20 +110,13 @@ class Model:
     def _read(self, rows: Any) -> tuple[Arrays, Instances]:
         """The rows as arrays, and as instances of a request."""
         spec = self._predictor.spec
-        if is_frame(rows) and self._predictor.texts:
-            rows = rows.to_dict("records")
-        if not (isinstance(rows, Sequence) and rows and isinstance(rows[0], Mapping)):
-            arrays = read_rows(spec, rows)
-            check_ids(spec.inputs, self.manifest.vocabularies, arrays)
-            count = len(next(iter(arrays.values())))
-            return arrays, [as_row(spec, arrays, number, self._predictor.texts) for number in range(count)]
-        for number, row in enumerate(rows):
+        instances = read_instances(spec, rows, self._predictor.texts)
+        for number, row in enumerate(instances):
             missing, unknown = set(spec.keys) - set(row), set(row) - set(spec.keys)
             if missing or unknown:
                 words = [f"missing: {', '.join(sorted(missing))}"] if missing else []
                 words += [f"unknown: {', '.join(map(str, sorted(unknown, key=str)))}"] if unknown else []
                 raise InvalidInput(f"row {number}: {'; '.join(words)}")
-        instances = [dict(row) for row in rows]
         try:
             arrays = self._predictor.arrays(instances)
         except (TypeError, ValueError, KeyError, struct.error) as error:

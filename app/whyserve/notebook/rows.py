@@ -1,6 +1,7 @@
 """Rows of a notebook (an array, a dict of arrays, a DataFrame, a list of instances) ⇄ arrays by input."""
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -9,8 +10,11 @@ from whyserve.errors import InvalidInput
 from whyserve.export.package.given import is_frame
 from whyserve.model.arrays import check_arrays
 from whyserve.model.input_spec import Feature, InputSpec
-from whyserve.model.rows import Arrays
+from whyserve.model.rows import Arrays, as_row, row_count
 from whyserve.model.spec import ModelSpec
+from whyserve.model.text import TextReader
+
+Instances = list[dict[str, Any]]
 
 
 def read_rows(spec: ModelSpec, rows: Any) -> Arrays:
@@ -40,6 +44,19 @@ def read_rows(spec: ModelSpec, rows: Any) -> Arrays:
     extra = {name: np.asarray(part) for name, part in parts.items() if name not in arrays}
     whole = {item.name: _integers(arrays[item.name]) for item in spec.inputs if item.is_integer and item.name in arrays}
     return check_arrays(spec, {**arrays, **whole, **extra})
+
+
+def read_instances(spec: ModelSpec, rows: Any, texts: Mapping[str, TextReader] = MappingProxyType({})) -> Instances:
+    """Rows in any form as instances of a request: a list of instances, or what `read_rows` takes.
+
+    texts: the readers by name of each input that is sent as text. Raises InvalidInput.
+    """
+    if is_frame(rows) and not all(item.is_tabular for item in spec.inputs):
+        rows = rows.to_dict("records")
+    if isinstance(rows, Sequence) and not isinstance(rows, str) and rows and isinstance(rows[0], Mapping):
+        return [dict(row) for row in rows]
+    arrays = read_rows(spec, rows)
+    return [as_row(spec, arrays, number, texts) for number in range(row_count(arrays))]
 
 
 def check_instances(spec: ModelSpec, arrays: Arrays, instances: Sequence[Mapping[str, Any]]) -> None:

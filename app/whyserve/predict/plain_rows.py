@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import orjson
 
-from whyserve.model.rows import STRUCT_FORMATS, Arrays
+from whyserve.model.rows import STRUCT_FORMATS, Arrays, pack
 from whyserve.model.spec import ModelSpec
 
 COLON = ord(":")
@@ -76,27 +76,27 @@ def parse_plain(body: bytes) -> dict[str, Any] | None:
         return None
     if type(request) is not dict or request.keys() not in FIELDS or type(request["model"]) is not str:
         return None
-    return request if _has_single_keys(body, request) else None
-
-
-def _has_single_keys(body: bytes, request: dict[str, Any]) -> bool:
-    """Whether no object has one key twice. Every key has a colon, so there are as many colons as keys."""
-    inside = request["columns"] if "columns" in request else request["instances"]
     try:
-        keys = len(inside) if type(inside) is dict else len(inside) * len(inside[0])
+        return request if has_single_keys(body, request) else None
     except (TypeError, IndexError, KeyError):
-        return False
+        return None
+
+
+def has_single_keys(body: bytes, request: dict[str, Any]) -> bool:
+    """Whether it is certain that no object of a request has one key twice. Raises an error if it has no rows.
+
+    Every key has a colon, and other colons stand only inside strings. So if there are as many colons as keys, no key is
+    duplicate. The rows of one model have equal keys, and their values contain no objects.
+    """
+    inside = request["columns"] if "columns" in request else request["instances"]
+    keys = len(inside) if type(inside) is dict else len(inside) * len(inside[0])
     return int(np.count_nonzero(np.frombuffer(body, np.uint8) == COLON)) == len(request) + keys
 
 
 def pack_numbers(numbers: Iterable[float], shape: Sequence[int], form: str) -> np.ndarray:
-    """An array of Python's numbers, in half of NumPy's time. form: of struct, "f" or "d".
-
-    Raises struct.error for all but numbers and booleans, TypeError for booleans, and OverflowError.
-    """
-    array = np.empty(shape, f"<{form}")
+    """Like `pack`, but raises TypeError for booleans."""
     numbers = list(numbers)
-    struct.pack_into(f"<{array.size}{form}", array.data, 0, *numbers)
+    array = pack(numbers, shape, form)
     # struct packs true and false as 1 and 0. Types are compared only if there is such a number, for this takes longer.
     if ((array == 0) | (array == 1)).any() and bool in map(type, numbers):
         raise TypeError

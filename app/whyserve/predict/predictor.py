@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from math import isfinite
 from pathlib import Path
 from time import perf_counter_ns
@@ -11,10 +12,12 @@ import numpy as np
 
 from whyserve.errors import UnsupportedMethod
 from whyserve.model.arrays import first_not_finite
+from whyserve.model.bounds import Bounds
 from whyserve.model.builds import ORIGINAL
 from whyserve.model.image import Pictures
 from whyserve.model.manifest import Manifest, read_checked, read_manifest
 from whyserve.model.outputs import Outputs
+from whyserve.model.players import attribution_bytes
 from whyserve.model.rows import Arrays, Row, RowReader, fault_in
 from whyserve.model.text import TextReader, TokenSpans, spans_of, text_readers
 from whyserve.predict.batcher import Batcher
@@ -49,6 +52,7 @@ class Predictor:
         """batch_s: time limit of one batch. latency: measured by default. texts: by input that is sent as text."""
         self.manifest, self.spec, self.digest = manifest, manifest.spec, digest
         self.outputs = Outputs(self.spec, manifest.columns)
+        self.attribution_bytes = attribution_bytes(self.spec)
         self.latency = latency or measure(session.run, self.spec)
         self.inline_rows = self.latency.rows_within(INLINE_S) if self.latency.seconds(1) <= INLINE_S else 0
         self._session = session
@@ -67,6 +71,9 @@ class Predictor:
 
     async def read(self, instances: Sequence[Row]) -> Arrays:
         """Like `arrays`, but other requests run between the texts."""
+        if self._pictures.found(instances):
+            # Pillow releases Python's lock while it decodes.
+            return await asyncio.to_thread(self.arrays, instances)
         if not self.texts:
             return self.arrays(instances)
         parts: list[Arrays] = []
@@ -152,6 +159,11 @@ class Predictor:
             row = int((~np.isfinite(table).all(axis=1)).argmax())
             raise fault_in(place, row, NOT_FINITE)
         return table
+
+    @cached_property
+    def bounds(self) -> Bounds:
+        """The range of each numeric feature."""
+        return Bounds(self.spec, self.manifest.ranges)
 
     def predict(self, instances: Sequence[Row]) -> list[dict[str, Any]]:
         """One prediction per instance, as /predict returns it."""

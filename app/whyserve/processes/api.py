@@ -9,9 +9,8 @@ import sys
 from types import FrameType
 
 import uvicorn
-from starlette.types import ASGIApp
 
-from whyserve.api.app import create_app
+from whyserve.api.app import create_app, with_cors
 from whyserve.api.middleware.otel import TracedApp
 from whyserve.api.promotion import LAST_SHARE
 from whyserve.api.server.connection import MAX_CONNECTIONS, connection_factory
@@ -22,7 +21,7 @@ from whyserve.predict.catalog import load_catalog
 from whyserve.processes.listening import check_exposure, listen
 from whyserve.processes.parent import stop_with_parent
 from whyserve.queues.factory import open_queue, open_source
-from whyserve.settings import ApiSettings
+from whyserve.settings import ApiSettings, listed
 from whyserve.telemetry.logs import configure
 from whyserve.telemetry.setup import open_tracer
 
@@ -79,7 +78,7 @@ def main(settings: ApiSettings, listening: socket.socket | None = None) -> None:
     service = Service.build(
         settings, catalog, open_queue(settings), lambda: open_source(settings, f"api-{new_id()[:12]}"), spans
     )
-    app: ASGIApp = create_app(service)
+    app = with_cors(create_app(service), listed(settings.cors_origins))
     config = uvicorn.Config(
         TracedApp(app, spans) if spans else app,
         loop="uvloop",

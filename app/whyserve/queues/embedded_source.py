@@ -18,28 +18,25 @@ class EmbeddedSource:
         self._wakeup = Wakeup(state, WORKER, owner)
         self._digests: Sequence[str] = ()
 
+    @as_unavailable()
     def announce(self, digests: Sequence[str]) -> None:
-        with as_unavailable():
-            self._store.announce(self._owner, digests)
+        self._store.announce(self._owner, digests)
         self._digests = digests
 
-    def take(self, limit: int, timeout_s: float, *, summaries: bool = True) -> list[Lease]:
-        with as_unavailable():
-            return self._take(limit, timeout_s, summaries)
-
-    def _take(self, limit: int, timeout_s: float, summaries: bool) -> list[Lease]:
+    @as_unavailable()
+    def take(self, limit: int, timeout_s: float, *, beside: bool = False) -> list[Lease]:
         deadline = time.monotonic() + timeout_s
         self._wakeup.drain()  # before the look, so that no wake-up after the look is lost
-        while not (leases := self._store.take(self._owner, self._digests, limit, summaries)):
+        while not (leases := self._store.take(self._owner, self._digests, limit, beside)):
             left = deadline - time.monotonic()
             if left <= 0:
                 break
             self._wakeup.wait(min(left, LOOK_AGAIN_S))
         return leases
 
+    @as_unavailable()
     def adopt(self, job: ExplainJob) -> Lease:
-        with as_unavailable():
-            return self._store.adopt(self._owner, job)
+        return self._store.adopt(self._owner, job)
 
     def finish(self, lease: Lease, result: bytes, metrics: JobMetrics | None = None) -> bool:
         return self._finish(lease, result, None, metrics)

@@ -5,7 +5,7 @@ from whyserve.queue_protocols import JobQueue, JobSource, QueueAdmin
 from whyserve.queues.embedded_queue import EmbeddedQueue
 from whyserve.queues.embedded_source import EmbeddedSource
 from whyserve.queues.queue_file import open_store
-from whyserve.queues.store import Store
+from whyserve.queues.terms import Terms
 from whyserve.settings import Settings
 
 # redis-py is imported only if it is used: the embedded queue then starts faster.
@@ -14,14 +14,13 @@ from whyserve.settings import Settings
 def open_queue(settings: Settings) -> JobQueue:
     """The API's side. Raises ConfigurationError."""
     if settings.redis_url is None:
-        return EmbeddedQueue(settings.state, _store(settings))
+        return EmbeddedQueue(settings.state, open_store(settings.state, Terms.of(settings)))
     from whyserve.queues.redis_check import check_redis  # noqa: PLC0415
     from whyserve.queues.redis_queue import RedisQueue  # noqa: PLC0415
-    from whyserve.queues.redis_script import Terms  # noqa: PLC0415
 
     try:
         check_redis(settings.redis_url, settings.redis_wait_s)
-        return RedisQueue(settings.redis_url, Terms(settings.queue_depth, settings.keep_results_s, settings.lease_s))
+        return RedisQueue(settings.redis_url, Terms.of(settings))
     except ValueError as error:
         raise _invalid_url(error) from error
 
@@ -29,15 +28,13 @@ def open_queue(settings: Settings) -> JobQueue:
 def open_source(settings: Settings, owner: str) -> JobSource:
     """The worker's side. Raises ConfigurationError."""
     if settings.redis_url is None:
-        return EmbeddedSource(settings.state, _store(settings), owner)
+        return EmbeddedSource(settings.state, open_store(settings.state, Terms.of(settings)), owner)
     from whyserve.queues.redis_check import check_redis  # noqa: PLC0415
-    from whyserve.queues.redis_script import Terms  # noqa: PLC0415
     from whyserve.queues.redis_source import RedisSource  # noqa: PLC0415
 
-    terms = Terms(settings.queue_depth, settings.keep_results_s, settings.lease_s)
     try:
         check_redis(settings.redis_url, settings.redis_wait_s)
-        return RedisSource(settings.redis_url, terms, owner)
+        return RedisSource(settings.redis_url, Terms.of(settings), owner)
     except ValueError as error:
         raise _invalid_url(error) from error
 
@@ -45,19 +42,13 @@ def open_source(settings: Settings, owner: str) -> JobSource:
 def open_admin(settings: Settings) -> QueueAdmin:
     """The supervisor's side. Raises ConfigurationError."""
     if settings.redis_url is None:
-        return _store(settings)
+        return open_store(settings.state, Terms.of(settings))
     from whyserve.queues.redis_source import RedisAdmin  # noqa: PLC0415
 
     try:
         return RedisAdmin(settings.redis_url)
     except ValueError as error:
         raise _invalid_url(error) from error
-
-
-def _store(settings: Settings) -> Store:
-    return open_store(
-        settings.state, depth=settings.queue_depth, keep_s=settings.keep_results_s, lease_s=settings.lease_s
-    )
 
 
 def _invalid_url(error: ValueError) -> ConfigurationError:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from whyserve.errors import ConfigurationError
 from whyserve.queues.store import Store
+from whyserve.queues.terms import Terms
 from whyserve.queues.version import VERSION
 
 log = logging.getLogger("whyserve.queue")
@@ -18,14 +19,14 @@ QUEUE_FILE, LOCK_FILE = "queue.sqlite3", "queue.lock"
 LOCKED_S = 1.0
 
 
-def open_store(state: Path, *, depth: int, keep_s: float, lease_s: float) -> Store:
+def open_store(state: Path, terms: Terms) -> Store:
     """Open the queue in the folder `state`, or create it. Raises ConfigurationError."""
     try:
         state.mkdir(parents=True, exist_ok=True, mode=0o700)
         # API and worker may start at the same moment: the second one finds the file that the first one created.
         with _locked(state / LOCK_FILE):
             _set_aside_other_version(state / QUEUE_FILE)
-            return Store(state / QUEUE_FILE, depth=depth, keep_s=keep_s, lease_s=lease_s)
+            return Store(state / QUEUE_FILE, terms)
     except (OSError, sqlite3.Error) as error:
         raise ConfigurationError(
             f"WHYSERVE_STATE: cannot open a queue in {state}: {error}; make the folder writable, or set another one"

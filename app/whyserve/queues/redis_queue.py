@@ -12,13 +12,13 @@ from whyserve.jobs import ExplainJob, JobError, JobMetrics, JobState, JobStatus,
 from whyserve.queues.redis_script import (
     PREFIX,
     SCRIPT,
-    Terms,
     as_unavailable,
     check_accepted,
     connection,
     submission,
 )
 from whyserve.queues.refusals import unknown_explanation
+from whyserve.queues.terms import Terms
 from whyserve.queues.waiters import LOOK_AGAIN_S, Waiters
 
 CONNECTIONS = 16

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,8 @@ from redis.retry import Retry
 
 from whyserve.errors import Unavailable
 from whyserve.jobs import ExplainJob
-from whyserve.queue_protocols import ALIVE_LEASES, MAX_DELIVERIES, OVERDUE_S, TIMED_OUT, WORKER_LOST
-from whyserve.queues.refusals import key_reused, queue_full
+from whyserve.queues.refusals import key_reused, no_room, queue_full, too_large
+from whyserve.queues.terms import Terms
 from whyserve.queues.version import VERSION
 
 LUA = Path(__file__).with_name("lua")
@@ -26,6 +25,8 @@ OLDER_PREFIXES = ("whyserve:", *(f"whyserve:{version}:" for version in range(5, 
 # Longer than the longest blocking command, LOOK_AGAIN_S.
 SOCKET_S = 5.0
 CONNECT_S = 1.0
+# Somewhat less than the largest value that Redis accepts.
+MOST_BYTES = 500 << 20
 
 
 def connection(retry: Any = Retry) -> dict[str, Any]:
@@ -38,35 +39,6 @@ def connection(retry: Any = Retry) -> dict[str, Any]:
     }
 
 
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """depth: jobs that may be open. keep_s: seconds that a final job is kept. lease_s: seconds that a lease lasts."""
-
-    depth: int
-    keep_s: float
-    lease_s: float
-
-    @property
-    def keep(self) -> int:
-        return max(1, round(self.keep_s))
-
-    @property
-    def lease_ms(self) -> int:
-        return max(1, round(1000 * self.lease_s))
-
-    @property
-    def alive_s(self) -> float:
-        return ALIVE_LEASES * self.lease_s
-
-    @property
-    def expiry(self) -> list[Any]:
-        return [self.keep, TIMED_OUT.model_dump_json(), OVERDUE_S]
-
-    @property
-    def taking(self) -> list[Any]:
-        return [self.lease_ms, MAX_DELIVERIES, WORKER_LOST.model_dump_json(), *self.expiry]
-
-
 @contextmanager
 def as_unavailable() -> Iterator[None]:
     """Raise Unavailable for an error of Redis or of its connection."""
@@ -77,18 +49,30 @@ def as_unavailable() -> Iterator[None]:
         raise Unavailable("the queue cannot be reached now; try again later", retry_after_s=1) from error
 
 
+def checked(body: bytes) -> bytes:
+    """The same bytes. Raises AnswerTooLarge if Redis refuses so many: it would close the connection."""
+    if len(body) > MOST_BYTES:
+        raise too_large(len(body), MOST_BYTES)
+    return body
+
+
 def submission(job: ExplainJob, terms: Terms) -> list[Any]:
     """The arguments of the transaction `submit`."""
+    body = checked(job.model_dump_json().encode())
     deadline = "+inf" if job.deadline is None or math.isinf(job.deadline) else job.deadline
     return [
-        job.id, job.batch_key, job.model_dump_json(), deadline, job.idempotency_key or "", job.request_hash or "",
-        job.caller or "", terms.depth, *terms.expiry,
+        job.id, job.batch_key, body, deadline, job.idempotency_key or "", job.request_hash or "",
+        job.caller or "", round(1e6 * job.work), terms.depth, job.answer_bytes, terms.keep_bytes, *terms.expiry,
     ]  # fmt: skip
 
 
 def check_accepted(answer: tuple[bytes, bytes]) -> str:
-    """The id in the answer of `submit`. Raises QueueFull, IdempotencyKeyReused."""
+    """The id in the answer of `submit`. Raises QueueFull, AnswerTooLarge, IdempotencyKeyReused."""
     outcome, value = answer
+    if outcome == b"too_large":
+        raise too_large(*map(int, value.split()))
+    if outcome == b"no_room":
+        raise no_room(int(value))
     if outcome == b"full":
         raise queue_full(int(value))
     if outcome == b"reused":

@@ -10,16 +10,17 @@ from typing import Any
 import redis
 from redis.exceptions import RedisError
 
-from whyserve.jobs import SUMMARY_KEY, ExplainJob, JobError, JobMetrics, JobStatus, Lease, WorkerRecord
+from whyserve.jobs import HEAVY_KEY, ExplainJob, JobError, JobMetrics, JobStatus, Lease, WorkerRecord
 from whyserve.queues.redis_script import (
     PREFIX,
     SCRIPT,
-    Terms,
     as_unavailable,
     check_accepted,
+    checked,
     connection,
     submission,
 )
+from whyserve.queues.terms import Terms
 from whyserve.queues.waiters import LOOK_AGAIN_S
 
 
@@ -50,9 +51,9 @@ class RedisSource:
         self._call("announce", self._owner, " ".join(digests), self._terms.alive_s)
         self._digests = " ".join(digests)
 
-    def take(self, limit: int, timeout_s: float, *, summaries: bool = True) -> list[Lease]:
+    def take(self, limit: int, timeout_s: float, *, beside: bool = False) -> list[Lease]:
         deadline = time.monotonic() + timeout_s
-        excluded = "" if summaries else SUMMARY_KEY
+        excluded = HEAVY_KEY if beside else ""
         with contextlib.suppress(BlockingIOError):  # before the look, so that no wake-up after the look is lost
             self._news.recv(4096)
         while True:
@@ -99,7 +100,7 @@ class RedisSource:
         return Lease(job, 1)
 
     def finish(self, lease: Lease, result: bytes, metrics: JobMetrics | None = None) -> bool:
-        return self._finish(lease, JobStatus.done, "result", result, metrics)
+        return self._finish(lease, JobStatus.done, "result", checked(result), metrics)
 
     def fail(self, lease: Lease, error: JobError) -> bool:
         return self._finish(lease, JobStatus.failed, "error", error.model_dump_json())
@@ -109,8 +110,10 @@ class RedisSource:
     ) -> bool:
         done = self._call(
             "finish", self._owner, lease.job.id, lease.fence, status.value, field, value, self._terms.keep,
-            metrics.model_dump_json() if metrics else "",
+            metrics.model_dump_json() if metrics else "", self._terms.keep_bytes,
         )  # fmt: skip
+        if isinstance(done, bytes):
+            check_accepted((b"too_large", done))
         with self._lock:
             self._held.pop(lease.job.id, None)
         return bool(done)

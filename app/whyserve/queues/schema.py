@@ -1,15 +1,21 @@
-"""The embedded queue's tables. `line` orders the queued jobs: a job that is running or final has no row in it."""
+"""The embedded queue's tables. `line` orders the queued jobs: a job that is running or final has no row in it.
+
+Places are seconds of counted work, by start-time fair queueing (Goyal, Vin & Cheng 1996). `turns`: of each caller's
+next job.
+"""
 
 import sqlite3
 
 from whyserve.queues.version import VERSION
 
+# The -wal file is cut to this size after a large transaction.
+WAL_BYTES = 4 << 20
 TABLES = """
 CREATE TABLE jobs (
   id TEXT PRIMARY KEY,
   batch_key TEXT NOT NULL,     -- jobs with equal batch keys may be computed together
   digest TEXT NOT NULL,        -- of the manifest that a worker needs
-  body BLOB NOT NULL,          -- an ExplainJob
+  expected INTEGER NOT NULL,   -- bytes of the answer
   caller TEXT,
   idempotency_key TEXT UNIQUE,
   request_hash TEXT,
@@ -20,12 +26,15 @@ CREATE TABLE jobs (
   deliveries INTEGER NOT NULL DEFAULT 0,  -- also the fence
   owner TEXT,
   lease_until REAL,
-  result BLOB,
   error TEXT,
   finished REAL
 );
-CREATE TABLE line (place INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, batch_key TEXT NOT NULL,
-  digest TEXT NOT NULL, tried INTEGER NOT NULL DEFAULT 0);
+CREATE TABLE contents (        -- apart from jobs: a change of a job's row must not write them again
+  job TEXT NOT NULL REFERENCES jobs ON DELETE CASCADE, part TEXT NOT NULL, body BLOB NOT NULL, PRIMARY KEY (job, part));
+CREATE TABLE line (number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, batch_key TEXT NOT NULL,
+  digest TEXT NOT NULL, place REAL NOT NULL, tried INTEGER NOT NULL DEFAULT 0);
+CREATE INDEX places ON line (place);
+CREATE TABLE turns (caller TEXT PRIMARY KEY, place REAL NOT NULL);
 CREATE INDEX open ON jobs (deadline) WHERE finished IS NULL;
 CREATE INDEX leased ON jobs (lease_until) WHERE status = 'running';
 CREATE INDEX ended ON jobs (finished) WHERE finished IS NOT NULL;
@@ -36,7 +45,11 @@ CREATE TABLE workers (owner TEXT PRIMARY KEY, digests TEXT NOT NULL, alive_until
 
 def prepare(db: sqlite3.Connection) -> None:
     """Set the connection's options, and create the tables in a new file."""
+    # Before the first table: free pages can then be cut off the file.
+    db.execute("PRAGMA auto_vacuum=INCREMENTAL")
     db.execute("PRAGMA journal_mode=WAL")
+    db.execute(f"PRAGMA journal_size_limit={WAL_BYTES}")
+    db.execute("PRAGMA foreign_keys=ON")
     # A commit is on disk before it returns: an accepted job survives the end of the process and of the machine.
     db.execute("PRAGMA synchronous=FULL")
     if db.execute("PRAGMA user_version").fetchone()[0] == VERSION:

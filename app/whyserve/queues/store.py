@@ -12,24 +12,32 @@ from pathlib import Path
 
 from whyserve.errors import Unavailable
 from whyserve.jobs import ExplainJob, JobError, JobMetrics, JobState, JobStatus, Lease, WorkerRecord
-from whyserve.queue_protocols import ALIVE_LEASES
-from whyserve.queues.line import expire, hand_back, next_jobs
-from whyserve.queues.refusals import key_reused, queue_full, unknown_explanation
+from whyserve.queues.contents import REQUEST, RESULT, delete_old, get, give_back_space, make_room, put
+from whyserve.queues.line import expire, hand_back, join, next_jobs
+from whyserve.queues.refusals import key_reused, no_room, queue_full, too_large, unknown_explanation
 from whyserve.queues.schema import prepare
+from whyserve.queues.terms import Terms
+
+# The largest value in an SQLite file.
+MOST_BYTES = 1_000_000_000
+# The condition that a lease is still valid; its parameters are the job's id, the owner and the fence.
+HELD = "id = ? AND status = 'running' AND owner = ? AND deliveries = ?"
 
 
 @contextmanager
 def as_unavailable() -> Iterator[None]:
-    """Raise Unavailable for an error of SQLite."""
+    """Raise Unavailable for an error of SQLite; AnswerTooLarge for a body that is too large for SQLite."""
     try:
         yield
+    except (sqlite3.DataError, OverflowError) as error:
+        raise too_large(MOST_BYTES, MOST_BYTES) from error
     except sqlite3.Error as error:
         raise Unavailable(f"the queue cannot be used now: {error}; try again later", retry_after_s=1) from error
 
 
 class Store:
-    def __init__(self, path: Path, *, depth: int, keep_s: float, lease_s: float) -> None:
-        self._depth, self._keep_s, self._lease_s = depth, keep_s, lease_s
+    def __init__(self, path: Path, terms: Terms) -> None:
+        self._terms = terms
         self._lock = threading.Lock()
         self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
         prepare(self._db)
@@ -50,13 +58,12 @@ class Store:
     # -- the API's side ----------------------------------------------------------------------------
 
     def submit(self, job: ExplainJob) -> str:
-        body = job.model_dump_json()
+        body = job.model_dump_json().encode()
         with self._transaction() as db:
             return self._submit(db, job, body)
 
-    def _submit(self, db: sqlite3.Connection, job: ExplainJob, body: str) -> str:
-        for table in ("jobs", "job_metrics"):
-            db.execute(f"DELETE FROM {table} WHERE finished < ?", (time.time() - self._keep_s,))  # noqa: S608
+    def _submit(self, db: sqlite3.Connection, job: ExplainJob, body: bytes) -> str:
+        delete_old(db, self._terms.keep_s)
         expire(db)
         known = db.execute(
             "SELECT id, request_hash FROM jobs WHERE idempotency_key = ?", (job.idempotency_key,)
@@ -65,31 +72,41 @@ class Store:
             if known[1] != job.request_hash:
                 raise key_reused()
             return str(known[0])
-        (waiting,) = db.execute("SELECT count(*) FROM jobs WHERE finished IS NULL").fetchone()
-        if waiting >= self._depth:
+        waiting, expected = db.execute(
+            "SELECT count(*), coalesce(sum(expected), 0) FROM jobs WHERE finished IS NULL"
+        ).fetchone()
+        if waiting >= self._terms.depth:
             raise queue_full(waiting)
+        size, limit = len(body) + job.answer_bytes, self._terms.keep_bytes
+        if size > limit:
+            raise too_large(size, limit)
+        # The answers of all open jobs have their room from the beginning.
+        if not make_room(db, size + expected, limit):
+            raise no_room(limit)
         db.execute(
-            "INSERT INTO jobs (id, batch_key, digest, body, caller, idempotency_key, request_hash, deadline)"
+            "INSERT INTO jobs (id, batch_key, digest, expected, caller, idempotency_key, request_hash, deadline)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 job.id,
                 job.batch_key,
                 job.digest,
-                body,
+                job.answer_bytes,
                 job.caller,
                 job.idempotency_key,
                 job.request_hash,
                 job.deadline,
             ),
         )
-        db.execute("INSERT INTO line (id, batch_key, digest) VALUES (?, ?, ?)", (job.id, job.batch_key, job.digest))
+        put(db, job.id, REQUEST, body)
+        join(db, job)
         return job.id
 
     def state(self, job_id: str) -> JobState:
         with self._lock:
             row = self._db.execute(
-                "SELECT status, progress, result, error, caller, standard_error, deadline FROM jobs WHERE id = ?",
-                (job_id,),
+                "SELECT status, progress, body, error, caller, standard_error, deadline"
+                " FROM jobs LEFT JOIN contents ON job = id AND part = ? WHERE id = ?",
+                (RESULT, job_id),
             ).fetchone()
         if row is None:
             raise unknown_explanation()
@@ -103,10 +120,10 @@ class Store:
 
     def job(self, job_id: str) -> ExplainJob:
         with self._lock:
-            row = self._db.execute("SELECT body FROM jobs WHERE id = ?", (job_id,)).fetchone()
-        if row is None:
+            body = get(self._db, job_id, REQUEST)
+        if body is None:
             raise unknown_explanation()
-        return ExplainJob.model_validate_json(row[0])
+        return ExplainJob.model_validate_json(body)
 
     def cancel(self, job_id: str) -> None:
         with self._transaction() as db:
@@ -140,13 +157,13 @@ class Store:
     # -- the worker's side ---------------------------------------------------------------------------
 
     def announce(self, owner: str, digests: Sequence[str]) -> None:
-        until = time.time() + ALIVE_LEASES * self._lease_s
+        until = time.time() + self._terms.alive_s
         with self._transaction() as db:
             db.execute("INSERT OR REPLACE INTO workers VALUES (?, ?, ?)", (owner, " ".join(digests), until))
 
-    def take(self, owner: str, digests: Sequence[str], limit: int, summaries: bool = True) -> list[Lease]:
+    def take(self, owner: str, digests: Sequence[str], limit: int, beside: bool = False) -> list[Lease]:
         with self._lock:  # first without a write lock: idle workers must not slow others down
-            idle = not next_jobs(self._db, digests, 1, summaries)
+            idle = not next_jobs(self._db, digests, 1, beside)
             expired = self._db.execute(
                 "SELECT 1 FROM jobs WHERE status = 'running' AND lease_until < ? LIMIT 1", (time.time(),)
             ).fetchone()
@@ -155,47 +172,52 @@ class Store:
         with self._transaction() as db:
             hand_back(db, "lease_until < ?", time.time())
             expire(db)
-            return [self._lease(db, owner, job_id) for job_id in next_jobs(db, digests, limit, summaries)]
+            return [self._lease(db, owner, job_id) for job_id in next_jobs(db, digests, limit, beside)]
 
     def adopt(self, owner: str, job: ExplainJob) -> Lease:
-        body = job.model_dump_json()
+        body = job.model_dump_json().encode()
         with self._transaction() as db:
             self._submit(db, job, body)
             return self._lease(db, owner, job.id)
 
     def _lease(self, db: sqlite3.Connection, owner: str, job_id: str) -> Lease:
         db.execute("DELETE FROM line WHERE id = ?", (job_id,))
-        body, fence = db.execute(
+        (fence,) = db.execute(
             "UPDATE jobs SET status = 'running', owner = ?, lease_until = ?, deliveries = deliveries + 1"
-            " WHERE id = ? RETURNING body, deliveries",
-            (owner, time.time() + self._lease_s, job_id),
+            " WHERE id = ? RETURNING deliveries",
+            (owner, time.time() + self._terms.lease_s, job_id),
         ).fetchone()
+        body = get(db, job_id, REQUEST)
+        assert body is not None, "a job has its request"
         return Lease(ExplainJob.model_validate_json(body), fence)
 
     def finish(
         self, owner: str, lease: Lease, result: bytes | None, error: JobError | None, metrics: JobMetrics | None = None
     ) -> bool:
         status = JobStatus.failed if error else JobStatus.done
+        held = (lease.job.id, owner, lease.fence)
         with self._transaction() as db:
-            done = db.execute(
-                "UPDATE jobs SET status = ?, result = ?, error = ?, finished = ?, progress = 1"
-                " WHERE id = ? AND status = 'running' AND owner = ? AND deliveries = ?",
-                (
-                    status, result, error.model_dump_json() if error else None, time.time(),
-                    lease.job.id, owner, lease.fence,
-                ),
-            )  # fmt: skip
-            if metrics and done.rowcount:
+            if not db.execute(f"SELECT 1 FROM jobs WHERE {HELD}", held).fetchone():  # noqa: S608
+                return False
+            # The job is not final yet: it is not one of those that are deleted.
+            if result is not None:
+                if not make_room(db, len(result), self._terms.keep_bytes):
+                    raise too_large(len(result), self._terms.keep_bytes)
+                put(db, lease.job.id, RESULT, result)
+            db.execute(
+                "UPDATE jobs SET status = ?, error = ?, finished = ?, progress = 1 WHERE id = ?",
+                (status, error.model_dump_json() if error else None, time.time(), lease.job.id),
+            )
+            if metrics:
                 db.execute("INSERT INTO job_metrics VALUES (?, ?)", (time.time(), metrics.model_dump_json()))
-            return done.rowcount == 1
+            return True
 
     def report(self, owner: str, leases: Sequence[Lease], progress: float, error: float | None) -> list[bool]:
-        until = time.time() + self._lease_s
+        until = time.time() + self._terms.lease_s
         with self._transaction() as db:
             return [
                 db.execute(
-                    "UPDATE jobs SET progress = ?, standard_error = ?, lease_until = ?"
-                    " WHERE id = ? AND status = 'running' AND owner = ? AND deliveries = ?",
+                    f"UPDATE jobs SET progress = ?, standard_error = ?, lease_until = ? WHERE {HELD}",  # noqa: S608
                     (progress, error, until, lease.job.id, owner, lease.fence),
                 ).rowcount
                 == 1
@@ -205,12 +227,14 @@ class Store:
     def renew(self, owner: str) -> None:
         now = time.time()
         with self._transaction() as db:
+            delete_old(db, self._terms.keep_s)
             db.execute(
-                "UPDATE jobs SET lease_until = ? WHERE owner = ? AND status = 'running'", (now + self._lease_s, owner)
+                "UPDATE jobs SET lease_until = ? WHERE owner = ? AND status = 'running'",
+                (now + self._terms.lease_s, owner),
             )
-            db.execute(
-                "UPDATE workers SET alive_until = ? WHERE owner = ?", (now + ALIVE_LEASES * self._lease_s, owner)
-            )
+            db.execute("UPDATE workers SET alive_until = ? WHERE owner = ?", (now + self._terms.alive_s, owner))
+        with self._lock:
+            give_back_space(self._db)
 
     # -- the supervisor's side -------------------------------------------------------------------------
 

@@ -2,10 +2,10 @@
 
 import csv
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet
@@ -16,6 +16,7 @@ from whyserve.model.spec import ModelSpec
 from whyserve.tables.files import has_ending
 
 Line = dict[str, Any]
+Write = Callable[[list[Line], Mapping[str, Any]], None]
 # Facts that hold for the whole file. They are written once, into its metadata.
 FACTS = ("model", "version", "manifest", "method", "method_reason", "expected_distance", "background")
 # First characters of a text that spreadsheets run as a formula.
@@ -55,88 +56,66 @@ def schema_of(spec: ModelSpec) -> pa.Schema:
     )
 
 
-class AnswerFile:
-    """A file of answers that is written in parts, so that its size does not matter. Its name says its format. A
-    temporary file takes its place until all lines are written.
+@contextmanager
+def open_answers(path: Path, spec: ModelSpec) -> Iterator[Write]:
+    """Yields a function that writes lines, so that the size of the file does not matter. Its name says its format.
+
+    The function also takes an answer; a Parquet file keeps its FACTS once, in its metadata. A temporary file takes the
+    place of the file until all lines are written. Raises ConfigurationError if the file cannot be written.
     """
-
-    def __init__(self, path: Path, spec: ModelSpec) -> None:
-        """Raises ConfigurationError if the file cannot be written."""
-        self._path, schema = path, schema_of(spec)
-        self._part = path.with_name(path.name + ".part")
-        self._facts: dict[str, Any] = {}
-        kind = next(kind for ending, kind in FORMATS.items() if has_ending(path, [ending]))
-        try:
-            self._writer = kind(self._part, schema)
-        except OSError as error:
-            raise ConfigurationError(f"{path}: cannot be written: {error.strerror or error}") from error
-
-    def write(self, lines: list[Line], facts: Mapping[str, Any]) -> None:
-        """facts: an answer; a Parquet file keeps its FACTS once, in its metadata."""
-        self._facts |= {name: facts[name] for name in FACTS if name in facts}
-        self._writer.write(lines)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._writer.close(self._facts)
-        if kind is None:
-            self._part.replace(self._path)
-        else:
-            self._part.unlink(missing_ok=True)
+    part = path.with_name(path.name + ".part")
+    opened = next(opened for ending, opened in FORMATS.items() if has_ending(path, [ending]))
+    try:
+        with opened(part, schema_of(spec)) as write:
+            yield write
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise ConfigurationError(f"{path}: cannot be written: {error.strerror or error}") from error
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+    part.replace(path)
 
 
-class _Parquet:
-    def __init__(self, path: Path, schema: pa.Schema) -> None:
-        self._schema, self._file = schema, pa.parquet.ParquetWriter(path, schema)
+@contextmanager
+def _parquet(path: Path, schema: pa.Schema) -> Iterator[Write]:
+    kept: dict[str, Any] = {}
+    with pa.parquet.ParquetWriter(path, schema) as file:
 
-    def write(self, lines: list[Line]) -> None:
-        self._file.write_batch(pa.RecordBatch.from_pylist(lines, schema=self._schema))
+        def write(lines: list[Line], facts: Mapping[str, Any]) -> None:
+            kept.update({name: facts[name] for name in FACTS if name in facts})
+            file.write_batch(pa.RecordBatch.from_pylist(lines, schema=schema))
 
-    def close(self, facts: Mapping[str, Any]) -> None:
-        self._file.add_key_value_metadata({"whyserve": json.dumps(facts)})
-        self._file.close()
+        yield write
+        file.add_key_value_metadata({"whyserve": json.dumps(kept)})
 
 
-class _Csv:
+@contextmanager
+def _csv(path: Path, schema: pa.Schema) -> Iterator[Write]:
     """Nested values are JSON. A text that a spreadsheet would run as a formula gets an apostrophe in front."""
 
-    def __init__(self, path: Path, schema: pa.Schema) -> None:
-        self._file = path.open("w", encoding="utf-8", newline="")
-        self._rows = csv.DictWriter(self._file, schema.names)
-        self._rows.writeheader()
-
-    def write(self, lines: list[Line]) -> None:
-        self._rows.writerows({name: self._cell(value) for name, value in line.items()} for line in lines)
-
-    def _cell(self, value: Any) -> Any:
+    def cell(value: Any) -> Any:
         if isinstance(value, list):
             return json.dumps(value, ensure_ascii=False)
         return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
 
-    def close(self, facts: Mapping[str, Any]) -> None:
-        self._file.close()
+    with path.open("w", encoding="utf-8", newline="") as file:
+        rows = csv.DictWriter(file, schema.names)
+        rows.writeheader()
+        yield lambda lines, _: rows.writerows({name: cell(x) for name, x in line.items()} for line in lines)
 
 
-class _JsonLines:
-    def __init__(self, path: Path, schema: pa.Schema) -> None:
-        self._file = path.open("w", encoding="utf-8")
-
-    def write(self, lines: list[Line]) -> None:
-        self._file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
-
-    def close(self, facts: Mapping[str, Any]) -> None:
-        self._file.close()
+@contextmanager
+def _json_lines(path: Path, _: pa.Schema) -> Iterator[Write]:
+    with path.open("w", encoding="utf-8") as file:
+        yield lambda lines, _: file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
 
 
-FORMATS: dict[str, type[_Parquet | _Csv | _JsonLines]] = {
-    ".parquet": _Parquet,
-    ".pq": _Parquet,
-    ".csv": _Csv,
-    ".jsonl": _JsonLines,
+FORMATS: dict[str, Callable[[Path, pa.Schema], AbstractContextManager[Write]]] = {
+    ".parquet": _parquet,
+    ".pq": _parquet,
+    ".csv": _csv,
+    ".jsonl": _json_lines,
 }
 
 

@@ -6,6 +6,7 @@ which CSV holds as JSON.
 
 import json
 import math
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +17,11 @@ from whyserve.model.image import Layout, read_image
 from whyserve.model.input_spec import Feature, InputSpec
 from whyserve.model.text import TextReader
 
+# By the chosen decimal separator: the other one, followed by exactly three digits.
+TWO_READINGS = {
+    ".": re.compile(r"([-+]?)([1-9]\d*),(\d{3})"),
+    ",": re.compile(r"([-+]?)([1-9]\d*)\.(\d{3})"),
+}
 Reader = Callable[[Any], Any]
 
 
@@ -70,14 +76,18 @@ def _feature_reader(item: InputSpec, feature: Feature, decimal: str) -> Reader:
 
 
 def _with_point(text: str, decimal: str) -> str:
-    """A number as Python writes it. A comma is never guessed to be a decimal separator or to separate thousands."""
-    if decimal == ",":
-        if "." in text:
-            raise ValueError("must be a number with a decimal comma and no points")
-        return text.replace(",", ".", 1)
-    if "," in text:
-        raise ValueError("must be a number; if the comma is the decimal separator, add `--decimal ,`")
-    return text
+    """A number as Python writes it. The page reads numbers by the same rule (ui/src/numbers.ts).
+
+    A point and a comma both separate decimals. If the separator is not the chosen one, and exactly three digits follow
+    it, the number has two readings and is refused: 4,000 can mean 4000 or 4.000. 0,125 has one.
+    """
+    if found := TWO_READINGS[decimal].fullmatch(text.strip()):
+        sign, whole, thousandth = found.groups()
+        raise ValueError(
+            f"can mean {sign}{whole}{thousandth} or {sign}{whole}{decimal}{thousandth}; write it as one of these, or"
+            f" name the file's decimal separator with `--decimal {',' if decimal == '.' else '.'}`"
+        )
+    return text if "." in text else text.replace(",", ".", 1)
 
 
 def _boolean(cell: Any) -> bool:

@@ -15,7 +15,7 @@ from whyserve.jobs import ExplainJob, GivenBackground
 from whyserve.model.rows import Arrays
 from whyserve.model.spec import DEFAULT_BACKGROUND
 from whyserve.model.text import TokenSpans
-from whyserve.tables.answers import AnswerFile, Line, lines_of, lines_of_faults
+from whyserve.tables.answers import Line, lines_of, lines_of_faults, open_answers
 from whyserve.tables.files import Dialect
 from whyserve.tables.rows import DETECTED, RowsRead, read_rows
 
@@ -64,9 +64,9 @@ def explain_file(
     known = model.manifest.vocabularies
     read = read_rows(rows, model.spec, drop, model.texts, known, dialect=dialect, id_column=id_column)
     run = _Run(model, read, question, on_progress)
-    with AnswerFile(answers, model.spec) as file:
+    with open_answers(answers, model.spec) as write:
         for first in range(1, read.count + 1, CHUNK_ROWS):
-            file.write(run.lines(range(first, min(first + CHUNK_ROWS, read.count + 1))), run.facts)
+            write(run.lines(range(first, min(first + CHUNK_ROWS, read.count + 1))), run.facts)
     return Explained(read.count, dict(sorted(run.faults.items())))
 
 

@@ -220,6 +220,20 @@ def test_cost_grows_with_the_rows_of_the_background(start_api):
         assert client.post("/explain", json=asked, headers=headers).status_code == 429
 
 
+def test_cost_grows_with_the_samples(start_api):
+    api = start_api("--max-explain-cost-s", "10000")
+    with httpx.Client(base_url=api.address, trust_env=False) as client:
+        asked = {**example("linear"), "method": "permutation", "samples": 10}
+        headers = {"Prefer": "respond-async"}
+        for _ in range(2):
+            assert client.post("/explain", json=asked, headers=headers).status_code == 202
+        asked["samples"] = 100_000
+        assert client.post("/explain", json=asked, headers=headers).status_code == 429
+        # A method that does not sample ignores the number.
+        asked["method"] = "exact"
+        assert client.post("/explain", json=asked, headers=headers).status_code == 202
+
+
 @pytest.mark.parametrize(
     ("environment", "words"),
     [

@@ -35,7 +35,7 @@ async def v2(address, model, bare):
                     "model": answer.model_name,
                     "output": answer.get_output_by_name("output").as_numpy().tolist(),
                 }
-        plain = InferInput("x", list(rows.shape), "FP64", rows.tolist())
+        plain = InferInput("x", list(rows.shape), "INT64", rows.astype("int64").tolist())
         found["wrong type"] = await refused(client.infer(address, InferRequest(model, [plain]), model_name=model))
         return found
 

@@ -66,4 +66,4 @@ def test_errors_reach_the_client(said):
     assert 'instances[0]: "alcohol" is missing' in words
     status, words = said["v2"]["wrong type"]
     assert status == 400
-    assert 'input "x" has datatype FP64, but must have FP32' in words
+    assert 'input "x" has datatype INT64, but must have FP32' in words

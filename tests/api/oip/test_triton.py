@@ -144,8 +144,8 @@ def test_errors_arrive_as_client_exceptions(triton):
     with pytest.raises(InferenceServerException, match='input "known" is missing') as missing:
         triton.infer("penguins", inputs_of(rows_of("penguins"))[:1])
     assert missing.value.status() == "400"
-    with pytest.raises(InferenceServerException, match="FP64, but must have FP32"):
-        triton.infer("wine", inputs_of({"x": rows_of("wine")["x"].astype(np.float64)}))
+    with pytest.raises(InferenceServerException, match="INT64, but must have FP32"):
+        triton.infer("wine", inputs_of({"x": rows_of("wine")["x"].astype(np.int64)}))
     with pytest.raises(InferenceServerException, match=r"has shape \(1, 12\)"):
         triton.infer("wine", inputs_of({"x": rows_of("wine")["x"][:, 1:]}))
     with pytest.raises(InferenceServerException, match="holds a number that is not finite"):

@@ -1,6 +1,7 @@
 import time
 from threading import Thread
 
+import numpy as np
 import pytest
 import shap
 import torch
@@ -14,7 +15,7 @@ from whyserve.explain.game.base import Limits, Stopped
 from whyserve.explain.game.network import Network
 from whyserve.explain.game.players import Players
 from whyserve.explain.methods.exact import Exact
-from whyserve.explain.methods.gradient import Gradient, quadrature
+from whyserve.explain.methods.gradient import MOST_POINTS, Gradient, quadrature
 
 
 def of_function(function, background: torch.Tensor) -> Gradient:
@@ -63,6 +64,17 @@ def test_equals_a_sum_of_gradients_in_a_loop(case: Case):
     background, rows = case.rows()
     answer = Gradient(network, background, case.players).explain(rows, FIRST, Limits(samples=5))
     assert answer.values[1, 0].numpy() == pytest.approx(plain(network, background, rows, case), abs=2e-5)
+
+
+@pytest.mark.parametrize("points", [1, 16, MOST_POINTS, MOST_POINTS + 1, 100_000])
+def test_any_number_of_points_integrates_to_rounding(points):
+    at, weight = quadrature(points)
+    assert len(at) == len(weight) == points
+    assert (at[1:] > at[:-1]).all()
+    assert 0 < at[0] <= at[-1] < 1
+    assert weight.sum().item() == pytest.approx(1, abs=1e-14)
+    if points > 1:
+        assert (weight * (3 * at).cos()).sum().item() == pytest.approx(np.sin(3) / 3, abs=1e-13)
 
 
 def plain(network: Network, background, rows, case: Case, points: int = 5):

@@ -2,8 +2,7 @@
 
 import numpy as np
 
-from whyserve.explain.worker.batch import sharing_key
-from whyserve.jobs import Drawing, ExplainJob, GivenBackground, PackedArray
+from whyserve.jobs import HEAVY_KEY, HEAVY_S, SHARED_S, Drawing, ExplainJob, GivenBackground, PackedArray
 
 ARRAY = PackedArray.pack(np.zeros((1, 2), np.float32))
 JOB = ExplainJob(
@@ -16,15 +15,25 @@ def changed(**change):
 
 
 def test_jobs_that_differ_in_their_rows_are_computed_together():
-    assert sharing_key(JOB) == sharing_key(changed(created=200.0))
-    assert sharing_key(changed(deadline=400.0)) == sharing_key(changed(created=101.0, deadline=401.0))
+    assert JOB.batch_key == changed(created=200.0, caller="ann").batch_key
+    assert changed(deadline=400.0).batch_key == changed(created=101.0, deadline=401.0).batch_key
 
 
 def test_jobs_that_would_change_each_other_are_not_computed_together():
     apart = [changed(seed=1), changed(samples=2), changed(outputs=[["y", "z"]]), changed(summary=True)]
-    assert len({sharing_key(job) for job in (JOB, *apart)}) == 5
-    assert sharing_key(changed(deadline=101.0)) != sharing_key(changed(deadline=400.0))
-    assert sharing_key(changed(summary=True)) != sharing_key(changed(id="c", summary=True))
+    assert len({job.batch_key for job in (JOB, *apart)}) == 5
+    assert changed(deadline=101.0).batch_key != changed(deadline=400.0).batch_key
+    assert changed(summary=True).batch_key != changed(id="c", summary=True).batch_key
+
+
+def test_a_long_job_is_computed_alone_and_a_queue_recognises_a_heavy_one():
+    assert JOB.batch_key == changed(work=SHARED_S).batch_key
+    long, heavy = changed(work=HEAVY_S), changed(work=2 * HEAVY_S)
+    assert long.batch_key != changed(id="c", work=HEAVY_S).batch_key
+    assert not long.batch_key.endswith(HEAVY_KEY)
+    assert heavy.batch_key.endswith(HEAVY_KEY)
+    assert heavy.batch_key != changed(id="c", work=2 * HEAVY_S).batch_key
+    assert JOB.flow == long.flow != heavy.flow != changed(work=2 * HEAVY_S, caller="ann").flow
 
 
 def test_jobs_with_different_backgrounds_have_different_batch_keys():
@@ -38,5 +47,5 @@ def test_jobs_with_different_backgrounds_have_different_batch_keys():
     keys.append(drawing.batch_key)
     assert len(set(keys)) == 5
     assert all(key.split("/")[0] == "d" for key in keys)
-    assert sharing_key(drawing) != sharing_key(changed(id="c", drawing=drawing.drawing))
+    assert drawing.batch_key != changed(id="c", drawing=drawing.drawing).batch_key
     assert ExplainJob.model_validate_json(jobs[4].model_dump_json()) == jobs[4]

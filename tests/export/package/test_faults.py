@@ -226,7 +226,7 @@ def test_a_folder_that_is_a_file_or_nothing_is_refused(tmp_path):
     [FRAME.columns, np.array(["a", "b"]), ("a", "b"), {"a": 1, "b": 2}.keys(), pd.Series(["a", "b"]), range(2)],
 )
 def test_any_list_of_names_is_taken(columns):
-    check_arguments(features=columns, labels=columns, groups={"ab": columns})
+    check_arguments({"features": columns, "labels": columns, "groups": {"ab": columns}})
 
 
 @pytest.mark.parametrize(

@@ -3,14 +3,15 @@
 import numpy as np
 import pytest
 
-from whyserve.export.stages.stage import ROWS_FILE, TAKEN_FILE, Task, original_outputs
+from whyserve.export.stages.stage import Table, Task, original_outputs
 
 TABLE = np.arange(10.0)
 
 
 def task(tmp_path, values, real):
-    np.savez(tmp_path / ROWS_FILE, x=np.array(values, np.float32)[:, None])
-    return Task(str(tmp_path), str(tmp_path), {}, 20.0, real)
+    made = Task(str(tmp_path), str(tmp_path), {}, 20.0, real)
+    made.save_rows({"x": np.array(values, np.float32)[:, None]})
+    return made
 
 
 def look_up(rows):
@@ -24,12 +25,13 @@ def test_invented_rows_outside_a_table_are_left_out(tmp_path):
     given = task(tmp_path, [1, 2, 9, -5, 3, 40], real=3)
     assert original_outputs(given, look_up).tolist() == [1, 2, 9, 3]
     assert given.rows()["x"][:, 0].tolist() == [1, 2, 9, 3]
-    assert np.load(tmp_path / TAKEN_FILE).tolist() == [True, True, True, False, True, False]
+    assert given.table(Table.TAKEN).tolist() == [True, True, True, False, True, False]
 
 
 def test_all_rows_are_kept_if_the_network_takes_them(tmp_path):
-    assert len(original_outputs(task(tmp_path, [1, 2, 3], real=1), look_up)) == 3
-    assert not (tmp_path / TAKEN_FILE).exists()
+    given = task(tmp_path, [1, 2, 3], real=1)
+    assert len(original_outputs(given, look_up)) == 3
+    assert not given.path(Table.TAKEN).exists()
 
 
 def test_a_real_row_that_fails_is_an_error(tmp_path):

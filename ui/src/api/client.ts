@@ -3,12 +3,14 @@ import { signal } from "@preact/signals";
 import createClient from "openapi-fetch";
 
 import type { components, paths } from "./document";
+import { words } from "../texts";
 
 export type Problem = components["schemas"]["Problem"];
 export type Summary = components["schemas"]["ModelSummary"];
 export type State = components["schemas"]["ExplanationState"];
 export type PredictRequest = components["schemas"]["PredictRequest"];
 export type ExplainRequest = components["schemas"]["ExplainRequest"];
+export type OutOfRange = components["schemas"]["OutOfRange"];
 export type Method = NonNullable<ExplainRequest["method"]>;
 
 const KEY = "whyserve-key";
@@ -22,8 +24,11 @@ export const key = {
   set: (value: string) => (value ? sessionStorage.setItem(KEY, value) : sessionStorage.removeItem(KEY)),
 };
 
+/** The address of the service without a slash at its end. A proxy may serve it below a path prefix. */
+export const BASE = new URL(".", document.baseURI).href.replace(/\/$/, "");
+
 /** Where an answer has several media types, the JSON one: the service sends JSON if any type is accepted. */
-export const api = createClient<paths, `application/${string}`>({ baseUrl: location.origin });
+export const api = createClient<paths, `application/${string}`>({ baseUrl: BASE });
 
 api.use({
   onRequest({ request }) {
@@ -61,7 +66,7 @@ export async function dataOf<T>(call: Promise<Reply<T>>): Promise<T> {
     replied = await call;
   } catch (error) {
     if (error instanceof DOMException && error.name === "AbortError") throw error;
-    throw new RequestError("The service does not answer: it is down, or there is no network.", 0);
+    throw new RequestError(words.trouble.down, 0);
   }
   const { data, error, response } = replied;
   if (response.ok && data !== undefined) return data;
@@ -72,11 +77,11 @@ export function toRequestError(response: Response, error: unknown): RequestError
   const problem = isProblem(error) ? error : undefined;
   if (response.status === 401) keyProblem.value = problem ?? { ...NO_KEY };
   const after = Number(response.headers.get("Retry-After") ?? Number.NaN);
-  const message = problem?.detail ?? `The service answered ${response.status}, and did not say why.`;
+  const message = problem?.detail ?? words.trouble.status(response.status);
   return new RequestError(message, response.status, problem, Number.isFinite(after) ? after : undefined);
 }
 
-const NO_KEY: Problem = { type: "", title: "", status: 401, detail: "The service asks for a key.", code: "unauthorized" };
+const NO_KEY: Problem = { type: "", title: "", status: 401, detail: words.trouble.noKey, code: "unauthorized" };
 
 function isProblem(value: unknown): value is Problem {
   return typeof value === "object" && value !== null && "detail" in value && "code" in value;

@@ -2,7 +2,8 @@
 import { EventSourceParserStream } from "eventsource-parser/stream";
 
 import type { Answer } from "./answer";
-import { RequestError, api, dataOf, key, toRequestError, type ExplainRequest, type State } from "./client";
+import { words } from "../texts";
+import { BASE, RequestError, api, dataOf, key, toRequestError, type ExplainRequest, type State } from "./client";
 
 /** The service answers quick explanations within this time. It accepts the others as jobs, which the page follows. */
 const WAIT_S = 1;
@@ -59,7 +60,7 @@ async function waitForEnd(state: State, { signal, onState }: Watching): Promise<
 
 async function* events(id: string, signal: AbortSignal): AsyncGenerator<State> {
   const headers: Record<string, string> = key.get() ? { Authorization: `Bearer ${key.get()}` } : {};
-  const response = await fetch(`/explanations/${id}/events`, { headers, signal });
+  const response = await fetch(`${BASE}/explanations/${id}/events`, { headers, signal });
   if (!response.ok || !response.body) throw toRequestError(response, await response.json().catch(() => undefined));
   const stream = response.body.pipeThrough(new TextDecoderStream()).pipeThrough(new EventSourceParserStream());
   for await (const event of stream) yield JSON.parse(event.data) as State;
@@ -67,8 +68,8 @@ async function* events(id: string, signal: AbortSignal): AsyncGenerator<State> {
 
 function resultOf(state: State): Answer {
   if (state.status === "done") return state.result as unknown as Answer;
-  if (state.status === "cancelled") throw new RequestError("The explanation was cancelled.", 409);
-  throw new RequestError(state.error?.detail ?? "The explanation failed, and the service did not say why.", 500);
+  if (state.status === "cancelled") throw new RequestError(words.trouble.cancelled, 409);
+  throw new RequestError(state.error?.detail ?? words.trouble.noReason, 500);
 }
 
 function isState(answer: object): answer is State {

@@ -5,6 +5,7 @@ import { pixels } from "../why/heat";
 import type { Nested } from "../api/answer";
 import { blackAndWhite } from "../model";
 import { current, setText } from "../state";
+import { words } from "../texts";
 import type { EntryProps } from "./entry";
 import { fromFile, fromPixels } from "./image";
 
@@ -67,7 +68,7 @@ export function Drawing({ field, id, described, wrong }: EntryProps) {
       setText(field.key, JSON.stringify(await fromFile(file, field, width, height, inverted)));
       setProblem("");
     } catch {
-      setProblem(`${file.name} is not an image that this browser can read.`);
+      setProblem(words.form.noPicture(file.name));
     }
   };
   const cell = SIDE_PX / width;
@@ -81,7 +82,7 @@ export function Drawing({ field, id, described, wrong }: EntryProps) {
           height={height}
           tabIndex={0}
           role="application"
-          aria-label={`${field.key}: ${width} × ${height} pixels to draw on. Arrow keys move, space draws, delete erases.${cursor ? ` Column ${cursor[0] + 1}, row ${cursor[1] + 1}.` : ""}`}
+          aria-label={words.form.drawing(field.title, width, height) + (cursor ? words.form.cursor(cursor[0] + 1, cursor[1] + 1) : "")}
           aria-describedby={described}
           aria-invalid={wrong}
           onPointerDown={onPointer}
@@ -95,17 +96,17 @@ export function Drawing({ field, id, described, wrong }: EntryProps) {
       </div>
       <p class="buttons">
         <button type="button" onClick={() => setText(field.key, JSON.stringify(fromPixels(field, at.map((channels) => channels.map((_, channel) => blackAndWhite(field, channel)[0])))))}>
-          Clear
+          {words.form.clear}
         </button>{" "}
         <label class="button">
-          Choose or drop a picture
+          {words.form.choosePicture}
           <input type="file" accept="image/*" class="unseen" onChange={(event) => void load(event.currentTarget.files?.[0])} />
         </label>{" "}
         <label>
-          <input type="checkbox" checked={inverted} onChange={(event) => setInverted(event.currentTarget.checked)} /> dark on light
+          <input type="checkbox" checked={inverted} onChange={(event) => setInverted(event.currentTarget.checked)} /> {words.form.inverted}
         </label>
       </p>
-      <p class="about">Draw with the pointer; Shift erases.</p>
+      <p class="about">{words.form.draw}</p>
       {problem && (
         <p class="fault" role="alert">
           {problem}

@@ -1,50 +1,112 @@
 /** A form with one entry per field of the model, filled with the model's example. */
-import { fieldErrors } from "../answers";
-import type { Field } from "../model";
-import { changed, modelFields, current, start, tooLong, setText } from "../state";
+import { signal } from "@preact/signals";
+
+import { explanationQuery, fieldErrors, outside } from "../answers";
+import { formatNumber } from "../format";
+import { heading, type Field } from "../model";
+import { decimalComma } from "../numbers";
+import { changed, chooseDecimal, modelFields, current, start, tooLong, setText } from "../state";
+import { words } from "../texts";
 import { Drawing } from "./Drawing";
 import type { EntryProps } from "./entry";
 import { NumberField } from "./NumberField";
 
+/** A form with more fields has a search, an order and "Only what matters". */
+const MANY = 12;
+/** "Only what matters" shows the largest attributions up to this share of all. */
+const MATTERS = 0.9;
+
+const wanted = signal("");
+const byImportance = signal(false);
+const onlyMatters = signal(false);
+
 export function Form() {
   const any = changed.value.length > 0;
+  const all = modelFields.value;
+  const shown = all.length > MANY ? chosen(all) : all;
+  const hasNumbers = all.some((field) => field.kind === "number" || field.kind === "sequence");
   return (
     <form class="card form" aria-labelledby="form-heading" onSubmit={(event) => event.preventDefault()}>
-      <h2 id="form-heading">What if …</h2>
-      <p class="hint">Change anything: the prediction and its reasons follow, and stay beside where you started.</p>
+      <h2 id="form-heading">{words.form.heading}</h2>
+      <p class="hint">{words.form.hint}</p>
+      {all.length > MANY && <Find shown={shown.length} all={all.length} />}
       <div class="fields">
-        {modelFields.value.map((field) => (
+        {shown.map((field) => (
           <Row key={field.key} field={field} />
         ))}
       </div>
+      {hasNumbers && (
+        <p class="hint">
+          <label>
+            <input type="checkbox" checked={decimalComma.value} onChange={(event) => chooseDecimal(event.currentTarget.checked)} /> {words.form.decimalComma}
+          </label>
+        </p>
+      )}
       <p class="buttons">
         <button type="button" disabled={!any} onClick={() => (current.value = start.value)}>
-          Back to the start
+          {words.form.reset}
         </button>{" "}
         <button type="button" disabled={!any} onClick={() => (start.value = current.value)}>
-          Start from here
+          {words.form.rebase}
         </button>
       </p>
-      <p class="hint">
-        {tooLong.value ? "This row is too large to stand in the address, so the address opens the example." : "The address holds all that you set: send it to show somebody the same."}
-      </p>
+      <p class="hint">{tooLong.value ? words.form.tooLong : words.form.address}</p>
     </form>
+  );
+}
+
+function chosen(all: Field[]): Field[] {
+  const explained = explanationQuery.state.value.value?.explained[0];
+  const size = ({ key, group }: Field) => {
+    const share = explained?.attributions[group ?? key];
+    return typeof share === "number" ? Math.abs(share) : 0;
+  };
+  const sorted = [...all].sort((one, other) => size(other) - size(one));
+  const total = all.reduce((sum, field) => sum + size(field), 0);
+  let covered = 0;
+  const matter = new Set(sorted.filter((field) => (covered += size(field)) - size(field) < MATTERS * total));
+  const text = wanted.value.trim().toLowerCase();
+  return (byImportance.value ? sorted : all).filter((field) => {
+    const isFound = [field.title, field.key, field.group ?? ""].some((name) => name.toLowerCase().includes(text));
+    return isFound && (!onlyMatters.value || matter.has(field) || changed.value.includes(field.key));
+  });
+}
+
+function Find({ shown, all }: { shown: number; all: number }) {
+  return (
+    <p class="asked">
+      <input type="search" aria-label={words.form.search} placeholder={words.form.search} value={wanted.value} onInput={(event) => (wanted.value = event.currentTarget.value)} />
+      <label>
+        {words.form.order}{" "}
+        <select data-testid="order" value={byImportance.value ? "important" : "given"} onChange={(event) => (byImportance.value = event.currentTarget.value === "important")}>
+          <option value="given">{words.form.given}</option>
+          <option value="important">{words.form.important}</option>
+        </select>
+      </label>
+      <label>
+        <input type="checkbox" checked={onlyMatters.value} onChange={(event) => (onlyMatters.value = event.currentTarget.checked)} /> {words.form.matters}
+      </label>
+      <span class="hint" role="status">
+        {words.form.found(shown, all)}
+      </span>
+    </p>
   );
 }
 
 function Row({ field }: { field: Field }) {
   const fault = fieldErrors.value[field.key];
+  const bounds = outside.value[field.key];
   const differs = changed.value.includes(field.key);
   const id = `field-${field.key}`;
-  const described = [field.description && `${id}-about`, fault && `${id}-fault`].filter(Boolean).join(" ") || undefined;
+  const described = [field.description && `${id}-about`, bounds && !fault && `${id}-outside`, fault && `${id}-fault`].filter(Boolean).join(" ") || undefined;
   return (
     <div class={`field ${fault ? "wrong" : ""} ${differs ? "differs" : ""}`}>
       <label for={id}>
-        {field.key}
-        {field.unit && <span class="unit"> {field.unit}</span>}
+        {heading(field)}
+        {field.group && <span class="unit"> ({field.group})</span>}
       </label>
       {differs && (
-        <button type="button" class="quiet undo" aria-label={`Set ${field.key} back to the start`} onClick={() => setText(field.key, start.value[field.key] ?? "")}>
+        <button type="button" class="quiet undo" aria-label={words.form.undo(field.title)} onClick={() => setText(field.key, start.value[field.key] ?? "")}>
           ↺ {short(start.value[field.key] ?? "")}
         </button>
       )}
@@ -52,6 +114,11 @@ function Row({ field }: { field: Field }) {
       {field.description && (
         <p class="about" id={`${id}-about`}>
           {field.description}
+        </p>
+      )}
+      {bounds && !fault && (
+        <p class="warning" id={`${id}-outside`}>
+          {words.prediction.outside(field.title, formatNumber(bounds.low), formatNumber(bounds.high))}
         </p>
       )}
       {fault && (
@@ -94,15 +161,8 @@ function Category({ field, id, described, wrong }: EntryProps) {
   );
 }
 
-const HINTS = {
-  text: "Type or paste a text.",
-  sequence: "Paste the numbers, with blanks, commas or line breaks between them.",
-  tensor: "Paste the numbers as nested lists: [[1, 2], [3, 4]].",
-};
-
 function Text({ field, id, described, wrong }: EntryProps) {
-  const kind = field.kind as keyof typeof HINTS;
-  const size = field.shape.join(" × ");
+  const kind = field.kind as "text" | "sequence" | "tensor";
   return (
     <>
       <textarea
@@ -115,7 +175,7 @@ function Text({ field, id, described, wrong }: EntryProps) {
         onInput={(event) => setText(field.key, event.currentTarget.value)}
       />
       <p class="about" id={`${id}-hint`}>
-        {HINTS[kind]} {kind !== "text" && `${size} of them.`}
+        {words.form[kind]} {kind !== "text" && words.form.size(field.shape.join(" × "))}
       </p>
     </>
   );

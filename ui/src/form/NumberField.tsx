@@ -1,6 +1,8 @@
 /** A number: a text field, and a slider over the background's range. */
-import { toNumber } from "../model";
+import { formatValue } from "../format";
+import { toNumber } from "../numbers";
 import { current, setText } from "../state";
+import { words } from "../texts";
 import type { EntryProps } from "./entry";
 
 /** The number of steps of a slider. */
@@ -16,7 +18,7 @@ export function NumberField({ field, id, described, wrong }: EntryProps) {
       {high > low && (
         <input
           type="range"
-          aria-label={`${field.key}, slider`}
+          aria-label={words.form.slider(field.title)}
           min={floor(low, step)}
           max={ceil(high, step)}
           step={step}
@@ -34,6 +36,7 @@ export function NumberField({ field, id, described, wrong }: EntryProps) {
         value={text}
         onInput={(event) => setText(field.key, event.currentTarget.value)}
       />
+      {typeof number === "number" && text.includes(",") && <span class="hint">{words.form.read(formatValue(number))}</span>}
     </div>
   );
 }

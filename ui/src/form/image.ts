@@ -1,6 +1,7 @@
 /** Conversions from pictures to the arrays that a model takes. */
 import type { Nested } from "../api/answer";
 import { blackAndWhite, type Field } from "../model";
+import { luminance } from "../why/heat";
 
 /** The channels of each pixel, row-major, as nested lists of the field's shape. */
 export function fromPixels({ shape, integer }: Field, at: number[][]): Nested {
@@ -29,8 +30,7 @@ export async function fromFile(file: File, field: Field, width: number, height: 
   const channels = field.shape.length === 3 ? Math.min(...field.shape) : 1;
   const at = Array.from({ length: width * height }, (_, pixel) => {
     const rgb = [...data.subarray(4 * pixel, 4 * pixel + 3)];
-    const luminance = 0.2126 * (rgb[0] ?? 0) + 0.7152 * (rgb[1] ?? 0) + 0.0722 * (rgb[2] ?? 0);
-    const seen = channels >= 3 ? [...rgb, data[4 * pixel + 3] ?? 255].slice(0, channels) : [luminance];
+    const seen = channels >= 3 ? [...rgb, data[4 * pixel + 3] ?? 255].slice(0, channels) : [luminance(rgb)];
     return seen.map((value, channel) => {
       const [low, high] = blackAndWhite(field, channel);
       return low + ((inverted ? 255 - value : value) / 255) * (high - low);

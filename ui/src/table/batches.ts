@@ -1,12 +1,12 @@
-/** Explains many rows in small batches. A wrong row is reported, and the other rows are explained. */
+/** Explains many rows in batches. A refused row keeps its fault, and the other rows are explained. */
 import { RequestError, type ExplainRequest } from "../api/client";
 import { explain, pause } from "../api/explain";
-import { toRow, type Field, type TypedRow } from "../model";
-import type { Row } from "./rows";
+import { ambiguities, toRow, type Field } from "../model";
+import type { InputRow, Row } from "./rows";
 
-const ROWS_PER_REQUEST = 20;
-/** After this many wrong rows, the whole table is likely wrong, and the run ends. */
-const MAX_ERRORS = 20;
+const ROWS_PER_REQUEST = 50;
+/** The page is drawn again at most this often. */
+const TELL_MS = 300;
 const RETRY_S = 3;
 
 export interface Batches {
@@ -15,61 +15,78 @@ export interface Batches {
   method?: string;
   background?: string;
   fields: Field[];
-  rows: TypedRow[];
+  rows: InputRow[];
   signal: AbortSignal;
   onChange: (soFar: Results) => void;
+}
+
+export interface Refused {
+  id: string;
+  line: number;
+  message: string;
 }
 
 export interface Results {
   done: number;
   rows: Row[];
-  errors: { line: number; message: string }[];
+  errors: Refused[];
   /** Why the run waits; undefined while it runs. */
   waitReason?: string;
 }
 
 /** Raises RequestError if another attempt would not help. */
-export async function explainAll(job: Batches): Promise<Results> {
-  let results: Results = { done: 0, rows: [], errors: [] };
-  const tell = (change: Partial<Results>) => job.onChange((results = { ...results, waitReason: undefined, ...change }));
-  const lines = job.rows.map((_, place) => place);
-  while (lines.length && results.errors.length < MAX_ERRORS) {
-    const batch = lines.splice(0, ROWS_PER_REQUEST);
+export async function explainAll(job: Batches): Promise<void> {
+  const [rows, errors]: [Row[], Refused[]] = [[], []];
+  let told = 0;
+  const tell = (part = 0, waitReason?: string) => {
+    told = performance.now();
+    job.onChange({ done: rows.length + errors.length + part, rows: [...rows], errors: [...errors].sort((one, other) => one.line - other.line), waitReason });
+  };
+  const refuse = (place: number, message: string) => errors.push({ id: job.rows[place]?.id ?? "", line: place + 1, message });
+  const waiting: number[] = [];
+  job.rows.forEach(({ typed, fault }, place) => {
+    const [key, reading] = Object.entries(fault ? {} : ambiguities(job.fields, typed))[0] ?? [];
+    if (fault) refuse(place, fault);
+    else if (key) refuse(place, `${key}: ${reading}`);
+    else waiting.push(place);
+  });
+  waiting.reverse(); // so that a batch is taken from the end, without moving the others
+  while (waiting.length) {
+    const batch = waiting.splice(-ROWS_PER_REQUEST).reverse();
     try {
-      const rows = await explainBatch(job, batch, (progress) => tell({ done: results.rows.length + results.errors.length + progress * batch.length }));
-      tell({ rows: [...results.rows, ...rows], done: results.rows.length + rows.length + results.errors.length });
+      rows.push(...(await explainBatch(job, batch, (progress) => tell(progress * batch.length))));
     } catch (error) {
       if (!(error instanceof RequestError)) throw error;
       const refused = rowErrors(error, batch);
-      if (refused.length) {
-        const wrong = new Set(refused.map((one) => one.line - 1));
-        lines.unshift(...batch.filter((line) => !wrong.has(line)));
-        tell({ errors: [...results.errors, ...refused] });
-      } else if (error.status === 0 || error.status === 503) {
-        lines.unshift(...batch);
-        tell({ waitReason: error.message });
+      waiting.push(...batch.filter((place) => !refused.has(place)).reverse());
+      if (refused.size) refused.forEach((message, place) => refuse(place, message));
+      else if (error.status === 0 || error.status === 503) {
+        tell(0, error.message);
         await pause(1000 * (error.retryAfterS ?? RETRY_S), job.signal);
       } else throw error;
     }
+    if (performance.now() - told > TELL_MS) tell();
   }
-  return results;
+  tell();
 }
 
 async function explainBatch({ model, output, method, background, fields, rows, signal }: Batches, batch: number[], onProgress: (share: number) => void): Promise<Row[]> {
-  const instances = batch.map((line) => toRow(fields, rows[line] ?? {}));
+  const instances = batch.map((place) => toRow(fields, rows[place]?.typed ?? {}));
   const body = { model, instances, outputs: [output], ...(method ? { method } : {}), ...(background ? { background } : {}) } as unknown as ExplainRequest;
   const answer = await explain(body, { signal, onState: ({ progress }) => onProgress(progress) });
-  return answer.explanations.flatMap(({ outputs: [explained], prediction }, place) => {
-    const line = batch[place];
-    return explained && line !== undefined ? [{ typed: rows[line] ?? {}, line: line + 1, explained, prediction }] : [];
+  return answer.explanations.flatMap(({ outputs: [explained], prediction }, at) => {
+    const place = batch[at];
+    const row = place === undefined ? undefined : rows[place];
+    return explained && row && place !== undefined ? [{ id: row.id, typed: row.typed, line: place + 1, explained, prediction }] : [];
   });
 }
 
-function rowErrors({ problem }: RequestError, batch: number[]): { line: number; message: string }[] {
+/** The first message for each wrong row, by its place in the table. */
+function rowErrors({ problem }: RequestError, batch: number[]): Map<number, string> {
   const found = new Map<number, string>();
   for (const { instance, message } of problem?.errors ?? []) {
-    const line = instance === undefined ? undefined : batch[instance];
-    if (line !== undefined && !found.has(line)) found.set(line, message.replace(/^instances\[\d+\]: /, ""));
+    const place = instance === undefined ? undefined : batch[instance];
+    if (place !== undefined && !found.has(place)) found.set(place, message.replace(/^instances\[\d+\]: /, ""));
   }
-  return [...found].map(([line, message]) => ({ line: line + 1, message }));
+  return found;
 }

@@ -1,18 +1,19 @@
 /** Summaries of many rows: one dot per row and feature, or the mean |attribution| of each feature. */
 import * as Plot from "@observablehq/plot";
 
-import { toNumber, type Field } from "../model";
+import type { Field } from "../model";
+import { toNumber } from "../numbers";
+import { words } from "../texts";
+import { barChart, wrapped } from "../why/bars";
 import type { Scale } from "../format";
-import { FONT_PX, withoutStyles, stacked, type Canvas, type Svg } from "../why/draw";
+import { FONT_PX, measured, node, withoutStyles, stacked, type Canvas, type Svg } from "../why/draw";
 import { contributions } from "../why/contributions";
 import type { Row } from "./rows";
 
 const MAX_FEATURES = 12;
 const SWARM_PX = 46;
-const BAR_PX = 27;
 
 interface Dot {
-  key: string;
   value: number;
   /** The feature's value, scaled from 0, its minimum in these rows, to 1, its maximum. */
   level: number | null;
@@ -20,37 +21,27 @@ interface Dot {
 
 export interface Summary {
   key: string;
+  title: string;
   mean: number;
 }
 
+/** The mean |attribution| of each feature, the largest first. */
 export function meanSizes(fields: Field[], rows: Row[]): Summary[] {
   const sums = new Map<string, number>();
   for (const row of rows) for (const { key, value } of contributions(fields, row.explained, row.typed)) sums.set(key, (sums.get(key) ?? 0) + Math.abs(value));
-  return [...sums].map(([key, total]) => ({ key, mean: total / rows.length })).sort((one, other) => other.mean - one.mean);
+  const title = (key: string) => fields.find((field) => field.key === key && !field.group)?.title ?? key;
+  return [...sums].map(([key, total]) => ({ key, title: title(key), mean: total / rows.length })).sort((one, other) => other.mean - one.mean);
 }
 
-export function bars(fields: Field[], rows: Row[], scale: Scale, { width, theme }: Canvas): Svg {
+export function bars(fields: Field[], rows: Row[], scale: Scale, canvas: Canvas): Svg {
   const shown = meanSizes(fields, rows).slice(0, MAX_FEATURES);
-  const marginLeft = Math.round(Math.min(200, 0.36 * width));
-  return withoutStyles(
-    Plot.plot({
-      width, height: BAR_PX * shown.length + 46, marginLeft, marginRight: 60, marginTop: 4, marginBottom: 40,
-      style: { fontSize: `${FONT_PX}px`, background: theme.paper, color: theme.ink },
-      x: { label: null, tickFormat: scale.axis },
-      y: { domain: shown.map((one) => one.key), label: null, padding: 0.28 },
-      marks: [
-        Plot.gridX({ stroke: theme.rule, ticks: 4 }),
-        Plot.axisX({ ticks: 4, tickSize: 0, tickFormat: scale.axis, fill: theme.muted, label: `mean size${scale.unit ? `, ${scale.unit}` : ""}`, labelAnchor: "right", labelArrow: "none" }),
-        Plot.axisY({ tickSize: 0, lineWidth: (marginLeft - 12) / FONT_PX, textOverflow: "ellipsis", fill: theme.ink }),
-        Plot.barX(shown, { x: "mean", y: "key", fill: theme.down, rx: 1.5 }),
-        Plot.text(shown, { x: "mean", y: "key", text: ({ mean }: Summary) => scale.change(mean).replace("+", ""), dx: 5, textAnchor: "start", fill: theme.ink }),
-      ],
-    }),
-  );
+  const listed = shown.map(({ title, mean }) => ({ label: title, bars: [{ from: 0, to: mean, colour: canvas.theme.down }], texts: [scale.change(mean).replace("+", "")] }));
+  return barChart({ rows: listed, domain: [0, shown[0]?.mean || 1], origin: 0, axis: scale.axis, axisLabel: words.table.meanAxis(scale.unit) }, canvas);
 }
 
 export function swarm(fields: Field[], rows: Row[], scale: Scale, { width, theme }: Canvas): Svg {
-  const shown = meanSizes(fields, rows).slice(0, MAX_FEATURES).map((one) => one.key);
+  const largest = meanSizes(fields, rows).slice(0, MAX_FEATURES);
+  const shown = largest.map((one) => one.key);
   const marginLeft = Math.round(Math.min(200, 0.36 * width));
   const r = rows.length > 200 ? 1.8 : 3;
   const dots = spreadDots(shown.map((key) => dotsOf(fields, rows, key)), (1.6 * r) / (width - marginLeft), (2 * r) / SWARM_PX);
@@ -63,13 +54,14 @@ export function swarm(fields: Field[], rows: Row[], scale: Scale, { width, theme
     color: { type: "identity" },
     marks: [
       Plot.gridX({ stroke: theme.rule, ticks: 5 }),
-      Plot.axisX({ ticks: 5, tickSize: 0, tickFormat: scale.axis, fill: theme.muted, label: `takes away, or adds${scale.unit ? `, ${scale.unit}` : ""}`, labelAnchor: "right", labelArrow: "none" }),
-      Plot.axisY(shown.map((_, place) => place), { tickFormat: (place: number) => shown[place] ?? "", tickSize: 0, lineWidth: (marginLeft - 12) / FONT_PX, textOverflow: "ellipsis", fill: theme.ink }),
+      Plot.axisX({ ticks: 5, tickSize: 0, tickFormat: scale.axis, fill: theme.muted, label: words.table.axis(scale.unit), labelAnchor: "right", labelArrow: "none" }),
+      Plot.axisY(shown.map((_, place) => place), { tickFormat: (place: number) => wrapped(largest[place]?.title ?? "", marginLeft - 16).join("\n"), tickSize: 0, fill: theme.ink }),
       Plot.ruleX([0], { stroke: theme.muted }),
       Plot.dot(dots, { x: "value", y: "place", r, fill: colour }),
     ],
   });
-  return stacked([withoutStyles(plot), legend({ width, theme })], { width, theme });
+  const named = fields.filter((field) => field.kind === "category" && shown.includes(field.key));
+  return stacked([withoutStyles(plot), legend({ width, theme }), ...named.map((field) => categoryLegend(field, { width, theme }))], { width, theme });
 }
 
 /** The largest share of a feature's height that its dots take. Many dots are closer together. */
@@ -98,11 +90,11 @@ function dotsOf(fields: Field[], rows: Row[], key: string): Dot[] {
     return field?.kind === "category" ? field.categories.indexOf(typed[key] ?? "") : null;
   });
   const numbers = levels.filter((one): one is number => typeof one === "number");
-  const [low, high] = [Math.min(...numbers), Math.max(...numbers)];
+  const [low, high] = field?.kind === "category" ? [0, field.categories.length - 1] : [Math.min(...numbers), Math.max(...numbers)];
   return rows.map(({ explained, typed }, place) => {
     const level = levels[place];
     const value = contributions(fields, explained, typed).find((one) => one.key === key)?.value ?? 0;
-    return { key, value, level: typeof level === "number" && high > low ? (level - low) / (high - low) : null };
+    return { value, level: typeof level === "number" && high > low ? (level - low) / (high - low) : null };
   });
 }
 
@@ -112,6 +104,23 @@ function mix(from: string, to: string, share: number): string {
     return Math.round(one + share * (other - one)).toString(16).padStart(2, "0");
   });
   return `#${parts.join("")}`;
+}
+
+/** The names of a feature's categories in the colours of its dots. */
+function categoryLegend({ title, categories }: Field, { width, theme }: Canvas): Svg {
+  const svg = node("svg", { width, "font-size": FONT_PX, fill: theme.ink }) as Svg;
+  let [x, y] = [6, 14];
+  const write = (text: string, colour?: string) => {
+    const wide = measured(text, FONT_PX) + (colour ? 26 : 12);
+    if (x + wide > width && x > 6) [x, y] = [6, y + 18];
+    if (colour) svg.append(node("circle", { cx: x + 5, cy: y - 4, r: 4.5, fill: colour }));
+    svg.append(node("text", { x: x + (colour ? 14 : 0), y }, text));
+    x += wide;
+  };
+  write(`${title}:`);
+  categories.forEach((category, place) => write(category, mix(theme.low, theme.high, categories.length > 1 ? place / (categories.length - 1) : 1)));
+  svg.setAttribute("height", String(y + 8));
+  return svg;
 }
 
 function legend({ width, theme }: Canvas): Svg {
@@ -124,8 +133,8 @@ function legend({ width, theme }: Canvas): Svg {
       style: { fontSize: `${FONT_PX}px`, background: theme.paper, color: theme.ink },
       marks: [
         Plot.rect(steps, { x1: (step: number) => left + 82 + 5 * step, x2: (step: number) => left + 87.5 + 5 * step, y1: 7, y2: 19, fill: (step: number) => mix(theme.low, theme.high, step / 23) }),
-        Plot.text([{ x: left + 76, anchor: "end", label: "its value: low" }], { x: "x", y: 13, text: "label", textAnchor: "end", fill: theme.ink }),
-        Plot.text([{ x: left + 210, label: "high" }], { x: "x", y: 13, text: "label", textAnchor: "start", fill: theme.ink }),
+        Plot.text([{ x: left + 76, anchor: "end", label: words.table.low }], { x: "x", y: 13, text: "label", textAnchor: "end", fill: theme.ink }),
+        Plot.text([{ x: left + 210, label: words.table.high }], { x: "x", y: 13, text: "label", textAnchor: "start", fill: theme.ink }),
       ],
     }),
   );

@@ -1,8 +1,10 @@
 /** A picture with its description and download buttons. It is drawn again when the width or the theme changes. */
 import { useLayoutEffect, useRef, useState } from "preact/hooks";
 
+import type { ExplainRequest } from "../api/client";
+import { words } from "../texts";
 import { theme } from "../theme";
-import { download, type Draw } from "./download";
+import { download, downloadDrawn, type Draw } from "./download";
 
 interface Props {
   draw: Draw;
@@ -10,9 +12,11 @@ interface Props {
   /** The content of the picture as text, for screen readers. */
   description: string;
   heading?: string;
+  /** The request whose picture the service draws. Without one, the picture of the page is saved. */
+  request?: ExplainRequest;
 }
 
-export function Chart({ draw, title, description, heading }: Props) {
+export function Chart({ draw, title, description, heading, request }: Props) {
   const place = useRef<HTMLDivElement>(null);
   const [width, setWidth] = useState(0);
   const colours = theme.value;
@@ -29,16 +33,17 @@ export function Chart({ draw, title, description, heading }: Props) {
     svg.setAttribute("aria-hidden", "true");
     place.current?.replaceChildren(svg);
   }, [draw, width, colours]);
+  const save = (kind: "svg" | "png") => void (request ? download(request, title, kind) : downloadDrawn(draw, title, kind));
   return (
     <figure class="chart">
       {heading && <figcaption>{heading}</figcaption>}
       <div class="picture" role="img" aria-label={description} ref={place} />
       <p class="keep">
-        Keep this picture:{" "}
-        <button type="button" class="quiet" onClick={() => void download(draw, title, "svg")}>
+        {words.why.keep}{" "}
+        <button type="button" class="quiet" onClick={() => save("svg")}>
           SVG
         </button>{" "}
-        <button type="button" class="quiet" onClick={() => void download(draw, title, "png")}>
+        <button type="button" class="quiet" onClick={() => save("png")}>
           PNG
         </button>
       </p>

@@ -1,17 +1,23 @@
 /** The pictures of inputs other than features: images, texts, sequences. */
+import { signal } from "@preact/signals";
 import { useCallback } from "preact/hooks";
 
-import { isTokens, type Nested } from "../api/answer";
+import { explainBody } from "../answers";
+import { flat, isTokens, type Nested } from "../api/answer";
+import { scaleOf } from "../format";
 import { blackAndWhite, toRow, type Field } from "../model";
 import { modelFields, model } from "../state";
-import { scaleOf } from "../format";
+import { words } from "../texts";
 import { Chart } from "./Chart";
-import type { Canvas } from "./draw";
-import { heat, pixelAttributions } from "./heat";
 import { withLetters } from "./contributions";
 import type { Comparison } from "./comparison";
+import type { Canvas } from "./draw";
+import { heat, pixelAttributions, strongestRegion, type View } from "./heat";
 import { series } from "./series";
 import { tokenHeat } from "./tokens";
+
+const imageView = signal<View>("overlay");
+const opacity = signal(0.8);
 
 export function Inputs(comparison: Comparison) {
   return (
@@ -30,50 +36,81 @@ interface Props extends Comparison {
   field: Field;
 }
 
-function Images({ field, why, explained, before }: Props) {
-  const share = (of: typeof explained) => Math.max(...pixelAttributions(field.shape, (of.attributions[field.key] ?? []) as Nested).map(Math.abs));
-  const most = Math.max(share(explained), before ? share(before.explained) : 0) || 1;
+interface OneProps extends Props {
+  /** The attribution with the strongest colour. */
+  most: number;
+  heading?: string;
+}
+
+/** The strongest colour of one or two pictures. An effect that counts as nothing is painted in a pale colour. */
+function strongestColour({ explained, before }: Comparison, sizes: (of: typeof explained) => number[]): number {
+  const shown = model.value;
+  const tiny = shown ? scaleOf(shown).tiny(explained) : 0;
+  return Math.max(20 * tiny, ...[explained, ...(before ? [before.explained] : [])].flatMap(sizes).map(Math.abs), Number.MIN_VALUE);
+}
+
+function Images(props: Props) {
+  const { field, before } = props;
+  const most = strongestColour(props, (of) => pixelAttributions(field.shape, (of.attributions[field.key] ?? []) as Nested));
   return (
-    <div class="beside">
-      {before && <OneImage field={field} why={before.why} explained={before.explained} most={most} heading="At the start" />}
-      <OneImage field={field} why={why} explained={explained} most={most} heading={before ? "Now" : undefined} />
-    </div>
+    <>
+      <div class="views" role="group" aria-label={words.image.views}>
+        {(["picture", "overlay", "heat"] as const).map((one) => (
+          <button key={one} type="button" aria-pressed={imageView.value === one} onClick={() => (imageView.value = one)}>
+            {{ picture: words.image.original, overlay: words.image.overlay, heat: words.image.heat }[one]}
+          </button>
+        ))}
+        {imageView.value === "overlay" && (
+          <label>
+            {words.image.opacity} <input type="range" min={0} max={1} step={0.05} data-testid="opacity" value={opacity.value} onInput={(event) => (opacity.value = Number(event.currentTarget.value))} />
+          </label>
+        )}
+      </div>
+      <div class="beside">
+        {before && <OneImage field={field} why={before.why} explained={before.explained} most={most} heading={words.why.atStart} />}
+        <OneImage field={field} why={props.why} explained={props.explained} most={most} heading={before && words.why.nowHeading} />
+      </div>
+    </>
   );
 }
 
-function OneImage({ field, why, explained, most, heading }: Props & { most: number; heading?: string }) {
-  const image = toRow([field], why.row)[field.key] as Nested;
+function OneImage({ field, why, explained, most, heading }: OneProps) {
+  const shown = model.value;
+  const [view, strength] = [imageView.value, opacity.value];
   const attribution = (explained.attributions[field.key] ?? []) as Nested;
   const draw = useCallback(
-    (canvas: Canvas) => heat({ shape: field.shape, image, attribution, range: (channel) => blackAndWhite(field, channel), most }, canvas),
-    [field, why, explained, most],
+    (canvas: Canvas) => {
+      if (!shown) throw new Error("a picture has its model");
+      const image = toRow([field], why.row)[field.key] as Nested;
+      return heat({ shape: field.shape, image, attribution, range: (channel) => blackAndWhite(field, channel), most, view, opacity: strength, scale: scaleOf(shown) }, canvas);
+    },
+    [shown, field, why, explained, most, view, strength],
   );
-  return <Chart draw={draw} heading={heading} title={`${field.key}: why ${explained.output}`} description={`${field.key}, each pixel coloured by what it adds to ${explained.output} or takes away; ${strongest(field, attribution)}`} />;
-}
-
-/** The pixel with the largest attribution as text, for screen readers. */
-function strongest(field: Field, attribution: Nested): string {
-  const all = pixelAttributions(field.shape, attribution);
-  const width = field.shape.length === 3 && (field.shape[0] ?? 0) <= 4 ? (field.shape[2] ?? 1) : (field.shape[1] ?? 1);
-  const at = all.reduce((best, value, place) => (Math.abs(value) > Math.abs(all[best] ?? 0) ? place : best), 0);
-  return `strongest at column ${(at % width) + 1}, row ${Math.floor(at / width) + 1}, which ${(all[at] ?? 0) < 0 ? "takes away" : "adds"}.`;
-}
-
-function Texts({ field, why, explained, before }: Props) {
-  const share = (of: typeof explained) => {
-    const given = of.attributions[field.key];
-    return isTokens(given) ? Math.max(...given.map((one) => Math.abs(one.value))) : 0;
-  };
-  const most = Math.max(share(explained), before ? share(before.explained) : 0) || 1;
+  if (!shown) return null;
+  const region = strongestRegion(field.shape, attribution, scaleOf(shown));
   return (
-    <div class="beside">
-      {before && <OneText field={field} why={before.why} explained={before.explained} most={most} heading="At the start" />}
-      <OneText field={field} why={why} explained={explained} most={most} heading={before ? "Now" : undefined} />
+    <div>
+      <Chart draw={draw} heading={heading} title={words.image.title(field.title, explained.output)} description={words.image.described(field.title, explained.output, region)} request={explainBody(why.row, [explained.output])} />
+      <p data-testid="strongest">{region}</p>
     </div>
   );
 }
 
-function OneText({ field, why, explained, most, heading }: Props & { most: number; heading?: string }) {
+function Texts(props: Props) {
+  const { field, before } = props;
+  const most = strongestColour(props, (of) => {
+    const given = of.attributions[field.key];
+    return isTokens(given) ? given.map((one) => one.value) : [0];
+  });
+  return (
+    <div class="beside">
+      {before && <OneText field={field} why={before.why} explained={before.explained} most={most} heading={words.why.atStart} />}
+      <OneText field={field} why={props.why} explained={props.explained} most={most} heading={before && words.why.nowHeading} />
+    </div>
+  );
+}
+
+function OneText({ field, why, explained, most, heading }: OneProps) {
   const shown = model.value;
   const given = explained.attributions[field.key];
   const draw = useCallback(
@@ -86,7 +123,7 @@ function OneText({ field, why, explained, most, heading }: Props & { most: numbe
   if (!shown || !isTokens(given)) return null;
   const scale = scaleOf(shown);
   const listed = withLetters(given, why.row[field.key] ?? "").map((one) => `${one.label} ${scale.change(one.value)}`).join("; ");
-  return <Chart draw={draw} heading={heading} title={`${field.key}: why ${explained.output}`} description={`${field.key}, each piece coloured by what it adds to ${explained.output} or takes away: ${listed}.`} />;
+  return <Chart draw={draw} heading={heading} title={words.image.title(field.title, explained.output)} description={words.text.described(field.title, explained.output, listed)} request={explainBody(why.row, [explained.output])} />;
 }
 
 function Steps({ field, why, explained, before }: Props) {
@@ -95,17 +132,18 @@ function Steps({ field, why, explained, before }: Props) {
   const draw = useCallback(
     (canvas: Canvas) => {
       if (!shown) throw new Error("a picture has its model");
-      return series({
-        name: field.key,
+      const given = {
+        name: field.title,
         values,
         attribution: explained.attributions[field.key] as Nested[],
         errors: explained.standard_errors?.[field.key] as Nested[] | undefined,
         scale: scaleOf(shown),
+        most: Math.max(20 * scaleOf(shown).tiny(explained), ...flat(explained.attributions[field.key] as Nested).map(Math.abs)),
         before: before && (toRow([field], before.why.row)[field.key] as Nested[]),
-      }, canvas);
+      };
+      return series(given, canvas);
     },
     [field, why, explained, before?.why, shown],
   );
-  const description = `${field.key}, ${values.length} steps, and under each of them what it adds to ${explained.output} or takes away; the numbers are in the table below.`;
-  return <Chart draw={draw} title={`${field.key}: why ${explained.output}`} description={description} />;
+  return <Chart draw={draw} title={words.image.title(field.title, explained.output)} description={words.series.described(field.title, values.length, explained.output)} request={explainBody(why.row, [explained.output])} />;
 }

@@ -1,68 +1,68 @@
-/** The options of an explanation: class, method, background, samples. */
-import { methodInfo } from "../methods";
-import { background, method, model, output, samples } from "../state";
+/** The options of an explanation: class and background, and under "Advanced" the method, samples and threshold. */
 import { predictionQuery } from "../answers";
+import { methodInfo } from "../methods";
+import { background, method, model, output, samples, threshold } from "../state";
+import { words } from "../texts";
+
+interface ChoiceProps {
+  name: string;
+  test: string;
+  value: string | number;
+  first: string;
+  options: [value: string | number, text: string][];
+  onPick: (value: string) => void;
+}
+
+function Choice({ name, test, value, first, options, onPick }: ChoiceProps) {
+  return (
+    <label>
+      {name}{" "}
+      <select data-testid={test} value={value} onChange={(event) => onPick(event.currentTarget.value)}>
+        <option value="">{first}</option>
+        {options.map(([one, text]) => (
+          <option key={one} value={one}>
+            {text}
+          </option>
+        ))}
+      </select>
+    </label>
+  );
+}
 
 export function Options() {
   const shown = model.value;
   if (!shown) return null;
-  const { labels } = shown.spec.output;
+  const { labels, scores } = shown.spec.output;
   const { methods, default: usual } = shown.certificate;
-  const predicted = predictionQuery.state.value.value?.label;
+  const backgrounds = Object.entries(shown.backgrounds ?? {});
+  const fitting = Object.entries(methods).flatMap(([name, about]): [string, string][] => (about.fits ? [[name, name]] : []));
+  const counts = [...new Set([16, 64, 256, 1024, 4096, ...(samples.value ? [samples.value] : [])])].sort((one, other) => one - other);
+  const t = words.options;
   return (
-    <p class="asked">
-      {labels.length > 0 && (
-        <label>
-          Explain{" "}
-          <select data-testid="class" value={output.value ?? ""} onChange={(event) => (output.value = event.currentTarget.value || null)}>
-            <option value="">what is predicted{predicted !== undefined && ` (${predicted})`}</option>
-            {labels.map((label) => (
-              <option key={label} value={label}>
-                {label}
-              </option>
-            ))}
-          </select>
-        </label>
-      )}{" "}
-      <label>
-        Method{" "}
-        <select data-testid="method" value={method.value} onChange={(event) => (method.value = event.currentTarget.value)}>
-          <option value="auto">the usual ({usual})</option>
-          {Object.entries(methods)
-            .filter(([, about]) => about.fits)
-            .map(([name]) => (
-              <option key={name} value={name}>
-                {name}
-              </option>
-            ))}
-        </select>
-      </label>{" "}
-      {Object.keys(shown.backgrounds ?? {}).length > 0 && (
-        <label>
-          Compare with{" "}
-          <select data-testid="background" value={background.value ?? ""} onChange={(event) => (background.value = event.currentTarget.value || null)}>
-            <option value="">the usual background</option>
-            {Object.entries(shown.backgrounds ?? {}).map(([name, rows]) => (
-              <option key={name} value={name}>
-                {name} ({rows} rows)
-              </option>
-            ))}
-          </select>
-        </label>
-      )}{" "}
-      {methodInfo(method.value === "auto" ? usual : method.value)?.samples && (
-        <label>
-          Samples{" "}
-          <select data-testid="samples" value={samples.value ?? ""} onChange={(event) => (samples.value = Number(event.currentTarget.value) || null)}>
-            <option value="">as many as usual</option>
-            {[...new Set([16, 64, 256, 1024, 4096, ...(samples.value ? [samples.value] : [])])].sort((one, other) => one - other).map((count) => (
-              <option key={count} value={count}>
-                {count}
-              </option>
-            ))}
-          </select>
-        </label>
-      )}
-    </p>
+    <>
+      <p class="asked">
+        {labels.length > 0 && (
+          <Choice name={t.explain} test="class" value={output.value ?? ""} first={t.predicted(predictionQuery.state.value.value?.prediction.label)} options={labels.map((label) => [label, label])} onPick={(value) => (output.value = value || null)} />
+        )}
+        {backgrounds.length > 0 && (
+          <Choice name={t.compare} test="background" value={background.value ?? ""} first={t.usualBackground} options={backgrounds.map(([name, rows]) => [name, t.background(name, rows)])} onPick={(value) => (background.value = value || null)} />
+        )}
+      </p>
+      <details class="advanced">
+        <summary>{t.advanced}</summary>
+        <p class="asked">
+          <Choice name={t.method} test="method" value={method.value === "auto" ? "" : method.value} first={t.usual(usual)} options={fitting} onPick={(value) => (method.value = value || "auto")} />
+          {methodInfo(method.value === "auto" ? usual : method.value)?.samples && (
+            <Choice name={t.samples} test="samples" value={samples.value ?? ""} first={t.usualSamples} options={counts.map((count) => [count, String(count)])} onPick={(value) => (samples.value = Number(value) || null)} />
+          )}
+          {scores === "probabilities" && (
+            <label>
+              {words.prediction.threshold}{" "}
+              <input type="number" min={0} max={100} step={1} data-testid="threshold" value={threshold.value === null ? "" : Number((100 * threshold.value).toPrecision(4))} onInput={(event) => (threshold.value = event.currentTarget.value === "" ? null : Math.min(1, Math.max(0, Number(event.currentTarget.value) / 100)))} /> %
+            </label>
+          )}
+        </p>
+      </details>
+    </>
   );
 }

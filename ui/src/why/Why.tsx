@@ -1,19 +1,25 @@
 /** The explanation of the current row: pictures, and the facts about them as text. */
 import { useCallback, useMemo } from "preact/hooks";
 
-import { startQuery, explanationQuery, fieldErrors, outputIndex, predictionQuery, type RowExplanation } from "../answers";
-import { methodInfo } from "../methods";
-import { changed, modelFields, model, loadModels } from "../state";
+import { startQuery, explanationQuery, explainBody, fieldErrors, outputIndex, predictionQuery, type RowExplanation } from "../answers";
+import { changed, current, modelFields, model, loadModels, start } from "../state";
 import { ErrorNotice } from "../ErrorNotice";
-import { residualText, formatNumber, scaleOf, withSign, durationText } from "../format";
+import { scaleOf } from "../format";
+import { words } from "../texts";
 import { Options } from "./Options";
 import { Chart } from "./Chart";
+import { changeChart, changes } from "./change";
 import { contributions } from "./contributions";
+import type { Canvas } from "./draw";
+import { Facts } from "./Facts";
 import { Inputs } from "./Inputs";
 import { Numbers } from "./Numbers";
 import type { Comparison } from "./comparison";
+import { said } from "./Prediction";
 import { Progress } from "./Progress";
-import { extent, waterfall, type Waterfall } from "./waterfall";
+import { bySize } from "./reasons";
+import { accuracyWarning, changeSentence, reasoned } from "./sentences";
+import { waterfall } from "./waterfall";
 
 export function Why() {
   const { value, asking, error, cancelled } = explanationQuery.state.value;
@@ -22,30 +28,30 @@ export function Why() {
   const shownError = error ?? predictionQuery.state.value.error;
   return (
     <section class="card why" aria-labelledby="why-heading" aria-busy={asking}>
-      <h2 id="why-heading">Why</h2>
+      <h2 id="why-heading">{words.why.heading}</h2>
       <Options />
-      {shownError && !inFields && <ErrorNotice error={shownError} onRetry={() => (shownError.status === 404 ? void loadModels() : (predictionQuery.retry(), explanationQuery.retry()))} what="No explanation:" />}
-      {inFields && <p class="fault">Mend what is red, and the explanation comes.</p>}
+      {shownError && !inFields && <ErrorNotice error={shownError} onRetry={() => (shownError.status === 404 ? void loadModels() : (predictionQuery.retry(), explanationQuery.retry()))} what={words.why.none} />}
+      {inFields && <p class="fault">{words.why.red}</p>}
       {cancelled && (
         <p class="trouble">
-          Cancelled.{" "}
+          {words.why.cancelled}{" "}
           <button type="button" onClick={() => explanationQuery.retry()}>
-            Explain after all
+            {words.why.again}
           </button>
         </p>
       )}
       <Progress />
       {value && (
-        <div class={asking || shownError ? "old" : ""}>
-          {shownError && <p class="hint">Below is the last row that could be explained.</p>}
-          <Pictures why={value} />
+        <div class={asking || shownError || inFields ? "old" : ""}>
+          {(shownError || inFields) && <p class="hint">{words.why.old}</p>}
+          <Explanation why={value} />
         </div>
       )}
     </section>
   );
 }
 
-function Pictures({ why }: { why: RowExplanation }) {
+function Explanation({ why }: { why: RowExplanation }) {
   const explained = why.explained[Math.min(outputIndex.value, why.explained.length - 1)];
   const shown = model.value;
   const before = changed.value.length ? startQuery.state.value.value : undefined;
@@ -59,7 +65,7 @@ function Pictures({ why }: { why: RowExplanation }) {
       {why.explained.length > 1 && (
         <p>
           <label>
-            Output{" "}
+            {words.options.output}{" "}
             <select value={outputIndex.value} onChange={(event) => (outputIndex.value = Number(event.currentTarget.value))}>
               {why.explained.map((one, place) => (
                 <option key={one.output} value={place}>
@@ -70,9 +76,10 @@ function Pictures({ why }: { why: RowExplanation }) {
           </label>
         </p>
       )}
-      <Sentence why={why} explained={explained} />
+      <WhatChanged {...comparison} />
+      <Sentences {...comparison} />
       {textFirst && <Inputs {...comparison} />}
-      <Waterfalls {...comparison} />
+      <Waterfall {...comparison} />
       {!textFirst && <Inputs {...comparison} />}
       <Facts why={why} explained={explained} />
       <Numbers why={why} explained={explained} before={from} />
@@ -80,86 +87,70 @@ function Pictures({ why }: { why: RowExplanation }) {
   );
 }
 
-function Sentence({ why, explained }: Comparison) {
+function Sentences({ why, explained }: Comparison) {
   const shown = model.value;
   if (!shown) return null;
-  const scale = scaleOf(shown);
-  const all = contributions(modelFields.value, explained, why.row).sort((one, other) => Math.abs(other.value) - Math.abs(one.value));
-  const [first, second] = all.filter((one) => one.value !== 0);
-  const does = (value: number) => `${value > 0 ? "adds" : "takes away"} ${withSign(value, (size) => scale.change(size).replace(/^\+/, "")).replace(/^[+−]/, "")}`;
+  const { average, reasons } = reasoned(modelFields.value, why, explained, scaleOf(shown));
+  const warning = accuracyWarning(why);
   return (
-    <p data-testid="sentence">
-      On average over {why.answer.background.rows} known rows the model says {scale.value(explained.base_value)} for {explained.output}; for this one{" "}
-      {scale.value(explained.value)}.{first && modelFields.value.some((field) => field.kind !== "image") && (
-        <>
-          {" "}
-          Most of the difference: <b>{first.label}</b> {does(first.value)}
-          {second && (
-            <>
-              , <b>{second.label}</b> {does(second.value)}
-            </>
-          )}
-          {scale.unit && ` (${scale.unit})`}.
-        </>
+    <div data-testid="sentence">
+      <p>{average}</p>
+      {reasons.map((sentence) => (
+        <p key={sentence}>{sentence}</p>
+      ))}
+      {warning && (
+        <p class="warning" data-testid="accuracy">
+          {warning}
+        </p>
       )}
-    </p>
-  );
-}
-
-function Waterfalls({ why, explained, before }: Comparison) {
-  const shown = model.value;
-  const fields = modelFields.value;
-  const scale = useMemo(() => (shown ? scaleOf(shown) : undefined), [shown]);
-  const now = useMemo(() => scale && { explained, scale, elements: contributions(fields, explained, why.row) }, [explained, scale, fields, why]);
-  const then = useMemo(() => scale && before && { explained: before.explained, scale, elements: contributions(fields, before.explained, before.why.row) }, [before?.explained, scale, fields]);
-  if (!now || !shown || (fields.length === 1 && fields[0]?.kind === "image")) return null;
-  const domain = then && ([Math.min(extent(now)[0], extent(then)[0]), Math.max(extent(now)[1], extent(then)[1])] as [number, number]);
-  return (
-    <div class="beside">
-      {then && <OneWaterfall given={{ ...then, domain }} heading="At the start" model={shown.spec.name} />}
-      <OneWaterfall given={{ ...now, domain }} heading={then ? "Now" : undefined} model={shown.spec.name} />
     </div>
   );
 }
 
-function OneWaterfall({ given, heading, model: name }: { given: Waterfall; heading?: string; model: string }) {
-  const { explained, elements: all, scale } = given;
-  const draw = useCallback((canvas: Parameters<typeof waterfall>[1]) => waterfall(given, canvas), [explained, all, given.domain?.[0], given.domain?.[1]]);
-  const listed = [...all].sort((one, other) => Math.abs(other.value) - Math.abs(one.value)).slice(0, 9);
-  const description = `From the average, ${scale.value(explained.base_value)}, to the prediction, ${scale.value(explained.value)}: ${listed.map((one) => `${one.label} ${scale.change(one.value)}`).join("; ")}.`;
-  return <Chart draw={draw} description={description} heading={heading} title={`Why ${name} says ${explained.output}: ${scale.value(explained.value)}${heading ? `, ${heading.toLowerCase()}` : ""}`} />;
-}
-
-function Facts({ why, explained }: Comparison) {
+/** One sentence and one chart for the difference to the start row. */
+function WhatChanged({ why, explained, before }: Comparison) {
   const shown = model.value;
-  if (!shown) return null;
-  const { answer } = why;
-  const distance = answer.expected_distance;
+  const fields = modelFields.value;
+  const then = before?.explained;
+  const list = useMemo(() => before && changes(contributions(fields, before.explained, before.why.row), contributions(fields, explained, why.row)), [fields, explained, then, why]);
+  const draw = useCallback(
+    (canvas: Canvas) => {
+      if (!shown || !list) throw new Error("a change has a start");
+      return changeChart(list, explained, scaleOf(shown), canvas);
+    },
+    [shown, list, explained],
+  );
+  if (!shown || !before || !list) return null;
+  const scale = scaleOf(shown);
+  const [from, to] = [said(before.why.prediction, scale), said(why.prediction, scale)];
+  const listed = list.map((one) => `${one.label} ${scale.change(one.now - one.before)}`).join("; ");
   return (
-    <dl class="facts">
-      <dt>Method</dt>
-      <dd>
-        <b>{answer.method}</b>: {methodInfo(answer.method)?.text}.
-        {distance !== undefined && distance >= 0.0005 && ` Tried on rows of this model, it was ${formatNumber(100 * Number(distance.toPrecision(2)))} % away from the reference on average.`}
-        {answer.method_reason && ` Chosen: ${answer.method_reason}.`}
-        {answer.complete === false && " It was cut short by its deadline; the bars are what was found until then."}
-      </dd>
-      <dt>Adds up</dt>
-      <dd>{residualText(explained, scaleOf(shown))}.</dd>
-      <dt>Compared with</dt>
-      <dd>
-        the {answer.background.rows} rows of the background{answer.background.name !== "default" && ` ${answer.background.name}`} <span title={answer.background.sha256}>({answer.background.sha256.slice(0, 8)}…)</span>
-      </dd>
-      <dt>Took</dt>
-      <dd>
-        {durationText(explanationQuery.state.value.ms)}
-        {answer.cached && ", as it had been computed before"}
-      </dd>
-      <dt>In doubt?</dt>
-      <dd>
-        <a href="/help#reading">What the picture means, and what it does not</a>
-      </dd>
-    </dl>
+    <div class="changed">
+      <h3>{words.why.changed}</h3>
+      <p data-testid="changed">
+        {changeSentence(fields, changed.value, start.value, current.value)} {from === to ? words.why.stayed(to) : words.why.went(from, to)}
+      </p>
+      {!isImageAlone() && <Chart draw={draw} heading={words.why.changeChart(explained.output)} title={words.why.changeChart(explained.output)} description={`${words.why.changedBy}: ${listed}.`} />}
+    </div>
   );
 }
 
+const isImageAlone = () => modelFields.value.length === 1 && modelFields.value[0]?.kind === "image";
+
+function Waterfall({ why, explained }: Comparison) {
+  const shown = model.value;
+  const fields = modelFields.value;
+  const given = useMemo(() => shown && { explained, scale: scaleOf(shown), elements: contributions(fields, explained, why.row) }, [explained, shown, fields, why]);
+  const draw = useCallback(
+    (canvas: Canvas) => {
+      if (!given) throw new Error("a picture has its model");
+      return waterfall(given, canvas);
+    },
+    [given],
+  );
+  if (!given || !shown || isImageAlone()) return null;
+  const { elements, scale } = given;
+  const listed = bySize(elements).slice(0, 9).map((one) => `${one.label} ${scale.change(one.value)}`).join("; ");
+  const [base, value] = [scale.value(explained.base_value), scale.value(explained.value)];
+  return <Chart draw={draw} description={words.why.described(base, value, listed)} title={words.why.picture(shown.spec.name, explained.output, value)} request={explainBody(why.row, [explained.output])} />;
+}

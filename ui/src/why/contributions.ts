@@ -1,17 +1,21 @@
 /** The contributions of a row's features, steps or tokens, in the order of the row. An image is one contribution. */
 import { flat, isTokens, sum, type OutputExplanation, type Nested, type Token } from "../api/answer";
 import { toRow, type Field, type TypedRow } from "../model";
-import { formatNumber } from "../format";
+import { toNumber } from "../numbers";
+import { formatNumber, formatValue } from "../format";
+import { words } from "../texts";
 
 export interface Contribution {
   key: string;
   label: string;
   value: number;
   error?: number;
+  /** The sum of |attribution| over its parts, where the contribution is a sum of several. */
+  size?: number;
 }
 
-export function contributions(fields: Field[], { attributions, standard_errors }: OutputExplanation, typed: TypedRow): Contribution[] {
-  const alone = fields.length === 1;
+/** single: steps and tokens are contributions of their own. Default: only if the model has no other field. */
+export function contributions(fields: Field[], { attributions, standard_errors }: OutputExplanation, typed: TypedRow, single = fields.length === 1): Contribution[] {
   const seen = new Set<string>();
   return fields.flatMap((field) => {
     const key = field.group ?? field.key;
@@ -19,16 +23,16 @@ export function contributions(fields: Field[], { attributions, standard_errors }
     seen.add(key);
     const [given, errors] = [attributions[key] ?? 0, standard_errors?.[key]];
     if (field.kind === "number" || field.kind === "category") {
-      return [{ key, label: field.group ?? `${key} = ${valueText(field, typed)}`, value: Number(given), error: errors as number | undefined }];
+      return [{ key, label: field.group ?? `${field.title} = ${valueText(field, typed)}`, value: Number(given), error: errors as number | undefined }];
     }
     if (isTokens(given)) {
       const pieces = withLetters(given, typed[key] ?? "");
-      if (alone) return pieces.map(({ name, label, value }, place) => ({ key: name, label, value, error: isTokens(errors) ? errors[place]?.value : undefined }));
-      return [{ key, label: `${key}, all ${pieces.length} pieces`, value: sum(pieces.map((one) => one.value)) }];
+      if (single) return pieces.map(({ name, label, value }, place) => ({ key: name, label, value, error: isTokens(errors) ? errors[place]?.value : undefined }));
+      return [{ key, label: words.why.allPieces(field.title, pieces.length), value: sum(pieces.map((one) => one.value)), size: sum(pieces.map((one) => Math.abs(one.value))) }];
     }
     const parts = (Array.isArray(given) ? given : [given]) as Nested[];
-    if (alone && field.kind !== "image") return stepContributions(field, parts, Array.isArray(errors) ? (errors as Nested[]) : [], typed);
-    return [{ key, label: `${key}, all ${flat(parts).length} values`, value: sum(flat(parts)) }];
+    if (single && field.kind !== "image") return stepContributions(field, parts, Array.isArray(errors) ? (errors as Nested[]) : [], typed);
+    return [{ key, label: words.why.allValues(field.title, flat(parts).length), value: sum(flat(parts)), size: sum(flat(parts).map(Math.abs)) }];
   });
 }
 
@@ -55,11 +59,14 @@ export function withLetters(tokens: Token[], text: string): TokenText[] {
 }
 
 function nameWithoutLetters({ token, start, end }: Token): string {
-  return start === end && /pad/i.test(token) ? "nothing more" : token.replace(/[▁Ġ\s]/g, "␣") || "␣";
+  return start === end && /pad/i.test(token) ? words.why.padding : token.replace(/[▁Ġ\s]/g, "␣") || "␣";
 }
 
-function valueText(field: Field, typed: TypedRow): string {
-  return [typed[field.key] || "nothing", field.unit].filter(Boolean).join(" ");
+/** The value as the service reads it, with the unit. */
+export function valueText(field: Field, typed: TypedRow): string {
+  const text = typed[field.key] ?? "";
+  const number = field.kind === "number" ? toNumber(text) : text;
+  return [typeof number === "number" ? formatValue(number) : text || words.why.nothing, field.unit].filter(Boolean).join(" ");
 }
 
 function stepContributions(field: Field, parts: Nested[], errors: Nested[], typed: TypedRow): Contribution[] {
@@ -67,16 +74,8 @@ function stepContributions(field: Field, parts: Nested[], errors: Nested[], type
   const values: unknown[] = Array.isArray(row) ? row : [];
   return parts.map((part, place) => {
     const value = values[place];
-    const label = `${field.key}[${place}]` + (typeof value === "number" ? ` = ${formatNumber(value)}` : "");
+    const label = `${field.title}[${place}]` + (typeof value === "number" ? ` = ${formatNumber(value)}` : "");
     const error = errors[place];
     return { key: `${field.key}[${place}]`, label, value: sum(flat(part)), error: typeof error === "number" ? error : undefined };
   });
-}
-
-/** The largest contributions, and the sum of the others. */
-export function topContributions(all: Contribution[], most: number): { shown: Contribution[]; rest: Contribution | null } {
-  const sorted = [...all].sort((one, other) => Math.abs(other.value) - Math.abs(one.value));
-  if (sorted.length <= most + 1) return { shown: sorted, rest: null };
-  const [shown, others] = [sorted.slice(0, most), sorted.slice(most)];
-  return { shown, rest: { key: "", label: `${others.length} others together`, value: sum(others.map((one) => one.value)) } };
 }

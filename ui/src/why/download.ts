@@ -1,6 +1,7 @@
-/** Downloads of a picture as SVG or PNG, always in the light theme. */
+/** Downloads of a picture as SVG or PNG: the picture of the service, or one of the page in the light theme. */
+import { api, dataOf, type ExplainRequest } from "../api/client";
 import { LIGHT } from "../theme";
-import type { Canvas, Svg } from "./draw";
+import { FONT, node, sized, type Canvas, type Svg } from "./draw";
 
 const WIDTH = 760;
 /** PNG pixels per picture unit, so that a PNG is sharp in print. */
@@ -10,29 +11,35 @@ const TITLE_PX = 34;
 
 export type Draw = (canvas: Canvas) => Svg;
 
-export async function download(draw: Draw, title: string, kind: "svg" | "png"): Promise<void> {
+/** Save the picture that the service draws: with the method, background and date. Raises RequestError. */
+export async function download(body: ExplainRequest, title: string, kind: "svg" | "png"): Promise<void> {
+  const type = kind === "svg" ? "image/svg+xml" : "image/png";
+  const drawn: unknown = await dataOf(api.POST("/explain", { body, headers: { Accept: type }, parseAs: "blob" }));
+  save(drawn as Blob, title, kind);
+}
+
+/** Save a picture that only the page draws: of a change, or of many rows. */
+export async function downloadDrawn(draw: Draw, title: string, kind: "svg" | "png"): Promise<void> {
   const svg = framed(draw({ width: WIDTH, theme: LIGHT }), title);
-  const text = new XMLSerializer().serializeToString(svg);
-  const drawn = new Blob([text], { type: "image/svg+xml" });
-  const blob = kind === "svg" ? drawn : await png(drawn, Number(svg.getAttribute("width")), Number(svg.getAttribute("height")));
+  const drawn = new Blob([new XMLSerializer().serializeToString(svg)], { type: "image/svg+xml" });
+  save(kind === "svg" ? drawn : await png(drawn, Number(svg.getAttribute("width")), Number(svg.getAttribute("height"))), title, kind);
+}
+
+/** Save a file with a name made from the title. */
+export function save(content: Blob, title: string, ending: string): void {
   const link = document.createElement("a");
-  link.href = URL.createObjectURL(blob);
-  link.download = `${title.toLowerCase().replace(/[^a-z0-9]+/g, "-").replace(/^-|-$/g, "")}.${kind}`;
+  link.href = URL.createObjectURL(content);
+  link.download = `${title.toLowerCase().replace(/[^a-z0-9]+/g, "-").replace(/^-|-$/g, "")}.${ending}`;
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
 }
 
 function framed(inner: Svg, title: string): Svg {
-  const name = "http://www.w3.org/2000/svg";
   const width = Number(inner.getAttribute("width")) + 2 * EDGE;
   const height = Number(inner.getAttribute("height")) + TITLE_PX + EDGE;
-  const whole = document.createElementNS(name, "svg");
-  for (const [key, value] of Object.entries({ width, height, viewBox: `0 0 ${width} ${height}`, "font-family": "system-ui, sans-serif" })) whole.setAttribute(key, String(value));
-  const paper = document.createElementNS(name, "rect");
-  for (const [key, value] of Object.entries({ width, height, fill: LIGHT.paper })) paper.setAttribute(key, String(value));
-  const caption = document.createElementNS(name, "text");
-  for (const [key, value] of Object.entries({ x: EDGE, y: 23, fill: LIGHT.ink, "font-size": 15, "font-weight": 600 })) caption.setAttribute(key, String(value));
-  caption.textContent = title;
+  const whole = sized(node("svg", { "font-family": FONT }) as Svg, width, height);
+  const paper = node("rect", { width, height, fill: LIGHT.paper });
+  const caption = node("text", { x: EDGE, y: 23, fill: LIGHT.ink, "font-size": 15, "font-weight": 600 }, title);
   inner.setAttribute("x", String(EDGE));
   inner.setAttribute("y", String(TITLE_PX));
   whole.append(paper, caption, inner);

@@ -18,19 +18,39 @@ export function withoutStyles(plot: Element): Svg {
 
 /** One picture from several, from top to bottom. */
 export function stacked(parts: Svg[], { width, theme }: Canvas): Svg {
-  const whole = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+  const whole = node("svg", { "font-family": FONT, fill: theme.ink }) as Svg;
   let top = 0;
   for (const part of parts) {
     part.setAttribute("y", String(top));
     top += Number(part.getAttribute("height"));
     whole.append(part);
   }
-  whole.setAttribute("width", String(width));
-  whole.setAttribute("height", String(top));
-  whole.setAttribute("viewBox", `0 0 ${width} ${top}`);
-  whole.setAttribute("font-family", "system-ui, sans-serif");
-  whole.setAttribute("fill", theme.ink);
-  return whole;
+  return sized(whole, width, top);
+}
+
+/** Set the size of a picture whose height is known after it is drawn. */
+export function sized(svg: Svg, width: number, height: number): Svg {
+  for (const [key, value] of Object.entries({ width, height, viewBox: `0 0 ${width} ${height}` })) svg.setAttribute(key, String(value));
+  return svg;
 }
 
 export const FONT_PX = 12.5;
+export const FONT = "system-ui, sans-serif";
+
+let ruler: CanvasRenderingContext2D | null | undefined;
+
+/** The width of a text in pixels. */
+export function measured(text: string, px: number, bold = false): number {
+  ruler ??= document.createElement("canvas").getContext("2d");
+  if (!ruler) throw new Error("this browser has no canvas");
+  ruler.font = `${bold ? "bold " : ""}${px}px ${FONT}`;
+  return ruler.measureText(text).width;
+}
+
+/** An element of a picture. */
+export function node(name: string, given: Record<string, string | number | undefined>, text?: string): SVGElement {
+  const made = document.createElementNS("http://www.w3.org/2000/svg", name);
+  for (const [key, value] of Object.entries(given)) if (value !== undefined) made.setAttribute(key, String(value));
+  if (text !== undefined) made.textContent = text;
+  return made;
+}

@@ -1,9 +1,9 @@
 /** An image with each pixel's attribution as a colour over it. */
-import * as Plot from "@observablehq/plot";
-
 import { flat, sum, type Nested } from "../api/answer";
+import type { Scale } from "../format";
+import { words } from "../texts";
 import type { Theme } from "../theme";
-import { FONT_PX, withoutStyles, stacked, type Canvas, type Svg } from "./draw";
+import { FONT_PX, node, stacked, type Canvas, type Svg } from "./draw";
 
 export interface Pixels {
   width: number;
@@ -28,6 +28,9 @@ export function pixelAttributions(shape: number[], nested: Nested): number[] {
   return pixels(shape, nested).at.map(sum);
 }
 
+/** picture: as the network gets it; overlay: the effects over it; heat: the effects alone. */
+export type View = "picture" | "overlay" | "heat";
+
 export interface Heat {
   shape: number[];
   image: Nested;
@@ -35,46 +38,59 @@ export interface Heat {
   /** The numbers for black and white in a channel. */
   range: (channel: number) => [number, number];
   /** The attribution with the strongest colour; two pictures to compare have the same one. */
-  most?: number;
+  most: number;
+  view: View;
+  /** The strength of the colours of an overlay, from 0 to 1. At 0 the picture is unchanged. */
+  opacity: number;
+  scale: Scale;
 }
 
-export function heat({ shape, image, attribution, range, most }: Heat, canvas: Canvas): Svg {
+export function heat({ shape, image, attribution, range, most, view, opacity, scale }: Heat, canvas: Canvas): Svg {
   const { theme } = canvas;
   const seen = pixels(shape, image);
   const share = pixelAttributions(shape, attribution);
-  const largest = most ?? Math.max(...share.map(Math.abs), Number.MIN_VALUE);
+  const strength = view === "picture" ? 0 : view === "heat" ? 1 : opacity;
   const width = Math.min(canvas.width, 360);
   const size = { width, height: Math.round((width * seen.height) / seen.width) };
-  const picture = painted(seen.width, seen.height, (pixel) => grey(seen.at[pixel] ?? [], range, theme));
-  const over = painted(seen.width, seen.height, (pixel) => tint(share[pixel] ?? 0, largest, theme));
-  const layer = (src: string) =>
-    Plot.image([0], { x: 0.5, y: 0.5, ...size, src: () => src, imageRendering: "pixelated", preserveAspectRatio: "none" });
-  const plot = Plot.plot({
-    ...size,
-    margin: 0,
-    x: { domain: [0, 1], axis: null },
-    y: { domain: [0, 1], axis: null },
-    marks: [layer(picture), layer(over), Plot.frame({ stroke: theme.rule })],
-    style: { background: theme.paper },
-  });
-  return stacked([withoutStyles(plot), legend(width, theme)], { width, theme });
+  const paper = [...rgb(theme.paper), 255];
+  const picture = painted(seen.width, seen.height, (pixel) => (view === "heat" ? paper : colour(seen.at[pixel] ?? [], range, strength)));
+  const over = painted(seen.width, seen.height, (pixel) => tint(share[pixel] ?? 0, most, strength, theme));
+  const layer = (src: string) => node("image", { ...size, href: src, preserveAspectRatio: "none", "image-rendering": "pixelated" });
+  const svg = node("svg", { ...size, viewBox: `0 0 ${size.width} ${size.height}` }) as Svg;
+  svg.append(layer(picture), layer(over), node("rect", { ...size, fill: "none", stroke: theme.rule }));
+  return stacked([svg, colourScale(width, theme, most, scale)], { width, theme });
 }
 
-/** The image in pale colours, so that the attributions stay visible on it. */
-function grey(channels: number[], range: Heat["range"], theme: Theme): number[] {
+/** A pixel's own colour. The stronger the effects are painted over it, the greyer it is. */
+function colour(channels: number[], range: Heat["range"], strength: number): number[] {
   const level = (value = 0, channel = 0) => {
     const [low, high] = range(channel);
-    return Math.min(1, Math.max(0, (value - low) / (high - low || 1)));
+    return 255 * Math.min(1, Math.max(0, (value - low) / (high - low || 1)));
   };
-  const [paper, ink] = [rgb(theme.paper), rgb(theme.ink)];
-  if (channels.length >= 3) return [...channels.slice(0, 3).map((value, channel) => 255 * level(value, channel)), 255];
-  const strength = 0.62 * level(channels[0]);
-  return [...paper.map((value, i) => value + strength * ((ink[i] ?? 0) - value)), 255];
+  const own = channels.length >= 3 ? channels.slice(0, 3).map(level) : Array.from({ length: 3 }, () => level(channels[0]));
+  const grey = luminance(own);
+  return [...own.map((value) => value + strength * (grey - value)), 255];
 }
 
-function tint(share: number, largest: number, theme: Theme): number[] {
-  const strength = Math.sqrt(Math.abs(share) / largest);
-  return [...rgb(share < 0 ? theme.down : theme.up), 215 * Math.min(1, strength)];
+export function luminance([red = 0, green = 0, blue = 0]: number[]): number {
+  return 0.2126 * red + 0.7152 * green + 0.0722 * blue;
+}
+
+function tint(share: number, largest: number, strength: number, theme: Theme): number[] {
+  return [...rgb(share < 0 ? theme.down : theme.up), 255 * strength * Math.min(1, Math.abs(share) / largest)];
+}
+
+/** The part of the picture with the largest effect, as text: one of nine regions. */
+export function strongestRegion(shape: number[], attribution: Nested, scale: Scale): string {
+  const share = pixelAttributions(shape, attribution);
+  const { width, height } = pixels(shape, attribution);
+  const sums = Array.from({ length: 9 }, () => 0);
+  share.forEach((value, pixel) => {
+    const [column, row] = [Math.floor((3 * (pixel % width)) / width), Math.floor((3 * Math.floor(pixel / width)) / height)];
+    sums[3 * row + column] = (sums[3 * row + column] ?? 0) + value;
+  });
+  const at = sums.reduce((best, value, place) => (Math.abs(value) > Math.abs(sums[best] ?? 0) ? place : best), 0);
+  return words.image.strongest(words.image.regions[at] ?? "", scale.change(sums[at] ?? 0), scale.unit);
 }
 
 function rgb(hex: string): number[] {
@@ -92,24 +108,21 @@ function painted(width: number, height: number, colour: (pixel: number) => numbe
   return canvas.toDataURL();
 }
 
-/** What the two colours mean. */
-export function legend(width: number, theme: Theme): Svg {
-  const swatches = [
-    { x: 6, colour: theme.up, label: "speaks for it" },
-    { x: Math.round(width / 2), colour: theme.down, label: "speaks against" },
+/**
+ * The colours from the largest negative effect to the largest positive one, in the unit of the output.
+ * strength: how strongly an effect is painted, by its part of the largest one.
+ */
+export function colourScale(width: number, theme: Theme, most: number, scale: Scale, strength = (part: number) => part): Svg {
+  const [height, bar, steps] = [46, 12, 24];
+  const svg = node("svg", { width, height, "font-size": FONT_PX, fill: theme.ink }) as Svg;
+  for (let step = 0; step < steps; step++) {
+    const part = (2 * (step + 0.5)) / steps - 1;
+    svg.append(node("rect", { x: (step * width) / steps, y: 6, width: width / steps + 0.5, height: bar, fill: part < 0 ? theme.down : theme.up, "fill-opacity": strength(Math.abs(part)) }));
+  }
+  const ends: [number, string, string][] = [
+    [0, "start", `${words.image.lowers} ${scale.change(-most)}`],
+    [width, "end", `${words.image.raises} ${scale.change(most)}`],
   ];
-  const plot = Plot.plot({
-    width,
-    height: 30,
-    margin: 0,
-    x: { type: "identity", axis: null },
-    y: { type: "identity", axis: null },
-    color: { type: "identity" },
-    style: { fontSize: `${FONT_PX}px`, background: theme.paper, color: theme.ink },
-    marks: [
-      Plot.rect(swatches, { x1: "x", x2: ({ x }: { x: number }) => x + 14, y1: 9, y2: 23, fill: "colour", rx: 2 }),
-      Plot.text(swatches, { x: ({ x }: { x: number }) => x + 20, y: 16, text: "label", textAnchor: "start", fill: theme.ink }),
-    ],
-  });
-  return withoutStyles(plot);
+  for (const [x, anchor, text] of ends) svg.append(node("text", { x, y: 34, "text-anchor": anchor }, text));
+  return svg;
 }

@@ -1,8 +1,8 @@
 /** A text with each token coloured by its attribution, and the number below it for people who cannot see colours. */
 import type { Scale } from "../format";
-import { stacked, type Canvas, type Svg } from "./draw";
+import { FONT, measured, node, sized, stacked, type Canvas, type Svg } from "./draw";
 import type { TokenText } from "./contributions";
-import { legend } from "./heat";
+import { colourScale } from "./heat";
 
 export interface TokenHeat {
   pieces: TokenText[];
@@ -18,13 +18,13 @@ const BOX_PX = 27;
 const PAD_PX = 5;
 const BLANK_PX = 7;
 const EDGE_PX = 4;
-const FONT = "system-ui, sans-serif";
 /** The strongest colour on which text stays readable. */
 const STRONGEST = 0.6;
+const strengthOf = (part: number) => STRONGEST * Math.sqrt(Math.min(1, part));
 
 export function tokenHeat({ pieces, scale, most }: TokenHeat, canvas: Canvas): Svg {
   const { width, theme } = canvas;
-  const svg = element("svg", { "font-family": FONT, fill: theme.ink }) as Svg;
+  const svg = node("svg", { "font-family": FONT, fill: theme.ink }) as Svg;
   let [x, y] = [EDGE_PX, EDGE_PX];
   pieces.forEach((piece, place) => {
     const shown = piece.letters.trim() || piece.name;
@@ -35,32 +35,15 @@ export function tokenHeat({ pieces, scale, most }: TokenHeat, canvas: Canvas): S
     if (apart && x > EDGE_PX) x += BLANK_PX;
     if (x + size > width - EDGE_PX && x > EDGE_PX) [x, y] = [EDGE_PX, y + LINE_PX];
     const colour = piece.value < 0 ? theme.down : theme.up;
-    const strength = STRONGEST * Math.sqrt(Math.min(1, Math.abs(piece.value) / most));
+    const strength = strengthOf(Math.abs(piece.value) / most);
     const middle = { x: x + size / 2, "text-anchor": "middle" };
     svg.append(
-      element("rect", { x: x + 0.5, y, width: size - 1, height: BOX_PX, rx: 3, fill: colour, "fill-opacity": strength, stroke: theme.rule }),
-      element("text", { ...middle, y: y + 19, "font-size": TEXT_PX, ...(piece.letters.trim() ? {} : { fill: theme.muted, "font-style": "italic" }) }, shown),
-      element("text", { ...middle, y: y + BOX_PX + 13, "font-size": SHARE_PX, fill: theme.muted }, share),
+      node("rect", { x: x + 0.5, y, width: size - 1, height: BOX_PX, rx: 3, fill: colour, "fill-opacity": strength, stroke: theme.rule }),
+      node("text", { ...middle, y: y + 19, "font-size": TEXT_PX, ...(piece.letters.trim() ? {} : { fill: theme.muted, "font-style": "italic" }) }, shown),
+      node("text", { ...middle, y: y + BOX_PX + 13, "font-size": SHARE_PX, fill: theme.muted }, share),
     );
     x += size;
   });
   const height = y + LINE_PX - 8;
-  for (const [key, value] of Object.entries({ width, height, viewBox: `0 0 ${width} ${height}` })) svg.setAttribute(key, String(value));
-  return stacked([svg, legend(Math.min(width, 360), theme)], canvas);
-}
-
-let ruler: CanvasRenderingContext2D | null | undefined;
-
-function measured(text: string, px: number): number {
-  ruler ??= document.createElement("canvas").getContext("2d");
-  if (!ruler) throw new Error("this browser has no canvas");
-  ruler.font = `${px}px ${FONT}`;
-  return ruler.measureText(text).width;
-}
-
-function element(name: string, given: Record<string, string | number>, text?: string): SVGElement {
-  const made = document.createElementNS("http://www.w3.org/2000/svg", name);
-  for (const [key, value] of Object.entries(given)) made.setAttribute(key, String(value));
-  if (text !== undefined) made.textContent = text;
-  return made;
+  return stacked([sized(svg, width, height), colourScale(Math.min(width, 360), theme, most, scale, strengthOf)], canvas);
 }

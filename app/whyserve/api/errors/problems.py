@@ -17,6 +17,7 @@ STATUS: Sequence[tuple[type[WhyserveError], int]] = (
     (errors.Unauthorized, 401),
     (errors.Forbidden, 403),
     (errors.UnknownModel, 404),
+    (errors.ExplanationGone, 410),
     (errors.UnknownExplanation, 404),
     (errors.NotAcceptable, 406),
     (errors.TooLarge, 413),

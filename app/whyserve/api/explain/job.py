@@ -7,12 +7,15 @@ from typing import Any
 
 from starlette.requests import Request
 
+from whyserve.api.explain.answer_size import answer_bytes
 from whyserve.api.middleware.auth import caller_of
 from whyserve.api.schemas.headers import idempotency_key
 from whyserve.api.state import Service
+from whyserve.errors import AnswerTooLarge
 from whyserve.jobs import ExplainJob, GivenBackground
 from whyserve.model.rows import Arrays, Row
 from whyserve.model.spec import DEFAULT_BACKGROUND
+from whyserve.model.work import counted_work
 from whyserve.predict.predictor import Predictor
 
 
@@ -23,7 +26,7 @@ async def build_job(
 
     arrays: by input, (rows, *shape). options: the request's method, outputs, samples, seed, deadline_s, background and
     summary, as far as it has them; also `instances`, if the arrays were read from instances.
-    Raises InvalidInput, UnknownLabel, UnsupportedMethod, and Unavailable if the service shuts down.
+    Raises InvalidInput, UnknownLabel, UnsupportedMethod, AnswerTooLarge, and Unavailable if the service shuts down.
     """
     origin = await _origin(request, service)
     method, instances = options.get("method", "auto"), options.get("instances")
@@ -32,8 +35,11 @@ async def build_job(
     predicted = await predictor.answer(arrays)
     outputs = predictor.outputs.wanted(options.get("outputs", "all" if summary else "top"), predicted)
     background = await _background(predictor, options.get("background", DEFAULT_BACKGROUND))
+    rows = background.rows if isinstance(background, GivenBackground) else predictor.manifest.background(background)[0]
+    work = counted_work(predictor.manifest, method, options.get("samples"), sum(map(len, outputs)), rows)
     created = time.time()
-    return ExplainJob.of(
+    allowed_s = min(service.settings.explain_deadline_s, options.get("deadline_s", float("inf")))
+    job = ExplainJob.of(
         predictor.spec,
         predictor.digest,
         arrays,
@@ -45,10 +51,20 @@ async def build_job(
         seed=options.get("seed", 0),
         background=background,
         summary=summary,
+        cost=work.units,
+        work=min(work.seconds, allowed_s),
         created=created,
-        deadline=created + min(service.settings.explain_deadline_s, options.get("deadline_s", float("inf"))),
+        deadline=created + allowed_s,
         **origin,
     )
+    expected, limit_mb = answer_bytes(job, predictor), service.settings.max_answer_mb
+    if expected > limit_mb << 20:
+        raise AnswerTooLarge(
+            f"the answer would take about {expected >> 20} MiB, more than WHYSERVE_MAX_ANSWER_MB ({limit_mb}) allows; "
+            'send fewer instances per request, or name fewer "outputs"',
+            field="instances" if len(job.outputs) > 1 else "outputs",
+        )
+    return job.model_copy(update={"answer_bytes": expected})
 
 
 async def _origin(request: Request, service: Service) -> dict[str, Any]:
@@ -58,6 +74,7 @@ async def _origin(request: Request, service: Service) -> dict[str, Any]:
     key = idempotency_key(request.headers, caller)
     path: str = request.scope["path"]
     return {
+        "id": service.ids.new(caller),
         "caller": caller,
         "idempotency_key": key,
         "request_hash": hashlib.sha256(path.encode() + await request.body()).hexdigest() if key else None,

@@ -21,6 +21,8 @@ Kind = Literal["svg", "png"]
 KINDS: Mapping[str, Kind] = {"image/svg+xml": "svg", "image/png": "png"}
 MEDIA_TYPES: Mapping[Kind, str] = {kind: name for name, kind in KINDS.items()}
 ACCEPTED = ("application/json", *KINDS)
+# More than most pictures take as base64.
+PICTURE_BYTES = 500_000
 # One address answers in several forms, so caches must keep them apart.
 VARY = {"Vary": "Accept"}
 
@@ -70,7 +72,7 @@ def check_pictured(job: ExplainJob) -> None:
                            field="summary")  # fmt: skip
     if len(job.outputs) > 1:
         raise InvalidInput(
-            '"instances" must hold one instance for a picture; or accept application/json now, and '
+            '"instances" must hold one instance for a picture; or send Prefer: respond-async, and '
             "GET /explanations/{id}?instance=0 for each picture",
             field="instances",
         )
@@ -113,7 +115,10 @@ def _drawing(job: ExplainJob, answer: bytes, kind: Kind, at: tuple[int, str], li
         "rows": {input_name: _row(packed, row) for input_name, packed in job.rows.items()},
         "served": _row(job.served, row),
         "outputs": [[name]],
+        "answer_bytes": PICTURE_BYTES,
         "drawing": Drawing(kind=kind, answer=orjson.dumps(body).decode()),
+        "cost": 100,  # as much as one output and a background of 100 rows
+        "work": 0.2,
         "created": created,
         "deadline": created + limit_s,
         "idempotency_key": None,

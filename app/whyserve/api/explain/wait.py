@@ -12,8 +12,8 @@ from whyserve.api.explain.direct import deliver, first, is_direct, promote
 from whyserve.api.middleware.auth import caller_of
 from whyserve.api.state import Service
 from whyserve.delivery.frames import Reply
-from whyserve.errors import StillComputing, Unavailable, UnknownExplanation, WhyserveError
-from whyserve.jobs import ExplainJob, GivenBackground, JobError, JobState, JobStatus
+from whyserve.errors import ExplanationGone, StillComputing, Unavailable, UnknownExplanation, WhyserveError
+from whyserve.jobs import ExplainJob, JobError, JobState, JobStatus
 
 # Error codes of a worker that keep their class. Any other code is a fault of the service: ExplanationFailed.
 WORKER_ERRORS: dict[str, type[WhyserveError]] = {
@@ -23,11 +23,16 @@ WORKER_ERRORS: dict[str, type[WhyserveError]] = {
         errors.UnsupportedMethod,
         errors.TooManyPlayers,
         errors.UnsupportedNetwork,
+        errors.AnswerTooLarge,
         errors.ExplanationTimeout,
         errors.WorkerLost,
     )
 }
 UNKNOWN_EXPLANATION = "unknown explanation; its id is wrong or its result has expired"
+GONE = (
+    "this explanation is not kept: its caller received it directly, or newer results took its place; send the same "
+    "POST /explain again, for a picture with Accept: image/png"
+)
 POLL_S = 0.2
 RETRY_S = 5
 
@@ -110,10 +115,12 @@ async def draw_and_wait(request: Request, service: Service, drawing: ExplainJob)
 
 
 async def look_up(request: Request, service: Service, job_id: str) -> JobState:
-    """The state of one of the caller's jobs. Raises UnknownExplanation."""
+    """The state of one of the caller's jobs. Raises UnknownExplanation, ExplanationGone."""
     try:
         state = await service.queue.state(job_id)
     except UnknownExplanation:
+        if service.ids.is_recent(job_id, caller_of(request.scope)):
+            raise ExplanationGone(GONE) from None
         raise UnknownExplanation(UNKNOWN_EXPLANATION) from None
     # Same error as above: a caller must not learn which ids other callers have.
     if state.caller != caller_of(request.scope):
@@ -122,7 +129,7 @@ async def look_up(request: Request, service: Service, job_id: str) -> JobState:
 
 
 async def cancel(request: Request, service: Service, job_id: str) -> JobState:
-    """Cancel one of the caller's jobs. Raises UnknownExplanation."""
+    """Cancel one of the caller's jobs. Raises UnknownExplanation, ExplanationGone."""
     await look_up(request, service, job_id)
     return _cached(service, await service.queue.cancel(job_id))
 
@@ -162,13 +169,7 @@ async def _submit(service: Service, job: ExplainJob) -> str:
 def _charge(service: Service, job: ExplainJob) -> None:
     """Raises RateLimited."""
     if service.explain_rate_limit is not None:
-        service.explain_rate_limit.take(job.caller, _background_rows(service, job) * sum(map(len, job.outputs)))
-
-
-def _background_rows(service: Service, job: ExplainJob) -> int:
-    if isinstance(job.background, GivenBackground):
-        return job.background.rows
-    return service.catalog.get(job.model, job.version).manifest.background(job.background)[0]
+        service.explain_rate_limit.take(job.caller, job.cost)
 
 
 async def _wait(request: Request, service: Service, job: ExplainJob, job_id: str, limit_s: float) -> JobState:

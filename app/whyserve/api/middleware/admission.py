@@ -11,8 +11,6 @@ from whyserve.errors import UnsupportedMediaType
 from whyserve.settings import ApiSettings
 
 JSON_ONLY = ("/predict", "/explain")
-# These endpoints accept compressed bodies, and limit the size after decompression.
-COMPRESSIBLE = ("/v1/", "/v2")
 Headers = Mapping[bytes, bytes]
 REQUEST_LIMIT = "this key has used its request limit"
 
@@ -37,15 +35,8 @@ class Admission:
         length = headers.get(b"content-length")
         if length is not None:
             self._body_memory.check(int(length))
-        if b"content-encoding" in headers and not path.startswith(COMPRESSIBLE):
-            _check_coding(headers)
         if path in JSON_ONLY:
             kind = headers.get(b"content-type")
             # Without a Content-Type the body is taken for JSON, the only type that is accepted here.
             if kind is not None and not kind[:16].lower() == b"application/json":
                 raise UnsupportedMediaType("the body must be JSON; send Content-Type: application/json")
-
-
-def _check_coding(headers: Headers) -> None:
-    if headers[b"content-encoding"].strip().lower() not in (b"", b"identity"):
-        raise UnsupportedMediaType("the body must not be compressed; remove Content-Encoding, or use /v1 or /v2")

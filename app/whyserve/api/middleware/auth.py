@@ -33,7 +33,7 @@ SCOPES_BY_PATH: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         # The page has no data of its own. It requests the data with a key.
         (r"/|/help|/assets/[^/]+|/docs-assets(/.*)?", OPEN),
         (r"/v2/models/stats|/v2/models/[^/]+(/versions/[^/]+)?/stats", "admin"),
-        (r"/docs|/docs/oauth2-redirect|/openapi\.json|/models|/models/[^/]+", ANY),
+        (r"/docs|/openapi\.json|/models|/models/[^/]+", ANY),
         (r"/v2/?|/v2/models|/v2/models/[^/]+(/versions/[^/]+)?(/ready)?|/v1/models|/v1/models/[^/:]+", ANY),
     )
 )

@@ -1,12 +1,17 @@
 """Read request bodies, within a limit for each body and a limit for all of them."""
 
+import asyncio
+import zlib
+
 from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive
 
-from whyserve.errors import Busy, TooLarge
+from whyserve.errors import Busy, InvalidInput, TooLarge, UnsupportedMediaType
 
 # All bodies together may hold as much memory as this many of the largest size.
 MAX_LARGE_BODIES = 8
+WINDOWS = {b"gzip": 31, b"x-gzip": 31, b"deflate": 15}  # zlib's wbits: 31 expects gzip's frame, 15 zlib's own
+INFLATED_PART = 256 << 10
 
 
 class BodyMemory:
@@ -43,6 +48,38 @@ class MeteredReceive:
     def release(self) -> None:
         self._memory.held_bytes -= self._held_bytes
         self._held_bytes = 0
+
+
+class InflatedReceive:
+    """A request's `receive` that unpacks a compressed body part by part. Raises UnsupportedMediaType, InvalidInput.
+
+    What reads the parts counts them, so that the limits hold for the unpacked bytes of all callers.
+    """
+
+    def __init__(self, receive: Receive, coding: bytes) -> None:
+        if coding not in WINDOWS:
+            raise UnsupportedMediaType("Content-Encoding must be gzip, deflate or identity")
+        self._receive, self._inflater, self._input, self._more = receive, zlib.decompressobj(WINDOWS[coding]), b"", True
+
+    async def __call__(self) -> Message:
+        while True:
+            if not self._input and self._more:
+                message = await self._receive()
+                if message["type"] != "http.request":
+                    return message
+                self._input, self._more = message.get("body", b""), message.get("more_body", False)
+            try:
+                part = self._inflater.decompress(self._input, INFLATED_PART)
+            except zlib.error:
+                raise InvalidInput("the body does not match its Content-Encoding") from None
+            self._input = self._inflater.unconsumed_tail
+            if self._inflater.eof or not (self._input or self._more or part):
+                if not self._inflater.eof or self._inflater.unused_data:
+                    raise InvalidInput("the compressed body is cut off, or has extra bytes at its end")
+                return {"type": "http.request", "body": part, "more_body": False}
+            if part:
+                await asyncio.sleep(0)  # other requests run between two parts
+                return {"type": "http.request", "body": part, "more_body": True}
 
 
 async def read_body(receive: Receive, memory: BodyMemory) -> bytes:

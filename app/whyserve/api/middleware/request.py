@@ -4,21 +4,23 @@ It gives a request its id, counts and times it, checks its admission, and calls 
 the FastAPI application, whose own layers cost more than a small model's prediction.
 """
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterable
 
-from prometheus_client import Counter
+from prometheus_client import Counter, Histogram
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from whyserve.api.errors.handler import CLIENT_GONE, from_exception
 from whyserve.api.middleware.admission import Admission, Headers
-from whyserve.api.middleware.body import BodyMemory, MeteredReceive
+from whyserve.api.middleware.answers import LARGE, Answers
+from whyserve.api.middleware.body import BodyMemory, InflatedReceive, MeteredReceive
 from whyserve.api.middleware.context import child_of, request_id_from
+from whyserve.api.middleware.prefix import Prefix
 from whyserve.errors import Busy
 from whyserve.settings import ApiSettings
-from whyserve.telemetry.histogram import Histogram
 from whyserve.telemetry.logs import request_id, trace_id, trace_of
 from whyserve.telemetry.metrics import REQUEST_S, REQUESTS
 
@@ -26,13 +28,20 @@ log = logging.getLogger("whyserve.access")
 
 # These answer however busy the service is.
 HEALTH = ("/health/", "/v2/health/")
+# Probes and scrapes are frequent, and nobody reads their lines.
+PROBES = (*HEALTH, "/metrics")
 # No cache may keep an answer, and no browser may guess its type.
 SAFETY_HEADERS = ((b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store"))
 
 
 class RequestMiddleware:
     def __init__(
-        self, app: ASGIApp, quick: Callable[[Scope], ASGIApp | None], settings: ApiSettings, body_memory: BodyMemory
+        self,
+        app: ASGIApp,
+        quick: Callable[[Scope], ASGIApp | None],
+        settings: ApiSettings,
+        body_memory: BodyMemory,
+        shutting_down: asyncio.Event,
     ) -> None:
         """quick: the endpoint that a request calls without FastAPI, or None.
 
@@ -40,6 +49,8 @@ class RequestMiddleware:
         """
         self._app, self._quick, self._body_memory = app, quick, body_memory
         self._admission, self._max_requests = Admission(settings, body_memory), settings.max_requests
+        self._answers, self._shutting_down = Answers(settings.max_inflight_mb << 20), shutting_down
+        self._prefix = Prefix(settings)
         self._in_flight = 0
         self._observe = _Observer()
 
@@ -52,17 +63,32 @@ class RequestMiddleware:
             return
         start = time.perf_counter()
         headers = dict(scope["headers"])
+        self._prefix(scope, headers)
         identity = _identify(scope, headers)
         status = 0
         quick: ASGIApp | None = None
+        head: Message | None = None
 
         async def send_with_identity(message: Message) -> None:
-            nonlocal status
+            nonlocal status, head
             if message["type"] == "http.response.start":
-                status = message["status"]
                 sent = message.get("headers", ())
                 added = SAFETY_HEADERS if quick is not None else _missing(sent)
                 message["headers"] = [*sent, (b"x-request-id", identity), *added]
+                if self._shutting_down.is_set():
+                    # The peer must not send its next request on this connection.
+                    message["headers"].append((b"connection", b"close"))
+                head = message
+                return
+            if head is not None:
+                start, head = head, None
+                body = message.get("body", b"")
+                if len(body) >= LARGE and not message.get("more_body"):
+                    await self._answers.send(send, start, body, headers)
+                    status = start["status"]
+                    return
+                status = start["status"]
+                await send(start)
             await send(message)
 
         self._in_flight += 1
@@ -71,6 +97,8 @@ class RequestMiddleware:
                 raise Busy(f"the service has {self._max_requests} requests in flight; retry later", retry_after_s=1)
             self._admission(scope, headers)
             quick = self._quick(scope)
+            if b"content-encoding" in headers:
+                receive = _inflated(scope, receive, headers)
             if quick is None:
                 await self._metered(scope, receive, send_with_identity)
             else:
@@ -87,10 +115,22 @@ class RequestMiddleware:
     async def _metered(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Call the FastAPI application. The body that it reads counts until it has answered."""
         metered = MeteredReceive(receive, self._body_memory)
+        path, prefix = scope["path"], scope["root_path"]
+        scope["path"] = prefix + path  # in ASGI, the path includes the prefix
         try:
             await self._app(scope, metered, send)
         finally:
+            scope["path"], scope["root_path"] = path, prefix  # Starlette changes them
             metered.release()
+
+
+def _inflated(scope: Scope, receive: Receive, headers: Headers) -> Receive:
+    """`receive` of the unpacked body. The scope then says nothing of a coding or a length."""
+    coding = headers[b"content-encoding"].strip().lower()
+    if coding in (b"", b"identity"):
+        return receive
+    scope["headers"] = [each for each in scope["headers"] if each[0] not in (b"content-encoding", b"content-length")]
+    return InflatedReceive(receive, coding)
 
 
 def _missing(sent: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
@@ -127,6 +167,7 @@ class _Observer:
             self._metrics[route, model, status] = metrics
         metrics[0].inc()
         metrics[1].observe(seconds)
-        if log.isEnabledFor(logging.INFO):
+        level = logging.DEBUG if scope["path"].startswith(PROBES) else logging.INFO
+        if log.isEnabledFor(level):
             extra = {"method": scope["method"], "route": route, "model": model, "status": status}
-            log.info("answered", extra={**extra, "ms": round(1e3 * seconds, 3)})
+            log.log(level, "answered", extra={**extra, "ms": round(1e3 * seconds, 3)})

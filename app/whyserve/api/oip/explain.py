@@ -28,13 +28,14 @@ PARAMETERS = ("manifest", "method", "method_reason", "expected_distance", "compl
 
 
 async def explain(request: Request) -> Response:
+    """Predict and explain from tensors."""
     service: Service = request.app.state.service
     state = request.scope["state"]
     body = await request.body()
     predictor = find_predictor(service, request.path_params["model"], request.path_params.get("version"))
     spec = predictor.spec
     state["model"] = spec.name
-    wire_body = await unpack(request.scope["headers"], body, service.settings.max_body_mb << 20)
+    wire_body = unpack(request.scope["headers"], body)
     inputs = read_inputs(wire_body, predictor, names_of(spec), service.settings.max_instances)
     job = await build_job(request, service, predictor, inputs.arrays, _options(inputs.parameters, spec))
     answer = orjson.loads(await complete_answer(request, service, job))
@@ -48,7 +49,6 @@ async def explain(request: Request) -> Response:
 def _parameters(answer: Mapping[str, Any]) -> dict[str, Any]:
     background = answer["background"]
     return {
-        "explanation": answer["id"],
         **{key: answer[key] for key in PARAMETERS if key in answer},
         "background": background["name"],
         "background_sha256": background["sha256"],

@@ -3,12 +3,14 @@
 import time
 
 import numpy as np
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from whyserve.api.middleware.body import read_body
 from whyserve.api.oip.response import infer_response
 from whyserve.api.oip.tensors import read_inputs
-from whyserve.api.oip.wire import unpack
+from whyserve.api.oip.wire import PackedResponse, unpack
 from whyserve.api.state import Service
 from whyserve.errors import UnknownModel
 from whyserve.model.outputs import Outputs
@@ -37,13 +39,22 @@ class Infer:
         self._service = service
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        answer = await self._answer(scope, receive)
+        await send({"type": "http.response.start", "status": 200, "headers": answer.headers})
+        await send({"type": "http.response.body", "body": answer.body})
+
+    async def infer(self, request: Request) -> Response:
+        """Predict from tensors."""
+        return (await self._answer(request.scope, request.receive)).response()
+
+    async def _answer(self, scope: Scope, receive: Receive) -> PackedResponse:
         state = scope["state"]
         state["route"] = ROUTE
         body = await read_body(receive, self._service.body_memory)
         predictor = self._addressed(scope["path"])
         spec = predictor.spec
         state["model"] = spec.name
-        wire_body = await unpack(scope["headers"], body, self._service.settings.max_body_mb << 20)
+        wire_body = unpack(scope["headers"], body)
         start = time.perf_counter_ns()
         name = spec.output.tensor
         inputs = read_inputs(wire_body, predictor, [name], self._service.settings.max_instances)
@@ -55,8 +66,7 @@ class Infer:
         request_id = state["request_id"] if inputs.id is None else inputs.id
         answer = infer_response(spec, request_id, {name: tensor}, inputs.outputs)
         predictor.statistics.encoded.add(time.perf_counter_ns() - start)
-        await send({"type": "http.response.start", "status": 200, "headers": answer.headers})
-        await send({"type": "http.response.body", "body": answer.body})
+        return answer
 
     def _addressed(self, path: str) -> Predictor:
         model, *rest = path[len(PREFIX) : -len(SUFFIX)].split("/")

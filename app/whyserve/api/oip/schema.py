@@ -39,10 +39,17 @@ class RequestedOutput(TypedDict):
     parameters: NotRequired[OutputParameters | None]
 
 
+@with_config(ConfigDict(strict=True, extra="allow"))
+class InferParameters(TypedDict):
+    """binary_data_output: send all outputs as bytes, unless an output has its own setting."""
+
+    binary_data_output: NotRequired[bool]
+
+
 @with_config(LENIENT)
 class InferRequest(TypedDict):
     id: NotRequired[str | None]
-    parameters: NotRequired[dict[str, Any] | None]
+    parameters: NotRequired[InferParameters | None]
     inputs: Annotated[list[Tensor], Field(max_length=1000)]
     outputs: NotRequired[list[RequestedOutput] | None]
 

@@ -33,10 +33,12 @@ def _service(request: Request) -> Service:
 
 
 async def server(request: Request) -> Response:
+    """Name, version and extensions of the server."""
     return _json({"name": "whyserve", "version": request.app.version, "extensions": EXTENSIONS})
 
 
 async def live(_: Request) -> Response:
+    """The process is running."""
     return _json({"live": True})
 
 
@@ -47,6 +49,7 @@ async def ready(request: Request) -> Response:
 
 
 async def models(request: Request) -> Response:
+    """The names of the served models."""
     return _json({"models": _service(request).catalog.names})
 
 
@@ -64,6 +67,7 @@ async def model(request: Request) -> Response:
 
 
 async def model_ready(request: Request) -> Response:
+    """The model is served."""
     return _json({"name": _predictor(request).spec.name, "ready": True})
 
 
@@ -78,10 +82,12 @@ async def index(request: Request) -> Response:
 
 
 async def all_statistics(request: Request) -> Response:
+    """Statistics of all models."""
     return _json({"model_stats": [_statistics(predictor) for predictor in _service(request).catalog.all]})
 
 
 async def statistics(request: Request) -> Response:
+    """A model's statistics."""
     return _json({"model_stats": [_statistics(_predictor(request))]})
 
 
@@ -106,11 +112,7 @@ def _statistics(predictor: Predictor) -> dict[str, Any]:
         "last_inference": int(1000 * totals.last_s),
         "inference_count": totals.rows,
         "execution_count": sum(each.count for each in batches.values()),
-        "inference_stats": {name: _duration(each) for name, each in parts.items()},
-        "batch_stats": [{"batch_size": rows, "compute_infer": _duration(each)} for rows, each in batches.items()],
+        "inference_stats": parts,
+        "batch_stats": [{"batch_size": rows, "compute_infer": each} for rows, each in batches.items()],
         "memory_usage": [],
     }
-
-
-def _duration(duration: Duration) -> dict[str, int]:
-    return {"count": duration.count, "ns": duration.ns}

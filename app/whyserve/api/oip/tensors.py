@@ -95,6 +95,11 @@ def _array(tensor: Tensor, item: InputSpec, raw: memoryview | None) -> np.ndarra
         if raw is None
         else _named(name, from_bytes, raw, datatype, tensor["shape"])
     )
+    if datatype == "FP64" and item.dtype == "float32":
+        single = array.astype(np.float32)
+        if np.array_equal(single, array, equal_nan=True):
+            return single
+        raise InvalidInput(f'input "{name}" has datatype FP64 with numbers that FP32 cannot hold; send FP32')
     if datatype != name_of(item.dtype) and not (item.tokenizer and datatype == "BYTES"):
         or_text = " or BYTES" if item.tokenizer else ""
         raise InvalidInput(f'input "{name}" has datatype {datatype}, but must have {name_of(item.dtype)}{or_text}')
@@ -144,8 +149,6 @@ def _ids(name: str, array: np.ndarray, texts: Mapping[str, TextReader]) -> np.nd
 
 def _requested(request: InferRequest, parameters: Mapping[str, Any], offered: Sequence[str]) -> list[RequestedTensor]:
     binary = parameters.get("binary_data_output", False)
-    if not isinstance(binary, bool):
-        raise InvalidInput('"parameters.binary_data_output" must be true or false')
     requested = request.get("outputs")
     if not requested:
         return [RequestedTensor(name, binary) for name in offered]

@@ -25,18 +25,8 @@ from whyserve.model.rows import Arrays, row_count
 from whyserve.predict.predictor import Predictor
 
 
-async def models(request: Request) -> Response:
-    service: Service = request.app.state.service
-    return Response(orjson.dumps({"models": service.catalog.names}), media_type="application/json")
-
-
-async def model(request: Request) -> Response:
-    service: Service = request.app.state.service
-    name = service.catalog.get(request.path_params["model"]).spec.name
-    return Response(orjson.dumps({"name": name, "ready": True}), media_type="application/json")
-
-
 async def predict(request: Request) -> Response:
+    """Predict."""
     service: Service = request.app.state.service
     predictor, arrays, _ = await _read(request, service, service.predict_adapter)
     table = await predictor.answer(arrays)
@@ -44,6 +34,7 @@ async def predict(request: Request) -> Response:
 
 
 async def explain(request: Request) -> Response:
+    """Predict and explain."""
     service: Service = request.app.state.service
     predictor, arrays, options = await _read(request, service, service.explain_adapter)
     if options.get("summary"):
@@ -59,7 +50,7 @@ async def _read(
     body = await request.body()
     predictor = service.catalog.get(request.path_params["model"])
     request.scope["state"]["model"] = predictor.spec.name
-    wire_body = await unpack(request.scope["headers"], body, service.settings.max_body_mb << 20)
+    wire_body = unpack(request.scope["headers"], body)
     content = _content(wire_body.json or b"", predictor)
     instances, limit = content.get("instances"), service.settings.max_instances
     if content.keys() == {"instances"}:
@@ -89,10 +80,21 @@ def _content(body: bytes, predictor: Predictor) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise not_an_object('{"instances": […]}')
     instances = content.get("instances")
+    if isinstance(instances, list) and b'"b64"' in body:
+        instances = content["instances"] = [_without_b64(each) for each in instances]
     if len(predictor.texts) == len(predictor.spec.inputs) == 1 and isinstance(instances, list):
         (name,) = predictor.texts
         content["instances"] = [{name: each} if isinstance(each, str) else each for each in instances]
     return content
+
+
+def _without_b64(instance: Any) -> Any:
+    """TensorFlow Serving's {"b64": "…"} as the string in it, also as a value of a row."""
+    if not isinstance(instance, dict):
+        return instance
+    if instance.keys() == {"b64"}:
+        return instance["b64"]
+    return {key: _without_b64(value) for key, value in instance.items()}
 
 
 def _from_numbers(predictor: Predictor, instances: list[Any], limit: int) -> Arrays:

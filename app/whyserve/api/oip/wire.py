@@ -1,16 +1,13 @@
-"""Bodies on the wire: JSON alone, or JSON followed by the tensors' bytes. Requests may be compressed."""
+"""Bodies on the wire: JSON alone, or JSON followed by the tensors' bytes."""
 
-import asyncio
-import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from starlette.responses import Response
 
-from whyserve.errors import InvalidInput, TooLarge
+from whyserve.errors import InvalidInput
 
 JSON_LENGTH = b"inference-header-content-length"
-WINDOWS = {b"gzip": 31, b"x-gzip": 31, b"deflate": 15}  # zlib's wbits: 31 expects gzip's frame, 15 zlib's own
 MAX_DIGITS = 12
 JSON_TYPE = (b"content-type", b"application/json")
 BYTES_TYPE = (b"content-type", b"application/octet-stream")
@@ -37,36 +34,9 @@ class PackedResponse:
         return made
 
 
-async def unpack(headers: Iterable[tuple[bytes, bytes]], body: bytes, max_bytes: int) -> WireBody:
-    """max_bytes: limit after decompression. Raises InvalidInput, TooLarge."""
-    length = coding = b""
-    for name, value in headers:
-        if name == JSON_LENGTH:
-            length = value.strip()
-        elif name == b"content-encoding":
-            coding = value.strip().lower()
-    if coding not in (b"", b"identity"):
-        if coding not in WINDOWS:
-            raise InvalidInput("Content-Encoding must be gzip, deflate or identity")
-        # In a thread, because it may take long. zlib releases Python's lock.
-        body = await asyncio.to_thread(_decompressed, body, WINDOWS[coding], max_bytes)
-    return _split(body, length)
-
-
-def _decompressed(body: bytes, window: int, max_bytes: int) -> bytes:
-    inflater = zlib.decompressobj(window)
-    try:
-        whole = inflater.decompress(body, max_bytes + 1)
-    except zlib.error:
-        raise InvalidInput("the body does not match its Content-Encoding") from None
-    if len(whole) > max_bytes:
-        raise TooLarge(f"the body is larger than {max_bytes >> 20} MiB after decompression; send fewer rows")
-    if not inflater.eof or inflater.unused_data:
-        raise InvalidInput("the compressed body is cut off, or has extra bytes at its end")
-    return whole
-
-
-def _split(body: bytes, length: bytes) -> WireBody:
+def unpack(headers: Iterable[tuple[bytes, bytes]], body: bytes) -> WireBody:
+    """Raises InvalidInput."""
+    length = next((value.strip() for name, value in headers if name == JSON_LENGTH), b"")
     if not length:
         return WireBody(body, memoryview(b""))
     if not length.isdigit() or len(length) > MAX_DIGITS:

@@ -7,7 +7,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from whyserve.api.openapi.components import IDEMPOTENCY_KEY, JSON, add, add_dumped, add_union, content, ref
-from whyserve.api.openapi.oip import add_paths
+from whyserve.api.openapi.oip import add_protocols
 from whyserve.api.openapi.responses import PICTURES, Certificate, ExplanationState, Problem
 from whyserve.api.openapi.security import guard
 from whyserve.api.schemas import requests, responses
@@ -49,6 +49,7 @@ def document(app: FastAPI, service: Service) -> dict[str, Any]:
     explain_limit = max(limit, settings.max_summary_rows)
     components = base.setdefault("components", {}).setdefault("schemas", {})
     _add_models(components, manifests)
+    add_protocols(base, predictors, limit)
     base["paths"]["/predict"] = {
         "post": _operation("predict", "Predict", manifests, components, lambda m: requests.predict_request(m, limit))
     }
@@ -64,7 +65,6 @@ def document(app: FastAPI, service: Service) -> dict[str, Any]:
         "content": content("ExplanationState"),
     }
     base["paths"]["/explain"] = {"post": explain}
-    add_paths(base, predictors, limit)
     # The service never sends FastAPI's own error body.
     for name in ("HTTPValidationError", "ValidationError"):
         components.pop(name, None)

@@ -1,58 +1,61 @@
-"""The paths of the Open Inference Protocol in the OpenAPI document."""
+"""What the OpenAPI document of the Open Inference Protocol and of KServe's V1 takes from the models and the parsers.
 
-from collections.abc import Iterable
-from typing import Any
+FastAPI makes the paths of api/routes/oip.py. The types of requests and examples are added here.
+"""
+
+from typing import Annotated, Any, Literal, NotRequired
+
+from pydantic import Field, with_config
 
 from whyserve.api.oip.encoding import DATATYPES, name_of
-from whyserve.api.oip.schema import IndexRequest, InferRequest
-from whyserve.api.openapi import oip_requests, oip_responses
-from whyserve.api.openapi.components import IDEMPOTENCY_KEY, JSON, add, content, ref
-from whyserve.api.openapi.kserve import kserve_paths
-from whyserve.api.openapi.oip_operations import MODEL, NEW_MODEL, VERSION, operation, with_binary
-from whyserve.api.schemas.types import type_name
+from whyserve.api.oip.schema import LENIENT, IndexRequest, InferRequest
+from whyserve.api.openapi.components import JSON, add, ref
+from whyserve.api.openapi.oip_responses import OipError
+from whyserve.api.schemas.requests import explain_options
+from whyserve.api.schemas.types import make_typed_dict, type_name, typed_dict
 from whyserve.predict.predictor import Predictor
 
-RESPONSES = (
-    oip_responses.OipError,
-    oip_responses.ServerMetadata,
-    oip_responses.ServerLive,
-    oip_responses.ServerReady,
-    oip_responses.ServedModels,
-    oip_responses.ModelMetadata,
-    oip_responses.ModelReady,
-    oip_responses.IndexEntry,
-    oip_responses.StatisticsList,
-    oip_responses.InferResponse,
-    oip_responses.ExplainTensorsResponse,
-    oip_responses.KservePredictResponse,
-)
 # Longer examples would be most of the document.
 MAX_EXAMPLE_NUMBERS = 1000
+# The options of /explain that these protocols accept too. The path names the model, so no output names are listed.
+OUTPUTS = "What to explain: top, all, positive (of multilabel: the labels that are on), or a list of names."
+OPTIONS = {
+    **{key: of for key, of in explain_options(("any",), ("all",), str).items() if key not in ("outputs", "summary")},
+    "outputs": NotRequired[Annotated[Literal["top", "all", "positive"] | list[str], Field(description=OUTPUTS)]],
+}
+# The parser of tensors accepts any parameters. The document says which ones an explanation uses.
+ExplainParameters = with_config(LENIENT)(
+    make_typed_dict("ExplainParameters", {"binary_data_output": NotRequired[bool], **OPTIONS})
+)
 
 
-def add_paths(document: dict[str, Any], predictors: list[Predictor], limit: int) -> None:
+def add_protocols(document: dict[str, Any], predictors: list[Predictor], limit: int) -> None:
     """limit: the largest number of instances in one request."""
-    components, paths = document["components"]["schemas"], document["paths"]
-    for response in RESPONSES:
-        add(components, response, "serialization")
-    for request in (InferRequest, IndexRequest, oip_requests.ExplainParameters, *oip_requests.kserve_requests(limit)):
+    components = document["components"]["schemas"]
+    add(components, OipError, "serialization")
+    for request in (InferRequest, IndexRequest, ExplainParameters, *_kserve_requests(limit)):
         add(components, request, "validation")
-    add(components, oip_requests.InferParameters, "validation")
     # The parser accepts any string, because its own error message is better than that of an enum.
     components["Tensor"]["properties"]["datatype"]["enum"] = list(DATATYPES)
     components["ModelName"] = _names([each.spec.name for each in predictors])
-    components["ExplainTensorsRequest"] = _with_parameters(components, "ExplainTensorsRequest", "ExplainParameters")
-    components["InferRequest"] = _with_parameters(components, "InferRequest", "InferParameters")
-    paths.update(_server())
-    for place, of, more in (("", "Model", []), ("/versions/{version}", "Version", [VERSION])):
-        paths.update(_models(f"/v2/models/{{model}}{place}", of, [MODEL, *more], predictors))
-    paths.update(_repository())
-    paths.update(kserve_paths(predictors))
+    request, parameters = components["InferRequest"], {"parameters": ref("ExplainParameters")}
+    properties = {**request["properties"], **parameters}
+    components["ExplainTensorsRequest"] = {**request, "title": "ExplainTensorsRequest", "properties": properties}
+    tensors = {each.spec.name: {"inputs": _tensors(each)} for each in predictors}
+    short = {name: each for name, each in tensors.items() if _size(each["inputs"]) <= MAX_EXAMPLE_NUMBERS}
+    rows = {each.spec.name: {"instances": each.manifest.example["instances"]} for each in predictors}
+    for path, verbs in document["paths"].items():
+        if path.startswith(("/v1/", "/v2/models/")) and "requestBody" in verbs.get("post", {}):
+            examples = rows if path.startswith("/v1/") else short
+            body = verbs["post"]["requestBody"]["content"][JSON]
+            body["examples"] = {name: {"value": value} for name, value in examples.items()}
 
 
-def _with_parameters(components: dict[str, Any], title: str, parameters: str) -> dict[str, Any]:
-    request = components["InferRequest"]
-    return {**request, "title": title, "properties": {**request["properties"], "parameters": ref(parameters)}}
+def _kserve_requests(limit: int) -> tuple[Any, Any]:
+    """V1's requests to predict and to explain."""
+    words = "Rows as in /predict. For a model with one input, also that input's numbers or text."
+    instances = {"instances": Annotated[list[Any], Field(min_length=1, max_length=limit, description=words)]}
+    return typed_dict("KservePredictRequest", instances), typed_dict("KserveExplainRequest", instances | OPTIONS)
 
 
 def _names(names: list[str]) -> dict[str, Any]:
@@ -62,56 +65,8 @@ def _names(names: list[str]) -> dict[str, Any]:
     return {"title": "ModelName", "type": "string", "enum": names, "x-enum-varnames": varnames}
 
 
-def _server() -> dict[str, Any]:
-    return {
-        "/v2": {"get": operation("serverMetadata", "Name, version and extensions of the server.", "ServerMetadata")},
-        "/v2/health/live": {"get": operation("serverLive", "The process is running.", "ServerLive")},
-        "/v2/health/ready": {"get": operation("serverReady", "Ready to predict.", "ServerReady")},
-        "/v2/models": {"get": operation("servedModels", "The names of the served models.", "ServedModels")},
-        "/v2/models/stats": {"get": operation("allStatistics", "Statistics of all models.", "StatisticsList")},
-    }
-
-
-def _models(place: str, of: str, parameters: list[Any], predictors: Iterable[Predictor]) -> dict[str, Any]:
-    """The paths of a model, or of one version of it."""
-    tensors = {each.spec.name: _tensors(each) for each in predictors}
-    examples = {
-        model: {"value": {"inputs": inputs}}
-        for model, inputs in tensors.items()
-        if sum(len(tensor["data"]) for tensor in inputs) <= MAX_EXAMPLE_NUMBERS
-    }
-    name = of.lower()
-    infer, explain = ("infer", "explainTensors") if of == "Model" else ("inferVersion", "explainVersion")
-    inferred = operation(infer, "Predict from tensors.", "InferResponse", parameters)
-    explained = operation(
-        explain,
-        "Predict and explain from tensors.",
-        "ExplainTensorsResponse",
-        [*parameters, IDEMPOTENCY_KEY],
-    )
-    return {
-        place: {"get": operation(f"{name}Metadata", "The model's tensors.", "ModelMetadata", parameters)},
-        f"{place}/ready": {"get": operation(f"{name}Ready", "The model is served.", "ModelReady", parameters)},
-        f"{place}/stats": {"get": operation(f"{name}Statistics", "Its statistics.", "StatisticsList", parameters)},
-        f"{place}/infer": {"post": with_binary(inferred, "InferRequest", examples)},
-        f"{place}/explain": {"post": with_binary(explained, "ExplainTensorsRequest", examples)},
-    }
-
-
-def _repository() -> dict[str, Any]:
-    index = operation("repositoryIndex", "All served versions.", None)
-    listed = {"type": "array", "items": ref("IndexEntry")}
-    index["responses"]["200"]["content"] = {JSON: {"schema": listed}}
-    index["requestBody"] = {"content": content("IndexRequest")}
-    place = "/v2/repository/models/{model}"
-    return {
-        "/v2/repository/index": {"post": index},
-        f"{place}/load": {"post": operation("loadModel", "Load a model's newest builds.", None, [NEW_MODEL])},
-        f"{place}/unload": {"post": operation("unloadModel", "Unload a model.", None, [MODEL])},
-        f"{place}/versions/{{version}}/unload": {
-            "post": operation("unloadVersion", "Unload a version.", None, [MODEL, VERSION])
-        },
-    }
+def _size(tensors: list[dict[str, Any]]) -> int:
+    return sum(len(tensor["data"]) for tensor in tensors)
 
 
 def _tensors(predictor: Predictor) -> list[dict[str, Any]]:

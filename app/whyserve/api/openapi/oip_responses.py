@@ -2,151 +2,86 @@
 
 from typing import Any, Literal, NotRequired
 
-from typing_extensions import TypedDict
-
 from whyserve.api.oip.encoding import DATATYPES
-from whyserve.api.schemas.types import one_of
+from whyserve.api.schemas.types import list_of, one_of, typed_dict
 from whyserve.model.methods import Method
 
+STATISTICS = (
+    "success", "fail", "queue", "compute_input", "compute_infer", "compute_output", "cache_hit", "cache_miss"
+)  # fmt: skip
 Datatype: Any = one_of(DATATYPES)
 
+OipError = typed_dict("OipError", {"error": str}, "An error under /v1 and /v2.")
 
-class OipError(TypedDict):
-    """An error under /v1 and /v2."""
+ServerMetadata = typed_dict("ServerMetadata", {"name": str, "version": str, "extensions": list[str]})
+ServerLive = typed_dict("ServerLive", {"live": bool})
+ServerReady = typed_dict("ServerReady", {"ready": bool})
+ServedModels = typed_dict("ServedModels", {"models": list[str]})
 
-    error: str
+TensorMetadata = typed_dict(
+    "TensorMetadata",
+    {"name": str, "datatype": Datatype, "shape": list[int]},
+    "shape: -1 stands for any number of rows.",
+)
+TENSORS = list_of(TensorMetadata)
+ModelMetadata = typed_dict(
+    "ModelMetadata",
+    {"name": str, "versions": list[str], "platform": str, "inputs": TENSORS, "outputs": TENSORS},
+)
+ModelReady = typed_dict("ModelReady", {"name": str, "ready": bool})
+IndexEntry = typed_dict("IndexEntry", {"name": str, "version": str, "state": Literal["READY"], "reason": str})
 
+Durations = typed_dict("DurationStatistics", {"count": int, "ns": int}, "ns: nanoseconds in total.")
+BatchStatistics = typed_dict("BatchStatistics", {"batch_size": int, "compute_infer": Durations})
+ModelStatistics = typed_dict(
+    "ModelStatistics",
+    {
+        "name": str,
+        "version": str,
+        "last_inference": int,
+        "inference_count": int,
+        "execution_count": int,
+        "inference_stats": typed_dict("InferenceStatistics", dict.fromkeys(STATISTICS, Durations)),
+        "batch_stats": list_of(BatchStatistics),
+        "memory_usage": list[dict[str, Any]],
+    },
+    "last_inference: milliseconds since the epoch.",
+)
+StatisticsList = typed_dict("StatisticsList", {"model_stats": list_of(ModelStatistics)})
 
-class ServerMetadata(TypedDict):
-    name: str
-    version: str
-    extensions: list[str]
+ResponseTensor = typed_dict(
+    "ResponseTensor",
+    {
+        "name": str,
+        "datatype": Datatype,
+        "shape": list[int],
+        "data": NotRequired[list[Any]],
+        "parameters": NotRequired[typed_dict("ResponseParameters", {"binary_data_size": int})],
+    },
+    "data: in row-major order. A tensor sent as bytes has their number in `parameters` instead.",
+)
+RESPONSE = {"model_name": str, "model_version": str, "id": str, "outputs": list_of(ResponseTensor)}
+InferResponse = typed_dict("InferResponse", RESPONSE)
+ExplanationParameters = typed_dict(
+    "ExplanationParameters",
+    {
+        "manifest": str,
+        "method": Method,
+        "method_reason": NotRequired[str],
+        "expected_distance": NotRequired[float],
+        "complete": NotRequired[bool],
+        "cached": NotRequired[bool],
+        "background": str,
+        "background_sha256": str,
+    },
+    "The fields of /explain's answer that are not tensors.",
+)
+ExplainTensorsResponse = typed_dict(
+    "ExplainTensorsResponse",
+    {**RESPONSE, "parameters": ExplanationParameters},
+    "outputs: attributions, base_values, residuals, values, outputs; for methods that sample also standard_errors.",
+)
 
-
-class ServerLive(TypedDict):
-    live: bool
-
-
-class ServerReady(TypedDict):
-    ready: bool
-
-
-class ServedModels(TypedDict):
-    models: list[str]
-
-
-class TensorMetadata(TypedDict):
-    """shape: -1 stands for any number of rows."""
-
-    name: str
-    datatype: Datatype
-    shape: list[int]
-
-
-class ModelMetadata(TypedDict):
-    name: str
-    versions: list[str]
-    platform: str
-    inputs: list[TensorMetadata]
-    outputs: list[TensorMetadata]
-
-
-class ModelReady(TypedDict):
-    name: str
-    ready: bool
-
-
-class IndexEntry(TypedDict):
-    name: str
-    version: str
-    state: Literal["READY"]
-    reason: str
-
-
-class DurationStatistics(TypedDict):
-    """ns: nanoseconds in total."""
-
-    count: int
-    ns: int
-
-
-class InferenceStatistics(TypedDict):
-    success: DurationStatistics
-    fail: DurationStatistics
-    queue: DurationStatistics
-    compute_input: DurationStatistics
-    compute_infer: DurationStatistics
-    compute_output: DurationStatistics
-    cache_hit: DurationStatistics
-    cache_miss: DurationStatistics
-
-
-class BatchStatistics(TypedDict):
-    batch_size: int
-    compute_infer: DurationStatistics
-
-
-class ModelStatistics(TypedDict):
-    """last_inference: milliseconds since the epoch."""
-
-    name: str
-    version: str
-    last_inference: int
-    inference_count: int
-    execution_count: int
-    inference_stats: InferenceStatistics
-    batch_stats: list[BatchStatistics]
-    memory_usage: list[dict[str, Any]]
-
-
-class StatisticsList(TypedDict):
-    model_stats: list[ModelStatistics]
-
-
-class ResponseParameters(TypedDict):
-    binary_data_size: int
-
-
-class ResponseTensor(TypedDict):
-    """data: in row-major order. A tensor sent as bytes has their number in `parameters` instead."""
-
-    name: str
-    datatype: Datatype
-    shape: list[int]
-    data: NotRequired[list[Any]]
-    parameters: NotRequired[ResponseParameters]
-
-
-class InferResponse(TypedDict):
-    model_name: str
-    model_version: str
-    id: str
-    outputs: list[ResponseTensor]
-
-
-class ExplanationParameters(TypedDict):
-    """The fields of /explain's answer that are not tensors. explanation: its id."""
-
-    explanation: str
-    manifest: str
-    method: Method
-    method_reason: NotRequired[str]
-    expected_distance: NotRequired[float]
-    complete: NotRequired[bool]
-    cached: NotRequired[bool]
-
-
-class ExplainTensorsResponse(TypedDict):
-    """outputs: attributions, base_values, residuals, values, outputs; for methods that sample also standard_errors."""
-
-    model_name: str
-    model_version: str
-    id: str
-    parameters: ExplanationParameters
-    outputs: list[ResponseTensor]
-
-
-class KservePredictResponse(TypedDict):
-    """predictions: as in the answer of /predict."""
-
-    predictions: list[dict[str, Any]]
+KservePredictResponse = typed_dict(
+    "KservePredictResponse", {"predictions": list[dict[str, Any]]}, "predictions: as in the answer of /predict."
+)

@@ -1,5 +1,6 @@
 """POST /explain."""
 
+from codecs import BOM_UTF8
 from collections.abc import Mapping
 
 from starlette.requests import Request
@@ -46,7 +47,9 @@ class Explain:
         limit_s = 0.0 if job.summary else wait_s(request.headers, service.settings.explain_wait_s)
         outcome = await wait.submit_and_wait(request, service, job, limit_s)
         if not isinstance(outcome, wait.Answer):
-            return accepted(outcome, {"Preference-Applied": "respond-async"} if prefers_async(request.headers) else {})
+            return accepted(
+                request, outcome, {"Preference-Applied": "respond-async"} if prefers_async(request.headers) else {}
+            )
         if not kind:
             return Response(outcome.body, headers={**outcome.headers, **VARY}, media_type=JSON)
         picture = await draw(request, service, job, outcome.body, kind=kind, at=(0, job.outputs[0][0]))
@@ -55,7 +58,7 @@ class Explain:
 
 
 async def _requested_job(request: Request, service: Service) -> ExplainJob:
-    body = service.parse(service.explain_adapter, await request.body())
+    body = service.parse(service.explain_adapter, (await request.body()).removeprefix(BOM_UTF8))
     predictor = service.catalog.get(body["model"], body.get("version"))
     request.scope["state"]["model"] = predictor.spec.name
     limit = service.settings.max_instances
@@ -64,5 +67,6 @@ async def _requested_job(request: Request, service: Service) -> ExplainJob:
     return await build_job(request, service, predictor, await predictor.read(body["instances"]), body)
 
 
-def accepted(state: JobState, headers: Mapping[str, str]) -> Response:
-    return Response(state_json(state), 202, {"Location": f"/explanations/{state.id}", **headers}, JSON)
+def accepted(request: Request, state: JobState, headers: Mapping[str, str]) -> Response:
+    where = f"{request.scope['root_path']}/explanations/{state.id}"
+    return Response(state_json(state), 202, {"Location": where, **headers}, JSON)

@@ -33,7 +33,7 @@ async def show(request: Request, id: str) -> Response:
     if not kind:
         return Response(state_json(state), headers=VARY, media_type=JSON)
     if not state.status.is_final:
-        return accepted(state, {})
+        return accepted(request, state, {})
     answer, job = wait.result_of(state), await service.queue.job(id)
     if job.summary or job.drawing:
         raise InvalidInput("this explanation has no picture: it is not an explanation of single instances")

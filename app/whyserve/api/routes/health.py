@@ -1,7 +1,9 @@
 """GET /health/live, /health/ready."""
 
+from typing import Annotated, Literal
+
 import orjson
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -20,7 +22,10 @@ async def live() -> Response:
 
 
 @router.get("/ready", operation_id="ready", response_model=Ready)
-async def ready(request: Request) -> Response:
+async def ready(
+    request: Request,
+    explain: Annotated[Literal["0", "1"], Query(description="1: ready only if a worker can explain as well.")] = "0",
+) -> Response:
     """The service is ready to predict. `workers` is the number of workers that can explain the served models."""
     service: Service = request.app.state.service
     if service.shutting_down.is_set():
@@ -30,5 +35,7 @@ async def ready(request: Request) -> Response:
         workers = sum(worker.digests >= served for worker in await service.queue.workers())
     except Unavailable:
         workers = 0  # predictions do not need the queue
+    if explain == "1" and not workers:
+        raise Unavailable("no worker can explain the served models yet; predictions are served", retry_after_s=1)
     body = {"status": "ready", "models": service.catalog.names, "workers": workers}
     return Response(orjson.dumps(body), media_type="application/json")

@@ -1,5 +1,7 @@
 """POST /predict."""
 
+from codecs import BOM_UTF8
+
 import orjson
 from starlette.types import Receive, Scope, Send
 
@@ -21,8 +23,8 @@ class Predict:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         state = scope["state"]
         state["route"] = "/predict"
-        body = await read_body(receive, self._service.body_memory)
-        predictor, arrays = self._read_plain(body) or await self._read(body)
+        body = (await read_body(receive, self._service.body_memory)).removeprefix(BOM_UTF8)
+        predictor, arrays, wants_bounds = self._read_plain(body) or await self._read(body)
         state["model"] = predictor.spec.name
         table = await predictor.answer(arrays)
         answer = {
@@ -30,12 +32,14 @@ class Predict:
             "version": predictor.spec.version,
             "predictions": predictor.outputs.predictions(table),
         }
+        if wants_bounds:
+            answer["out_of_range"] = predictor.bounds.outside(arrays)
         content = orjson.dumps(answer)
         headers = [JSON, (b"content-length", b"%d" % len(content))]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": content})
 
-    def _read_plain(self, body: bytes) -> tuple[Predictor, Arrays] | None:
+    def _read_plain(self, body: bytes) -> tuple[Predictor, Arrays, bool] | None:
         """The model and its rows, if they hold numbers only and the request is certain to be valid."""
         if (request := parse_plain(body)) is None:
             return None
@@ -44,9 +48,10 @@ class Predict:
         arrays = predictor.read_plain(request)
         if arrays is None or not 0 < row_count(arrays) <= self._service.settings.max_instances:
             return None
-        return predictor, arrays
+        return predictor, arrays, False
 
-    async def _read(self, body: bytes) -> tuple[Predictor, Arrays]:
+    async def _read(self, body: bytes) -> tuple[Predictor, Arrays, bool]:
         request = self._service.parse(self._service.predict_adapter, body)
         predictor = self._service.catalog.get(request["model"], request.get("version"))
-        return predictor, await predictor.read(request["instances"])
+        arrays = await predictor.read(request["instances"])
+        return predictor, arrays, request.get("out_of_range", False)

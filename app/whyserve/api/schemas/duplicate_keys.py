@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 from whyserve.errors import DuplicateKey
+from whyserve.predict.plain_rows import has_single_keys
 
 
 def duplicate_key(key: str, place: str = "", **details: Any) -> DuplicateKey:
@@ -17,14 +18,7 @@ class _Object(dict[str, Any]):
 
 def check_duplicate_keys(body: bytes, request: dict[str, Any]) -> None:
     """request: the parsed body. Raises DuplicateKey."""
-    if "columns" in request:
-        keys = len(request["columns"])
-    else:
-        rows = request.get("instances") or [{}]
-        keys = len(rows) * len(rows[0])
-    # Every key has a colon, and other colons stand only inside strings. So if there are as many colons as keys, no key
-    # is duplicate. The rows of one model have equal keys, and their values contain no objects.
-    if body.count(b":") == len(request) + keys:
+    if ("columns" in request or "instances" in request) and has_single_keys(body, request):
         return
     parsed = json.loads(body, object_pairs_hook=_object)
     if parsed.duplicate is not None:

@@ -14,6 +14,10 @@ from whyserve.model.methods import Method
 MAX_BACKGROUND_ROWS = 100
 Version = Annotated[int, Field(ge=1, description="A version of the model. Default: the current version.")]
 
+OutOfRangeWanted = Annotated[
+    bool, Field(description="true: the answer lists the features of each instance that are outside the model's range.")
+]
+
 
 def instances_limit(limit: int) -> str:
     """The message for too many instances, like the one that validation makes."""
@@ -22,7 +26,7 @@ def instances_limit(limit: int) -> str:
 
 def predict_request(manifest: Manifest, limit: int) -> Any:
     """limit: the largest number of instances."""
-    return _request_type(manifest, "Predict", limit, {})
+    return _request_type(manifest, "Predict", limit, {"out_of_range": NotRequired[OutOfRangeWanted]})
 
 
 def explain_request(manifest: Manifest, limit: int) -> Any:

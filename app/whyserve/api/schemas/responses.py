@@ -28,6 +28,7 @@ def prediction_type(spec: ModelSpec) -> Any:
 def predict_response(manifest: Manifest) -> Any:
     spec = manifest.spec
     fields = {"model": one_of([spec.name]), "version": int, "predictions": list_of(prediction_type(spec))}
+    fields["out_of_range"] = NotRequired[Annotated[list_of(list_of(OutOfRange)), Field(description="By instance.")]]
     return typed_dict(f"{type_name(spec.name)}PredictResponse", fields)
 
 
@@ -35,7 +36,11 @@ def explain_response(manifest: Manifest) -> Any:
     name = type_name(manifest.spec.name)
     explanation = typed_dict(
         f"{name}Explanation",
-        {"prediction": prediction_type(manifest.spec), "outputs": list_of(_output_type(manifest.spec))},
+        {
+            "prediction": prediction_type(manifest.spec),
+            "outputs": list_of(_output_type(manifest.spec)),
+            "out_of_range": NotRequired[list_of(OutOfRange)],
+        },
     )
     fields = {**computed_fields(manifest.spec), "cached": NotRequired[Cached], "explanations": list_of(explanation)}
     return typed_dict(f"{name}ExplainResponse", fields)
@@ -89,6 +94,11 @@ TokenValue = typed_dict(
         "value": float,
     },
     "A token of a text and its attribution. The padding counts as one token that stands for no characters.",
+)
+OutOfRange = typed_dict(
+    "OutOfRange",
+    {"feature": str, "value": float, "low": float, "high": float},
+    "A feature whose value is outside the range that the model was compared with.",
 )
 BackgroundUsed = typed_dict(
     "BackgroundUsed",

@@ -57,6 +57,7 @@ class Connection(HttpToolsProtocol):
     def __init__(self, batch: RequestBatch, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._batch = batch
+        self._closes_after_body = False
         self._overhead_bytes, self._body_grew, self._received = 0, False, b""
         self._is_quick: Callable[[Any], bool] = getattr(self.app, "is_quick", lambda scope: False)
         # A request to a quick endpoint whose head has been parsed. Its body may follow in the same packet.
@@ -84,6 +85,10 @@ class Connection(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         """uvicorn calls this when it has parsed a head. A quick endpoint waits until the whole packet is parsed."""
+        if cycle.more_body and not cycle.keep_alive:
+            # An early answer must not close the connection while the peer still sends the body: the peer, such as
+            # nginx, would lose the answer. The connection closes when the body is read.
+            cycle.keep_alive, self._closes_after_body = True, True
         if cycle.more_body and self._is_quick(cycle.scope):
             self._held = cycle, app
         else:
@@ -91,6 +96,8 @@ class Connection(HttpToolsProtocol):
 
     def _start_held(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._held = None
+        if not cycle.more_body and self._closes_after_body:
+            cycle.keep_alive = self._closes_after_body = False
         if cycle.more_body or self.transport.is_closing():
             super()._start_asgi_task(cycle, app)
         elif len(self.connections) < BATCH_CONNECTIONS:
@@ -110,6 +117,9 @@ class Connection(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         self.flow.resume_reading()
+        if self._closes_after_body and not (self.cycle and self.cycle.more_body):
+            self.transport.close()
+            return
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
 
@@ -125,6 +135,8 @@ class Connection(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         if not self.parser.should_upgrade():
             super().on_message_complete()
+            if self._closes_after_body and self.cycle is not None and self.cycle.response_complete:
+                self.transport.close()
 
     def _should_upgrade(self) -> bool:
         return False
@@ -188,7 +200,7 @@ class Connection(HttpToolsProtocol):
             return read_timeout_s
         if not cycle.response_complete:
             return None
-        if not self._is_idle():
+        if not self._is_idle() or self._closes_after_body:
             return read_timeout_s
         return keep_alive_s if len(self.connections) <= MANY_CONNECTIONS else min(keep_alive_s, SHORT_KEEP_ALIVE_S)
 

@@ -87,5 +87,5 @@ class SingleWrite:
         cycle = self._cycle
         return not (
             message.get("more_body") or cycle.disconnected or not cycle.keep_alive or cycle.flow.write_paused
-            or head["status"] != 200
+            or head["status"] != 200 or (b"connection", b"close") in head["headers"]
         )  # fmt: skip

@@ -24,6 +24,7 @@ class Limits:
     deadline: time.monotonic() in seconds; after it, a method stops before its next chunk.
     seed: equal seeds give equal values for a row, in any batch.
     on_progress: called between chunks with the finished share in [0, 1]; if it returns False, the method stops.
+        It may run another method, so a method holds no lock at this time that another one needs.
     on_error: called after each round of sampling with the mean standard error divided by the mean |φ|.
     """
 

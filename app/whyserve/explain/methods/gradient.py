@@ -11,6 +11,7 @@ integrates over a. There is no standard error then: the residual shows the error
 
 from contextlib import nullcontext
 from functools import lru_cache
+from math import ceil
 from typing import ClassVar
 
 import numpy as np
@@ -28,6 +29,8 @@ from whyserve.explain.methods.integer_inputs import Lookup, Lookups, look_up
 # RESIDUAL_GOAL of the scale of its outputs.
 POINTS = (16, 64)
 RESIDUAL_GOAL = 1e-3
+# The positions of n points cost n³ operations and n² numbers.
+MOST_POINTS = 256
 # As a share of the output's scale: a smaller change is rounding.
 REACHED = 1e-5
 # Memory of a pass with gradients relative to a pass without: it keeps the activations, and the backward pass needs as
@@ -211,6 +214,10 @@ def _gradients(output: torch.Tensor, leaves: list[torch.Tensor], last: bool) -> 
 
 @lru_cache(maxsize=16)
 def quadrature(points: int) -> Points:
-    """Gauss–Legendre positions and weights, moved from (−1, 1) to (0, 1)."""
-    positions, weights = np.polynomial.legendre.leggauss(points)
-    return torch.from_numpy((positions + 1) / 2), torch.from_numpy(weights / 2)
+    """Gauss–Legendre positions and weights for (0, 1), in equal parts with at most MOST_POINTS points each."""
+    parts = ceil(points / MOST_POINTS)
+    sizes = [points // parts + (number < points % parts) for number in range(parts)]
+    rules = {size: np.polynomial.legendre.leggauss(size) for size in set(sizes)}
+    positions = np.concatenate([(number + (rules[size][0] + 1) / 2) / parts for number, size in enumerate(sizes)])
+    weights = np.concatenate([rules[size][1] / 2 / parts for size in sizes])
+    return torch.from_numpy(positions), torch.from_numpy(weights)

@@ -1,6 +1,6 @@
 """KernelSHAP (Lundberg & Lee 2017) with the shap package, for comparison."""
 
-from threading import Lock
+from threading import RLock
 from typing import ClassVar
 
 import numpy as np
@@ -14,8 +14,9 @@ from whyserve.explain.game.players import Players
 
 # shap solves a regression with one column per player and one line per coalition, 2048 more lines than columns.
 MOST_PLAYERS = 512
-# shap uses numpy's global random generator: two simultaneous calls would change each other's coalitions.
-_RANDOM_LOCK = Lock()
+# shap uses numpy's global random generator: two simultaneous calls would change each other's coalitions. Between its
+# chunks, a call may run another one in its own thread, which restores the generator's state.
+_RANDOM_LOCK = RLock()
 
 
 class Kernel:

@@ -19,6 +19,7 @@ from whyserve.explain.models.loader import ReadFile, load_network
 from whyserve.explain.models.traced_network import quick_network
 from whyserve.jobs import GivenBackground
 from whyserve.model.arrays import check_arrays, read_npz
+from whyserve.model.bounds import Bounds
 from whyserve.model.builds import read_original
 from whyserve.model.manifest import Manifest, read_manifest
 from whyserve.model.methods import METHOD_NAMES, METHODS
@@ -75,6 +76,7 @@ class ExplainableModel:
     def __init__(self, manifest: Manifest, digest: str, read: ReadFile, memory_bytes: int) -> None:
         self.manifest, self.spec, self.digest = manifest, manifest.spec, digest
         self.outputs = Outputs(self.spec, manifest.columns)
+        self.bounds = Bounds(self.spec, manifest.ranges)
         self.players, self.by_key = players_of(self.spec), ByKey(self.spec)
         self.backgrounds = {name: load_background(self.spec, read, name) for name in self.spec.explain.files}
         self.background = self.backgrounds[DEFAULT_BACKGROUND]

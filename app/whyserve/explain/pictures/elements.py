@@ -37,10 +37,10 @@ class Bar:
     error: float = 0.0
 
 
-def clean(text: str) -> str:
-    """One line of at most MAX_LABEL printable characters, safe in XML."""
+def clean(text: str, longest: int = MAX_LABEL) -> str:
+    """One line of at most `longest` printable characters, safe in XML."""
     printable = "".join(character if character.isprintable() else " " for character in text)
-    return printable if len(printable) <= MAX_LABEL else printable[: MAX_LABEL - 1] + "…"
+    return printable if len(printable) <= longest else printable[: longest - 1] + "…"
 
 
 def elements(spec: ModelSpec, row: Mapping[str, Any], output: Mapping[str, Any]) -> list[Element]:

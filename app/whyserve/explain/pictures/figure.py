@@ -24,8 +24,6 @@ DPI = 100
 # The longest title, in characters, at full size. A longer title has a smaller font.
 LONGEST_TITLE = 64
 NOTE_WIDTH = 104  # characters
-# An input of kind "image" is drawn as one only if its shape is (H, W), (H, W, C) or (C, H, W) with C among these.
-CHANNELS = (1, 2, 3, 4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +43,7 @@ class ExplainedOutput:
 
 
 def is_image_alone(spec: ModelSpec) -> bool:
-    return len(spec.inputs) == 1 and _is_image(spec.inputs[0])
+    return len(spec.inputs) == 1 and spec.inputs[0].image_axes() is not None
 
 
 class _Page:
@@ -64,7 +62,7 @@ class _Page:
 
 def build_figure(explained: ExplainedOutput, bars: list[Bar], title: str, notes: list[str]) -> Figure:
     spec, attributions = explained.spec, explained.output["attributions"]
-    images = [item for item in spec.inputs if _is_image(item)]
+    images = [item for item in spec.inputs if item.image_axes()]
     sequences = [item for item in spec.inputs if item.kind == "sequence"]
     texts = [
         text.lines_of(attributions[item.name]) for item in spec.inputs if text.is_text(attributions.get(item.name))
@@ -117,35 +115,21 @@ def _draw_series(page: _Page, item: InputSpec, explained: ExplainedOutput) -> No
     )
 
 
-def _is_image(item: InputSpec) -> bool:
-    return item.kind == "image" and _layout(item) is not None
-
-
-def _layout(item: InputSpec) -> tuple[int, int, int | None] | None:
-    """Height, width and the axis of the channels; None if the shape is not an image."""
-    match item.shape:
-        case (height, width):
-            return height, width, None
-        case (height, width, channels) if channels in CHANNELS:
-            return height, width, 2
-        case (channels, height, width) if channels in CHANNELS:
-            return height, width, 0
-    return None
+def _axes(item: InputSpec) -> tuple[int, int, int | None]:
+    axes = item.image_axes()
+    assert axes is not None, "only images are drawn as such"
+    return axes
 
 
 def _image_size(item: InputSpec) -> tuple[float, float]:
     """Width and height in inches; the larger is IMAGE."""
-    layout = _layout(item)
-    assert layout is not None
-    rows, columns, _ = layout
+    rows, columns, _ = _axes(item)
     return IMAGE * min(1.0, columns / rows), IMAGE * min(1.0, rows / columns)
 
 
 def _image(item: InputSpec, explained: ExplainedOutput) -> tuple[np.ndarray, np.ndarray]:
     """The image, (H, W) or (H, W, 3) of 0 to 1, and the attributions summed over the channels, (H, W)."""
-    layout = _layout(item)
-    assert layout is not None
-    axis = layout[2]
+    axis = _axes(item)[2]
     pixels = explained.arrays[item.name][0].astype(np.float64)
     attributions = np.array(explained.output["attributions"][item.name])
     low, high = item.black_and_white((min(0.0, float(pixels.min())), float(pixels.max())))

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from whyserve.explain.pictures.elements import Bar, flat
+from whyserve.explain.pictures.elements import Bar, clean, flat
 from whyserve.explain.pictures.words import Scale
 
 # Colours that colour-blind people can distinguish (Okabe & Ito 2008), as on the web page.
@@ -35,7 +35,7 @@ def waterfall(axes: Axes, output: Mapping[str, Any], bars: Sequence[Bar], scale:
     axes.set_ylim(len(labels) - 0.4, -0.6)
     axes.set_yticks(range(len(labels)), labels)
     axes.xaxis.set_major_formatter(lambda number, _: scale.axis(number))
-    axes.set_xlabel(_shorten(scale.unit), color=MUTED, fontsize=SMALL)
+    axes.set_xlabel(clean(scale.unit, MAX_TITLE), color=MUTED, fontsize=SMALL)
     axes.grid(axis="x", color=RULE, linewidth=0.6, alpha=0.6)
     axes.axvline(output["base_value"], color=MUTED, linewidth=0.8, linestyle=(0, (3, 3)))
     for y, bar in enumerate(bars, 1):
@@ -97,7 +97,7 @@ def series(
         _bare(axes)
         axes.set_xlim(-0.6, len(values) - 0.4)
         axes.grid(axis="y", color=RULE, linewidth=0.6, alpha=0.6)
-        axes.set_title(_shorten(words), loc="left", color=MUTED, fontsize=SMALL)
+        axes.set_title(clean(words, MAX_TITLE), loc="left", color=MUTED, fontsize=SMALL)
     top.set_xticks([])
     bottom.set_xlabel("step, counted from 0", color=MUTED, fontsize=SMALL)
     bottom.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -108,10 +108,6 @@ def _bare(axes: Axes) -> None:
         edge.set_visible(False)
     axes.tick_params(length=0, labelsize=SMALL, labelcolor=INK)
     axes.set_axisbelow(True)
-
-
-def _shorten(words: str) -> str:
-    return words if len(words) <= MAX_TITLE else words[: MAX_TITLE - 1] + "…"
 
 
 def rgb(colour: str) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Numbers, methods and residuals as text. The web page has its own version (ui/src/words.ts)."""
+"""Numbers, methods and residuals as text. The web page has its own version (ui/src/format.ts)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -72,7 +72,13 @@ def facts(answer: Mapping[str, Any], output: Mapping[str, Any], scale: Scale) ->
     distance = answer.get("expected_distance")
     accuracy = f"; on rows of this model {plain(100 * distance, 2)} % from the reference" if distance else ""
     rows = "1 row" if used["rows"] == 1 else f"{used['rows']} rows"
+    first: Mapping[str, Any] = next(iter(answer.get("explanations", [])), {})
+    outside = [
+        f"{one['feature']} = {plain(one['value'])} (range {plain(one['low'])} to {plain(one['high'])})"
+        for one in first.get("out_of_range", [])
+    ]
     return [
+        *([f"Do not rely on this: outside the model's range: {', '.join(outside)}."] if outside else []),
         f"Method: {method}, {METHODS[method].words}{stopped}{accuracy}.",
         f"Adds up: {adds_up(output, scale)}.",
         f"Compared with: {name}, {rows} ({used['sha256'][:8]}…). {answer['model']}, version {answer['version']}.",

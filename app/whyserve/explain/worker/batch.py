@@ -1,24 +1,19 @@
-"""Compute jobs of one model and method. Jobs with the same sharing key are computed as one batch of rows."""
+"""Compute jobs with one batch key as one batch of rows."""
 
+import time
 from collections.abc import Callable, Sequence
-from math import frexp
+from dataclasses import replace
 
-from whyserve.explain.game.base import Limits
-from whyserve.explain.models.explainable import ExplainableModel
-from whyserve.explain.worker.job_inputs import columns_of, deadline_of, rows_of
+import numpy as np
+import torch
+
+from whyserve.explain.game.base import Attribution, Limits
+from whyserve.explain.models.explainable import ExplainableModel, to_tensors
 from whyserve.explain.worker.results import Explained, answer
 from whyserve.explain.worker.summary import summarise
 from whyserve.jobs import ExplainJob, JobResult
-
-
-def sharing_key(job: ExplainJob) -> tuple[object, ...]:
-    """Jobs with equal batch keys and equal sharing keys are computed together. A summary or a drawing is alone."""
-    if job.summary or job.drawing:
-        return (job.id,)
-    # The first deadline ends the whole batch. Only jobs whose allowed times have the same power of two are together,
-    # so that a job of a second does not end a job of minutes.
-    time_class = None if job.deadline is None else frexp(job.deadline - job.created)[1]
-    return (job.samples, job.seed, max(map(len, job.outputs)), time_class)
+from whyserve.model.arrays import check_arrays
+from whyserve.model.outputs import same_length
 
 
 def compute(
@@ -26,33 +21,52 @@ def compute(
     model: ExplainableModel,
     on_progress: Callable[[float], bool],
     on_error: Callable[[float], None] | None = None,
-    between: Callable[[], None] | None = None,
 ) -> list[JobResult]:
-    """The results of jobs with the same sharing key, in their order.
+    """The results of jobs with one batch key, in their order.
 
-    on_progress, on_error: as in Limits. between: called between two chunks of a summary.
+    on_progress, on_error: as in Limits.
     Raises UnsupportedMethod, UnsupportedNetwork, InvalidInput, Stopped.
     """
-    if jobs[0].drawing:
+    job = jobs[0]
+    if job.drawing:
         from whyserve.explain.pictures.draw import draw_job  # noqa: PLC0415 (matplotlib is slow to import)
 
-        return [JobResult(draw_job(job, model.spec), method="drawing") for job in jobs]
-    if jobs[0].summary:
-        return [summarise(job, model, on_progress, between) for job in jobs]
-    choice = model.choose_method(jobs[0].method, jobs[0].background, samples=jobs[0].samples)
-    explainer = model.explainer(choice.method, jobs[0].background)
-    columns = columns_of(model, [names for job in jobs for names in job.outputs])
+        return [JobResult(draw_job(job, model.spec), method="drawing")]
+    choice = model.choose_method(job.method, job.background, samples=job.samples)
+    explainer = model.explainer(choice.method, job.background)
+    rows, columns = _rows(jobs, model), _columns(jobs, model)
     limits = Limits(
-        samples=choice.samples,
-        seed=jobs[0].seed,
-        deadline=deadline_of(jobs),
-        on_progress=on_progress,
-        on_error=on_error,
+        samples=choice.samples, seed=job.seed, deadline=_deadline(jobs), on_progress=on_progress, on_error=on_error
     )
-    explained = Explained.of(explainer.explain(rows_of(jobs, model), columns, limits))
+    if job.summary:
+
+        def explain(part: slice, on_progress: Callable[[float], bool]) -> Attribution:
+            some = {name: x[part] for name, x in rows.items()}
+            return explainer.explain(some, columns[part], replace(limits, on_progress=on_progress, on_error=None))
+
+        return [summarise(job, model, choice, explain, on_progress)]
+    explained = Explained.of(explainer.explain(rows, columns, limits))
     results, first = [], 0
-    for job in jobs:
-        end = first + len(job.outputs)
-        results.append(answer(job, model, choice, explained.part(first, end)))
+    for each in jobs:
+        end = first + len(each.outputs)
+        results.append(answer(each, model, choice, explained.part(first, end)))
         first = end
     return results
+
+
+def _rows(jobs: Sequence[ExplainJob], model: ExplainableModel) -> dict[str, torch.Tensor]:
+    """The rows of all jobs, (rows, *shape) per input. Raises InvalidInput."""
+    arrays = {name: np.concatenate([job.rows[name].unpack() for job in jobs]) for name in jobs[0].rows}
+    return to_tensors(check_arrays(model.spec, arrays))
+
+
+def _columns(jobs: Sequence[ExplainJob], model: ExplainableModel) -> torch.Tensor:
+    """(R, K) int64: the network's columns of the outputs to explain. A row names at most K outputs."""
+    columns = [[output.column for output in model.outputs.named(names)] for job in jobs for names in job.outputs]
+    return torch.tensor(same_length(columns, 0))
+
+
+def _deadline(jobs: Sequence[ExplainJob]) -> float | None:
+    """The first deadline of the jobs, converted from the epoch to time.monotonic(); None if there is none."""
+    deadlines = [job.deadline for job in jobs if job.deadline is not None]
+    return time.monotonic() + min(deadlines) - time.time() if deadlines else None

@@ -8,9 +8,9 @@ from contextlib import AbstractContextManager
 from functools import partial
 from typing import TYPE_CHECKING
 
-from whyserve.explain.worker.retry import retry
-from whyserve.explain.worker.tracing import trace
-from whyserve.jobs import ExplainJob, JobError, JobMetrics, JobResult, Lease
+from whyserve.errors import Unavailable, WhyserveError
+from whyserve.explain.worker.progress import Report
+from whyserve.jobs import ExplainJob, JobError, JobMetrics, JobResult, Lease, job_error
 from whyserve.telemetry.logs import about
 from whyserve.telemetry.metrics import COMPUTE_S, JOBS
 
@@ -19,30 +19,38 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("whyserve.worker")
 
+RETRY_S = 0.2  # between two calls of a queue that is not available
+STOP_S = 5.0  # how long a stopping worker continues to call
+
 Finish = Callable[[Lease, JobResult, float], bool]
 """Records a result and the seconds that it took."""
+Fail = Callable[[Lease, JobError], bool]
 
 
 class Recorder:
     """Every call waits until the queue is available, but not for long once `stopping` is set."""
 
     def __init__(
-        self, finish: Finish, fail: Callable[[Lease, JobError], bool], spans: "Tracer | None", stopping: threading.Event
+        self, finish: Finish, fail: Fail, report: Report, spans: "Tracer | None", stopping: threading.Event
     ) -> None:
-        """finish, fail: of the jobs' source; they return False if the lease is no longer valid."""
-        self._finish, self._fail, self._spans, self._stopping = finish, fail, spans, stopping
+        """finish, fail, report: of the jobs' source; they return False for a lease that is no longer valid."""
+        self._finish, self._fail, self.report, self._spans, self._stopping = finish, fail, report, spans, stopping
 
     def taken(self, lease: Lease) -> None:
-        trace(self._spans, "queue wait", lease, (lease.job.created, time.time()))
+        self._trace("queue wait", lease, (lease.job.created, time.time()))
 
     def done(self, leases: Sequence[Lease], results: Sequence[JobResult], took_s: float) -> None:
         """Record the results of jobs that were computed together in `took_s` seconds."""
         model, when = leases[0].job.model, (time.time() - took_s, time.time())
         COMPUTE_S.labels(model, results[0].method).observe(took_s)
         for lease, result in zip(leases, results, strict=True):
-            self._record(lease, partial(self._finish, lease, result, took_s))
+            try:
+                self._record(lease, partial(self._finish, lease, result, took_s))
+            except WhyserveError as error:  # it would be raised again at each try
+                self.failed(lease, job_error(error.code, error.message), when[0])
+                continue
             JOBS.labels(model, "done").inc()
-            trace(self._spans, "explain", lease, when, method=result.method, shared_by=len(leases))
+            self._trace("explain", lease, when, method=result.method, shared_by=len(leases))
             if log.isEnabledFor(logging.INFO):
                 extra = {"job": lease.job.id, "model": model, "shared_by": len(leases), "ms": round(1e3 * took_s, 2)}
                 with log_context(lease.job):
@@ -54,15 +62,31 @@ class Recorder:
         JOBS.labels(lease.job.model, error.code).inc()
         with log_context(lease.job):
             log.info("not explained", extra={"job": lease.job.id, "model": lease.job.model, "code": error.code})
-        trace(self._spans, "explain", lease, (began, time.time()), error=error.code)
+        self._trace("explain", lease, (began, time.time()), error=error.code)
 
     def _record(self, lease: Lease, record: Callable[[], bool]) -> None:
-        def call() -> None:
-            if not record():
-                extra = {"job": lease.job.id}
-                log.warning("result refused: the job was cancelled or given to another worker", extra=extra)
+        began = time.monotonic()
+        while True:
+            try:
+                if not record():
+                    extra = {"job": lease.job.id}
+                    log.warning("result refused: the job was cancelled or given to another worker", extra=extra)
+                return
+            except Unavailable as error:
+                if self._stopping.is_set() and time.monotonic() - began > STOP_S:
+                    return
+                log.warning("%s", error.message)
+                time.sleep(RETRY_S)
 
-        retry(call, self._stopping)
+    def _trace(
+        self, name: str, lease: Lease, when: tuple[float, float], error: str | None = None, **attributes: str | int
+    ) -> None:
+        """Add a span to the trace of the job's request. when: begin and end, in seconds since the epoch."""
+        if self._spans is not None:
+            job = lease.job
+            described = {"job": job.id, "model": job.model, "rows": len(job.outputs), **attributes}
+            attributes = {f"whyserve.{key}": value for key, value in described.items()}
+            self._spans.add(name, job.traceparent, when, attributes, error=error)
 
 
 def job_metrics(job: ExplainJob, result: JobResult) -> JobMetrics | None:

@@ -41,6 +41,7 @@ def answer(job: ExplainJob, model: ExplainableModel, choice: MethodChoice, expla
     """The explanations of one job. explained: the job's rows and output columns."""
     served = job.served.unpack()
     predictions = model.outputs.predictions(served)
+    outside = model.bounds.outside({name: packed.unpack() for name, packed in job.rows.items()})
     explanations = [
         {
             "prediction": prediction,
@@ -48,6 +49,7 @@ def answer(job: ExplainJob, model: ExplainableModel, choice: MethodChoice, expla
                 _output(model, output, served[row], explained, (row, column), texts=_texts(job, row))
                 for column, output in enumerate(model.outputs.named(job.outputs[row]))
             ],
+            **({"out_of_range": outside[row]} if outside[row] else {}),
         }
         for row, prediction in enumerate(predictions)
     ]

@@ -6,13 +6,16 @@ from typing import Any
 import numpy as np
 from pydantic_core import to_json
 
-from whyserve.explain.game.base import Attribution, Limits, Stopped
-from whyserve.explain.models.explainable import ExplainableModel
-from whyserve.explain.worker.job_inputs import columns_of, deadline_of, rows_of
+from whyserve.explain.game.base import Attribution, Stopped
+from whyserve.explain.models.explainable import ExplainableModel, MethodChoice
 from whyserve.explain.worker.results import common_fields
 from whyserve.jobs import ExplainJob, JobResult
 
 CHUNK_ROWS = 16
+
+OnProgress = Callable[[float], bool]
+ExplainPart = Callable[[slice, OnProgress], Attribution]
+"""Explains some rows of a job."""
 
 
 class _Sums:
@@ -30,34 +33,22 @@ class _Sums:
 
 
 def summarise(
-    job: ExplainJob,
-    model: ExplainableModel,
-    on_progress: Callable[[float], bool],
-    between: Callable[[], None] | None = None,
+    job: ExplainJob, model: ExplainableModel, choice: MethodChoice, explain: ExplainPart, on_progress: OnProgress
 ) -> JobResult:
-    """Summarise as many rows as the deadline allows. between: called between two chunks of rows.
+    """Summarise as many rows as the deadline allows.
 
-    Raises UnsupportedMethod, UnsupportedNetwork, InvalidInput, and Stopped if no chunk was complete.
+    Raises UnsupportedNetwork, InvalidInput, and Stopped if no chunk was complete.
     """
-    choice = model.choose_method(job.method, job.background, samples=job.samples)
-    explainer = model.explainer(choice.method, job.background)
-    rows, columns = rows_of([job], model), columns_of(model, job.outputs)
-    total = len(columns)
+    total = len(job.outputs)
     sums = {output.name: _Sums(model.players.count) for output in model.outputs.all}
     done = 0
     for first in range(0, total, CHUNK_ROWS):
-        if first and between is not None:
-            between()
-        part = slice(first, first + CHUNK_ROWS)
-        count = len(columns[part])
-        limits = Limits(
-            samples=choice.samples,
-            seed=job.seed,
-            deadline=deadline_of([job]),
-            on_progress=lambda share, first=first, count=count: on_progress((first + share * count) / total),  # type: ignore[misc]
-        )
+        count = min(CHUNK_ROWS, total - first)
         try:
-            found = explainer.explain({name: x[part] for name, x in rows.items()}, columns[part], limits)
+            found = explain(
+                slice(first, first + count),
+                lambda share, first=first, count=count: on_progress((first + share * count) / total),  # type: ignore[misc]
+            )
         except Stopped:
             break
         if not found.complete:

@@ -4,21 +4,21 @@ import contextlib
 import logging
 import threading
 import time
-from collections import defaultdict
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING
 
 from whyserve.delivery.direct_source import DirectSource
 from whyserve.delivery.frames import Reply
 from whyserve.errors import ModelFault, Unavailable, WhyserveError
 from whyserve.explain.game.base import Stopped
 from whyserve.explain.models.registry import ModelRegistry
-from whyserve.explain.worker.batch import compute, sharing_key
-from whyserve.explain.worker.progress import JobProgress, Reporter
-from whyserve.explain.worker.recorder import Recorder, job_metrics, log_context
-from whyserve.explain.worker.retry import RETRY_S
+from whyserve.explain.worker.batch import compute
+from whyserve.explain.worker.progress import JobProgress
+from whyserve.explain.worker.recorder import RETRY_S, Recorder, job_metrics, log_context
+from whyserve.explain.worker.scheduler import Scheduler
 from whyserve.jobs import JobError, JobResult, Lease, job_error
-from whyserve.queue_protocols import JobSource
+from whyserve.queue_protocols import MAX_DELIVERIES, JobSource
 
 if TYPE_CHECKING:
     from whyserve.telemetry.spans import Tracer
@@ -26,14 +26,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("whyserve.worker")
 
 LOOK_S = 0.5  # a worker looks for jobs of lost workers, for new APIs and for a stop after this time
-GIVE_WAY_S = 0.05  # the shortest time between two looks for other jobs during a summary
-
-
-class _Channel(NamedTuple):
-    """A source of jobs, and what records their results there."""
-
-    source: Reporter
-    recorder: Recorder
+LOOK_BESIDE_S = 0.05  # the same during a computation, for jobs of the queue that are not heavy
 
 
 class Worker:
@@ -62,15 +55,13 @@ class Worker:
         def finish(lease: Lease, result: JobResult, _: float) -> bool:
             return source.finish(lease, result.json, job_metrics(lease.job, result))
 
-        def answer(lease: Lease, result: JobResult, took_s: float) -> bool:
-            return direct.finish(lease, Reply(result, took_s))
-
-        self._queue_jobs = _Channel(source, Recorder(finish, source.fail, spans, self._stopping))
-        self._direct_jobs = _Channel(direct, Recorder(answer, direct.fail, spans, self._stopping))
+        self._queue_jobs = Recorder(finish, source.fail, source.report, spans, self._stopping)
+        self._direct_jobs = Recorder(
+            lambda lease, *found: direct.finish(lease, Reply(*found)), direct.fail, direct.report, spans, self._stopping
+        )
         # Whether the queue knows this worker, and when to look at the queue next, even without a wake-up.
         self._announced, self._look_at = False, 0.0
-        # Seconds that a summary gave to other jobs, and when it last looked for some.
-        self._given_s, self._looked = 0.0, 0.0
+        self._scheduler = Scheduler(batch_jobs)
 
     def stop(self) -> None:
         """Finish the current jobs and take no more."""
@@ -116,82 +107,79 @@ class Worker:
         self._direct.announce(digests)
         self._source.announce(digests)
 
-    def _turn(self) -> None:
-        """Wait for jobs; serve one batch of the APIs and one of the queue."""
-        news = self._direct.poll(max(0.0, self._look_at - time.monotonic()))
-        self._serve(self._direct.take(self._batch_jobs), self._direct_jobs)
-        if news or time.monotonic() >= self._look_at:
-            self._look()
+    def _turn(self, running: Sequence[Lease] = (), ran_s: float = 0.0) -> None:
+        """Serve one batch of the APIs and one of the queue; wait for jobs if there are none.
 
-    def _look(self) -> None:
-        self._look_at = time.monotonic() + LOOK_S
+        running, ran_s: as in Scheduler.choose. If a computation is running, nothing is waited for.
+        """
+        news = self._direct.poll(0 if running else max(0.0, self._look_at - time.monotonic()))
+        if leases := self._scheduler.choose(self._direct.waiting, running, ran_s):
+            self._direct.start(leases)
+            self._serve(leases, self._direct_jobs, running)
+        if time.monotonic() >= self._look_at or (news and not running):
+            self._look(running)
+
+    def _look(self, running: Sequence[Lease]) -> None:
+        began, pause_s = time.monotonic(), LOOK_BESIDE_S if running else LOOK_S
         self._direct.connect()
         try:
             if not self._announced:
                 self._source.announce(self._models.digests)
                 self._announced = True
-            leases = self._source.take(self._batch_jobs, 0)
+            leases = self._source.take(self._batch_jobs, 0, beside=bool(running))
             self._alive()
             if leases:
-                self._look_at = 0.0  # there may be more jobs
-                self._serve(leases, self._queue_jobs)
+                self._serve(leases, self._queue_jobs, running)
+                # There may be more jobs. A running computation first gets as much time as it gave.
+                pause_s = max(LOOK_BESIDE_S, time.monotonic() - began) if running else 0.0
         except Unavailable as error:
             log.warning("%s", error.message)
-            self._look_at = time.monotonic() + RETRY_S
+            pause_s = RETRY_S
+        self._look_at = time.monotonic() + pause_s
 
-    def _give_way(self) -> None:
-        """Serve one batch of other jobs between two chunks of a summary, so that both make progress."""
-        began = time.monotonic()
-        if self._stopping.is_set() or began - self._looked < GIVE_WAY_S:
-            return
-        self._direct.poll(0)
-        self._serve(self._direct.take(self._batch_jobs), self._direct_jobs)
-        with contextlib.suppress(Unavailable):  # the summary continues, and its result waits for the queue
-            self._serve(self._source.take(self._batch_jobs, 0, summaries=False), self._queue_jobs)
-        self._looked = time.monotonic()
-        self._given_s += self._looked - began
+    def _give_way(self, running: Sequence[Lease], since_s: float, ran_s: float) -> None:
+        """Serve others between two chunks of a computation, if it is their turn. since_s, ran_s: as in GiveWay."""
+        self._scheduler.charge(running, since_s)
+        if not self._stopping.is_set():
+            self._turn(running, ran_s)
 
-    def _serve(self, leases: Sequence[Lease], channel: _Channel) -> None:
-        """Compute jobs of one model and method in groups that share network passes."""
-        groups: dict[object, list[Lease]] = defaultdict(list)
+    def _serve(self, leases: Sequence[Lease], recorder: Recorder, running: Sequence[Lease]) -> None:
+        """Compute jobs with one batch key together. running: the jobs of a computation that gives way to them."""
+        began = time.time()
         for lease in leases:
-            channel.recorder.taken(lease)
-            groups[sharing_key(lease.job)].append(lease)
-        for group in groups.values():
-            began = time.time()
-            error = self._explain(group, channel)
-            # The error may come from one job only: each job of the group is computed alone.
-            for lease in group if error else ():
-                own_error = self._explain([lease], channel) if len(group) > 1 else error
-                if own_error is not None:
-                    channel.recorder.failed(lease, own_error, began)
-            self._direct.flush()
+            recorder.taken(lease)
+        error = self._explain(leases, recorder, beside=bool(running))
+        # The error may come from one job only: each job is computed alone.
+        for lease in leases if error else ():
+            own_error = self._explain([lease], recorder, beside=bool(running)) if len(leases) > 1 else error
+            if own_error is not None:
+                recorder.failed(lease, own_error, began)
+        self._direct.flush()
 
-    def _explain(self, leases: Sequence[Lease], channel: _Channel) -> JobError | None:
-        """Compute jobs together and record their results, or return the error."""
+    def _explain(self, leases: Sequence[Lease], recorder: Recorder, *, beside: bool) -> JobError | None:
+        """Compute jobs together and record their results, or return the error. beside: another computation waits."""
         job = leases[0].job
         model = self._models.get(job.digest)
         if model is None:
             message = f"this worker does not have the build of {job.model} that made the prediction; retry the request"
             return job_error("manifest_mismatch", message)
-        began, given_s = time.monotonic(), self._given_s
-        # If a job ends its worker, a summary is lost with it only once: the second delivery does not give way.
-        between = self._give_way if leases[0].fence == 1 else None
-        progress = JobProgress(channel.source, leases, self._alive)
+        # Jobs that give way may lose their worker to another job. In their last attempt, they do not.
+        gives_way = not beside and leases[0].fence < MAX_DELIVERIES
+        give_way = partial(self._give_way, leases) if gives_way else None
+        progress = JobProgress(recorder.report, leases, self._alive, give_way)
         try:
-            jobs = [lease.job for lease in leases]
-            results = compute(jobs, model, progress.on_progress, progress.on_error, between)
+            results = compute([lease.job for lease in leases], model, progress.on_progress, progress.on_error)
         except Stopped:
             message = "the deadline passed before there was a result; raise deadline_s, or choose a faster method"
             return job_error("explanation_timeout", message)
-        except ModelFault as error:
-            return job_error("explanation_failed", error.message)
         except WhyserveError as error:
-            return job_error(error.code, error.message)
+            return job_error("explanation_failed" if isinstance(error, ModelFault) else error.code, error.message)
         except Exception:
             with log_context(job):
                 log.exception("explaining failed", extra={"job": job.id, "model": job.model})
             message = f"explaining {job.model} failed with an internal error; the worker's log has the details"
             return job_error("explanation_failed", message)
-        channel.recorder.done(leases, results, time.monotonic() - began - (self._given_s - given_s))
+        finally:
+            self._scheduler.charge(leases, progress.stop_clock())
+        recorder.done(leases, results, progress.seconds)
         return None

@@ -9,7 +9,7 @@ import numpy as np
 
 from whyserve.errors import InvalidInput
 from whyserve.export.package.given import is_frame, plain_array, plain_background
-from whyserve.model.rows import Arrays
+from whyserve.model.rows import Arrays, row_count
 
 Columns = list[dict[str, Any]]
 ENCODE = (
@@ -35,17 +35,19 @@ def read_background(
     background = plain_background(background)
     given = list(background.values()) if isinstance(background, Mapping) else [background]
     frames = [each for each in given if is_frame(each)]
-    known = [str(column) for frame in frames for column in frame.columns]
-    if unknown := [column for column in categories if column not in known]:
-        raise InvalidInput(
-            f'categories names "{unknown[0]}", which is not a column of the background;'
-            f" the columns are {', '.join(known[:50])}"
-        )
+    labels = [str(column) for frame in frames for column in frame.columns]
+    if odd := [column for column in categories if column not in labels]:
+        known = ", ".join(labels[:50])
+        raise InvalidInput(f'categories names "{odd[0]}", which is not a column of the background; they are {known}')
     for frame in frames:
         check_columns(frame, categories)
     if not isinstance(background, Mapping):
         background = _by_input(background, names, integer, categories)
-    _check_names(background, names)
+    known = f"the inputs are {', '.join(names)}"
+    if missing := [name for name in names if name not in background]:
+        raise InvalidInput(f'input "{missing[0]}" is missing from the background; {known}')
+    if unknown := [name for name in background if name not in names]:
+        raise InvalidInput(f'"{unknown[0]}" in the background is not an input of the network; {known}')
     arrays: Arrays = {}
     features: dict[str, Columns] = {}
     for name in names:
@@ -59,7 +61,7 @@ def read_background(
     if len({len(array) for array in arrays.values()}) > 1:
         counts = ", ".join(f"{name} has {len(array)}" for name, array in arrays.items())
         raise InvalidInput(f"the inputs of the background have different numbers of rows: {counts}")
-    if not len(next(iter(arrays.values()))):
+    if not row_count(arrays):
         raise InvalidInput("the background has no rows; give rows of real data")
     return arrays, features
 
@@ -102,15 +104,6 @@ def is_flat(value: Any) -> bool:
 
 def _is_category(column: Any) -> bool:
     return str(column.dtype) == "category" or is_text(column)
-
-
-def _check_names(background: Mapping[str, Any], names: Sequence[str]) -> None:
-    if missing := [name for name in names if name not in background]:
-        raise InvalidInput(f'input "{missing[0]}" is missing from the background; the inputs are {", ".join(names)}')
-    if unknown := [name for name in background if name not in names]:
-        raise InvalidInput(
-            f'"{unknown[0]}" in the background is not an input of the network; the inputs are {", ".join(names)}'
-        )
 
 
 def _check_array(name: str, array: np.ndarray) -> None:

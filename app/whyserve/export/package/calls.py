@@ -11,7 +11,7 @@ from torch import nn
 from whyserve.errors import ModelFault
 from whyserve.export.package.background import is_flat
 from whyserve.export.package.given import plain_array
-from whyserve.export.package.half import float32_only
+from whyserve.export.package.torch_operations import float32_only
 
 P = inspect.Parameter
 # What the tokenizers of transformers give beside the ids of a text, computed from the ids and the id of padding.
@@ -28,6 +28,7 @@ class Call:
     """names: of the inputs, in order. positional: the number of inputs that are positional arguments; the others are
     keyword arguments. form: makes the network's single argument, if there is one for all inputs. flat: the inputs that
     the network takes with shape (rows,). derived: the arguments that are computed from the ids. pad: the id of padding.
+    A call of it calls a network with one tensor of shape (rows, …) per input.
     """
 
     names: tuple[str, ...]
@@ -37,23 +38,14 @@ class Call:
     derived: tuple[str, ...]
     pad: int
 
-
-class Called(nn.Module):
-    """A network that takes one tensor of shape (rows, …) per input, by position."""
-
-    def __init__(self, network: nn.Module, call: Call) -> None:
-        super().__init__()
-        self.network, self.call, self.training = network, call, False
-
-    def forward(self, *inputs: torch.Tensor) -> Any:
-        call = self.call
-        given = [x.squeeze(1) if name in call.flat else x for name, x in zip(call.names, inputs, strict=True)]
-        if call.form is not None:
-            return self.network(call.form(dict(zip(call.names, given, strict=True))))
-        keywords = dict(zip(call.names[call.positional :], given[call.positional :], strict=True))
+    def __call__(self, network: nn.Module, *inputs: torch.Tensor) -> Any:
+        given = [x.squeeze(1) if name in self.flat else x for name, x in zip(self.names, inputs, strict=True)]
+        if self.form is not None:
+            return network(self.form(dict(zip(self.names, given, strict=True))))
+        keywords = dict(zip(self.names[self.positional :], given[self.positional :], strict=True))
         ids = next((x for x in given if not x.is_floating_point() and x.ndim == 2), given[0])
-        derived = {name: FROM_IDS[name](ids, call.pad) for name in call.derived}
-        return self.network(*given[: call.positional], **keywords, **derived)
+        derived = {name: FROM_IDS[name](ids, self.pad) for name in self.derived}
+        return network(*given[: self.positional], **keywords, **derived)
 
 
 def call_with(network: nn.Module, background: Any, tokenizer: Any = None) -> Call:

@@ -1,13 +1,14 @@
 """What `package` checks before it writes anything: the folder, the codes of categories, the caller's own answers."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from whyserve.errors import InvalidInput, ModelFault, first_line
+from whyserve.export.comparison import largest_gap
 from whyserve.export.package.pictures import with_pictures
 from whyserve.export.package.trials import Tried
 from whyserve.export.stages.ids import id_limit, taker
@@ -84,7 +85,7 @@ def check_codes(network: Any, arrays: Arrays, columns: Mapping[str, list[dict[st
 
 
 def check_expected(
-    expected: Any, given: Any, tried: Tried, network: Any, *, spec: ModelSpec, readers: Mapping[str, TextReader]
+    expected: Any, given: Any, tried: Tried, *, spec: ModelSpec, readers: Mapping[str, TextReader]
 ) -> tuple[str, ...]:
     """Compare the caller's own answers with what requests get for the same rows.
 
@@ -103,7 +104,7 @@ def check_expected(
     for what, rows in (("a request", instances), ("a request with pictures", pictures)):
         if rows is not None:
             read = RowReader(spec, readers)(Pictures(spec)(rows))
-            table = np.asarray(network.run(read), np.float64).reshape(len(kept), -1)
+            table = np.asarray(tried.network.run(read), np.float64).reshape(len(kept), -1)
             _compare(what, table, answers, kept, spec)
     return notes
 
@@ -131,22 +132,20 @@ def _compare(what: str, table: np.ndarray, answers: np.ndarray, kept: np.ndarray
         )
     if answers.shape[1] != table.shape[1]:
         table = Outputs(spec, table.shape[1]).scores(table)
-    gap = np.abs(table - answers[kept])
-    scale = max(float(np.abs(table).max()), 1e-30)
-    if not (gap <= EXPECTED_BOUND * scale).all():
-        row, column = np.unravel_index(int(np.nan_to_num(gap, nan=np.inf).argmax()), gap.shape)
+    share, row, column = largest_gap(answers[kept], table)
+    if share > EXPECTED_BOUND:
         raise ModelFault(
-            f"row {int(kept[row])} of the background: {what} gets {table[row, column]:.6g} for output {int(column)},"
+            f"row {int(kept[row])} of the background: {what} gets {table[row, column]:.6g} for output {column},"
             f" but expected has {answers[kept][row, column]:.6g}; check the order of the columns, the order of the"
             " categories, and whether the rows are scaled as in training"
         )
 
 
 def background_notes(
-    columns: Mapping[str, list[dict[str, Any]]], table: np.ndarray, describe: Callable[[np.ndarray], str]
+    spec: ModelSpec, columns: Mapping[str, list[dict[str, Any]]], table: np.ndarray
 ) -> tuple[str, ...]:
-    """What people should know of a background. describe: one line about the outputs of its rows."""
-    notes = [describe(table)]
+    """What people should know of a background. table: the network's output for it."""
+    notes = [_answers_text(spec, table)]
     rows = len(table)
     if rows == 1:
         notes.append("the background has one row: each attribution is a difference from this row alone")
@@ -162,7 +161,7 @@ def background_notes(
     return tuple(notes)
 
 
-def describe_answers(spec: ModelSpec, table: np.ndarray) -> str:
+def _answers_text(spec: ModelSpec, table: np.ndarray) -> str:
     """How many rows get each label; of a regression, the range of each output."""
     table = table.reshape(len(table), -1)
     if spec.task == "regression":

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from whyserve.errors import ModelFault, first_line
-from whyserve.model.rows import Arrays
+from whyserve.model.rows import Arrays, row_count
 
 # The names of the wrappers around the caller's network.
 OURS = re.compile(r"^((module|network)\.?)+")
@@ -59,10 +59,12 @@ ON_BACKGROUND = (
 def network_failed(error: Exception, network: Any, arrays: Arrays) -> str:
     """The message for a network that fails on its background, with the shapes and the layer that failed."""
     given = " and ".join(f'shape {array.shape} of {array.dtype} for input "{name}"' for name, array in arrays.items())
-    layer, taken = _failing_layer(network, arrays)
-    where = f', in layer "{layer}"' if layer else ""
+    name, layer, taken = _failing_layer(error, getattr(network, "module", None))
+    shape: tuple[int, ...] = getattr(taken, "shape", ())
+    where = f', in layer "{name}: {" ".join(repr(layer).split())[:120]}' if name else ""
+    where += '"' if name and not shape else f' on shape {tuple(shape)}"' if name else ""
     hint = next((words for pattern, words in ON_BACKGROUND if re.search(pattern, _plain(error))), None)
-    if taken and taken[1] in taken[0].shape[-1:] and taken[0].ndim == 4:
+    if len(shape) == 4 and getattr(layer, "in_channels", None) == shape[-1]:
         hint = "its channels come first: transpose the background, array.transpose(0, 3, 1, 2)"
     words = f"the network fails on the background (with {given}){where}: {_cause(error)}"
     return f"{words}; {hint or f'{_place(error)}correct the network or the background'}"
@@ -82,11 +84,12 @@ def untraceable(error: BaseException) -> str:
     return f"torch.export cannot trace the network for any number of rows: {_place(error)}{reason}"
 
 
-def check_table(table: Any, rows: int, first: Callable[[], Any]) -> None:
+def check_table(run: Callable[[Arrays], Any], arrays: Arrays, table: Any) -> Any:
     """Raises ModelFault for an output that is no scores, for another number of rows, and if one row alone fails.
 
-    first: runs the network on the first row.
+    run: the network, which gave `table` for `arrays`. Returns the output for the first row alone.
     """
+    rows, first = row_count(arrays), {name: array[:1] for name, array in arrays.items()}
     dtype = str(np.asarray(table).dtype)
     if np.ndim(table) == 0 or len(table) != rows:
         raise ModelFault(
@@ -99,16 +102,17 @@ def check_table(table: Any, rows: int, first: Callable[[], Any]) -> None:
             " a comparison or a cast"
         )
     try:
-        alone = np.shape(first())
+        alone = run(first)
     except Exception as error:
         raise ModelFault(
             f"the network takes {rows} rows but not one row alone: {_cause(error)}; {WHOLE_BATCH}"
         ) from error
-    if alone != (1, *np.shape(table)[1:]):
+    if np.shape(alone) != (1, *np.shape(table)[1:]):
         raise ModelFault(
-            f"the network returns shape {alone} for one row and {np.shape(table)} for {rows} rows; squeeze the last"
-            " dimension only (squeeze(-1)), so that dimension 0 stays the rows"
+            f"the network returns shape {np.shape(alone)} for one row and {np.shape(table)} for {rows} rows;"
+            " squeeze the last dimension only (squeeze(-1)), so that dimension 0 stays the rows"
         )
+    return alone
 
 
 def _plain(error: BaseException) -> str:
@@ -136,32 +140,15 @@ def _place(error: BaseException) -> str:
     return ""
 
 
-def _failing_layer(network: Any, arrays: Arrays) -> tuple[str, tuple[Any, Any] | None]:
-    """The innermost layer of a torch network that fails on these rows, and its first input with its channels."""
-    module = getattr(network, "module", None)
-    if module is None:
-        return "", None
-    running: list[tuple[str, Any, Any]] = []
-    handles = []
-    for name, layer in module.named_modules():
-        handles += [
-            layer.register_forward_pre_hook(lambda m, args, n=name: running.append((n, m, args))),
-            layer.register_forward_hook(lambda *_: running.pop() and None),
-        ]
-    try:
-        network.run(arrays)
-    except Exception:  # the error that is being explained
-        name, layer, args = running[-1] if running else ("", None, ())
-    else:
-        name, layer, args = "", None, ()
-    finally:
-        for handle in handles:
-            handle.remove()
-    if not OURS.sub("", name) or layer is None or next(layer.children(), None) is not None:
-        return "", None
-    tensor = next((each for each in args if hasattr(each, "shape")), None)
-    name = OURS.sub("", name)
-    described = f"{name}: {' '.join(repr(layer).split())[:120]}"
-    if tensor is None:
-        return described, None
-    return f"{described} on shape {tuple(tensor.shape)}", (tensor, getattr(layer, "in_channels", None))
+def _failing_layer(error: BaseException, module: Any) -> tuple[str, Any, Any]:
+    """The innermost layer of a torch network in the traceback, if it has no layers inside: its name, the layer itself
+    and its first input. The name is empty if there is no such layer.
+    """
+    names = {id(layer): OURS.sub("", name) for name, layer in module.named_modules()} if module is not None else {}
+    calls = [
+        frame.f_locals for frame, _ in traceback.walk_tb(error.__traceback__) if frame.f_code.co_name == "_call_impl"
+    ]
+    layer, given = (calls[-1]["self"], calls[-1]["args"]) if calls else (None, ())
+    if layer is None or next(layer.children(), None) is not None:
+        return "", None, None
+    return names.get(id(layer), ""), layer, next((each for each in given if hasattr(each, "shape")), None)

@@ -46,10 +46,10 @@ ARGUMENTS: dict[str, tuple[Callable[[Any], bool], str]] = {
 OPTIONAL = ("unit", "features", "units", "groups", "categories", "kinds", "ranges")
 
 
-def check_arguments(**given: Any) -> None:
-    """Raises InvalidInput for an argument of the wrong type, and says what to give."""
+def check_arguments(given: Mapping[str, Any]) -> None:
+    """Raises InvalidInput for an argument of the wrong type, and says what to give. given: arguments by name."""
     for name, value in given.items():
-        test, needed = ARGUMENTS[name]
+        test, needed = ARGUMENTS.get(name, (lambda _: True, ""))
         if not (value is None and name in OPTIONAL) and not test(value):
             raise InvalidInput(f"{name} must be {needed}; a value of type {type(value).__name__} was given")
 

@@ -4,7 +4,7 @@ A floating-point input may be cast to integers, as `ids.long()` does and Keras i
 numbers have a meaning there: 1.7 would silently be read as 1.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -67,22 +67,17 @@ def _casts(network: Any, arrays: Arrays, name: str, column: Any, table: np.ndarr
 
 
 def _with_integers(network: Any, arrays: Arrays, name: str, table: np.ndarray) -> tuple[Any, Arrays]:
-    """The first of these networks that gives the same output for integers; without one, the network as it is."""
+    """The network, or its copy that takes integers, if it gives the same output for integers; else both as given."""
     integers = {**arrays, name: arrays[name].astype(IDS)}
-    for each in _networks(network, [name]):
+    takes_any = [network] if not getattr(network, "dtypes", ()) else []
+    copies = [network.with_integers([name], IDS)] if hasattr(network, "with_integers") else []
+    for each in takes_any + copies:
         try:
             if np.allclose(each.run(integers), table, rtol=1e-6, atol=0):
                 return each, integers
         except Exception:  # noqa: S112  # each framework has its own type
             continue
     return network, arrays
-
-
-def _networks(network: Any, names: Sequence[str]) -> Iterator[Any]:
-    if not getattr(network, "dtypes", ()):
-        yield network
-    if hasattr(network, "with_integers"):
-        yield network.with_integers(names, IDS)
 
 
 def set_whole(features: Mapping[str, list[dict[str, Any]]], whole: Whole) -> None:

@@ -11,10 +11,12 @@ import keras  # the caller has imported it, on a backend of the caller's choice
 import numpy as np
 
 from whyserve.errors import InvalidInput, ModelFault, first_line
+from whyserve.export.comparison import ROUNDING, compared
 from whyserve.export.package.keras_code import KerasCode
+from whyserve.export.package.keras_copy import twin
 from whyserve.export.package.keras_front import without_front
-from whyserve.export.package.keras_graph import as_taken
-from whyserve.export.package.keras_precision import compared_policies, half_policy, in_float32
+from whyserve.export.package.keras_graph import as_taken, graph_of
+from whyserve.export.package.keras_operations import chosen_output, front_model, half_policy, in_float32
 from whyserve.export.package.output_choice import OutputChoice
 from whyserve.model.spec import KERAS_FILE
 
@@ -85,8 +87,6 @@ class KerasModel:
 
     def with_front(self, front: Any) -> tuple[Any, Any]:
         """The model behind the layers of `preprocess`, and these layers alone. Raises InvalidInput, ModelFault."""
-        from whyserve.export.package.keras_preprocess import front_model  # noqa: PLC0415  # most callers need none
-
         if self.front is not None:
             raise InvalidInput("the Keras model has preprocessing layers of its own; leave preprocess out")
         layers = front_model(front, front.input_dtype(self))
@@ -94,15 +94,17 @@ class KerasModel:
 
     def with_output(self, choice: OutputChoice) -> "KerasModel":
         """The model with one tensor as its output, (rows,) or (rows, outputs). Raises ModelFault, InvalidInput."""
-        from whyserve.export.package.keras_output import chosen_output  # noqa: PLC0415
-
         original = None if self.original is None else chosen_output(self.original, choice)
         return replace(self, model=chosen_output(self.model, choice), original=original)
 
     def run(self, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
         """The output for rows, (rows, …) by input. Raises ModelFault, and whatever Keras raises."""
-        result = self.model(as_taken(self.model, [arrays[name] for name in self.names]), training=False)
-        table: np.ndarray = keras.ops.convert_to_numpy(result)
+        return self._table(self.model, arrays)
+
+    def _table(self, model: Any, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
+        result = model(as_taken(model, [arrays[name] for name in self.names]), training=False)
+        half = keras.backend.standardize_dtype(result.dtype) in ROUNDING
+        table: np.ndarray = keras.ops.convert_to_numpy(keras.ops.cast(result, "float32") if half else result)
         return table
 
     def precision(self, arrays: Mapping[str, np.ndarray]) -> dict[str, Any] | None:
@@ -110,7 +112,10 @@ class KerasModel:
 
         Raises ModelFault if the float32 copy differs by more than half precision can explain.
         """
-        return None if self.original is None else compared_policies(self, arrays)
+        dtype = half_policy(self.original) if self.original else None
+        if dtype is None:
+            return None
+        return compared(self._table(self.original, arrays), self.run(arrays), dtype, ROUNDING[dtype])
 
     def with_integers(self, names: Sequence[str], dtype: str) -> "KerasModel":
         """This network with integer inputs, of `dtype`, in place of the floating-point inputs `names`.
@@ -118,14 +123,14 @@ class KerasModel:
         It is a copy whose first layers see the integers. If Keras cannot copy it, Keras casts them to floating point.
         """
         dtypes = tuple(dtype if name in names else own for name, own in zip(self.names, self.dtypes, strict=True))
-        facts = zip(self.names, self.shapes, dtypes, strict=True)
-        inputs = [keras.Input(shape, name=name, dtype=own) for name, shape, own in facts]
+        graph = graph_of(self.model)
+        assert graph is not None, "a model with a call of its own is a KerasCode"
+        for arguments, own in zip(graph.inputs.values(), dtypes, strict=True):
+            arguments["dtype"] = own
         try:
-            model = keras.models.clone_model(self.model, keras.tree.pack_sequence_as(self.model.input, inputs))
-            model.set_weights(self.model.get_weights())
+            return replace(self, model=twin(graph).build(), dtypes=dtypes)
         except Exception:  # the layers of Keras raise any type of exception
-            model = self.model
-        return replace(self, model=model, dtypes=dtypes)
+            return replace(self, dtypes=dtypes)
 
     def files(self, arrays: Mapping[str, np.ndarray]) -> dict[str, bytes]:
         """The content of model.keras. Raises ModelFault."""

@@ -1,21 +1,14 @@
-"""The process in which Keras runs on torch: the copy of a Keras model becomes a torch program.
-
-python -m whyserve.export.package.keras_child FOLDER
-"""
+"""The process in which Keras runs on torch: the copy of a Keras model becomes a torch program."""
 
 import pickle
-import sys
 import traceback
-from pathlib import Path
 
 import keras
-import numpy as np
 
-from whyserve.errors import WhyserveError, first_line
-from whyserve.export.package.keras_code import MODEL_FILE, OUTPUT_FILE, KerasCode, program_files
+from whyserve.errors import ModelFault, WhyserveError, first_line
+from whyserve.export.package.keras_code import MODEL_FILE, KerasCode, program_files
 from whyserve.export.package.keras_copy import Foreign
-from whyserve.export.stages.stage import FAULT_FILE, ROWS_FILE
-from whyserve.model.arrays import read_npz
+from whyserve.export.stages.stage import Table, Task, main
 
 
 def _words(error: Exception) -> str:
@@ -28,20 +21,20 @@ def _words(error: Exception) -> str:
     return f"{where} does not run on Keras's torch backend: {first_line(error)}; use layers of Keras and keras.ops"
 
 
-def main(folder: Path) -> None:
+def export(task: Task) -> None:
     keras.config.disable_traceback_filtering()  # frames name the layer
     try:
         # The file comes from the process of the caller, which started this one.
-        model, names, call, choice = pickle.loads((folder / MODEL_FILE).read_bytes())  # noqa: S301
-        arrays = read_npz((folder / ROWS_FILE).read_bytes())
-        np.save(folder / OUTPUT_FILE, KerasCode(model, names, call, choice=choice).run(arrays))
+        model, names, call, choice = pickle.loads(task.path(MODEL_FILE).read_bytes())  # noqa: S301
+        arrays = task.rows()
+        task.save(Table.NETWORK, KerasCode(model, names, call, choice=choice).run(arrays))
         for name, content in program_files(model, names, call, choice, arrays).items():
-            (folder / name).write_bytes(content)
-    except WhyserveError as error:
-        (folder / FAULT_FILE).write_text(error.message)
+            task.path(name).write_bytes(content)
+    except WhyserveError:
+        raise
     except Exception as error:  # the layers are the caller's own
-        (folder / FAULT_FILE).write_text(_words(error))
+        raise ModelFault(_words(error)) from error
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(export)

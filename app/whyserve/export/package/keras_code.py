@@ -15,12 +15,13 @@ import keras
 import numpy as np
 
 from whyserve.errors import InvalidInput, ModelFault
-from whyserve.export.comparison import BOUND
+from whyserve.export.comparison import BOUND, largest_gap
+from whyserve.export.package.keras_operations import OPERATIONS
 from whyserve.export.package.output_choice import OutputChoice
-from whyserve.export.stages.stage import FAULT_FILE, ROWS_FILE, run_module
+from whyserve.export.stages.stage import Table, Task, run_stage
 from whyserve.model.spec import NETWORK_FILE, WEIGHTS_FILE
 
-MODEL_FILE, OUTPUT_FILE = "model.pkl", "output.npy"
+MODEL_FILE = "model.pkl"
 MODULE = "whyserve.export.package.keras_child"
 
 
@@ -60,7 +61,7 @@ class KerasCode:
             call = ({key: str(key) for key in first},)
         elif len(names) == 1 and isinstance(first, list | tuple) and not isinstance(first[0], int | None):
             call = ([f"{names[0]}_{number}" for number in range(len(first))],)
-        return cls(model, tuple(_leaves(call)), call)
+        return cls(model, tuple(map(str, keras.tree.flatten(call))), call)
 
     def with_output(self, choice: OutputChoice) -> "KerasCode":
         """The model with one tensor as its output, (rows,) or (rows, outputs)."""
@@ -88,33 +89,22 @@ class KerasCode:
         from whyserve.export.package.keras_copy import copied  # noqa: PLC0415  # needs a package of the export
 
         with tempfile.TemporaryDirectory(prefix="whyserve-") as folder:
-            place = Path(folder)
+            place, task = Path(folder), Task("", folder, {}, 0, 0)
             (place / MODEL_FILE).write_bytes(copied((self.model, self.names, self.call, self.choice)))
-            np.savez(place / ROWS_FILE, **arrays)  # type: ignore[arg-type]  # of numpy's stub
-            run_module(MODULE, [folder], "torch")
-            if (fault := place / FAULT_FILE).exists():
-                raise ModelFault(fault.read_text())
-            self._compare(np.load(place / OUTPUT_FILE), arrays)
+            task.save_rows(dict(arrays))
+            run_stage(MODULE, [task], "torch")
+            if fault := task.fault():
+                raise ModelFault(fault)
+            share, row, _ = largest_gap(task.table(Table.NETWORK), self.run(arrays))
+            if share > BOUND:
+                raise ModelFault(
+                    f"the model on Keras's torch backend differs from yours by {share:.1e} of the output's scale on row"
+                    f" {row} of the background; at most {BOUND:.0e} is allowed: does a layer depend on the backend?"
+                )
             return {name: (place / name).read_bytes() for name in (NETWORK_FILE, WEIGHTS_FILE)}
-
-    def _compare(self, found: np.ndarray, arrays: Mapping[str, np.ndarray]) -> None:
-        own = self.run(arrays)
-        gap = np.abs(found - own).reshape(len(own), -1).max(1) / max(float(np.abs(own).max()), 1e-30)
-        if not (gap <= BOUND).all():
-            row = int(np.nan_to_num(gap, nan=np.inf).argmax())
-            raise ModelFault(
-                f"the model on Keras's torch backend differs from yours by {gap[row]:.1e} of the output's scale on row"
-                f" {row} of the background; at most {BOUND:.0e} is allowed: does a layer depend on the backend?"
-            )
-
-
-def _leaves(call: Any) -> list[str]:
-    return [str(leaf) for leaf in keras.tree.flatten(call)]
 
 
 def _called(model: Any, call: tuple[Any, ...], given: Mapping[str, Any], choice: OutputChoice) -> Any:
-    from whyserve.export.package.keras_output import OPERATIONS  # noqa: PLC0415
-
     tensors = {name: keras.ops.convert_to_tensor(x) for name, x in given.items()}
     result = model(*keras.tree.map_structure(lambda name: given[name], call), training=False)
     kind = type(next(iter(tensors.values()))).__mro__[-2]  # the tensors of one backend have several classes

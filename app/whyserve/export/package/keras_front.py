@@ -16,7 +16,7 @@ from keras import layers, ops
 
 from whyserve.errors import InvalidInput, ModelFault
 from whyserve.export.package.keras_copy import twin
-from whyserve.export.package.keras_graph import Call, Graph, Slot, as_taken, graph_of
+from whyserve.export.package.keras_graph import Graph, Slot, as_taken, graph_of
 from whyserve.export.package.keras_text import tokenizer_of
 
 LOOKUPS = (layers.StringLookup, layers.IntegerLookup)
@@ -79,69 +79,53 @@ def without_front(model: Any) -> tuple[Any, Front] | None:
     labels = {re.sub(r"^(?=\d)|\W", "_", tensor.name): tensor.name for tensor in inputs}
     if len(labels) < len(inputs):
         raise ModelFault(f"two inputs of the Keras model have nearly the same name: {', '.join(labels.values())}")
-    front = Front(model, labels)
-    for arguments, name in zip(graph.inputs.values(), labels, strict=True):
-        arguments["name"] = name
-    graph.taken = list(graph.inputs) if len(graph.inputs) > 1 else next(iter(graph.inputs))
-    _replace(graph, front)
-    for arguments in graph.inputs.values():
+    front, served = Front(model, labels), Graph(model.name, {}, None)
+    given: dict[Slot, Slot] = {}
+    for (slot, arguments), name in zip(graph.inputs.items(), labels, strict=True):
+        users = [layer for layer, *taken, _ in graph.calls if slot in keras.tree.flatten(taken)]
+        coded, new = _coded({**arguments, "name": name}, users, front), Slot()
+        served.inputs[new] = {**coded, "shape": coded["shape"] or (1,)}
+        given[slot] = new if coded["shape"] else served.record(partial(ops.squeeze, axis=-1), new)
+    served.taken = list(served.inputs) if len(given) > 1 else next(iter(served.inputs))
+    codes = {given[slot] for slot, name in zip(given, labels, strict=True) if name in {**front.lookups, **front.texts}}
+    served.outputs = graph.run(given, partial(_recorded, served, codes))
+    for arguments in served.inputs.values():
         if arguments["dtype"] == "string":
             raise ModelFault(
                 f'input "{arguments["name"]}" of the Keras model takes strings, which reach other layers than a'
                 " StringLookup or a TextVectorization; put one of these directly behind the input"
             )
-    return twin(graph).build(), front
+    return twin(served).build(), front
 
 
-def _replace(graph: Graph, front: Front) -> None:
-    """Replace the preprocessing in a graph, and inputs without a dimension."""
-    renamed: dict[Slot, Slot] = {}
-    calls: list[Call] = []
-
-    def new(thing: Any) -> Any:
-        return renamed.get(thing, thing) if isinstance(thing, Slot) else thing
-
-    for number, (slot, arguments) in enumerate(graph.inputs.items(), 1):
-        _set_codes(arguments, [call.operation for call in graph.calls if slot in call.inputs()], front)
-        if not arguments["shape"]:
-            arguments["shape"] = (1,)
-            renamed[slot] = Slot(-number)
-            calls.append(Call(partial(ops.squeeze, axis=-1), (slot,), {}, [renamed[slot]]))
-    codes = {slot for slot, arguments in graph.inputs.items() if arguments["name"] in {**front.lookups, **front.texts}}
-    for call in graph.calls:
-        layer, given = call.operation, call.inputs()
-        call.args, call.kwargs = keras.tree.map_structure(new, (call.args, call.kwargs))
-        if isinstance(layer, CODED):
-            if given[0] not in codes:
-                raise ModelFault(f"{_name(layer)} must be the only layer that takes its keras.Input; move the others")
-            if layer.get_config()["output_mode"] == "int":
-                renamed[call.outputs[0]] = new(given[0])
-                continue
-            call.operation = layers.CategoryEncoding(layer.vocabulary_size(), layer.output_mode)
-        elif isinstance(layer, HASHED):
-            raise ModelFault(
-                f"{_name(layer)} hashes values, so they have no names; use a StringLookup and a vocabulary"
-            )
-        elif isinstance(layer, layers.Discretization):
-            call.operation = partial(_bins, boundaries=list(layer.bin_boundaries), mode=layer.output_mode)
-        calls.append(call)
-    graph.outputs = keras.tree.map_structure(new, graph.outputs)
-    graph.calls = calls
-
-
-def _set_codes(arguments: dict[str, Any], users: Sequence[Any], front: Front) -> None:
-    """Turn an input into one of codes if one lookup or TextVectorization takes it, and no other layer."""
+def _coded(arguments: dict[str, Any], users: Sequence[Any], front: Front) -> dict[str, Any]:
+    """The arguments of an input; of one of codes if one lookup or TextVectorization takes it, and no other layer."""
     if len({id(user) for user in users}) != 1 or not isinstance(users[0], CODED):
-        return
+        return arguments
     layer, name = users[0], arguments["name"]
     if isinstance(layer, layers.TextVectorization):
         front.texts[name] = tokenizer_of(layer, _name(layer))
-        arguments["shape"] = (front.texts[name].padding["length"],)
-    elif layer.invert or layer.output_mode == "tf_idf":
+        return {**arguments, "dtype": "int64", "shape": (front.texts[name].padding["length"],)}
+    if layer.invert or layer.output_mode == "tf_idf":
         raise ModelFault(f'{_name(layer)} has invert=True or output_mode="tf_idf"; use output_mode="int" or "one_hot"')
-    else:
-        front.lookups[name] = layer
-    arguments["dtype"] = "int64"
+    front.lookups[name] = layer
+    return {**arguments, "dtype": "int64"}
+
+
+def _recorded(served: Graph, codes: set[Slot], layer: Any, *args: Any, **kwargs: Any) -> Any:
+    """Record a call of the caller's model, or what replaces a preprocessing layer. codes: the slots of codes."""
+    if isinstance(layer, HASHED):
+        raise ModelFault(f"{_name(layer)} hashes values, so they have no names; use a StringLookup and a vocabulary")
+    if isinstance(layer, CODED):
+        (given,) = args
+        if given not in codes:
+            raise ModelFault(f"{_name(layer)} must be the only layer that takes its keras.Input; move the others")
+        if layer.get_config()["output_mode"] == "int":
+            return given
+        layer = layers.CategoryEncoding(layer.vocabulary_size(), layer.output_mode)
+    elif isinstance(layer, layers.Discretization):
+        layer = partial(_bins, boundaries=list(layer.bin_boundaries), mode=layer.output_mode)
+    return served.record(layer, *args, **kwargs)
 
 
 def _bins(numbers: Any, boundaries: list[float], mode: str) -> Any:
@@ -187,9 +171,8 @@ def _frame(value: Any, label: str) -> Any:
         return value.reset_index(drop=True)
     array = np.asarray(value)
     array = array[:, None] if array.ndim == 1 else array
-    return pd.DataFrame(
-        array, columns=[label] if array.shape[1] == 1 else [f"{label}_{i}" for i in range(array.shape[1])]
-    )
+    several = [f"{label}_{place}" for place in range(array.shape[1])]
+    return pd.DataFrame(array, columns=several if len(several) > 1 else [label])
 
 
 def _codes(column: Any, lookup: Any, stated: Mapping[str, Sequence[str]]) -> Any:

@@ -44,18 +44,10 @@ class OnnxModel:
         if content is None or made != given:
             content = made.SerializeToString()
         session = open_session(content, ONNX_FILE, 0, ml=True)
-        ends = session.get_inputs()
-        for end in ends:
-            _check_input(end)
-        return cls(
-            content,
-            session,
-            tuple(end.name for end in ends),
-            tuple(dtype_of(end) for end in ends),
-            tuple(tuple(size if isinstance(size, int) else None for size in end.shape[1:]) for end in ends),
-            categories,
-            class_labels(given.graph),
-        )
+        inputs = [_described(end) for end in session.get_inputs()]
+        names, dtypes = tuple(name for name, _, _ in inputs), tuple(dtype for _, dtype, _ in inputs)
+        shapes = tuple(shape for _, _, shape in inputs)
+        return cls(content, session, names, dtypes, shapes, categories, class_labels(given.graph))
 
     def with_output(self, choice: OutputChoice) -> "OnnxModel":
         """The same model with the chosen output, by name or number. Raises InvalidInput, which lists the outputs."""
@@ -118,7 +110,8 @@ def _read(model: Any) -> tuple[bytes | None, Any]:
     try:
         content = Path(model).read_bytes() if isinstance(model, str | os.PathLike) else bytes(model)
         proto = onnx.load_model_from_string(content)
-        if isinstance(model, str | os.PathLike) and any(map(_is_outside, proto.graph.initializer)):
+        is_outside = onnx.external_data_helper.uses_external_data
+        if isinstance(model, str | os.PathLike) and any(map(is_outside, proto.graph.initializer)):
             return None, onnx.load(model)  # with the weights that lie in other files beside it
     except OSError as error:
         raise InvalidInput(f"{model}: cannot be read: {error.strerror}") from error
@@ -127,11 +120,8 @@ def _read(model: Any) -> tuple[bytes | None, Any]:
     return content, proto
 
 
-def _is_outside(tensor: Any) -> bool:
-    return bool(onnx.external_data_helper.uses_external_data(tensor))
-
-
-def _check_input(end: Any) -> None:
+def _described(end: Any) -> tuple[str, str, tuple[int | None, ...]]:
+    """The name of an input, its dtype and the shape of a row. Raises ModelFault if no request can hold the input."""
     dtype = dtype_of(end)
     if dtype not in get_args(DType):
         raise ModelFault(
@@ -140,3 +130,4 @@ def _check_input(end: Any) -> None:
     if not end.shape:
         raise ModelFault(f'input "{end.name}" has no shape; convert the model with an input of shape (rows, …)')
     check_free_rows(end, ONNX_FILE)
+    return end.name, dtype, tuple(size if isinstance(size, int) else None for size in end.shape[1:])

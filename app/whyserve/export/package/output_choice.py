@@ -1,15 +1,16 @@
 """Which tensors of a network's answer are its outputs, and how a map becomes a few numbers per row.
 
-The same code serves tensors of torch and symbolic tensors of Keras. `Operations` has what differs.
+The same code serves tensors of torch and symbolic tensors of Keras.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from whyserve.errors import InvalidInput, ModelFault
+from whyserve.export.package.operations import Operations
 
 REDUCTIONS = ("mean", "max", "min", "sum")
 WAYS = (
@@ -18,21 +19,6 @@ WAYS = (
 )
 # Objects in a network's answer are read as deep as this.
 DEEPEST = 4
-
-
-@dataclass(frozen=True)
-class Operations:
-    """The operations of one framework. channels_last: whether the channels of a map are its last axis."""
-
-    channels_last: bool
-    tensor: type
-    reduce: Callable[[str, Any, tuple[int, ...]], Any]
-    transpose: Callable[[Any, tuple[int, ...]], Any]
-    flatten: Callable[[Any, int], Any]  # from this axis on
-    take: Callable[[Any, list[int]], Any]  # of the last axis
-    column: Callable[[Any], Any]  # (rows,) → (rows, 1)
-    cast: Callable[[Any, Any], Any]
-    join: Callable[[list[Any]], Any]  # along the last axis
 
 
 @dataclass(slots=True)

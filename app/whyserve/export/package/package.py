@@ -12,14 +12,8 @@ from pydantic import ValidationError
 
 from whyserve.errors import InvalidInput, ModelFault
 from whyserve.export.build import export_one
-from whyserve.export.package.checks import (
-    background_notes,
-    check_place,
-    check_replacement,
-    describe_answers,
-)
-from whyserve.export.package.example import describe_example
-from whyserve.export.package.folder import write_folder
+from whyserve.export.package.checks import background_notes, check_place, check_replacement
+from whyserve.export.package.folder import to_toml, write_folder
 from whyserve.export.package.given import check_arguments
 from whyserve.export.package.ids import token_inputs
 from whyserve.export.package.inputs import describe_inputs
@@ -27,7 +21,6 @@ from whyserve.export.package.output_choice import OutputChoice
 from whyserve.export.package.outputs import describe_output, stated_labels
 from whyserve.export.package.prepare import prepare
 from whyserve.export.package.report import Packaged
-from whyserve.export.package.toml import to_toml
 from whyserve.export.progress import step, steps_shown
 from whyserve.model.spec import SPEC_FILE, ModelSpec, Task, check_name, one_line
 
@@ -110,14 +103,10 @@ def package(
     Raises ModelFault, InvalidInput, ParityFault or UnsupportedNetwork, with one line that says what to change. In that
     case `folder` and `artifacts` are unchanged.
     """
-    check_arguments(
-        folder=folder, labels=labels, names=names, unit=unit, features=features, units=units, groups=groups,
-        categories=categories, kinds=kinds, ranges=ranges, description=description, source=source, version=version,
-        artifacts=artifacts, budget_ms=budget_ms,
-    )  # fmt: skip
+    check_arguments(locals())
     if len(labels) and len(names):
         raise InvalidInput("labels are of a classification and names of a regression; give one of the two")
-    folder = Path(folder)
+    folder, artifacts = Path(folder), Path(artifacts)
     check_name(folder.name)
     check_place(folder)
     step(f"{folder.name}: running the network on the background")
@@ -170,17 +159,15 @@ def package(
     compared = prepared.compare(spec, expected)
     step(f"{folder.name}: tracing the network")
     files = network.files(arrays) | {SPEC_FILE: to_toml(described).encode(), **text.files}
-    manifest = write_folder(folder, spec, files, arrays, text.example, artifacts=Path(artifacts), budget_ms=budget_ms)
-    notes = background_notes(columns, table, lambda each: describe_answers(spec, each))
-    example = describe_example(Path(artifacts) / folder.name, manifest)
+    manifest = write_folder(folder, spec, files, arrays, text.example, artifacts=artifacts, budget_ms=budget_ms)
     origins = (f"from {origin}",) if origin else ()
-    return Packaged(folder, manifest, origins + tried.notes + guesses + compared + notes, example)
+    notes = origins + tried.notes + guesses + compared + background_notes(spec, columns, table)
+    return Packaged.of(folder, manifest, artifacts, notes)
 
 
 @steps_shown()
 def check(folder: str | os.PathLike[str], budget_ms: float = 20) -> Packaged:
     """Export a model folder to a temporary place and report the result. Raises the errors of `package`."""
-    folder = Path(folder)
     with tempfile.TemporaryDirectory() as artifacts:
-        manifest = export_one(folder, Path(artifacts), budget_ms)
-        return Packaged(folder, manifest, example=describe_example(Path(artifacts, folder.name), manifest))
+        manifest = export_one(Path(folder), Path(artifacts), budget_ms)
+        return Packaged.of(Path(folder), manifest, Path(artifacts))

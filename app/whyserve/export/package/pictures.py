@@ -48,8 +48,8 @@ def _levels(item: InputSpec, layout: Layout, array: np.ndarray) -> np.ndarray | 
     levels: np.ndarray = np.rint(exact)
     if np.abs(exact - levels).max() > EXACT or levels.min() < 0 or levels.max() > 255:
         return None
-    if layout.channels:
-        levels = np.moveaxis(levels, 1, -1) if layout.channels == "first" else levels
+    if layout.channels is not None:
+        levels = np.moveaxis(levels, 1 + layout.channels, -1)
         levels = levels[..., 0] if layout.mode == "L" else levels
     return levels.astype(np.uint8)
 

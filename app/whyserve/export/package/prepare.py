@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from whyserve.errors import InvalidInput
+from whyserve.export.package.background import read_background
 from whyserve.export.package.checks import check_codes, check_expected
 from whyserve.export.package.network import as_served, network_of
 from whyserve.export.package.output_choice import OutputChoice
@@ -19,26 +20,14 @@ from whyserve.model.text import text_readers
 class Prepared:
     """tried: the network and its background. text: the texts of the background. origin: of a network of another form.
 
-    answers: the original's answers for the background as given, of a model that had preprocessing layers.
-    fronted: compares the layers of `preprocess` with scikit-learn, and returns a note.
+    compare: compares requests with the original and with the argument `expected`. Returns notes. Raises InvalidInput,
+    ModelFault.
     """
 
-    background: Any
     tried: Tried
     text: TextBackground
     origin: str
-    answers: Callable[[Any], Any] | None
-    fronted: Callable[[ModelSpec], str] | None
-
-    def compare(self, spec: ModelSpec, expected: Any) -> tuple[str, ...]:
-        """Compare requests with the original's answers. Returns notes. Raises InvalidInput, ModelFault."""
-        readers = text_readers(spec, lambda name: self.text.files[name])
-        notes: tuple[str, ...] = (self.fronted(spec),) if self.fronted else ()
-        for truth in (expected, self.answers):
-            if truth is not None:
-                network = self.tried.network
-                notes += check_expected(truth, self.background, self.tried, network, spec=spec, readers=readers)
-        return notes
+    compare: Callable[[ModelSpec, Any], tuple[str, ...]]
 
 
 def prepare(
@@ -55,25 +44,26 @@ def prepare(
     """Run a network on its background. The arguments are those of `package`. Raises InvalidInput, ModelFault."""
     tokenizer = padded_tokenizer(tokenizer, model)
     network = network_of(model, background, tokenizer).with_output(choice)
-    inside, answers = getattr(network, "front", None), None
-    given = as_served(network, background, categories)
-    if inside:
-        answers = inside.answers if choice.output is None and not choice.reduce else None
-        if inside.texts and tokenizer is not None:
+    inside, front, layers = getattr(network, "front", None), None, None
+    if inside and inside.texts:
+        if tokenizer is not None:
             raise InvalidInput("the model has a TextVectorization layer; leave tokenizer out")
-        tokenizer = next(iter(inside.texts.values()), tokenizer)
-        kinds = {**dict.fromkeys(inside.texts, "tokens"), **kinds}
-    text = read_texts(tokenizer, given, network, kinds)
-    if preprocess is None:
-        tried = try_background(network, text.background, categories=categories)
-        fronted = None
-    else:
+        tokenizer, kinds = next(iter(inside.texts.values())), {**dict.fromkeys(inside.texts, "tokens"), **kinds}
+    text = read_texts(tokenizer, as_served(network, background, categories), network, kinds)
+    if preprocess is not None:
         front = Front.of(preprocess, text.background, features)
         network, layers = network.with_front(front)
-        tried = try_background(network, text.background, categories=categories, read=front.read)
-
-        def fronted(spec: ModelSpec) -> str:
-            return front.check(layers, spec, tried.arrays, tried.kept)
-
+    read = front.read if front else read_background
+    tried = try_background(network, text.background, categories=categories, read=read)
     check_codes(tried.network, tried.arrays, tried.columns)
-    return Prepared(background, tried, text, getattr(network, "origin", ""), answers, fronted)
+
+    def compare(spec: ModelSpec, expected: Any) -> tuple[str, ...]:
+        readers = text_readers(spec, lambda name: text.files[name])
+        notes: tuple[str, ...] = (front.check(layers, spec, tried.arrays, tried.kept),) if front else ()
+        whole = choice.output is None and not choice.reduce
+        for truth in (expected, inside.answers if inside and whole else None):
+            if truth is not None:
+                notes += check_expected(truth, background, tried, spec=spec, readers=readers)
+        return notes
+
+    return Prepared(tried, text, getattr(network, "origin", ""), compare)

@@ -12,7 +12,18 @@ import numpy as np
 from whyserve.errors import InvalidInput, ModelFault, first_line
 from whyserve.export.package.background import check_columns, check_order, codes_of, read_background
 from whyserve.export.package.given import is_frame
-from whyserve.export.package.transformers import SOURCE, Encoded, raw_columns, read_transformer
+from whyserve.export.package.operations import Operations
+from whyserve.export.package.transformers import (
+    FILL,
+    HIGH,
+    LOW,
+    SCALE,
+    SHIFT,
+    SOURCE,
+    Encoded,
+    raw_columns,
+    read_transformer,
+)
 from whyserve.export.package.trials import try_background
 from whyserve.model.rows import Arrays, RowReader, as_row
 from whyserve.model.spec import ModelSpec
@@ -87,9 +98,17 @@ class Front:
         """The dtype of each input, and the shape of a row."""
         return {name: (str(array.dtype), array.shape[1:]) for name, array in self.arrays.items()}
 
-    def has(self, *rows: int) -> bool:
-        """Whether these rows of `steps` hold a number: SCALE for outputs that come from numbers, LOW or HIGH, FILL."""
-        return bool(np.isfinite(self.steps[list(rows)]).any())
+    def applied(self, inputs: Mapping[str, Any], operations: Operations, dtype: str) -> Any:
+        """The layers: the input of the network, (rows, outputs) of `dtype`, computed from tensors by input."""
+        parts, steps = [], operations.constant(self.steps)
+        has_bounds, has_fill = (np.isfinite(self.steps[rows]).any() for rows in ([LOW, HIGH], FILL))
+        if self.steps.size:
+            x = operations.take(inputs[NUMBERS], self.steps[SOURCE].astype(int).tolist()) * steps[SCALE] + steps[SHIFT]
+            x = operations.clip(x, steps[LOW], steps[HIGH]) if has_bounds else x
+            parts.append(operations.fill(x, steps[FILL]) if has_fill else x)
+        for number, table in enumerate(self.tables):
+            parts.append(operations.lookup(table, inputs[CATEGORIES][:, number]))
+        return operations.cast(operations.take(operations.join(parts), self.order.tolist()), dtype)
 
     def input_dtype(self, network: Any) -> str:
         """The dtype in which a network takes the outputs. Raises InvalidInput, ModelFault."""

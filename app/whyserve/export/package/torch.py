@@ -5,7 +5,7 @@ torch.export turns the network into a program of ATen operations. torch_source w
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -13,11 +13,17 @@ from torch import nn
 from torch.export import ExportedProgram
 
 from whyserve.errors import ModelFault
-from whyserve.export.package.calls import Called, call_with
-from whyserve.export.package.half import HALF, InFloat32, half_dtype, in_float32
+from whyserve.export.comparison import compared
+from whyserve.export.package.calls import call_with
 from whyserve.export.package.output_choice import OutputChoice
-from whyserve.export.package.precision import compared
-from whyserve.export.package.torch_output import ChosenOutput, is_table
+from whyserve.export.package.torch_operations import (
+    HALF,
+    OPERATIONS,
+    Wrapped,
+    code_in_float32,
+    half_dtype,
+    in_float32,
+)
 from whyserve.export.package.torch_source import write_program
 from whyserve.export.package.tracing import Recorder, traced
 from whyserve.export.package.unwrap import unwrapped
@@ -42,6 +48,7 @@ class TorchModel:
     module: the network; it takes one tensor per input, in the order of `names`, and returns one tensor.
     program: if the caller gave a program. original: the network in half precision, if `module` is its float32 copy.
     derived: the arguments of the network that are computed from the ids of its tokenizer.
+    dtypes, shapes (without the rows): of the inputs, if layers of `preprocess` state them.
     """
 
     framework: ClassVar[str] = "torch"
@@ -50,6 +57,8 @@ class TorchModel:
     program: ExportedProgram | None = None
     original: nn.Module | None = None
     derived: tuple[str, ...] = ()
+    dtypes: tuple[str, ...] = ()
+    shapes: tuple[tuple[int, ...], ...] = ()
 
     @classmethod
     def of(cls, model: nn.Module | ExportedProgram, background: Any = None, tokenizer: Any = None) -> "TorchModel":
@@ -63,20 +72,30 @@ class TorchModel:
             given, names = model.module(), tuple(map(str, model.graph_signature.user_inputs))
             if half_dtype(given) is None:
                 return cls(given, names, model)
-            return cls(InFloat32(in_float32(given)), names, original=given)
+            return cls(code_in_float32(in_float32(given)), names, original=given)
         network = unwrapped(model)
         half = half_dtype(network) is not None
         exact = in_float32(network) if half else network
         call = call_with(exact, background, tokenizer)
-        module = InFloat32(Called(exact, call)) if half else Called(exact, call)
-        return cls(module, call.names, original=Called(network, call) if half else None, derived=call.derived)
+        module, original = (Wrapped(each, call) for each in (exact, network))
+        if not half:
+            return cls(module, call.names, derived=call.derived)
+        return cls(code_in_float32(module), call.names, original=original, derived=call.derived)
+
+    def _wrapped(self, call: Callable[..., Any], **changed: Any) -> "TorchModel":
+        """The network, and its original in half precision, behind `call`, with other fields changed."""
+        original = None if self.original is None else Wrapped(self.original, call)
+        return replace(self, module=Wrapped(self.module, call), program=None, original=original, **changed)
 
     def with_output(self, choice: OutputChoice) -> "TorchModel":
         """The network with one tensor as its output, (rows,) or (rows, outputs)."""
-        if self.program is not None and is_table(self.program) and choice == OutputChoice():
+        if self.program is not None and _is_table(self.program) and choice == OutputChoice():
             return self
-        original = None if self.original is None else ChosenOutput(self.original, self.names, choice)
-        return replace(self, module=ChosenOutput(self.module, self.names, choice), program=None, original=original)
+
+        def call(network: nn.Module, *inputs: torch.Tensor) -> Any:
+            return choice.of(network(*inputs), dict(zip(self.names, inputs, strict=True)), OPERATIONS)
+
+        return self._wrapped(call)
 
     @property
     def dtype(self) -> str:
@@ -86,15 +105,17 @@ class TorchModel:
 
     def with_front(self, front: Any) -> tuple["TorchModel", "TorchModel"]:
         """The network behind the layers of `preprocess`, and these layers alone. Raises InvalidInput, ModelFault."""
-        from whyserve.export.package.torch_front import FrontedModule  # noqa: PLC0415  # most callers need none
-
         dtype, names = front.input_dtype(self), tuple(front.inputs)
         dtypes, shapes = zip(*front.inputs.values(), strict=True)
-        whole, alone = (FrontedModule(front, network, dtype) for network in (self.module, nn.Identity()))
-        return (
-            FrontedTorch(module=whole, names=names, dtypes=dtypes, shapes=shapes),
-            FrontedTorch(module=alone, names=names, dtypes=dtypes, shapes=shapes),
+
+        def call(network: nn.Module, *inputs: torch.Tensor) -> Any:
+            return network(front.applied(dict(zip(names, inputs, strict=True)), OPERATIONS, dtype))
+
+        whole, alone = (
+            TorchModel(Wrapped(network, call), names, dtypes=dtypes, shapes=shapes)
+            for network in (self.module, nn.Identity())
         )
+        return whole, alone
 
     def run(self, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
         """The output for rows, (rows, …) by input. Raises ModelFault, and whatever the network raises."""
@@ -118,14 +139,19 @@ class TorchModel:
 
     def exact(self, arrays: Mapping[str, np.ndarray]) -> nn.Module:
         """The network in float32, also where its code asks for half precision."""
-        return self.module if Recorder.on(self.module, self._tensors(arrays)).half is None else InFloat32(self.module)
+        asks_for_half = Recorder.on(self.module, self._tensors(arrays)).half is not None
+        return code_in_float32(self.module) if asks_for_half else self.module
 
-    def with_integers(self, names: Sequence[str], _: str) -> Self:
-        """This network with integers in place of the floating-point inputs `names`. The network casts them."""
-        dtype = getattr(torch, self.dtype)
-        types = tuple(dtype if name in names else None for name in self.names)
-        original = None if self.original is None else FromIntegers(self.original, types)
-        return replace(self, module=FromIntegers(self.module, types), program=None, original=original)
+    def with_integers(self, names: Sequence[str], dtype: str) -> "TorchModel":
+        """This network with integer inputs, of `dtype`, in place of the floating-point inputs `names`."""
+        floating = getattr(torch, self.dtype)
+
+        def call(network: nn.Module, *inputs: torch.Tensor) -> Any:
+            given = zip(self.names, inputs, strict=True)
+            return network(*(x.to(floating) if name in names else x for name, x in given))
+
+        stated = zip(self.names, self.dtypes, strict=False)  # most networks state no dtypes
+        return self._wrapped(call, dtypes=tuple(dtype if name in names else own for name, own in stated))
 
     def files(self, arrays: Mapping[str, np.ndarray]) -> dict[str, bytes]:
         """The content of network.py and weights.safetensors. arrays: a background. Raises ModelFault."""
@@ -144,35 +170,17 @@ class TorchModel:
         return [torch.from_numpy(arrays[name]) for name in self.names]
 
 
-@dataclass(frozen=True, slots=True)
-class FrontedTorch(TorchModel):
-    """A torch network behind layers that say what they take. dtypes, shapes (without the rows): of the inputs."""
-
-    dtypes: tuple[str, ...] = ()
-    shapes: tuple[tuple[int, ...], ...] = ()
-
-    def with_integers(self, names: Sequence[str], dtype: str) -> "FrontedTorch":
-        """As for TorchModel."""
-        dtypes = tuple(dtype if name in names else own for name, own in zip(self.names, self.dtypes, strict=True))
-        return replace(TorchModel.with_integers(self, names, dtype), dtypes=dtypes)
-
-
-class FromIntegers(nn.Module):
-    """A network whose inputs are cast. types: of each input; None leaves it as it is."""
-
-    def __init__(self, network: nn.Module, types: Sequence[torch.dtype | None]) -> None:
-        super().__init__()
-        self.network, self.types, self.training = network, types, False  # the module of a program has no eval()
-
-    def forward(self, *inputs: torch.Tensor) -> Any:
-        return self.network(*(x if of is None else x.to(of) for x, of in zip(inputs, self.types, strict=True)))
-
-
 def _table(module: nn.Module, rows: Sequence[torch.Tensor]) -> np.ndarray:
     with torch.no_grad():
         result = module(*rows)
     table: np.ndarray = (result.float() if result.dtype in HALF else result).numpy()
     return table
+
+
+def _is_table(program: ExportedProgram) -> bool:
+    """Whether a program returns one tensor of shape (rows,) or (rows, outputs)."""
+    values = [node.meta["val"] for node in program.graph.output_node().args[0]]
+    return program.call_spec.out_spec.is_leaf() and isinstance(values[0], torch.Tensor) and values[0].ndim in (1, 2)
 
 
 def _check_program(program: ExportedProgram) -> None:

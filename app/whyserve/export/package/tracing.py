@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_leaves
 
 from whyserve.errors import ModelFault, first_line
 from whyserve.export.package.faults import depends_on_count, untraceable
-from whyserve.export.package.half import HALF
+from whyserve.export.package.torch_operations import HALF, Wrapped
 
 PACKED = (
     "the network packs sequences (pack_padded_sequence), whose sizes depend on the values of the lengths; run the"
@@ -33,7 +33,6 @@ def traced(module: nn.Module, rows: Sequence[torch.Tensor]) -> ExportedProgram:
 
     Raises ModelFault.
     """
-    seen = Recorder.on(module, rows)
     _convert_scripts(module, rows)
     batch = torch.export.Dim("batch")
     free = (tuple({0: batch} for _ in rows),)
@@ -45,7 +44,7 @@ def traced(module: nn.Module, rows: Sequence[torch.Tensor]) -> ExportedProgram:
             # Strict mode reads the Python code, and knows len(x) for any number of rows. It takes less other code.
             with suppress(Exception), _quiet():
                 return torch.export.export(module, tuple(rows), dynamic_shapes=free, strict=True)
-        if "aten._pack_padded_sequence.default" in seen.names:
+        if "aten._pack_padded_sequence.default" in Recorder.on(module, rows).names:
             raise ModelFault(PACKED) from error
         raise ModelFault(untraceable(error)) from error
 
@@ -84,18 +83,6 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-class _Seen(nn.Module):
-    """Keeps the arguments of the last call."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        self.given = args, kwargs
-        return self.network(*args, **kwargs)
-
-
 def _convert_scripts(module: nn.Module, rows: Sequence[torch.Tensor]) -> None:
     """Replace each TorchScript part by torch's own conversion. Raises ModelFault if torch cannot convert it."""
     from torch._export.converter import TS2EPConverter  # noqa: PLC0415  # it loads slowly
@@ -104,11 +91,16 @@ def _convert_scripts(module: nn.Module, rows: Sequence[torch.Tensor]) -> None:
         for name, child in parent.named_children():
             if not isinstance(child, torch.jit.ScriptModule):
                 continue
-            seen = _Seen(child)
-            setattr(parent, name, seen)
+            given: list[Any] = []
+
+            def keep(part: nn.Module, *args: Any, into: list[Any] = given, **kwargs: Any) -> Any:
+                into[:] = args, kwargs
+                return part(*args, **kwargs)
+
+            setattr(parent, name, Wrapped(child, keep))
             try:
                 with _quiet(), torch.no_grad():
                     module(*rows)
-                    setattr(parent, name, TS2EPConverter(child, *seen.given).convert().module())
+                    setattr(parent, name, TS2EPConverter(child, *given).convert().module())
             except Exception as error:
                 raise ModelFault(f"torch cannot convert TorchScript ({first_line(error)}); {EXPORT_AGAIN}") from error

@@ -10,11 +10,12 @@ from typing import Any, get_args
 import numpy as np
 
 from whyserve.errors import InvalidInput, ModelFault
+from whyserve.export.comparison import largest_gap
 from whyserve.export.package.background import identifier, read_background
 from whyserve.export.package.faults import check_table, network_failed
 from whyserve.export.package.ids import Whole, find_ids
 from whyserve.model.input_spec import DType
-from whyserve.model.rows import Arrays
+from whyserve.model.rows import Arrays, row_count
 
 MOST_ROWS = 100
 # As a share of the output's scale. It is far above rounding and far below the effect of another row.
@@ -68,7 +69,7 @@ def try_background(
         except InvalidInput as error:
             faults.append(error)
             continue
-        rows = len(next(iter(arrays.values())))
+        rows = row_count(arrays)
         kept = np.sort(np.random.default_rng(0).permutation(rows)[:most])
         for dtypes in _choices(network, arrays, integer):
             try:
@@ -79,9 +80,8 @@ def try_background(
             except Exception as error:
                 faults.append(error)
                 continue
-            check_table(table, len(kept), _first_row(network, cast))
-            _check_is_not_random(network, cast, table)
-            _check_rows_are_independent(network, cast, table)
+            alone = check_table(network.run, cast, table)
+            _check_values(table, network.run(cast), alone)
             network, cast, whole = find_ids(network, cast, table)
             notes = (f"the background is {most} of the {rows} given rows, drawn at random",) if len(kept) < rows else ()
             return Tried(network, cast, columns, whole, table, kept, notes)
@@ -105,20 +105,19 @@ def _readings(network: Any, given: Any) -> list[dict[str, bool]]:
 
 def _choices(network: Any, arrays: Arrays, integer: Mapping[str, bool]) -> Iterator[dict[str, str]]:
     """The dtypes to try, by input: those that the network states, or each combination, the types as given first."""
-    names = network.names
-    if getattr(network, "dtypes", ()):
-        for name, shape in zip(names, network.shapes, strict=True):
-            found = arrays[name].shape[1:]
-            if len(found) != len(shape) or any(n not in {None, m} for n, m in zip(shape, found, strict=True)):
-                raise InvalidInput(
-                    f'a row of the background of input "{name}" has shape {arrays[name].shape[1:]}; the network takes'
-                    f" {shape}"
-                )
-        yield dict(zip(names, network.dtypes, strict=True))
-        return
-    by_input = [_dtypes(arrays[name], network.dtype, integer=integer.get(name, False)) for name in names]
+    stated = dict(zip(network.names, getattr(network, "dtypes", ()), strict=False))
+    for name, shape in zip(network.names, network.shapes, strict=True) if stated else ():
+        found = arrays[name].shape[1:]
+        if len(found) != len(shape) or any(n not in {None, m} for n, m in zip(shape, found, strict=True)):
+            raise InvalidInput(
+                f'a row of the background of input "{name}" has shape {found}; the network takes {shape}'
+            )
+    by_input = [
+        [stated[name]] if stated else _dtypes(arrays[name], network.dtype, integer=integer.get(name, False))
+        for name in network.names
+    ]
     for choice in islice(product(*by_input), MOST_TRIED):
-        yield dict(zip(names, choice, strict=True))
+        yield dict(zip(network.names, choice, strict=True))
 
 
 def _dtypes(array: np.ndarray, floating: str, *, integer: bool) -> list[str]:
@@ -150,29 +149,17 @@ def _with_stated(network: Any, given: Any, categories: Mapping[str, Sequence[str
     return {**categories, **stated}
 
 
-def _first_row(network: Any, arrays: Arrays) -> Callable[[], Any]:
-    return lambda: network.run({name: array[:1] for name, array in arrays.items()})
-
-
-def _check_is_not_random(network: Any, arrays: Arrays, table: np.ndarray) -> None:
-    """Raises ModelFault if the same rows give other outputs in a second run."""
-    with np.errstate(invalid="ignore"):  # infinite outputs are refused later
-        gap = np.abs(np.asarray(network.run(arrays)) - table).max(initial=0)
-    if np.isfinite(gap) and gap > SAME_BOUND * np.abs(table).max(initial=0):
+def _check_values(table: np.ndarray, again: np.ndarray, alone: np.ndarray) -> None:
+    """Raises ModelFault if a second run, or a run of the first row alone, gives other outputs."""
+    if not np.isfinite(table).all():
+        return  # describe_output refuses the table and names the row
+    if largest_gap(again, table)[0] > SAME_BOUND:
         raise ModelFault(
             "the network is random: the same rows give other outputs in a second run; remove the random numbers from"
             " its forward pass, such as dropout that stays on (write F.dropout(x, p, self.training)), torch.rand, or a"
             " sampled latent (use its mean)"
         )
-
-
-def _check_rows_are_independent(network: Any, arrays: Arrays, table: np.ndarray) -> None:
-    """Raises ModelFault if the output of the first row changes without the other rows."""
-    first = {name: array[:1] for name, array in arrays.items()}
-    with np.errstate(invalid="ignore"):  # infinite outputs have a message of their own
-        gap = np.abs(np.asarray(network.run(first)) - table[:1]).max(initial=0)
-    scale = np.abs(table).max(initial=0)
-    if np.isfinite(scale) and gap > ROW_BOUND * scale:
+    if largest_gap(np.concatenate([alone, table[1:]]), table)[0] > ROW_BOUND:
         raise ModelFault(
             "the network's output for a row depends on the other rows of the batch; each row must be computed by itself"
             " (keep statistics of the training data in the weights, as BatchNorm does in eval mode)"

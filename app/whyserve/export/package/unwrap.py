@@ -52,21 +52,15 @@ def _without_wrapper(model: nn.Module) -> nn.Module:
 
 
 def _check_quantised(model: nn.Module) -> None:
-    for name, module in model.named_modules():
-        kind = type(module)
-        if kind.__module__.startswith(QUANTISED):
-            raise _quantised(name, f"{kind.__module__}.{kind.__name__}")
-    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
-        kind = type(tensor)
-        if tensor.is_quantized or "float8" in str(tensor.dtype) or kind.__module__.startswith(QUANTISED):
-            raise _quantised(name, f"{kind.__name__} of {tensor.dtype}")
-
-
-def _quantised(name: str, what: str) -> ModelFault:
-    return ModelFault(
-        f'"{name}" of the network is quantised ({what}), which has no gradients and no exact ONNX form;'
-        " package the network as it was before the quantisation"
-    )
+    for name, held in [*model.named_modules(), *model.named_parameters(), *model.named_buffers()]:
+        kind = type(held)
+        packed = torch.is_tensor(held) and (held.is_quantized or "float8" in str(held.dtype))
+        if packed or kind.__module__.startswith(QUANTISED):
+            what = f"{kind.__module__}.{kind.__name__}{f' of {held.dtype}' if torch.is_tensor(held) else ''}"
+            raise ModelFault(
+                f'"{name}" of the network is quantised ({what}), which has no gradients and no exact ONNX form;'
+                " package the network as it was before the quantisation"
+            )
 
 
 def _check_forward(model: nn.Module) -> None:

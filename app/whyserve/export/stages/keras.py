@@ -1,7 +1,6 @@
 """The Keras stage of an export: a Keras model becomes ONNX, in a process in which Keras runs on TensorFlow."""
 
 import os
-from pathlib import Path
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
@@ -13,10 +12,10 @@ import tf2onnx
 from whyserve.errors import ModelFault, first_line
 from whyserve.export.progress import step
 from whyserve.export.stages.keras_ops import HANDLERS, traced_inline
-from whyserve.export.stages.stage import ORIGINAL_FILE, Task, main, no_onnx_operation, original_outputs
+from whyserve.export.stages.stage import Table, Task, main, no_onnx_operation, original_outputs
 from whyserve.model.keras_file import keras_order, open_keras
 from whyserve.model.rows import Arrays
-from whyserve.model.spec import KERAS_FILE, ONNX_FILE, ModelSpec
+from whyserve.model.spec import KERAS_FILE, ONNX_FILE
 
 OPSET = 18
 
@@ -35,8 +34,10 @@ def export(task: Task) -> None:
         given = [inputs[position] for position in order]
         return model(given if len(given) > 1 else given[0], training=False)
 
-    outputs = original_outputs(task, lambda rows: np.asarray(call(*_tensors(spec, rows))))
-    np.save(Path(task.work, ORIGINAL_FILE), outputs)
+    def run(rows: Arrays) -> np.ndarray:
+        return np.asarray(call(*(tf.constant(rows[item.name]) for item in spec.inputs)))
+
+    task.save(Table.ORIGINAL, original_outputs(task, run))
     # from_keras raises KeyError on a Keras 3 Sequential (tensorflow-onnx#2448); a traced function does not.
     signature = [tf.TensorSpec((None, *item.row_shape), item.dtype, name=item.name) for item in spec.inputs]
     function = tf.function(call)
@@ -48,7 +49,7 @@ def export(task: Task) -> None:
     _check_operators(place, proto)
     _keep_constants(proto, concrete.graph, {item.name for item in spec.inputs})
     _name_output(proto, spec.output.tensor)
-    Path(task.work, ONNX_FILE).write_bytes(proto.SerializeToString())
+    task.path(ONNX_FILE).write_bytes(proto.SerializeToString())
 
 
 def _check_operators(place: str, proto) -> None:  # type: ignore[no-untyped-def]
@@ -57,10 +58,6 @@ def _check_operators(place: str, proto) -> None:  # type: ignore[no-untyped-def]
     foreign = sorted({node.op_type for node in proto.graph.node} - known)
     if foreign:
         raise ModelFault(f"{place}: {no_onnx_operation('TensorFlow', foreign)}")
-
-
-def _tensors(spec: ModelSpec, rows: Arrays) -> list[tf.Tensor]:
-    return [tf.constant(rows[item.name]) for item in spec.inputs]
 
 
 def _keep_constants(proto, graph: tf.Graph, inputs: set[str]) -> None:  # type: ignore[no-untyped-def]

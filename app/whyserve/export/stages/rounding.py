@@ -3,7 +3,6 @@
 import copy
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("KERAS_BACKEND", "torch")
@@ -15,7 +14,7 @@ from torch.utils._pytree import tree_map
 
 from whyserve.explain.game.network import Network
 from whyserve.explain.models.loader import load_network
-from whyserve.export.stages.stage import EXACT_FILE, Task, in_batches, main
+from whyserve.export.stages.stage import Table, Task, in_batches, main
 from whyserve.model.rows import Arrays
 
 
@@ -47,7 +46,7 @@ def export(task: Task) -> None:
             ).numpy()
         return outputs
 
-    np.save(Path(task.work, EXACT_FILE), in_batches(run, task.rows()))
+    task.save(Table.EXACT, in_batches(run, task.rows()))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,9 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -21,20 +23,27 @@ from whyserve.errors import ModelFault, WhyserveError, first_line
 from whyserve.export.progress import MARK, STEPS, is_shown, step
 from whyserve.export.sources import read_unchanged
 from whyserve.model.arrays import read_npz
-from whyserve.model.rows import Arrays
+from whyserve.model.rows import Arrays, row_count
 from whyserve.model.spec import ModelSpec, read_spec
 
-FAULT_FILE = "fault.txt"
-ROWS_FILE = "rows.npz"
-TAKEN_FILE = "taken.npy"  # if the original cannot take every row: (rows,) bool, which rows it takes
-EXAMPLES_FILE = "examples.npz"  # rows of the example, of a model that takes text
-ORIGINAL_FILE = "original.npy"  # output of the original network for the rows
-NETWORK_OUTPUT_FILE = "network.npy"  # output of the network on torch, which the worker explains, for the same rows
-EXACT_FILE = "exact.npy"  # output of the same network in float64, if parity was in doubt
-CERTIFICATE_FILE = "certificate.json"
-REASONS_FILE = "reasons.json"  # the largest attributions of the example
-VOCABULARIES_FILE = "vocabularies.json"
+FAULT_FILE, FACTS_FILE = "fault.txt", "facts.json"
 BATCH = 64
+
+
+class Table(StrEnum):
+    """An array in a work folder."""
+
+    TAKEN = "taken.npy"  # if the original cannot take every row: (rows,) bool, which rows it takes
+    ORIGINAL = "original.npy"  # output of the original network for the rows
+    NETWORK = "network.npy"  # output of the network on torch, which the worker explains, for the same rows
+    EXACT = "exact.npy"  # output of the same network in float64, if parity was in doubt
+
+
+class Rows(StrEnum):
+    """Rows in a work folder, (rows, …) by input."""
+
+    TRIED = "rows.npz"
+    EXAMPLES = "examples.npz"  # of a model that takes text
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +51,7 @@ class Task:
     """folder: the model folder. work: the folder for results. digests: SHA-256 of the model's files.
 
     budget_ms: the time in ms per row that the default explanation method may take. real: the number of rows in
-    ROWS_FILE that are real; they come first.
+    Rows.TRIED that are real; they come first.
     """
 
     folder: str
@@ -58,32 +67,49 @@ class Task:
         """A file of the model folder. Raises ModelFault if it changed after the export began."""
         return read_unchanged(Path(self.folder), name, self.digests[name])
 
-    def rows(self) -> Arrays:
-        return read_npz(Path(self.work, ROWS_FILE).read_bytes())
+    def path(self, name: str) -> Path:
+        """A file of the work folder."""
+        return Path(self.work, name)
 
-    def examples(self) -> Arrays:
-        """The rows of the example by input; empty for a model without text."""
-        path = Path(self.work, EXAMPLES_FILE)
-        return read_npz(path.read_bytes()) if path.exists() else {}
+    def save(self, name: Table, table: np.ndarray) -> None:
+        np.save(self.path(name), table)
+
+    def table(self, name: Table) -> np.ndarray:
+        found: np.ndarray = np.load(self.path(name))
+        return found
+
+    def save_rows(self, arrays: Arrays, name: Rows = Rows.TRIED) -> None:
+        np.savez(self.path(name), **arrays)  # type: ignore[arg-type]  # numpy's stub takes the first for a flag
+
+    def rows(self, name: Rows = Rows.TRIED) -> Arrays:
+        """Rows by input; empty if there are none of this name."""
+        return read_npz(self.path(name).read_bytes()) if self.path(name).exists() else {}
+
+    def save_facts(self, **facts: Any) -> None:
+        """Save what the torch stage measured, in the words of the manifest."""
+        self.path(FACTS_FILE).write_text(json.dumps(facts))
+
+    def facts(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.path(FACTS_FILE).read_text())
+        return found
+
+    def fault(self) -> str | None:
+        """What is wrong with the model, if a stage found a fault."""
+        return self.path(FAULT_FILE).read_text() if self.path(FAULT_FILE).exists() else None
 
 
 def run_stage(module: str, tasks: Sequence[Task], keras_backend: str) -> None:
     """Run a stage for all tasks in one process. Raises ModelFault if the process itself fails."""
     files = []
     for task in tasks:
-        path = Path(task.work, "task.json")
+        path = task.path("task.json")
         path.write_text(json.dumps(asdict(task)))
         files.append(str(path))
-    run_module(module, files, keras_backend)
-
-
-def run_module(module: str, arguments: Sequence[str], keras_backend: str) -> None:
-    """Run a module in a process of its own. Raises ModelFault if the process fails."""
     steps = {STEPS: "1"} if is_shown() else {}
     quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "0", "CUDA_VISIBLE_DEVICES": "-1"}
     last = "no output"
     with subprocess.Popen(  # noqa: S603
-        [sys.executable, "-W", "ignore", "-m", module, *arguments],
+        [sys.executable, "-W", "ignore", "-m", module, *files],
         env={**os.environ, **quiet, **steps, "KERAS_BACKEND": keras_backend},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -110,9 +136,9 @@ def main(stage: Callable[[Task], None]) -> None:
         try:
             stage(task)
         except WhyserveError as error:
-            Path(task.work, FAULT_FILE).write_text(error.message)
+            task.path(FAULT_FILE).write_text(error.message)
         except Exception as error:  # any error that a framework raises is a fault of this model
-            Path(task.work, FAULT_FILE).write_text(f"{Path(task.folder).name}: {first_line(error)}")
+            task.path(FAULT_FILE).write_text(f"{Path(task.folder).name}: {first_line(error)}")
 
 
 def no_onnx_operation(framework: str, operations: Sequence[str]) -> str:
@@ -123,19 +149,19 @@ def no_onnx_operation(framework: str, operations: Sequence[str]) -> str:
 def original_outputs(task: Task, call: Callable[[Arrays], np.ndarray]) -> np.ndarray:
     """The outputs of the original network for the rows of a task.
 
-    An invented row that the network cannot take, such as an id outside its table, is removed from ROWS_FILE, and
-    TAKEN_FILE says so. Raises whatever the network raises on a real row.
+    An invented row that the network cannot take, such as an id outside its table, is removed from the rows, and
+    Table.TAKEN says so. Raises whatever the network raises on a real row.
     """
     rows = task.rows()
     try:
         return in_batches(call, rows)
     except Exception:
-        taken = np.array([_takes(call, rows, number) for number in range(len(next(iter(rows.values()))))])
+        taken = np.array([_takes(call, rows, number) for number in range(row_count(rows))])
         if not taken[: task.real].all():
             raise
     rows = {name: array[taken] for name, array in rows.items()}
-    np.savez(Path(task.work, ROWS_FILE), **rows)  # type: ignore[arg-type]  # numpy's stub takes the first for a flag
-    np.save(Path(task.work, TAKEN_FILE), taken)
+    task.save_rows(rows)
+    task.save(Table.TAKEN, taken)
     return in_batches(call, rows)
 
 
@@ -149,6 +175,5 @@ def _takes(call: Callable[[Arrays], np.ndarray], rows: Arrays, number: int) -> b
 
 def in_batches(call: Callable[[Arrays], np.ndarray], rows: Arrays, batch: int = BATCH) -> np.ndarray:
     """The outputs of all rows, (rows, …), computed in batches."""
-    total = len(next(iter(rows.values())))
-    parts = [call({name: a[first : first + batch] for name, a in rows.items()}) for first in range(0, total, batch)]
-    return np.concatenate(parts)
+    firsts = range(0, row_count(rows), batch)
+    return np.concatenate([call({name: a[first : first + batch] for name, a in rows.items()}) for first in firsts])

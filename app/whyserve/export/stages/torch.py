@@ -2,10 +2,8 @@
 
 import contextlib
 import io
-import json
 import os
 import re
-from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("KERAS_BACKEND", "torch")
@@ -25,20 +23,10 @@ from whyserve.explain.models.traced_network import quick_network
 from whyserve.export.progress import step
 from whyserve.export.rows import output_not_finite
 from whyserve.export.stages.ids import vocabularies
-from whyserve.export.stages.stage import (
-    CERTIFICATE_FILE,
-    NETWORK_OUTPUT_FILE,
-    ORIGINAL_FILE,
-    REASONS_FILE,
-    VOCABULARIES_FILE,
-    Task,
-    main,
-    no_onnx_operation,
-    original_outputs,
-)
+from whyserve.export.stages.stage import Rows, Table, Task, main, no_onnx_operation, original_outputs
 from whyserve.model.outputs import Outputs
 from whyserve.model.players import player_names
-from whyserve.model.rows import Arrays
+from whyserve.model.rows import Arrays, row_count
 from whyserve.model.spec import NETWORK_FILE, ONNX_FILE, ModelSpec
 
 OPSET = 18
@@ -51,35 +39,32 @@ def export(task: Task) -> None:
     spec = task.spec()
     step(f"{spec.name}: loading the network")
     network = load_network(spec, task.read)
-    step(f"{spec.name}: running the original on {len(next(iter(task.rows().values())))} rows")
+    step(f"{spec.name}: running the original on {row_count(task.rows())} rows")
     try:
         outputs = original_outputs(task, lambda part: run(network, part))
     except Exception as error:
         raise ModelFault(f"{spec.name}: the network fails on a row of valid inputs: {first_line(error)}") from error
     rows = task.rows()
-    np.save(Path(task.work, NETWORK_OUTPUT_FILE), outputs)
+    task.save(Table.NETWORK, outputs)
     known = vocabularies(spec, lambda row: run(network, row), rows)
-    Path(task.work, VOCABULARIES_FILE).write_text(json.dumps(known))
     if spec.framework != "keras":
-        np.save(Path(task.work, ORIGINAL_FILE), outputs)
+        task.save(Table.ORIGINAL, outputs)
         step(f"{spec.name}: exporting to ONNX")
         content = task.read(ONNX_FILE) if spec.framework == "onnx" else to_onnx(spec, network, rows)
-        Path(task.work, ONNX_FILE).write_bytes(content)
+        task.path(ONNX_FILE).write_bytes(content)
     columns = outputs[0].size  # the parity check compares it with the number of labels
     for name in spec.explain.backgrounds:
         _check_background(spec, network, load_background(spec, task.read, name), spec.explain.backgrounds[name])
     background = load_background(spec, task.read)
-    examples = to_tensors(task.examples())
-    network = quick_network(
-        spec, network, background
-    )  # the worker runs this network, so the certificate must measure it
+    examples = to_tensors(task.rows(Rows.EXAMPLES))
+    network = quick_network(spec, network, background)  # the worker runs it, so the certificate must measure it
     certificate = certify(
         network, background, players_of(spec), columns, task.budget_ms, requested=spec.outputs_asked, examples=examples,
         on_method=lambda name: step(f"{spec.name}: trying method {name}"),
     )  # fmt: skip
-    Path(task.work, CERTIFICATE_FILE).write_text(json.dumps(certificate))
     first = {name: tensor[:1] for name, tensor in (examples or background).items()}
-    Path(task.work, REASONS_FILE).write_text(json.dumps(reasons(spec, network, background, first, certificate)))
+    given = reasons(spec, network, background, first, certificate)
+    task.save_facts(vocabularies=known, certificate=certificate, reasons=given)
 
 
 def _check_background(spec: ModelSpec, network: Network, background: dict[str, torch.Tensor], file: str) -> None:

@@ -1,19 +1,20 @@
 -- The API's side.
 
--- A stream id greater than that of every accepted job: one order over all streams, also within one millisecond and
--- after the clock was set back.
-local function place()
-  local ms, n = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000), 0
-  local last_ms, last_n = string.match(redis.call('GET', P .. 'place') or '', '(%d+)-(%d+)')
-  if last_ms and tonumber(last_ms) >= ms then ms, n = tonumber(last_ms), tonumber(last_n) + 1 end
-  local id = string.format('%.0f-%.0f', ms, n)
-  redis.call('SET', P .. 'place', id)
-  return id
+-- A stream id: the counted work in microseconds after which it is the caller's turn, and a number that grows (start-time
+-- fair queueing: Goyal, Vin & Cheng 1996). The ids of one caller grow, and each stream has jobs of one caller only.
+local function place(caller, work)
+  local turns, turn = P .. 'turns', 'turn:' .. caller
+  if redis.call('ZCARD', P .. 'open') == 0 then redis.call('DEL', turns) end
+  local now, own = unpack(redis.call('HMGET', turns, 'now', turn))
+  local start = math.max(tonumber(now or 0), tonumber(own or 0))
+  redis.call('HSET', turns, turn, string.format('%.0f', start + work))
+  return string.format('%.0f-%.0f', start, redis.call('HINCRBY', turns, 'number', 1))
 end
 
 local T = {}  -- transaction name -> function; worker.lua adds the workers'
 
-function T.submit(id, batch_key, body, deadline, idempotency_key, request_hash, caller, depth, ...)
+function T.submit(id, batch_key, body, deadline, idempotency_key, request_hash, caller, work, depth, expected,
+  keep_bytes, ...)
   expire(...)
   if redis.call('EXISTS', job_key(id)) == 1 then return {'accepted', id} end
   if idempotency_key ~= '' then
@@ -25,12 +26,20 @@ function T.submit(id, batch_key, body, deadline, idempotency_key, request_hash, 
   end
   local waiting = redis.call('ZCARD', P .. 'open')
   if waiting >= tonumber(depth) then return {'full', tostring(waiting)} end
+  local limit, size = largest(keep_bytes), #body + expected
+  if size > limit then return {'too_large', string.format('%.0f %.0f', size, limit)} end
+  -- The answers of all open jobs have their room from the beginning.
+  if not make_room(size + counted('expected'), limit) then return {'no_room', string.format('%.0f', limit)} end
+  batch_key = string.gsub(batch_key, '/', '/' .. caller .. '/', 1)
   if redis.call('SADD', P .. 'batch_keys', batch_key) == 1 then
     redis.call('XGROUP', 'CREATE', line_key(batch_key), GROUP, '0', 'MKSTREAM')
   end
-  local entry = redis.call('XADD', line_key(batch_key), place(), 'id', id)
+  local entry = redis.call('XADD', line_key(batch_key), place(caller, tonumber(work)), 'id', id)
   redis.call('HSET', job_key(id), 'status', 'queued', 'progress', '0', 'deliveries', '0', 'body', body,
-    'batch_key', batch_key, 'entry', entry, 'idempotency_key', idempotency_key, 'request_hash', request_hash, 'caller', caller)
+    'batch_key', batch_key, 'entry', entry, 'idempotency_key', idempotency_key, 'request_hash', request_hash,
+    'caller', caller, 'request_bytes', #body, 'expected', expected)
+  count('open', #body)
+  count('expected', expected)
   redis.call('ZADD', P .. 'open', deadline, id)
   if idempotency_key ~= '' then redis.call('SET', P .. 'idempotency:' .. idempotency_key, id) end
   redis.call('XADD', P .. 'wakeup', 'MAXLEN', 1, '*', 'id', id)

@@ -40,8 +40,8 @@ local function older(a, b)
   return tonumber(a_ms) < tonumber(b_ms)
 end
 
--- The batch key of the oldest job that no worker has.
-local function oldest(batch_keys)
+-- The batch key of the job whose turn it is, and the job's place.
+local function next_line(batch_keys)
   local first, best = nil, nil
   for _, batch_key in ipairs(batch_keys) do
     local group = redis.call('XINFO', 'GROUPS', line_key(batch_key))[1]
@@ -52,5 +52,5 @@ local function oldest(batch_keys)
     local entry = redis.call('XRANGE', line_key(batch_key), '(' .. delivered, '+', 'COUNT', 1)[1]
     if entry and (not first or older(entry[1], first)) then first, best = entry[1], batch_key end
   end
-  return best
+  return best, first and string.match(first, '%d+')
 end

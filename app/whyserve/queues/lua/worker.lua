@@ -19,10 +19,15 @@ function T.take(owner, digests, excluded, limit, lease_ms, max_deliveries, lost,
   local wakeup = redis.call('XREVRANGE', P .. 'wakeup', '+', '-', 'COUNT', 1)[1]
   local seen = wakeup and wakeup[1] or '0-0'
   local batch_keys = batch_keys_of(digests, excluded)
-  local leases = reclaim(owner, batch_keys, lease_ms, keep_s, tonumber(max_deliveries), lost)
-  if #leases > 0 then return {seen, leases} end
-  local batch_key = oldest(batch_keys_of(digests, excluded))  -- again: reclaim may have deleted streams
+  local leases = {}
+  if excluded == '' then  -- a job that a lost worker had does not run beside another one
+    leases = reclaim(owner, batch_keys, lease_ms, keep_s, tonumber(max_deliveries), lost)
+    if #leases > 0 then return {seen, leases} end
+    batch_keys = batch_keys_of(digests, excluded)  -- again: reclaim may have deleted streams
+  end
+  local batch_key, now = next_line(batch_keys)
   if not batch_key then return {seen, {}} end
+  redis.call('HSET', P .. 'turns', 'now', now)
   local read = redis.call('XREADGROUP', 'GROUP', GROUP, owner, 'COUNT', limit, 'STREAMS', line_key(batch_key), '>')
   for _, entry in ipairs(read[1][2]) do leases[#leases + 1] = lease(owner, entry[2][2]) end
   return {seen, leases}
@@ -31,17 +36,19 @@ end
 -- Accept a job that is computed already, with its lease. It has a stream of its own: a stream delivers its oldest job,
 -- and no other one.
 function T.adopt(owner, id, batch_key, ...)
-  batch_key = batch_key .. '/' .. id
-  local answer = T.submit(id, batch_key, ...)
+  local answer = T.submit(id, string.gsub(batch_key, '/', '/' .. id .. '/', 1), ...)
   if answer[1] == 'accepted' then
-    redis.call('XREADGROUP', 'GROUP', GROUP, owner, 'COUNT', 1, 'STREAMS', line_key(batch_key), '>')
+    local line = line_key(redis.call('HGET', job_key(id), 'batch_key'))
+    redis.call('XREADGROUP', 'GROUP', GROUP, owner, 'COUNT', 1, 'STREAMS', line, '>')
     lease(owner, id)
   end
   return answer
 end
 
-function T.finish(owner, id, fence, status, field, value, keep_s, job_metrics)
+function T.finish(owner, id, fence, status, field, value, keep_s, job_metrics, keep_bytes)
   if not holds(owner, id, fence) then return 0 end
+  local limit = largest(keep_bytes)
+  if field == 'result' and not make_room(#value, limit) then return string.format('%.0f %.0f', #value, limit) end
   final(id, status, keep_s, field, value, 'progress', '1')
   if job_metrics ~= '' then
     redis.call('XADD', P .. 'job_metrics', 'MAXLEN', MOST_JOB_METRICS, '*', 'body', job_metrics)
@@ -92,4 +99,9 @@ function T.release(owner)
   redis.call('XADD', P .. 'wakeup', 'MAXLEN', 1, '*', 'id', owner)
 end
 
-return T[ARGV[1]](unpack(ARGV, 2))
+local done, answer = pcall(T[ARGV[1]], unpack(ARGV, 2))
+if done then return answer end
+-- Redis refuses the first write of a transaction if its memory is full, and none after a write that frees memory.
+local message = type(answer) == 'table' and answer.err or tostring(answer)
+if string.find(message, 'OOM', 1, true) and drop_oldest(FREED_BYTES) > 0 then return T[ARGV[1]](unpack(ARGV, 2)) end
+return {err = message}

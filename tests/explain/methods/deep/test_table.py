@@ -31,17 +31,12 @@ from whyserve.explain.methods.deep.table import RULES, TABLE
 SPECIAL = {
     ("linear.matrix", "linear.one_side"),
     ("linear.added_up", "linear.by_autograd"),
-    ("shapes.cut", "linear.by_autograd"),
-    ("shapes.split", "linear.by_autograd"),
-    ("shapes.joined", "linear.by_autograd"),
     ("elementwise.squared", "elementwise.quotient"),
     ("elementwise.quotient", "arguments.of_arguments"),
-    ("steps.rounded_quotient", "arguments.of_arguments"),
-    ("steps.step_function", "arguments.of_arguments"),
+    ("steps.negation", "arguments.of_arguments"),
     ("elementwise.squared", "arguments.of_arguments"),
     ("linear.scaled", "arguments.of_arguments"),
     ("products.product", "arguments.of_arguments"),
-    ("products.ratio", "arguments.of_arguments"),
     ("linear.added", "arguments.of_arguments"),
 }
 

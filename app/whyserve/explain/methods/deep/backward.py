@@ -9,8 +9,6 @@ from whyserve.explain.methods.deep.bound_rule import BoundRule
 from whyserve.explain.methods.deep.multipliers import Multipliers
 from whyserve.explain.methods.deep.pairs import Pairs
 
-FEW_OUTPUTS = 256  # up to which unit vectors are kept
-
 
 class Backward:
     """The rules of a traced network, applied from the last step to the first.
@@ -23,8 +21,6 @@ class Backward:
         floats = {dtype for dtype in program.dtypes.values() if dtype.is_floating_point}
         self.dtype = max(floats, key=lambda dtype: dtype.itemsize)
         self.mixed = len(floats) > 1
-        width = program.dims[program.output].multiples[-1]
-        self._one_hot = torch.eye(width, dtype=self.dtype) if width <= FEW_OUTPUTS else None
 
     def run(self, pairs: Pairs, outputs: torch.Tensor) -> Multipliers:
         """Multipliers of the inputs, for outputs (R, K)."""
@@ -71,6 +67,4 @@ class Backward:
         chosen = outputs.reshape(-1)
         if rows != len(chosen):
             chosen = chosen.repeat_interleave(rows // len(chosen))
-        if self._one_hot is None:
-            return torch.zeros(dims.at(rows), dtype=self.dtype).scatter_(1, chosen[:, None], 1.0)
-        return self._one_hot.index_select(0, chosen).reshape(dims.at(rows))
+        return torch.zeros(dims.at(rows), dtype=self.dtype).scatter_(1, chosen[:, None], 1.0)

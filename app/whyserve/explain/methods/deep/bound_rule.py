@@ -28,7 +28,6 @@ class BoundRule:
     """
 
     slot: int
-    name: str
     back: Callable[[Pairs, Any, int], Shares]
     needs: frozenset[int] = frozenset()
     linear: bool = False

@@ -106,11 +106,7 @@ class Pairs:
 
     def constant(self, slot: int, dims: Dims) -> torch.Tensor:
         """A value that does not depend on the input, in a shape that broadcasts with a value of `dims`, pairs apart."""
-        value: torch.Tensor | None = self.program.constants.get(slot)
-        rows = self.count if self.stacked else self.rows * self.outputs * self.background
-        if value is None:
-            value = self.fixed_values(rows)[slot]
-        assert value is not None, "a step's argument has a value"
+        value: torch.Tensor = self.fixed_values(self.count)[slot]
         position = len(dims.multiples) - dims.batch
         if self.stacked or value.ndim < position:
             return value

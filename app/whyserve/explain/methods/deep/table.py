@@ -22,7 +22,6 @@ from whyserve.explain.methods.deep.rules import (
     indexing,
     linear,
     maximum,
-    normalization,
     products,
     recurrent,
     shapes,
@@ -36,7 +35,6 @@ TABLE: tuple[tuple[Rule, str], ...] = (
     (linear.copied, "copy"),
     (linear.cast, "_to_copy"),  # To float, or to a type that holds all values of the source's.
     (linear.shape_alone, "full_like"),
-    (linear.negated, "neg"),
     (linear.added, "add sub"),  # Not bool + bool, which is `or`.
     (linear.scaled, "mul div"),  # A constant factor or denominator, and no rounding mode.
     (linear.matrix, "mm addmm"),  # Fast: parameters as they are, and no scaling.
@@ -46,16 +44,12 @@ TABLE: tuple[tuple[Rule, str], ...] = (
     (linear.added_up, "sum mean"),  # Fast: over named dimensions.
     (shapes.reshaped, "view unsqueeze squeeze"),
     (shapes.permuted, "permute"),
-    (shapes.expanded, "expand"),
-    (shapes.cut, "slice select"),  # Fast: not along the batch.
-    (shapes.split, "split_with_sizes"),  # Fast: not along the batch.
-    (shapes.joined, "cat"),  # Fast: not along the batch, and no constant part.
     (shapes.item, "getitem"),
     (
         linear.by_autograd,
         "sum mean slice select split_with_sizes cat avg_pool2d avg_pool3d _adaptive_avg_pool2d"
-        " _adaptive_avg_pool3d constant_pad_nd cumsum diagonal flip repeat slice_scatter unfold upsample_bilinear2d"
-        " upsample_nearest2d upsample_trilinear3d",
+        " _adaptive_avg_pool3d constant_pad_nd cumsum diagonal expand flip neg repeat slice_scatter unfold"
+        " upsample_bilinear2d upsample_nearest2d upsample_trilinear3d",
     ),
     # Picked by position.
     (indexing.embedded, "embedding"),
@@ -63,7 +57,6 @@ TABLE: tuple[tuple[Rule, str], ...] = (
     (indexing.picked, "gather index index_put index_select scatter scatter_add where"),  # Constant positions.
     # Products of values that depend on the input.
     (products.product, "mul logical_and"),  # Both sides; logical_and of booleans.
-    (products.ratio, "div"),  # The denominator, and no rounding mode.
     (products.matrices, "bmm"),  # Both sides.
     (products.choice, "where"),  # The condition depends on the input.
     # Functions of one number.
@@ -71,42 +64,32 @@ TABLE: tuple[tuple[Rule, str], ...] = (
     (elementwise.closed(elementwise.hyperbolic), "tanh"),
     (elementwise.closed(elementwise.logistic), "sigmoid"),
     (elementwise.closed(elementwise.reciprocal), "reciprocal"),
-    (elementwise.closed(elementwise.root), "sqrt"),
     (elementwise.closed(elementwise.inverse_root), "rsqrt"),
-    (elementwise.closed(elementwise.logarithm), "log"),
     (elementwise.closed(elementwise.exponential), "exp"),
     (elementwise.squared, "pow"),  # Fast: the constant exponent 2.
     (
         # One argument that is a number, of the result's shape. fmod and remainder are linear between their jumps.
         elementwise.quotient,
         "abs acos acosh asin asinh atan atanh cos cosh digamma elu erf erfc erfinv exp2 expm1 gelu hardtanh i0"
-        " leaky_relu lgamma log10 log1p log2 sin sinh special_erfcx special_i0e special_i1 special_i1e special_ndtri"
-        " tan atan2 clamp copysign fmax fmin fmod hypot maximum minimum pow remainder",
+        " leaky_relu lgamma log log10 log1p log2 sin sinh special_erfcx special_i0e special_i1 special_i1e"
+        " special_ndtri sqrt tan atan2 clamp copysign fmax fmin fmod hypot maximum minimum pow remainder",
     ),
-    # Jumps in one argument that is a number, and booleans.
-    (steps.truncation, "_to_copy"),  # Float to integer, integer to bool.
-    (steps.rounded_quotient, "div"),  # A rounding mode.
-    (
-        steps.step_function,
-        "bitwise_and bitwise_or bitwise_xor bucketize ceil eq floor ge gt isinf isnan le logical_and"
-        " logical_not logical_or logical_xor lt ne round sign signbit trunc",
-    ),
+    # Booleans.
     (steps.negation, "bitwise_not logical_not"),  # logical_not of booleans.
     (steps.any_true, "any"),
-    # Functions of several arguments, of a boolean, or of an argument that broadcasts.
+    (arguments.truncation, "_to_copy"),  # Float to integer, integer to bool.
+    # Jumps, and functions of several arguments, of a boolean, or of an argument that broadcasts.
     (
         arguments.of_arguments,
-        "add atan2 bitwise_and bitwise_or bitwise_xor clamp copysign div eq fmax fmin fmod ge gt hypot le logical_and"
-        " logical_or logical_xor lt maximum minimum ne pow remainder",
+        "add atan2 bitwise_and bitwise_or bitwise_xor bucketize ceil clamp copysign div eq floor fmax fmin"
+        " fmod ge gt hypot isinf isnan le logical_and logical_not logical_or logical_xor lt maximum minimum ne pow"
+        " remainder round sign signbit trunc",
     ),
     # Operations taken whole.
     (maximum.pooled, "max_pool2d_with_indices max_pool3d_with_indices adaptive_max_pool2d adaptive_max_pool3d"),
     (maximum.reduced, "amax amin max min"),
     (softmax.softmax, "_softmax _log_softmax"),
     (softmax.log_of_sum, "logsumexp"),
-    (normalization.layer, "native_layer_norm"),
-    (normalization.group, "native_group_norm"),
-    (normalization.instance, "_native_batch_norm_legit _native_batch_norm_legit_functional"),
     (recurrent.recurrent, "lstm gru rnn_tanh rnn_relu"),
 )
 

@@ -62,7 +62,7 @@ LINEAR = {
     "copy": lambda x: aten.copy(x[:, :4, None] * x[:, None, 4:], x[:, None, :4]),
     "cumsum": lambda x: x.cumsum(1),
     "diagonal": lambda x: halves(x)[0].diagonal(dim1=1, dim2=2),
-    "div broadcast": lambda x: x[:, :, None] / (weights(3) + 2),
+    "mul by the reciprocal": lambda x: x[:, :, None] / (weights(3) + 2),
     "expand": lambda x: x[:, None].expand(-1, 2, -1),
     "flip": lambda x: x.flip(1),
     "full_like": lambda x: x + torch.full_like(x, 2),
@@ -101,8 +101,8 @@ LINEAR = {
 
 PRODUCTS = {
     "mul broadcast": lambda x: x[:, :4, None] * x[:, None, 4:],
-    "div broadcast": lambda x: x[:, :2, None] / (x[:, None, 4:] ** 2 + 1),
-    "div numerators": lambda x: weights(4) / (x[:, :4] ** 2 + 1),
+    "mul by the reciprocal broadcast": lambda x: x[:, :2, None] / (x[:, None, 4:] ** 2 + 1),
+    "reciprocal numerators": lambda x: weights(4) / (x[:, :4] ** 2 + 1),
     "bmm": lambda x: torch.bmm(*halves(x)),
     "maximum broadcast": lambda x: torch.maximum(x[:, :2, None], x[:, None, 4:]),
     "pow broadcast": lambda x: (x[:, :, None] ** 2 + 0.5) ** torch.tensor([0.5, 1.5, -1.0]).double(),

@@ -68,7 +68,7 @@ ONE = [
         {
             "digamma": torch.digamma, "lgamma": torch.lgamma, "log": torch.log, "log10": torch.log10,
             "log1p": torch.log1p, "log2": torch.log2, "reciprocal": torch.reciprocal, "rsqrt": torch.rsqrt,
-            "sqrt": torch.sqrt, "div numerator": lambda x: 3 / x, "pow itself": lambda x: x**x,
+            "sqrt": torch.sqrt, "reciprocal numerator": lambda x: 3 / x, "pow itself": lambda x: x**x,
             "pow root": lambda x: x**0.4,
         },
     ),
@@ -138,7 +138,7 @@ TWO = [
     *_cases(
         (POSITIVE, (0.4, 1.7)),
         {
-            "div": torch.div, "pow": torch.pow, "fmod": torch.fmod, "remainder": torch.remainder,
+            "mul by the reciprocal": torch.div, "pow": torch.pow, "fmod": torch.fmod, "remainder": torch.remainder,
             "div floor": lambda a, b: torch.div(a, b, rounding_mode="floor"),
         },
     ),

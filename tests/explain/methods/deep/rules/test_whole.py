@@ -1,4 +1,4 @@
-"""Operations taken whole: maxima and softmax against their formulas, norms and cells against their parts."""
+"""Operations taken whole: maxima and softmax against their formulas, cells against their parts."""
 
 from collections.abc import Callable, Sequence
 
@@ -8,7 +8,6 @@ import torch.nn.functional as F
 from torch import nn
 
 from tests.explain.methods.deep.rules.case import Case, Explained, explain, in_groups
-from tests.explain.methods.deep.rules.cases_exact import weights
 from tests.explain.methods.deep.rules.test_exact_rules import BACKGROUND, ROWS
 
 Multipliers = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
@@ -111,12 +110,6 @@ def test_some_logit_does_not_change_while_its_numbers_do():
     assert ONES[0, 0] != OTHERS[0, 0]
 
 
-def standardised(x: torch.Tensor, eps: float = 1e-5) -> torch.Tensor:
-    """Over the last dimension, in parts that have rules of their own."""
-    centred = x - x.mean(-1, keepdim=True)
-    return centred * torch.rsqrt((centred * centred).mean(-1, keepdim=True) + eps)
-
-
 def gates(x: torch.Tensor, h: torch.Tensor, layer: nn.RNNBase) -> tuple[torch.Tensor, torch.Tensor]:
     """Both parts of the gates' inputs."""
     entering, returning, bias, own = layer.all_weights[0]
@@ -160,23 +153,6 @@ def last_of(layer: nn.RNNBase) -> Callable[[torch.Tensor], torch.Tensor]:
 
 
 BY_PARTS: dict[str, tuple[Callable[[torch.Tensor], torch.Tensor], Callable[[torch.Tensor], torch.Tensor]]] = {
-    "native_layer_norm": (
-        lambda x: F.layer_norm(x.reshape(-1, 2, 4), (4,), weights(4), weights(4)),
-        lambda x: standardised(x.reshape(-1, 2, 4)) * weights(4) + weights(4),
-    ),
-    "native_layer_norm plain": (lambda x: F.layer_norm(x, (8,), eps=0.1), lambda x: standardised(x, 0.1)),
-    "native_group_norm": (
-        lambda x: F.group_norm(x.reshape(-1, 4, 2), 2, weights(4), weights(4)),
-        lambda x: standardised(x.reshape(-1, 2, 4)).reshape(-1, 4, 2) * weights(4, 1) + weights(4, 1),
-    ),
-    "_native_batch_norm_legit": (
-        lambda x: F.instance_norm(x.reshape(-1, 2, 4), weight=weights(2), bias=weights(2)),
-        lambda x: standardised(x.reshape(-1, 2, 4)) * weights(2, 1) + weights(2, 1),
-    ),
-    "_native_batch_norm_legit_functional": (
-        lambda x: F.instance_norm(x.reshape(-1, 2, 4), weights(2) * 1, weights(2).abs(), use_input_stats=True),
-        lambda x: standardised(x.reshape(-1, 2, 4)),
-    ),
     "lstm": (last_of(LSTM), through_time(LSTM, lstm_step)),
     "gru": (last_of(GRU), through_time(GRU, gru_step)),
     "rnn_tanh": (last_of(TANH), through_time(TANH, lambda x, layer, h: (torch.add(*gates(x, h, layer)).tanh(),))),

@@ -12,7 +12,7 @@ from whyserve.explain.methods.deep.bound_rule import BoundRule, Shares
 from whyserve.explain.methods.deep.pairs import Pairs
 from whyserve.explain.methods.deep.rules.elementwise import near, near_slope
 from whyserve.explain.methods.deep.rules.linear import sum_to
-from whyserve.explain.methods.deep.rules.steps import over
+from whyserve.explain.methods.deep.rules.steps import keeps_value, over
 
 Sides = Mapping[int, tuple[torch.Tensor, torch.Tensor]]
 """By slot: the values of an argument for the row and for the background row, all pairs."""
@@ -39,7 +39,7 @@ def of_arguments(step: Step, program: Program) -> BoundRule | None:
             if program.dtypes[slot] is torch.bool:
                 yield slot, sum_to(function.gain(slot, torch.ones_like(x), torch.zeros_like(x)) * g, x.shape)
                 continue
-            gain, moved = function.gain(slot, x, x0), x - x0
+            gain, moved = function.gain(slot, x, x0), (x - x0).nan_to_num(0.0, 0.0, 0.0)
             share = sum_to(gain * g, x.shape)
             slope = over(share, moved)
             smooth = differentiable and program.dtypes[slot].is_floating_point
@@ -50,7 +50,13 @@ def of_arguments(step: Step, program: Program) -> BoundRule | None:
                 slope = torch.where(close, near_slope(slope, derivative, moved, size), slope)
             yield slot, slope
 
-    return BoundRule(step.slot, step.name, back, frozenset(slots))
+    return BoundRule(step.slot, back, frozenset(slots))
+
+
+def truncation(step: Step, program: Program) -> BoundRule | None:
+    """A cast that does not keep the value: from float to integer, or from integer to bool."""
+    (source,) = step.live
+    return None if keeps_value(program.dtypes[source], program.dtypes[step.slot]) else of_arguments(step, program)
 
 
 class _Function:

@@ -91,7 +91,7 @@ def _by_slope(step: Step, slope: Callable[[Pairs], torch.Tensor], needs: frozens
     def back(pairs: Pairs, g: torch.Tensor, rows: int) -> Shares:
         return [(source, pairs.flatten_pairs(source, pairs.unflatten(step.slot, g, rows) * slope(pairs)))]
 
-    return BoundRule(step.slot, step.name, back, needs)
+    return BoundRule(step.slot, back, needs)
 
 
 def squared(step: Step, _: Program) -> BoundRule | None:
@@ -144,22 +144,9 @@ def reciprocal(x: torch.Tensor, x0: torch.Tensor, y: torch.Tensor, y0: torch.Ten
     return -(y * y0)
 
 
-def root(x: torch.Tensor, x0: torch.Tensor, y: torch.Tensor, y0: torch.Tensor) -> torch.Tensor:
-    """y = √x: 1/(y + y₀), and 0 where x = x₀ = 0 and no derivative exists."""
-    both = y + y0
-    return torch.where(both > 0, both.reciprocal(), 0.0)
-
-
 def inverse_root(x: torch.Tensor, x0: torch.Tensor, y: torch.Tensor, y0: torch.Tensor) -> torch.Tensor:
     """y = 1/√x: −y y₀ / (1/y + 1/y₀)."""
     return -(y * y0) / (y.reciprocal() + y0.reciprocal())
-
-
-def logarithm(x: torch.Tensor, x0: torch.Tensor, y: torch.Tensor, y0: torch.Tensor) -> torch.Tensor:
-    """y = ln x: log1p(u)/u / x₀ with u = Δx/x₀."""
-    u = (x - x0) / x0
-    slope = torch.where(u.abs() < near(u.dtype) ** 2, 1 - u / 2, torch.log1p(u) / u)
-    return slope / x0
 
 
 def exponential(x: torch.Tensor, x0: torch.Tensor, y: torch.Tensor, y0: torch.Tensor) -> torch.Tensor:

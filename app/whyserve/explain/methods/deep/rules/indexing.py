@@ -57,4 +57,4 @@ def _by_vector(step: Step, index: int, *, width: int) -> BoundRule:
         share = change.sum(tuple(range(-width, 0))) if width else change
         yield index, pairs.flatten_pairs(index, over(share, pairs.row(index) - pairs.base(index)))
 
-    return BoundRule(step.slot, step.name, back, frozenset((index, step.slot)))
+    return BoundRule(step.slot, back, frozenset((index, step.slot)))

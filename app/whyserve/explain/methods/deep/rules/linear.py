@@ -36,7 +36,7 @@ def by_autograd(step: Step, program: Program) -> BoundRule:
             result, g = [result[i] for i in g], list(g.values())
         return zip(step.live, torch.autograd.grad(result, leaves, g), strict=True)
 
-    return BoundRule(step.slot, step.name, back, linear=True)
+    return BoundRule(step.slot, back, linear=True)
 
 
 def _leaf(program: Program, slot: int, rows: int, otherwise: torch.dtype) -> torch.Tensor:
@@ -47,7 +47,7 @@ def _leaf(program: Program, slot: int, rows: int, otherwise: torch.dtype) -> tor
 
 def same(step: Step, _: Program) -> BoundRule:
     """A copy, or another name for the value."""
-    return BoundRule(step.slot, step.name, lambda _, g, __: [(step.live[0], g)], linear=True)
+    return BoundRule(step.slot, lambda _, g, __: [(step.live[0], g)], linear=True)
 
 
 def cast(step: Step, program: Program) -> BoundRule | None:
@@ -62,12 +62,12 @@ def copied(step: Step, program: Program) -> BoundRule | None:
     dtypes, dims = program.dtypes, program.dims
     if not step.is_live(step.args[1]) or not keeps_value(dtypes[source], dtypes[step.slot]):
         return None
-    return BoundRule(step.slot, step.name, lambda _, g, rows: [(source, sum_to(g, dims[source].at(rows)))], linear=True)
+    return BoundRule(step.slot, lambda _, g, rows: [(source, sum_to(g, dims[source].at(rows)))], linear=True)
 
 
 def shape_alone(step: Step, _: Program) -> BoundRule:
     """Reads the shape of its argument and none of its values."""
-    return BoundRule(step.slot, step.name, lambda *_: (), linear=True)
+    return BoundRule(step.slot, lambda *_: (), linear=True)
 
 
 def matrix(step: Step, program: Program) -> BoundRule | None:
@@ -79,7 +79,7 @@ def matrix(step: Step, program: Program) -> BoundRule | None:
     if weight is None:
         return None
     back, source = weight.T, step.live[0]
-    return BoundRule(step.slot, step.name, lambda _, g, __: [(source, torch.mm(g, back))], linear=True)
+    return BoundRule(step.slot, lambda _, g, __: [(source, torch.mm(g, back))], linear=True)
 
 
 def convolved(step: Step, program: Program) -> BoundRule | None:
@@ -95,7 +95,7 @@ def convolved(step: Step, program: Program) -> BoundRule | None:
         grad = aten.convolution_backward(g, shaped, kernel, None, *rest, [True, False, False])[0]
         return [(x.slot, grad)]
 
-    return BoundRule(step.slot, step.name, back, linear=True)
+    return BoundRule(step.slot, back, linear=True)
 
 
 def added(step: Step, program: Program) -> BoundRule | None:
@@ -111,12 +111,7 @@ def added(step: Step, program: Program) -> BoundRule | None:
         for slot, sign in terms:
             yield slot, sum_to(g if sign == 1 else g * sign, dims[slot].at(rows))
 
-    return BoundRule(step.slot, step.name, back, linear=True)
-
-
-def negated(step: Step, _: Program) -> BoundRule:
-    """−x."""
-    return BoundRule(step.slot, step.name, lambda _, g, __: [(step.live[0], -g)], linear=True)
+    return BoundRule(step.slot, back, linear=True)
 
 
 def scaled(step: Step, program: Program) -> BoundRule | None:
@@ -134,7 +129,7 @@ def scaled(step: Step, program: Program) -> BoundRule | None:
             by = pairs.fixed_values(rows)[by.slot] if constant is None else constant
         return [(source, sum_to(op(g, by), dims.at(rows)))]
 
-    return BoundRule(step.slot, step.name, back, linear=True)
+    return BoundRule(step.slot, back, linear=True)
 
 
 def batch_normalised(step: Step, program: Program) -> BoundRule | None:
@@ -146,7 +141,7 @@ def batch_normalised(step: Step, program: Program) -> BoundRule | None:
     if weight is not None:
         scale = scale * program.constants[weight.slot]
     scale = scale.reshape(-1, *[1] * (len(program.dims[x.slot].multiples) - 2))
-    return BoundRule(step.slot, step.name, lambda _, g, __: [(x.slot, g[0] * scale)], linear=True)
+    return BoundRule(step.slot, lambda _, g, __: [(x.slot, g[0] * scale)], linear=True)
 
 
 def added_up(step: Step, program: Program) -> BoundRule | None:
@@ -165,7 +160,7 @@ def added_up(step: Step, program: Program) -> BoundRule | None:
             g = g.unsqueeze(axis)
         return [(source, (g / count if count > 1 else g).expand(dims.at(rows)))]
 
-    return BoundRule(step.slot, step.name, back, linear=True)
+    return BoundRule(step.slot, back, linear=True)
 
 
 def one_side(step: Step, program: Program) -> BoundRule | None:

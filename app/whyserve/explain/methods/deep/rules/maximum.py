@@ -62,7 +62,7 @@ def pooled(step: Step, program: Program) -> BoundRule:
         given = shares(x.flatten(-spatial), x0.flatten(-spatial), won[0], won[1], wide)
         yield source, given.reshape(dims.at(pairs.count))
 
-    return BoundRule(step.slot, step.name, back, frozenset((source,)))
+    return BoundRule(step.slot, back, frozenset((source,)))
 
 
 def reduced(step: Step, program: Program) -> BoundRule | None:
@@ -90,4 +90,4 @@ def reduced(step: Step, program: Program) -> BoundRule | None:
         result = shares(flat, flat0, winners[0], winners[1], wide).reshape(x.shape)
         yield source, result.permute([order.index(d) for d in range(len(order))])
 
-    return BoundRule(step.slot, step.name, back, frozenset((source,)))
+    return BoundRule(step.slot, back, frozenset((source,)))

@@ -1,4 +1,4 @@
-"""Products, quotients and choices of values that each depend on the input: the two-player Shapley value.
+"""Products and choices of values that each depend on the input: the two-player Shapley value.
 
 All of these are exact and need no division by a difference, so they hold where a factor does not change.
 """
@@ -10,7 +10,6 @@ from whyserve.explain.methods.deep.bound_rule import BoundRule, Shares
 from whyserve.explain.methods.deep.pairs import Pairs
 from whyserve.explain.methods.deep.rules.elementwise import FAR
 from whyserve.explain.methods.deep.rules.linear import sum_to
-from whyserve.explain.methods.deep.rules.steps import rounds
 
 
 def product(step: Step, program: Program) -> BoundRule | None:
@@ -28,28 +27,7 @@ def product(step: Step, program: Program) -> BoundRule | None:
             share = (pairs.row(other) + pairs.base(other)) * half
             yield one, pairs.flatten_pairs(one, sum_to(share, pairs.shape(one)))
 
-    return BoundRule(step.slot, step.name, back, frozenset((a.slot, b.slot)))
-
-
-def ratio(step: Step, program: Program) -> BoundRule | None:
-    """a/b as the product of a and 1/b, where Δ(1/b)/Δb is −1/(b b₀)."""
-    a, b = step.args[0], step.args[1]
-    if rounds(step) or not step.is_live(b):
-        return None
-
-    def back(pairs: Pairs, g: torch.Tensor, rows: int) -> Shares:
-        g = pairs.unflatten(step.slot, g, rows)
-        u, v = pairs.row(b.slot).reciprocal(), pairs.base(b.slot).reciprocal()
-        if step.is_live(a):
-            share = g * ((u + v) / 2)
-            yield a.slot, pairs.flatten_pairs(a.slot, sum_to(share, pairs.shape(a.slot)))
-            top = (pairs.row(a.slot) + pairs.base(a.slot)) / 2
-        else:
-            top = pairs.constant(a.slot, program.dims[step.slot]) if isinstance(a, Ref) else a
-        share = g * (-top * (u * v))
-        yield b.slot, pairs.flatten_pairs(b.slot, sum_to(share, pairs.shape(b.slot)))
-
-    return BoundRule(step.slot, step.name, back, frozenset(step.live))
+    return BoundRule(step.slot, back, frozenset((a.slot, b.slot)))
 
 
 def matrices(step: Step, _: Program) -> BoundRule | None:
@@ -65,7 +43,7 @@ def matrices(step: Step, _: Program) -> BoundRule | None:
         yield a.slot, torch.bmm(g, right.transpose(1, 2))
         yield b.slot, torch.bmm(left.transpose(1, 2), g)
 
-    return BoundRule(step.slot, step.name, back, frozenset((a.slot, b.slot)))
+    return BoundRule(step.slot, back, frozenset((a.slot, b.slot)))
 
 
 def choice(step: Step, program: Program) -> BoundRule | None:
@@ -88,7 +66,7 @@ def choice(step: Step, program: Program) -> BoundRule | None:
         gain = torch.where((row == base) & ~(gain.abs() < FAR / 4), 0.0, gain)
         yield c.slot, pairs.flatten_pairs(c.slot, sum_to(g * gain, pairs.shape(c.slot)))
 
-    return BoundRule(step.slot, step.name, back, frozenset(step.live))
+    return BoundRule(step.slot, back, frozenset(step.live))
 
 
 def _sides(pairs: Pairs, program: Program, step: Step, x: Ref) -> tuple[torch.Tensor, torch.Tensor]:

@@ -31,7 +31,7 @@ def recurrent(step: Step, program: Program) -> BoundRule | None:
         return None
     stack = Stack(step, program)
     held = stack.steps * sum(cell.kept * cell.size for cell in stack.cells)
-    return BoundRule(step.slot, step.name, stack.back, frozenset((step.slot,)), run=stack.run, held=held)
+    return BoundRule(step.slot, stack.back, frozenset((step.slot,)), run=stack.run, held=held)
 
 
 class Stack:

@@ -32,7 +32,7 @@ def softmax(step: Step, _: Program) -> BoundRule:
             g = g * _mean(x - total, x0 - total0)
         yield source, g - weight * g.sum(dim, keepdim=True)
 
-    return BoundRule(step.slot, step.name, back, frozenset((source,)))
+    return BoundRule(step.slot, back, frozenset((source,)))
 
 
 def log_of_sum(step: Step, _: Program) -> BoundRule | None:
@@ -48,7 +48,7 @@ def log_of_sum(step: Step, _: Program) -> BoundRule | None:
         shift = torch.maximum(total, total0)
         yield source, g * (_mean(x - shift, x0 - shift) / _mean(total - shift, total0 - shift))
 
-    return BoundRule(step.slot, step.name, back, frozenset((source,)))
+    return BoundRule(step.slot, back, frozenset((source,)))
 
 
 def _mean(x: torch.Tensor, x0: torch.Tensor) -> torch.Tensor:

@@ -15,44 +15,15 @@ from whyserve.explain.methods.deep.bound_rule import BoundRule, Shares
 from whyserve.explain.methods.deep.pairs import Pairs
 
 
-def step_function(step: Step, program: Program) -> BoundRule | None:
-    """A jump in one argument that is a number: the jump over Δx, and 0 where Δx = 0."""
-    if len(step.live) != 1 or sum(map(step.is_live, step.args)) != 1:
-        return None
-    (source,) = step.live
-    if program.dtypes[source] is torch.bool:
-        return None
-
-    def back(pairs: Pairs, g: torch.Tensor, rows: int) -> Shares:
-        moved = (pairs.row(source) - pairs.base(source)).nan_to_num_(0.0, 0.0, 0.0)
-        jump = pairs.row(step.slot) - pairs.base(step.slot)
-        # The result may be wider than x, as one category compared to all of them.
-        share = (pairs.unflatten(step.slot, g, rows) * jump).sum_to_size(pairs.shape(source))
-        return [(source, pairs.flatten_pairs(source, over(share, moved)))]
-
-    return BoundRule(step.slot, step.name, back, frozenset((source, step.slot)))
-
-
 def over(share: torch.Tensor, moved: torch.Tensor) -> torch.Tensor:
     """share / moved, and 0 where nothing moved."""
     still = moved == 0
     return torch.where(still, 0.0, share / torch.where(still, 1.0, moved))
 
 
-def truncation(step: Step, program: Program) -> BoundRule | None:
-    """A cast that does not keep the value: from float to integer, or from integer to bool."""
-    (source,) = step.live
-    return None if keeps_value(program.dtypes[source], program.dtypes[step.slot]) else step_function(step, program)
-
-
 def keeps_value(source: torch.dtype, target: torch.dtype) -> bool:
     """Whether a cast is linear. A float of fewer digits keeps the value to its own precision."""
     return target.is_floating_point or torch.promote_types(source, target) == target
-
-
-def rounded_quotient(step: Step, program: Program) -> BoundRule | None:
-    """aten.div with a rounding mode, one side constant."""
-    return step_function(step, program) if rounds(step) else None
 
 
 def rounds(step: Step) -> bool:
@@ -65,7 +36,7 @@ def negation(step: Step, program: Program) -> BoundRule | None:
     (source,) = step.live
     if program.dtypes[source] is not torch.bool and step.name != "aten.bitwise_not":
         return None
-    return BoundRule(step.slot, step.name, lambda _, g, __: [(source, -g)], linear=True)
+    return BoundRule(step.slot, lambda _, g, __: [(source, -g)], linear=True)
 
 
 def any_true(step: Step, program: Program) -> BoundRule | None:
@@ -94,4 +65,4 @@ def any_true(step: Step, program: Program) -> BoundRule | None:
             slope = over(slope * (true.to(x.dtype) - true0.to(x.dtype)), x - x0)
         yield source, g * slope
 
-    return BoundRule(step.slot, step.name, back, frozenset((source,)))
+    return BoundRule(step.slot, back, frozenset((source,)))

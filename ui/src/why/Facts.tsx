@@ -1,0 +1,40 @@
+/** How the explanation was made, in words for people who do not know Shapley values. */
+import { explanationQuery } from "../answers";
+import { durationText, formatNumber, residualText, roughShare, scaleOf } from "../format";
+import { methodInfo } from "../methods";
+import { model } from "../state";
+import { words } from "../texts";
+import type { Comparison } from "./comparison";
+
+export function Facts({ why: { answer }, explained }: Comparison) {
+  const shown = model.value;
+  if (!shown) return null;
+  const t = words.facts;
+  const distance = answer.expected_distance;
+  const accuracy = answer.method === "exact" ? t.exact : distance === undefined ? t.notMeasured : t.distance(distance < 0.0005 ? `${formatNumber(0)} %` : roughShare(distance));
+  return (
+    <dl class="facts">
+      <dt>{t.compared}</dt>
+      <dd>
+        {t.background(answer.background.rows, answer.background.name)}. {t.backgroundMeaning} <span title={answer.background.sha256}>({answer.background.sha256.slice(0, 8)}…)</span>
+      </dd>
+      <dt>{t.addsUp}</dt>
+      <dd>{residualText(explained, scaleOf(shown))}</dd>
+      <dt>{t.accuracy}</dt>
+      <dd>{accuracy}.</dd>
+      <dt>{t.method}</dt>
+      <dd>
+        <b>{answer.method}</b>: {methodInfo(answer.method)?.text}. {answer.method_reason && t.chosen(answer.method_reason)} {answer.complete === false && t.deadline}
+      </dd>
+      <dt>{t.took}</dt>
+      <dd>
+        {durationText(explanationQuery.state.value.ms)}
+        {answer.cached && t.cached}
+      </dd>
+      <dt>{t.doubt}</dt>
+      <dd>
+        <a href="help#reading">{t.helpLink}</a>
+      </dd>
+    </dl>
+  );
+}

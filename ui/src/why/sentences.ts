@@ -1,0 +1,53 @@
+/** The explanation in sentences: the average, the reasons for and against, and what a change did. */
+import type { OutputExplanation } from "../api/answer";
+import type { RowExplanation } from "../answers";
+import { roughShare, type Scale } from "../format";
+import { heading, type Field } from "../model";
+import { words } from "../texts";
+import { contributions, valueText, type Contribution } from "./contributions";
+import { bySize, reasonsOf, totalSize } from "./reasons";
+
+export interface Reasoned {
+  average: string;
+  /** The sentences about single reasons. */
+  reasons: string[];
+}
+
+export function reasoned(fields: Field[], why: RowExplanation, explained: OutputExplanation, scale: Scale): Reasoned {
+  const average = words.why.average(why.answer.background.rows, scale.value(explained.base_value), explained.output, scale.value(explained.value));
+  // A picture has no named parts: the sentence about its strongest region is beside it.
+  if (fields.every((field) => field.kind === "image")) return { average, reasons: [] };
+  const all = contributions(fields, explained, why.row, true);
+  const found = reasonsOf(all, scale.tiny(explained));
+  if (found.kind === "nothing moves") return { average, reasons: [words.why.still] };
+  const listed = [...found.up, ...found.down];
+  const list = (some: Contribution[]) => some.map((one) => `${one.label} (${scale.change(one.value)})`).join(", ");
+  const reasons: string[] = [];
+  if (found.kind === "none stands out") {
+    const [largest] = bySize(listed);
+    if (largest) reasons.push(words.why.noSingle(largest.label, roughShare(Math.abs(largest.value) / totalSize(all))));
+    return { average, reasons };
+  }
+  if (found.up.length) reasons.push(words.why.up(list(found.up)));
+  if (found.down.length) reasons.push(words.why.down(list(found.down)));
+  reasons.push(words.why.share(listed.length, roughShare(found.share)) + (scale.unit ? words.why.unit(scale.unit) : ""));
+  return { average, reasons };
+}
+
+/** "You changed island from Torgersen to Biscoe. …" */
+export function changeSentence(fields: Field[], changed: string[], start: RowExplanation["row"], now: RowExplanation["row"]): string {
+  const list = fields.flatMap((field) => {
+    if (!changed.includes(field.key)) return [];
+    const simple = field.kind === "number" || field.kind === "category" || field.kind === "text";
+    return [simple ? words.why.changedFrom(field.title, valueText(field, start), valueText(field, now)) : words.why.changedInput(heading(field))];
+  });
+  return words.why.you(list.join(", "));
+}
+
+/** How accurate the explanation is, in words for the place beside the result; null if it is exact or close to exact. */
+export function accuracyWarning({ answer }: RowExplanation): string | null {
+  const { method, expected_distance: distance } = answer;
+  if (method === "exact") return null;
+  if (distance === undefined) return words.why.unmeasured;
+  return distance > 0.1 ? words.why.rough(roughShare(distance)) : null;
+}
