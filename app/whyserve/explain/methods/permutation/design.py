@@ -1,54 +1,112 @@
-"""The coalitions at which an explained row is compared with the background rows.
+"""The coalitions at which an explained row is compared with the background rows, and what their values say.
 
 Each coalition is evaluated together with its complement: M pairs cost 2M network rows. All sizes have the same total
 probability (leverage sampling: Musco & Witter 2025), because the Shapley value gives them the same total weight.
 A design has coalitions of labels 0 … P − 1, and several background rows share it. Each of them labels the players in
-its own way: first the players with the largest shares, in random order, then those with smaller shares.
+its own way: first the players with the largest shares, in random order, then those with smaller shares. A design
+depends on the seed, the number of its pairs and the prior, so the next explained rows use it again.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import combinations
 from math import comb
 
 import torch
 
+from whyserve.explain.game.masking import Kept
+from whyserve.explain.methods.permutation.kriging import krige
+
 # At least this many designs, or one per background row; at most this many background rows share a design.
 DESIGNS = 10
 # This share of the pairs is spread evenly over the background rows, the rest in proportion to the guide's shares.
 EVEN_SHARE = 0.5
+# The numbers of pairs of the designs differ by multiples of this share of the mean, so that few designs are needed.
+STEP = 0.125
 # The players of each tier, as a cumulative share of all: within a tier, labels are random.
 TIERS = (0.1, 0.3, 0.6, 1.0)
+# The prior of a player by tier: for shares that are equal, that differ as in most networks, and that differ more.
+PROFILES = ((1.0, 1.0, 1.0, 1.0), (3.0, 1.5, 0.75, 0.4), (6.0, 1.0, 0.35, 0.25))
+# A profile is chosen up to this share of a player of the first tier, relative to the mean.
+FIRST_TIER = (1.6, 4.2)
 # Up to this number of coalitions of one size, a design draws without replacement.
 MOST_LISTED = 300
 
 
 @dataclass(frozen=True, slots=True)
 class Design:
-    """M coalitions of labels for b background rows.
+    """M coalitions of labels, and the matrices that combine their values g, (M + 1,), the last of the full coalition.
 
-    background: (b,), the numbers of the background rows. present: (M, P) bool, the members. size: (M,), their numbers.
-    weight: (M,). With it, Σ weight · g(S) · (P − 1) · (1 / |S| for a member, −1 / (P − |S|) for another player) is an
-        unbiased estimate of the Shapley values of any game with g(all players) = 0.
-    unseen: (M,), the share of the coalitions of its size that are not among the other M − 1. Where coalitions are
-        drawn with replacement, it is 1.
+    signs: (M, P) float32 of ±1. estimate: (P, M + 1), the corrected φ. residual: (M, M + 1), the leave-one-out
+    residuals. spread: (P, M), the variance of φ's error from the squares of the residuals.
     """
 
-    background: torch.Tensor
-    present: torch.Tensor
-    size: torch.Tensor
-    weight: torch.Tensor
-    unseen: torch.Tensor
+    signs: torch.Tensor
+    estimate: torch.Tensor
+    residual: torch.Tensor
+    spread: torch.Tensor
+
+    @property
+    def nbytes(self) -> int:
+        return self.signs.nbytes + self.estimate.nbytes + self.residual.nbytes + self.spread.nbytes
 
 
-def label_players(shares: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """(B, P): the label of each player for each background row. shares: (B, P), the sizes of the guide's shares."""
-    players = shares.shape[1]
-    # Equal shares get random ranks.
-    shuffled = torch.rand(shares.shape, generator=generator).argsort(-1)
-    rank = shuffled.gather(1, shares.gather(1, shuffled).argsort(dim=1, descending=True, stable=True)).argsort(1)
-    tier = torch.bucketize(rank, tier_ends(players), right=True)
-    return (tier + 0.999 * torch.rand(shares.shape, generator=generator)).argsort(1).argsort(1)
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """What is random for each background row. tie: (B, P) in [0, 1). by_rank: (B, P), the label of each rank."""
+
+    tie: torch.Tensor
+    by_rank: torch.Tensor
+
+    @property
+    def nbytes(self) -> int:
+        return self.tie.nbytes + self.by_rank.nbytes
+
+
+class Designs:
+    """The designs of a background of B rows and P players, kept for the next explained rows. Thread-safe."""
+
+    def __init__(self, rows: int, players: int) -> None:
+        self.rows, self.players = rows, players
+        self._labels, self._designs = Kept[Labels](), Kept[Design]()
+
+    def label(self, shares: torch.Tensor, seed: int) -> torch.Tensor:
+        """(B, P): the label of each player for each background row. shares: (B, P), the sizes of the guide's shares."""
+        kept = self._labels.get(seed, partial(_labels, self.rows, self.players, seed))
+        # Equal shares get random ranks.
+        relative = shares / shares.mean().clamp_min(1e-300) + 1e-9 * kept.tie
+        return torch.empty_like(kept.by_rank).scatter_(1, relative.argsort(1, descending=True), kept.by_rank)
+
+    def draw(self, shares: torch.Tensor, pairs: int, seed: int) -> Iterator[tuple[Design, torch.Tensor]]:
+        """The designs of one round, each with the numbers of its background rows, (b,).
+
+        shares: (B, P), the sizes of the guide's shares. Background rows with similar Σ|share| share a design.
+        pairs: the mean per background row. What is drawn depends on the seed and on `shares` only.
+        """
+        weight = shares.sum(1)
+        relative = weight / weight.mean() if float(weight.sum()) > 0 else torch.ones_like(weight)
+        tie = self._labels.get(seed, partial(_labels, self.rows, self.players, seed)).tie[:, 0]
+        groups = (relative + 1e-9 * tie).argsort().tensor_split(max(min(self.rows, DESIGNS), self.rows // DESIGNS))
+        top = shares.topk(int(tier_ends(self.players)[0]), dim=1).values.mean() / shares.mean().clamp_min(1e-300)
+        profile = sum(float(top) > most for most in FIRST_TIER)
+        means = [float(relative[group].mean()) for group in groups]
+        most, step, ideal, given = (1 << min(self.players - 1, 40)) - 1, max(1, round(STEP * pairs)), 0.0, 0
+        for number, (group, mean) in enumerate(zip(groups, means, strict=True)):
+            # What rounding takes from one design, the next one gets. The last one gets the rest.
+            ideal += pairs * (EVEN_SHARE + (1 - EVEN_SHARE) * mean) * len(group)
+            unit = 1 if number == len(groups) - 1 else step
+            count = min(most, max(1, unit * round((ideal - given) / len(group) / unit)))
+            given += count * len(group)
+            key = (self.players, count, profile, seed, number)
+            yield self._designs.get(key, partial(make_design, *key)), group
+
+
+def _labels(rows: int, players: int, seed: int) -> Labels:
+    generator = torch.Generator().manual_seed(seed)
+    tie, order = torch.rand(2, rows, players, generator=generator, dtype=torch.float64)
+    tier = torch.bucketize(torch.arange(players), tier_ends(players), right=True)
+    return Labels(tie, (tier + 0.999 * order).argsort(1))
 
 
 @lru_cache(maxsize=64)
@@ -60,42 +118,31 @@ def tier_ends(players: int) -> torch.Tensor:
     return torch.tensor(sorted(set(ends)))
 
 
-def draw_designs(
-    players: int, weight: torch.Tensor, pairs: int, generator: torch.Generator, *, shared: bool
-) -> list[Design]:
-    """The designs of one round. weight: (B,), the guide's Σ|share| for each background row. pairs: the mean per row.
+def make_design(players: int, pairs: int, profile: int, seed: int, number: int) -> Design:
+    """The design of a number of pairs. Designs with different numbers are independent.
 
-    shared: whether background rows with similar weights share a design; otherwise, each row has its own.
-    What is drawn depends on the generator and on `weight` only.
+    With w = weight, Σ w · g(S) · (P − 1) · (1 / |S| for a member, −1 / (P − |S|) for another player) is an unbiased
+    estimate of the Shapley values of any game with g(all players) = 0. The correction applies it to the residuals.
     """
-    rows = len(weight)
-    relative = weight / weight.mean().clamp_min(1e-300)
-    shuffled = torch.randperm(rows, generator=generator)
-    order = shuffled[relative[shuffled].argsort(stable=True)]
-    groups = order.tensor_split(max(min(rows, DESIGNS), rows // DESIGNS) if shared else rows)
-    most = (1 << min(players - 1, 40)) - 1
-    designs, ideal, given = [], 0.0, 0
-    for group in groups:
-        share = EVEN_SHARE + (1 - EVEN_SHARE) * float(relative[group].mean()) if float(weight.sum()) > 0 else 1.0
-        # What rounding takes from one design, the next one gets.
-        ideal += pairs * share * len(group)
-        count = min(most, max(1, round((ideal - given) / len(group))))
-        given += count * len(group)
-        designs.append(_draw(players, group, count, generator))
-    return designs
-
-
-def _draw(players: int, background: torch.Tensor, pairs: int, generator: torch.Generator) -> Design:
+    generator = torch.Generator().manual_seed((seed * 1009 + number) % (1 << 63))
     ends, weights = _size_plan(players, pairs)
     # Systematic sampling: one place in each interval of length 1.
     place = torch.arange(pairs) + torch.rand(1, generator=generator, dtype=torch.float64)
     stratum = torch.searchsorted(ends, place, right=True).clamp_max(len(ends) - 1)
-    size = stratum + 1
+    size, weight = stratum + 1, weights[stratum] / pairs
+    # The share of the coalitions of a size that are not among the other M − 1: 1 if drawn with replacement.
     unseen = torch.ones(pairs, dtype=torch.float64)
     for one, count in enumerate(size.bincount().tolist()):
         if count and comb(players, one) <= MOST_LISTED:
             unseen[size == one] = 1 - (count - 1) / len(_listed(players, one))
-    return Design(background, _members(size, players, generator), size, weights[stratum] / pairs, unseen)
+    present = _members(size, players, generator)
+    tier = torch.bucketize(torch.arange(players), tier_ends(players), right=True)
+    posterior, residual = krige(present, weight, torch.tensor(PROFILES[profile], dtype=torch.float64)[tier])
+    # The residuals of coalitions that are evaluated anyway are 0. The variance of a sum over a finite population
+    # has the share that is not drawn as a factor, and not its square.
+    effect = (players - 1) * weight * torch.where(present.T, 1 / size, 1 / (size - players))
+    signs = torch.where(present, 1.0, -1.0)
+    return Design(signs, posterior + (effect * unseen) @ residual, residual, effect.square() * unseen)
 
 
 @lru_cache(maxsize=4096)

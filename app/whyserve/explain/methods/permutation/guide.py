@@ -1,9 +1,8 @@
-"""The guide: a first guess of every player's share in every pair of the explained row and a background row.
+"""The guide where `deep` has no rules: a guess of every player's share in every pair of rows, from sampled values.
 
-Where all operations have a rule, the guess starts with DeepLIFT's shares. On top, a linear model is fitted to the
-values of the coalitions. It has three parts: an effect of each player that all background rows have in common, an
-effect in proportion to the change of the player from the background row to the explained row, and a factor of
-DeepLIFT's shares. The guide need not be right: it says where the rest is large.
+A linear model is fitted to the values of the coalitions of the first round. It has two parts: an effect of each player
+that all background rows have in common, and an effect in proportion to the change of the player from the background
+row to the explained row. The guide need not be right: it says where the rest is large.
 """
 
 from collections.abc import Callable
@@ -33,35 +32,21 @@ def changes(players: Players, row: Inputs, background: Inputs) -> torch.Tensor:
     return change / change.square().mean(0).sqrt().clamp_min(1e-300)
 
 
-def fit(
-    g: torch.Tensor,
-    of_shares: torch.Tensor,
-    signs: torch.Tensor,
-    *,
-    background: torch.Tensor,
-    change: torch.Tensor,
-    shares: torch.Tensor,
-) -> torch.Tensor:
-    """(B, P, K) float64: the share of each player in each pair, by ridge regression on top of `shares`, (B, P, K).
+def fit(g: torch.Tensor, present: torch.Tensor, background: torch.Tensor, change: torch.Tensor) -> torch.Tensor:
+    """The guide, (B, P, K) float64: the share of each player in each pair, by ridge regression.
 
-    g: (N, K), the values less those of `shares`, which are of_shares, (N, K). signs: (N, P) of ±1. background: (N,).
-    change: (B, P), what `changes` gives. Where g is 0, the result is `shares`. Single precision is enough: errors of
-    the guide are corrected.
+    g: (N, K), the values of coalitions, (N, P) of 0 and 1, with background rows, (N,). change: (B, P), what `changes`
+    gives. Single precision is enough: errors of the guide are corrected.
     """
-    players = signs.shape[1]
+    players, signs = present.shape[1], 2 * present - 1
     inputs = torch.cat([signs, signs * change.float()[background]], 1)
-    scale = of_shares.square().mean(0).sqrt().clamp_min(1e-30)
-    of_shares = (of_shares / scale).float()
-
-    def adjoint(values: torch.Tensor) -> torch.Tensor:
-        return torch.cat([inputs.T @ values, (of_shares * values).sum(0, keepdim=True)])
+    size = g.square().mean(0).sqrt().clamp_min(1e-300)
 
     def apply(w: torch.Tensor) -> torch.Tensor:
-        return adjoint(inputs @ w[:-1] + of_shares * w[-1]) + RIDGE * len(inputs) * w
+        return inputs.T @ (inputs @ w) + RIDGE * len(inputs) * w
 
-    size = g.square().mean(0).sqrt().clamp_min(1e-300)
-    w = conjugate_gradients(apply, adjoint((g / size).float())).double() * size
-    return shares * (1 + w[-1] / scale) + 2 * (w[:players] + change[..., None] * w[players:-1])
+    w = conjugate_gradients(apply, inputs.T @ (g / size).float()).double() * size
+    return 2 * (w[:players] + change[..., None] * w[players:])
 
 
 def conjugate_gradients(apply: Callable[[torch.Tensor], torch.Tensor], target: torch.Tensor) -> torch.Tensor:

@@ -10,56 +10,28 @@ processes for Shapley values: Chau et al. 2023).
 
 import torch
 
-from whyserve.explain.methods.permutation.design import tier_ends
-
 # Σ_p ρ_p, for τ = tanh ρ. With 2, effects of 1, 3 and 5 players have about 55, 37 and 7 % of the variance of g.
 REACH = 2.0
-# A player's share counts as at least this share of the mean over the players.
-FLOOR = 0.05
 # The nugget, relative to the variance of g: rounding errors of the network are not interpolated.
 NUGGET = 1e-7
 
 
-def sizes_by_label(shares: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """(B, P): the size of the guide's share of each label, relative to the mean over labels.
+def krige(present: torch.Tensor, weight: torch.Tensor, sizes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Matrices that map g, (M + 1,), to the leave-one-out posterior mean of φ, (P,), and to the residuals, (M,).
 
-    shares: (B, P, K). labels: (B, P), the labels of the players. The outputs have it in common, so that one Cholesky
-    factor serves all of them.
+    The last g is that of the full coalition, which needs no network row. present: (M, P) bool. weight: (M,): each
+    posterior leaves one coalition out, and their mean has these weights. sizes: (P,), in proportion to the expected
+    effects of the players.
     """
-    size = (shares.abs() / shares.abs().mean((0, 1)).clamp_min(1e-300)).mean(-1) + 1e-12
-    size = FLOOR + (1 - FLOOR) * size / size.mean(1, keepdim=True)
-    return torch.zeros_like(size).scatter_(1, labels, size)
-
-
-def prior(sizes: torch.Tensor) -> torch.Tensor:
-    """ρ, (P,) by label, of a design for b background rows. sizes: (b, P), their lines of `sizes_by_label`.
-
-    Background rows that share a design have random labels within a tier, so the labels of a tier have one ρ.
-    """
-    mean = sizes.mean(0)
-    if len(sizes) > 1:
-        tiers = mean.tensor_split(tier_ends(len(mean))[:-1])
-        mean = torch.cat([tier.mean().expand(len(tier)) for tier in tiers])
-    return REACH / len(mean) * mean
-
-
-def krige(
-    present: torch.Tensor, weight: torch.Tensor, rho: torch.Tensor, g: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """The leave-one-out posterior mean of φ, (P, X), and the leave-one-out residuals, (M, X), for X games.
-
-    Each posterior leaves one coalition out; their mean has the weights `weight`, (M,). present: (M, P) bool.
-    g: (M + 1, X), at the coalitions and at the full coalition, whose g needs no network row.
-    """
-    signs = torch.cat([torch.where(present, 1.0, -1.0).double(), g.new_ones(1, len(rho))])
+    rho = REACH / len(sizes) * sizes / sizes.mean()
+    signs = torch.cat([torch.where(present, 1.0, -1.0).double(), rho.new_ones(1, len(rho))])
     covariance = _odd_exponential((signs * rho) @ signs.T)
     covariance.diagonal().add_(NUGGET * float(covariance[-1, -1]))
     inverse = torch.cholesky_inverse(torch.linalg.cholesky(covariance))
-    weights = inverse @ g
-    residuals = (weights / inverse.diagonal()[:, None])[:-1]
+    residuals = (inverse / inverse.diagonal()[:, None])[:-1]
     # Without its own g, a coalition has the value that the others predict: g less the residual.
     left_out = inverse[:, :-1] @ (weight[:, None] * residuals)
-    return _cross_covariance(signs, rho, weights - left_out), residuals
+    return _cross_covariance(signs, rho, inverse - left_out), residuals
 
 
 def _odd_exponential(x: torch.Tensor) -> torch.Tensor:

@@ -7,7 +7,6 @@ residuals correct it and give its standard error (`kriging`). docs/sampling.md d
 """
 
 from collections.abc import Iterator
-from dataclasses import replace
 from math import ceil
 from typing import ClassVar
 
@@ -20,8 +19,9 @@ from whyserve.explain.game.evaluation import Passes, Progress, check_rows
 from whyserve.explain.game.network import Network, row_count
 from whyserve.explain.game.players import Players
 from whyserve.explain.methods.deep.deep import Deep
+from whyserve.explain.methods.permutation.design import Designs
 from whyserve.explain.methods.permutation.estimator import Estimate
-from whyserve.explain.methods.permutation.sampling import SampleRequest, make_request, sample
+from whyserve.explain.methods.permutation.sampling import SampleRequest, sample
 
 # The default first round: this many permutations' worth of pairs per row, divided among the background rows …
 PERMUTATIONS_PER_ROW = 400
@@ -64,6 +64,7 @@ class Permutation:
     def __init__(self, network: Network, background: Inputs, players: Players, *, memory_bytes: int = 1 << 30) -> None:
         self.passes = Passes(network, background, players, memory_bytes)
         self.deep = _deep(network, background, players, memory_bytes)
+        self.designs = Designs(self.passes.rows, players.count)
 
     def explain(self, rows: Inputs, outputs: torch.Tensor, limits: Limits) -> Attribution:
         """Values and standard errors (R, K, P) of `outputs` (R, K) at `rows`; corrected, and Σφ = f(x) − mean f.
@@ -112,11 +113,11 @@ class Permutation:
                 for at in active.tolist():
                     if at not in requests:
                         row = {name: x[at : at + 1] for name, x in rows.items()}
-                        requests[at] = make_request(self.passes, self.deep, row, outputs[at], predictions[at])
+                        requests[at] = self._request(row, outputs[at], predictions[at])
                     seed = (limits.seed * 1_000_003 + number) % (1 << 63)
-                    found = sample(self.passes, requests[at], pairs, seed, progress)
+                    found = sample(self.passes, self.designs, requests[at], pairs, seed, progress)
                     estimate.add(at, found.values, found.variance, found.pairs)
-                    requests[at] = replace(requests[at], shares=found.shares)
+                    requests[at] = found.request
             except Stopped:
                 if number == 0:
                     raise
@@ -129,6 +130,15 @@ class Permutation:
                 if not len(active):
                     break
         return True
+
+    def _request(self, row: Inputs, outputs: torch.Tensor, predictions: torch.Tensor) -> SampleRequest:
+        """One row, (1, *shape) per input, and its guide: the shares of `deep`, or 0 if they are not known."""
+        if self.deep is not None:
+            shares = self.deep.pair_shares(row, outputs[None]).movedim(0, -1)
+            if bool(torch.isfinite(shares).all()):
+                return SampleRequest(row, outputs, predictions, shares, fits=False)
+        shares = torch.zeros(self.passes.rows, self.passes.players.count, len(outputs), dtype=torch.float64)
+        return SampleRequest(row, outputs, predictions, shares, fits=True)
 
     def _all(
         self, estimate: Estimate, active: torch.Tensor, rows: Inputs, outputs: torch.Tensor, progress: Progress

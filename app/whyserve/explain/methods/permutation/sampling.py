@@ -1,201 +1,134 @@
-"""One round of sampling for one explained row: coalitions, values, guide, kriging, correction."""
+"""One round of sampling for one explained row: coalitions, values, and what the designs make of them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
 from whyserve.explain.game.base import Inputs, Stopped
 from whyserve.explain.game.evaluation import Passes, Progress, ranges
-from whyserve.explain.game.masking import mix
-from whyserve.explain.methods.deep.deep import Deep
-from whyserve.explain.methods.permutation.design import Design, draw_designs, label_players
+from whyserve.explain.game.masking import mix_pairs
+from whyserve.explain.methods.permutation.design import Design, Designs
 from whyserve.explain.methods.permutation.guide import changes, fit
-from whyserve.explain.methods.permutation.kriging import krige, prior, sizes_by_label
+
+Drawn = Sequence[tuple[Design, torch.Tensor]]
+"""The designs of one round, each with the numbers of its background rows, (b,)."""
 
 
 @dataclass(frozen=True, slots=True)
 class SampleRequest:
     """One row to explain, (1, *shape) per input; outputs, (K,) column numbers; predictions, (K,) float64.
 
-    shares: (B, P, K), what `deep` gives each player in each pair; 0 where `deep` has no rules.
-    change: (B, P), what guide.changes gives. shared: whether background rows share designs: only if `deep` says which
-        players are alike.
+    shares: (B, P, K) float64, the guide: a first guess of φ in each pair. fits: whether the values of a round are to
+        improve the guide of the next one.
     """
 
     row: Inputs
     outputs: torch.Tensor
     predictions: torch.Tensor
     shares: torch.Tensor
-    change: torch.Tensor
-    shared: bool
-
-
-def make_request(
-    passes: Passes, deep: Deep | None, row: Inputs, outputs: torch.Tensor, predictions: torch.Tensor
-) -> SampleRequest:
-    """outputs, predictions: (K,)."""
-    shares = torch.zeros(passes.rows, passes.players.count, len(outputs), dtype=torch.float64)
-    if deep is not None:
-        found = deep.pair_shares(row, outputs[None]).movedim(0, -1)
-        shares = found if bool(torch.isfinite(found).all()) else shares
-    change = changes(passes.players, row, passes.background)
-    return SampleRequest(row, outputs, predictions, shares, change, shared=deep is not None)
-
-
-@dataclass(frozen=True, slots=True)
-class Coalitions:
-    """N coalitions of players: those of all designs, for each of their background rows.
-
-    signs: (N, P) of ±1. background: (N,). of_member, of_other: (N,), what a leave-one-out residual adds to the Shapley
-    value of a member and of another player, averaged over the background (see Design). The residuals of coalitions
-    that are evaluated anyway are 0. unseen: (N,), as in Design.
-    """
-
-    signs: torch.Tensor
-    background: torch.Tensor
-    of_member: torch.Tensor
-    of_other: torch.Tensor
-    unseen: torch.Tensor
+    fits: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
     """The result of one round.
 
-    values, variance: (K, P), φ and the variance of its error. pairs: the pairs evaluated. shares: the fitted guide,
-    (B, P, K), with which the next round begins.
+    values, variance: (K, P), φ and the variance of its error. pairs: the pairs evaluated. request: for the next round.
     """
 
     values: torch.Tensor
     variance: torch.Tensor
     pairs: int
-    shares: torch.Tensor
+    request: SampleRequest
 
 
-def sample(passes: Passes, request: SampleRequest, pairs: int, seed: int, progress: Progress) -> Sample:
+def sample(
+    passes: Passes, designs: Designs, request: SampleRequest, pairs: int, seed: int, progress: Progress
+) -> Sample:
     """One round for the whole background.
 
     pairs: pairs of coalitions per background row, on average. Raises Stopped between chunks of network rows.
     """
-    generator, players = torch.Generator().manual_seed(seed), passes.players.count
     size = request.shares.abs()
     size = (size / size.mean((0, 1)).clamp_min(1e-300)).sum(-1)
-    labels = label_players(size, generator)
-    designs = draw_designs(players, size.sum(1), pairs, generator, shared=request.shared)
-    coalitions = list_coalitions(designs, labels)
-    g = half_differences(passes, request, coalitions, progress)
-    shares = fit_halves(request, designs, coalitions, g, of_shares(request.shares, designs, labels))
-    g -= of_shares(shares, designs, labels)
-    whole = (request.predictions - passes.background_outputs[:, request.outputs] - shares.sum(1)) / 2
-    rest, residuals = krige_designs(designs, labels, sizes_by_label(shares, labels), g, whole)
-    correction, variance = correct(residuals, coalitions)
-    phi = (shares.mean(0) + rest + correction).T
+    labels, drawn = designs.label(size, seed), list(designs.draw(size, pairs, seed))
+    present = players_present(drawn, labels)
+    background = torch.cat([rows.repeat_interleave(len(design.signs)) for design, rows in drawn])
+    g = half_differences(passes, request, present, background, progress)
+    label = labels[..., None].expand(request.shares.shape)
+    shares = torch.empty_like(request.shares).scatter_(1, label, request.shares)
+    whole = (request.predictions - passes.background_outputs[:, request.outputs]) / 2
+    estimate, variance = combine(drawn, g, whole, shares)
+    phi = estimate.gather(1, label).mean(0).T
     # Σφ is known. The rounding errors are removed evenly.
     missing = request.predictions - passes.base_values[request.outputs] - phi.sum(-1)
-    return Sample(phi + missing[:, None] / players, variance.T, len(g), shares)
+    phi, variance = phi + missing[:, None] / phi.shape[1], variance.gather(1, label).mean(0).T / passes.rows
+    if request.fits:
+        change = changes(passes.players, request.row, passes.background)
+        request = replace(request, shares=fit(g, present, background, change))
+    return Sample(phi, variance, len(g), request)
 
 
-def list_coalitions(designs: Sequence[Design], labels: torch.Tensor) -> Coalitions:
-    """The coalitions of each design, background row by background row. labels: (B, P)."""
-    rows, players = labels.shape
-    signs, background, of_member, of_other, unseen = [], [], [], [], []
-    for design in designs:
-        count, sharing = len(design.size), len(design.background)
-        by_label = torch.where(design.present, 1.0, -1.0)
-        signs.append(by_label[:, labels[design.background]].transpose(0, 1).flatten(0, 1))
-        background.append(design.background.repeat_interleave(count))
-        weight = (players - 1) / rows * design.weight * design.unseen
-        of_member.append((weight / design.size).repeat(sharing))
-        of_other.append((weight / (design.size - players)).repeat(sharing))
-        unseen.append(design.unseen.repeat(sharing))
-    return Coalitions(*(torch.cat(each) for each in (signs, background, of_member, of_other, unseen)))
+def players_present(drawn: Drawn, labels: torch.Tensor) -> torch.Tensor:
+    """(N, P) float32 of 0 and 1: the coalitions of each design, background row by background row."""
+    parts = []
+    for design, rows in drawn:
+        by_player = (design.signs.T > 0).float().index_select(0, labels[rows].flatten())
+        parts.append(by_player.reshape(len(rows), labels.shape[1], -1).transpose(1, 2).flatten(0, 1))
+    return torch.cat(parts)
 
 
 def half_differences(
-    passes: Passes, request: SampleRequest, coalitions: Coalitions, progress: Progress
+    passes: Passes, request: SampleRequest, present: torch.Tensor, background: torch.Tensor, progress: Progress
 ) -> torch.Tensor:
-    """g, (N, K) float64. Raises Stopped between chunks."""
-    g = torch.empty(len(coalitions.signs), len(request.outputs), dtype=torch.float64)
-    for part in ranges(len(g), max(1, passes.chunk_rows // 2)):
+    """g, (N, K) float64, of coalitions, (N, P), with background rows, (N,). Raises Stopped between chunks."""
+    halves = []
+    for part in ranges(len(present), max(1, passes.chunk_rows // 2)):
         if not progress.go_on():
             raise Stopped
-        present = coalitions.signs[part] > 0
-        background = {name: x[coalitions.background[part]] for name, x in passes.background.items()}
-        coalition = mix(passes.players, present, request.row, background)
-        complement = mix(passes.players, ~present, request.row, background)
-        out = passes({name: torch.cat([x, complement[name]]) for name, x in coalition.items()})
-        one, other = out[:, request.outputs].double().chunk(2)
-        g[part] = (one - other) / 2
-        progress.done += 2 * len(present)
-    return g
+        base = {name: x.index_select(0, background[part]) for name, x in passes.background.items()}
+        out = passes(mix_pairs(passes.players, present[part], request.row, base))
+        one, other = out.index_select(1, request.outputs).double().chunk(2)
+        halves.append((one - other) / 2)
+        progress.done += len(out)
+    return torch.cat(halves)
 
 
-def fit_halves(
-    request: SampleRequest, designs: Sequence[Design], coalitions: Coalitions, g: torch.Tensor, guess: torch.Tensor
-) -> torch.Tensor:
-    """The guide, (B, P, K). g and guess: (N, K), all values and those of request.shares.
-
-    The guide of one half of the designs is fitted to the values of the other half: a residual then does not depend on
-    its own coalition (cross-fitting). A single design has no other half.
-    """
-    half = torch.zeros(len(request.shares), dtype=torch.bool)
-    for design in designs[1::2]:
-        half[design.background] = True
-    fitted = []
-    for other in (True, False):
-        part = half[coalitions.background] == other if len(designs) > 1 else torch.ones(len(g), dtype=torch.bool)
-        given = {"background": coalitions.background[part], "change": request.change, "shares": request.shares}
-        fitted.append(fit(g[part] - guess[part], guess[part], coalitions.signs[part], **given))
-    return torch.where(half[:, None, None], fitted[1], fitted[0])
-
-
-def of_shares(shares: torch.Tensor, designs: Sequence[Design], labels: torch.Tensor) -> torch.Tensor:
-    """g of the guide, (N, K), in the order of list_coalitions. shares: (B, P, K). labels: (B, P)."""
-    values = []
-    by_label = torch.zeros_like(shares).scatter_(1, labels[..., None].expand(shares.shape), shares)
-    for design in designs:
-        signs = torch.where(design.present, 0.5, -0.5).double()
-        values.append((signs @ by_label[design.background]).flatten(0, 1))
-    return torch.cat(values)
-
-
-def krige_designs(
-    designs: Sequence[Design], labels: torch.Tensor, sizes: torch.Tensor, g: torch.Tensor, whole: torch.Tensor
+def combine(
+    drawn: Drawn, g: torch.Tensor, whole: torch.Tensor, shares: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The posterior mean of φ, averaged over the background, (P, K), and the leave-one-out residuals, (N, K).
+    """φ and the variance of its error for each background row, (B, P, K) by label.
 
-    sizes: (B, P), what sizes_by_label gives. g: (N, K) in the order of list_coalitions. whole: (B, K), g of all
-    players.
+    g: (N, K), in the order of players_present. whole: (B, K), g of all players. shares: (B, P, K), the guide by label.
     """
-    rows, players = labels.shape
-    outputs, first = g.shape[1], 0
-    total, residuals = g.new_zeros(players, outputs), torch.empty_like(g)
-    for design in designs:
-        count, sharing = len(design.size), len(design.background)
-        part = slice(first, first + count * sharing)
-        first = part.stop
-        own = g[part].reshape(sharing, count, outputs).transpose(0, 1)
-        values = torch.cat([own, whole[design.background][None]]).flatten(1)
-        phi, residual = krige(design.present, design.weight, prior(sizes[design.background]), values)
-        residuals[part] = residual.reshape(count, sharing, outputs).transpose(0, 1).flatten(0, 1)
-        by_label = phi.reshape(players, sharing, outputs).transpose(0, 1)
-        label = labels[design.background][..., None].expand(by_label.shape)
-        total += by_label.gather(1, label).sum(0) / rows
-    return total, residuals
+    outputs = g.shape[1]
+    lengths = [len(rows) * len(design.signs) for design, rows in drawn]
+    values, guesses = [], []
+    for (design, rows), own in zip(drawn, g.split(lengths), strict=True):
+        by_coalition = own.reshape(len(rows), -1, outputs).transpose(0, 1)
+        values.append(torch.cat([by_coalition, whole[rows][None]]))
+        guide = shares[rows].transpose(0, 1)
+        sums = (design.signs.double() @ guide.flatten(1)).reshape(by_coalition.shape)
+        guesses.append(torch.cat([sums, guide.sum(0, keepdim=True)]) / 2)
+    factors = guide_factors(values, guesses)
+    estimate, variance = torch.empty_like(shares), torch.empty_like(shares)
+    for (design, rows), value, guess, factor in zip(drawn, values, guesses, factors, strict=True):
+        rest = (value - factor * guess).flatten(1)
+        found = (design.estimate @ rest).reshape(-1, len(rows), outputs).transpose(0, 1)
+        estimate[rows] = found + factor * shares[rows]
+        spread = design.spread @ (design.residual @ rest).square()
+        variance[rows] = spread.reshape(-1, len(rows), outputs).transpose(0, 1)
+    return estimate, variance
 
 
-def correct(residuals: torch.Tensor, coalitions: Coalitions) -> tuple[torch.Tensor, torch.Tensor]:
-    """The correction of φ and the variance of the error, each (P, K).
+def guide_factors(values: Sequence[torch.Tensor], guesses: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    """For each design, the factor of the guide, (K,), by least squares: about 0 if the guide is wrong.
 
-    A leave-one-out residual does not depend on its own coalition. The Shapley values of the residuals, estimated
-    without bias, are therefore the bias of the leave-one-out posteriors.
+    The designs of even numbers take the factor of the odd ones, and the reverse. A residual then does not depend on
+    its own coalition (cross-fitting). A single design takes its own.
     """
-    signs = coalitions.signs.double()
-    member, other = coalitions.of_member[:, None] * residuals, coalitions.of_other[:, None] * residuals
-    # Of a finite population, a sum varies with the share that is not drawn, and not with its square.
-    member2, other2 = member.square() / coalitions.unseen[:, None], other.square() / coalitions.unseen[:, None]
-    both = torch.cat([(member - other) / 2, (member2 - other2) / 2], 1)
-    mean = torch.cat([(member + other) / 2, (member2 + other2) / 2], 1).sum(0)
-    correction, variance = (signs.T @ both + mean).chunk(2, 1)
-    return correction, variance.clamp_min(0)
+    products = torch.stack([(v * w).sum((0, 1)) for v, w in zip(values, guesses, strict=True)])
+    squares = torch.stack([w.square().sum((0, 1)) for w in guesses])
+    halves = [products[first::2].sum(0) / squares[first::2].sum(0).clamp_min(1e-300) for first in (0, 1)]
+    return [halves[(number + 1) % min(2, len(values))] for number in range(len(values))]
