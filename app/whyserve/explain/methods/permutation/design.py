@@ -7,7 +7,6 @@ its own way: first the players with the largest shares, in random order, then th
 depends on the seed, the number of its pairs and the prior, so the next explained rows use it again.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from itertools import combinations
@@ -38,18 +37,25 @@ MOST_LISTED = 300
 class Design:
     """M coalitions of labels, and the matrices that combine their values g, (M + 1,), the last of the full coalition.
 
-    signs: (M, P) float32 of ±1. estimate: (P, M + 1), the corrected φ. residual: (M, M + 1), the leave-one-out
-    residuals. spread: (P, M), the variance of φ's error from the squares of the residuals.
+    present: (P, M) float32 of 0 and 1. signs: (M, P) of ±1/2, which maps the shares of a linear game to its g.
+    estimate: (P, M + 1), the corrected φ. residual: (M, M + 1), the leave-one-out residuals. spread: (P, M), the
+    variance of φ's error from the squares of the residuals.
     """
 
+    present: torch.Tensor
     signs: torch.Tensor
     estimate: torch.Tensor
     residual: torch.Tensor
     spread: torch.Tensor
 
     @property
+    def pairs(self) -> int:
+        return len(self.signs)
+
+    @property
     def nbytes(self) -> int:
-        return self.signs.nbytes + self.estimate.nbytes + self.residual.nbytes + self.spread.nbytes
+        parts = (self.present, self.signs, self.estimate, self.residual, self.spread)
+        return sum(part.nbytes for part in parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,33 +79,39 @@ class Designs:
 
     def label(self, shares: torch.Tensor, seed: int) -> torch.Tensor:
         """(B, P): the label of each player for each background row. shares: (B, P), the sizes of the guide's shares."""
-        kept = self._labels.get(seed, partial(_labels, self.rows, self.players, seed))
+        kept = self._random(seed)
         # Equal shares get random ranks.
         relative = shares / shares.mean().clamp_min(1e-300) + 1e-9 * kept.tie
         return torch.empty_like(kept.by_rank).scatter_(1, relative.argsort(1, descending=True), kept.by_rank)
 
-    def draw(self, shares: torch.Tensor, pairs: int, seed: int) -> Iterator[tuple[Design, torch.Tensor]]:
+    def draw(self, shares: torch.Tensor, pairs: int, seed: int) -> list[tuple[Design, torch.Tensor]]:
         """The designs of one round, each with the numbers of its background rows, (b,).
 
         shares: (B, P), the sizes of the guide's shares. Background rows with similar Σ|share| share a design.
         pairs: the mean per background row. What is drawn depends on the seed and on `shares` only.
         """
-        weight = shares.sum(1)
-        relative = weight / weight.mean() if float(weight.sum()) > 0 else torch.ones_like(weight)
-        tie = self._labels.get(seed, partial(_labels, self.rows, self.players, seed)).tie[:, 0]
-        groups = (relative + 1e-9 * tie).argsort().tensor_split(max(min(self.rows, DESIGNS), self.rows // DESIGNS))
-        top = shares.topk(int(tier_ends(self.players)[0]), dim=1).values.mean() / shares.mean().clamp_min(1e-300)
-        profile = sum(float(top) > most for most in FIRST_TIER)
-        means = [float(relative[group].mean()) for group in groups]
+        weight, everything = shares.sum(1), float(shares.sum())
+        relative = weight * (self.rows / everything) if everything > 0 else torch.ones_like(weight)
+        ascending, order = (relative + 1e-9 * self._random(seed).tie[:, 0]).sort()
+        top = shares.topk(int(tier_ends(self.players)[0]), dim=1).values.mean() * shares.numel()
+        profile = sum(float(top) > most * everything for most in FIRST_TIER)
         most, step, ideal, given = (1 << min(self.players - 1, 40)) - 1, max(1, round(STEP * pairs)), 0.0, 0
-        for number, (group, mean) in enumerate(zip(groups, means, strict=True)):
+        groups = order.tensor_split(max(min(self.rows, DESIGNS), self.rows // DESIGNS))
+        weights, first, drawn = ascending.tolist(), 0, []
+        for number, group in enumerate(groups):
+            own = weights[first : first + len(group)]
+            first += len(group)
             # What rounding takes from one design, the next one gets. The last one gets the rest.
-            ideal += pairs * (EVEN_SHARE + (1 - EVEN_SHARE) * mean) * len(group)
+            ideal += pairs * (EVEN_SHARE * len(group) + (1 - EVEN_SHARE) * sum(own))
             unit = 1 if number == len(groups) - 1 else step
             count = min(most, max(1, unit * round((ideal - given) / len(group) / unit)))
             given += count * len(group)
             key = (self.players, count, profile, seed, number)
-            yield self._designs.get(key, partial(make_design, *key)), group
+            drawn.append((self._designs.get(key, partial(make_design, *key)), group))
+        return drawn
+
+    def _random(self, seed: int) -> Labels:
+        return self._labels.get(seed, partial(_labels, self.rows, self.players, seed))
 
 
 def _labels(rows: int, players: int, seed: int) -> Labels:
@@ -141,8 +153,8 @@ def make_design(players: int, pairs: int, profile: int, seed: int, number: int) 
     # The residuals of coalitions that are evaluated anyway are 0. The variance of a sum over a finite population
     # has the share that is not drawn as a factor, and not its square.
     effect = (players - 1) * weight * torch.where(present.T, 1 / size, 1 / (size - players))
-    signs = torch.where(present, 1.0, -1.0)
-    return Design(signs, posterior + (effect * unseen) @ residual, residual, effect.square() * unseen)
+    signs = torch.where(present, 0.5, -0.5).double()
+    return Design(present.T.float().contiguous(), signs, posterior + (effect * unseen) @ residual, residual, effect.square() * unseen)
 
 
 @lru_cache(maxsize=4096)

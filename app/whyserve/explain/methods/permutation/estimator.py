@@ -10,39 +10,46 @@ from scipy.special import ndtr, stdtrit  # type: ignore[import-untyped]
 POOLED_DEGREES = 3
 # Measured: leave-one-out residuals are a little smaller than the errors.
 MEASURED_FACTOR = 1.04
-# An exact value counts as this many pairs.
-EXACT_PAIRS = 1e6
+# The degrees of freedom of an exact value.
+EXACT_DEGREES = 1e6
+# Measured: the variance of a round falls with about this power of its pairs.
+WEIGHT_POWER = 1.5
 
 
 @dataclass(slots=True)
 class Estimate:
-    """The rounds so far, weighted by their pairs of coalitions.
+    """The rounds so far, weighted by a power of their pairs of coalitions.
 
-    values: Σ pairs · φ, (R, K, P). variance: Σ pairs² · variance, (R, K, P). pairs: Σ pairs, (R, 1, 1): also the
-    degrees of freedom of the variance.
+    values: Σ weight · φ, (R, K, P). variance: Σ weight² · variance, (R, K, P). weight: Σ weight, (R, 1, 1).
+    degrees: the degrees of freedom of the variance, Σ pairs, (R, 1, 1).
     """
 
     values: torch.Tensor
     variance: torch.Tensor
-    pairs: torch.Tensor
+    weight: torch.Tensor
+    degrees: torch.Tensor
 
     @classmethod
     def empty(cls, outputs: torch.Tensor, players: int) -> "Estimate":
         values = torch.zeros(*outputs.shape, players, dtype=torch.float64)
-        return cls(values, values.clone(), values.new_zeros(len(values), 1, 1))
+        weight = values.new_zeros(len(values), 1, 1)
+        return cls(values, values.clone(), weight, weight.clone())
 
     def add(self, row: int, values: torch.Tensor, variance: torch.Tensor, pairs: int) -> None:
         """Add a round of one row: its values and their variance, (K, P)."""
-        self.values[row] += pairs * values
-        self.variance[row] += pairs**2 * variance
-        self.pairs[row] += pairs
+        weight = float(pairs) ** WEIGHT_POWER
+        self.values[row] += weight * values
+        self.variance[row] += weight**2 * variance
+        self.weight[row] += weight
+        self.degrees[row] += pairs
 
     def set_exact(self, rows: torch.Tensor, values: torch.Tensor) -> None:
         """Replace the samples of some rows with exact values."""
-        self.values[rows], self.variance[rows], self.pairs[rows] = EXACT_PAIRS * values, 0.0, EXACT_PAIRS
+        self.values[rows], self.variance[rows] = values, 0.0
+        self.weight[rows], self.degrees[rows] = 1.0, EXACT_DEGREES
 
     def mean(self) -> torch.Tensor:
-        return self.values / self.pairs
+        return self.values / self.weight
 
     def errors(self, floor: torch.Tensor) -> torch.Tensor:
         """Standard errors, at least `floor`. 99 % of values lie within three of them, even with few samples.
@@ -51,10 +58,10 @@ class Estimate:
         (moderated variance: Smyth 2004), and then widened by Student's t distribution.
         """
         common = self.variance.mean(-1, keepdim=True)
-        variance = (self.pairs * self.variance + POOLED_DEGREES * common) / (self.pairs + POOLED_DEGREES)
-        factors = [t_factor(degrees + POOLED_DEGREES) for degrees in self.pairs.flatten().tolist()]
+        variance = (self.degrees * self.variance + POOLED_DEGREES * common) / (self.degrees + POOLED_DEGREES)
+        factors = [t_factor(degrees + POOLED_DEGREES) for degrees in self.degrees.flatten().tolist()]
         factor = torch.tensor(factors)[:, None, None]
-        return (MEASURED_FACTOR * factor * variance.sqrt() / self.pairs).clamp(min=floor)
+        return (MEASURED_FACTOR * factor * variance.sqrt() / self.weight).clamp(min=floor)
 
 
 @lru_cache(maxsize=1024)

@@ -35,9 +35,10 @@ EXACT_SHARE = 0.6
 FEWEST_SAMPLES = {1: 4, 2: 2, 3: 2, 4: 2, 5: 2}
 # The most rounds towards a requested standard error.
 MAX_ROUNDS = 12
-# The most pairs of one round per background row, on average: kriging is cubic in them. Without `deep`, each background
-# row has kriging of its own.
-MOST_PAIRS, MOST_PAIRS_ALONE = 256, 64
+# The most pairs of one round per background row, on average: kriging is cubic in them.
+MOST_PAIRS = 256
+# Without `deep`, this share of the pairs of the first round is for the guide.
+FIRST_SHARE = 0.25
 # The most bytes of one round, about.
 ROUND_BYTES = 256 << 20
 # The rounding error of an output, relative to its size.
@@ -115,7 +116,7 @@ class Permutation:
                         row = {name: x[at : at + 1] for name, x in rows.items()}
                         requests[at] = self._request(row, outputs[at], predictions[at])
                     seed = (limits.seed * 1_000_003 + number) % (1 << 63)
-                    found = sample(self.passes, self.designs, requests[at], pairs, seed, progress)
+                    found = sample(self.passes, self.designs, requests[at], pairs, seed=seed, progress=progress)
                     estimate.add(at, found.values, found.variance, found.pairs)
                     requests[at] = found.request
             except Stopped:
@@ -152,14 +153,14 @@ class Permutation:
 
     def _plan(self, outputs: int, limits: Limits) -> Iterator[int]:
         players = self.passes.players.count
-        pair_bytes = 32 * (players + outputs) * self.passes.rows
-        most = max(
-            2,
-            min(
-                MOST_PAIRS if self.deep else max(MOST_PAIRS_ALONE, min(MOST_PAIRS, players)), ROUND_BYTES // pair_bytes
-            ),
-        )
-        return plan_rounds(self.passes.rows, players, limits, most=most)
+        most = max(2, min(MOST_PAIRS, ROUND_BYTES // (32 * (players + outputs) * self.passes.rows)))
+        plan = plan_rounds(self.passes.rows, players, limits, most=most)
+        if self.deep is None:
+            # The first values are for the guide of the others.
+            first = next(plan)
+            few = 0 if evaluates_all(players, first) else round(FIRST_SHARE * first)
+            yield from (pairs for pairs in (few, first - few) if pairs)
+        yield from plan
 
 
 def _deep(network: Network, background: Inputs, players: Players, memory_bytes: int) -> Deep | None:

@@ -19,8 +19,8 @@ Drawn = Sequence[tuple[Design, torch.Tensor]]
 class SampleRequest:
     """One row to explain, (1, *shape) per input; outputs, (K,) column numbers; predictions, (K,) float64.
 
-    shares: (B, P, K) float64, the guide: a first guess of φ in each pair. fits: whether the values of a round are to
-        improve the guide of the next one.
+    shares: (B, P, K) float64, the guide: a first guess of φ in each pair. fits: whether the guide is fitted to the
+        values of each round.
     """
 
     row: Inputs
@@ -44,7 +44,7 @@ class Sample:
 
 
 def sample(
-    passes: Passes, designs: Designs, request: SampleRequest, pairs: int, seed: int, progress: Progress
+    passes: Passes, designs: Designs, request: SampleRequest, pairs: int, *, seed: int, progress: Progress
 ) -> Sample:
     """One round for the whole background.
 
@@ -52,30 +52,34 @@ def sample(
     """
     size = request.shares.abs()
     size = (size / size.mean((0, 1)).clamp_min(1e-300)).sum(-1)
-    labels, drawn = designs.label(size, seed), list(designs.draw(size, pairs, seed))
+    drawn = designs.draw(size, pairs, seed)
+    # From here on, the background rows are in the order of the designs.
+    order = torch.cat([rows for _, rows in drawn])
+    labels = designs.label(size, seed)[order]
     present = players_present(drawn, labels)
-    background = torch.cat([rows.repeat_interleave(len(design.signs)) for design, rows in drawn])
+    background = torch.cat([rows.repeat(design.pairs) for design, rows in drawn])
     g = half_differences(passes, request, present, background, progress)
-    label = labels[..., None].expand(request.shares.shape)
-    shares = torch.empty_like(request.shares).scatter_(1, label, request.shares)
-    whole = (request.predictions - passes.background_outputs[:, request.outputs]) / 2
+    if request.fits:
+        request = replace(request, shares=fit_halves(passes, request, drawn, g, present, background))
+    label = labels.T[..., None].expand(-1, -1, len(request.outputs))
+    shares = torch.empty(label.shape, dtype=torch.float64).scatter_(0, label, request.shares[order].transpose(0, 1))
+    whole = (request.predictions - passes.background_outputs[:, request.outputs][order]) / 2
     estimate, variance = combine(drawn, g, whole, shares)
-    phi = estimate.gather(1, label).mean(0).T
+    phi, variance = estimate.gather(0, label).mean(1).T, variance.gather(0, label).mean(1).T / passes.rows
     # Σφ is known. The rounding errors are removed evenly.
     missing = request.predictions - passes.base_values[request.outputs] - phi.sum(-1)
-    phi, variance = phi + missing[:, None] / phi.shape[1], variance.gather(1, label).mean(0).T / passes.rows
-    if request.fits:
-        change = changes(passes.players, request.row, passes.background)
-        request = replace(request, shares=fit(g, present, background, change))
-    return Sample(phi, variance, len(g), request)
+    return Sample(phi + missing[:, None] / phi.shape[1], variance, len(g), request)
 
 
 def players_present(drawn: Drawn, labels: torch.Tensor) -> torch.Tensor:
-    """(N, P) float32 of 0 and 1: the coalitions of each design, background row by background row."""
+    """(N, P) float32 of 0 and 1: design by design, each coalition for all background rows of the design.
+
+    labels: (B, P), in the order of the designs.
+    """
     parts = []
-    for design, rows in drawn:
-        by_player = (design.signs.T > 0).float().index_select(0, labels[rows].flatten())
-        parts.append(by_player.reshape(len(rows), labels.shape[1], -1).transpose(1, 2).flatten(0, 1))
+    for (design, rows), own in zip(drawn, labels.split([len(rows) for _, rows in drawn]), strict=True):
+        by_player = design.present.index_select(0, own.flatten())
+        parts.append(by_player.reshape(len(rows), -1, design.pairs).permute(2, 0, 1).flatten(0, 1))
     return torch.cat(parts)
 
 
@@ -95,40 +99,45 @@ def half_differences(
     return torch.cat(halves)
 
 
+def fit_halves(
+    passes: Passes, request: SampleRequest, drawn: Drawn, g: torch.Tensor, present: torch.Tensor, background: torch.Tensor
+) -> torch.Tensor:
+    """The guide, (B, P, K), fitted to g, (N, K), of coalitions, (N, P), with background rows, (N,).
+
+    The guide of one half of the designs is fitted to the values of the other half: a residual then does not depend on
+    its own coalition (cross-fitting). A single design has no other half.
+    """
+    shares, signs = request.shares, present.double() - 0.5
+    guess = torch.stack([(signs * of_output[background]).sum(1) for of_output in shares.unbind(-1)], 1)
+    change = changes(passes.players, request.row, passes.background)
+    half = torch.zeros(passes.rows, dtype=torch.bool)
+    for _, rows in drawn[1::2]:
+        half[rows] = True
+    fitted = []
+    for other in (True, False):
+        part = half[background] == other if len(drawn) > 1 else torch.ones(len(g), dtype=torch.bool)
+        fitted.append(fit((g - guess)[part], present[part], background[part], change))
+    return shares + torch.where(half[:, None, None], fitted[1], fitted[0])
+
+
 def combine(
     drawn: Drawn, g: torch.Tensor, whole: torch.Tensor, shares: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """φ and the variance of its error for each background row, (B, P, K) by label.
+    """φ and the variance of its error for each background row, (P, B, K) by label.
 
-    g: (N, K), in the order of players_present. whole: (B, K), g of all players. shares: (B, P, K), the guide by label.
+    g: (N, K), in the order of players_present. whole: (B, K), g of all players. shares: (P, B, K), the guide by label.
     """
-    outputs = g.shape[1]
-    lengths = [len(rows) * len(design.signs) for design, rows in drawn]
-    values, guesses = [], []
-    for (design, rows), own in zip(drawn, g.split(lengths), strict=True):
-        by_coalition = own.reshape(len(rows), -1, outputs).transpose(0, 1)
-        values.append(torch.cat([by_coalition, whole[rows][None]]))
-        guide = shares[rows].transpose(0, 1)
-        sums = (design.signs.double() @ guide.flatten(1)).reshape(by_coalition.shape)
-        guesses.append(torch.cat([sums, guide.sum(0, keepdim=True)]) / 2)
-    factors = guide_factors(values, guesses)
-    estimate, variance = torch.empty_like(shares), torch.empty_like(shares)
-    for (design, rows), value, guess, factor in zip(drawn, values, guesses, factors, strict=True):
-        rest = (value - factor * guess).flatten(1)
-        found = (design.estimate @ rest).reshape(-1, len(rows), outputs).transpose(0, 1)
-        estimate[rows] = found + factor * shares[rows]
-        spread = design.spread @ (design.residual @ rest).square()
-        variance[rows] = spread.reshape(-1, len(rows), outputs).transpose(0, 1)
-    return estimate, variance
-
-
-def guide_factors(values: Sequence[torch.Tensor], guesses: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-    """For each design, the factor of the guide, (K,), by least squares: about 0 if the guide is wrong.
-
-    The designs of even numbers take the factor of the odd ones, and the reverse. A residual then does not depend on
-    its own coalition (cross-fitting). A single design takes its own.
-    """
-    products = torch.stack([(v * w).sum((0, 1)) for v, w in zip(values, guesses, strict=True)])
-    squares = torch.stack([w.square().sum((0, 1)) for w in guesses])
-    halves = [products[first::2].sum(0) / squares[first::2].sum(0).clamp_min(1e-300) for first in (0, 1)]
-    return [halves[(number + 1) % min(2, len(values))] for number in range(len(values))]
+    sharing = [len(rows) for _, rows in drawn]
+    guides = [part.flatten(1) for part in shares.split(sharing, 1)]
+    guess = torch.cat([(d.signs @ guide).reshape(-1, g.shape[1]) for (d, _), guide in zip(drawn, guides, strict=True)])
+    # A guide that leaves more than it explains is not used.
+    factor = ((g - guess).square().sum(0) < g.square().sum(0)).double()
+    rests = (g - factor * guess).split([len(rows) * design.pairs for design, rows in drawn])
+    wholes = (whole - factor * shares.sum(0) / 2).split(sharing)
+    estimates, variances = [], []
+    for (design, _), rest, last in zip(drawn, rests, wholes, strict=True):
+        values = torch.cat([rest.reshape(design.pairs, -1), last.reshape(1, -1)])
+        estimates.append(design.estimate @ values)
+        variances.append(design.spread @ (design.residual @ values).square_())
+    estimate, variance = (torch.cat(each, 1).reshape(shares.shape) for each in (estimates, variances))
+    return estimate + factor * shares, variance
