@@ -13,24 +13,13 @@ def test_changes_are_differences_of_numbers_and_whether_a_group_or_an_integer_di
     assert torch.allclose(change, expected / expected.square().mean(0).sqrt())
 
 
-def test_the_fit_finds_common_effects_changes_and_a_factor_of_the_shares():
+def test_the_fit_finds_common_effects_and_changes():
     generator = torch.Generator().manual_seed(0)
     rows, players, pairs = 12, 5, 600
-    signs = torch.where(torch.rand(pairs, players, generator=generator) < 0.5, -1.0, 1.0)
+    present = (torch.rand(pairs, players, generator=generator) < 0.5).float()
     background = torch.arange(pairs) % rows
     change = torch.randn(rows, players, generator=generator, dtype=torch.float64)
-    shares = torch.randn(rows, players, 1, generator=generator, dtype=torch.float64)
-    truth = (
-        0.5 * shares + (change * torch.tensor([1.0, 0, 0, 2, 0]))[..., None] + torch.tensor([0, 3.0, 0, 0, 0])[:, None]
-    )
-
-    def of(given: torch.Tensor) -> torch.Tensor:
-        return (signs.double()[..., None] * given[background]).sum(1) / 2
-
-    found = fit(of(truth - shares), of(shares), signs, background=background, change=change, shares=shares)
-    assert (found - truth).abs().max() < 0.02
-    assert torch.equal(
-        fit(of(shares - shares), of(shares), signs, background=background, change=change, shares=shares), shares
-    )
-    none = torch.zeros_like(shares)
-    assert torch.equal(fit(of(none), of(none), signs, background=background, change=change, shares=none), none)
+    truth = (change * torch.tensor([1.0, 0, 0, 2, 0]))[..., None] + torch.tensor([0, 3.0, 0, 0, 0])[:, None]
+    g = ((present.double() - 0.5)[..., None] * truth[background]).sum(1)
+    assert (fit(g, present, background, change) - truth).abs().max() < 0.02
+    assert torch.equal(fit(0 * g, present, background, change), 0 * truth)

@@ -154,7 +154,13 @@ def make_design(players: int, pairs: int, profile: int, seed: int, number: int) 
     # has the share that is not drawn as a factor, and not its square.
     effect = (players - 1) * weight * torch.where(present.T, 1 / size, 1 / (size - players))
     signs = torch.where(present, 0.5, -0.5).double()
-    return Design(present.T.float().contiguous(), signs, posterior + (effect * unseen) @ residual, residual, effect.square() * unseen)
+    return Design(
+        present.T.float().contiguous(),
+        signs,
+        posterior + (effect * unseen) @ residual,
+        residual,
+        effect.square() * unseen,
+    )
 
 
 @lru_cache(maxsize=4096)

@@ -38,7 +38,7 @@ MAX_ROUNDS = 12
 # The most pairs of one round per background row, on average: kriging is cubic in them.
 MOST_PAIRS = 256
 # Without `deep`, this share of the pairs of the first round is for the guide.
-FIRST_SHARE = 0.25
+FIRST_SHARE = 0.2
 # The most bytes of one round, about.
 ROUND_BYTES = 256 << 20
 # The rounding error of an output, relative to its size.

@@ -100,7 +100,12 @@ def half_differences(
 
 
 def fit_halves(
-    passes: Passes, request: SampleRequest, drawn: Drawn, g: torch.Tensor, present: torch.Tensor, background: torch.Tensor
+    passes: Passes,
+    request: SampleRequest,
+    drawn: Drawn,
+    g: torch.Tensor,
+    present: torch.Tensor,
+    background: torch.Tensor,
 ) -> torch.Tensor:
     """The guide, (B, P, K), fitted to g, (N, K), of coalitions, (N, P), with background rows, (N,).
 
