@@ -21,6 +21,7 @@ from whyserve.explain.game.players import Players
 from whyserve.explain.methods.deep.deep import Deep
 from whyserve.explain.methods.permutation.design import Designs
 from whyserve.explain.methods.permutation.estimator import Estimate
+from whyserve.explain.methods.permutation.guide import changes
 from whyserve.explain.methods.permutation.sampling import SampleRequest, sample
 
 # The default first round: this many permutations' worth of pairs per row, divided among the background rows …
@@ -137,9 +138,10 @@ class Permutation:
         if self.deep is not None:
             shares = self.deep.pair_shares(row, outputs[None]).movedim(0, -1)
             if bool(torch.isfinite(shares).all()):
-                return SampleRequest(row, outputs, predictions, shares, fits=False)
+                return SampleRequest(row, outputs, predictions, shares)
         shares = torch.zeros(self.passes.rows, self.passes.players.count, len(outputs), dtype=torch.float64)
-        return SampleRequest(row, outputs, predictions, shares, fits=True)
+        change = changes(self.passes.players, row, self.passes.background)
+        return SampleRequest(row, outputs, predictions, shares, change)
 
     def _all(
         self, estimate: Estimate, active: torch.Tensor, rows: Inputs, outputs: torch.Tensor, progress: Progress

@@ -9,7 +9,7 @@ from whyserve.explain.game.base import Inputs, Stopped
 from whyserve.explain.game.evaluation import Passes, Progress, ranges
 from whyserve.explain.game.masking import mix_pairs
 from whyserve.explain.methods.permutation.design import Design, Designs
-from whyserve.explain.methods.permutation.guide import changes, fit
+from whyserve.explain.methods.permutation.guide import fit
 
 Drawn = Sequence[tuple[Design, torch.Tensor]]
 """The designs of one round, each with the numbers of its background rows, (b,)."""
@@ -19,15 +19,15 @@ Drawn = Sequence[tuple[Design, torch.Tensor]]
 class SampleRequest:
     """One row to explain, (1, *shape) per input; outputs, (K,) column numbers; predictions, (K,) float64.
 
-    shares: (B, P, K) float64, the guide: a first guess of φ in each pair. fits: whether the guide is fitted to the
-        values of each round.
+    shares: (B, P, K) float64, the guide: a first guess of φ in each pair. change: (B, P), what guide.changes gives, if
+        the guide is fitted to the values of each round.
     """
 
     row: Inputs
     outputs: torch.Tensor
     predictions: torch.Tensor
     shares: torch.Tensor
-    fits: bool
+    change: torch.Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +59,8 @@ def sample(
     present = players_present(drawn, labels)
     background = torch.cat([rows.repeat(design.pairs) for design, rows in drawn])
     g = half_differences(passes, request, present, background, progress)
-    if request.fits:
-        request = replace(request, shares=fit_halves(passes, request, drawn, g, present, background))
+    if request.change is not None:
+        request = replace(request, shares=fit_halves(request, drawn, g, present, background))
     label = labels.T[..., None].expand(-1, -1, len(request.outputs))
     shares = torch.empty(label.shape, dtype=torch.float64).scatter_(0, label, request.shares[order].transpose(0, 1))
     whole = (request.predictions - passes.background_outputs[:, request.outputs][order]) / 2
@@ -77,7 +77,7 @@ def players_present(drawn: Drawn, labels: torch.Tensor) -> torch.Tensor:
     labels: (B, P), in the order of the designs.
     """
     parts = []
-    for (design, rows), own in zip(drawn, labels.split([len(rows) for _, rows in drawn]), strict=True):
+    for (design, rows), own in zip(drawn, torch.split(labels, [len(rows) for _, rows in drawn]), strict=True):
         by_player = design.present.index_select(0, own.flatten())
         parts.append(by_player.reshape(len(rows), -1, design.pairs).permute(2, 0, 1).flatten(0, 1))
     return torch.cat(parts)
@@ -100,28 +100,23 @@ def half_differences(
 
 
 def fit_halves(
-    passes: Passes,
-    request: SampleRequest,
-    drawn: Drawn,
-    g: torch.Tensor,
-    present: torch.Tensor,
-    background: torch.Tensor,
+    request: SampleRequest, drawn: Drawn, g: torch.Tensor, present: torch.Tensor, background: torch.Tensor
 ) -> torch.Tensor:
     """The guide, (B, P, K), fitted to g, (N, K), of coalitions, (N, P), with background rows, (N,).
 
     The guide of one half of the designs is fitted to the values of the other half: a residual then does not depend on
     its own coalition (cross-fitting). A single design has no other half.
     """
+    assert request.change is not None, "a guide is fitted to changes"
     shares, signs = request.shares, present.double() - 0.5
     guess = torch.stack([(signs * of_output[background]).sum(1) for of_output in shares.unbind(-1)], 1)
-    change = changes(passes.players, request.row, passes.background)
-    half = torch.zeros(passes.rows, dtype=torch.bool)
+    half = torch.zeros(len(shares), dtype=torch.bool)
     for _, rows in drawn[1::2]:
         half[rows] = True
     fitted = []
     for other in (True, False):
         part = half[background] == other if len(drawn) > 1 else torch.ones(len(g), dtype=torch.bool)
-        fitted.append(fit((g - guess)[part], present[part], background[part], change))
+        fitted.append(fit((g - guess)[part], present[part], background[part], request.change))
     return shares + torch.where(half[:, None, None], fitted[1], fitted[0])
 
 
@@ -133,12 +128,12 @@ def combine(
     g: (N, K), in the order of players_present. whole: (B, K), g of all players. shares: (P, B, K), the guide by label.
     """
     sharing = [len(rows) for _, rows in drawn]
-    guides = [part.flatten(1) for part in shares.split(sharing, 1)]
+    guides = [part.flatten(1) for part in torch.split(shares, sharing, 1)]
     guess = torch.cat([(d.signs @ guide).reshape(-1, g.shape[1]) for (d, _), guide in zip(drawn, guides, strict=True)])
     # A guide that leaves more than it explains is not used.
     factor = ((g - guess).square().sum(0) < g.square().sum(0)).double()
-    rests = (g - factor * guess).split([len(rows) * design.pairs for design, rows in drawn])
-    wholes = (whole - factor * shares.sum(0) / 2).split(sharing)
+    rests = torch.split(g - factor * guess, [len(rows) * design.pairs for design, rows in drawn])
+    wholes = torch.split(whole - factor * shares.sum(0) / 2, sharing)
     estimates, variances = [], []
     for (design, _), rest, last in zip(drawn, rests, wholes, strict=True):
         values = torch.cat([rest.reshape(design.pairs, -1), last.reshape(1, -1)])
