@@ -13,7 +13,7 @@ PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help run dev check test test-slow test-corpus test-all test-docker test-fuzz test-faults test-ui install lint types export ui \
-	bench-explain bench-predict bench-deploy bench-queue soak audit sbom
+	bench-explain bench-delivery bench-predict bench-deploy bench-queue attack soak audit sbom
 
 help: ## show these lines
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /make \1 \t/' | expand -t 20
@@ -109,6 +109,10 @@ ui: install export ## build the page again
 bench-explain: install ## explanations against shap's
 	$(BIN)/python -m benchmarks.explain
 
+bench-delivery: install export ## explanations over HTTP against commit 8a3ca99 and other ways
+	$(BIN)/python -m benchmarks.delivery
+	$(BIN)/python -m benchmarks.delivery_rivals
+
 bench-predict: install ## predictions against a bare function and other servers
 	$(BIN)/python -m benchmarks.predict
 
@@ -117,6 +121,9 @@ bench-deploy: install ## images and containers, measured
 
 bench-queue: install ## round trips through the queues
 	$(BIN)/python -m benchmarks.queue
+
+attack: install export ## hostile clients, as a table: what they send, and what it costs
+	$(BIN)/python -m benchmarks.attack
 
 # At 70 % load: memory, descriptors and threads have to stay where they are.
 MINUTES ?= 10

@@ -15,6 +15,7 @@ from benchmarks.predict_load import Load, drive
 
 QUEUED = 3  # explanations
 POLL_S = 0.1
+LOAD_SHARE = 0.7
 ACTIVE = {"queued", "running"}
 
 
@@ -68,11 +69,12 @@ def _await_idle(port: int, jobs: list[str]) -> None:
 
 
 def busy_and_idle(port: int, request: bytes, seconds: float, rounds: int) -> str:
-    """A Markdown table with percentiles for both, and their ratios."""
+    """A Markdown table with percentiles for both, and their ratios, at LOAD_SHARE of the capacity of an idle worker."""
     rows = []
     for connections in (1, 4, 16):
-        load = Load(port, request, connections)
-        drive(load, 0.3)
+        drive(Load(port, request, connections), 0.3)
+        capacity = drive(Load(port, request, connections), seconds).requests_per_s
+        load = Load(port, request, connections, LOAD_SHARE * capacity)
         pairs = []
         for _ in range(rounds):
             idle = drive(load, seconds)

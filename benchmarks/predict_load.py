@@ -5,6 +5,7 @@ the servers that are measured.
 """
 
 import asyncio
+import random
 import re
 import time
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ class Load:
     port: int
     request: bytes  # head and body, as sent
     connections: int
+    rate: float = 0.0  # requests per second, over all connections; 0: each request follows the answer before it
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,17 +40,21 @@ def http_request(path: str, body: bytes, **headers: str) -> bytes:
 
 
 class _Connection(asyncio.Protocol):
-    def __init__(self, request: bytes, latencies: list[float], until: float) -> None:
-        self._request, self._latencies, self._until = request, latencies, until
+    def __init__(self, load: Load, latencies: list[float], until: float) -> None:
+        self._request, self._latencies, self._until = load.request, latencies, until
+        self._interval_s = load.connections / load.rate if load.rate else 0.0
         self._received = b""
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: Any) -> None:  # uvloop has its own transport class
         self._transport = transport
+        self._began = time.perf_counter() + random.random() * self._interval_s
         self._send()
 
     def _send(self) -> None:
-        self._began = time.perf_counter()
+        if self._interval_s and (wait_s := self._began - time.perf_counter()) > 0:
+            asyncio.get_running_loop().call_later(wait_s, self._transport.write, self._request)
+            return
         self._transport.write(self._request)
 
     def data_received(self, data: bytes) -> None:
@@ -67,7 +73,9 @@ class _Connection(asyncio.Protocol):
         now = time.perf_counter()
         self._latencies.append(now - self._began)
         self._received = b""
-        if now < self._until:
+        # With a rate, a request is due at a fixed time, and its latency counts from then, also if it is sent late.
+        self._began = self._began + self._interval_s if self._interval_s else now
+        if max(now, self._began) < self._until:
             self._send()
         else:
             self._transport.close()
@@ -83,7 +91,7 @@ async def _drive(load: Load, seconds: float) -> list[float]:
     latencies: list[float] = []
     until = time.perf_counter() + seconds
     connections = [
-        await loop.create_connection(lambda: _Connection(load.request, latencies, until), "127.0.0.1", load.port)
+        await loop.create_connection(lambda: _Connection(load, latencies, until), "127.0.0.1", load.port)
         for _ in range(load.connections)
     ]
     await asyncio.gather(*(protocol.done for _, protocol in connections))

@@ -1,7 +1,9 @@
 """The servers that /predict is compared with. Each serves breast_cancer with one event loop:
 
 bare     a plain ASGI function on uvicorn: parse JSON, run the session, write JSON, without validation
+lists    the same for rows without names
 fastapi  a common FastAPI handler: a pydantic model, a sync function, a dict
+shap     the same with shap.DeepExplainer: base values and attributions of all outputs
 """
 
 import json
@@ -10,8 +12,9 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +38,7 @@ def load() -> tuple[ort.InferenceSession, list[str], list[str], str]:
     return session, features, spec["output"]["labels"], spec["inputs"][0]["name"]
 
 
-def bare() -> Any:
+def bare(named: bool = True) -> Any:
     session, features, _, name = load()
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -45,7 +48,9 @@ def bare() -> Any:
             body += message.get("body", b"")
             if not message.get("more_body"):
                 break
-        rows = [[row[feature] for feature in features] for row in orjson.loads(body)["instances"]]
+        rows = orjson.loads(body)["instances"]
+        if named:
+            rows = [[row[feature] for feature in features] for row in rows]
         scores = session.run(None, {name: np.array(rows, dtype=np.float32)})[0]
         answer = orjson.dumps({"predictions": scores.tolist()})
         headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(answer))]
@@ -77,6 +82,53 @@ def fastapi() -> Any:
                 {"label": labels[int(np.argmax(each))], "scores": dict(zip(labels, each.tolist(), strict=True))}
                 for each in scores
             ]
+        }
+
+    return app
+
+
+def deep_explainer() -> Any:
+    """shap.DeepExplainer for the shipped network and its background, on one thread."""
+    import runpy
+
+    import shap
+    import torch
+    from safetensors.torch import load_file
+
+    torch.set_num_threads(1)
+    folder = Path("models", MODEL)
+    network = runpy.run_path(str(folder / "network.py"))["build"]().eval()
+    network.load_state_dict(load_file(folder / "weights.safetensors"))
+    (background,) = np.load(folder / "background.npz").values()
+    return shap.DeepExplainer(network, torch.tensor(background, dtype=torch.float32))
+
+
+def shap_handler() -> Any:
+    import torch
+    from fastapi import FastAPI
+    from pydantic import BaseModel
+
+    _, features, labels, _ = load()
+    explainer = deep_explainer()
+    base = dict(zip(labels, explainer.expected_value.tolist(), strict=True))
+    one_at_a_time = threading.Lock()  # two calls at once change the same network
+
+    class Request(BaseModel):
+        instances: list[dict[str, float]]
+
+    app = FastAPI()
+
+    @app.post("/explain")
+    def explain(request: Request) -> dict[str, Any]:
+        rows = torch.tensor([[row[feature] for feature in features] for row in request.instances])
+        with one_at_a_time:
+            values = explainer.shap_values(rows, check_additivity=False)
+        return {
+            "base_values": base,
+            "explanations": [
+                {label: dict(zip(features, each[:, k].tolist(), strict=True)) for k, label in enumerate(labels)}
+                for each in values
+            ],
         }
 
     return app
@@ -129,16 +181,24 @@ def bare_server() -> Any:
     return _comparison_server("bare")
 
 
+def lists_server() -> Any:
+    return _comparison_server("lists")
+
+
 def plain_server() -> Any:
     return _comparison_server("fastapi")
 
 
+def shap_server() -> Any:
+    return _comparison_server("shap")
+
+
 @contextmanager
-def whyserve_server() -> Iterator[Server]:
-    """Whyserve with its default settings: API and worker."""
+def whyserve_server(*flags: str) -> Iterator[Server]:
+    """Whyserve with its default settings, or with `flags`: API and worker."""
     with (
         tempfile.TemporaryDirectory() as state,
-        _running("whyserve.cli", "up", "--port", "0", "--state", state, stdout=subprocess.PIPE) as process,
+        _running("whyserve.cli", "up", "--port", "0", "--state", state, *flags, stdout=subprocess.PIPE) as process,
     ):
         assert process.stdout is not None
         for line in process.stdout:
@@ -149,7 +209,10 @@ def whyserve_server() -> Iterator[Server]:
 
 
 def main(which: str, port: int) -> None:
-    app = {"bare": bare, "fastapi": fastapi}[which]()
+    apps: dict[str, Callable[[], Any]] = {
+        "bare": bare, "lists": lambda: bare(named=False), "fastapi": fastapi, "shap": shap_handler,
+    }  # fmt: skip
+    app = apps[which]()
     uvicorn.run(
         app, port=port, loop="uvloop", http="httptools", log_level="error", access_log=False,
         server_header=which != "bare",

@@ -37,6 +37,12 @@ MODELS = ROOT / "models"
 START_S = 120.0
 
 
+def pytest_configure() -> None:
+    """Let the processes that tests start react to SIGINT: a shell starts a background command with SIGINT ignored."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what `make check` runs (tests without exported models, services and long computations); long files first."""
     for item in items:

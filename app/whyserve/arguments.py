@@ -1,31 +1,39 @@
 """The command line: one subcommand per process or tool, with a flag for each of its settings."""
 
 import argparse
+import difflib
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
+from whyserve import __version__
 from whyserve.api.middleware.keys import SCOPES
 from whyserve.errors import ConfigurationError
 from whyserve.model.methods import METHOD_NAMES
 from whyserve.settings import (
     ApiSettings,
     CheckSettings,
+    Common,
     DocumentSettings,
     ExportSettings,
     NewSettings,
-    Settings,
     TableSettings,
     UpSettings,
+    VerifySettings,
     WorkerSettings,
 )
 
-COMMANDS: dict[str, tuple[type[Settings], str]] = {
+PREFIX = "WHYSERVE_"
+# Variables that are no settings of a command: of the processes of one service, and of docker-compose.yml.
+OTHER_VARIABLES = {"OWNER", "PARENT_FD", "EXPORT_STEPS", "PUBLISH", "IMAGES"}
+COMMANDS: dict[str, tuple[type[Common], str]] = {
     "up": (UpSettings, "export the models that changed, and serve all"),
     "export": (ExportSettings, "export the model folders that changed"),
     "check": (CheckSettings, "check a model folder, and print what it would serve and how it would be explained"),
+    "verify": (VerifySettings, "check all files of exported models, without serving them"),
     "new": (NewSettings, "create a model folder with files to fill in"),
     "api": (ApiSettings, "run the API process alone"),
     "worker": (WorkerSettings, "run one explanation worker alone"),
@@ -44,20 +52,32 @@ def parse(arguments: Sequence[str] | None) -> tuple[str, dict[str, Any], dict[st
     return command, given, own
 
 
-def read_settings(command: str, given: dict[str, Any]) -> Settings:
+def unknown_variables() -> list[str]:
+    """A warning for each environment variable that looks like a setting and is none."""
+    known = {PREFIX + name.upper() for settings, _ in COMMANDS.values() for name in settings.model_fields}
+    known |= {PREFIX + name for name in OTHER_VARIABLES}
+    warnings = []
+    for name in sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known):
+        near = difflib.get_close_matches(name, known, 1)
+        warnings.append(f"{name} is not a setting" + (f"; did you mean {near[0]}?" if near else ""))
+    return warnings
+
+
+def read_settings(command: str, given: dict[str, Any]) -> Common:
     """The command's settings, from flags and from the environment. Raises ConfigurationError."""
     try:
         return COMMANDS[command][0](**given)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         name = str(first["loc"][0]) if first["loc"] else "settings"
-        raise ConfigurationError(f"WHYSERVE_{name.upper()}: {first['msg']}") from error
+        raise ConfigurationError(f"{PREFIX}{name.upper()}: {first['msg']}") from error
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="whyserve", description="Serve Keras and PyTorch models over REST, and explain their predictions."
     )
+    parser.add_argument("--version", action="version", version=f"whyserve {__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
     for name, (settings, description) in COMMANDS.items():
         command = commands.add_parser(name, help=description, description=description)
@@ -70,13 +90,15 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_settings(command: argparse.ArgumentParser, settings: type[Settings]) -> None:
+def _add_settings(command: argparse.ArgumentParser, settings: type[Common]) -> None:
     for key, field in settings.model_fields.items():
         if field.is_required():
             command.add_argument(key, help=field.description)
             continue
-        flag, default = "--" + key.replace("_", "-"), field.default
-        command.add_argument(flag, default=argparse.SUPPRESS, help=f"{field.description} Default: {default}")
+        default = "" if field.default in (None, "") else f" Default: {field.default}."
+        text = f"{field.description}{default} Variable: {PREFIX}{key.upper()}"
+        shown = argparse.SUPPRESS if key in settings.unused else text
+        command.add_argument("--" + key.replace("_", "-"), default=argparse.SUPPRESS, help=shown)
 
 
 def _add_explain(command: argparse.ArgumentParser) -> None:
@@ -92,6 +114,7 @@ def _add_explain(command: argparse.ArgumentParser) -> None:
         help="What to explain: top, all, positive, or names separated by commas. Default: top",
     )
     command.add_argument("--samples", type=int, help="Number of samples, for a sampled method. Default: the method's")
+    command.add_argument("--standard-error", type=float, help="Sample until every standard error is at most this.")
     command.add_argument("--seed", type=int, default=0, help="Seed of a sampled method. Default: 0")
     command.add_argument(
         "--background",

@@ -1,24 +1,28 @@
-"""`whyserve up | export | check | new | api | worker | explain | openapi | key`."""
+"""`whyserve up | export | check | verify | new | api | worker | explain | openapi | key`."""
 
 import os
 import signal
 import socket
 import sys
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from whyserve.api.middleware.keys import fresh
-from whyserve.arguments import parse, read_settings
+from whyserve.arguments import parse, read_settings, unknown_variables
 from whyserve.errors import WhyserveError
+from whyserve.processes.parent import PARENT_FD, stop_with_parent
+from whyserve.processes.temporary import check_temporary_folder
 from whyserve.settings import (
     ApiSettings,
     CheckSettings,
+    Common,
     DocumentSettings,
     ExportSettings,
     NewSettings,
-    Settings,
     TableSettings,
     UpSettings,
+    VerifySettings,
     WorkerSettings,
 )
 
@@ -26,6 +30,9 @@ from whyserve.settings import (
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command. A WhyserveError ends the process with exit code 1 and its message."""
     command, given, own = parse(arguments)
+    if PARENT_FD not in os.environ:  # else the parent has warned
+        for warning in unknown_variables():
+            print(f"whyserve {command}: {warning}", file=sys.stderr)  # noqa: T201
     try:
         if command == "key":
             _print_key(**given)
@@ -42,13 +49,20 @@ def _print_key(name: str, scopes: str) -> None:
     print(f"key (it is not shown again): {secret}\nline for WHYSERVE_KEYS_FILE: {line}")  # noqa: T201
 
 
-def _run(command: str, settings: Settings, own: dict[str, Any]) -> None:
-    if command in ("api", "worker"):
-        # Until the process sets its own handlers. The kernel sends a container's first process no signal without one.
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+def _prepare(command: str, settings: Common) -> None:
+    if command not in ("up", "new", "verify"):
+        # Until the process sets its own handlers. The kernel sends a container's first process no signal without one,
+        # and without one an export would leave its processes and its work folder.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0 if command in ("api", "worker") else 143))
+    if command not in ("new", "verify"):
+        check_temporary_folder()
     # Without these, Keras and matplotlib (under shap) write their settings into the home folder.
     for variable, folder in (("KERAS_HOME", "keras"), ("MPLCONFIGDIR", "matplotlib")):
         os.environ.setdefault(variable, str(settings.state.absolute() / folder))
+
+
+def _run(command: str, settings: Common, own: dict[str, Any]) -> None:
+    _prepare(command, settings)
     # Imported here, because each process loads its own dependencies only.
     match settings:
         case UpSettings():
@@ -58,15 +72,21 @@ def _run(command: str, settings: Settings, own: dict[str, Any]) -> None:
         case CheckSettings():
             from whyserve.export.package.package import check  # noqa: PLC0415
 
-            print(check(settings.folder, settings.budget_ms))  # noqa: T201
+            print(check(settings.folder, settings.budget_ms, settings.budget_max_ms))  # noqa: T201
         case NewSettings():
             from whyserve.export.package.new import write_new  # noqa: PLC0415
 
             print(write_new(settings.models, settings.name, settings.framework))  # noqa: T201
+        case VerifySettings():
+            from whyserve.export.verify import verify_all  # noqa: PLC0415
+
+            sys.exit(verify_all(settings.artifacts, lambda line: print(line, flush=True)))  # noqa: T201
         case ExportSettings():
             from whyserve.export.build import export_all  # noqa: PLC0415
 
-            export_all(settings.models, settings.artifacts, settings.budget_ms, lambda line: print(line, flush=True))  # noqa: T201
+            stop_with_parent()
+            say = partial(print, flush=True)
+            export_all(settings.models, settings.artifacts, settings.budget_ms, say, settings.budget_max_ms)
         case DocumentSettings():
             from whyserve.processes.document import main as document  # noqa: PLC0415
 
@@ -75,17 +95,17 @@ def _run(command: str, settings: Settings, own: dict[str, Any]) -> None:
             from whyserve.processes.api import main as api  # noqa: PLC0415
 
             api(settings, socket.socket(fileno=own["fd"]) if own["fd"] is not None else None)
-        case TableSettings():
-            # Keras reads this variable at its import.
-            os.environ["KERAS_BACKEND"] = "torch"
-            from whyserve.processes.table import main as explain  # noqa: PLC0415
-
-            sys.exit(explain(settings, **own))
         case WorkerSettings():
+            # Keras reads this variable at its import.
             os.environ["KERAS_BACKEND"] = "torch"
             from whyserve.processes.worker import main as worker  # noqa: PLC0415
 
             worker(settings)
+        case TableSettings():
+            os.environ["KERAS_BACKEND"] = "torch"
+            from whyserve.processes.table import main as explain  # noqa: PLC0415
+
+            sys.exit(explain(settings, **own))
         case _:
             raise AssertionError(command)
 

@@ -138,6 +138,7 @@ class ExplainJob(_Message):
     rows: input name → (rows, *shape).
     served: (rows, columns), the outputs of ONNX Runtime.
     outputs: per row, the names of the outputs to explain.
+    ids: the caller's id of each row, or None; empty if no row can have one.
     texts: input name → per row, the position of each token in the text. Only for inputs sent as text.
     background: the name of one of the model's backgrounds, or a background sent with the request.
     answer_bytes: the expected size of the answer.
@@ -156,9 +157,11 @@ class ExplainJob(_Message):
     rows: dict[str, PackedArray]
     served: PackedArray
     outputs: list[list[str]]
+    ids: tuple[str | int | None, ...] = ()
     texts: dict[str, tuple[TokenSpans, ...]] = {}
     method: str = "auto"
     samples: int | None = None
+    standard_error: float | None = None
     seed: int = 0
     background: str | GivenBackground = DEFAULT_BACKGROUND
     answer_bytes: int = 0
@@ -206,7 +209,8 @@ class ExplainJob(_Message):
         # together, so that a job of a second does not end a job of minutes.
         time_class = None if self.deadline is None else frexp(self.deadline - self.created)[1]
         outputs = max(map(len, self.outputs))
-        return f"{self.digest}/{self.method}/{self.background_key}/{self.samples}/{self.seed}/{outputs}/{time_class}"
+        how = f"{self.method}/{self.background_key}/{self.samples}/{self.standard_error}/{self.seed}"
+        return f"{self.digest}/{how}/{outputs}/{time_class}"
 
     @property
     def is_heavy(self) -> bool:

@@ -38,10 +38,6 @@ class JobQueue(Protocol):
         """
         ...
 
-    async def wait(self, job_id: str, timeout_s: float) -> JobState:
-        """The job's state once it is final, or after `timeout_s`. Raises UnknownExplanation."""
-        ...
-
     async def state(self, job_id: str) -> JobState:
         """The job's state now. Raises UnknownExplanation."""
         ...
@@ -80,8 +76,8 @@ class JobSource(Protocol):
         """Register this worker with the digests of its manifests. From now on it gets jobs of these manifests only."""
         ...
 
-    def take(self, limit: int, timeout_s: float, *, beside: bool = False) -> list[Lease]:
-        """Lease up to `limit` jobs with one batch key. Returns an empty list after `timeout_s`.
+    def take(self, limit: int, *, beside: bool = False) -> list[Lease]:
+        """Lease up to `limit` waiting jobs with one batch key.
 
         The order is fair: each caller gets the same counted work, and a caller's oldest job is first.
         beside: only jobs that may run beside another computation, neither heavy nor returned by a lost worker.
@@ -90,10 +86,6 @@ class JobSource(Protocol):
 
     def adopt(self, job: ExplainJob) -> Lease:
         """Accept a job that is computed already, with its lease. Raises QueueFull, AnswerTooLarge."""
-        ...
-
-    def fileno(self) -> int:
-        """A file that is readable if there may be new jobs since the last `take`."""
         ...
 
     def finish(self, lease: Lease, result: bytes, metrics: JobMetrics | None = None) -> bool:

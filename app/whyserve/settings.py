@@ -1,11 +1,12 @@
 """Settings, from environment variables (WHYSERVE_PORT=9000) or from flags of the same names (--port 9000).
 
-Each process has one class; `Settings` holds what they share.
+Each command has one class; `Common` and `Settings` hold what several share. docs/settings.md is made from this module:
+run `python docs/make_settings.py` after a change.
 """
 
 import ipaddress
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -19,16 +20,76 @@ def listed(text: str) -> list[str]:
     return [part for each in text.split(",") if (part := each.strip())]
 
 
-class Settings(BaseSettings):
-    """Settings of all processes."""
+class Common(BaseSettings):
+    """Settings of all commands.
 
-    model_config = SettingsConfigDict(env_prefix="WHYSERVE_", extra="ignore")
+    unused: settings that this command has from a base class, but does not use. The command line does not show them.
+    """
 
-    host: Annotated[str, Field(description="Address to listen on.")] = "127.0.0.1"
-    port: Annotated[Port, Field(description="Port to listen on; 0 picks a free port.")] = 8000
+    # A compose file passes an unset variable as an empty string.
+    model_config = SettingsConfigDict(env_prefix="WHYSERVE_", extra="ignore", env_ignore_empty=True)
+    unused: ClassVar[frozenset[str]] = frozenset()
+
     models: Annotated[Path, Field(description="Folder that holds the model folders.")] = Path("models")
     artifacts: Annotated[Path, Field(description="Folder of exported models.")] = Path("artifacts")
     state: Annotated[Path, Field(description="Folder of the embedded queue and of lock files.")] = Path(".whyserve")
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"], Field(description="Least severe level that is logged.")
+    ] = "warning"
+
+
+class ExportSettings(Common):
+    """`whyserve export`."""
+
+    unused = frozenset({"log_level"})
+
+    budget_ms: Annotated[
+        float, Field(gt=0, description="Milliseconds per row that the default explanation method may take.")
+    ] = 20
+    budget_max_ms: Annotated[
+        float, Field(gt=0, description="Milliseconds per row that it may take if no faster method is reliable.")
+    ] = 2000
+
+
+class CheckSettings(ExportSettings):
+    """`whyserve check`. A field without a default is a positional argument."""
+
+    unused = frozenset({"log_level", "models", "artifacts"})
+
+    folder: Annotated[Path, Field(description="A model folder.")]
+
+
+class NewSettings(Common):
+    """`whyserve new`."""
+
+    unused = frozenset({"log_level", "artifacts", "state"})
+
+    name: Annotated[str, Field(description="Name of the model and of its folder.")]
+    framework: Annotated[Literal["torch", "keras"], Field(description="Framework of the network.")] = "torch"
+
+
+class VerifySettings(Common):
+    """`whyserve verify`."""
+
+    unused = frozenset({"log_level", "models", "state"})
+
+    artifacts: Annotated[Path, Field(description="Folder of exported models.")]
+
+
+class TableSettings(Common):
+    """`whyserve explain`. A worker has the same settings."""
+
+    memory_mb: Annotated[int, Field(ge=16, description="Memory for the forward passes of one explanation, in MiB.")] = (
+        512
+    )
+    worker_threads: Annotated[int, Field(ge=1, description="Threads of one explanation.")] = 1
+
+
+class Settings(Common):
+    """Settings of the API and of the worker."""
+
+    host: Annotated[str, Field(description="Address to listen on.")] = "127.0.0.1"
+    port: Annotated[Port, Field(description="Port to listen on; 0 picks a free port.")] = 8000
     redis_url: Annotated[
         str | None, Field(description="Address of Redis, for several machines; unset: the embedded queue.")
     ] = None
@@ -38,10 +99,7 @@ class Settings(BaseSettings):
     ] = 10
     queue_depth: Annotated[
         int,
-        Field(
-            ge=1,
-            description="Unfinished explanations in the queue, or waiting at one API; more get status 503.",
-        ),
+        Field(ge=1, description="Unfinished explanations in the queue, or waiting at one API; more get status 503."),
     ] = 1000
     keep_results_s: Annotated[Seconds, Field(description="Seconds that a finished explanation is kept.")] = 3600
     keep_results_mb: Annotated[
@@ -56,35 +114,48 @@ class Settings(BaseSettings):
         Seconds, Field(description="Seconds without a sign of life after which a worker's jobs go to other workers.")
     ] = 10
 
-    log_level: Annotated[
-        Literal["debug", "info", "warning", "error"], Field(description="Least severe level that is logged.")
-    ] = "warning"
+    keys: Annotated[
+        str | None, Field(description="Lines of `whyserve key`, separated by semicolons; unset: no keys from here.")
+    ] = None
+    keys_file: Annotated[
+        Path | None, Field(description="File of such lines, one per line, read again when it changes; unset: none.")
+    ] = None
+    allow_anonymous: Annotated[
+        bool,
+        Field(description="Serve other machines without keys, for a gateway in front that authenticates callers."),
+    ] = False
 
+    @field_validator("host")
+    @classmethod
+    def _without_brackets(cls, value: str) -> str:
+        """An IPv6 address may have the brackets that it has in a URL."""
+        return value[1:-1] if value.startswith("[") and value.endswith("]") else value
 
-class ExportSettings(Settings):
-    """`whyserve export`."""
-
-    budget_ms: Annotated[
-        float, Field(gt=0, description="Milliseconds per row that the default explanation method may take.")
-    ] = 20
-
-
-class CheckSettings(ExportSettings):
-    """`whyserve check`. A field without a default is a positional argument."""
-
-    folder: Annotated[Path, Field(description="A model folder.")]
-
-
-class NewSettings(Settings):
-    """`whyserve new`."""
-
-    name: Annotated[str, Field(description="Name of the model and of its folder.")]
-    framework: Annotated[Literal["torch", "keras"], Field(description="Framework of the network.")] = "torch"
+    @property
+    def is_guarded(self) -> bool:
+        """Whether requests need a key or a token."""
+        return bool(self.keys or self.keys_file)
 
 
 class ApiSettings(Settings):
     """`whyserve api`."""
 
+    unused = frozenset({"models"})
+
+    oidc_issuer: Annotated[
+        str | None,
+        Field(description="Address of an OpenID Connect issuer, whose tokens are accepted too; unset: no tokens."),
+    ] = None
+    oidc_audience: Annotated[
+        str | None, Field(description="Audience that a token must name; needed with an issuer.")
+    ] = None
+    oidc_jwks_url: Annotated[
+        str | None, Field(description="Address of the issuer's public keys; unset: the one that the issuer publishes.")
+    ] = None
+    oidc_scope_prefix: Annotated[
+        str, Field(description="What precedes predict, explain and admin in the scopes of a token.")
+    ] = ""
+    oidc_caller_claim: Annotated[str, Field(description="Claim of a token that names the caller.")] = "sub"
     max_instances: Annotated[int, Field(ge=1, description="Largest number of instances in one request.")] = 1000
     max_summary_rows: Annotated[int, Field(ge=1, description="Largest number of instances in one summary.")] = 10_000
     max_body_mb: Annotated[int, Field(ge=1, description="Largest body of a request, decompressed, in MiB.")] = 32
@@ -104,14 +175,14 @@ class ApiSettings(Settings):
     ] = ""
     trusted_proxies: Annotated[
         str,
-        Field(description="Addresses or networks of proxies whose X-Forwarded-Prefix is used, with commas; *: all."),
+        Field(description="Addresses or networks of proxies whose X-Forwarded headers are used, with commas; *: all."),
     ] = ""
     cors_origins: Annotated[
         str,
         Field(description="Origins of other pages that may call the API, such as https://a.example, with commas."),
     ] = ""
     max_inflight_mb: Annotated[
-        int, Field(ge=1, description="Bytes of all large answers that are being sent, in MiB; more get status 503.")
+        int, Field(ge=1, description="Memory of all bodies that are read or sent, in MiB; more get status 503.")
     ] = 256
     shutdown_delay_s: Annotated[
         float,
@@ -126,16 +197,6 @@ class ApiSettings(Settings):
     ] = 25
     threads: Annotated[int, Field(ge=1, description="Threads of one prediction.")] = 1
 
-    keys: Annotated[
-        str | None, Field(description="Lines of `whyserve key`, separated by semicolons; unset: no keys from here.")
-    ] = None
-    keys_file: Annotated[
-        Path | None, Field(description="File of such lines, one per line, read again when it changes; unset: none.")
-    ] = None
-    allow_anonymous: Annotated[
-        bool,
-        Field(description="Serve other machines without keys, for a gateway in front that authenticates callers."),
-    ] = False
     max_requests: Annotated[
         int, Field(ge=1, description="Requests processed at once; more are refused with status 503.")
     ] = 1000
@@ -159,6 +220,10 @@ class ApiSettings(Settings):
         Field(ge=2, description="Seconds that an idle connection stays open; longer than clients and proxies keep it."),
     ] = 75
 
+    @property
+    def is_guarded(self) -> bool:
+        return super().is_guarded or self.oidc_issuer is not None
+
     @field_validator("root_path")
     @classmethod
     def _prefix(cls, value: str) -> str:
@@ -174,25 +239,21 @@ class ApiSettings(Settings):
             ipaddress.ip_network(each)
         return value
 
-    @field_validator("keys", "keys_file", mode="before")
-    @classmethod
-    def _empty_is_none(cls, value: object) -> object:
-        # A compose file passes an unset variable as an empty string.
-        return None if value == "" else value
-
 
 class DocumentSettings(ApiSettings):
     """`whyserve openapi`: the document states limits of the API."""
 
+    unused = frozenset(ApiSettings.model_fields) - {
+        "artifacts", "threads", "max_instances", "max_summary_rows", "max_body_mb", "keys", "keys_file",
+    }  # fmt: skip
 
-class WorkerSettings(Settings):
-    """`whyserve worker`."""
+
+class WorkerSettings(Settings, TableSettings):
+    """`whyserve worker`. The keys guard its metrics."""
+
+    unused = frozenset({"port"})
 
     batch_jobs: Annotated[int, Field(ge=1, description="Jobs of one model that are computed together.")] = 16
-    memory_mb: Annotated[int, Field(ge=16, description="Memory for the forward passes of one explanation, in MiB.")] = (
-        512
-    )
-    worker_threads: Annotated[int, Field(ge=1, description="Threads of one explanation.")] = 1
     worker_metrics_port: Annotated[
         Port | None,
         Field(description="Port of the worker's Prometheus metrics, 0 picks a free port; unset: no metrics."),
@@ -208,9 +269,9 @@ class WorkerSettings(Settings):
     ] = None
 
 
-class TableSettings(WorkerSettings):
-    """`whyserve explain`."""
-
-
 class UpSettings(ExportSettings, ApiSettings, WorkerSettings):
     """`whyserve up`: the settings of all processes that it starts."""
+
+    unused = frozenset()
+
+    start_s: Annotated[Seconds, Field(description="Seconds that the service may take to become ready.")] = 300

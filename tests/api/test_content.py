@@ -74,10 +74,22 @@ def test_invalid_numbers_are_refused(number, api):
     assert len(answer.content) < 2000
 
 
-@pytest.mark.parametrize("path", ["/predict", "/explain"])
+TENSOR = {"name": "x", "shape": [1, 2], "datatype": "FP32", "data": [36.5, 115.0]}
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/predict", example("linear")),
+        ("/explain", example("linear")),
+        ("/v1/models/linear:predict", {"instances": example("linear")["instances"]}),
+        ("/v2/models/linear/infer", {"inputs": [TENSOR]}),
+        ("/v2/models/linear/explain", {"inputs": [TENSOR]}),
+    ],
+)
 @pytest.mark.parametrize("headers", [{}, {"Content-Type": "application/json; charset=utf-8"}])
-def test_a_byte_order_mark_and_a_missing_type_are_accepted(path, headers, client):
-    content = b"\xef\xbb\xbf" + json.dumps(example("linear")).encode()
+def test_a_byte_order_mark_and_a_missing_type_are_accepted(path, body, headers, client):
+    content = b"\xef\xbb\xbf" + json.dumps(body).encode()
     assert client.post(path, content=content, headers=headers).status_code == 200
 
 
@@ -85,15 +97,26 @@ def test_base64_of_tensorflow_serving_is_the_string_in_it(client):
     content = io.BytesIO()
     Image.new("L", (8, 8), 90).save(content, "PNG")
     text = base64.b64encode(content.getvalue()).decode()
-    asked = [{"image": text}, {"image": {"b64": text}}]
-    answers = [client.post("/v1/models/digits:predict", json={"instances": [one]}) for one in asked]
-    assert [answer.status_code for answer in answers] == [200, 200], answers[1].text
-    assert answers[0].json() == answers[1].json()
+    row, wrapped = {"image": text}, {"image": {"b64": text}}
+    asked = [
+        client.post("/v1/models/digits:predict", json={"instances": [one]})
+        for one in (row, wrapped, text, {"b64": text})
+    ]
+    asked += [client.post("/predict", json={"model": "digits", "instances": [one]}) for one in (row, wrapped)]
+    found = [answer.raise_for_status().json()["predictions"] for answer in asked]
+    assert all(each == found[0] for each in found)
+    explained = client.post(
+        "/explain", json={"model": "digits", "instances": [wrapped], "background": [wrapped], "method": "permutation"}
+    )
+    assert explained.raise_for_status().json()["explanations"][0]["prediction"] == found[0][0]
+    for wrong in ({"b64": 3}, {"b64": text, "more": ""}, {}):
+        refused = client.post("/predict", json={"model": "digits", "instances": [{"image": wrong}]})
+        assert refused.status_code == 422
 
 
 def test_fp64_is_accepted_where_fp32_is_exact(client):
     def infer(datatype, data):
-        tensor = {"name": "x", "shape": [1, 2], "datatype": datatype, "data": data}
+        tensor = {**TENSOR, "datatype": datatype, "data": data}
         return client.post("/v2/models/linear/infer", json={"inputs": [tensor]})
 
     assert infer("FP64", [36.5, 115.0]).json()["outputs"] == infer("FP32", [36.5, 115.0]).json()["outputs"]

@@ -47,3 +47,12 @@ def test_all_apis_of_a_queue_have_one_secret(tmp_path):
     secrets = [read_secret(Settings(state=tmp_path, redis_url=url)) for url in (*first, *second)]
     assert secrets[0] == secrets[1]
     assert len(set(secrets)) == 3
+
+
+def test_a_secret_that_cannot_be_stored_is_one_of_this_process(tmp_path, caplog):
+    (tmp_path / "file").write_text("")
+    nowhere = Settings(state=tmp_path / "file" / "state")
+    first, second = read_secret(nowhere), read_secret(nowhere)
+    assert len(first) == len(second) == 32
+    assert first != second
+    assert "ids.key: cannot be used: Not a directory" in caplog.text

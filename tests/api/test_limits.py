@@ -26,7 +26,9 @@ from whyserve.api.server.connection import MAX_CONNECTIONS
 
 @pytest.fixture(scope="module")
 def api(start_api):
-    return start_api("--max-body-mb", "2", "--read-timeout-s", str(READ_S), "--max-requests", "40")
+    return start_api(
+        "--max-body-mb", "2", "--max-inflight-mb", "16", "--read-timeout-s", str(READ_S), "--max-requests", "40"
+    )
 
 
 def test_a_large_content_length_is_refused_without_memory(api):

@@ -21,18 +21,20 @@ from whyserve_client import Client
 from whyserve_client.api.explain import explain
 from whyserve_client.api.predict import predict
 from whyserve_client.models import {name}ExplainRequest, {name}ExplainResponse, {name}PredictRequest
-from whyserve_client.models import {name}PredictResponse, {name}Row, Problem
+from whyserve_client.models import {name}PredictResponse, {name}Row, {name}RowWithId, Problem
 
 client = Client(base_url=sys.argv[1])
 rows = [{name}Row.from_dict(row) for row in json.loads(sys.argv[2])]
+with_ids = [{name}RowWithId.from_dict({{**row, "id": "first"}}) for row in json.loads(sys.argv[2])]
 
 predicted = predict.sync(client=client, body={name}PredictRequest(model="{model}", instances=rows))
 assert isinstance(predicted, {name}PredictResponse), predicted
 prediction = predicted.predictions[0]
 {prediction}
 
-explained = explain.sync(client=client, body={name}ExplainRequest(model="{model}", instances=rows, seed=3))
+explained = explain.sync(client=client, body={name}ExplainRequest(model="{model}", instances=with_ids, seed=3))
 assert isinstance(explained, {name}ExplainResponse), explained
+assert explained.explanations[0].id == "first"
 output = explained.explanations[0].outputs[0]
 share = {share}
 base: float = output.base_value
@@ -69,10 +71,10 @@ from whyserve_client.api.explain import explain, get_explanation
 from whyserve_client.api.models import get_model
 from whyserve_client.api.oip import infer
 from whyserve_client.models import ExplanationState, InferRequest, InferResponse, JobStatus, ModelDescription, ModelName
-from whyserve_client.models import LinearExplainRequest, LinearExplainResponse, LinearRow, OipError
+from whyserve_client.models import LinearExplainRequest, LinearExplainResponse, LinearRowWithId, OipError
 
 client = Client(base_url=sys.argv[1])
-body = LinearExplainRequest(model="linear", instances=[LinearRow(bmi=36.1, bp=90.0)], seed=4)
+body = LinearExplainRequest(model="linear", instances=[LinearRowWithId(bmi=36.1, bp=90.0)], seed=4)
 state = explain.sync(client=client, body=body, prefer="respond-async", idempotency_key=sys.argv[2])
 while isinstance(state, ExplanationState) and state.status in (JobStatus.QUEUED, JobStatus.RUNNING):
     time.sleep(0.05)

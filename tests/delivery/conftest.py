@@ -1,7 +1,6 @@
 """An API's side and workers' sides of direct delivery, connected by real sockets."""
 
 import asyncio
-import os
 import threading
 import time
 from collections.abc import Awaitable, Callable
@@ -10,13 +9,19 @@ from typing import Any
 
 import pytest
 
-from tests.queues.conftest import DIGEST
+from tests.queues.conftest import DIGEST, redis_server
+from whyserve.delivery.apis import Transport
 from whyserve.delivery.direct_source import DirectSource
 from whyserve.delivery.dispatcher import Dispatcher
 from whyserve.delivery.frames import Reply
-from whyserve.delivery.unix_server import UnixServer
+from whyserve.delivery.listening import listening
+from whyserve.delivery.redis_apis import RedisApis
+from whyserve.delivery.unix_apis import UnixApis
 from whyserve.explain.worker.scheduler import Scheduler
 from whyserve.jobs import JobResult, Lease
+from whyserve.settings import Settings
+
+__all__ = ["redis_server"]
 
 LEASE_S = 0.6
 CREDITS = 4
@@ -25,12 +30,14 @@ CREDITS = 4
 class Worker:
     """One worker's side, with signs of life unless it is silent."""
 
-    def __init__(self, state: Path, owner: str, digests: tuple[str, ...], silent: bool) -> None:
-        self._queue = os.eventfd(0)  # a queue without news
-        self.source = DirectSource(state, owner, CREDITS, self._queue)
+    def __init__(self, transport: Transport, owner: str, digests: tuple[str, ...], silent: bool) -> None:
+        self.source = DirectSource([transport], owner, CREDITS)
         self._stop = threading.Event()
         self.source.announce(digests)
         self.source.connect()
+        end = time.monotonic() + 3
+        while not transport.apis and time.monotonic() < end:
+            self.source.poll(0.05)
         if not silent:
             threading.Thread(target=self.source.beat, args=(self._stop, LEASE_S), daemon=True).start()
 
@@ -52,16 +59,18 @@ class Worker:
         if not self._stop.is_set():
             self._stop.set()
             self.source.close()
-            os.close(self._queue)
 
 
 class World:
-    def __init__(self, state: Path) -> None:
-        self.state = state
+    """redis_url: of the Redis that carries the frames; without it, Unix sockets do."""
+
+    def __init__(self, state: Path, redis_url: str | None) -> None:
+        self.state, self.redis_url = state, redis_url
         self._workers: list[Worker] = []
 
     async def worker(self, owner: str = "w1", digests: tuple[str, ...] = (DIGEST,), silent: bool = False) -> Worker:
-        worker = await asyncio.to_thread(Worker, self.state, owner, digests, silent)
+        transport = RedisApis(self.redis_url) if self.redis_url else UnixApis(self.state)
+        worker = await asyncio.to_thread(Worker, transport, owner, digests, silent)
         self._workers.append(worker)
         await asyncio.sleep(0.05)  # until the API has read the introduction
         return worker
@@ -71,13 +80,10 @@ class World:
 
         async def main() -> None:
             dispatcher = Dispatcher(depth)
-            server = UnixServer(dispatcher, LEASE_S)
-            await server.start(self.state)
-            try:
+            settings = Settings(state=self.state, redis_url=self.redis_url, lease_s=LEASE_S)
+            async with listening(dispatcher, settings):
                 await asyncio.wait_for(scene(dispatcher), 30)
-            finally:
-                server.close()
-                await asyncio.sleep(0.01)  # for the ends of the connections
+            await asyncio.sleep(0.01)  # for the ends of the connections
 
         try:
             asyncio.run(main())
@@ -86,6 +92,6 @@ class World:
                 worker.close()
 
 
-@pytest.fixture
-def world(tmp_path: Path) -> World:
-    return World(tmp_path)
+@pytest.fixture(params=["unix", "redis"])
+def world(request: pytest.FixtureRequest, tmp_path: Path) -> World:
+    return World(tmp_path, request.getfixturevalue("redis_server").url if request.param == "redis" else None)

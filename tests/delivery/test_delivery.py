@@ -8,7 +8,7 @@ import pytest
 
 from tests.delivery.conftest import CREDITS, LEASE_S
 from tests.queues.conftest import DIGEST, FAULT, job
-from whyserve.delivery import direct_source
+from whyserve.delivery import direct_source, unix_apis
 from whyserve.delivery.frames import VERSION, Reply
 from whyserve.errors import QueueFull
 from whyserve.jobs import HEAVY_S, JobResult
@@ -247,6 +247,25 @@ def test_a_lost_worker_s_job_past_its_deadline_is_not_tried_again(world):
     world.run(scene)
 
 
+def test_workers_are_told_of_a_new_job_in_the_queue(world):
+    async def scene(direct):
+        workers = [await world.worker("w1"), await world.worker("w2")]
+        for worker in workers:
+            await off_loop(worker.source.poll, 0.05)
+            assert not worker.source.queue_has_news
+        direct.ring()
+        for worker in workers:
+            end = time.monotonic() + 3
+            while not worker.source.queue_has_news:
+                assert time.monotonic() < end
+                await off_loop(worker.source.poll, 0.05)
+            began = time.monotonic()
+            await off_loop(worker.source.poll, 3)  # nothing is waited for until the queue was looked at
+            assert time.monotonic() - began < 1
+
+    world.run(scene)
+
+
 def test_more_jobs_than_the_depth_are_refused(world):
     async def scene(direct):
         tickets = [direct.submit(job()) for _ in range(3)]
@@ -269,9 +288,10 @@ def test_a_worker_of_another_version_is_refused(world, monkeypatch, caplog):
     world.run(scene)
 
 
+@pytest.mark.parametrize("world", ["unix"], indirect=True)
 def test_an_api_that_does_not_read_is_given_up(world, monkeypatch):
     """A frame that was sent in part must not be followed by another one."""
-    monkeypatch.setattr(direct_source, "SEND_S", 0.2)
+    monkeypatch.setattr(unix_apis, "SEND_S", 0.2)
     result = JobResult(b"{}", [bytes(1 << 20)] * 8, "exact")
 
     async def scene(direct):

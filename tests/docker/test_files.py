@@ -2,6 +2,7 @@
 
 import json
 import re
+import runpy
 
 import pytest
 import yaml
@@ -10,7 +11,7 @@ from prometheus_client import REGISTRY
 import whyserve.telemetry.metrics  # noqa: F401  # registers what the dashboard may show
 from tests.docker.conftest import ROOT
 from whyserve import __version__
-from whyserve.settings import UpSettings
+from whyserve.settings import ApiSettings, UpSettings, WorkerSettings
 
 COMPOSE = ROOT / "docker-compose.yml"
 OBSERVE = ROOT / "docker" / "observe"
@@ -40,6 +41,34 @@ def test_the_dashboard_shows_metrics_that_there_are(panel):
         assert named, target["expr"]
         assert set(named) <= exposed()
         assert target["expr"].count("(") == target["expr"].count(")")
+
+
+def test_each_alert_asks_for_metrics_that_there_are_and_says_what_is_wrong():
+    (group,) = yaml.safe_load((OBSERVE / "alerts.yml").read_text())["groups"]
+    assert len({rule["alert"] for rule in group["rules"]}) == len(group["rules"])
+    for rule in group["rules"]:
+        assert set(NAME.findall(rule["expr"])) <= exposed(), rule["alert"]
+        assert rule["expr"].count("(") == rule["expr"].count(")")
+        assert rule["annotations"]["summary"].endswith(".")
+    prometheus = yaml.safe_load((OBSERVE / "prometheus.yml").read_text())
+    assert f"./docker/observe/alerts.yml:{prometheus['rule_files'][0]}:ro" in COMPOSE.read_text()
+
+
+def test_the_settings_page_and_the_files_with_settings_are_those_of_the_code():
+    """If this fails: python docs/make_settings.py."""
+    make = runpy.run_path(str(ROOT / "docs" / "make_settings.py"))
+    for path, content in make["made"]().items():
+        assert path.read_text() == content, path.name
+    page = make["page"]()
+    for name in UpSettings.model_fields:
+        assert page.count(f"| `WHYSERVE_{name.upper()}` |") == 1
+
+
+def test_compose_passes_every_setting_of_api_and_worker():
+    settings = yaml.safe_load(COMPOSE.read_text())["services"]["api"]["environment"]
+    in_the_image = {"port", "models", "artifacts", "state", "health_file", "keys_file"}
+    served = {**ApiSettings.model_fields, **WorkerSettings.model_fields}
+    assert {f"WHYSERVE_{name.upper()}" for name in served.keys() - in_the_image} <= settings.keys()
 
 
 def test_the_dashboard_shows_every_metric_of_the_api():
@@ -76,13 +105,13 @@ def test_prometheus_asks_the_api_and_the_workers():
     assert ':8000"' in COMPOSE.read_text()
 
 
-def test_prometheus_has_a_key_where_there_are_keys_and_gives_it_to_the_api_alone():
+def test_prometheus_has_a_key_where_there_are_keys():
     jobs = {job["job_name"]: job for job in yaml.safe_load((OBSERVE / "prometheus.yml").read_text())["scrape_configs"]}
     place = jobs["whyserve"]["authorization"]["credentials_file"]
     mounts = yaml.safe_load(COMPOSE.read_text())["services"]["prometheus"]["volumes"]
     assert f"${{PROMETHEUS_KEY_FILE:-./docker/observe/no-key}}:{place}:ro" in mounts
     assert (OBSERVE / "no-key").read_bytes() == b""
-    assert "authorization" not in jobs["whyserve-worker"]
+    assert jobs["whyserve-worker"]["authorization"] == jobs["whyserve"]["authorization"]
 
 
 def test_what_is_mounted_is_there():
@@ -105,7 +134,7 @@ def test_compose_passes_settings_that_there_are_with_their_defaults():
     own = {"WHYSERVE_PUBLISH", "WHYSERVE_IMAGES", "WHYSERVE_LOG_LEVEL", "WHYSERVE_KEYS", "WHYSERVE_ALLOW_ANONYMOUS"}
     for name, default in VARIABLE.findall(COMPOSE.read_text()):
         if name.startswith("WHYSERVE_") and name not in own:
-            assert str(defaults[name]) == default, name
+            assert ("" if defaults[name] is None else str(defaults[name])) == default, name
 
 
 def test_a_container_has_longer_to_stop_than_its_requests_have():
@@ -113,6 +142,16 @@ def test_a_container_has_longer_to_stop_than_its_requests_have():
     drain_s = UpSettings.model_fields["drain_s"].default
     assert int(services["api"]["stop_grace_period"].removesuffix("s")) > drain_s
     assert int(services["worker"]["stop_grace_period"].removesuffix("s")) > drain_s
+
+
+def test_the_manifests_leave_time_for_each_step_of_a_stop():
+    folder = ROOT / "deploy" / "kubernetes"
+    pod = next(yaml.safe_load_all((folder / "api.yaml").read_text()))["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    (waits_s,) = re.findall(r"sleep\((\d+)\)", container["lifecycle"]["preStop"]["exec"]["command"][-1])
+    delay_s = float(yaml.safe_load((folder / "settings.yaml").read_text())["data"]["WHYSERVE_SHUTDOWN_DELAY_S"])
+    assert delay_s > container["readinessProbe"]["periodSeconds"]
+    assert float(waits_s) + delay_s + UpSettings.model_fields["drain_s"].default < pod["terminationGracePeriodSeconds"]
 
 
 def test_a_change_in_the_program_installs_nothing_again():

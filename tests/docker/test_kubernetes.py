@@ -5,11 +5,12 @@ import pytest
 import yaml
 
 from tests.docker.conftest import ROOT
+from whyserve.settings import ApiSettings
 
 FOLDER = ROOT / "deploy" / "kubernetes"
 VERSION = "1.33"
 # Of another maker, with schemas of their own.
-CUSTOM = {"Kustomization", "ScaledObject", "TriggerAuthentication"}
+CUSTOM = {"Kustomization", "ScaledObject", "TriggerAuthentication", "PrometheusRule"}
 
 
 def documents(folder=FOLDER):
@@ -52,3 +53,27 @@ def test_every_pod_is_restricted_and_no_worker_is_reached():
     assert "ingress" not in policies["worker"]
     selected = {d["spec"]["selector"]["app.kubernetes.io/component"] for _, d in documents() if d["kind"] == "Service"}
     assert selected == {"api"}
+
+
+def test_the_alerts_are_those_of_compose():
+    rules = yaml.safe_load((FOLDER / "alerts" / "rules.yaml").read_text())
+    assert rules["spec"] == yaml.safe_load((ROOT / "docker" / "observe" / "alerts.yml").read_text())
+
+
+def test_the_ingress_leads_to_the_service_and_waits_longer_than_it():
+    (ingress,) = [document for name, document in documents() if document["kind"] == "Ingress"]
+    (service,) = [document for name, document in documents() if document["kind"] == "Service"]
+    (path,) = ingress["spec"]["rules"][0]["http"]["paths"]
+    backend = path["backend"]["service"]
+    assert backend["name"] == service["metadata"]["name"]
+    assert backend["port"]["name"] in {port["name"] for port in service["spec"]["ports"]}
+    settings, given = ApiSettings.model_fields, ingress["metadata"]["annotations"]
+    nginx = {name.rpartition("/")[2]: value for name, value in given.items()}
+    assert float(nginx["proxy-read-timeout"]) > settings["explain_wait_s"].default
+    assert nginx["proxy-body-size"] == f"{settings['max_body_mb'].default}m"
+
+
+def test_no_service_s_variables_look_like_settings():
+    """A service named whyserve would set WHYSERVE_PORT to an address."""
+    pods = [d["spec"]["template"]["spec"] for _, d in documents() if d["kind"] == "Deployment"]
+    assert [pod["enableServiceLinks"] for pod in pods] == [False, False]

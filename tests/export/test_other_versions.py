@@ -4,11 +4,13 @@ import json
 import logging
 import re
 import shutil
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.export.folders import torch_folder
+from whyserve.cli import main
 from whyserve.errors import ModelFault
 from whyserve.explain.models.registry import ModelRegistry
 from whyserve.export.build import export_all
@@ -93,25 +95,110 @@ def test_a_manifest_that_is_no_json_is_refused_and_exported_again(root):
     assert load_catalog(root / "artifacts", 1).names == ["first", "second"]
 
 
-@pytest.mark.parametrize("content", [None, "{"], ids=["format 1", "no JSON"])
-def test_an_older_build_that_cannot_be_read_is_left_out_and_then_set_aside(content, root, caplog):
-    older = add_build(root, content)
+def no_json(build: Path) -> None:
+    (build / MANIFEST_FILE).write_text("{")
+
+
+def no_certificate(build: Path) -> None:
+    path = build / MANIFEST_FILE
+    manifest = json.loads(path.read_text())
+    path.write_text(json.dumps(manifest | {"spec": manifest["spec"] | {"version": 7}, "certificate": {}}))
+
+
+def cut_network(build: Path) -> None:
+    """A build of another version of the model, which would be served beside the current one."""
+    path = build / MANIFEST_FILE
+    manifest = json.loads(path.read_text())
+    path.write_text(json.dumps(manifest | {"spec": manifest["spec"] | {"version": 7}}))
+    (build / "model.onnx").write_bytes(b"\0")
+
+
+BROKEN = [make_format_1, no_json, no_certificate, cut_network]
+
+
+@pytest.mark.parametrize("make_broken", BROKEN, ids=lambda each: each.__name__)
+def test_an_older_build_that_cannot_be_used_is_left_out_and_then_set_aside(make_broken, root, caplog, capsys):
+    older = add_build(root)
+    shutil.rmtree(older)
+    shutil.copytree((root / "artifacts" / "first").resolve(), older)
+    make_broken(older)
     _, digest = read_manifest(root / "artifacts" / "first")
     versions = load_catalog(root / "artifacts", 1).versions("first")
     assert [predictor.digest for predictor in versions.values()] == [digest]
-    assert len(registry(root).digests) == 2
+    assert len(registry(root).digests) >= 2
     lines = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
-    assert len(lines) == 2  # the API's and the worker's
-    assert all(older.name in line for line in lines)
+    assert str(older) in lines[0]
+    verify = ["verify", str(root / "artifacts")]
+    with pytest.raises(SystemExit, match="1"):
+        main(verify)
+    assert f"first: older build {older} is faulty: " in capsys.readouterr().out
 
     said = export(root)
     assert said[:2] == ["first: unchanged", "second: unchanged"]
-    assert said[2].startswith(f"{older.name}/manifest.json: ")
-    assert said[2].endswith("; moved to .builds-unreadable")
+    assert said[2].startswith(f"{older.name}/")
+    assert said[2].endswith(f"; moved to {root / 'artifacts' / '.builds-unreadable' / older.name}")
+    with pytest.raises(SystemExit, match="0"):
+        main(verify)
+    assert "2 models, 0 faulty builds" in capsys.readouterr().out
     assert len(said) == 3
     assert (root / "artifacts" / ".builds-unreadable" / older.name / "original" / "weights.safetensors").is_file()
     assert not older.exists()
     assert export(root) == ["first: unchanged", "second: unchanged"]
+
+
+@pytest.mark.parametrize("file", ["network.py", "weights.safetensors", "background.npz"])
+def test_a_current_build_with_a_damaged_file_is_exported_again(file, root, capsys):
+    damaged = root / "artifacts" / "first" / "original" / file
+    damaged.write_bytes(b"x")
+    with pytest.raises(ModelFault, match=f"first/{file}: not the file that was exported; run `whyserve export`"):
+        registry(root)
+    with pytest.raises(SystemExit, match="1"):
+        main(["verify", str(root / "artifacts")])
+    assert "first: current build" in capsys.readouterr().out
+    assert any(line.endswith("exporting first again") for line in export(root))
+    assert len(registry(root).digests) == 2
+
+
+def test_a_build_that_appears_while_the_worker_starts_is_loaded(root):
+    """The worker once took it for one that it had loaded, and `load` of the model was refused until a restart."""
+    hidden = root / "hidden"
+    (root / "artifacts" / "second").rename(hidden)
+
+    def each(names: Iterable[str]) -> Iterator[str]:
+        hidden.rename(root / "artifacts" / "second")
+        return iter(names)
+
+    found = ModelRegistry(root / "models", root / "artifacts", 1 << 28, each)
+    assert len(found.digests) == 1
+    found.refresh()
+    assert len(found.digests) == 2
+
+
+def test_a_build_that_is_still_being_copied_is_tried_again(root, caplog, monkeypatch):
+    monkeypatch.setattr("whyserve.explain.models.registry.TRY_AGAIN_S", 0.0)
+    build = (root / "artifacts" / "second").resolve()
+    weights = (build / "original" / "weights.safetensors").read_bytes()
+    (root / "artifacts" / "second").unlink()
+    shutil.move(build, root / "later")
+    found = registry(root)
+    shutil.move(root / "later", build)
+    (build / "original" / "weights.safetensors").write_bytes(weights[:10])
+    (root / "artifacts" / "second").symlink_to(Path(".builds", build.name))
+    for _ in range(3):
+        found.refresh()
+    assert [record.getMessage().count("cannot be loaded") for record in caplog.records] == [1]
+    (build / "original" / "weights.safetensors").write_bytes(weights)
+    found.refresh()
+    assert len(found.digests) == 2
+
+
+def test_a_missing_build_of_one_model_does_not_hide_a_new_one(root):
+    (root / "artifacts" / "second").rename(root / "later")
+    found = registry(root)
+    (root / "artifacts" / "third").symlink_to(Path(".builds", "third-missing"))
+    (root / "later").rename(root / "artifacts" / "second")
+    found.refresh()
+    assert len(found.digests) == 2
 
 
 def test_a_model_whose_build_is_missing_is_refused_and_exported_again(root):

@@ -117,7 +117,7 @@ def test_ids_outside_the_vocabulary_are_refused():
 
 @pytest.mark.parametrize("content", [b"", b"\xff", b"{}", b"[]", b'{"model": {}}'])
 def test_an_invalid_tokenizer_file_is_named(content):
-    with pytest.raises(ModelFault, match=r"m/tokenizer\.json: not a file of the tokenizers library"):
+    with pytest.raises(ModelFault, match=r"m/tokenizer\.json: the tokenizers library cannot use this file"):
         TextReader(item(), content, "m/tokenizer.json")
 
 

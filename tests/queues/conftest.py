@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 from tests.queues.redis_server import RedisServer
-from whyserve.jobs import ExplainJob, Lease, PackedArray, job_error, new_id
+from whyserve.jobs import ExplainJob, JobState, Lease, PackedArray, job_error, new_id
 from whyserve.queue_protocols import JobQueue, JobSource, QueueAdmin
 from whyserve.queues.embedded_queue import EmbeddedQueue
 from whyserve.queues.embedded_source import EmbeddedSource
-from whyserve.queues.queue_file import open_store
 from whyserve.queues.redis_queue import RedisQueue
 from whyserve.queues.redis_source import RedisAdmin, RedisSource
+from whyserve.queues.store import Store
 from whyserve.queues.terms import Terms
 
 DIGEST = "d" * 64
@@ -60,11 +60,11 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServ
 
 def embedded_world(folder: Path) -> World:
     def store(**change: float) -> Any:
-        return open_store(folder, replace(TERMS, **change))  # type: ignore[arg-type]
+        return Store(folder, replace(TERMS, **change))  # type: ignore[arg-type]
 
     return World(
-        lambda **change: EmbeddedQueue(folder, store(**change)),
-        lambda owner, **change: EmbeddedSource(folder, store(**change), owner),
+        lambda **change: EmbeddedQueue(store(**change)),
+        lambda owner, **change: EmbeddedSource(store(**change), owner),
         store,
     )
 
@@ -104,11 +104,27 @@ def run(world: World, scene: Callable[[JobQueue], Awaitable[Any]], **terms: floa
     return asyncio.run(main())
 
 
+async def final(queue: JobQueue, job_id: str, timeout_s: float) -> JobState:
+    """The job's state once it is final, or after `timeout_s`."""
+    end = time.monotonic() + timeout_s
+    while not (state := await queue.state(job_id)).status.is_final and time.monotonic() < end:  # noqa: ASYNC110
+        await asyncio.sleep(0.005)
+    return state
+
+
 async def off_loop(function: Callable[..., Any], *arguments: Any) -> Any:
     return await asyncio.to_thread(function, *arguments)
 
 
+def take(source: JobSource, limit: int, timeout_s: float = 0, **which: bool) -> list[Lease]:
+    """Jobs for a worker, as soon as there are any, or none after `timeout_s`."""
+    end = time.monotonic() + timeout_s
+    while not (leases := source.take(limit, **which)) and time.monotonic() < end:
+        time.sleep(0.01)
+    return leases
+
+
 def one(source: JobSource, timeout_s: float = 2.0) -> Lease:
     """Take exactly one job."""
-    (lease,) = source.take(1, timeout_s)
+    (lease,) = take(source, 1, timeout_s)
     return lease

@@ -1,33 +1,10 @@
 """Both queues, the worker's side: which jobs a worker gets, and in which order."""
 
-import asyncio
 import contextlib
-import time
 
-from tests.queues.conftest import DIGEST, job, off_loop, one, run
+from tests.queues.conftest import DIGEST, job, off_loop, one, run, take
 from whyserve.jobs import HEAVY_S
 from whyserve.queue_protocols import JobQueue
-
-
-def test_an_idle_worker_is_woken_by_a_job(world):
-    worker = world.worker()
-
-    async def scene(queue: JobQueue) -> float:
-        taking = asyncio.create_task(off_loop(one, worker, 10))
-        await asyncio.sleep(0.2)
-        began = time.monotonic()
-        await queue.submit(job())
-        await taking
-        return time.monotonic() - began
-
-    assert run(world, scene) < 0.5
-
-
-def test_take_returns_nothing_after_the_timeout(world):
-    worker = world.worker()
-    began = time.monotonic()
-    assert worker.take(5, 0.2) == []
-    assert 0.15 < time.monotonic() - began < 1.5
 
 
 def submit(world, *jobs):
@@ -46,8 +23,8 @@ def test_heavy_jobs_and_jobs_of_lost_workers_do_not_run_beside_others(world):
         admin.release("lost")
     jobs = [job(work=HEAVY_S + 1), job(), job(work=HEAVY_S + 1)]
     submit(world, *jobs)
-    assert [lease.job.id for lease in worker.take(5, 0, beside=True)] == [jobs[1].id]
-    assert worker.take(5, 0, beside=True) == []
+    assert [lease.job.id for lease in take(worker, 5, 0, beside=True)] == [jobs[1].id]
+    assert take(worker, 5, 0, beside=True) == []
     assert {one(worker).job.id for _ in range(3)} == {returned.id, jobs[0].id, jobs[2].id}
 
 
@@ -67,11 +44,18 @@ def test_callers_get_the_same_counted_work(world):
     assert {one(worker).job.caller for _ in range(2)} == {"bob", "eve"}
 
 
+def test_callers_with_one_job_each_are_served_in_the_order_of_their_jobs(world):
+    worker = world.worker()
+    jobs = [job(caller=f"c{number}", method=("deep", "exact")[number % 2]) for number in range(12)]
+    submit(world, *jobs)
+    assert [one(worker).job.id for _ in jobs] == [each.id for each in jobs]
+
+
 def test_jobs_come_oldest_first_with_one_batch_key_at_a_time(world):
     worker = world.worker(digests=(DIGEST, "e" * 64))
     jobs = [job(), job(method="deep"), job(), job(digest="e" * 64), job()]
     submit(world, *jobs)
-    batches = [[lease.job.id for lease in worker.take(2, 1)] for _ in range(4)]
+    batches = [[lease.job.id for lease in take(worker, 2, 1)] for _ in range(4)]
     assert batches == [[jobs[0].id, jobs[2].id], [jobs[1].id], [jobs[3].id], [jobs[4].id]]
 
 
@@ -87,7 +71,7 @@ def test_a_worker_gets_jobs_of_its_manifests_only(world):
 
     async def scene(queue: JobQueue) -> None:
         await queue.submit(given := job())
-        assert await off_loop(other.take, 1, 0.1) == []
+        assert await off_loop(take, other, 1, 0.1) == []
         worker = world.worker("able")
         assert {record.owner: record.digests for record in await queue.workers()} == {
             "other": {"f" * 64}, "able": {DIGEST},

@@ -1,12 +1,11 @@
 """Both queues: leases, and the jobs of workers that stop, end or are silent."""
 
 import asyncio
-import select
 import time
 
 import pytest
 
-from tests.queues.conftest import DIGEST, FAULT, LEASE_S, job, off_loop, one, run
+from tests.queues.conftest import DIGEST, FAULT, LEASE_S, final, job, off_loop, one, run, take
 from whyserve.jobs import JobStatus
 from whyserve.queue_protocols import MAX_DELIVERIES, JobQueue
 
@@ -40,7 +39,7 @@ def test_a_silent_workers_job_goes_to_another_and_its_late_result_is_refused(wor
         assert not stale.finish(lost, b'"stale"')
         assert not stale.fail(lost, FAULT)
         assert fresh.finish(again, b'"fresh"')
-        assert (await queue.wait(given.id, 1)).result == b'"fresh"'
+        assert (await final(queue, given.id, 1)).result == b'"fresh"'
 
     run(world, scene)
 
@@ -67,7 +66,7 @@ def test_a_renewed_lease_does_not_end(world):
         for _ in range(8):
             await asyncio.sleep(LEASE_S / 4)
             worker.renew()
-            assert other.take(1, 0) == []
+            assert take(other, 1, 0) == []
         assert worker.finish(lease, b"{}")
 
     run(world, scene)
@@ -83,7 +82,7 @@ def test_a_job_that_ends_three_workers_fails_and_other_jobs_are_answered(world):
         for attempt in range(20):
             worker = world.worker(f"w{attempt}")
             dead = False
-            while not dead and (leases := await off_loop(worker.take, 16, 0.05)):
+            while not dead and (leases := await off_loop(take, worker, 16, 0.05)):
                 if dead := any(lease.job.id == poison for lease in leases):
                     break
                 for lease in leases:
@@ -133,7 +132,7 @@ def test_a_worker_that_stops_returns_its_jobs(world):
 
     async def scene(queue: JobQueue) -> None:
         await queue.submit(given := job())
-        assert await off_loop(leaving.take, 1, 1)
+        assert await off_loop(take, leaving, 1, 1)
         await off_loop(leaving.close)
         assert (await queue.state(given.id)).status is JobStatus.queued
         assert (await off_loop(one, staying)).job == given
@@ -152,11 +151,11 @@ def test_an_adopted_job_runs_under_the_lease_of_its_adopter(world):
         state = await queue.state(given.id)
         assert (state.status, state.caller) == (JobStatus.running, "ann")
         assert await queue.depth() == 2
-        assert [each.job.id for each in await off_loop(worker.take, 10, 1)] == [older.id]
+        assert [each.job.id for each in await off_loop(take, worker, 10, 1)] == [older.id]
         assert adopter.report([lease], 0.5) == [True]
         assert (await queue.state(given.id)).progress == 0.5
         assert await off_loop(adopter.finish, lease, b"{}")
-        assert (await queue.wait(given.id, 5)).status is JobStatus.done
+        assert (await final(queue, given.id, 5)).status is JobStatus.done
 
     run(world, scene)
 
@@ -175,22 +174,5 @@ def test_a_worker_computes_an_adopted_job_again_if_its_adopter_ends(world, endin
             assert not await off_loop(adopter.finish, lease, b"{}")
             await off_loop(adopter.close)
         assert await off_loop(worker.finish, again, b"{}")
-
-    run(world, scene)
-
-
-def test_a_source_is_readable_when_a_job_has_arrived(world):
-    worker = world.worker("w1")
-
-    async def scene(queue: JobQueue) -> None:
-        def readable(timeout_s: float) -> bool:
-            return bool(select.select([worker], [], [], timeout_s)[0])
-
-        readable(0)
-        assert await off_loop(worker.take, 1, 0) == []
-        assert not await off_loop(readable, 0.2)
-        await queue.submit(given := job())
-        assert await off_loop(readable, 5)
-        assert (await off_loop(one, worker)).job == given
 
     run(world, scene)

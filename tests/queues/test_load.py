@@ -2,12 +2,10 @@
 
 import asyncio
 import threading
-import time
 
-from tests.queues.conftest import job, run
+from tests.queues.conftest import final, job, run, take
 from whyserve.jobs import JobStatus
 from whyserve.queue_protocols import JobQueue, JobSource
-from whyserve.queues.waiters import LOOK_AGAIN_S
 
 
 def test_under_load_no_job_is_lost_and_no_result_recorded_twice(world):
@@ -19,7 +17,7 @@ def test_under_load_no_job_is_lost_and_no_result_recorded_twice(world):
     def serve(source: JobSource, drops: bool) -> None:
         turn = 0
         while not stop.is_set():
-            for lease in source.take(4, 0.1):
+            for lease in take(source, 4, 0.1):
                 turn += 1
                 # Second deliveries are computed: a job dropped three times would fail.
                 if (not drops or turn % 3 or lease.fence > 1) and source.finish(lease, lease.job.id.encode()):
@@ -33,7 +31,7 @@ def test_under_load_no_job_is_lost_and_no_result_recorded_twice(world):
         async def ask() -> None:
             given = await queue.submit(job(method=("auto", "deep")[len(asked) % 2]))
             asked.append(given)
-            state = await queue.wait(given, 20)
+            state = await final(queue, given, 20)
             assert (state.status, state.result) == (JobStatus.done, given.encode())
 
         await asyncio.gather(*[ask() for _ in range(200)])
@@ -47,36 +45,3 @@ def test_under_load_no_job_is_lost_and_no_result_recorded_twice(world):
             thread.join(10)
     # Compared after the threads have ended: a caller may see a result before its worker has noted it.
     assert sorted(recorded) == sorted(asked)
-
-
-def test_a_job_is_delivered_by_wakeups_and_not_by_polling(world):
-    """The median round trip of 200 jobs is far below LOOK_AGAIN_S, the interval of polling.
-
-    Absolute times depend on the disk and on the machine's other work; `make bench-queue` measures them.
-    """
-    worker = world.worker(lease_s=30)
-    stop = threading.Event()
-
-    def serve() -> None:
-        while not stop.is_set():
-            for lease in worker.take(16, 0.2):
-                worker.finish(lease, b"{}")
-
-    thread = threading.Thread(target=serve)
-    thread.start()
-
-    async def scene(queue: JobQueue) -> float:
-        times = []
-        for _ in range(200):
-            began = time.perf_counter()
-            await queue.submit(given := job())
-            assert (await queue.wait(given.id, 10)).status is JobStatus.done
-            times.append(time.perf_counter() - began)
-        return sorted(times)[len(times) // 2]
-
-    try:
-        median_s = min(run(world, scene, lease_s=30) for _ in range(2))
-    finally:
-        stop.set()
-        thread.join(10)
-    assert median_s <= LOOK_AGAIN_S / 20

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from tests.queues.conftest import FAULT, job, off_loop, one, run
+from tests.queues.conftest import FAULT, final, job, off_loop, one, run, take
 from whyserve.errors import IdempotencyKeyReused, QueueFull, UnknownExplanation
 from whyserve.jobs import JobMetrics, JobState, JobStatus, new_id
 from whyserve.queue_protocols import JobQueue
@@ -28,7 +28,7 @@ def test_a_job_and_its_result_arrive_unchanged(world):
         known = JobState(given.id, JobStatus.running, 0.75, caller="ann", standard_error=0.125)
         assert await queue.state(given.id) == known
         assert worker.finish(lease, b'{"x":1}')
-        state = await queue.wait(given.id, 5)
+        state = await final(queue, given.id, 5)
         assert state == JobState(given.id, JobStatus.done, 1.0, b'{"x":1}', caller="ann", standard_error=0.125)
         assert await queue.job(given.id) == given
         with pytest.raises(UnknownExplanation):
@@ -87,31 +87,10 @@ def test_a_failed_job_has_its_error(world):
         await queue.submit(given := job())
         lease = await off_loop(one, worker)
         assert worker.fail(lease, FAULT)
-        return await queue.wait(given.id, 5)
+        return await final(queue, given.id, 5)
 
     state = run(world, scene)
     assert (state.status, state.error, state.result) == (JobStatus.failed, FAULT, None)
-
-
-def test_waiting_ends_with_the_result_or_after_the_timeout(world):
-    worker = world.worker()
-
-    async def scene(queue: JobQueue) -> None:
-        await queue.submit(given := job())
-        began = time.monotonic()
-        assert (await queue.wait(given.id, 0.15)).status is JobStatus.queued
-        assert 0.1 < time.monotonic() - began < 1
-        lease = await off_loop(one, worker)
-        waits = [asyncio.create_task(queue.wait(given.id, 10)) for _ in range(3)]
-        await asyncio.sleep(0.1)
-        began = time.monotonic()
-        await off_loop(worker.finish, lease, b"{}")
-        assert {(await wait).status for wait in waits} == {JobStatus.done}
-        assert time.monotonic() - began < 0.5  # woken, not polled
-        with pytest.raises(UnknownExplanation):
-            await queue.wait(new_id(), 1)
-
-    run(world, scene)
 
 
 def test_a_full_queue_refuses_jobs_and_keeps_the_accepted_ones(world):
@@ -125,7 +104,7 @@ def test_a_full_queue_refuses_jobs_and_keeps_the_accepted_ones(world):
                 await queue.submit(job())
             assert time.monotonic() - began < 0.05
             assert full.value.details["retry_after_s"] > 0
-        leases = await off_loop(worker.take, 10, 1)
+        leases = await off_loop(take, worker, 10, 1)
         assert [lease.job.id for lease in leases] == accepted
         with pytest.raises(QueueFull):  # running jobs count too
             await queue.submit(job())
@@ -142,7 +121,7 @@ def test_a_queued_job_is_cancelled(world):
         await queue.submit(first := job())
         await queue.submit(second := job())
         assert (await queue.cancel(first.id)).status is JobStatus.cancelled
-        assert [lease.job.id for lease in await off_loop(worker.take, 5, 1)] == [second.id]
+        assert [lease.job.id for lease in await off_loop(take, worker, 5, 1)] == [second.id]
         assert await queue.depth() == 1
         with pytest.raises(UnknownExplanation):
             await queue.cancel(new_id())
@@ -156,7 +135,7 @@ def test_a_running_job_is_cancelled(world):
     async def scene(queue: JobQueue) -> None:
         await queue.submit(given := job())
         lease = await off_loop(one, worker)
-        waiting = asyncio.create_task(queue.wait(given.id, 10))
+        waiting = asyncio.create_task(final(queue, given.id, 10))
         assert (await queue.cancel(given.id)).status is JobStatus.cancelled
         assert (await waiting).status is JobStatus.cancelled
         assert worker.report([lease], 0.9) == [False]
@@ -202,7 +181,7 @@ def test_a_queued_job_fails_at_its_deadline(world):
     async def scene(queue: JobQueue) -> None:
         await queue.submit(late := job(deadline=time.time() + 0.2))
         await queue.submit(free := job(deadline=time.time() + 60))
-        state = await queue.wait(late.id, 5)
+        state = await final(queue, late.id, 5)
         assert state.status is JobStatus.failed
         assert state.error is not None
         assert state.error.code == "explanation_timeout"

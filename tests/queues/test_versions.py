@@ -17,7 +17,7 @@ from tests.queues.redis_server import RedisServer
 from whyserve.errors import ConfigurationError
 from whyserve.jobs import JobStatus
 from whyserve.queues.factory import open_queue, open_source
-from whyserve.queues.queue_file import open_store
+from whyserve.queues.store import Store
 from whyserve.queues.version import VERSION
 from whyserve.settings import Settings
 
@@ -110,7 +110,7 @@ def test_the_files_of_a_killed_program_keep_what_its_wal_file_holds(tmp_path, ca
         (tmp_path / path.name).write_bytes(path.read_bytes())
     db.close()
     assert (tmp_path / "queue.sqlite3-wal").stat().st_size > 0
-    open_store(tmp_path, TERMS).close()
+    Store(tmp_path, TERMS).close()
     assert len(warnings(caplog)) == 1
     assert jobs_in(tmp_path / KEPT) == [("accepted", "queued"), ("old", "done")]
 
@@ -118,7 +118,7 @@ def test_the_files_of_a_killed_program_keep_what_its_wal_file_holds(tmp_path, ca
 def test_a_second_file_of_the_same_version_does_not_replace_the_first(tmp_path):
     for _ in range(2):
         version_4(tmp_path).close()
-        open_store(tmp_path, TERMS).close()
+        Store(tmp_path, TERMS).close()
         for path in tmp_path.glob("queue.sqlite3"):
             path.unlink()
     assert len(jobs_in(tmp_path / KEPT)) == len(jobs_in(tmp_path / f"{KEPT}.2")) == 2
@@ -127,9 +127,9 @@ def test_a_second_file_of_the_same_version_does_not_replace_the_first(tmp_path):
 def test_a_file_that_a_running_program_of_another_version_uses_is_left_alone(tmp_path):
     with closing(version_4(tmp_path)) as db:
         with pytest.raises(ConfigurationError, match=r"in use by another version of Whyserve \(queue version 4"):
-            open_store(tmp_path, TERMS)
+            Store(tmp_path, TERMS)
         assert db.execute("SELECT count(*) FROM jobs").fetchone() == (2,)
-    open_store(tmp_path, TERMS).close()
+    Store(tmp_path, TERMS).close()
     assert len(jobs_in(tmp_path / KEPT)) == 2
 
 
@@ -139,15 +139,9 @@ def test_a_queue_of_this_version_is_opened_again_with_its_jobs(tmp_path, caplog)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["queue.lock", "queue.sqlite3"]
 
 
-def test_a_file_that_is_no_database_is_named(tmp_path):
-    (tmp_path / "queue.sqlite3").write_text("not a database, and longer than the header of one " * 10)
-    with pytest.raises(ConfigurationError, match=r"WHYSERVE_STATE: cannot open a queue in .*file is not a database"):
-        open_store(tmp_path, TERMS)
-
-
 def start(state: Path, together: Barrier) -> None:
     together.wait(30)
-    store = open_store(state, TERMS)
+    store = Store(state, TERMS)
     store.submit(job())
     together.wait(30)
     # All processes wrote to one file.
@@ -196,7 +190,7 @@ def test_redis_keys_of_an_older_version_are_named_and_not_read(own_redis, caplog
         assert submit_to(settings) == 1
         source = open_source(settings, "w1")
         source.announce(["d"])
-        assert source.take(5, 0) == []
+        assert source.take(5) == []
         source.close()
 
         lines = warnings(caplog)

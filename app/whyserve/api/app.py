@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Scope
 from whyserve import __version__
 from whyserve.api.errors.handler import on_exception
 from whyserve.api.middleware.request import RequestMiddleware
+from whyserve.api.oip import v1
 from whyserve.api.oip.infer import Infer, is_infer
 from whyserve.api.openapi.document import document
 from whyserve.api.promotion import LAST_SHARE
@@ -23,7 +24,7 @@ from whyserve.api.routes.oip import oip_router
 from whyserve.api.routes.page import page_routes
 from whyserve.api.routes.predict import Predict
 from whyserve.api.state import Service
-from whyserve.delivery.unix_server import UnixServer
+from whyserve.delivery.listening import listening
 from whyserve.errors import WhyserveError
 
 # The headers of an answer that a page of another origin may read.
@@ -32,7 +33,7 @@ EXPOSED = ("Location", "Preference-Applied", "Retry-After", "Server-Timing", "X-
 
 def create_app(service: Service) -> RequestMiddleware:
     """The application that uvicorn serves."""
-    predict, infer, explain = Predict(service), Infer(service), Explain(service)
+    predict, infer, explain, kserve = Predict(service), Infer(service), Explain(service), v1.Predict(service)
 
     def quick(scope: Scope) -> ASGIApp | None:
         path = scope["path"]
@@ -42,6 +43,8 @@ def create_app(service: Service) -> RequestMiddleware:
             return predict
         if path == "/explain":
             return explain
+        if v1.is_predict(path):
+            return kserve
         return infer if is_infer(path) else None
 
     return RequestMiddleware(create_api(service), quick, service.settings, service.body_memory, service.shutting_down)
@@ -56,16 +59,9 @@ def create_api(service: Service) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         settings = service.settings
-        server = UnixServer(service.direct, settings.lease_s)
-        try:
-            await server.start(settings.state)
-        except OSError:
-            # With Redis, no worker needs to be on this machine, and the folder may be read-only.
-            if settings.redis_url is None:
-                raise
-        yield
-        await service.promoted.close(LAST_SHARE * settings.drain_s)
-        server.close()
+        async with listening(service.direct, settings):
+            yield
+            await service.promoted.close(LAST_SHARE * settings.drain_s)
         for predictor in service.catalog.all:
             await predictor.close()
         await service.queue.close()
@@ -83,7 +79,7 @@ def create_api(service: Service) -> FastAPI:
     # Plain routes: FastAPI's routing costs more than a small model's prediction, and it has one type for all models.
     # The openapi package adds their types to the document.
     app.router.routes.append(Route("/predict", Predict(service), methods=["POST"], include_in_schema=False))
-    app.include_router(oip_router(Infer(service)))
+    app.include_router(oip_router(Infer(service), v1.Predict(service)))
     app.router.routes.append(Route("/explain", Explain(service), methods=["POST"], include_in_schema=False))
     app.include_router(explanations.router)
     app.include_router(events.router)

@@ -1,8 +1,9 @@
 """A cache of explanations by row, so that equal requests are computed once.
 
 A row's key covers all that its explanation depends on: the manifest's digest (which covers the network's and the
-backgrounds' digests), background, method, samples, seed, outputs, the row, the positions of its texts' tokens, and the
-prediction. The key also covers the caller: no caller can tell from an answer's time what other callers requested.
+backgrounds' digests), background, method, samples, standard error, seed, outputs, the row, its id, the positions of its
+tokens, and the prediction. The key also covers the caller: no caller can tell from an answer's time what other callers
+requested.
 """
 
 import hashlib
@@ -34,8 +35,8 @@ class ExplanationCache:
         """One key per row; no keys if nothing is cached: for a summary, or with a size of 0."""
         return row_keys(job) if self._max_bytes and not job.summary else []
 
-    def answer(self, keys: Sequence[bytes]) -> bytes | None:
-        """The complete answer, if the cache has every row. It has `cached`, and the id of the job that computed it."""
+    def answer(self, keys: Sequence[bytes]) -> list[bytes] | None:
+        """The answer in parts, if the cache has every row. It has `cached`, and the id of the job that computed it."""
         if not keys:
             return None
         entries = [entry for key in keys if (entry := self._rows.get(key)) is not None]
@@ -45,8 +46,8 @@ class ExplanationCache:
         CACHE_ROWS.labels("yes").inc(len(keys))
         for key in keys:
             self._rows.move_to_end(key)
-        rows = b",".join(row for _, row in entries)
-        return entries[0][0][:-1] + b',"cached":true,"explanations":[' + rows + b"]}"
+        rows = [part for _, row in entries for part in (b",", row)]
+        return [entries[0][0][:-1] + b',"cached":true,"explanations":[', *rows[1:], b"]}"]
 
     def put(self, keys: Sequence[bytes], result: JobResult) -> None:
         """Cache the rows of a result, unless a deadline ended it early. keys: of the rows, or none."""
@@ -103,14 +104,13 @@ def _size(entry: tuple[bytes, bytes]) -> int:
 
 def row_keys(job: ExplainJob) -> list[bytes]:
     """One key of 256 bits per row."""
-    common = hashlib.sha256(
-        repr((job.digest, job.background_key, job.method, job.samples, job.seed, job.caller)).encode()
-    )
+    how = (job.method, job.samples, job.standard_error, job.seed)
+    common = hashlib.sha256(repr((job.digest, job.background_key, *how, job.caller)).encode())
     arrays = [job.rows[name].unpack() for name in sorted(job.rows)] + [job.served.unpack()]
     keys = []
     for row, outputs in enumerate(job.outputs):
         digest = common.copy()
-        digest.update(repr(outputs).encode())
+        digest.update(repr((outputs, job.ids[row] if job.ids else None)).encode())
         # Texts with equal token ids may have their tokens at different positions.
         digest.update(repr([(name, job.texts[name][row]) for name in sorted(job.texts)]).encode())
         for array in arrays:

@@ -7,6 +7,7 @@ caller is never stored, and a result is dropped when newer results need its plac
 import contextlib
 import hashlib
 import hmac
+import logging
 import os
 import secrets
 import tempfile
@@ -15,6 +16,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from whyserve.settings import Settings
+
+log = logging.getLogger("whyserve.api")
 
 KEY_FILE = "ids.key"
 # An id is the time in seconds, a random part, and the seal of both and of the caller, in hexadecimal digits.
@@ -52,10 +55,14 @@ def read_secret(settings: Settings) -> bytes:
     if settings.redis_url is not None:
         password = urlsplit(settings.redis_url).password or ""
         return hashlib.sha256(f"whyserve ids {password}".encode()).digest()
-    file = settings.state / KEY_FILE
-    if not file.exists():
-        _create(file, secrets.token_bytes(32))
-    return file.read_bytes()
+    file, fresh = settings.state / KEY_FILE, secrets.token_bytes(32)
+    try:
+        if not file.exists():
+            _create(file, fresh)
+        return file.read_bytes()
+    except OSError as error:  # such as a full disk: predictions need no file
+        log.error("%s: cannot be used: %s; ids of this process are unknown to all others", file, error.strerror)
+        return fresh
 
 
 def _create(file: Path, content: bytes) -> None:

@@ -40,7 +40,7 @@ class Service:
     cache: explanations by row.
     ids: makes the ids of explanations, and recognises them.
     direct, promoted: the jobs that callers wait for, and those of them that went on to the queue.
-    body_memory: counts the bytes of all request bodies in memory.
+    body_memory: counts the bytes of all bodies in memory: of requests, and of answers that are being sent.
     explain_rate_limit: by caller; None without a limit.
     tracer: None if the service does not trace.
     load_lock: held while models are loaded or unloaded.
@@ -82,7 +82,7 @@ class Service:
             queue,
             *_adapters(settings, catalog),
             ExplanationCache(settings.cache_mb << 20),
-            BodyMemory(settings.max_body_mb << 20),
+            BodyMemory(settings.max_body_mb << 20, settings.max_inflight_mb << 20),
             RateLimit(explain_rate, EXPLAIN_BURST_S, EXPLAIN_LIMIT) if explain_rate else None,
             Ids(read_secret(settings), settings.keep_results_s),
             direct,

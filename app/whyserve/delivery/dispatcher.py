@@ -11,11 +11,14 @@ from typing import Any, Protocol
 
 from whyserve.delivery.frames import VERSION, Frame, Kind, Reply, decode_error, decode_reply, encode, encode_request
 from whyserve.delivery.ticket import Ticket
-from whyserve.errors import QueueFull
+from whyserve.errors import QueueFull, Unavailable
 from whyserve.jobs import ExplainJob, JobError
 from whyserve.queue_protocols import MAX_DELIVERIES, TIMED_OUT, WORKER_LOST
 
 log = logging.getLogger("whyserve.delivery")
+
+# A worker sends a sign of life three times per lease.
+BEATS_PER_LEASE = 3
 
 
 class Transport(Protocol):
@@ -24,7 +27,7 @@ class Transport(Protocol):
     def send(self, frame: bytes) -> None: ...
 
     def end(self) -> None:
-        """Close the connection. `Dispatcher.lost` is called for its link afterwards."""
+        """Close the connection. `Dispatcher.lost` is called for its link, at once or afterwards."""
         ...
 
 
@@ -32,12 +35,14 @@ class WorkerLink:
     """One worker.
 
     held: the jobs that the worker has, by id; None for a cancelled job that the worker has not given up yet.
+    silent_checks: the calls of `Dispatcher.check` since the last frame of the worker.
     """
 
     def __init__(self, transport: Transport) -> None:
         self.transport = transport
         self.owner, self.credits, self.digests = "", 0, frozenset[str]()
         self.held: dict[str, Ticket | None] = {}
+        self.silent_checks = 0
 
     def held_of(self, flow: object) -> int:
         """How many jobs of a flow the worker has."""
@@ -54,6 +59,8 @@ class Dispatcher:
     def __init__(self, depth: int) -> None:
         """depth: the largest number of jobs that are not final."""
         self._depth = depth
+        # False while no other workers than the connected ones can connect.
+        self.reaches_workers = True
         self._links: list[WorkerLink] = []
         self._tickets: dict[str, Ticket] = {}
         # Jobs that no worker has, by the digest of their manifest and by their flow.
@@ -69,10 +76,12 @@ class Dispatcher:
         return any(digest in link.digests for link in self._links)
 
     def submit(self, job: ExplainJob) -> Ticket:
-        """Send a job to a worker now or as soon as one has a credit for it. Raises QueueFull."""
+        """Send a job to a worker now or as soon as one has a credit for it. Raises QueueFull, Unavailable."""
         if len(self._tickets) >= self._depth:
             waiting = f"{len(self._tickets)} explanations are not finished"
             raise QueueFull(f"the queue is full: {waiting}; try again later", retry_after_s=1)
+        if not self.reaches_workers and not self.serves(job.digest):
+            raise Unavailable("no worker can be reached now; try again later", retry_after_s=1)
         ticket = self._tickets[job.id] = Ticket(job)
         able = [link for link in self._links if link.takes(job)]
         if able and (job.digest, job.flow) not in self._waiting:
@@ -80,6 +89,11 @@ class Dispatcher:
         else:
             self._wait(ticket)
         return ticket
+
+    def ring(self) -> None:
+        """Tell all workers that there is a new job in the queue."""
+        for link in self._links:
+            link.transport.send(encode(Kind.NEWS, {}))
 
     def cancel(self, ticket: Ticket) -> None:
         """Drop a job. A worker that computes it stops at its next chunk."""
@@ -94,6 +108,7 @@ class Dispatcher:
     # -- from the workers ------------------------------------------------------------------------------
 
     def received(self, link: WorkerLink, frame: Frame) -> None:
+        link.silent_checks = 0
         if frame.kind == Kind.BEAT:
             return
         head = frame.head
@@ -133,6 +148,14 @@ class Dispatcher:
     def _settle(self, ticket: Ticket, outcome: Reply | JobError) -> None:
         del self._tickets[ticket.job.id]
         ticket.settle(outcome)
+
+    def check(self) -> None:
+        """End the connections of silent workers. Called BEATS_PER_LEASE times per lease."""
+        for link in list(self._links):
+            # Checks are counted, and not seconds: after a pause of this process, the workers get the time to be heard.
+            link.silent_checks += 1
+            if link.silent_checks > BEATS_PER_LEASE:
+                link.transport.end()
 
     def lost(self, link: WorkerLink) -> None:
         """The worker has ended, or gives no sign of life: other workers get its jobs."""

@@ -14,12 +14,12 @@ from pydantic_core import from_json, to_json
 from whyserve.jobs import ExplainJob, JobError, JobResult
 
 # Raise it when a frame changes. An API refuses a worker of another version.
-VERSION = 2
+VERSION = 3
 _SIZE, _HEAD = struct.Struct("<I"), struct.Struct("<BI")
 
 
 class Kind(IntEnum):
-    """From worker to API: HELLO to PROGRESS, and RETURN. From API to worker: REQUEST to RECALL."""
+    """From worker to API: HELLO to PROGRESS, and RETURN. From API to worker: REQUEST to RECALL, and NEWS."""
 
     HELLO = 1  # version, owner, credits, digests
     DIGESTS = 2  # the worker's manifests have changed: digests
@@ -32,6 +32,7 @@ class Kind(IntEnum):
     CANCEL = 9  # id
     RECALL = 10  # return this request if its computation has not begun: id
     RETURN = 11  # the answer to RECALL: id
+    NEWS = 12  # there may be a new job in the queue
 
 
 class Frame(NamedTuple):

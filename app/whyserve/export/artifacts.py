@@ -4,25 +4,50 @@ artifacts/<name> is a symbolic link to a folder in artifacts/.builds. Replacing 
 sees either the two old files or the two new ones.
 """
 
+import fcntl
 import os
 import shutil
 import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 
 from whyserve.errors import ModelFault
 from whyserve.export.sources import Source, read_unchanged
+from whyserve.export.verify import check_files
 from whyserve.model.builds import BUILDS, KEPT, ORIGINAL, builds_of
-from whyserve.model.manifest import (
-    EXPORT_AGAIN,
-    MANIFEST_FILE,
-    Manifest,
-    dump_manifest,
-    read_manifest,
-    sha256,
-)
+from whyserve.model.manifest import EXPORT_AGAIN, MANIFEST_FILE, Manifest, dump_manifest, sha256
 from whyserve.model.methods import METHODS
 from whyserve.model.spec import ONNX_FILE, ModelSpec
+
+WORK = ".work-"
+# An export locks its work folder right after it has made it.
+LOCKED_AFTER_S = 60.0
+
+
+@contextmanager
+def work_folder(place: Path) -> Iterator[Path]:
+    """A folder in `place` that is removed at the end. Folders that killed exports left there are removed first."""
+    for left in place.glob(f"{WORK}*"):
+        with suppress(OSError):
+            if time.time() - left.stat().st_mtime > LOCKED_AFTER_S:
+                with _locked(left):
+                    shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(dir=place, prefix=WORK) as folder, _locked(Path(folder)):
+        yield Path(folder)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Raises OSError if another process has the lock. The lock ends with this process."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def tools(spec: ModelSpec) -> dict[str, str]:
@@ -32,14 +57,14 @@ def tools(spec: ModelSpec) -> dict[str, str]:
     return {name: version(name) for name in sorted(common + own[spec.framework])}
 
 
-def is_current(artifacts: Path, source: Source, settings: dict[str, float]) -> bool:
+def is_current(artifacts: Path, source: Source, settings: Mapping[str, float]) -> bool:
     """Whether a new export of this source would give the same artifact."""
     folder = artifacts / source.spec.name
     try:
-        manifest, _ = read_manifest(folder)
-        onnx = sha256((folder / ONNX_FILE).read_bytes())
-    except (ModelFault, OSError):
+        manifest = check_files(folder)
+    except ModelFault:
         return False
+    onnx = manifest.files[ONNX_FILE]
     return (
         manifest.files == {**source.digests, ONNX_FILE: onnx} == {ONNX_FILE: onnx, **source.digests}
         and manifest.built_with == tools(source.spec)
@@ -56,8 +81,8 @@ def write(artifacts: Path, manifest: Manifest, onnx: bytes, source: Source) -> N
     builds.mkdir(parents=True, exist_ok=True)
     content = dump_manifest(manifest)
     build = builds / f"{name}-{sha256(content)[:16]}"
-    with tempfile.TemporaryDirectory(dir=builds) as folder:
-        new = Path(folder, "build")
+    with work_folder(builds) as folder:
+        new = folder / "build"
         new.mkdir()
         _write_synced(new / ONNX_FILE, onnx)
         _write_synced(new / MANIFEST_FILE, content)
@@ -66,7 +91,7 @@ def write(artifacts: Path, manifest: Manifest, onnx: bytes, source: Source) -> N
             _write_synced(new / ORIGINAL / file, read_unchanged(source.folder, file, digest))
         shutil.rmtree(build, ignore_errors=True)
         new.rename(build)
-        link = Path(folder, "link")
+        link = folder / "link"
         link.symlink_to(Path(BUILDS, build.name))
         target = artifacts / name
         if target.is_dir() and not target.is_symlink():
@@ -77,11 +102,11 @@ def write(artifacts: Path, manifest: Manifest, onnx: bytes, source: Source) -> N
 
 
 def why_unreadable(build: Path) -> str | None:
-    """Why this program cannot use a build's manifest; None if it can, or if there is no manifest."""
+    """Why this program cannot use a build; None if it can, or if there is no manifest."""
     if not (build / MANIFEST_FILE).is_file():
         return None
     try:
-        read_manifest(build)
+        check_files(build)
     except ModelFault as fault:
         return fault.message.removesuffix(f"; {EXPORT_AGAIN}")
     return None
@@ -99,7 +124,7 @@ def set_aside_unreadable(artifacts: Path, name: str) -> list[str]:
             kept.mkdir(exist_ok=True)
             shutil.rmtree(kept / build.name, ignore_errors=True)
             build.rename(kept / build.name)
-            lines.append(f"{why}; moved to {kept.name}")
+            lines.append(f"{why}; moved to {kept / build.name}")
     return lines
 
 

@@ -1,6 +1,5 @@
 """`whyserve export`: each changed model folder becomes an artifact, or a message says what is wrong with it."""
 
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -8,16 +7,26 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from whyserve.errors import ModelFault, WhyserveError
-from whyserve.export.artifacts import is_current, prune, set_aside_unreadable, tools, why_unreadable, write
+from whyserve.export.artifacts import (
+    is_current,
+    prune,
+    set_aside_unreadable,
+    tools,
+    why_unreadable,
+    work_folder,
+    write,
+)
 from whyserve.export.parity import check_parity, parity_text
 from whyserve.export.rows import TrialRows, trial_rows
 from whyserve.export.sources import Source, read_source
 from whyserve.export.stages.stage import Rows, Table, Task, run_stage
+from whyserve.model.choice import warnings
 from whyserve.model.manifest import FORMAT, Manifest, sha256
 from whyserve.model.rows import row_count
 from whyserve.model.spec import ONNX_FILE, SPEC_FILE, model_folders
 
 Say = Callable[[str], None]
+BUDGET_MAX_MS = 2000.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +38,14 @@ class Job:
     rows: TrialRows
 
 
-def export_all(models: Path, artifacts: Path, budget_ms: float, say: Say) -> None:
+def export_all(models: Path, artifacts: Path, budget_ms: float, say: Say, budget_max_ms: float = BUDGET_MAX_MS) -> None:
     """Export each changed folder under `models`. say: called with one line per model.
 
+    budget_ms: the time in ms per row that the default explanation method may take. budget_max_ms: the time that it may
+    take if no faster method is reliable.
     Raises ModelFault at the end, with one line per faulty model; the other models are exported.
     """
-    settings = {"budget_ms": budget_ms}
+    settings = {"budget_ms": budget_ms, "budget_max_ms": budget_max_ms}
     faults: list[str] = []
     changed: list[Source] = []
     folders = model_folders(models, SPEC_FILE)
@@ -61,9 +72,9 @@ def export_all(models: Path, artifacts: Path, budget_ms: float, say: Say) -> Non
         raise ModelFault("\n".join(faults))
 
 
-def export_one(folder: Path, artifacts: Path, budget_ms: float) -> Manifest:
+def export_one(folder: Path, artifacts: Path, budget_ms: float, budget_max_ms: float = BUDGET_MAX_MS) -> Manifest:
     """Export one model folder, changed or not, and no other. Raises WhyserveError if it has a fault."""
-    settings = {"budget_ms": budget_ms}
+    settings = {"budget_ms": budget_ms, "budget_max_ms": budget_max_ms}
     with _staged([read_source(folder)], artifacts, settings) as (job,):
         return _finish(job, artifacts, settings)
 
@@ -88,8 +99,8 @@ def _export(sources: Sequence[Source], artifacts: Path, settings: dict[str, floa
 def _staged(sources: Sequence[Source], artifacts: Path, settings: dict[str, float]) -> Iterator[list[Job]]:
     """The jobs after all stages. Their work folders exist only in this context."""
     artifacts.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=artifacts, prefix=".work-") as scratch:
-        jobs = [_prepare(source, Path(scratch, source.spec.name), settings) for source in sources]
+    with work_folder(artifacts) as scratch:
+        jobs = [_prepare(source, scratch / source.spec.name, settings) for source in sources]
         if keras := [job.task for job in jobs if job.source.spec.framework == "keras"]:
             run_stage("whyserve.export.stages.keras", keras, "tensorflow")
         run_stage("whyserve.export.stages.torch", [job.task for job in jobs], "torch")
@@ -102,7 +113,7 @@ def _prepare(source: Source, work: Path, settings: dict[str, float]) -> Job:
     examples = source.examples() if source.texts else {}
     vocabularies = {name: reader.vocabulary for name, reader in source.texts.items()}
     rows = trial_rows(source.spec, source.background, examples, vocabularies)
-    task = Task(str(source.folder.resolve()), str(work), source.digests, settings["budget_ms"], rows.real)
+    task = Task(str(source.folder.resolve()), str(work), source.digests, settings, rows.real)
     task.save_rows(rows.arrays)
     if examples:
         task.save_rows(examples, Rows.EXAMPLES)
@@ -154,4 +165,5 @@ def _summary(manifest: Manifest, seconds: float) -> str:
     return (
         f"{spec.name}: exported from {spec.framework} in {seconds:.0f} s; {parity_text(manifest.parity)};"
         f" the default explanation method is {certificate['default']} ({certificate['reason']})"
+        + "".join(f"; {warning}" for warning in warnings(manifest))
     )

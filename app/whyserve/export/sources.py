@@ -128,7 +128,7 @@ def _example(spec: ModelSpec, content: bytes, place: str) -> dict[str, Any]:
         example: dict[str, Any] = json.loads(content)
         instance = example["instances"][0]
         model, keys = example["model"], set(instance)
-    except (ValueError, KeyError, IndexError, TypeError) as error:
+    except (ValueError, KeyError, IndexError, TypeError, RecursionError) as error:
         raise ModelFault(f'{place}: not a request; write {{"model": …, "instances": [{{…}}]}}') from error
     if model != spec.name:
         raise ModelFault(f'{place}: the model is "{model}"; write "{spec.name}"')

@@ -2,6 +2,7 @@
 
 import io
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -11,13 +12,20 @@ from whyserve.model.input_spec import Feature, InputSpec
 from whyserve.model.rows import Arrays
 from whyserve.model.spec import ModelSpec
 
+# A small file can unpack to more than the machine's memory.
+MOST_BYTES = 4 << 30
+
 
 def read_npz(content: bytes) -> Arrays:
-    """The arrays of an .npz file. Raises InvalidInput, also for a file that needs unpickling."""
+    """The arrays of an .npz file. Raises InvalidInput, also for a file that needs unpickling or too much memory."""
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as file:
+            if sum(member.file_size for member in file.zip.infolist()) > MOST_BYTES:
+                raise MemoryError
             return {name: file[name] for name in file.files}
-    except (ValueError, EOFError, OSError, KeyError, AttributeError, zipfile.BadZipFile) as error:
+    except MemoryError as error:
+        raise InvalidInput(f"its arrays need too much memory; at most {MOST_BYTES >> 30} GiB are read") from error
+    except (ValueError, EOFError, OSError, KeyError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
         raise InvalidInput("not an .npz file of plain arrays; save it with numpy.savez") from error
 
 

@@ -4,6 +4,7 @@ Each build keeps, in original/, the files of the model folder that it was export
 explain an older build with that build's own network.
 """
 
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 
 from whyserve.errors import ModelFault
@@ -14,6 +15,8 @@ BUILDS = ".builds"
 ORIGINAL = "original"
 # Builds kept of one model: the current one, and older ones that a running service may still use.
 KEPT = 3
+# Passes the names of models on, and may report how many have been loaded.
+Each = Callable[[Collection[str]], Iterable[str]]
 
 
 def builds(artifacts: Path) -> dict[str, list[Path]]:
@@ -33,8 +36,8 @@ def builds_of(artifacts: Path, name: str) -> list[Path]:
     current = (artifacts / name).resolve()
     older = [
         path
-        for path in (artifacts / BUILDS).glob(f"{name}-*")
-        if path.name.rpartition("-")[0] == name and path.resolve() != current and (path / MANIFEST_FILE).is_file()
+        for path in (artifacts / BUILDS).resolve().glob(f"{name}-*")
+        if path.name.rpartition("-")[0] == name and path != current and (path / MANIFEST_FILE).is_file()
     ]
     return [current, *sorted(older, key=_age)]
 

@@ -14,7 +14,7 @@ from whyserve.model.spec import DEFAULT_BACKGROUND, ModelSpec, one_line, unreada
 MANIFEST_FILE = "manifest.json"
 # Raise it when the manifest's fields or the meaning of their values change: all models are then exported again, and no
 # process reads the older artifacts.
-FORMAT = 3
+FORMAT = 4
 EXPORT_AGAIN = "run `whyserve export`"
 
 
@@ -79,7 +79,10 @@ def read_manifest(folder: Path) -> tuple[Manifest, str]:
                 f"{place}: exported by another version of Whyserve (format {found}, this program needs {FORMAT});"
                 f" {EXPORT_AGAIN}"
             )
-        return Manifest.model_validate_json(content), sha256(content)
+        manifest = Manifest.model_validate_json(content)
+        if "methods" not in manifest.certificate:
+            raise ModelFault(f"{place}: the certificate is missing; {EXPORT_AGAIN}")
+        return manifest, sha256(content)
     except OSError as error:
         raise unreadable(place, error, EXPORT_AGAIN) from error
     except ValidationError as error:

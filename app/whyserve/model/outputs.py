@@ -102,6 +102,10 @@ class Outputs:
                 )
         return [self.named(list(dict.fromkeys(asked)))] * len(table)
 
+    def columns(self, asked: str | Sequence[str], table: np.ndarray) -> list[list[int]]:
+        """The columns of the wanted outputs, equally many for each row."""
+        return same_length([[output.column for output in row] for row in self.wanted(asked, table)], 0)
+
 
 def same_length(rows: Sequence[Sequence[Any]], fill: Any) -> list[list[Any]]:
     """Lists of one length, at least 1, for outputs of rows that differ in their number; shorter ones end in `fill`."""

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, StringConstraints, ValidationError, model_validator
 
-from whyserve.errors import ModelFault
+from whyserve.errors import ModelFault, first_line
 from whyserve.model.input_spec import InputSpec, Strict, has_tokenizer
 from whyserve.model.methods import METHODS, NEEDS_TORCH, Method
 
@@ -191,10 +191,10 @@ def read_spec(folder: Path) -> ModelSpec:
         spec = ModelSpec.model_validate(data)
     except OSError as error:
         raise unreadable(f"{folder.name}/{SPEC_FILE}", error) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ModelFault(f"{folder.name}/{SPEC_FILE}: not valid TOML: {error}") from error
     except ValidationError as error:
         raise ModelFault(f"{folder.name}/{SPEC_FILE}: {one_line(error)}") from error
+    except (ValueError, RecursionError) as error:
+        raise ModelFault(f"{folder.name}/{SPEC_FILE}: not valid TOML: {first_line(error)}") from error
     if spec.name != folder.name:
         raise ModelFault(
             f'{folder.name}/{SPEC_FILE}: name is "{spec.name}", but the folder is "{folder.name}"; use the same name'

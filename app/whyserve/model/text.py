@@ -7,6 +7,7 @@ used as they are. Only its padding length is replaced: a text is always padded t
 import json
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -54,7 +55,7 @@ class TextReader:
 
     def __init__(self, item: InputSpec, content: bytes, place: str) -> None:
         """content: of tokenizer.json. place: its name in messages. Raises ModelFault."""
-        self._tokenizer = parse_tokenizer(content, place)
+        self._tokenizer, self._place = parse_tokenizer(content, place), place
         self._length, self._most_letters = item.shape[0], most_letters(item)
         # The largest id plus one, not the number of tokens, because ids may have gaps.
         self.vocabulary = max(self._tokenizer.get_vocab(with_added_tokens=True).values(), default=-1) + 1
@@ -67,6 +68,8 @@ class TextReader:
         self._pad_token = str(padding.get("pad_token") or self._tokenizer.id_to_token(self._pad) or "[PAD]")
         self._pad_left = padding.get("direction") == "left"
         self._unknown = {self._pad, _unknown_id(self._tokenizer, json.loads(content)["model"])}
+        for trial in ("a", "a " * (self._most_letters // 2)):
+            faultless(partial(self._tokenizer.encode, trial), place, panics_only=True)
 
     def ids(self, text: str, known: bool = True) -> list[int]:
         """The ids of a text, padded to the length of the input. known: whether at least one token must be known.
@@ -107,7 +110,7 @@ class TextReader:
     def _encoded(self, text: str, known: bool = True) -> Any:
         if len(text) > self._most_letters:
             raise InvalidInput(f"must have at most {self._most_letters} characters")
-        found = self._tokenizer.encode(text)
+        found = faultless(lambda: self._tokenizer.encode(text), self._place)
         if len(found.ids) > self._length:
             raise InvalidInput(f"has {len(found.ids)} tokens, but this model takes at most {self._length}; shorten it")
         tokens = zip(found.ids, found.tokens, found.special_tokens_mask, strict=True)
@@ -121,10 +124,23 @@ def parse_tokenizer(content: bytes, place: str) -> Any:
     """A tokenizers.Tokenizer. content: of tokenizer.json. place: its name in messages. Raises ModelFault."""
     from tokenizers import Tokenizer  # noqa: PLC0415  # a service without text does not need the library
 
+    return faultless(lambda: Tokenizer.from_str(content.decode()), place)
+
+
+def faultless(call: Callable[[], Any], place: str, *, panics_only: bool = False) -> Any:
+    """What a call of the tokenizers library returns. Raises ModelFault if the library fails.
+
+    The library raises plain exceptions, and PanicException, which is no Exception and would end the process.
+    panics_only: ignore plain exceptions, which the library also raises for single texts.
+    """
     try:
-        return Tokenizer.from_str(content.decode())
-    except Exception as error:  # the library raises plain exceptions
-        raise ModelFault(f"{place}: not a file of the tokenizers library: {first_line(error)}") from error
+        return call()
+    except (KeyboardInterrupt, SystemExit, GeneratorExit):
+        raise
+    except BaseException as error:
+        if panics_only and isinstance(error, Exception):
+            return None
+        raise ModelFault(f"{place}: the tokenizers library cannot use this file: {first_line(error)}") from error
 
 
 def _with_accents(text: str, tokens: list[tuple[str, int, int]]) -> list[tuple[str, int, int]]:

@@ -1,7 +1,8 @@
 """The counted work of an explanation, for the limits of API keys and for the order in which workers compute."""
 
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
+from whyserve.model.choice import MethodChoice, trials
 from whyserve.model.manifest import Manifest
 from whyserve.model.methods import METHODS
 
@@ -15,18 +16,18 @@ class Work(NamedTuple):
     units: int
     seconds: float
 
+    def filling(self, seconds: float) -> Self:
+        """The work of a method that samples for so many seconds."""
+        more = max(1.0, seconds / self.seconds) if self.seconds else 1.0
+        return self._replace(units=round(self.units * more), seconds=max(seconds, self.seconds))
 
-def counted_work(manifest: Manifest, method: str, samples: int | None, outputs: int, background_rows: int) -> Work:
-    """The work of a request. method, samples: as requested. outputs: the explained outputs of all rows."""
-    certificate = manifest.certificate
-    if method == "auto":
-        method = manifest.spec.explain.method
-    if method == "auto":
-        method, samples = certificate["default"], samples or certificate.get("samples")
-    usual = METHODS[method].samples
-    units = outputs * background_rows * ((samples or usual) if usual else 1)
-    figures = certificate["methods"].get(method, {})
-    # With within_budget, the time of these few samples is known best.
-    figures = figures.get("within_budget", {"samples": usual or 1, **figures})
-    measured_units = manifest.spec.outputs_asked * manifest.background_rows * figures["samples"]
+
+def counted_work(manifest: Manifest, choice: MethodChoice, outputs: int, background_rows: int) -> Work:
+    """The work of a request. outputs: the explained outputs of all rows."""
+    usual = METHODS[choice.method].samples
+    units = outputs * background_rows * ((choice.samples or usual) if usual else 1)
+    measured = trials(manifest.certificate["methods"][choice.method])
+    # With few samples, the time of a sample is known best.
+    figures = min(measured, key=lambda each: each.get("samples", usual or 1))
+    measured_units = manifest.spec.outputs_asked * manifest.background_rows * figures.get("samples", usual or 1)
     return Work(units, units * figures.get("ms_per_row", 0.0) / 1e3 / measured_units)

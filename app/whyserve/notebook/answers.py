@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
 Row = Mapping[str, Any]
 # The parts of an answer that are the same for all rows.
-FACTS = ("id", "model", "version", "manifest", "method", "method_reason", "expected_distance", "background", "complete")
+FACTS = (
+    "id", "model", "version", "manifest", "method", "method_reason", "expected_distance", "reliable", "reliable_reason",
+    "background", "complete",
+)  # fmt: skip
 
 
 def to_shap(answer: Mapping[str, Any], instances: Sequence[Row], output: str | None = None) -> "shap.Explanation":

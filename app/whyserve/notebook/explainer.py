@@ -14,6 +14,7 @@ from whyserve.explain.methods.registry import EXPLAINERS
 from whyserve.explain.models.explainable import players_of, to_tensors
 from whyserve.export.package.output_choice import OutputChoice
 from whyserve.jobs import GivenBackground
+from whyserve.model.choice import MethodChoice, check_standard_error, choose_auto
 from whyserve.model.methods import METHOD_NAMES
 from whyserve.model.outputs import NOTHING_ON, Output, Outputs, same_length
 from whyserve.model.players import player_names
@@ -44,7 +45,7 @@ class Explainer:
         100 rows, 100 are drawn at random. A categorical column becomes numbers in the order of its categories.
     method: "auto" or the name of a method, see whyserve.model.methods. "auto" measures the methods on rows of the
         background when they are needed first, which takes seconds, and takes the most accurate one within `budget_ms`
-        per row.
+        per row, or a slower one within `budget_max_ms` if that is not accurate.
     samples: how much a sampling method samples; more is more accurate. Default: the method's own.
     players: by input, which elements are explained as one: {"x": {"groups": {"size": ["length", "width"]}}}.
     categories: of a text column, every category in the order of training, by the name of the column.
@@ -74,6 +75,7 @@ class Explainer:
         features: Sequence[str] | None = None,
         categories: Mapping[str, Sequence[str]] | None = None,
         budget_ms: float = 20,
+        budget_max_ms: float = 2000,
     ) -> None:
         if method not in METHOD_NAMES:
             raise UnsupportedMethod(f'unknown method "{method}"; available methods: {", ".join(METHOD_NAMES)}')
@@ -93,7 +95,7 @@ class Explainer:
         self.background = to_tensors(made.background)
         self.method, self.samples, self.seed = method, samples, seed
         self._outputs = Outputs(made.spec, made.columns)
-        self._players, self._columns, self._budget_ms = players_of(made.spec), made.columns, budget_ms
+        self._players, self._budgets_ms = players_of(made.spec), (budget_ms, budget_max_ms)
         self._names = player_names(made.spec)
         against = GivenBackground.pack(made.background)
         self._facts: dict[str, Any] = {
@@ -114,9 +116,8 @@ class Explainer:
                 self.network,
                 self.background,
                 self._players,
-                self._columns,
-                self._budget_ms,
-                requested=self.spec.outputs_asked,
+                *self._budgets_ms,
+                asked=lambda table: self._outputs.columns("all", table),
                 methods=MEASURED,
             )
         return self._certificate
@@ -129,28 +130,31 @@ class Explainer:
         *,
         method: str | None = None,
         samples: int | None = None,
+        standard_error: float | None = None,
         progress: bool = True,
     ) -> Explanation:
         """The explanation of each row.
 
         rows: in the form of the background. outputs: "all", a list of names, "top", the most likely label of each row,
-        or "positive", the labels of multilabel that are on. method, samples: other than the explainer's. progress: show
-        a bar if it takes long.
+        or "positive", the labels of multilabel that are on. method, samples: other than the explainer's.
+        standard_error: sample until every standard error is at most this. progress: show a bar if it takes long.
         Raises InvalidInput, UnknownLabel, UnsupportedMethod, UnsupportedNetwork.
         """
         arrays = read_rows(self.spec, rows)
-        chosen, reason, count = self._choice(method or self.method, samples or self.samples)
+        choice = self._choice(method or self.method, samples or self.samples, standard_error)
         inputs = to_tensors(arrays)
         with torch.no_grad():
             table = self.network(inputs).numpy()
         wanted = self._outputs.wanted(outputs, table)
         if not any(wanted):
             raise InvalidInput(NOTHING_ON)
-        columns = torch.tensor(same_length([[output.column for output in row] for row in wanted], 0))
+        columns = torch.tensor(self._outputs.columns(outputs, table))
         with progress_bar(progress) as on_progress:
-            limits = Limits(samples=count, seed=self.seed, on_progress=on_progress)
-            found = self._prepared(chosen).explain(inputs, columns, limits)
-        facts = {**self._facts, "method": chosen, "method_reason": reason}
+            limits = Limits(choice.samples, standard_error, seed=self.seed, on_progress=on_progress)
+            found = self._prepared(choice.method).explain(inputs, columns, limits)
+        facts = {**self._facts, "method": choice.method, "method_reason": choice.reason}
+        if choice.doubt:
+            facts |= {"reliable": False, "reliable_reason": choice.doubt}
         return self._explanation(arrays, found, wanted, facts)
 
     shap_values = __call__
@@ -176,12 +180,11 @@ class Explainer:
             draw=draw_from_arrays(self.spec, arrays),
         )
 
-    def _choice(self, method: str, samples: int | None) -> tuple[str, str | None, int | None]:
-        """The method, why it was chosen, and how much it samples."""
-        if method != "auto":
-            return method, None, samples
-        certificate = self.certificate
-        return certificate["default"], certificate["reason"], samples or certificate.get("samples")
+    def _choice(self, method: str, samples: int | None, standard_error: float | None) -> MethodChoice:
+        if method == "auto":
+            return choose_auto(self.certificate, samples, standard_error)
+        check_standard_error(method, standard_error)
+        return MethodChoice(method, samples=samples)
 
     def _prepared(self, method: str) -> Method:
         if method not in EXPLAINERS:

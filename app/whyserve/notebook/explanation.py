@@ -56,6 +56,11 @@ class Explanation:
         return reason
 
     @property
+    def reliable(self) -> bool:
+        """False if the certificate advises against the method; facts["reliable_reason"] says why."""
+        return bool(self.facts.get("reliable", True))
+
+    @property
     def feature_names(self) -> list[str] | None:
         """The names of the explained elements. None of text, whose tokens differ from row to row."""
         return None if self.names is None else list(self.names)
@@ -206,7 +211,8 @@ class Explanation:
         names = self.output_names
         explained = ", ".join(names[:8]) if names else "each row's own outputs"
         worst = float(np.nan_to_num(np.abs(self.predicted - self.base - self._sums())).max())
-        return f"Explanation of {len(self)} rows by {self.method}: {explained}; largest residual {worst:.1e}"
+        doubt = "" if self.reliable else f"; do not rely on it: {self.facts['reliable_reason']}"
+        return f"Explanation of {len(self)} rows by {self.method}: {explained}; largest residual {worst:.1e}{doubt}"
 
     # -- forms of arrays ------------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ from whyserve.explain.worker.batch import compute
 from whyserve.export.build import export_one
 from whyserve.export.sources import read_source
 from whyserve.jobs import ExplainJob
+from whyserve.model.choice import choose_method
 from whyserve.model.manifest import Manifest, read_manifest
 from whyserve.model.rows import Arrays
 from whyserve.model.spec import DEFAULT_BACKGROUND, ONNX_FILE
@@ -32,7 +33,12 @@ T = TypeVar("T")
 
 @short_errors
 def load(
-    folder: str | Path, artifacts: str | Path = "artifacts", *, budget_ms: float = 20, memory_mb: int = 512
+    folder: str | Path,
+    artifacts: str | Path = "artifacts",
+    *,
+    budget_ms: float = 20,
+    budget_max_ms: float = 2000,
+    memory_mb: int = 512,
 ) -> "Model":
     """Load a model folder, and export it first if `artifacts` has no current export of it.
 
@@ -40,7 +46,7 @@ def load(
     """
     folder, artifacts = Path(folder), Path(artifacts)
     if not _is_exported(folder, artifacts):
-        export_one(folder, artifacts, budget_ms)
+        export_one(folder, artifacts, budget_ms, budget_max_ms)
     artifact = artifacts / folder.name
     explainable = _with_worker_threads(load_model, folder.parent, artifact, memory_mb << 20)
     return Model(load_predictor(artifact, threads=1), explainable)
@@ -75,6 +81,7 @@ class Model:
         outputs: str | Sequence[str] = "top",
         *,
         samples: int | None = None,
+        standard_error: float | None = None,
         seed: int = 0,
         background: str = DEFAULT_BACKGROUND,
         progress: bool = True,
@@ -83,15 +90,17 @@ class Model:
 
         rows: as `predict` takes them. outputs: "top", the most likely label of each row, "all", a list of names, or
         "positive", the labels of multilabel that are on.
-        background: the name of one of the model's. progress: show a bar if it takes long.
+        standard_error: sample until every standard error is at most this. background: the name of one of the model's.
+        progress: show a bar if it takes long.
         Raises InvalidInput, UnknownLabel, UnsupportedMethod, UnsupportedNetwork.
         """
         arrays, instances = self._read(rows)
         if background not in self._explainable.backgrounds:
             known = ", ".join(self._explainable.backgrounds)
             raise InvalidInput(f'unknown background "{background}"; available backgrounds: {known}')
-        self._predictor.check_method(method)
-        job = self._job(arrays, instances, method, outputs, samples=samples, seed=seed, background=background)
+        choose_method(self.manifest, method, samples, standard_error)
+        how = {"samples": samples, "standard_error": standard_error, "seed": seed, "background": background}
+        job = self._job(arrays, instances, method, outputs, **how)
         with progress_bar(progress) as on_progress:
             (result,) = _with_worker_threads(compute, [job], self._explainable, on_progress)
         answer = orjson.loads(result.json)

@@ -38,20 +38,21 @@ _TAG_BYTES, _VARINT_BYTES = 5, 10
 _MAX_DEPTH = 100
 
 
-def check_graph(content: bytes, place: str, *, ml: bool = False) -> None:
+def check_graph(content: bytes, place: str, *, ml: bool = False) -> bool:
     """Refuse a graph that is not self-contained: weights in other files, functions, or operators that are not ONNX's.
 
     place: the file's name, for messages. ml: also allow the operators of ai.onnx.ml. Raises ModelFault.
+    Returns whether the graph has a Loop, which may run forever.
     """
     allowed = {domain.encode() for domain in (DOMAINS | {ML_DOMAIN} if ml else DOMAINS)}
-    _check(memoryview(content), "ModelProto", place, 0, allowed)
+    return _check(memoryview(content), "ModelProto", place, 0, allowed)
 
 
-def _check(message: memoryview, kind: str, place: str, depth: int, allowed: Set[bytes]) -> None:
+def _check(message: memoryview, kind: str, place: str, depth: int, allowed: Set[bytes]) -> bool:
     if depth > _MAX_DEPTH:
         raise ModelFault(f"{place}: nested more than {_MAX_DEPTH} levels deep")
     holds = _HOLDS[kind]
-    domain, operator = "", "?"
+    domain, operator, loops = "", "?", False
     for field, value in _fields(message, place):
         if kind == "TensorProto" and (field == _EXTERNAL_DATA or (field == _DATA_LOCATION and value != 0)):
             raise ModelFault(f"{place}: weights are in another file; export the model with all weights in one file")
@@ -64,9 +65,10 @@ def _check(message: memoryview, kind: str, place: str, depth: int, allowed: Set[
         elif (inner := holds.get(field)) == "FunctionProto":
             raise ModelFault(f"{place}: contains functions; use only ONNX operators")
         elif inner:
-            _check(value, inner, place, depth + 1, allowed)
+            loops |= _check(value, inner, place, depth + 1, allowed)
     if domain:
         raise ModelFault(f"{place}: operator {domain}.{operator} is not part of ONNX; use only ONNX operators")
+    return loops or operator == "Loop"
 
 
 def _text(value: memoryview) -> str:

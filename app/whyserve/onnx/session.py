@@ -1,5 +1,7 @@
 """Open an ONNX file in ONNX Runtime. Its operators are checked before it is parsed, its inputs and outputs after."""
 
+from collections.abc import Sequence
+from threading import Timer
 from typing import Any
 
 from whyserve.errors import ModelFault, first_line
@@ -9,6 +11,33 @@ from whyserve.onnx.runtime import onnxruntime as ort
 
 NO_ZIP_MAP = 'convert the model again with options={"zipmap": False}, or package it with whyserve.package'
 
+# A Loop may run forever, for some inputs or for all. One run of a graph with a Loop takes so long at most.
+DEADLINE_S = 30.0
+
+
+class LoopSession(ort.InferenceSession):  # type: ignore[misc]  # ONNX Runtime has no types
+    """A session of a graph with a Loop. A run raises ModelFault after DEADLINE_S."""
+
+    def __init__(self, place: str, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._place = place
+
+    def run(self, outputs: Sequence[str], arrays: Any, run_options: Any = None) -> Any:
+        options = run_options or ort.RunOptions()
+        timer = Timer(DEADLINE_S, setattr, (options, "terminate", True))
+        timer.daemon = True
+        timer.start()
+        try:
+            return super().run(outputs, arrays, options)
+        except Exception as error:
+            if not options.terminate:
+                raise
+            raise ModelFault(
+                f"{self._place}: one run took more than {DEADLINE_S:.0f} s and was stopped; bound the graph's loops"
+            ) from error
+        finally:
+            timer.cancel()
+
 
 def open_session(content: bytes, place: str, threads: int, *, ml: bool = False) -> ort.InferenceSession:
     """A session without telemetry and spinning threads.
@@ -16,7 +45,7 @@ def open_session(content: bytes, place: str, threads: int, *, ml: bool = False) 
     place: the file's name, for messages. threads: 0 means one per core. ml: also allow the operators of ai.onnx.ml.
     Raises ModelFault.
     """
-    check_graph(content, place, ml=ml)
+    has_loop = check_graph(content, place, ml=ml)
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -27,6 +56,8 @@ def open_session(content: bytes, place: str, threads: int, *, ml: bool = False) 
     # Never ONNX Runtime's own format, whatever the file's first bytes are: only ONNX has been checked.
     options.add_session_config_entry("session.load_model_format", "ONNX")
     try:
+        if has_loop:
+            return LoopSession(place, content, options, providers=["CPUExecutionProvider"])
         return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:
         raise ModelFault(f"{place}: ONNX Runtime cannot load the network: {first_line(error)}") from error

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from whyserve.errors import ModelFault, UnknownModel
-from whyserve.model.builds import builds, builds_of
-from whyserve.model.manifest import MANIFEST_FILE, read_manifest
+from whyserve.model.builds import Each, builds, builds_of
+from whyserve.model.manifest import read_manifest
 from whyserve.predict.predictor import Predictor, load_predictor
 
 log = logging.getLogger("whyserve.api")
@@ -66,31 +66,30 @@ class Catalog:
         return Catalog(predictor for each in sorted(kept) for predictor in kept[each])
 
 
-def load_catalog(artifacts: Path, threads: int) -> Catalog:
+def load_catalog(artifacts: Path, threads: int, each: Each = iter) -> Catalog:
     """Load every artifact. Raises ModelFault if one is broken: the service never starts with part of its models."""
-    return Catalog([predictor for name in builds(artifacts) for predictor in load_versions(artifacts, name, threads)])
+    names = each(builds(artifacts))
+    return Catalog([predictor for name in names for predictor in load_versions(artifacts, name, threads)])
 
 
 def load_versions(artifacts: Path, name: str, threads: int, known: Iterable[Predictor] = ()) -> list[Predictor]:
     """The current build of a model, and the newest build of each other version that is kept.
 
     known: loaded predictors, which are used again if their digest is found.
-    An older build with a manifest that this program cannot use is skipped, with a warning in the log.
-    Raises ModelFault or DigestMismatch, which name the file, for all else that cannot be loaded.
+    An older build that cannot be loaded is skipped, with a warning in the log.
+    Raises ModelFault or DigestMismatch, which name the file, if the current build cannot be loaded.
     """
     loaded = {predictor.digest: predictor for predictor in known}
     found: dict[int, Predictor] = {}
-    for build in builds_of(artifacts, name):
+    current, *older = builds_of(artifacts, name)
+    for build in (current, *older):
         try:
             manifest, digest = read_manifest(build)
+            if manifest.spec.version in found:
+                continue
+            found[manifest.spec.version] = loaded.get(digest) or load_predictor(build, threads)
         except ModelFault as fault:
-            if not found:  # the current build comes first
+            if build is current:
                 raise
-            log.warning("%s: older build not loaded: %s", name, fault.message)
-            continue
-        if manifest.spec.version in found:
-            continue
-        if not manifest.certificate:
-            raise ModelFault(f"{name}/{MANIFEST_FILE}: the certificate is missing; run `whyserve export`")
-        found[manifest.spec.version] = loaded.get(digest) or load_predictor(build, threads)
+            log.warning("%s: older build not loaded from %s: %s", name, build, fault.message)
     return list(found.values())

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from math import isfinite
 from pathlib import Path
@@ -10,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from whyserve.errors import UnsupportedMethod
 from whyserve.model.arrays import first_not_finite
 from whyserve.model.bounds import Bounds
 from whyserve.model.builds import ORIGINAL
@@ -34,6 +34,8 @@ SMALL_TABLE = 64  # numbers
 # Characters that are tokenized before the event loop runs other requests. A tokenizer holds Python's lock, so a thread
 # would not help.
 INLINE_CHARACTERS = 2_000
+# One thread for the image files of all requests: a second one would hold twice the pixels in memory.
+DECODER = ThreadPoolExecutor(1, thread_name_prefix="images")
 
 
 class Predictor:
@@ -54,7 +56,8 @@ class Predictor:
         self.outputs = Outputs(self.spec, manifest.columns)
         self.attribution_bytes = attribution_bytes(self.spec)
         self.latency = latency or measure(session.run, self.spec)
-        self.inline_rows = self.latency.rows_within(INLINE_S) if self.latency.seconds(1) <= INLINE_S else 0
+        is_fast = self.latency.seconds(1) <= INLINE_S and not session.may_block
+        self.inline_rows = self.latency.rows_within(INLINE_S) if is_fast else 0
         self._session = session
         self._rows_run = BATCH_ROWS.labels(self.spec.name)
         self.statistics = Statistics()
@@ -69,16 +72,16 @@ class Predictor:
         """Like `read`, for a request of `parse_plain`. None if the schema has to read it."""
         return self._plain.read(request) if self._plain else None
 
-    async def read(self, instances: Sequence[Row]) -> Arrays:
-        """Like `arrays`, but other requests run between the texts."""
+    async def read(self, instances: Sequence[Row], place: str = "instances") -> Arrays:
+        """Like `arrays`, but other requests run between the texts, and while image files are decoded."""
         if self._pictures.found(instances):
             # Pillow releases Python's lock while it decodes.
-            return await asyncio.to_thread(self.arrays, instances)
+            return await asyncio.get_running_loop().run_in_executor(DECODER, self.arrays, instances, place)
         if not self.texts:
-            return self.arrays(instances)
+            return self.arrays(instances, place)
         parts: list[Arrays] = []
         for first, part in self._parts(instances):
-            parts.append(self.arrays(part, first=first))
+            parts.append(self.arrays(part, place, first))
             await asyncio.sleep(0)
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
@@ -172,15 +175,6 @@ class Predictor:
     async def close(self) -> None:
         """Answer all waiting requests, and refuse new ones."""
         await self._batcher.close()
-
-    def check_method(self, method: str) -> None:
-        """Raises UnsupportedMethod if the model's certificate does not say that the method fits."""
-        tried = self.manifest.certificate["methods"]
-        if method == "auto" or (method in tried and tried[method]["fits"]):
-            return
-        # An artifact of an older version has no figures for a newer method.
-        why = tried[method]["why"] if method in tried else "it was exported without this method; export it again"
-        raise UnsupportedMethod(f'"{method}" cannot explain {self.spec.name}: {why}', field="method")
 
 
 def load_predictor(folder: Path, threads: int) -> Predictor:

@@ -8,7 +8,7 @@ import numpy as np
 from whyserve.model.manifest import Manifest, read_checked
 from whyserve.model.rows import Arrays
 from whyserve.model.spec import ONNX_FILE
-from whyserve.onnx.session import dtype_of, open_model
+from whyserve.onnx.session import LoopSession, dtype_of, open_model
 
 
 class OnnxSession:
@@ -18,6 +18,8 @@ class OnnxSession:
         self._session = open_model(read_checked(folder, ONNX_FILE, manifest), manifest.spec, threads)
         self._output = [manifest.spec.output.tensor]
         self._columns = manifest.columns
+        # A run may take much longer than others of the same size.
+        self.may_block = isinstance(self._session, LoopSession)
 
     @property
     def output_dtype(self) -> np.dtype[Any]:

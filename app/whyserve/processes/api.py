@@ -16,9 +16,11 @@ from whyserve.api.promotion import LAST_SHARE
 from whyserve.api.server.connection import MAX_CONNECTIONS, connection_factory
 from whyserve.api.server.timeouts import TimeoutSweep
 from whyserve.api.state import Service
+from whyserve.delivery.unix_server import socket_folder
 from whyserve.jobs import new_id
 from whyserve.predict.catalog import load_catalog
 from whyserve.processes.listening import check_exposure, listen
+from whyserve.processes.loading import reported
 from whyserve.processes.parent import stop_with_parent
 from whyserve.queues.factory import open_queue, open_source
 from whyserve.settings import ApiSettings, listed
@@ -71,9 +73,11 @@ def main(settings: ApiSettings, listening: socket.socket | None = None) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # uvicorn raises the signal again at its end
     stop_with_parent()
     check_exposure(settings)
+    with contextlib.suppress(OSError):  # with Redis, the folder may be read-only
+        socket_folder(settings.state)
     _allow_files(FILES)
     listening = listening or listen(settings.host, settings.port)
-    catalog = load_catalog(settings.artifacts, settings.threads)
+    catalog = load_catalog(settings.artifacts, settings.threads, reported("api"))
     spans = open_tracer("api")
     service = Service.build(
         settings, catalog, open_queue(settings), lambda: open_source(settings, f"api-{new_id()[:12]}"), spans

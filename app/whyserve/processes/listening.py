@@ -4,12 +4,12 @@ import ipaddress
 import socket
 
 from whyserve.errors import ConfigurationError
-from whyserve.settings import ApiSettings
+from whyserve.settings import Settings
 
 
-def check_exposure(settings: ApiSettings) -> None:
+def check_exposure(settings: Settings) -> None:
     """Raises ConfigurationError if other machines could send requests without authentication."""
-    if settings.keys or settings.keys_file or settings.allow_anonymous or _is_loopback(settings.host):
+    if settings.is_guarded or settings.allow_anonymous or _is_loopback(settings.host):
         return
     raise ConfigurationError(
         f"WHYSERVE_HOST: {settings.host} is open to other machines, and no API keys are set; create a key with "

@@ -20,8 +20,9 @@ from whyserve.queues.factory import open_admin
 from whyserve.settings import UpSettings
 
 Say = Callable[[str], None]
-START_S = 120.0
 LOOK_S = 0.1
+# The exit code of a process that has printed why it cannot start. All others are deaths.
+REPORTED = 1
 # Pauses before the restart of a process that died again before it worked: they grow, to leave the machine to others.
 # A process that worked is started again at once; a job that ends its worker does so MAX_DELIVERIES times at most.
 BACKOFF_S = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0)
@@ -38,6 +39,7 @@ class Supervisor:
         self._changed: SimpleQueue[int] = SimpleQueue()
         self.stopping = False
         self._deaths = {"api": 0, "worker": 0}  # in a row, of processes that never worked
+        self._worked: set[str] = set()  # the roles of which a process has worked
         self._signal: int = signal.SIGTERM
 
     def run(self) -> None:
@@ -52,12 +54,14 @@ class Supervisor:
         self._export()
         if self.stopping:
             return
+        folders = model_folders(self._settings.artifacts, MANIFEST_FILE)
+        self._served = [read_manifest(folder) for folder in folders]
         self._queue: QueueAdmin = open_admin(self._settings)
-        self._queue.release_all()  # the lock guarantees that no worker of this queue runs
+        with contextlib.suppress(Unavailable):  # then the leases end by themselves
+            self._queue.release_all()  # the lock guarantees that no worker of this queue runs
         self._children.start("worker")
         self._children.start("api")
         try:
-            self._await_ready()
             self._keep_running()
         finally:
             listening.close()  # new callers are refused at once after the API has closed its own copy
@@ -107,48 +111,61 @@ class Supervisor:
         with contextlib.suppress(Empty):
             self._changed.get(timeout=LOOK_S)
 
-    def _await_ready(self) -> None:
-        began = time.monotonic()
-        while not self.stopping and not self._is_ready():
-            for role, child in self._children.running.items():
-                if child.poll() is not None:
-                    raise WhyserveError(f"the {role} did not start (see the lines above)")
-            if time.monotonic() - began > START_S:
-                raise WhyserveError(f"the service was not ready within {START_S:.0f} s")
-            self.wait()
-        if not self.stopping:
-            self._greet()
-
-    def _is_ready(self) -> bool:
-        try:
-            expected = 1
-            if not self._queue.workers():
-                return False
-        except Unavailable:
-            expected = 0  # predictions need no queue, and explanations start when it is reachable
-        try:
-            with urllib.request.urlopen(f"{self.address}/health/ready", timeout=2) as answer:  # noqa: S310
-                return bool(json.load(answer)["workers"] >= expected)
-        except OSError:
-            return False
-
-    def _greet(self) -> None:
-        folders = model_folders(self._settings.artifacts, MANIFEST_FILE)
-        body = min((json.dumps(read_manifest(folder)[0].example) for folder in folders), key=len)
-        self._say(f"\nwhyserve is ready on {self.address} (documentation: {self.address}/docs)\n\nTry:")
-        for path in ("predict", "explain"):
-            self._say(f"  curl -s {self.address}/{path} -H 'Content-Type: application/json' -d '{body}'")
-        self._say("\nCtrl-C stops it.")
-
     def _keep_running(self) -> None:
-        """Restart processes that die. Meanwhile new callers wait: the listening socket is this process's."""
+        """Restart processes that die. Meanwhile new callers wait: the listening socket is this process's.
+
+        Raises WhyserveError if a process reports that it cannot start, or if the API is not ready within start_s.
+        """
+        end, greeted = time.monotonic() + self._settings.start_s, False
         while not self.stopping:
             for role, child in list(self._children.running.items()):
                 if child.poll() is not None:
                     self._restart(role, child.returncode)
+            if not greeted and not self.stopping:
+                predicts, explains = self._predicts(), self._explains()
+                greeted = predicts and (explains or time.monotonic() > end)
+                if greeted:
+                    self._greet(explains)
+                elif time.monotonic() > end:
+                    raise WhyserveError(
+                        f"the service was not ready within {self._settings.start_s:g} s; raise WHYSERVE_START_S"
+                    )
             self.wait()
 
+    def _predicts(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"{self.address}/health/ready", timeout=2):  # noqa: S310
+                self._worked.add("api")
+        except OSError:
+            return False
+        return True
+
+    def _explains(self) -> bool:
+        served = {digest for _, digest in self._served}
+        try:
+            ready = any(served <= worker.digests for worker in self._queue.workers())
+        except Unavailable:
+            return True  # explanations start when the queue is reachable
+        if ready:
+            self._worked.add("worker")
+        return ready
+
+    def _greet(self, explains: bool) -> None:
+        body = min((json.dumps(manifest.example) for manifest, _ in self._served), key=len)
+        key = " -H 'X-API-Key: YOUR_KEY'" if self._settings.is_guarded else ""
+        self._say(
+            f"\nwhyserve is ready on {self.address} (page: {self.address}/, documentation: {self.address}/docs)\n\nTry:"
+        )
+        for path in ("predict", "explain"):
+            self._say(f"  curl -s {self.address}/{path} -H 'Content-Type: application/json'{key} -d '{body}'")
+        if not explains:
+            self._say("\nExplanations are not available yet: no worker has loaded all models. Predictions are served.")
+        self._say("\nCtrl-C stops it.")
+
     def _restart(self, role: str, code: int) -> None:
+        """Start a process that died again. Raises WhyserveError if it has reported why it cannot start."""
+        if code == REPORTED and role not in self._worked:
+            raise WhyserveError(f"the {role} did not start (see the lines above)")
         worked = self._children.seconds_since_start(role) > STEADY_S
         if role == "worker":
             owner = self._children.owner

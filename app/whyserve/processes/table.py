@@ -42,6 +42,7 @@ def main(
     encoding: str | None = None,
     decimal: Literal[".", ","] = ".",
     id: str | None = None,
+    standard_error: float | None = None,
     force: bool = False,
 ) -> int:
     """Explain all rows and print a summary line. A row that cannot be explained is printed, not raised.
@@ -55,6 +56,8 @@ def main(
     check_output(output, [rows, Path(background)], force=force)
     if (samples is not None and samples < 1) or seed < 0:
         raise ConfigurationError("--samples must be at least 1, and --seed at least 0")
+    if standard_error is not None and not standard_error > 0:
+        raise ConfigurationError("--standard-error must be above 0")
     dialect = Dialect(separator, encoding, decimal)
     artifact = next((f for f in model_folders(settings.artifacts, MANIFEST_FILE) if f.name == model), None)
     if artifact is None:
@@ -63,7 +66,7 @@ def main(
     loaded = load_model(settings.models, artifact, settings.memory_mb << 20)
     chosen = background if background in loaded.backgrounds else _given(background, loaded, drop, dialect)
     asked = outputs if outputs in loaded.spec.output_keywords else outputs.split(",")
-    question = Question(method, asked, samples, seed, chosen)
+    question = Question(method, asked, samples, standard_error, seed, chosen)
     began = time.monotonic()
     with tqdm(unit=" rows", file=sys.stderr, disable=None) as bar:
 

@@ -1,6 +1,5 @@
 """The worker process: computes explanations on the original networks."""
 
-import logging
 import os
 import signal
 import threading
@@ -8,24 +7,21 @@ from collections.abc import Callable
 from queue import SimpleQueue
 
 import torch
-from prometheus_client import start_http_server
 
 from whyserve.delivery.direct_source import DirectSource
-from whyserve.errors import ConfigurationError
 from whyserve.explain.allocator import keep_freed_memory
 from whyserve.explain.models.registry import ModelRegistry
 from whyserve.explain.worker.worker import Worker
 from whyserve.jobs import new_id
 from whyserve.processes.heartbeat import Heartbeat
+from whyserve.processes.loading import reported
+from whyserve.processes.metrics import serve_metrics
 from whyserve.processes.parent import stop_with_parent
 from whyserve.processes.priority import lower_priority
-from whyserve.queues.factory import open_source
+from whyserve.queues.factory import open_source, open_transports
 from whyserve.settings import WorkerSettings
 from whyserve.telemetry.logs import configure
-from whyserve.telemetry.metrics import WORKER
 from whyserve.telemetry.setup import open_tracer
-
-log = logging.getLogger("whyserve.worker")
 
 # An API may send the jobs of so many passes: the next ones arrive while the first ones are computed.
 PASSES = 2
@@ -34,15 +30,15 @@ PASSES = 2
 def main(settings: WorkerSettings) -> None:
     """Explain until SIGTERM or SIGINT, then finish the jobs in work. Raises WhyserveError if it cannot start."""
     configure("worker", settings.log_level)
-    _serve_metrics(settings)
+    serve_metrics(settings)
     lower_priority(settings.nice)
     torch.set_num_threads(settings.worker_threads)
     keep_freed_memory()
     # Before the models, which take seconds to load: an error of the queue's settings is then reported at once.
     owner = os.environ.get("WHYSERVE_OWNER") or f"{os.getpid()}-{new_id()[:8]}"
     source = open_source(settings, owner)
-    direct = DirectSource(settings.state, owner, PASSES * settings.batch_jobs, source.fileno())
-    models = ModelRegistry(settings.models, settings.artifacts, settings.memory_mb << 20)
+    direct = DirectSource(open_transports(settings), owner, PASSES * settings.batch_jobs)
+    models = ModelRegistry(settings.models, settings.artifacts, settings.memory_mb << 20, reported("worker"))
     spans = open_tracer("worker")
     worker = Worker(
         source,
@@ -73,16 +69,3 @@ def stop_on_signal(stop: Callable[[], None]) -> None:
         stop()
 
     threading.Thread(target=await_signal, name="stop", daemon=True).start()
-
-
-def _serve_metrics(settings: WorkerSettings) -> None:
-    if settings.worker_metrics_port is None:
-        return
-    host, port = settings.host, settings.worker_metrics_port
-    try:
-        server, _ = start_http_server(port, host, WORKER)
-    except OSError as error:
-        raise ConfigurationError(
-            f"WHYSERVE_WORKER_METRICS_PORT: cannot listen on {host}:{port}: {error.strerror}; choose another port"
-        ) from error
-    log.info("serving metrics", extra={"port": server.server_port})

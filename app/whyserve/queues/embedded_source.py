@@ -1,40 +1,25 @@
-"""The embedded queue, the worker's side: SQLite holds the jobs, and a Unix socket wakes the worker for a new one."""
+"""The embedded queue, the worker's side: SQLite holds the jobs."""
 
-import time
 from collections.abc import Sequence
-from pathlib import Path
 
 from whyserve.jobs import ExplainJob, JobError, JobMetrics, Lease
-from whyserve.queues.store import Store, as_unavailable
-from whyserve.queues.waiters import LOOK_AGAIN_S
-from whyserve.queues.wakeup import WORKER, Wakeup
+from whyserve.queues.store import Store
 
 
 class EmbeddedSource:
     """A JobSource."""
 
-    def __init__(self, state: Path, store: Store, owner: str) -> None:
+    def __init__(self, store: Store, owner: str) -> None:
         self._store, self._owner = store, owner
-        self._wakeup = Wakeup(state, WORKER, owner)
         self._digests: Sequence[str] = ()
 
-    @as_unavailable()
     def announce(self, digests: Sequence[str]) -> None:
         self._store.announce(self._owner, digests)
         self._digests = digests
 
-    @as_unavailable()
-    def take(self, limit: int, timeout_s: float, *, beside: bool = False) -> list[Lease]:
-        deadline = time.monotonic() + timeout_s
-        self._wakeup.drain()  # before the look, so that no wake-up after the look is lost
-        while not (leases := self._store.take(self._owner, self._digests, limit, beside)):
-            left = deadline - time.monotonic()
-            if left <= 0:
-                break
-            self._wakeup.wait(min(left, LOOK_AGAIN_S))
-        return leases
+    def take(self, limit: int, *, beside: bool = False) -> list[Lease]:
+        return self._store.take(self._owner, self._digests, limit, beside)
 
-    @as_unavailable()
     def adopt(self, job: ExplainJob) -> Lease:
         return self._store.adopt(self._owner, job)
 
@@ -47,26 +32,17 @@ class EmbeddedSource:
     def _finish(
         self, lease: Lease, result: bytes | None, error: JobError | None, metrics: JobMetrics | None = None
     ) -> bool:
-        with as_unavailable():
-            recorded = self._store.finish(self._owner, lease, result, error, metrics)
-        self._wakeup.ring(lease.job.id)
-        return recorded
+        return self._store.finish(self._owner, lease, result, error, metrics)
 
     def report(self, leases: Sequence[Lease], progress: float, error: float | None = None) -> list[bool]:
-        with as_unavailable():
-            return self._store.report(self._owner, leases, progress, error)
-
-    def fileno(self) -> int:
-        return self._wakeup.fileno()
+        return self._store.report(self._owner, leases, progress, error)
 
     def renew(self) -> None:
-        with as_unavailable():
-            self._store.renew(self._owner)
+        if not self._store.renew(self._owner) and self._digests:  # the file is a new one
+            self._store.announce(self._owner, self._digests)
 
     def close(self) -> None:
-        self._wakeup.close()
         try:
-            with as_unavailable():
-                self._store.release(self._owner)
+            self._store.release(self._owner)
         finally:
             self._store.close()

@@ -11,8 +11,9 @@ import time
 import redis
 from redis.exceptions import AuthenticationError, AuthorizationError, NoPermissionError, RedisError
 
+from whyserve.delivery.redis_stream import connection
 from whyserve.errors import ConfigurationError
-from whyserve.queues.redis_script import OLDER_PREFIXES, PREFIX, SCRIPT, connection
+from whyserve.queues.redis_script import OLDER_PREFIXES, PREFIX, SCRIPT
 
 log = logging.getLogger("whyserve.queue")
 
@@ -56,7 +57,7 @@ def check_redis(url: str, wait_s: float) -> None:
 
 def _warn_of_older_versions(client: redis.Redis) -> None:
     for prefix in OLDER_PREFIXES:
-        if client.exists(f"{prefix}place", f"{prefix}open"):
+        if client.exists(f"{prefix}place", f"{prefix}turns", f"{prefix}open"):
             # Names of keys without a version begin with a letter: the pattern leaves newer versions' keys alone.
             pattern = f"{prefix}[a-z]*"
             log.warning(

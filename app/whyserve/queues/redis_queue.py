@@ -1,29 +1,25 @@
-"""The Redis queue, the API's side: Redis Streams; each transaction is one run of a Lua script."""
+"""The Redis queue, the API's side: each transaction is one run of a Lua script."""
 
-import asyncio
-import contextlib
 from typing import Any
 
 import redis.asyncio
 from redis.asyncio.retry import Retry
-from redis.exceptions import RedisError
 
+from whyserve.delivery.redis_stream import connection
 from whyserve.jobs import ExplainJob, JobError, JobMetrics, JobState, JobStatus, WorkerRecord
 from whyserve.queues.redis_script import (
     PREFIX,
     SCRIPT,
     as_unavailable,
     check_accepted,
-    connection,
     submission,
+    worker_records,
 )
 from whyserve.queues.refusals import unknown_explanation
 from whyserve.queues.terms import Terms
-from whyserve.queues.waiters import LOOK_AGAIN_S, Waiters
 
 CONNECTIONS = 16
 POOL_S = 2.0
-RECONNECT_S = 0.2
 
 
 class RedisQueue:
@@ -37,8 +33,6 @@ class RedisQueue:
         )
         self._redis = redis.asyncio.Redis.from_pool(pool)
         self._script = self._redis.register_script(SCRIPT)
-        self._waiters = Waiters()
-        self._listener: asyncio.Task[None] | None = None
 
     async def _call(self, name: str, *arguments: Any) -> Any:
         with as_unavailable():
@@ -46,22 +40,6 @@ class RedisQueue:
 
     async def submit(self, job: ExplainJob) -> str:
         return check_accepted(await self._call("submit", *submission(job, self._terms)))
-
-    async def wait(self, job_id: str, timeout_s: float) -> JobState:
-        if self._listener is None:
-            self._listener = asyncio.get_running_loop().create_task(self._listen(), name="queue")
-        return await self._waiters.wait(job_id, self.state, timeout_s)
-
-    async def _listen(self) -> None:
-        """Wake the waiters of each published job. A missed message only delays them: they look again by themselves."""
-        while True:
-            with contextlib.suppress(RedisError, OSError):
-                async with self._redis.pubsub(ignore_subscribe_messages=True) as channel:
-                    await channel.subscribe(f"{self._prefix}final")
-                    while True:
-                        if message := await channel.get_message(timeout=LOOK_AGAIN_S):
-                            self._waiters.wake(message["data"].decode())
-            await asyncio.sleep(RECONNECT_S)
 
     async def state(self, job_id: str) -> JobState:
         status, progress, result, error, caller, standard_error = await self._call("state", job_id, *self._terms.expiry)
@@ -87,18 +65,10 @@ class RedisQueue:
         return int(await self._call("depth", *self._terms.expiry))
 
     async def workers(self) -> list[WorkerRecord]:
-        found = iter(await self._call("workers"))
-        return [
-            WorkerRecord(owner.decode(), frozenset(digests.decode().split()))
-            for owner, digests in zip(found, found, strict=True)
-        ]
+        return worker_records(await self._call("workers"))
 
     async def job_metrics(self) -> list[JobMetrics]:
         return [JobMetrics.model_validate_json(body) for body in await self._call("job_metrics")]
 
     async def close(self) -> None:
-        # redis-py ignores a cancellation while it connects, so cancel until the task ends.
-        while self._listener and not self._listener.done():
-            self._listener.cancel()
-            await asyncio.wait([self._listener], timeout=0.1)
         await self._redis.aclose()

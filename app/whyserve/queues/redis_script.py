@@ -1,4 +1,4 @@
-"""Shared by the classes of the Redis queue: connection options, terms, and the Lua script of all transactions."""
+"""Shared by the classes of the Redis queue: errors, and the Lua script of all transactions."""
 
 import math
 from collections.abc import Iterator
@@ -6,12 +6,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
-from redis.retry import Retry
 
 from whyserve.errors import Unavailable
-from whyserve.jobs import ExplainJob
+from whyserve.jobs import ExplainJob, WorkerRecord
 from whyserve.queues.refusals import key_reused, no_room, queue_full, too_large
 from whyserve.queues.terms import Terms
 from whyserve.queues.version import VERSION
@@ -22,21 +20,8 @@ SCRIPT = "\n".join((LUA / f"{name}.lua").read_text(encoding="utf-8") for name in
 PREFIX = f"whyserve:{VERSION}:"
 # Prefixes of older versions; up to version 4 it held no version.
 OLDER_PREFIXES = ("whyserve:", *(f"whyserve:{version}:" for version in range(5, VERSION)))
-# Longer than the longest blocking command, LOOK_AGAIN_S.
-SOCKET_S = 5.0
-CONNECT_S = 1.0
 # Somewhat less than the largest value that Redis accepts.
 MOST_BYTES = 500 << 20
-
-
-def connection(retry: Any = Retry) -> dict[str, Any]:
-    """Options of a connection. A command is retried once if the server closed the connection: all may run twice."""
-    return {
-        "socket_timeout": SOCKET_S,
-        "socket_connect_timeout": CONNECT_S,
-        "retry": retry(NoBackoff(), 1),
-        "decode_responses": False,
-    }
 
 
 @contextmanager
@@ -61,8 +46,9 @@ def submission(job: ExplainJob, terms: Terms) -> list[Any]:
     body = checked(job.model_dump_json().encode())
     deadline = "+inf" if job.deadline is None or math.isinf(job.deadline) else job.deadline
     return [
-        job.id, job.batch_key, body, deadline, job.idempotency_key or "", job.request_hash or "",
-        job.caller or "", round(1e6 * job.work), terms.depth, job.answer_bytes, terms.keep_bytes, *terms.expiry,
+        *terms.expiry, "alone" if job.is_heavy else "", job.id, job.batch_key, job.digest, body, deadline,
+        job.idempotency_key or "", job.request_hash or "", job.caller or "", round(1e6 * job.work), terms.depth,
+        job.answer_bytes, terms.keep_bytes,
     ]  # fmt: skip
 
 
@@ -78,3 +64,8 @@ def check_accepted(answer: tuple[bytes, bytes]) -> str:
     if outcome == b"reused":
         raise key_reused()
     return value.decode()
+
+
+def worker_records(answer: list[tuple[bytes, list[bytes]]]) -> list[WorkerRecord]:
+    """The answer of `workers`."""
+    return [WorkerRecord(owner.decode(), frozenset(each.decode() for each in digests)) for owner, digests in answer]

@@ -1,27 +1,23 @@
 """The Redis queue, the worker's and the supervisor's side."""
 
-import contextlib
-import socket
 import threading
-import time
 from collections.abc import Sequence
 from typing import Any
 
 import redis
-from redis.exceptions import RedisError
 
-from whyserve.jobs import HEAVY_KEY, ExplainJob, JobError, JobMetrics, JobStatus, Lease, WorkerRecord
+from whyserve.delivery.redis_stream import connection
+from whyserve.jobs import ExplainJob, JobError, JobMetrics, JobStatus, Lease, WorkerRecord
 from whyserve.queues.redis_script import (
     PREFIX,
     SCRIPT,
     as_unavailable,
     check_accepted,
     checked,
-    connection,
     submission,
+    worker_records,
 )
 from whyserve.queues.terms import Terms
-from whyserve.queues.waiters import LOOK_AGAIN_S
 
 
 class RedisSource:
@@ -32,60 +28,24 @@ class RedisSource:
         self._terms, self._owner, self._prefix = terms, owner, prefix
         self._redis = redis.Redis.from_url(url, **connection())
         self._script = self._redis.register_script(SCRIPT)
-        self._digests = ""
+        self._digests: Sequence[str] = ()
         # Renewed are only the leases that take() returned. If its answer was lost, the leases end by themselves.
         self._held: dict[str, int] = {}
         self._lock = threading.Lock()
-        self._news, self._bell = socket.socketpair()
-        self._news.setblocking(False)
-        # The id of the last wake-up before the last look.
-        self._seen: bytes | str = "$"
-        self._looked, self._closed = threading.Event(), threading.Event()
-        self._listener: threading.Thread | None = None
 
     def _call(self, name: str, *arguments: Any) -> Any:
         with as_unavailable():
             return self._script(keys=[self._prefix], args=[name, *arguments])
 
     def announce(self, digests: Sequence[str]) -> None:
-        self._call("announce", self._owner, " ".join(digests), self._terms.alive_s)
-        self._digests = " ".join(digests)
+        self._digests = digests
+        self._call("announce", self._owner, self._terms.alive_s, " ".join(digests))
 
-    def take(self, limit: int, timeout_s: float, *, beside: bool = False) -> list[Lease]:
-        deadline = time.monotonic() + timeout_s
-        excluded = HEAVY_KEY if beside else ""
-        with contextlib.suppress(BlockingIOError):  # before the look, so that no wake-up after the look is lost
-            self._news.recv(4096)
-        while True:
-            self._seen, found = self._call("take", self._owner, self._digests, excluded, limit, *self._terms.taking)
-            self._looked.set()
-            if found:
-                return [self._leased(body, fence) for body, fence in found]
-            left = deadline - time.monotonic()
-            if left <= 0:
-                return []
-            with as_unavailable():
-                block = max(1, round(1000 * min(left, LOOK_AGAIN_S)))
-                self._redis.xread({f"{self._prefix}wakeup": self._seen}, block=block)
-
-    def fileno(self) -> int:
-        if self._listener is None:
-            self._listener = threading.Thread(target=self._listen, name="wake-ups", daemon=True)
-            self._listener.start()
-        return self._news.fileno()
-
-    def _listen(self) -> None:
-        """Ring once for the wake-ups since the last look. If one is missed, the worker looks again by itself."""
-        while not self._closed.is_set():
-            self._looked.wait()
-            try:
-                news = self._redis.xread({f"{self._prefix}wakeup": self._seen}, block=round(1000 * LOOK_AGAIN_S))
-            except (RedisError, OSError):
-                self._closed.wait(LOOK_AGAIN_S)
-                continue
-            if news:
-                self._looked.clear()
-                self._bell.send(b"!")
+    def take(self, limit: int, *, beside: bool = False) -> list[Lease]:
+        which = "beside" if beside else ""
+        while (found := self._call("take", self._owner, which, limit, *self._terms.taking)) is None:
+            self.announce(self._digests)
+        return [self._leased(body, fence) for body, fence in found]
 
     def _leased(self, body: bytes, fence: int) -> Lease:
         lease = Lease(ExplainJob.model_validate_json(body), int(fence))
@@ -94,7 +54,7 @@ class RedisSource:
         return lease
 
     def adopt(self, job: ExplainJob) -> Lease:
-        check_accepted(self._call("adopt", self._owner, *submission(job, self._terms)))
+        check_accepted(self._call("adopt", self._owner, *self._terms.leasing, *submission(job, self._terms)))
         with self._lock:
             self._held[job.id] = 1
         return Lease(job, 1)
@@ -120,27 +80,22 @@ class RedisSource:
 
     def report(self, leases: Sequence[Lease], progress: float, error: float | None = None) -> list[bool]:
         arguments = [part for lease in leases for part in (lease.job.id, lease.fence)]
+        known = "" if error is None else error
         return [
-            bool(valid)
-            for valid in self._call("report", self._owner, progress, "" if error is None else error, *arguments)
+            bool(valid) for valid in self._call("report", self._owner, self._terms.lease_s, progress, known, *arguments)
         ]
 
     def renew(self) -> None:
         with self._lock:
             arguments = [part for held in self._held.items() for part in held]
-        self._call("renew", self._owner, self._terms.alive_s, *arguments)
+        if not self._call("renew", self._owner, self._terms.lease_s, self._terms.alive_s, *arguments):
+            self.announce(self._digests)
 
     def close(self) -> None:
         try:
             self._call("release", self._owner)
         finally:
-            self._closed.set()
-            self._looked.set()
-            if self._listener:
-                self._listener.join()
             self._redis.close()
-            self._news.close()
-            self._bell.close()
 
 
 class RedisAdmin:
@@ -161,11 +116,7 @@ class RedisAdmin:
 
     def workers(self) -> list[WorkerRecord]:
         with as_unavailable():
-            found = iter(self._script(keys=[self._prefix], args=["workers"]))
-        return [
-            WorkerRecord(owner.decode(), frozenset(digests.decode().split()))
-            for owner, digests in zip(found, found, strict=True)
-        ]
+            return worker_records(self._script(keys=[self._prefix], args=["workers"]))
 
     def close(self) -> None:
         self._redis.close()

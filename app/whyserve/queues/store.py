@@ -7,15 +7,17 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from whyserve.errors import Unavailable
+from pydantic import ValidationError
+
+from whyserve.errors import ConfigurationError, Unavailable
 from whyserve.jobs import ExplainJob, JobError, JobMetrics, JobState, JobStatus, Lease, WorkerRecord
 from whyserve.queues.contents import REQUEST, RESULT, delete_old, get, give_back_space, make_room, put
 from whyserve.queues.line import expire, hand_back, join, next_jobs
+from whyserve.queues.queue_file import QueueFile, is_damage
 from whyserve.queues.refusals import key_reused, no_room, queue_full, too_large, unknown_explanation
-from whyserve.queues.schema import prepare
 from whyserve.queues.terms import Terms
 
 # The largest value in an SQLite file.
@@ -24,35 +26,42 @@ MOST_BYTES = 1_000_000_000
 HELD = "id = ? AND status = 'running' AND owner = ? AND deliveries = ?"
 
 
-@contextmanager
-def as_unavailable() -> Iterator[None]:
-    """Raise Unavailable for an error of SQLite; AnswerTooLarge for a body that is too large for SQLite."""
-    try:
-        yield
-    except (sqlite3.DataError, OverflowError) as error:
-        raise too_large(MOST_BYTES, MOST_BYTES) from error
-    except sqlite3.Error as error:
-        raise Unavailable(f"the queue cannot be used now: {error}; try again later", retry_after_s=1) from error
-
-
 class Store:
-    def __init__(self, path: Path, terms: Terms) -> None:
+    """Every method raises Unavailable if SQLite cannot serve it now, and AnswerTooLarge for a body that is too large
+    for SQLite. A damaged file is replaced by a new one.
+    """
+
+    def __init__(self, state: Path, terms: Terms) -> None:
+        """state: the queue's folder. Raises ConfigurationError."""
         self._terms = terms
-        self._lock = threading.Lock()
-        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
-        prepare(self._db)
+        self._lock, self._file = threading.Lock(), QueueFile(state)
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        with self._lock:
+            try:
+                yield self._file.connection()
+            except (sqlite3.DataError, OverflowError) as error:
+                raise too_large(MOST_BYTES, MOST_BYTES) from error
+            except (sqlite3.Error, OSError, ValidationError, ConfigurationError) as error:
+                if is_damage(error):
+                    self._file.replace(error)
+                # Other messages may hold a path, which a caller must not see.
+                why = error if isinstance(error, sqlite3.Error) else type(error).__name__
+                raise Unavailable(f"the queue cannot be used now: {why}; try again later", retry_after_s=1) from error
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._lock:
+        with self._reading() as db:
             # IMMEDIATE takes the write lock now: a read lock cannot always be upgraded later.
-            self._db.execute("BEGIN IMMEDIATE")
+            db.execute("BEGIN IMMEDIATE")
             try:
-                yield self._db
-                self._db.execute("COMMIT")
+                yield db
+                db.execute("COMMIT")
             except BaseException:
-                if self._db.in_transaction:  # on a full disk, SQLite has rolled back already
-                    self._db.execute("ROLLBACK")
+                if db.in_transaction:  # on a full disk, SQLite has rolled back already
+                    with suppress(sqlite3.Error):
+                        db.execute("ROLLBACK")
                 raise
 
     # -- the API's side ----------------------------------------------------------------------------
@@ -87,23 +96,17 @@ class Store:
             "INSERT INTO jobs (id, batch_key, digest, expected, caller, idempotency_key, request_hash, deadline)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             (
-                job.id,
-                job.batch_key,
-                job.digest,
-                job.answer_bytes,
-                job.caller,
-                job.idempotency_key,
-                job.request_hash,
-                job.deadline,
+                job.id, job.batch_key, job.digest, job.answer_bytes,
+                job.caller, job.idempotency_key, job.request_hash, job.deadline,
             ),
-        )
+        )  # fmt: skip
         put(db, job.id, REQUEST, body)
         join(db, job)
         return job.id
 
     def state(self, job_id: str) -> JobState:
-        with self._lock:
-            row = self._db.execute(
+        with self._reading() as db:
+            row = db.execute(
                 "SELECT status, progress, body, error, caller, standard_error, deadline"
                 " FROM jobs LEFT JOIN contents ON job = id AND part = ? WHERE id = ?",
                 (RESULT, job_id),
@@ -119,11 +122,11 @@ class Store:
         return JobState(job_id, JobStatus(status), progress, result, why, caller, standard_error)
 
     def job(self, job_id: str) -> ExplainJob:
-        with self._lock:
-            body = get(self._db, job_id, REQUEST)
-        if body is None:
-            raise unknown_explanation()
-        return ExplainJob.model_validate_json(body)
+        with self._reading() as db:
+            body = get(db, job_id, REQUEST)
+            if body is None:
+                raise unknown_explanation()
+            return ExplainJob.model_validate_json(body)
 
     def cancel(self, job_id: str) -> None:
         with self._transaction() as db:
@@ -134,20 +137,18 @@ class Store:
             db.execute("DELETE FROM line WHERE id = ?", (job_id,))
 
     def depth(self) -> int:
-        with self._lock:
-            (count,) = self._db.execute("SELECT count(*) FROM jobs WHERE finished IS NULL").fetchone()
+        with self._reading() as db:
+            (count,) = db.execute("SELECT count(*) FROM jobs WHERE finished IS NULL").fetchone()
         return int(count)
 
     def workers(self) -> list[WorkerRecord]:
-        with self._lock:
-            rows = self._db.execute(
-                "SELECT owner, digests FROM workers WHERE alive_until > ?", (time.time(),)
-            ).fetchall()
+        with self._reading() as db:
+            rows = db.execute("SELECT owner, digests FROM workers WHERE alive_until > ?", (time.time(),)).fetchall()
         return [WorkerRecord(owner, frozenset(digests.split())) for owner, digests in rows]
 
     def job_metrics(self) -> list[JobMetrics]:
-        with self._lock:  # first without a write lock, as in take()
-            if not self._db.execute("SELECT 1 FROM job_metrics LIMIT 1").fetchone():
+        with self._reading() as db:  # first without a write lock, as in take()
+            if not db.execute("SELECT 1 FROM job_metrics LIMIT 1").fetchone():
                 return []
         with self._transaction() as db:
             return [
@@ -162,9 +163,9 @@ class Store:
             db.execute("INSERT OR REPLACE INTO workers VALUES (?, ?, ?)", (owner, " ".join(digests), until))
 
     def take(self, owner: str, digests: Sequence[str], limit: int, beside: bool = False) -> list[Lease]:
-        with self._lock:  # first without a write lock: idle workers must not slow others down
-            idle = not next_jobs(self._db, digests, 1, beside)
-            expired = self._db.execute(
+        with self._reading() as db:  # first without a write lock: idle workers must not slow others down
+            idle = not next_jobs(db, digests, 1, beside)
+            expired = db.execute(
                 "SELECT 1 FROM jobs WHERE status = 'running' AND lease_until < ? LIMIT 1", (time.time(),)
             ).fetchone()
         if idle and not expired:
@@ -187,9 +188,8 @@ class Store:
             " WHERE id = ? RETURNING deliveries",
             (owner, time.time() + self._terms.lease_s, job_id),
         ).fetchone()
-        body = get(db, job_id, REQUEST)
-        assert body is not None, "a job has its request"
-        return Lease(ExplainJob.model_validate_json(body), fence)
+        request = get(db, job_id, REQUEST) or b""  # a job without its request is damage
+        return Lease(ExplainJob.model_validate_json(request), fence)
 
     def finish(
         self, owner: str, lease: Lease, result: bytes | None, error: JobError | None, metrics: JobMetrics | None = None
@@ -224,7 +224,8 @@ class Store:
                 for lease in leases
             ]
 
-    def renew(self, owner: str) -> None:
+    def renew(self, owner: str) -> bool:
+        """Renew the worker's leases and its registration. Returns whether it is registered."""
         now = time.time()
         with self._transaction() as db:
             delete_old(db, self._terms.keep_s)
@@ -232,9 +233,10 @@ class Store:
                 "UPDATE jobs SET lease_until = ? WHERE owner = ? AND status = 'running'",
                 (now + self._terms.lease_s, owner),
             )
-            db.execute("UPDATE workers SET alive_until = ? WHERE owner = ?", (now + self._terms.alive_s, owner))
-        with self._lock:
-            give_back_space(self._db)
+            known = db.execute("UPDATE workers SET alive_until = ? WHERE owner = ?", (now + self._terms.alive_s, owner))
+        with self._reading() as db:
+            give_back_space(db)
+        return known.rowcount == 1
 
     # -- the supervisor's side -------------------------------------------------------------------------
 
@@ -252,4 +254,4 @@ class Store:
 
     def close(self) -> None:
         with self._lock:
-            self._db.close()
+            self._file.close()

@@ -34,9 +34,12 @@ class Terms:
 
     @property
     def expiry(self) -> list[Any]:
-        return [self.keep, TIMED_OUT.model_dump_json(), OVERDUE_S]
+        return [self.keep, TIMED_OUT.model_dump_json()]
+
+    @property
+    def leasing(self) -> list[Any]:
+        return [self.lease_s, OVERDUE_S]
 
     @property
     def taking(self) -> list[Any]:
-        lease_ms = max(1, round(1000 * self.lease_s))
-        return [lease_ms, MAX_DELIVERIES, WORKER_LOST.model_dump_json(), *self.expiry]
+        return [*self.leasing, MAX_DELIVERIES, WORKER_LOST.model_dump_json(), *self.expiry]

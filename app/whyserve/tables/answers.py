@@ -18,7 +18,10 @@ from whyserve.tables.files import has_ending
 Line = dict[str, Any]
 Write = Callable[[list[Line], Mapping[str, Any]], None]
 # Facts that hold for the whole file. They are written once, into its metadata.
-FACTS = ("model", "version", "manifest", "method", "method_reason", "expected_distance", "background")
+FACTS = (
+    "model", "version", "manifest", "method", "method_reason", "expected_distance", "reliable", "reliable_reason",
+    "background",
+)  # fmt: skip
 # First characters of a text that spreadsheets run as a formula.
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 TOKEN = pa.struct([("token", pa.string()), ("start", pa.int64()), ("end", pa.int64()), ("value", pa.float64())])

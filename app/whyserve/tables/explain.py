@@ -32,6 +32,7 @@ class Question:
     method: str = "auto"
     outputs: str | Sequence[str] = "top"
     samples: int | None = None
+    standard_error: float | None = None
     seed: int = 0
     background: str | GivenBackground = DEFAULT_BACKGROUND
 
@@ -147,6 +148,7 @@ def _job(
         texts=texts,
         method=question.method,
         samples=question.samples,
+        standard_error=question.standard_error,
         seed=question.seed,
         background=question.background,
     )

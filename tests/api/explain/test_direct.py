@@ -1,6 +1,7 @@
 """Explanations that a caller waits for: nothing is kept of them, unless the caller is told to come back."""
 
 import re
+import signal
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -123,8 +124,8 @@ def test_without_a_worker_requests_wait_and_are_then_queued(start_api):
         assert metric(client, "whyserve_direct_waiting") == 0
 
 
-def test_with_redis_a_worker_may_be_elsewhere(start_api, tmp_path):
-    """Without a worker on this machine, requests go to the queue at once."""
+def test_with_redis_a_request_waits_for_a_worker_too(start_api, tmp_path):
+    """Until it is queued, the request waits in the API: a worker of any machine may come."""
     redis = RedisServer(tmp_path)
     try:
         api = start_api("--redis-url", redis.url)
@@ -134,5 +135,12 @@ def test_with_redis_a_worker_may_be_elsewhere(start_api, tmp_path):
                 assert (accepted.status_code, accepted.json()["status"]) == (202, "queued"), accepted.text
                 assert metric(client, "whyserve_direct_waiting") == 0
             assert metric(client, "whyserve_queue_depth") == 2
+            redis.stop(signal.SIGKILL)
+            time.sleep(0.5)  # until the API has noticed
+            began = time.monotonic()
+            refused = client.post("/explain", json=example("linear"))
+            assert (refused.status_code, refused.json()["code"]) == (503, "unavailable")
+            assert "Retry-After" in refused.headers
+            assert time.monotonic() - began < 5
     finally:
         redis.stop()

@@ -29,7 +29,7 @@ def one_output(name, client):
 def parsed(answer):
     assert answer.status_code == 200, answer.text
     assert answer.headers["content-type"] == "image/svg+xml"
-    assert answer.headers["vary"] == "Accept"
+    assert answer.headers["vary"] == "Accept, Accept-Encoding"
     root = ET.fromstring(answer.text)
     assert root.tag == f"{NAMESPACE}svg"
     return root
@@ -102,7 +102,7 @@ def test_pictures_differ_by_row_and_are_reproducible(client):
     assert again.headers["X-Cache"] == "hit"
     plain = client.post("/explain", json={"model": "linear", "instances": rows[:1]}, headers=JSON)
     assert plain.json()["cached"] is True
-    assert plain.headers["vary"] == "Accept"
+    assert plain.headers["vary"].startswith("Accept")
 
 
 def await_done(client, place):

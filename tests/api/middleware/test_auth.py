@@ -8,10 +8,12 @@ import httpx
 import pytest
 
 from tests.conftest import Running, example, start_service
-from whyserve.api.app import create_app
+from whyserve.api.app import create_api
+from whyserve.api.middleware import auth
 from whyserve.api.middleware.auth import required_scope
 from whyserve.api.middleware.keys import fresh
 from whyserve.api.state import Service
+from whyserve.errors import Unauthorized
 from whyserve.predict.catalog import load_catalog
 from whyserve.queues.factory import open_queue, open_source
 from whyserve.settings import ApiSettings
@@ -132,7 +134,7 @@ def test_exactly_these_paths_need_admin(artifacts, tmp_path):
     )
     paths = {
         path
-        for path in _paths(create_app(service)._app)
+        for path in _paths(create_api(service))
         if required_scope(path.replace("{", "").replace("}", "")) == "admin"
     }
     asyncio.run(service.queue.close())
@@ -177,6 +179,34 @@ def test_keys_are_rotated_without_a_restart(start_api, tmp_path):
     file.write_text(new[1])
     becomes(old, 401)
     assert status(new) == 200
+
+
+def test_a_half_written_key_file_changes_nothing_until_it_is_whole(tmp_path, monkeypatch):
+    monkeypatch.setattr(auth, "CHECK_S", 0.5)
+    made = [fresh(f"k{number}", ["predict"]) for number in range(4)]
+    lines = [f"{line}\n" for _, line in made]
+    file = tmp_path / "keys"
+    file.write_text("".join(lines))
+    guard = auth.Authentication(None, file)
+
+    def works(number: int) -> bool:
+        try:
+            return guard.caller("/predict", {b"x-api-key": made[number][0].encode()}) is not None
+        except Unauthorized:
+            return False
+
+    with file.open("w") as slow:
+        for part in (*lines[:2], lines[2][:30], lines[2][30:]):
+            slow.write(part)
+            slow.flush()
+            for _ in range(3):
+                assert all(works(number) for number in range(4))
+                time.sleep(0.01)
+    end = time.monotonic() + 10
+    while works(3):
+        assert time.monotonic() < end
+        time.sleep(0.03)
+    assert all(works(number) for number in range(3))
 
 
 def test_the_request_limit_says_when_to_retry(start_api):

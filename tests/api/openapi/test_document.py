@@ -14,6 +14,7 @@ from tests.conftest import ROOT, shipped
 from whyserve.api.middleware.auth import required_scope
 from whyserve.api.middleware.keys import fresh
 from whyserve.api.oip.infer import Infer
+from whyserve.api.oip.v1 import Predict
 from whyserve.api.routes.oip import oip_router
 from whyserve.api.schemas.types import type_name
 from whyserve.model.manifest import read_manifest
@@ -92,7 +93,7 @@ def test_every_error_has_the_form_of_its_protocol(document, client):
 
 def test_every_served_path_is_documented(document):
     nothing: Any = None  # never called
-    served = {route.path for route in oip_router(Infer(nothing)).routes if isinstance(route, Route)}
+    served = {route.path for route in oip_router(Infer(nothing), Predict(nothing)).routes if isinstance(route, Route)}
     assert served - {"/v2/"} <= set(document["paths"])
 
 

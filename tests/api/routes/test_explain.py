@@ -172,3 +172,24 @@ def test_equal_requests_are_computed_once(asker):
     assert again.json()["explanations"] == first.json()["explanations"]
     other = asker.post("/explain", json={**asked, "seed": 9})
     assert other.headers["X-Cache"] == "miss"
+
+
+@pytest.mark.parametrize("headers", [{}, ASYNC])
+def test_an_id_beside_an_instance_comes_back(headers, asker):
+    (row,) = example("linear")["instances"]
+    asked, others = {"model": "linear", "seed": 40 + len(headers)}, [row, {**row, "id": 4}]
+    first, again = [{**asked, "instances": [{**row, "id": name}, *others]} for name in ("c-17", "c-18")]
+    answer = asker.post("/explain", json=first, headers=headers).raise_for_status()
+    found = await_status(asker, answer.headers["Location"], "done")["result"] if headers else answer.json()
+    assert [each.get("id") for each in found["explanations"]] == ["c-17", None, 4]
+    assert found["explanations"][0]["outputs"] == found["explanations"][1]["outputs"]
+    found = asker.post("/explain", json=again).json()
+    assert [each.get("id") for each in found["explanations"]] == ["c-18", None, 4]
+
+
+def test_an_id_is_a_short_text_or_an_exact_number_and_has_no_meaning_in_predict(asker):
+    (row,) = example("linear")["instances"]
+    for wrong in ([1], "x" * 201, 2**53 + 1, 1.5, None):
+        refused = asker.post("/explain", json={"model": "linear", "instances": [{**row, "id": wrong}]})
+        assert refused.status_code == 422
+    assert asker.post("/predict", json={"model": "linear", "instances": [{**row, "id": 1}]}).status_code == 422

@@ -1,6 +1,7 @@
 """Whether predictions and explanations are served."""
 
 import httpx
+import pytest
 
 from tests.conftest import start_service
 
@@ -30,12 +31,13 @@ def test_probes_are_not_logged_at_info(start_api):
     assert [("/models" in line) for line in routes] == [True]
 
 
-def test_two_colons_as_host_serve_both_address_families(artifacts, tmp_path):
-    running = start_service(artifacts, tmp_path, "--host", "::", "--allow-anonymous", "true")
+@pytest.mark.parametrize("host", ["::", "[::]"])
+def test_two_colons_as_host_serve_both_address_families(host, artifacts, tmp_path):
+    running = start_service(artifacts, tmp_path, "--host", host, "--allow-anonymous", "true")
     try:
         running.await_line(r"ready on http://\[::\]:(\d+)")
         port = running.address.rpartition(":")[2]
-        for host in ("127.0.0.1", "[::1]"):
-            assert httpx.get(f"http://{host}:{port}/health/live", trust_env=False).status_code == 200
+        for address in ("127.0.0.1", "[::1]"):
+            assert httpx.get(f"http://{address}:{port}/health/live", trust_env=False).status_code == 200
     finally:
         assert running.stop() == 0, running.output

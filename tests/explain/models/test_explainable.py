@@ -7,7 +7,15 @@ import pytest
 from whyserve.errors import UnsupportedMethod
 from whyserve.explain.models.explainable import ExplainableModel, load_model
 
-WITHIN_BUDGET = {"samples": 2, "residual": 0.0, "distance": 0.12, "ms_per_row": 18.0, "standard_error": 0.15}
+WITHIN_BUDGET = {
+    "samples": 2,
+    "residual": 0.0,
+    "residual_of_effect": 0.0,
+    "counted_ms": 18.0,
+    "distance": 0.12,
+    "ms_per_row": 18.0,
+    "standard_error": 0.15,
+}
 
 
 @pytest.fixture(scope="module")

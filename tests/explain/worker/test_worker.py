@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 
 from tests.conftest import MODELS
+from tests.queues.conftest import final
 from whyserve.delivery.direct_source import DirectSource
+from whyserve.delivery.unix_apis import UnixApis
 from whyserve.explain.models.registry import ModelRegistry
 from whyserve.explain.worker import worker as worker_module
 from whyserve.explain.worker.batch import compute
@@ -19,7 +21,7 @@ from whyserve.explain.worker.worker import Worker
 from whyserve.jobs import HEAVY_S, ExplainJob, JobState
 from whyserve.queues.embedded_queue import EmbeddedQueue
 from whyserve.queues.embedded_source import EmbeddedSource
-from whyserve.queues.queue_file import open_store
+from whyserve.queues.store import Store
 from whyserve.queues.terms import Terms
 
 TERMS = Terms(depth=1000, keep_s=60.0, lease_s=5.0, keep_bytes=1 << 28)
@@ -55,20 +57,20 @@ async def running(queue: EmbeddedQueue, job: ExplainJob) -> None:
 def results(state_folder, models, *waves: list[ExplainJob]) -> dict[str, JobState]:
     """The final states of jobs that one worker computes. Each wave is submitted when the one before is running."""
     owner = "w1"
-    source = EmbeddedSource(state_folder, open_store(state_folder, TERMS), owner)
-    direct = DirectSource(state_folder, owner, 4, source.fileno())
+    source = EmbeddedSource(Store(state_folder, TERMS), owner)
+    direct = DirectSource([UnixApis(state_folder)], owner, 4)
     worker = Worker(source, direct, models, batch_jobs=4, lease_s=5.0, alive=lambda: None)
     thread = threading.Thread(target=worker.run)
 
     async def scene() -> dict[str, JobState]:
-        queue = EmbeddedQueue(state_folder, open_store(state_folder, TERMS))
+        queue = EmbeddedQueue(Store(state_folder, TERMS))
         try:
             for wave in waves:
                 for job in wave:
                     await queue.submit(job)
                 await running(queue, wave[0])
             jobs = [job for wave in waves for job in wave]
-            return {job.id: await queue.wait(job.id, 100) for job in jobs}
+            return {job.id: await final(queue, job.id, 100) for job in jobs}
         finally:
             await queue.close()
 

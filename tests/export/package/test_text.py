@@ -123,7 +123,10 @@ def test_a_tokenizer_in_the_folder_is_used_without_being_named(tmp_path):
 FAULTS: dict[str, tuple[dict[str, Any], str]] = {
     "no tokenizer": ({"tokenizer": 3}, "int is not a tokenizer; give a tokenizers.Tokenizer"),
     "no file": ({"tokenizer": "nowhere.json"}, "the tokenizer nowhere.json cannot be read: No such file"),
-    "another file": ({"tokenizer": ROOT / "pyproject.toml"}, "the tokenizer: not a file of the tokenizers library"),
+    "another file": (
+        {"tokenizer": ROOT / "pyproject.toml"},
+        "the tokenizer: the tokenizers library cannot use this file",
+    ),
     "too long": ({"background": ["very " * 6]}, 'row 0 of the background of input "review" has 6 tokens, but this'),
     "nothing known": ({"background": ["strange", ""]}, 'instances[0]: "review" has no token that this model knows'),
     "a small network": (
@@ -147,7 +150,7 @@ def test_a_fault_gives_one_line_and_leaves_no_folder(fault, tmp_path):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"tokenizer": '{"version": "1.0"}'}, "opinion/tokenizer.json: not a file of the tokenizers library"),
+        ({"tokenizer": '{"version": "1.0"}'}, "opinion/tokenizer.json: the tokenizers library cannot use this file"),
         ({"ids": 9}, 'opinion/background.npz: input "review" holds an id outside the range 0 to 7'),
         (
             {"toml": ('dtype = "int64"', 'dtype = "float32"')},

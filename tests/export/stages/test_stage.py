@@ -9,7 +9,7 @@ TABLE = np.arange(10.0)
 
 
 def task(tmp_path, values, real):
-    made = Task(str(tmp_path), str(tmp_path), {}, 20.0, real)
+    made = Task(str(tmp_path), str(tmp_path), {}, {}, real)
     made.save_rows({"x": np.array(values, np.float32)[:, None]})
     return made
 

@@ -36,4 +36,4 @@ def from_exception(path: str, error: Exception) -> Response:
 
 
 async def on_exception(request: Request, error: Exception) -> Response:
-    return from_exception(request.url.path, error)
+    return from_exception(request.url.path.removeprefix(request.scope.get("root_path", "")), error)

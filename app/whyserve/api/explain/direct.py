@@ -19,21 +19,16 @@ T = TypeVar("T")
 UNWATCHED_S = 0.05
 
 
-def is_direct(service: Service, job: ExplainJob) -> bool:
-    """Whether a job that its caller waits for needs no queue.
-
-    With Redis, the worker may be on another machine: then the job goes directly only if a worker of this machine has
-    the model.
-    """
-    if job.summary or job.idempotency_key is not None:
-        return False
-    return service.settings.redis_url is None or service.direct.serves(job.digest)
+def is_direct(job: ExplainJob) -> bool:
+    """Whether a job that its caller waits for needs no queue: no result of it was promised."""
+    return not job.summary and job.idempotency_key is None
 
 
 async def deliver(request: Request, service: Service, job: ExplainJob, limit_s: float) -> Ticket:
     """The job's ticket, with its outcome if there is one within `limit_s` and before the service shuts down.
 
-    Raises QueueFull, and ClientDisconnect if the caller closes the connection first; the job is then cancelled.
+    Raises QueueFull, Unavailable, and ClientDisconnect if the caller closes the connection first; the job is then
+    cancelled.
     """
     ticket = service.direct.submit(job)
     try:
@@ -66,6 +61,15 @@ def _count(job: ExplainJob, reply: Reply, seconds: float) -> None:
         RESIDUAL.labels(job.model, reply.result.method).observe(reply.result.residual)
 
 
+async def enqueue(service: Service, job: ExplainJob) -> str:
+    """Put a job into the queue. Returns its id, or that of the job with its Idempotency-Key."""
+    # Until its first wait, a request runs without a task of its own (api/server/inline.py). redis-py needs one.
+    await asyncio.sleep(0)
+    accepted = await service.queue.submit(job)
+    service.direct.ring()
+    return accepted
+
+
 async def promote(service: Service, ticket: Ticket) -> JobState:
     """Hand a job without an outcome to the queue. A computation that runs goes on. Returns the job's state.
 
@@ -75,7 +79,7 @@ async def promote(service: Service, ticket: Ticket) -> JobState:
     try:
         if ticket.link is None:
             service.direct.cancel(ticket)
-            await service.queue.submit(job)
+            await enqueue(service, job)
         else:
             await service.promoted.add(ticket)
     except BaseException:

@@ -10,9 +10,11 @@ from starlette.requests import Request
 from whyserve.api.explain.answer_size import answer_bytes
 from whyserve.api.middleware.auth import caller_of
 from whyserve.api.schemas.headers import idempotency_key
+from whyserve.api.schemas.rows import ROW_ID, takes_ids
 from whyserve.api.state import Service
 from whyserve.errors import AnswerTooLarge
 from whyserve.jobs import ExplainJob, GivenBackground
+from whyserve.model.choice import choose_method
 from whyserve.model.rows import Arrays, Row
 from whyserve.model.spec import DEFAULT_BACKGROUND
 from whyserve.model.work import counted_work
@@ -24,30 +26,35 @@ async def build_job(
 ) -> ExplainJob:
     """Predict the rows, and build the job that explains these predictions.
 
-    arrays: by input, (rows, *shape). options: the request's method, outputs, samples, seed, deadline_s, background and
-    summary, as far as it has them; also `instances`, if the arrays were read from instances.
+    arrays: by input, (rows, *shape). options: the request's method, outputs, samples, standard_error, seed, deadline_s,
+    background and summary, as far as it has them; also `instances`, if the arrays were read from instances.
     Raises InvalidInput, UnknownLabel, UnsupportedMethod, AnswerTooLarge, and Unavailable if the service shuts down.
     """
     origin = await _origin(request, service)
     method, instances = options.get("method", "auto"), options.get("instances")
     summary = options.get("summary", False)
-    predictor.check_method(method)
+    samples, standard_error = options.get("samples"), options.get("standard_error")
+    choice = choose_method(predictor.manifest, method, samples, standard_error)
     predicted = await predictor.answer(arrays)
     outputs = predictor.outputs.wanted(options.get("outputs", "all" if summary else "top"), predicted)
     background = await _background(predictor, options.get("background", DEFAULT_BACKGROUND))
     rows = background.rows if isinstance(background, GivenBackground) else predictor.manifest.background(background)[0]
-    work = counted_work(predictor.manifest, method, options.get("samples"), sum(map(len, outputs)), rows)
-    created = time.time()
     allowed_s = min(service.settings.explain_deadline_s, options.get("deadline_s", float("inf")))
+    work = counted_work(predictor.manifest, choice, sum(map(len, outputs)), rows)
+    if choice.has_errors and standard_error is not None:
+        work = work.filling(allowed_s)
+    created = time.time()
     job = ExplainJob.of(
         predictor.spec,
         predictor.digest,
         arrays,
         predicted,
         outputs,
+        ids=tuple(row.get(ROW_ID) for row in instances or ()) if takes_ids(predictor.spec) and not summary else (),
         texts=await predictor.spans(instances) if instances and not summary else {},
         method=method,
-        samples=options.get("samples"),
+        samples=samples,
+        standard_error=standard_error,
         seed=options.get("seed", 0),
         background=background,
         summary=summary,
@@ -87,6 +94,6 @@ async def _background(predictor: Predictor, given: str | Sequence[Row]) -> str |
     """A background's name, or checked rows as a background. Raises InvalidInput if the model cannot predict a row."""
     if isinstance(given, str):
         return given
-    arrays = predictor.arrays(given, "background")
+    arrays = await predictor.read(given, "background")
     await predictor.answer(arrays, "background")
     return GivenBackground.pack(arrays)

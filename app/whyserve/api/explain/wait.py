@@ -1,14 +1,15 @@
 """From a job to its answer: deliver it, wait for it, cache the result, and turn its outcome into bytes or an error."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from starlette.requests import ClientDisconnect, Request
 
 from whyserve import errors
-from whyserve.api.explain.direct import deliver, first, is_direct, promote
+from whyserve.api.explain.direct import deliver, enqueue, first, is_direct, promote
 from whyserve.api.middleware.auth import caller_of
 from whyserve.api.state import Service
 from whyserve.delivery.frames import Reply
@@ -30,20 +31,25 @@ WORKER_ERRORS: dict[str, type[WhyserveError]] = {
 }
 UNKNOWN_EXPLANATION = "unknown explanation; its id is wrong or its result has expired"
 GONE = (
-    "this explanation is not kept: its caller received it directly, or newer results took its place; send the same "
-    "POST /explain again, for a picture with Accept: image/png"
+    "this explanation is not kept: its caller received it directly, newer results took its place, or the queue's file "
+    "was damaged; send the same POST /explain again, for a picture with Accept: image/png"
 )
-POLL_S = 0.2
+# A job in the queue is looked at after the first pause; the pauses grow up to POLL_S.
+FIRST_PAUSE_S, POLL_S = 0.01, 0.2
 RETRY_S = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """body: the explanation as JSON. cache: whether it came from the cache. timing: of the header Server-Timing."""
+    """parts: of the explanation as JSON. cache: whether it came from the cache. timing: of the header Server-Timing."""
 
-    body: bytes
+    parts: Sequence[bytes]
     cache: Literal["hit", "miss"]
     timing: str = ""
+
+    @property
+    def body(self) -> bytes:
+        return b"".join(self.parts)
 
     @property
     def headers(self) -> dict[str, str]:
@@ -60,13 +66,13 @@ async def submit_and_wait(request: Request, service: Service, job: ExplainJob, l
     if job.idempotency_key is None and (cached := service.cache.answer(keys)):
         return Answer(cached, "hit")
     _charge(service, job)
-    if limit_s and is_direct(service, job):
+    if limit_s and is_direct(job):
         return await _answer_directly(request, service, job, limit_s, keys)
-    job_id = await _submit(service, job)
+    job_id = await enqueue(service, job)
     if job_id == job.id:
         service.cache.expect(job_id, keys)
     state = await _wait(request, service, job, job_id, limit_s)
-    return Answer(result_of(state), "miss") if limit_s and state.status.is_final else state
+    return Answer([result_of(state)], "miss") if limit_s and state.status.is_final else state
 
 
 async def _answer_directly(
@@ -81,7 +87,7 @@ async def _answer_directly(
         raise _error_of(outcome)
     service.cache.put(keys, outcome.result)
     timing = f"queue;dur={1e3 * (ticket.seconds - outcome.seconds):.3f}, compute;dur={1e3 * outcome.seconds:.3f}"
-    return Answer(outcome.result.json, "miss", timing)
+    return Answer([outcome.result.json], "miss", timing)
 
 
 async def complete_answer(request: Request, service: Service, job: ExplainJob) -> bytes:
@@ -97,20 +103,12 @@ async def complete_answer(request: Request, service: Service, job: ExplainJob) -
 async def draw_and_wait(request: Request, service: Service, drawing: ExplainJob) -> bytes:
     """The result of a drawing job. Raises the job's error, and StillComputing if it takes too long."""
     _charge(service, drawing)
-    limit_s = service.settings.explain_wait_s
-    if is_direct(service, drawing):
-        ticket = await deliver(request, service, drawing, limit_s)
-        if isinstance(ticket.outcome, Reply):
-            return ticket.outcome.result.json
-        if ticket.outcome is not None:
-            raise _error_of(ticket.outcome)
-        service.direct.cancel(ticket)
-    else:
-        job_id = await _submit(service, drawing)
-        state = await _wait(request, service, drawing, job_id, limit_s)
-        if state.status.is_final:
-            return result_of(state)
-        await service.queue.cancel(job_id)
+    ticket = await deliver(request, service, drawing, service.settings.explain_wait_s)
+    if isinstance(ticket.outcome, Reply):
+        return ticket.outcome.result.json
+    if ticket.outcome is not None:
+        raise _error_of(ticket.outcome)
+    service.direct.cancel(ticket)
     raise StillComputing("the picture is not ready yet; retry later", retry_after_s=RETRY_S)
 
 
@@ -139,7 +137,8 @@ async def follow(service: Service, state: JobState) -> AsyncIterator[JobState]:
     while not state.status.is_final and not service.release_waiters.is_set():
         yield state
         try:
-            state = _cached(service, await service.queue.wait(state.id, POLL_S))
+            await asyncio.sleep(POLL_S)
+            state = _cached(service, await service.queue.state(state.id))
         except (Unavailable, UnknownExplanation):
             return
     if state.status.is_final:
@@ -160,12 +159,6 @@ def _error_of(error: JobError) -> WhyserveError:
     return WORKER_ERRORS.get(error.code, errors.ExplanationFailed)(error.message)
 
 
-async def _submit(service: Service, job: ExplainJob) -> str:
-    # Until its first wait, a request runs without a task of its own (api/server/inline.py). redis-py needs one.
-    await asyncio.sleep(0)
-    return await service.queue.submit(job)
-
-
 def _charge(service: Service, job: ExplainJob) -> None:
     """Raises RateLimited."""
     if service.explain_rate_limit is not None:
@@ -181,12 +174,24 @@ async def _wait(request: Request, service: Service, job: ExplainJob, job_id: str
     if not limit_s:
         return _cached(service, await service.queue.state(job_id))
     try:
-        state = await first(request, service, service.queue.wait(job_id, limit_s))
+        state = await first(request, service, _final(service, job_id, limit_s))
     except ClientDisconnect:
         if job.idempotency_key is None:
             _cached(service, await service.queue.cancel(job_id))
         raise
     return _cached(service, state or await service.queue.state(job_id))
+
+
+async def _final(service: Service, job_id: str, limit_s: float) -> JobState:
+    """The job's state when it is final, or after `limit_s`."""
+    end, pause_s = time.monotonic() + limit_s, FIRST_PAUSE_S
+    while not (state := await service.queue.state(job_id)).status.is_final:
+        left_s = end - time.monotonic()
+        if left_s <= 0:
+            break
+        await asyncio.sleep(min(pause_s, left_s))
+        pause_s = min(2 * pause_s, POLL_S)
+    return state
 
 
 def _cached(service: Service, state: JobState) -> JobState:

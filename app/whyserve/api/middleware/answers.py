@@ -1,50 +1,87 @@
-"""Send large answers: compressed on request, in parts, and within a limit for the bytes of all of them."""
+"""Send answers: compressed on request, in pieces, and within the limit for the memory of all bodies."""
 
 import asyncio
-import gzip
-from collections.abc import Mapping
+import re
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
 
-from starlette.types import Message, Send
+from starlette.responses import Response
+from starlette.types import Message, Receive, Scope, Send
 
-from whyserve.errors import Busy
+from whyserve.api.middleware.body import BodyMemory
 
-# A smaller answer is sent in one part, and neither compressed nor counted.
+# An answer of this size fits into one packet, and gains nothing from compression.
+SMALL = 1400
+# The size of a piece. A smaller answer does not count.
 LARGE = 64 << 10
+# zlib's level, of which higher ones take several times as long for a few percent, and its wbits for gzip's frame.
+FASTEST, GZIP_FRAME = 1, 31
+GZIP = re.compile(rb"(?:^|[\s,])(?:gzip|\*)(?!\s*;\s*q=0(?:\.0*)?\s*(?:,|$))")
 
 
-class Answers:
-    """The large answers that are being sent. held_bytes: of all of them."""
+class PartsResponse(Response):
+    """JSON in parts, which only `send_answer` joins. A part that occurs many times is in memory once."""
 
-    def __init__(self, max_bytes: int) -> None:
-        self.max_bytes, self.held_bytes = max_bytes, 0
+    def __init__(self, parts: Sequence[bytes], headers: Mapping[str, str]) -> None:
+        length = {"Content-Length": str(sum(map(len, parts)))}
+        super().__init__(headers={**headers, **length}, media_type="application/json")
+        self._parts = parts
 
-    async def send(self, send: Send, head: Message, body: bytes, headers: Mapping[bytes, bytes]) -> None:
-        """Send a complete answer of at least LARGE bytes. headers: of the request. Raises Busy before the first part.
-
-        `send` waits while the peer reads slowly, so that the answer is held once and not in the connection's buffer.
-        """
-        if self.held_bytes and self.held_bytes + len(body) > self.max_bytes:
-            raise Busy("the service is sending too many large answers; retry later", retry_after_s=1)
-        size = len(body)
-        self.held_bytes += size
-        try:
-            if b"gzip" in headers.get(b"accept-encoding", b"") and _is_plain(head):
-                body = await asyncio.to_thread(gzip.compress, body, 1, mtime=0)
-                kept = [header for header in head["headers"] if header[0] != b"content-length"]
-                added = [(b"content-encoding", b"gzip"), (b"vary", b"Accept-Encoding")]
-                head = {**head, "headers": [*kept, *added, (b"content-length", b"%d" % len(body))]}
-            await send(head)
-            parts = memoryview(body)
-            for at in range(0, len(body), LARGE):
-                part, more = bytes(parts[at : at + LARGE]), at + LARGE < len(body)
-                await send({"type": "http.response.body", "body": part, "more_body": more})
-        finally:
-            self.held_bytes -= size
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        await send({"type": "http.response.body", "parts": self._parts})
 
 
-def _is_plain(head: Message) -> bool:
-    """Whether the answer is text that nobody has compressed yet."""
-    names = dict(head["headers"])
-    return b"content-encoding" not in names and names.get(b"content-type", b"").startswith(
-        (b"application/json", b"text/")
-    )
+async def send_answer(
+    send: Send, head: Message, parts: Sequence[bytes], headers: Mapping[bytes, bytes], memory: BodyMemory
+) -> None:
+    """Send a complete answer that is not empty. headers: of the request. Raises Busy before the first byte.
+
+    `send` waits while the peer reads slowly, so that the answer is held once and not in the connection's buffer.
+    """
+    left = sum(map(len, parts))
+    gzips = left > SMALL and accepts_gzip(headers.get(b"accept-encoding", b""))
+    gzips = gzips and b"content-encoding" not in dict(head["headers"])
+    packer = zlib.compressobj(FASTEST, wbits=GZIP_FRAME) if gzips else None
+    held = sum(map(len, {id(part): part for part in parts}.values())) if left >= LARGE else 0
+    if held:
+        memory.take(held, "sending too many large answers")
+    try:
+        for number, piece in enumerate(_pieces(parts)):
+            left -= len(piece)
+            content = piece if packer is None else packer.compress(piece) + (b"" if left else packer.flush())
+            if number == 0:
+                await send(head if packer is None else _packed(head, None if left else len(content)))
+            await send({"type": "http.response.body", "body": content, "more_body": left > 0})
+            if left:
+                await asyncio.sleep(0)  # other requests run between two pieces
+    finally:
+        memory.release(held)
+
+
+def accepts_gzip(accept_encoding: bytes) -> bool:
+    return GZIP.search(accept_encoding.lower()) is not None
+
+
+def _pieces(parts: Sequence[bytes]) -> Iterator[bytes]:
+    """The same bytes in pieces of LARGE to 2 * LARGE bytes; the last one may be smaller."""
+    waiting: list[memoryview] = []
+    size = 0
+    for part in parts:
+        for first in range(0, len(part), LARGE):
+            waiting.append(memoryview(part)[first : first + LARGE])
+            size += len(waiting[-1])
+            if size >= LARGE:
+                yield b"".join(waiting)
+                waiting, size = [], 0
+    if waiting:
+        yield b"".join(waiting)
+
+
+def _packed(head: Message, length: int | None) -> Message:
+    """The head of a compressed answer. length: of its content, if it is known."""
+    kept = [header for header in head["headers"] if header[0] != b"content-length"]
+    added = [(b"content-encoding", b"gzip"), (b"vary", b"Accept-Encoding")]
+    if length is not None:
+        added.append((b"content-length", b"%d" % length))
+    return {**head, "headers": [*kept, *added]}

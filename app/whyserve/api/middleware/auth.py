@@ -5,16 +5,20 @@ import re
 import time
 from collections.abc import Mapping
 from pathlib import Path
-
-from starlette.types import Scope
+from typing import TYPE_CHECKING
 
 from whyserve.api.middleware.keys import Key, find, read_keys
 from whyserve.errors import ConfigurationError, Forbidden, Unauthorized
-from whyserve.settings import ApiSettings
+from whyserve.settings import ApiSettings, Settings
+
+if TYPE_CHECKING:
+    from starlette.types import Scope
+
+    from whyserve.api.middleware.oidc import Issuer
 
 log = logging.getLogger("whyserve.api")
 
-CHECK_S = 1.0  # a changed key file is noticed after this time
+CHECK_S = 1.0  # a changed key file is read when it has not changed for this time
 OPEN, ANY = "open", "any"  # no key is needed; any key will do
 NO_KEY = "a valid API key is missing; send Authorization: Bearer KEY, or X-API-Key: KEY"
 
@@ -44,47 +48,72 @@ def required_scope(path: str) -> str:
     return next((scope for pattern, scope in SCOPES_BY_PATH if pattern.fullmatch(path)), "admin")
 
 
-def caller_of(scope: Scope) -> str | None:
+def caller_of(scope: "Scope") -> str | None:
     """The name of the key that a request came with; None without keys."""
     caller: str | None = scope["state"].get("caller")
     return caller
 
 
 class Authentication:
-    """The keys of a setting and a file. A changed file is read again; a broken one leaves the keys as they are."""
+    """The keys of a setting and a file, and the tokens of an issuer.
 
-    def __init__(self, text: str | None, file: Path | None) -> None:
+    A changed file is read again when it has stopped changing; a broken one leaves the keys as they are.
+    """
+
+    def __init__(self, text: str | None, file: Path | None, issuer: "Issuer | None" = None) -> None:
         """Raises ConfigurationError."""
         self._file, self._stamp, self._checked = file, _stamp(file), time.monotonic()
         self._fixed = read_keys(text, "WHYSERVE_KEYS") if text else ()
         self._keys = self._fixed + (_read(file) if file else ())
+        self._issuer = issuer
 
     @classmethod
-    def build(cls, settings: ApiSettings) -> "Authentication | None":
-        """None without keys: then every request is allowed."""
-        if not settings.keys and not settings.keys_file:
+    def build(cls, settings: Settings) -> "Authentication | None":
+        """None without keys and issuer: then every request is allowed."""
+        if not settings.is_guarded:
             return None
-        return cls(settings.keys, settings.keys_file)
+        issuer = None
+        if isinstance(settings, ApiSettings) and settings.oidc_issuer:
+            try:
+                from whyserve.api.middleware.oidc import Issuer  # noqa: PLC0415  # few services need PyJWT
+            except ImportError as error:
+                raise ConfigurationError(
+                    'WHYSERVE_OIDC_ISSUER: needs the extra "oidc": pip install "whyserve[oidc]", or build with'
+                    " EXTRAS=oidc"
+                ) from error
+            issuer = Issuer(settings)
+        return cls(settings.keys, settings.keys_file, issuer)
 
     def caller(self, path: str, headers: Mapping[bytes, bytes]) -> str | None:
-        """The name of the request's key; None for an open path. Raises Unauthorized, Forbidden."""
+        """The name of the request's caller; None for an open path. Raises Unauthorized, Forbidden, Unavailable."""
         scope = required_scope(path)
         if scope == OPEN:
             return None
-        key = find(self._current(), _secret(headers))
-        if key is None:
+        name, scopes = self._identity(headers)
+        if scope not in (ANY, *scopes):
+            raise Forbidden(f"this path needs the scope {scope}; {name} has only {', '.join(sorted(scopes)) or 'none'}")
+        return name
+
+    def _identity(self, headers: Mapping[bytes, bytes]) -> tuple[str, frozenset[str]]:
+        """Name and scopes. A gateway may send a token of its own beside a caller's X-API-Key: one of both is enough."""
+        scheme, _, bearer = headers.get(b"authorization", b"").partition(b" ")
+        token = bearer.strip() if scheme.lower() == b"bearer" else b""
+        keys = self._current()
+        for secret in (token, headers.get(b"x-api-key", b"").strip()):
+            if secret and (key := find(keys, secret)):
+                return key.name, key.scopes
+        if self._issuer is None or not token:
             raise Unauthorized(NO_KEY)
-        if scope not in (ANY, *key.scopes):
-            raise Forbidden(
-                f"this path needs the scope {scope}; the key {key.name} has only {', '.join(sorted(key.scopes))}"
-            )
-        return key.name
+        return self._issuer.caller(token)
 
     def _current(self) -> tuple[Key, ...]:
         now = time.monotonic()
         if self._file and now - self._checked > CHECK_S:
             self._checked = now
-            if (stamp := _stamp(self._file)) != self._stamp:
+            stamp = _stamp(self._file)
+            # A file that is being written has changed just now. A file that was moved here may be older.
+            is_quiet = stamp is None or abs(time.time() - stamp[0] / 1e9) > CHECK_S
+            if is_quiet and stamp != self._stamp:
                 self._stamp = stamp
                 try:
                     self._keys = self._fixed + _read(self._file)
@@ -92,11 +121,6 @@ class Authentication:
                 except ConfigurationError as error:
                     log.error("%s; the previous keys stay in use", error.message)
         return self._keys
-
-
-def _secret(headers: Mapping[bytes, bytes]) -> bytes:
-    scheme, _, secret = headers.get(b"authorization", b"").partition(b" ")
-    return secret.strip() if scheme.lower() == b"bearer" else headers.get(b"x-api-key", b"").strip()
 
 
 def _stamp(file: Path | None) -> tuple[int, int, int] | None:

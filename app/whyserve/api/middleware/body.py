@@ -1,4 +1,4 @@
-"""Read request bodies, within a limit for each body and a limit for all of them."""
+"""Read request bodies, within a limit for each body and a limit for the memory of all bodies."""
 
 import asyncio
 import zlib
@@ -8,23 +8,35 @@ from starlette.types import Message, Receive
 
 from whyserve.errors import Busy, InvalidInput, TooLarge, UnsupportedMediaType
 
-# All bodies together may hold as much memory as this many of the largest size.
-MAX_LARGE_BODIES = 8
 WINDOWS = {b"gzip": 31, b"x-gzip": 31, b"deflate": 15}  # zlib's wbits: 31 expects gzip's frame, 15 zlib's own
-INFLATED_PART = 256 << 10
+INFLATED_PART = 64 << 10
 
 
 class BodyMemory:
-    """Counts the bytes of all bodies that are being read."""
+    """Counts the bytes of all bodies in memory: of requests that are read, and of large answers that are sent."""
 
-    def __init__(self, max_bytes: int) -> None:
-        """max_bytes: of one body."""
-        self.max_bytes, self.max_total_bytes, self.held_bytes = max_bytes, MAX_LARGE_BODIES * max_bytes, 0
+    def __init__(self, max_bytes: int, max_total_bytes: int) -> None:
+        """max_bytes: of one request's body. max_total_bytes: of all bodies."""
+        self._max_bytes, self.held_bytes = max_bytes, 0
+        # One body at a time is joined beside its parts.
+        self._max_total_bytes = max(max_bytes, max_total_bytes - max_bytes)
 
     def check(self, size: int) -> None:
         """Raises TooLarge."""
-        if size > self.max_bytes:
-            raise TooLarge(f"the body is larger than {self.max_bytes >> 20} MiB; send fewer instances per request")
+        if size > self._max_bytes:
+            raise TooLarge(f"the body is larger than {self._max_bytes >> 20} MiB; send fewer instances per request")
+
+    def take(self, size: int, doing: str) -> None:
+        """Count more bytes until their `release`. doing: for the message. Raises Busy.
+
+        If nothing else is in memory, any size is accepted.
+        """
+        if self.held_bytes and self.held_bytes + size > self._max_total_bytes:
+            raise Busy(f"the service is {doing}; retry later", retry_after_s=1)
+        self.held_bytes += size
+
+    def release(self, size: int) -> None:
+        self.held_bytes -= size
 
 
 class MeteredReceive:
@@ -38,15 +50,13 @@ class MeteredReceive:
 
     def count(self, message: Message) -> Message:
         size = len(message.get("body", b""))
+        self._memory.check(self._held_bytes + size)
+        self._memory.take(size, "reading too many large requests")
         self._held_bytes += size
-        self._memory.held_bytes += size
-        self._memory.check(self._held_bytes)
-        if self._memory.held_bytes > self._memory.max_total_bytes:
-            raise Busy("the service is reading too many large requests; retry later", retry_after_s=1)
         return message
 
     def release(self) -> None:
-        self._memory.held_bytes -= self._held_bytes
+        self._memory.release(self._held_bytes)
         self._held_bytes = 0
 
 

@@ -8,17 +8,21 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from prometheus_client import Counter, Histogram
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from whyserve.api.errors.handler import CLIENT_GONE, from_exception
 from whyserve.api.middleware.admission import Admission, Headers
-from whyserve.api.middleware.answers import LARGE, Answers
+from whyserve.api.middleware.answers import SMALL, send_answer
+from whyserve.api.middleware.auth import caller_of
 from whyserve.api.middleware.body import BodyMemory, InflatedReceive, MeteredReceive
 from whyserve.api.middleware.context import child_of, request_id_from
 from whyserve.api.middleware.prefix import Prefix
+from whyserve.api.middleware.streams import EVENTS, Streams
 from whyserve.errors import Busy
 from whyserve.settings import ApiSettings
 from whyserve.telemetry.logs import request_id, trace_id, trace_of
@@ -47,11 +51,12 @@ class RequestMiddleware:
 
         Raises ConfigurationError if the keys are invalid.
         """
-        self._app, self._quick, self._body_memory = app, quick, body_memory
+        proxied: Any = ProxyHeadersMiddleware(app, settings.trusted_proxies)  # type: ignore[arg-type]  # uvicorn's types
+        self._app: ASGIApp = proxied  # it reads X-Forwarded-Proto, for redirects
+        self._quick, self._body_memory = quick, body_memory
         self._admission, self._max_requests = Admission(settings, body_memory), settings.max_requests
-        self._answers, self._shutting_down = Answers(settings.max_inflight_mb << 20), shutting_down
-        self._prefix = Prefix(settings)
-        self._in_flight = 0
+        self._shutting_down, self._prefix = shutting_down, Prefix(settings.root_path, proxied.trusted_hosts)
+        self._in_flight, self._streams = 0, Streams()
         self._observe = _Observer()
 
     def is_quick(self, scope: Scope) -> bool:
@@ -83,8 +88,8 @@ class RequestMiddleware:
             if head is not None:
                 start, head = head, None
                 body = message.get("body", b"")
-                if len(body) >= LARGE and not message.get("more_body"):
-                    await self._answers.send(send, start, body, headers)
+                if "parts" in message or (len(body) > SMALL and not message.get("more_body")):
+                    await send_answer(send, start, message.get("parts", (body,)), headers, self._body_memory)
                     status = start["status"]
                     return
                 status = start["status"]
@@ -99,10 +104,8 @@ class RequestMiddleware:
             quick = self._quick(scope)
             if b"content-encoding" in headers:
                 receive = _inflated(scope, receive, headers)
-            if quick is None:
-                await self._metered(scope, receive, send_with_identity)
-            else:
-                await quick(scope, receive, send_with_identity)
+            endpoint = quick or (self._streamed if scope["path"].endswith(EVENTS) else self._metered)
+            await endpoint(scope, receive, send_with_identity)
         except ClientDisconnect:
             status = CLIENT_GONE
         except Exception as error:  # the caller gets an answer for every error
@@ -111,6 +114,15 @@ class RequestMiddleware:
         finally:
             self._in_flight -= 1
             self._observe(scope, status, time.perf_counter() - start)
+
+    async def _streamed(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Like `_metered`, but the request counts as an event stream meanwhile, and not as a request in flight."""
+        with self._streams.open(caller_of(scope)):
+            self._in_flight -= 1
+            try:
+                await self._metered(scope, receive, send)
+            finally:
+                self._in_flight += 1
 
     async def _metered(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Call the FastAPI application. The body that it reads counts until it has answered."""

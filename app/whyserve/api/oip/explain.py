@@ -22,9 +22,11 @@ from whyserve.api.schemas.types import one_of, typed_dict
 from whyserve.api.state import Service
 from whyserve.model.spec import ModelSpec
 
-OPTIONS = ("method", "outputs", "samples", "seed", "deadline_s", "background")
+OPTIONS = ("method", "outputs", "samples", "standard_error", "seed", "deadline_s", "background")
 # Fields of an explanation that become parameters of the response.
-PARAMETERS = ("manifest", "method", "method_reason", "expected_distance", "complete", "cached")
+PARAMETERS = (
+    "manifest", "method", "method_reason", "expected_distance", "reliable", "reliable_reason", "complete", "cached"
+)  # fmt: skip
 
 
 async def explain(request: Request) -> Response:

@@ -31,7 +31,7 @@ async def load(request: Request) -> Response:
             found = await asyncio.to_thread(load_versions, artifacts, name, service.settings.threads, known)
         except ModelFault as fault:
             raise LoadRefused(f"{fault.message}; the previous build is still served") from fault
-        await _await_worker(service, {predictor.digest for predictor in found})
+        await _await_worker(service, found[0].digest)
         _serve(request, service, name, found)
     return Response(b"{}", media_type="application/json")
 
@@ -54,15 +54,15 @@ def _serve(request: Request, service: Service, name: str, predictors: list[Predi
     request.app.openapi_schema = None  # the next request for the document builds it again
 
 
-async def _await_worker(service: Service, digests: set[str]) -> None:
-    """Wait until a worker can explain these models. Without workers there is no wait: a new one loads the new build."""
+async def _await_worker(service: Service, digest: str) -> None:
+    """Wait until a worker can explain this build. Without workers there is no wait: a new one loads the new build."""
     end = time.monotonic() + WORKER_LOAD_S
     while True:
         try:
             workers = await service.queue.workers()
         except Unavailable:
             return
-        if not workers or any(worker.digests >= digests for worker in workers):
+        if not workers or any(digest in worker.digests for worker in workers):
             return
         if time.monotonic() > end:
             raise LoadRefused(

@@ -9,34 +9,62 @@ from typing import Any
 import orjson
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from whyserve.api.errors.problems import MAX_NAME_LENGTH, UNKNOWN_FIELD, not_an_object
 from whyserve.api.explain.job import build_job
 from whyserve.api.explain.wait import complete_answer
+from whyserve.api.middleware.body import read_body
 from whyserve.api.oip.encoding import from_json, name_of
 from whyserve.api.oip.explain import check_options
 from whyserve.api.oip.tensors import check_inputs
 from whyserve.api.oip.wire import unpack
 from whyserve.api.schemas.requests import instances_limit
+from whyserve.api.schemas.rows import without_b64
 from whyserve.api.schemas.versions import VersionedAdapter
 from whyserve.api.state import Service
 from whyserve.errors import InvalidInput, MalformedBody, TooManyInstances
 from whyserve.model.rows import Arrays, row_count
 from whyserve.predict.predictor import Predictor
 
+PREFIX, SUFFIX = "/v1/models/", ":predict"
+ROUTE = "/v1/models/{model}:predict"
 
-async def predict(request: Request) -> Response:
-    """Predict."""
-    service: Service = request.app.state.service
-    predictor, arrays, _ = await _read(request, service, service.predict_adapter)
-    table = await predictor.answer(arrays)
-    return Response(orjson.dumps({"predictions": predictor.outputs.predictions(table)}), media_type="application/json")
+
+def is_predict(path: str) -> bool:
+    return path.startswith(PREFIX) and path.endswith(SUFFIX)
+
+
+class Predict:
+    """Plain ASGI, like /predict."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        content = await self._answer(scope, receive)
+        headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(content))]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": content})
+
+    async def predict(self, request: Request) -> Response:
+        """Predict."""
+        return Response(await self._answer(request.scope, request.receive), media_type="application/json")
+
+    async def _answer(self, scope: Scope, receive: Receive) -> bytes:
+        scope["state"]["route"] = ROUTE
+        body = await read_body(receive, self._service.body_memory)
+        model = scope["path"][len(PREFIX) : -len(SUFFIX)]
+        predictor, arrays, _ = await _read(scope, body, model, self._service, self._service.predict_adapter)
+        table = await predictor.answer(arrays)
+        return orjson.dumps({"predictions": predictor.outputs.predictions(table)})
 
 
 async def explain(request: Request) -> Response:
     """Predict and explain."""
     service: Service = request.app.state.service
-    predictor, arrays, options = await _read(request, service, service.explain_adapter)
+    body, model = await request.body(), request.path_params["model"]
+    predictor, arrays, options = await _read(request.scope, body, model, service, service.explain_adapter)
     if options.get("summary"):
         raise InvalidInput(f'"summary" {UNKNOWN_FIELD}; use POST /explain for a summary', field="summary")
     job = await build_job(request, service, predictor, arrays, options)
@@ -44,13 +72,12 @@ async def explain(request: Request) -> Response:
 
 
 async def _read(
-    request: Request, service: Service, adapter: VersionedAdapter
+    scope: Scope, body: bytes, model: str, service: Service, adapter: VersionedAdapter
 ) -> tuple[Predictor, Arrays, Mapping[str, Any]]:
     """The model, its arrays, and the other fields. Raises MalformedBody, InvalidInput, UnknownModel and others."""
-    body = await request.body()
-    predictor = service.catalog.get(request.path_params["model"])
-    request.scope["state"]["model"] = predictor.spec.name
-    wire_body = unpack(request.scope["headers"], body)
+    predictor = service.catalog.get(model)
+    scope["state"]["model"] = predictor.spec.name
+    wire_body = unpack(scope["headers"], body)
     content = _content(wire_body.json or b"", predictor)
     instances, limit = content.get("instances"), service.settings.max_instances
     if content.keys() == {"instances"}:
@@ -72,7 +99,7 @@ async def _read(
 
 
 def _content(body: bytes, predictor: Predictor) -> dict[str, Any]:
-    """The body's JSON. For a model of one text, an instance may be that text alone; it becomes a row here."""
+    """The body's JSON. For a model of one text or image, an instance may be that value alone; it becomes a row here."""
     try:
         content = orjson.loads(body)
     except ValueError:
@@ -80,21 +107,11 @@ def _content(body: bytes, predictor: Predictor) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise not_an_object('{"instances": […]}')
     instances = content.get("instances")
-    if isinstance(instances, list) and b'"b64"' in body:
-        instances = content["instances"] = [_without_b64(each) for each in instances]
-    if len(predictor.texts) == len(predictor.spec.inputs) == 1 and isinstance(instances, list):
-        (name,) = predictor.texts
-        content["instances"] = [{name: each} if isinstance(each, str) else each for each in instances]
+    only, *others = predictor.spec.inputs
+    if not others and not only.is_tabular and isinstance(instances, list):
+        values = map(without_b64, instances)
+        content["instances"] = [{only.name: each} if isinstance(each, str) else each for each in values]
     return content
-
-
-def _without_b64(instance: Any) -> Any:
-    """TensorFlow Serving's {"b64": "…"} as the string in it, also as a value of a row."""
-    if not isinstance(instance, dict):
-        return instance
-    if instance.keys() == {"b64"}:
-        return instance["b64"]
-    return {key: _without_b64(value) for key, value in instance.items()}
 
 
 def _from_numbers(predictor: Predictor, instances: list[Any], limit: int) -> Arrays:

@@ -1,5 +1,6 @@
 """Bodies on the wire: JSON alone, or JSON followed by the tensors' bytes."""
 
+from codecs import BOM_UTF8
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -38,13 +39,13 @@ def unpack(headers: Iterable[tuple[bytes, bytes]], body: bytes) -> WireBody:
     """Raises InvalidInput."""
     length = next((value.strip() for name, value in headers if name == JSON_LENGTH), b"")
     if not length:
-        return WireBody(body, memoryview(b""))
+        return WireBody(body.removeprefix(BOM_UTF8), memoryview(b""))
     if not length.isdigit() or len(length) > MAX_DIGITS:
         raise InvalidInput("Inference-Header-Content-Length must be a number of bytes: the length of the JSON")
     size = int(length)
     if size > len(body):
         raise InvalidInput(f"Inference-Header-Content-Length is larger than the body, which has {len(body)} bytes")
-    return WireBody(body[:size] if size else None, memoryview(body)[size:])
+    return WireBody(body[:size].removeprefix(BOM_UTF8) if size else None, memoryview(body)[size:])
 
 
 def pack(json: bytes, parts: Sequence[bytes]) -> PackedResponse:

@@ -68,7 +68,7 @@ def document(app: FastAPI, service: Service) -> dict[str, Any]:
     # The service never sends FastAPI's own error body.
     for name in ("HTTPValidationError", "ValidationError"):
         components.pop(name, None)
-    guard(base, keyed=bool(settings.keys or settings.keys_file))
+    guard(base, keyed=settings.is_guarded)
     return base
 
 

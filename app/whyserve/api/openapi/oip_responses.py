@@ -69,6 +69,8 @@ ExplanationParameters = typed_dict(
         "method": Method,
         "method_reason": NotRequired[str],
         "expected_distance": NotRequired[float],
+        "reliable": NotRequired[bool],
+        "reliable_reason": NotRequired[str],
         "complete": NotRequired[bool],
         "cached": NotRequired[bool],
         "background": str,

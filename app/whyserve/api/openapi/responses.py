@@ -61,11 +61,13 @@ class ExplanationState(TypedDict):
 
 
 class TrialWithinBudget(TypedDict):
-    """A method that samples, with as many samples as fit into the time budget."""
+    """A method that samples, with the number of samples that fits into a time budget. See MethodTrial."""
 
     samples: int
     residual: float
+    residual_of_effect: float
     distance: NotRequired[float]
+    counted_ms: float
     ms_per_row: float
     standard_error: NotRequired[float]
 
@@ -73,16 +75,22 @@ class TrialWithinBudget(TypedDict):
 class MethodTrial(TypedDict):
     """One method on this model: why it does not fit, or what was measured at export.
 
-    residual: divided by the output's scale. distance: to the reference, divided by mean |attribution|.
+    residual: divided by the output's scale. residual_of_effect: divided by the largest |value − base value|.
+    counted_ms: the expected time per row by its counted work. ms_per_row: as measured. distance: to the reference,
+    divided by mean |attribution|.
     """
 
     fits: bool
     why: NotRequired[str]
+    samples: NotRequired[int]
     residual: NotRequired[float]
+    residual_of_effect: NotRequired[float]
     distance: NotRequired[float]
+    counted_ms: NotRequired[float]
     ms_per_row: NotRequired[float]
     standard_error: NotRequired[float]
     within_budget: NotRequired[TrialWithinBudget]
+    within_budget_max: NotRequired[TrialWithinBudget]
 
 
 class Certificate(TypedDict):

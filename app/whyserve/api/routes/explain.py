@@ -1,5 +1,6 @@
 """POST /explain."""
 
+import asyncio
 from codecs import BOM_UTF8
 from collections.abc import Mapping
 
@@ -10,6 +11,7 @@ from starlette.types import Receive, Scope, Send
 from whyserve.api.explain import wait
 from whyserve.api.explain.job import build_job
 from whyserve.api.explain.pictures import VARY, check_pictured, draw, picture_kind
+from whyserve.api.middleware.answers import PartsResponse
 from whyserve.api.middleware.body import MeteredReceive
 from whyserve.api.schemas.explanation_state import state_json
 from whyserve.api.schemas.headers import prefers_async, wait_s
@@ -19,13 +21,16 @@ from whyserve.errors import TooManyInstances
 from whyserve.jobs import ExplainJob, JobState
 
 JSON = "application/json"
+# Reading a larger body takes milliseconds. Between two of them, so many turns of the event loop are free for others: a
+# new connection is accepted, read and answered in them.
+LARGE_BODY, FREE_TURNS = 8 << 10, 4
 
 
 class Explain:
     """Plain ASGI, as for /predict. The body counts as memory in use until it is answered."""
 
     def __init__(self, service: Service) -> None:
-        self._service = service
+        self._service, self._reading = service, asyncio.Lock()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         metered = MeteredReceive(receive, self._service.body_memory)
@@ -40,7 +45,7 @@ class Explain:
         service = self._service
         request.scope["state"]["route"] = "/explain"
         kind = picture_kind(request.headers)
-        job = await _requested_job(request, service)
+        job = await self._requested_job(request)
         if kind:
             check_pictured(job)
         # A summary takes long, and its result differs from an explanation's. The caller always fetches it later.
@@ -51,14 +56,23 @@ class Explain:
                 request, outcome, {"Preference-Applied": "respond-async"} if prefers_async(request.headers) else {}
             )
         if not kind:
-            return Response(outcome.body, headers={**outcome.headers, **VARY}, media_type=JSON)
+            return PartsResponse(outcome.parts, {**outcome.headers, **VARY})
         picture = await draw(request, service, job, outcome.body, kind=kind, at=(0, job.outputs[0][0]))
         picture.headers.update(outcome.headers)
         return picture
 
+    async def _requested_job(self, request: Request) -> ExplainJob:
+        content = (await request.body()).removeprefix(BOM_UTF8)
+        if len(content) <= LARGE_BODY:
+            return await _read_job(request, self._service, content)
+        async with self._reading:
+            for _ in range(FREE_TURNS):
+                await asyncio.sleep(0)
+            return await _read_job(request, self._service, content)
 
-async def _requested_job(request: Request, service: Service) -> ExplainJob:
-    body = service.parse(service.explain_adapter, (await request.body()).removeprefix(BOM_UTF8))
+
+async def _read_job(request: Request, service: Service, content: bytes) -> ExplainJob:
+    body = service.parse(service.explain_adapter, content)
     predictor = service.catalog.get(body["model"], body.get("version"))
     request.scope["state"]["model"] = predictor.spec.name
     limit = service.settings.max_instances

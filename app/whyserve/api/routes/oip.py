@@ -32,7 +32,7 @@ BINARY_WORDS = "JSON, or JSON followed by tensors' bytes, or one tensor's bytes.
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
-def oip_router(infer: Infer) -> APIRouter:
+def oip_router(infer: Infer, kserve: v1.Predict) -> APIRouter:
     """The OpenAPI document names types that depend on the models; api/openapi/oip.py adds them."""
     router = APIRouter()
     get, post = _adder(router, "GET", "oip"), _adder(router, "POST", "oip")
@@ -61,16 +61,16 @@ def oip_router(infer: Infer) -> APIRouter:
     post(f"{place}/load", repository.load, "loadModel", parameters=[NEW_MODEL])
     post(f"{place}/unload", repository.unload, "unloadModel")
     post(f"{place}/versions/{{version}}/unload", repository.unload, "unloadVersion")
-    _add_kserve(router)
+    _add_kserve(router, kserve)
     return router
 
 
-def _add_kserve(router: APIRouter) -> None:
+def _add_kserve(router: APIRouter, kserve: v1.Predict) -> None:
     get, post = _adder(router, "GET", "kserve"), _adder(router, "POST", "kserve")
     get("/v1/models", server.models, "kserveModels", answers.ServedModels)
     get("/v1/models/{model}", server.model_ready, "kserveModel", answers.ModelReady)
     body = {"required": True, "content": content("KservePredictRequest")}
-    post("/v1/models/{model}:predict", v1.predict, "kservePredict", answers.KservePredictResponse, body=body)
+    post("/v1/models/{model}:predict", kserve.predict, "kservePredict", answers.KservePredictResponse, body=body)
     body = {"required": True, "content": content("KserveExplainRequest")}
     answer = {200: {"content": {JSON: {"schema": ref("ExplainResponse")}}}}
     headers = [IDEMPOTENCY_KEY]

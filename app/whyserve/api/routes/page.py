@@ -10,6 +10,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from whyserve.api.middleware.answers import accepts_gzip
+
 STATIC = Path(__file__).parents[1] / "static"
 # The page loads only its own files and calls only this service. Inline scripts and styles are forbidden.
 POLICY = (
@@ -38,7 +40,7 @@ class _File:
     def answer(self, request: Request) -> Response:
         if request.headers.get("if-none-match") == self.headers["ETag"]:
             return Response(status_code=304, headers=self.headers)
-        if "gzip" in request.headers.get("accept-encoding", ""):
+        if accepts_gzip(request.headers.get("accept-encoding", "").encode("latin-1")):
             return Response(self.compressed, headers={**self.headers, "Content-Encoding": "gzip"})
         return Response(self.plain, headers=self.headers)
 

@@ -26,6 +26,7 @@ class Predict:
         body = (await read_body(receive, self._service.body_memory)).removeprefix(BOM_UTF8)
         predictor, arrays, wants_bounds = self._read_plain(body) or await self._read(body)
         state["model"] = predictor.spec.name
+        del body  # not held while the prediction waits for its batch
         table = await predictor.answer(arrays)
         answer = {
             "model": predictor.spec.name,

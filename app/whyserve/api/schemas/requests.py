@@ -40,7 +40,7 @@ def _request_type(manifest: Manifest, kind: str, limit: int, options: dict[str, 
     fields = {
         "model": one_of([name]),
         "version": NotRequired[Version],
-        "instances": NotRequired[rows_type(manifest, limit)],
+        "instances": NotRequired[rows_type(manifest, limit, with_id=kind == "Explain")],
         "columns": NotRequired[columns_type(manifest, limit)],
     }
     return typed_dict(f"{type_name(name)}{kind}Request", fields | options)
@@ -63,6 +63,10 @@ def explain_options(labels: tuple[str, ...], keywords: tuple[str, ...], backgrou
         "method": option(Method, "auto is the most accurate method within the model's time budget."),
         "outputs": option(outputs, f"What to explain: {', '.join(keywords)}, or a list of these: {', '.join(labels)}."),
         "samples": option(Annotated[int, Field(ge=1, le=100_000)], "Number of samples, for a method that samples."),
+        "standard_error": option(
+            Annotated[float, Field(gt=0)],
+            "Sample until every standard error is at most this, in the output's unit, or until the deadline.",
+        ),
         "seed": option(Annotated[int, Field(ge=0, le=2**63 - 1)], "Equal seeds give equal explanations."),
         "background": option(background, "The background to explain against. Default: the model's own."),
         "deadline_s": option(

@@ -4,6 +4,7 @@ from typing import Annotated, Any, NotRequired
 
 from pydantic import Field
 
+from whyserve.api.schemas.rows import ROW_ID, RowId
 from whyserve.api.schemas.types import list_of, nested, one_of, type_name, typed_dict
 from whyserve.model.manifest import Manifest
 from whyserve.model.methods import Method
@@ -37,6 +38,7 @@ def explain_response(manifest: Manifest) -> Any:
     explanation = typed_dict(
         f"{name}Explanation",
         {
+            ROW_ID: NotRequired[RowId],
             "prediction": prediction_type(manifest.spec),
             "outputs": list_of(_output_type(manifest.spec)),
             "out_of_range": NotRequired[list_of(OutOfRange)],
@@ -58,6 +60,8 @@ def computed_fields(spec: ModelSpec) -> dict[str, Any]:
         "expected_distance": NotRequired[
             Annotated[float, Field(description="mean |φ − reference| / mean |reference|, measured at export.")]
         ],
+        "reliable": NotRequired[Annotated[bool, Field(description="false if the certificate advises against it.")]],
+        "reliable_reason": NotRequired[Annotated[str, Field(description="Why it is not reliable.")]],
         "background": BackgroundUsed,
         "complete": NotRequired[Annotated[bool, Field(description="false if a deadline ended the method early.")]],
     }

@@ -1,14 +1,15 @@
 """A model's row type: what one instance of a request must be."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, NotRequired
 
 import numpy as np
-from pydantic import Field, WithJsonSchema
+from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from whyserve.api.schemas.types import list_of, list_or_text, nested, one_of, type_name, typed_dict
 from whyserve.model.image import LEVELS, MOST_TEXT, Layout
 from whyserve.model.input_spec import Feature, InputSpec
 from whyserve.model.manifest import Manifest
+from whyserve.model.spec import ModelSpec
 from whyserve.model.text import most_letters
 
 INTEGER_BOUNDS = {
@@ -20,12 +21,21 @@ INTEGER_BOUNDS = {
 }
 # A float32 holds every whole number between these.
 WHOLE_BOUNDS = (-(2**24), 2**24)
+ROW_ID = "id"
+RowId = Annotated[str, Field(max_length=200)] | Annotated[int, Field(ge=-(2**53), le=2**53)]
 
 
-def row_type(manifest: Manifest) -> Any:
-    """One instance of this model."""
-    name = manifest.spec.name
-    return typed_dict(f"{type_name(name)}Row", row_fields(manifest), f"One instance of {name}.")
+def takes_ids(spec: ModelSpec) -> bool:
+    """Whether an instance to explain may have an id: not if an input or a feature has this name."""
+    return ROW_ID not in spec.keys
+
+
+def row_type(manifest: Manifest, with_id: bool = False) -> Any:
+    """One instance of this model. with_id: it may have an id, which its explanation repeats."""
+    name, fields = f"{type_name(manifest.spec.name)}Row", row_fields(manifest)
+    if with_id and takes_ids(manifest.spec):
+        name, fields = f"{name}WithId", {**fields, ROW_ID: NotRequired[RowId]}
+    return typed_dict(name, fields, f"One instance of {manifest.spec.name}.")
 
 
 def row_fields(manifest: Manifest) -> dict[str, Any]:
@@ -43,9 +53,9 @@ def row_fields(manifest: Manifest) -> dict[str, Any]:
     return fields
 
 
-def rows_type(manifest: Manifest, limit: int) -> Any:
-    """A list of 1 to `limit` rows."""
-    return Annotated[list_of(row_type(manifest)), Field(min_length=1, max_length=limit, fail_fast=True)]
+def rows_type(manifest: Manifest, limit: int, with_id: bool = False) -> Any:
+    """A list of 1 to `limit` rows. with_id: each may have an id."""
+    return Annotated[list_of(row_type(manifest, with_id)), Field(min_length=1, max_length=limit, fail_fast=True)]
 
 
 def _array_type(item: InputSpec, vocabulary: int | None) -> Any:
@@ -57,12 +67,18 @@ def _array_type(item: InputSpec, vocabulary: int | None) -> Any:
     ends = np.reshape(item.range or LEVELS, (-1, 2))
     black, white = (", ".join(f"{end:g}" for end in column) for column in ends.T)
     words += f", {black} is black and {white} is white; or a PNG or JPEG in base64, {layout.mode}"
-    words += f", of {layout.width} × {layout.height} pixels"
+    words += f', of {layout.width} × {layout.height} pixels, also as {{"b64": …}}'
     text = Annotated[str, Field(max_length=MOST_TEXT, json_schema_extra={"contentEncoding": "base64"})]
     return Annotated[
         list_or_text(nested(_number_type(item), item.shape), text, "must be a list, or a PNG or JPEG in base64"),
+        BeforeValidator(without_b64),
         Field(description=words, json_schema_extra={"x-range": np.asarray(item.range or LEVELS).tolist()}),
     ]
+
+
+def without_b64(value: Any) -> Any:
+    """The string in {"b64": "…"}, in which clients of TensorFlow Serving send a file. Other values stay the same."""
+    return value["b64"] if isinstance(value, dict) and value.keys() == {"b64"} else value
 
 
 def _feature_type(item: InputSpec, feature: Feature, manifest: Manifest) -> Any:

@@ -1,21 +1,27 @@
-"""Measure one explanation method on real rows of a model: residual, distance to the reference, and time."""
+"""Measure one explanation method on real rows of a model: residual, distance to the reference, work and time."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
 from whyserve.errors import WhyserveError
+from whyserve.explain.certificate.counting import PER_SECOND, Count
 from whyserve.explain.game.base import Attribution, Explainer, Inputs, Limits, Stopped
 from whyserve.explain.game.network import Network, row_count
 from whyserve.explain.game.players import Players
 from whyserve.explain.methods.registry import EXPLAINERS
 
-# Seconds that one method may take for all trial rows. A slower method is not offered.
+# Counted seconds that one method may take for all trial rows. A slower method is not offered.
 TIME_LIMIT_S = 20.0
-# The share of the budget that a reduced number of samples leaves unused: times vary from row to row.
+# The share of the budget that a reduced number of samples leaves unused: the work varies from row to row.
 MARGIN = 0.1
+# The clock runs for so many rows. It shows the time of this machine, and decides nothing.
+TIMED_ROWS = 3
+# A smaller effect, as a share of the output's scale, counts as this share: its residual is rounding.
+LEAST_EFFECT = 1e-4
+TINY = 1e-300
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +29,8 @@ class Trial:
     """What every method is measured on.
 
     rows: R real rows of the model.
-    outputs: (R, K), every output column, for accuracy.
-    requested: the number of outputs that are explained when time is measured.
+    outputs: (R, K), the output columns that a request explains by default.
+    count: counts the work of all methods.
     """
 
     network: Network
@@ -32,68 +38,94 @@ class Trial:
     players: Players
     rows: Inputs
     outputs: torch.Tensor
-    requested: int
+    count: Count = field(default_factory=Count)
 
     def prepare(self, method: str) -> Explainer:
-        return EXPLAINERS[method](self.network, self.background, self.players)
+        return EXPLAINERS[method](self.count.of(self.network), self.background, self.players)
+
+    def explain(self, explainer: Explainer, limits: Limits, rows: int | None = None) -> Attribution:
+        """The explanations of the first `rows` rows, each alone, as in a request. Raises Stopped."""
+        parts = []
+        for row in range(row_count(self.rows) if rows is None else rows):
+            one = {name: x[row : row + 1] for name, x in self.rows.items()}
+            parts.append(explainer.explain(one, self.outputs[row : row + 1], limits))
+        if not all(part.complete for part in parts):
+            raise Stopped
+        errors = [part.standard_errors for part in parts if part.standard_errors is not None]
+        return Attribution(
+            values=torch.cat([part.values for part in parts]),
+            base_values=torch.cat([part.base_values for part in parts]),
+            predictions=torch.cat([part.predictions for part in parts]),
+            standard_errors=torch.cat(errors) if errors else None,
+        )
+
+    def counted_s(self, explainer: Explainer, samples: int) -> float:
+        """The counted seconds of the first row, after a call that fills the caches."""
+        with self.count:
+            self.explain(explainer, self.count.limits(TIME_LIMIT_S, samples), rows=1)
+            before = self.count.work
+            self.explain(explainer, self.count.limits(TIME_LIMIT_S, samples), rows=1)
+        return (self.count.work - before) / PER_SECOND
 
 
-def measure(name: str, trial: Trial, reference: Attribution | None) -> dict[str, Any]:
+def measure(name: str, trial: Trial, reference: Attribution | None, samples: int | None = None) -> dict[str, Any]:
     """The figures of one method: `fits` with what was measured, or `fits: false` with the reason `why`."""
     try:
-        explainer = trial.prepare(name)
-        first = {key: tensor[:1] for key, tensor in trial.rows.items()}
-        # The first call includes the set-up, and it finds early that a method is too slow.
-        explainer.explain(first, trial.outputs[:1, : trial.requested], Limits(deadline=time.monotonic() + TIME_LIMIT_S))
-        return {"fits": True, **_figures(explainer, trial, reference)}
+        figures = _figures(trial.prepare(name), trial, reference, samples)
     except Stopped:
         return {"fits": False, "why": f"takes more than {TIME_LIMIT_S:.0f} s with {trial.players.count} players"}
     except WhyserveError as error:
         return {"fits": False, "why": error.message}
+    if figures["residual_of_effect"] > 1:
+        times = f"{figures['residual_of_effect']:.2g} times the effect"
+        return {"fits": False, "why": f"on rows of the model, its attributions leave a residual of {times}"}
+    return {"fits": True, **figures}
 
 
-def measure_fewer_samples(
-    name: str, trial: Trial, reference: Attribution | None, budget_ms: float
-) -> dict[str, Any] | None:
-    """The figures of a sampling method with the most `samples` within the budget; None if one sample exceeds it."""
-    explainer = trial.prepare(name)
-    one_sample_s = _seconds(explainer, trial, 1) / row_count(trial.rows)
-    for samples in range(int((1 - MARGIN) * budget_ms / (1e3 * one_sample_s)), 0, -1):
-        figures = _figures(explainer, trial, reference, samples)
-        if figures["ms_per_row"] <= budget_ms:
-            return {"samples": samples, **figures}
-    return None
+def most_samples(name: str, trial: Trial, budget_ms: float) -> int:
+    """The largest number of samples of a sampling method that is within the budget; 0 if one sample exceeds it."""
+    allowed_s, most, samples = (1 - MARGIN) * budget_ms / 1e3, 0, 1
+    try:
+        explainer = trial.prepare(name)
+        while samples > most:
+            needed_s = trial.counted_s(explainer, samples)
+            if needed_s <= allowed_s:
+                most, samples = samples, int(samples * allowed_s / needed_s)
+            else:
+                samples = min(samples - 1, int(samples * allowed_s / needed_s))
+    except (Stopped, WhyserveError):
+        return 0
+    return most
 
 
-def _figures(
-    explainer: Explainer, trial: Trial, reference: Attribution | None, samples: int | None = None
-) -> dict[str, Any]:
-    """Accuracy for all outputs of all rows; time for the requested outputs only. Raises Stopped."""
-    seconds = _seconds(explainer, trial, samples)
-    limits = Limits(samples=samples, deadline=time.monotonic() + 3 * TIME_LIMIT_S)
-    answer = explainer.explain(trial.rows, trial.outputs, limits)
-    scale = answer.predictions.abs().amax().clamp_min(1e-300)
+def _figures(explainer: Explainer, trial: Trial, reference: Attribution | None, samples: int | None) -> dict[str, Any]:
+    """Raises Stopped if the counted work exceeds TIME_LIMIT_S."""
+    count, rows = trial.count, row_count(trial.rows)
+    with count:
+        # The first call fills the caches, and finds early that a method is too slow.
+        trial.explain(explainer, count.limits(TIME_LIMIT_S, samples), rows=1)
+        before = count.work
+        answer = trial.explain(explainer, count.limits(TIME_LIMIT_S, samples))
+        counted_s = (count.work - before) / PER_SECOND
+    began, timed = time.monotonic(), min(rows, TIMED_ROWS)
+    trial.explain(explainer, Limits(samples=samples), timed)
+    measured_s = time.monotonic() - began
+    scale = float(answer.predictions.abs().amax().clamp_min(TINY))
+    residual = float(answer.residuals.abs().amax())
+    effect = float((answer.predictions - answer.base_values).abs().amax())
     figures: dict[str, Any] = {
-        "residual": float(answer.residuals.abs().amax() / scale),
+        "residual": residual / scale,
+        "residual_of_effect": residual / max(effect, LEAST_EFFECT * scale),
         "distance": None if reference is None else _distance(answer.values, reference.values),
-        "ms_per_row": 1e3 * seconds / row_count(trial.rows),
+        "counted_ms": 1e3 * counted_s / rows,
+        "ms_per_row": 1e3 * measured_s / timed,
     }
     if answer.standard_errors is not None:
-        figures["standard_error"] = float(answer.standard_errors.mean() / answer.values.abs().mean().clamp_min(1e-300))
-    return figures
-
-
-def _seconds(explainer: Explainer, trial: Trial, samples: int | None) -> float:
-    """The time for the requested outputs of all rows, one row at a time, as in separate requests. Raises Stopped."""
-    began = time.monotonic()
-    for row in range(row_count(trial.rows)):
-        one = {key: tensor[row : row + 1] for key, tensor in trial.rows.items()}
-        limits = Limits(samples=samples, deadline=began + TIME_LIMIT_S)
-        explainer.explain(one, trial.outputs[row : row + 1, : trial.requested], limits)
-    return time.monotonic() - began
+        figures["standard_error"] = float(answer.standard_errors.mean() / answer.values.abs().mean().clamp_min(TINY))
+    return figures if samples is None else {"samples": samples, **figures}
 
 
 def _distance(values: torch.Tensor, reference: torch.Tensor) -> float:
     """mean |φ − reference| over mean |reference|."""
     difference = (values.double() - reference.double()).abs().mean()
-    return float(difference / reference.double().abs().mean().clamp_min(1e-300))
+    return float(difference / reference.double().abs().mean().clamp_min(TINY))

@@ -20,7 +20,8 @@ class Limits:
 
     samples: samples per row: permutations per pair of an explained row and a background row (permutation),
         quadrature points per pair (gradient), or coalitions (kernel). None is the method's default.
-    standard_error: sampling ends when every standard error is at most this, in the unit of the output.
+    standard_error: sampling ends when every standard error is at most this, in the unit of the output, or rounding.
+        Without samples, rounds go on until then or until the deadline.
     deadline: time.monotonic() in seconds; after it, a method stops before its next chunk.
     seed: equal seeds give equal values for a row, in any batch.
     on_progress: called between chunks with the finished share in [0, 1]; if it returns False, the method stops.

@@ -18,12 +18,14 @@ class Network:
     names: the input names, in the order of the module's positional arguments.
     run: a faster function with the same results as the module; it is called if given.
     has_gradients: False if the module runs its network outside torch.
+    file_bytes: of such a network, the size of its file.
     """
 
     module: nn.Module
     names: tuple[str, ...]
     run: Callable[..., object] | None = None
     has_gradients: bool = True
+    file_bytes: int = 0
 
     def __call__(self, inputs: Inputs) -> torch.Tensor:
         """(rows, outputs), with gradients if they are enabled. Raises UnsupportedNetwork as as_table does."""

@@ -2,7 +2,6 @@
 
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
@@ -10,7 +9,7 @@ from typing import Any
 
 import torch
 
-from whyserve.errors import InvalidInput, ModelFault, UnsupportedMethod
+from whyserve.errors import InvalidInput, ModelFault
 from whyserve.explain.game.base import Explainer, Inputs
 from whyserve.explain.game.network import Network
 from whyserve.explain.game.players import Players
@@ -21,8 +20,8 @@ from whyserve.jobs import GivenBackground
 from whyserve.model.arrays import check_arrays, read_npz
 from whyserve.model.bounds import Bounds
 from whyserve.model.builds import read_original
+from whyserve.model.choice import MethodChoice, choose_method
 from whyserve.model.manifest import Manifest, read_manifest
-from whyserve.model.methods import METHOD_NAMES, METHODS
 from whyserve.model.outputs import Outputs
 from whyserve.model.players import ByKey, player_numbers
 from whyserve.model.rows import Arrays
@@ -34,21 +33,6 @@ Background = str | GivenBackground
 
 # How many methods stay prepared for backgrounds of requests: one user often explains many rows with one background.
 KEPT_REQUEST_BACKGROUNDS = 2
-CHOSEN_FOR_DEFAULT = "chosen and measured with the default background, not with this one"
-
-
-@dataclass(frozen=True, slots=True)
-class MethodChoice:
-    """How a job is explained.
-
-    reason: why this method, if the request did not name it. samples: None is the method's default.
-    distance: the certificate's, if it was measured with this background and this number of samples.
-    """
-
-    method: str
-    reason: str | None
-    samples: int | None
-    distance: float | None
 
 
 def to_tensors(arrays: Arrays) -> dict[str, torch.Tensor]:
@@ -80,12 +64,16 @@ class ExplainableModel:
         self.players, self.by_key = players_of(self.spec), ByKey(self.spec)
         self.backgrounds = {name: load_background(self.spec, read, name) for name in self.spec.explain.files}
         self.background = self.backgrounds[DEFAULT_BACKGROUND]
-        self.network: Network = quick_network(self.spec, load_network(self.spec, read), self.background)
-        self._memory_bytes, self._read = memory_bytes, read
+        self._original, self._memory_bytes, self._read = load_network(self.spec, read), memory_bytes, read
         # Prepared methods, by method and background: those of the model by name, those of requests by digest.
         self._prepared: dict[tuple[str, str], Explainer] = {}
         self._request_prepared: OrderedDict[tuple[str, str], Explainer] = OrderedDict()
         self._lock = Lock()
+
+    @cached_property
+    def network(self) -> Network:
+        """The network, traced if that makes its passes faster. A trace takes seconds, so the first use makes it."""
+        return quick_network(self.spec, self._original, self.background)
 
     @cached_property
     def texts(self) -> Mapping[str, TextReader]:
@@ -93,33 +81,16 @@ class ExplainableModel:
         return text_readers(self.spec, self._read)
 
     def choose_method(
-        self, requested: str, background: Background = DEFAULT_BACKGROUND, *, samples: int | None = None
+        self,
+        requested: str,
+        background: Background = DEFAULT_BACKGROUND,
+        *,
+        samples: int | None = None,
+        standard_error: float | None = None,
     ) -> MethodChoice:
-        """The method and samples for a request. "auto" is the method of model.toml, or that of the certificate.
-
-        The certificate was measured with the default background. For another one, its choice is used too, and the
-        reason says so. Raises UnsupportedMethod if the method does not exist or does not fit this model.
-        """
-        certificate, is_default = self.manifest.certificate, background == DEFAULT_BACKGROUND
-        methods = certificate["methods"]
-        method = self.spec.explain.method if requested == "auto" else requested
-        reason = None if method == requested else "set in model.toml"
-        if method == "auto":
-            method, reason = certificate["default"], certificate["reason"]
-            if not is_default:
-                reason = f"{CHOSEN_FOR_DEFAULT}: {reason}"
-            if samples is None and "samples" in certificate:
-                fewer = methods[method]["within_budget"]
-                return MethodChoice(method, reason, fewer["samples"], fewer["distance"] if is_default else None)
-        elif method not in methods:
-            raise UnsupportedMethod(
-                f'unknown method "{method}"; available methods: {", ".join(METHOD_NAMES)}', field="method"
-            )
-        elif not methods[method]["fits"]:
-            why = methods[method]["why"]
-            raise UnsupportedMethod(f'"{method}" cannot explain {self.spec.name}: {why}', field="method")
-        measured = is_default and (samples is None or not METHODS[method].samples)
-        return MethodChoice(method, reason, samples, methods[method]["distance"] if measured else None)
+        """See model.choice. Raises UnsupportedMethod."""
+        default = background == DEFAULT_BACKGROUND
+        return choose_method(self.manifest, requested, samples, standard_error, default_background=default)
 
     def explainer(self, method: str, background: Background = DEFAULT_BACKGROUND) -> Explainer:
         """The prepared method. It is prepared at its first use and kept; for backgrounds of requests, the last few.
@@ -151,7 +122,7 @@ class ExplainableModel:
         return {"name": REQUEST_BACKGROUND, "rows": background.rows, "sha256": background.sha256}
 
     def warm(self) -> None:
-        """Prepare the default method, so that the first request does not wait for it."""
+        """Trace the network and prepare the default method, so that the first request does not wait for them."""
         self.explainer(self.choose_method("auto").method)
 
 
@@ -159,6 +130,4 @@ def load_model(models: Path, artifact: Path, memory_bytes: int) -> ExplainableMo
     """Load the original network of an artifact. Raises ModelFault or DigestMismatch, which name the file."""
     manifest, digest = read_manifest(artifact)
     build = artifact.resolve()
-    model = ExplainableModel(manifest, digest, lambda name: read_original(models, build, name, manifest), memory_bytes)
-    model.warm()
-    return model
+    return ExplainableModel(manifest, digest, lambda name: read_original(models, build, name, manifest), memory_bytes)

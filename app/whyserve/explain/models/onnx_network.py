@@ -28,9 +28,9 @@ class _Outside(nn.Module):
         return torch.cat([torch.from_numpy(np.require(self.run(rows), requirements="W")) for rows in arrays])
 
 
-def outside_torch(run: Callable[[Arrays], np.ndarray], names: Sequence[str]) -> Network:
+def outside_torch(run: Callable[[Arrays], np.ndarray], names: Sequence[str], file_bytes: int = 0) -> Network:
     """A network without gradients. run: arrays by input, (rows, *shape) → (rows, outputs). names: of its inputs."""
-    return Network(_Outside(run, names), tuple(names), has_gradients=False)
+    return Network(_Outside(run, names), tuple(names), has_gradients=False, file_bytes=file_bytes)
 
 
 def load_onnx(content: bytes, spec: ModelSpec) -> Network:
@@ -44,4 +44,5 @@ def load_onnx(content: bytes, spec: ModelSpec) -> Network:
             ' pip install "whyserve[worker,onnx]", or build its image with EXTRAS=onnx'
         ) from error
     session, output = open_model(content, spec, torch.get_num_threads()), [spec.output.tensor]
-    return outside_torch(lambda rows: session.run(output, rows)[0], [item.name for item in spec.inputs])
+    names = [item.name for item in spec.inputs]
+    return outside_torch(lambda rows: session.run(output, rows)[0], names, len(content))

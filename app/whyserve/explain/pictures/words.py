@@ -77,7 +77,9 @@ def facts(answer: Mapping[str, Any], output: Mapping[str, Any], scale: Scale) ->
         f"{one['feature']} = {plain(one['value'])} (range {plain(one['low'])} to {plain(one['high'])})"
         for one in first.get("out_of_range", [])
     ]
+    doubt = answer.get("reliable_reason")
     return [
+        *([f"Do not rely on this explanation: {doubt}."] if doubt else []),
         *([f"Do not rely on this: outside the model's range: {', '.join(outside)}."] if outside else []),
         f"Method: {method}, {METHODS[method].words}{stopped}{accuracy}.",
         f"Adds up: {adds_up(output, scale)}.",

@@ -32,11 +32,16 @@ def compute(
         from whyserve.explain.pictures.draw import draw_job  # noqa: PLC0415 (matplotlib is slow to import)
 
         return [JobResult(draw_job(job, model.spec), method="drawing")]
-    choice = model.choose_method(job.method, job.background, samples=job.samples)
+    choice = model.choose_method(job.method, job.background, samples=job.samples, standard_error=job.standard_error)
     explainer = model.explainer(choice.method, job.background)
     rows, columns = _rows(jobs, model), _columns(jobs, model)
     limits = Limits(
-        samples=choice.samples, seed=job.seed, deadline=_deadline(jobs), on_progress=on_progress, on_error=on_error
+        samples=choice.samples,
+        standard_error=job.standard_error,
+        seed=job.seed,
+        deadline=_deadline(jobs),
+        on_progress=on_progress,
+        on_error=on_error,
     )
     if job.summary:
 

@@ -7,8 +7,9 @@ import numpy as np
 from pydantic_core import to_json
 
 from whyserve.explain.game.base import Attribution
-from whyserve.explain.models.explainable import ExplainableModel, MethodChoice
+from whyserve.explain.models.explainable import ExplainableModel
 from whyserve.jobs import ExplainJob, JobResult
+from whyserve.model.choice import MethodChoice
 from whyserve.model.outputs import Output
 from whyserve.model.text import TokenSpans
 
@@ -44,6 +45,7 @@ def answer(job: ExplainJob, model: ExplainableModel, choice: MethodChoice, expla
     outside = model.bounds.outside({name: packed.unpack() for name, packed in job.rows.items()})
     explanations = [
         {
+            **({"id": job.ids[row]} if job.ids and job.ids[row] is not None else {}),
             "prediction": prediction,
             "outputs": [
                 _output(model, output, served[row], explained, (row, column), texts=_texts(job, row))
@@ -80,6 +82,7 @@ def common_fields(job: ExplainJob, model: ExplainableModel, choice: MethodChoice
         "method": choice.method,
         **({"method_reason": choice.reason} if choice.reason else {}),
         **({} if choice.distance is None else {"expected_distance": choice.distance}),
+        **({} if choice.doubt is None else {"reliable": False, "reliable_reason": choice.doubt}),
         "background": model.describe_background(job.background),
         **({} if complete else {"complete": False}),
     }

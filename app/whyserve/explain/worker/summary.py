@@ -7,9 +7,10 @@ import numpy as np
 from pydantic_core import to_json
 
 from whyserve.explain.game.base import Attribution, Stopped
-from whyserve.explain.models.explainable import ExplainableModel, MethodChoice
+from whyserve.explain.models.explainable import ExplainableModel
 from whyserve.explain.worker.results import common_fields
 from whyserve.jobs import ExplainJob, JobResult
+from whyserve.model.choice import MethodChoice
 
 CHUNK_ROWS = 16
 

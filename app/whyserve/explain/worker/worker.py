@@ -112,21 +112,22 @@ class Worker:
 
         running, ran_s: as in Scheduler.choose. If a computation is running, nothing is waited for.
         """
-        news = self._direct.poll(0 if running else max(0.0, self._look_at - time.monotonic()))
+        self._direct.poll(0 if running else max(0.0, self._look_at - time.monotonic()))
         if leases := self._scheduler.choose(self._direct.waiting, running, ran_s):
             self._direct.start(leases)
             self._serve(leases, self._direct_jobs, running)
-        if time.monotonic() >= self._look_at or (news and not running):
+        if time.monotonic() >= self._look_at or (self._direct.queue_has_news and not running):
             self._look(running)
 
     def _look(self, running: Sequence[Lease]) -> None:
         began, pause_s = time.monotonic(), LOOK_BESIDE_S if running else LOOK_S
         self._direct.connect()
+        self._direct.queue_has_news = False
         try:
             if not self._announced:
                 self._source.announce(self._models.digests)
                 self._announced = True
-            leases = self._source.take(self._batch_jobs, 0, beside=bool(running))
+            leases = self._source.take(self._batch_jobs, beside=bool(running))
             self._alive()
             if leases:
                 self._serve(leases, self._queue_jobs, running)

@@ -24,7 +24,7 @@ def write_folder(
     example_texts: dict[str, str],
     *,
     artifacts: Path,
-    budget_ms: float,
+    budgets_ms: tuple[float, float],
 ) -> Manifest:
     """Write `files`, the background and an example to `folder`, and export it.
 
@@ -41,7 +41,7 @@ def write_folder(
         row = as_row(spec, arrays, 0, text_readers(spec, lambda name: files[name]))
         example = {"model": spec.name, "instances": [{**row, **example_texts}]}
         (new / EXAMPLE_FILE).write_text(json.dumps(example, ensure_ascii=False) + "\n", encoding="utf-8")
-        manifest = export_one(new, artifacts, budget_ms)
+        manifest = export_one(new, artifacts, *budgets_ms)
         folder.mkdir(exist_ok=True)
         for path in new.iterdir():
             os.replace(path, folder / path.name)

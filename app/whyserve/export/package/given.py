@@ -40,6 +40,7 @@ ARGUMENTS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "source": (lambda value: isinstance(value, str), "a text"),
     "version": (lambda value: type(value) is int and value >= 1, "a whole number from 1"),
     "budget_ms": (lambda value: isinstance(value, int | float) and value > 0, "a number of milliseconds above 0"),
+    "budget_max_ms": (lambda value: isinstance(value, int | float) and value > 0, "a number of milliseconds above 0"),
     "folder": (lambda value: isinstance(value, str | os.PathLike), 'a path, such as "models/churn"'),
     "artifacts": (lambda value: isinstance(value, str | os.PathLike), 'a path, such as "artifacts"'),
 }

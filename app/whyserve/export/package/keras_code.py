@@ -89,7 +89,9 @@ class KerasCode:
         from whyserve.export.package.keras_copy import copied  # noqa: PLC0415  # needs a package of the export
 
         with tempfile.TemporaryDirectory(prefix="whyserve-") as folder:
-            place, task = Path(folder), Task("", folder, {}, 0, 0)
+            place = Path(folder, "copy")
+            place.mkdir()
+            task = Task("", str(place), {}, {}, 0)
             (place / MODEL_FILE).write_bytes(copied((self.model, self.names, self.call, self.choice)))
             task.save_rows(dict(arrays))
             run_stage(MODULE, [task], "torch")

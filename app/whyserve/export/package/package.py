@@ -51,6 +51,7 @@ def package(
     version: int = 1,
     artifacts: str | os.PathLike[str] = "artifacts",
     budget_ms: float = 20,
+    budget_max_ms: float = 2000,
     expected: Any = None,
     overwrite: bool = False,
 ) -> Packaged:
@@ -95,7 +96,8 @@ def package(
         An encoder states its categories, and an encoded column is one feature, which requests carry as a string.
     description, source, version: facts for the users of the model.
     artifacts: the folder for the exported model.
-    budget_ms: the time in ms per row that the default explanation method may take.
+    budget_ms: the time in ms per row that the default explanation method may take. budget_max_ms: the time that it may
+        take if no faster method is reliable.
     expected: the original's answers for the rows of the background, (rows,) or (rows, outputs), or a function that
         gives them for the background. They are compared with what requests get.
     overwrite: replace a folder that holds a model with other inputs, other outputs or another framework.
@@ -159,15 +161,16 @@ def package(
     compared = prepared.compare(spec, expected)
     step(f"{folder.name}: tracing the network")
     files = network.files(arrays) | {SPEC_FILE: to_toml(described).encode(), **text.files}
-    manifest = write_folder(folder, spec, files, arrays, text.example, artifacts=artifacts, budget_ms=budget_ms)
+    budgets_ms = (budget_ms, budget_max_ms)
+    manifest = write_folder(folder, spec, files, arrays, text.example, artifacts=artifacts, budgets_ms=budgets_ms)
     origins = (f"from {origin}",) if origin else ()
     notes = origins + tried.notes + guesses + compared + background_notes(spec, columns, table)
     return Packaged.of(folder, manifest, artifacts, notes)
 
 
 @steps_shown()
-def check(folder: str | os.PathLike[str], budget_ms: float = 20) -> Packaged:
+def check(folder: str | os.PathLike[str], budget_ms: float = 20, budget_max_ms: float = 2000) -> Packaged:
     """Export a model folder to a temporary place and report the result. Raises the errors of `package`."""
     with tempfile.TemporaryDirectory() as artifacts:
-        manifest = export_one(Path(folder), Path(artifacts), budget_ms)
+        manifest = export_one(Path(folder), Path(artifacts), budget_ms, budget_max_ms)
         return Packaged.of(Path(folder), manifest, Path(artifacts))

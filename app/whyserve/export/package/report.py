@@ -7,6 +7,7 @@ from typing import Any
 
 from whyserve.export.parity import parity_text
 from whyserve.model.builds import ORIGINAL
+from whyserve.model.choice import default_figures, warnings
 from whyserve.model.image import Pictures
 from whyserve.model.manifest import Manifest, read_checked
 from whyserve.model.outputs import Outputs
@@ -37,9 +38,7 @@ class Packaged:
 
     def __repr__(self) -> str:
         manifest, spec, certificate = self.manifest, self.manifest.spec, self.manifest.certificate
-        figures = certificate["methods"][certificate["default"]]
-        if "samples" in certificate:
-            figures = figures["within_budget"]
+        figures = default_figures(certificate)
         categories = {f.name: f.categories for item in spec.inputs for f in item.features if f.categories}
         lines = [
             ("model", f"{spec.name}, version {spec.version}, from {spec.framework}, in {self.folder}"),
@@ -55,7 +54,7 @@ class Packaged:
             ("residual", f"at most {figures['residual']:.0e} of the output's scale"),
             ("time", f"{figures['ms_per_row']:.2g} ms per row with {manifest.background_rows} background rows"),
             *self.example,
-            *(("note", note) for note in self.notes),
+            *(("note", note) for note in (*self.notes, *warnings(manifest))),
             *(("note", f"{name}: {m['why']}") for name, m in certificate["methods"].items() if not m["fits"]),
         ]
         return "\n".join(f"{key:<10} {text}" for key, text in lines)

@@ -9,9 +9,13 @@ line that says what is wrong. The fault of one model therefore does not stop the
 
 import json
 import os
+import shutil
+import stat
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -50,14 +54,14 @@ class Rows(StrEnum):
 class Task:
     """folder: the model folder. work: the folder for results. digests: SHA-256 of the model's files.
 
-    budget_ms: the time in ms per row that the default explanation method may take. real: the number of rows in
-    Rows.TRIED that are real; they come first.
+    settings: of the export, the budgets of build.export_all. real: the number of rows in Rows.TRIED that are real; they
+    come first.
     """
 
     folder: str
     work: str
     digests: dict[str, str]
-    budget_ms: float
+    settings: dict[str, float]
     real: int
 
     def spec(self) -> ModelSpec:
@@ -111,6 +115,7 @@ def run_stage(module: str, tasks: Sequence[Task], keras_backend: str) -> None:
     with subprocess.Popen(  # noqa: S603
         [sys.executable, "-W", "ignore", "-m", module, *files],
         env={**os.environ, **quiet, **steps, "KERAS_BACKEND": keras_backend},
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -129,8 +134,24 @@ def run_stage(module: str, tasks: Sequence[Task], keras_backend: str) -> None:
         raise ModelFault(f"the process of {module} ended with exit code {process.returncode}: {last}")
 
 
+def end_with_parent(work: Sequence[Path]) -> None:
+    """End this process, and remove its work folders, when the process that started it ends, even by SIGKILL."""
+
+    def watch() -> None:
+        os.read(0, 1)  # returns at the parent's end: nothing is ever written
+        for folder in work:
+            shutil.rmtree(folder, ignore_errors=True)
+            with suppress(OSError):
+                folder.parent.rmdir()  # the last work folder was in it
+        os._exit(1)
+
+    if stat.S_ISFIFO(os.fstat(0).st_mode):  # not if a person has started it
+        threading.Thread(target=watch, name="parent", daemon=True).start()
+
+
 def main(stage: Callable[[Task], None]) -> None:
     """Run a stage for each task named on the command line."""
+    end_with_parent([Path(file).parent for file in sys.argv[1:]])
     for file in sys.argv[1:]:
         task = Task(**json.loads(Path(file).read_text()))
         try:

@@ -52,14 +52,15 @@ def export(task: Task) -> None:
         step(f"{spec.name}: exporting to ONNX")
         content = task.read(ONNX_FILE) if spec.framework == "onnx" else to_onnx(spec, network, rows)
         task.path(ONNX_FILE).write_bytes(content)
-    columns = outputs[0].size  # the parity check compares it with the number of labels
+    named = Outputs(spec, outputs[0].size)  # the parity check compares this size with the number of labels
     for name in spec.explain.backgrounds:
         _check_background(spec, network, load_background(spec, task.read, name), spec.explain.backgrounds[name])
     background = load_background(spec, task.read)
     examples = to_tensors(task.rows(Rows.EXAMPLES))
     network = quick_network(spec, network, background)  # the worker runs it, so the certificate must measure it
     certificate = certify(
-        network, background, players_of(spec), columns, task.budget_ms, requested=spec.outputs_asked, examples=examples,
+        network, background, players_of(spec), task.settings["budget_ms"], task.settings["budget_max_ms"],
+        asked=lambda table: named.columns("top", table), examples=examples,
         on_method=lambda name: step(f"{spec.name}: trying method {name}"),
     )  # fmt: skip
     first = {name: tensor[:1] for name, tensor in (examples or background).items()}

@@ -1,21 +1,8 @@
 -- The API's side.
 
--- A stream id: the counted work in microseconds after which it is the caller's turn, and a number that grows (start-time
--- fair queueing: Goyal, Vin & Cheng 1996). The ids of one caller grow, and each stream has jobs of one caller only.
-local function place(caller, work)
-  local turns, turn = P .. 'turns', 'turn:' .. caller
-  if redis.call('ZCARD', P .. 'open') == 0 then redis.call('DEL', turns) end
-  local now, own = unpack(redis.call('HMGET', turns, 'now', turn))
-  local start = math.max(tonumber(now or 0), tonumber(own or 0))
-  redis.call('HSET', turns, turn, string.format('%.0f', start + work))
-  return string.format('%.0f-%.0f', start, redis.call('HINCRBY', turns, 'number', 1))
-end
-
-local T = {}  -- transaction name -> function; worker.lua adds the workers'
-
-function T.submit(id, batch_key, body, deadline, idempotency_key, request_hash, caller, work, depth, expected,
-  keep_bytes, ...)
-  expire(...)
+-- Accept a job. Returns the answer and, for a new job, its place.
+local function accept(id, batch_key, digest, body, deadline, idempotency_key, request_hash, caller, work, depth, expected,
+  keep_bytes)
   if redis.call('EXISTS', job_key(id)) == 1 then return {'accepted', id} end
   if idempotency_key ~= '' then
     local known = redis.call('GET', P .. 'idempotency:' .. idempotency_key)
@@ -30,20 +17,24 @@ function T.submit(id, batch_key, body, deadline, idempotency_key, request_hash, 
   if size > limit then return {'too_large', string.format('%.0f %.0f', size, limit)} end
   -- The answers of all open jobs have their room from the beginning.
   if not make_room(size + counted('expected'), limit) then return {'no_room', string.format('%.0f', limit)} end
-  batch_key = string.gsub(batch_key, '/', '/' .. caller .. '/', 1)
-  if redis.call('SADD', P .. 'batch_keys', batch_key) == 1 then
-    redis.call('XGROUP', 'CREATE', line_key(batch_key), GROUP, '0', 'MKSTREAM')
-  end
-  local entry = redis.call('XADD', line_key(batch_key), place(caller, tonumber(work)), 'id', id)
-  redis.call('HSET', job_key(id), 'status', 'queued', 'progress', '0', 'deliveries', '0', 'body', body,
-    'batch_key', batch_key, 'entry', entry, 'idempotency_key', idempotency_key, 'request_hash', request_hash,
-    'caller', caller, 'request_bytes', #body, 'expected', expected)
+  redis.call('HSET', job_key(id), 'progress', '0', 'deliveries', '0', 'body', body, 'batch_key', batch_key,
+    'digest', digest, 'idempotency_key', idempotency_key, 'request_hash', request_hash, 'caller', caller,
+    'request_bytes', #body, 'expected', expected)
   count('open', #body)
   count('expected', expected)
+  local place = next_place(caller, work)
   redis.call('ZADD', P .. 'open', deadline, id)
   if idempotency_key ~= '' then redis.call('SET', P .. 'idempotency:' .. idempotency_key, id) end
-  redis.call('XADD', P .. 'wakeup', 'MAXLEN', 1, '*', 'id', id)
-  return {'accepted', id}
+  return {'accepted', id}, place
+end
+
+local T = {}  -- transaction name -> function; worker.lua adds the workers'
+
+function T.submit(keep_s, timed_out, alone, id, batch_key, ...)
+  expire(keep_s, timed_out)
+  local answer, place = accept(id, batch_key, ...)
+  if place then wait(id, batch_key, alone, place) end
+  return answer
 end
 
 function T.state(id, ...)

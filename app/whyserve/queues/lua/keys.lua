@@ -3,29 +3,31 @@
 -- The files of this folder are one script: keys, delivery, api, worker, in this order.
 -- KEYS[1]: the prefix of all keys. ARGV[1]: the name of the transaction; then its arguments.
 --   job:<id>            hash: the job and its state; expires some time after the job is final
---   line:<batch key>    stream, group "workers": the open jobs of a batch key; a final job's entry is deleted
---   batch_keys          set: the batch keys that have a stream
---   open                sorted set: jobs that are not final, by deadline; its size is the queue's depth
+--   open                sorted set: jobs that are not final, by the time at which they fail; its size is the queue's depth
+--   leases              sorted set: running jobs, by the ends of their leases
+--   line:<line>         sorted set: waiting jobs that may be delivered together, by place
+--   lines:<group>       sorted set: the lines of a group with waiting jobs, by the place of their first job
+--   groups              sorted set: the groups with waiting jobs, by the place of their first job
+--   turns               hash: whose turn it is; see delivery.lua
 --   kept                sorted set: final jobs as <bytes>:<id>, by the time until which they are kept
 --   bytes               hash: the bytes of the requests of open jobs (open), of their expected answers (expected), and
 --                       of requests and answers of final jobs (kept)
 --   idempotency:<key>   string: the id of the job with this idempotency key
---   workers             hash: owner -> the digests of the worker's manifests
 --   alive               sorted set: owners, by the time at which a silent worker is not counted any more
---   turns               hash: whose turn it is; see api.lua
---   job_metrics         stream: metrics of finished jobs that no API has counted yet; the oldest are dropped
---   wakeup              stream with one entry: an idle worker blocks on it until it changes
--- Channel final: the ids of jobs that became final.
+--   digests:<owner>     set: the digests of the worker's manifests; expires with its registration
+--   job_metrics         list: metrics of finished jobs that no API has counted yet; the oldest are dropped
+--
+-- A line is a batch key; a job that was returned has a line of its own. A group is a manifest's digest; or its digest and
+-- /alone, for heavy and for returned jobs, which do not run beside another computation. The lines of one group go to the
+-- same workers, so the cost of a search is independent of their number.
 
 local P = KEYS[1]
 local time = redis.call('TIME')
 local now = tonumber(time[1]) + tonumber(time[2]) / 1e6
-local GROUP = 'workers'
 local MOST_JOB_METRICS = 10000
 local FREED_BYTES = 4194304  -- at once, if Redis's memory is full
 
 local function job_key(id) return P .. 'job:' .. id end
-local function line_key(batch_key) return P .. 'line:' .. batch_key end
 
 -- bytes: may be negative. Lua writes the negative of 0 as -0, which Redis refuses; + 0 makes it 0.
 local function count(what, bytes) redis.call('HINCRBY', P .. 'bytes', what, string.format('%.0f', bytes + 0)) end
@@ -67,18 +69,32 @@ local function make_room(bytes, limit)
   return true
 end
 
+-- Give a member of a sorted set the lowest score of another sorted set. If that one is empty, remove the member.
+local function index(set, member, of)
+  local first = redis.call('ZRANGE', of, 0, 0, 'WITHSCORES')[2]
+  if first then redis.call('ZADD', set, first, member) else redis.call('ZREM', set, member) end
+end
+
+local function line_changed(line, group)
+  index(P .. 'lines:' .. group, line, P .. 'line:' .. line)
+  index(P .. 'groups', group, P .. 'lines:' .. group)
+end
+
+-- Let a job wait at a place. alone: '' if it may run beside another computation.
+local function wait(id, line, alone, place)
+  local group = redis.call('HGET', job_key(id), 'digest') .. (alone ~= '' and '/alone' or '')
+  redis.call('HSET', job_key(id), 'status', 'queued', 'owner', '', 'line', line, 'group', group)
+  redis.call('ZADD', P .. 'line:' .. line, place, id)
+  line_changed(line, group)
+end
+
 -- Record a final status and delete the job from all but its own hash. ...: more fields of the hash; first the answer.
 local function final(id, status, keep_s, ...)
   local key = job_key(id)
-  local batch_key, entry, idempotency_key, request_bytes, expected =
-    unpack(redis.call('HMGET', key, 'batch_key', 'entry', 'idempotency_key', 'request_bytes', 'expected'))
-  local line = line_key(batch_key)
-  redis.call('XACK', line, GROUP, entry)
-  redis.call('XDEL', line, entry)
-  if redis.call('XLEN', line) == 0 then
-    redis.call('DEL', line)
-    redis.call('SREM', P .. 'batch_keys', batch_key)
-  end
+  local line, group, idempotency_key, request_bytes, expected =
+    unpack(redis.call('HMGET', key, 'line', 'group', 'idempotency_key', 'request_bytes', 'expected'))
+  if line and redis.call('ZREM', P .. 'line:' .. line, id) == 1 then line_changed(line, group) end
+  redis.call('ZREM', P .. 'leases', id)
   redis.call('HSET', key, 'status', status, ...)
   redis.call('EXPIRE', key, keep_s)
   if idempotency_key ~= '' then redis.call('EXPIRE', P .. 'idempotency:' .. idempotency_key, keep_s) end
@@ -88,17 +104,13 @@ local function final(id, status, keep_s, ...)
   count('kept', bytes)
   count('open', -request_bytes)
   count('expected', -expected)
-  redis.call('PUBLISH', P .. 'final', id)
 end
 
--- Delete final jobs that were kept long enough. Fail queued jobs past their deadline, and running jobs overdue_s seconds past it.
-local function expire(keep_s, timed_out, overdue_s)
+-- Delete final jobs that were kept long enough, and fail the jobs that are too late.
+local function expire(keep_s, timed_out)
   for _, member in ipairs(redis.call('ZRANGEBYSCORE', P .. 'kept', '-inf', now)) do drop(member) end
   for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. 'open', '-inf', now)) do
-    local overdue = tonumber(redis.call('ZSCORE', P .. 'open', id)) < now - overdue_s
-    if overdue or redis.call('HGET', job_key(id), 'status') == 'queued' then
-      final(id, 'failed', keep_s, 'error', timed_out)
-    end
+    final(id, 'failed', keep_s, 'error', timed_out)
   end
 end
 
@@ -106,11 +118,4 @@ end
 local function holds(owner, id, fence)
   local status, its_owner, deliveries = unpack(redis.call('HMGET', job_key(id), 'status', 'owner', 'deliveries'))
   return status == 'running' and its_owner == owner and deliveries == fence
-end
-
--- Renew a lease (idle_ms 0) or end it (a large idle_ms). Redis counts a lease's age from the last claim of its entry.
-local function set_age(owner, id, idle_ms)
-  local batch_key, entry = unpack(redis.call('HMGET', job_key(id), 'batch_key', 'entry'))
-  if not batch_key then return end
-  redis.call('XCLAIM', line_key(batch_key), GROUP, owner, 0, entry, 'IDLE', idle_ms, 'JUSTID')
 end

@@ -129,7 +129,7 @@ def test_an_operation_without_a_rule_is_named_in_one_line():
 def test_the_certificate_says_why_deep_is_not_offered():
     module = Lambda(lambda _, x: x.sort(-1).values[:, :2])
     certificate = certify(
-        Network(module, ("x",)), {"x": torch.randn(12, 4)}, Players.elements({"x": (4,)}), 2, budget_ms=20
+        Network(module, ("x",)), {"x": torch.randn(12, 4)}, Players.elements({"x": (4,)}), budget_ms=20
     )
     assert certificate["methods"]["deep"] == {
         "fits": False,

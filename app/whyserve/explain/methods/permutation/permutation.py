@@ -6,7 +6,8 @@ the guide says that there is more to know (`design`). Kriging finds what the gui
 residuals correct it and give its standard error (`kriging`). docs/sampling.md derives the formulas.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import count
 from math import ceil
 from typing import ClassVar
 
@@ -34,8 +35,6 @@ ERROR_GOAL = 0.06
 EXACT_SHARE = 0.6
 # The least samples by number of background rows: fewer have too few pairs for a standard error.
 FEWEST_SAMPLES = {1: 4, 2: 2, 3: 2, 4: 2, 5: 2}
-# The most rounds towards a requested standard error.
-MAX_ROUNDS = 12
 # The most pairs of one round per background row, on average: kriging is cubic in them.
 MOST_PAIRS = 256
 # Without `deep`, this share of the pairs of the first round is for the guide.
@@ -181,7 +180,9 @@ def plan_rounds(background: int, players: int, limits: Limits, *, most: int) -> 
     step = max(1, players - 1)
     first = min(max(MIN_PER_PAIR, ceil(PERMUTATIONS_PER_ROW / background)), MAX_PER_PAIR) * step
     if limits.samples is None:
-        sizes = [first << number for number in range(4 if limits.standard_error is None else MAX_ROUNDS)]
+        sizes: Iterable[int] = (
+            first << min(number, 20) for number in (range(4) if limits.standard_error is None else count())
+        )
     else:
         total = max(limits.samples, FEWEST_SAMPLES.get(background, 1)) * step
         sizes = [first // 2, total - first // 2] if total > 2 * first else [total]
