@@ -58,31 +58,19 @@ class Design:
         return sum(part.nbytes for part in parts)
 
 
-@dataclass(frozen=True, slots=True)
-class Labels:
-    """What is random for each background row. tie: (B, P) in [0, 1). by_rank: (B, P), the label of each rank."""
-
-    tie: torch.Tensor
-    by_rank: torch.Tensor
-
-    @property
-    def nbytes(self) -> int:
-        return self.tie.nbytes + self.by_rank.nbytes
-
-
 class Designs:
     """The designs of a background of B rows and P players, kept for the next explained rows. Thread-safe."""
 
     def __init__(self, rows: int, players: int) -> None:
         self.rows, self.players = rows, players
-        self._labels, self._designs = Kept[Labels](), Kept[Design]()
+        self._designs = Kept[Design]()
 
     def label(self, shares: torch.Tensor, seed: int) -> torch.Tensor:
         """(B, P): the label of each player for each background row. shares: (B, P), the sizes of the guide's shares."""
-        kept = self._random(seed)
+        tie, by_rank = random_labels(self.rows, self.players, seed)
         # Equal shares get random ranks.
-        relative = shares / shares.mean().clamp_min(1e-300) + 1e-9 * kept.tie
-        return torch.empty_like(kept.by_rank).scatter_(1, relative.argsort(1, descending=True), kept.by_rank)
+        relative = shares / shares.mean().clamp_min(1e-300) + 1e-9 * tie
+        return torch.empty_like(by_rank).scatter_(1, relative.argsort(1, descending=True), by_rank)
 
     def draw(self, shares: torch.Tensor, pairs: int, seed: int) -> list[tuple[Design, torch.Tensor]]:
         """The designs of one round, each with the numbers of its background rows, (b,).
@@ -92,7 +80,7 @@ class Designs:
         """
         weight, everything = shares.sum(1), float(shares.sum())
         relative = weight * (self.rows / everything) if everything > 0 else torch.ones_like(weight)
-        ascending, order = (relative + 1e-9 * self._random(seed).tie[:, 0]).sort()
+        ascending, order = (relative + 1e-9 * random_labels(self.rows, self.players, seed)[0][:, 0]).sort()
         top = shares.topk(int(tier_ends(self.players)[0]), dim=1).values.mean() * shares.numel()
         profile = sum(float(top) > most * everything for most in FIRST_TIER)
         most, step, ideal, given = (1 << min(self.players - 1, 40)) - 1, max(1, round(STEP * pairs)), 0.0, 0
@@ -110,15 +98,14 @@ class Designs:
             drawn.append((self._designs.get(key, partial(make_design, *key)), group))
         return drawn
 
-    def _random(self, seed: int) -> Labels:
-        return self._labels.get(seed, partial(_labels, self.rows, self.players, seed))
 
-
-def _labels(rows: int, players: int, seed: int) -> Labels:
+@lru_cache(maxsize=4)
+def random_labels(rows: int, players: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """(B, P) each: numbers in [0, 1), which order equal shares, and the label of each rank."""
     generator = torch.Generator().manual_seed(seed)
     tie, order = torch.rand(2, rows, players, generator=generator, dtype=torch.float64)
     tier = torch.bucketize(torch.arange(players), tier_ends(players), right=True)
-    return Labels(tie, (tier + 0.999 * order).argsort(1))
+    return tie, (tier + 0.999 * order).argsort(1)
 
 
 @lru_cache(maxsize=64)
