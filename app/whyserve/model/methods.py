@@ -27,7 +27,7 @@ class MethodFacts:
 METHODS: dict[str, MethodFacts] = {
     "exact": MethodFacts("every combination of features was tried"),
     "permutation": MethodFacts(
-        "features were switched in random orders many times, and the effects averaged", samples=8
+        "features were replaced in many combinations, and the effects were weighted and averaged", samples=4
     ),
     "deep": MethodFacts(
         "contributions were carried back through the network's layers by rules, an approximation", gradients=True

@@ -15,6 +15,7 @@ from whyserve.explain.game.base import Attribution, Explainer, Inputs, Limits, p
 from whyserve.explain.game.network import Network
 from whyserve.explain.game.players import Players
 from whyserve.explain.methods.deep.deep import Deep
+from whyserve.explain.methods.permutation.permutation import Permutation
 from whyserve.explain.methods.registry import EXPLAINERS
 from whyserve.model.input_spec import InputSpec
 from whyserve.model.players import Partition, RowPlayers
@@ -24,6 +25,7 @@ from whyserve.model.vocabulary import NOBODY, Absent
 
 # The width of the blur, as a share of the longest side or of the number of steps.
 BLUR = 1 / 8
+TRACED: dict[str, type[Deep | Permutation]] = {method.method: method for method in (Deep, Permutation)}
 
 Prepare = Callable[[Inputs, Players], Explainer]
 """Prepares a method for a background and players."""
@@ -32,10 +34,11 @@ Prepare = Callable[[Inputs, Players], Explainer]
 def preparer(
     method: str, network: Network, background: Inputs, spec: ModelSpec, memory_bytes: int = 1 << 30
 ) -> Prepare:
-    """Prepares one method for many games of a network. deep traces the network once."""
-    if method != Deep.method:
+    """Prepares one method for many games of a network. A method that traces the network does so once."""
+    if method not in TRACED:
         return lambda rows, players: EXPLAINERS[method](network, rows, players, memory_bytes=memory_bytes)
-    return Deep(network, background, game_players(Partition(spec, {}).fixed), memory_bytes=memory_bytes).again
+    elements = game_players(Partition(spec, {}).fixed)
+    return TRACED[method](network, background, elements, memory_bytes=memory_bytes).again
 
 
 def game_players(players: RowPlayers) -> Players:

@@ -88,7 +88,7 @@ class Deep:
             for part in ranges(self.rows, of_background):
                 if not progress.go_on():
                     raise Stopped
-                share = self._pairs(here, given, part, chosen)
+                share = self._pairs(here, given, part, chosen, summed=True)
                 total = share if total is None else total.add_(share)
                 progress.done += chosen.numel() * (part.stop - part.start)
             assert total is not None, "a background has rows"
@@ -103,8 +103,14 @@ class Deep:
             values=values, base_values=base, predictions=torch.cat(predictions), rows_evaluated=evaluated
         )
 
-    def _pairs(self, here: Values, rows: Inputs, part: slice, outputs: torch.Tensor) -> torch.Tensor:
-        """(R, K, P) float64, summed over some background rows. here: the values at the explained rows."""
+    def pair_shares(self, row: Inputs, outputs: torch.Tensor) -> torch.Tensor:
+        """(K, B, P) float64: the shares of one row, (1, *shape) per input, against each background row."""
+        here, step = self.forward.run(row), max(1, self.chunk_pairs // outputs.shape[1])
+        parts = [self._pairs(here, row, part, outputs, summed=False)[0] for part in ranges(self.rows, step)]
+        return torch.cat(parts, 1)
+
+    def _pairs(self, here: Values, rows: Inputs, part: slice, outputs: torch.Tensor, *, summed: bool) -> torch.Tensor:
+        """(R, K, P) float64, summed over some background rows, or (R, K, b, P). here: the values at the rows."""
         count, wanted, size = *outputs.shape, part.stop - part.start
         stacked = not self.program.tracked
         if stacked:
@@ -118,7 +124,9 @@ class Deep:
         with torch.no_grad():
             given = self.backward.run(pairs, outputs)
             slots = zip(self.network.names, self.program.inputs, strict=True)
-            return self.players.collect({name: self.backward.attribution(pairs, given, slot) for name, slot in slots})
+            shares = {name: self.backward.attribution(pairs, given, slot) for name, slot in slots}
+            elements = {name: x.sum(2, dtype=torch.float64) if summed else x.double() for name, x in shares.items()}
+            return self.players.collect(elements)
 
     def _outputs(self) -> torch.Tensor:
         """(B, outputs) float64. Raises UnsupportedNetwork if the traced network returns something else."""
@@ -145,7 +153,7 @@ class Deep:
         """
         first = {name: x[:1] for name, x in self.background.items()}
         try:
-            self._pairs(self.forward.run(first), first, slice(0, 1), torch.zeros(1, 1, dtype=torch.int64))
+            self._pairs(self.forward.run(first), first, slice(0, 1), torch.zeros(1, 1, dtype=torch.int64), summed=True)
         except UnsupportedNetwork:
             raise
         except Exception as error:
