@@ -149,6 +149,24 @@ def test_a_background_of_a_request_may_have_gaps(client):
     assert abs(answer.json()["explanations"][0]["outputs"][0]["residual"]) < 1e-5
 
 
+def test_a_counterfactual_keeps_the_missing_values_that_it_does_not_change(client):
+    now = client.post("/predict", json={"model": "credit", "instances": [NULLS]}).json()["predictions"][0]["value"]
+    body = {"model": "credit", "instances": [NULLS], "threshold": now + 0.02, "count": 2}
+    (answer,) = client.post("/counterfactual", json=body).raise_for_status().json()["counterfactuals"]
+    for each in answer["found"]:
+        assert each["instance"] == {**NULLS, **each["changes"]}
+        assert None not in each["changes"].values()
+        again = client.post("/predict", json={"model": "credit", "instances": [each["instance"]]}).json()
+        assert again["predictions"][0]["value"] >= now + 0.02
+    assert answer["found"]
+
+
+def test_unusual_is_measured_with_missing_values(client):
+    body = {"model": "credit", "instances": [NULLS, ROW], "similar": 0}
+    shares = [each["more_unusual_share"] for each in client.post("/explain", json=body).json()["explanations"]]
+    assert shares[0] < shares[1]
+
+
 def test_pictures_draw_a_missing_value(client):
     body = {"model": "credit", "instances": [NULLS]}
     answer = client.post("/explain", json=body, headers={"Accept": "image/svg+xml"})

@@ -79,6 +79,8 @@ def test_reasons_come_with_every_protocol_and_in_each_language(client):
         ({"language": "de"}, "language"),
         ({"reasons": True, "language": "fr"}, "language"),
         ({"reasons": True, "summary": True}, "reasons"),
+        ({"reasons": True, "instead_of": "Adelie"}, "reasons"),
+        ({"reasons": True, "players": {}}, "reasons"),
         ({"reasons": "yes"}, "reasons"),
         ({"reasons": True, "model": "linear", "instances": [{"bmi": 30.0, "bp": 90.0}]}, "reasons"),
     ],

@@ -39,6 +39,25 @@ def above(limit, *weights):
     return lambda rows: limit - np.concatenate([rows["x"], rows["y"]], axis=1) @ np.array([*weights, 0, 0, 0])
 
 
+def test_a_missing_value_is_as_far_from_a_number_as_another_category():
+    lacking = BACKGROUND["x"].copy()
+    lacking[::4, 0] = np.nan
+    search = Search(SPEC, {**BACKGROUND, "x": lacking})
+    gaps = search.distances.between(np.array([[np.nan] * 6]), np.array([[np.nan] * 6, [1.0] * 6]), range(3))
+    assert gaps.tolist() == [0.0, 3.0]
+    row = {**ROW, "x": np.array([[np.nan, 1.0, 1.0]], np.float32)}
+
+    def crosses(rows):
+        x = rows["x"]
+        return np.where(np.isnan(x[:, 0]) | (x[:, 1] <= 1), 1.0, -1.0)
+
+    found = search(row, crosses, [], count=2)
+    assert len(found.rows) == 1
+    assert found.rows[0, 0] > 0
+    assert found.rows[0, 1] > 1
+    assert 1 < found.distances[0] < 2
+
+
 def test_the_nearest_single_change_is_found_to_the_fine_ladder():
     found = SEARCH(ROW, above(4.0, 1, 1, 1), [], count=3)
     assert len(found.rows) == 3

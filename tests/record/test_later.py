@@ -90,6 +90,26 @@ def test_a_recorded_explanation_is_explained_again(model, desk):
     assert again.json()["explanations"] == first.json()["explanations"]
 
 
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"scale": "log_odds"},
+        {"instead_of": "Adelie", "outputs": "all"},
+        {"interactions": True},
+        {"players": {"measured": {"groups": {"bill": ["bill_length_mm", "bill_depth_mm"]}}}},
+        {"reasons": True, "language": "de"},
+        {"similar": 2},
+    ],
+    ids=lambda how: next(iter(how)),
+)
+def test_every_option_of_an_explanation_is_repeated(how, desk):
+    first = post(desk, "/explain", {**example("penguins"), **how}).raise_for_status()
+    again = post(desk, "/explain", {"prediction": first.headers["x-prediction-id"]}).raise_for_status().json()
+    assert again["replay"]["may_differ"] == []
+    for key in ("explanations", "background", "scale", "instead_of", "players"):
+        assert again.get(key) == first.json().get(key)
+
+
 def test_a_recorded_prediction_is_explained_later_by_row(desk):
     rows = rows_of("wine", 3)
     made = post(desk, "/predict", {"model": "wine", "instances": rows}).headers["x-prediction-id"]

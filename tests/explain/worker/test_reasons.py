@@ -10,10 +10,11 @@ from tests.conftest import MODELS, rows_of
 from whyserve.explain.models.explainable import ExplainableModel
 from whyserve.explain.worker.batch import compute
 from whyserve.explain.worker.reasons import _principal
-from whyserve.jobs import ExplainJob
+from whyserve.jobs import ExplainJob, PackedArray
 from whyserve.model.builds import read_original
 from whyserve.model.manifest import read_manifest
 from whyserve.model.reasons import ReasonsSpec, ReasonText
+from whyserve.model.scale import scale_of
 from whyserve.predict.predictor import load_predictor
 
 SEEDS, ROWS = 20, 40
@@ -36,11 +37,13 @@ class Reasoner:
             manifest, digest, lambda file: read_original(MODELS, build, file, manifest), 512 << 20
         )
 
-    def __call__(self, rows, **more):
+    def __call__(self, rows, scale=None, **more):
         """Explanations of rows, with reasons."""
         arrays, spec = self.predictor.arrays(rows), self.model.spec
         table = self.predictor.table(arrays)
         outputs = self.predictor.outputs.wanted([self.reasons.against], table)
+        if (on := scale_of(spec, scale)) is not None:
+            more |= {"scale": on, "logits": PackedArray.pack(self.predictor.logits(arrays))}
         job = ExplainJob.of(spec, self.model.digest, arrays, table, outputs, reasons="en", **more)
         (result,) = compute([job], self.model, lambda _: True)
         return orjson.loads(result.json)["explanations"]
@@ -85,6 +88,21 @@ def test_only_features_that_pushed_towards_the_outcome_are_named_and_the_largest
         assert reasons["sentence"].endswith(f"{'; '.join(reason['text'] for reason in reasons['named'])}.")
         assert "tied_with" not in reasons["named"][0]
         assert "not_named" not in reasons
+
+
+@pytest.mark.parametrize("label", ["malignant", "benign"])
+def test_reasons_on_log_odds_are_those_of_the_answer(label, artifacts):
+    """Both labels are one column of the network, one of them with the opposite sign."""
+    made = Reasoner(artifacts, "breast_cancer", against=label)
+    for each in made(rows_of("breast_cancer", 4), scale="log_odds", method="deep"):
+        (output,) = each["outputs"]
+        assert each["reasons"]["against"] == (output["value"] >= 0) == (each["prediction"]["label"] == label)
+        sign = 1 if each["reasons"]["against"] else -1
+        largest = sorted(output["attributions"], key=lambda key: -sign * output["attributions"][key])[:4]
+        assert names(each) == largest
+        assert [reason["attribution"] for reason in each["reasons"]["named"]] == [
+            output["attributions"][key] for key in largest
+        ]
 
 
 def test_a_feature_that_is_never_named_is_counted(wine, artifacts):

@@ -13,6 +13,13 @@ def test_changes_are_differences_of_numbers_and_whether_a_group_or_an_integer_di
     assert torch.allclose(change, expected / expected.square().mean(0).sqrt())
 
 
+def test_two_missing_values_are_no_change_and_one_is_a_change():
+    background = {"x": torch.tensor([[torch.nan], [torch.nan], [1.0]])}
+    one, other = (changes(Players.elements({"x": (1,)}), {"x": torch.tensor([[x]])}, background) for x in (torch.nan, 2.0))
+    assert (one > 0).flatten().tolist() == [False, False, True]
+    assert (other > 0).all()
+
+
 def test_the_fit_finds_common_effects_and_changes():
     generator = torch.Generator().manual_seed(0)
     rows, players, pairs = 12, 5, 600

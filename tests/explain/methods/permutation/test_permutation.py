@@ -121,6 +121,25 @@ def test_alike_players_get_alike_values_and_unused_ones_nothing():
     assert float(values[:, 2].mean().abs()) < 4 * float(error[2]) + 1e-9
 
 
+def test_missing_values_of_the_row_and_of_the_background_are_values():
+    generator = torch.Generator().manual_seed(0)
+    weights = torch.randn(18, 16, generator=generator)
+    network = Network(
+        OfFunction(lambda x: torch.tanh(torch.cat([x.nan_to_num(), x.isnan().float()], 1) @ weights).sum(1)),
+        ("x",),
+        takes_nan=True,
+    )
+    background, rows = (torch.randn(count, 9, generator=generator) for count in (12, 1))
+    background[::3, 1] = background[1::4, 4] = rows[:, 4] = rows[:, 7] = torch.nan
+    players = Players.elements({"x": (9,)})
+    wanted = torch.zeros(1, 1, dtype=torch.int64)
+    methods = (each(network, {"x": background}, players) for each in (Permutation, Exact))
+    answer, exact = (method.explain({"x": rows}, wanted, Limits(samples=4)) for method in methods)
+    assert answer.residuals.abs().max() < 1e-9
+    assert answer.rows_evaluated < 0.5 * exact.rows_evaluated
+    assert (answer.values - exact.values).abs().mean() < 0.15 * exact.values.abs().mean()
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("data", ["diabetes", "wine"])
 def test_is_accurate_on_trained_networks(data, kind):
