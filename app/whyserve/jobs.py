@@ -102,6 +102,11 @@ class PackedArray:
         return cls(np.frombuffer(content, dtype).reshape(given["shape"]))
 
 
+def unpacked(arrays: Mapping[str, PackedArray]) -> Arrays:
+    """Packed arrays, by name."""
+    return {name: packed.unpack() for name, packed in arrays.items()}
+
+
 class GivenBackground(_Message):
     """A background sent with a request.
 

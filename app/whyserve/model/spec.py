@@ -160,6 +160,11 @@ class ModelSpec(Strict):
                 raise ValueError(f'the {what} "{duplicate}" appears twice')
         if taken := self.groups & set(self.keys):
             raise ValueError(f'the group "{min(taken)}" has the name of a feature or an input; choose another name')
+        return self
+
+    @model_validator(mode="after")
+    def _fits_the_inputs(self) -> Self:
+        """The sections that name features and inputs."""
         try:
             Partition(self)
         except InvalidInput as fault:

@@ -14,7 +14,7 @@ from whyserve.api.schemas.headers import idempotency_key
 from whyserve.api.schemas.rows import ROW_ID, takes_ids
 from whyserve.api.state import Service
 from whyserve.errors import AnswerTooLarge, InvalidInput
-from whyserve.jobs import ExplainJob, GivenBackground, PackedArray
+from whyserve.jobs import ExplainJob, GivenBackground, PackedArray, unpacked
 from whyserve.model.choice import choose_method
 from whyserve.model.methods import method_of_interactions
 from whyserve.model.rows import Arrays, Row
@@ -162,10 +162,6 @@ def note_decision(request: Request, spec: ModelSpec, job: ExplainJob, outputs: A
         background=unpacked(background.arrays) if isinstance(background, GivenBackground) else None,
         about=job.id,
     )
-
-
-def unpacked(arrays: Mapping[str, PackedArray]) -> Arrays:
-    return {name: each.unpack() for name, each in arrays.items()}
 
 
 async def _origin(request: Request, service: Service) -> dict[str, Any]:

@@ -84,8 +84,8 @@ ExplanationParameters = typed_dict(
 ExplainTensorsResponse = typed_dict(
     "ExplainTensorsResponse",
     {**RESPONSE, "parameters": ExplanationParameters},
-    "outputs: attributions, base_values, residuals, values, outputs; for methods that sample also standard_errors; as the"
-    " request wants, interactions, players, reasons, similar, more_unusual_share.",
+    "outputs: attributions, base_values, residuals, values, outputs; for methods that sample also standard_errors; if"
+    " the request asks for them, interactions, players, reasons, similar, more_unusual_share.",
 )
 
 KservePredictResponse = typed_dict(

@@ -20,7 +20,7 @@ from whyserve.explain.models.loader import ReadFile, load_network
 from whyserve.explain.models.on_scale import Layer, Logits, network_on
 from whyserve.explain.models.row_games import RowGames, game_players, preparer
 from whyserve.explain.models.traced_network import quick_network
-from whyserve.jobs import ExplainJob, GivenBackground
+from whyserve.jobs import ExplainJob, GivenBackground, unpacked
 from whyserve.model.arrays import check_arrays, read_npz
 from whyserve.model.bounds import Bounds
 from whyserve.model.builds import read_original
@@ -176,7 +176,7 @@ class ExplainableModel:
         """The rows of a background as the network gets them. Raises InvalidInput if they do not fit the model."""
         if isinstance(background, str):
             return self.backgrounds[background]
-        return self.tensors({name: packed.unpack() for name, packed in background.arrays.items()})
+        return self.tensors(unpacked(background.arrays))
 
     def comparison(self, background: Background) -> tuple[Distances, np.ndarray]:
         """The distances to a background, and the network's columns for its rows. Kept for the model's backgrounds."""

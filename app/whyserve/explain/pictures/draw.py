@@ -27,7 +27,7 @@ from whyserve.explain.pictures.elements import (
 )
 from whyserve.explain.pictures.figure import ExplainedOutput, build_figure, is_image_alone
 from whyserve.explain.pictures.words import Scale, facts
-from whyserve.jobs import ExplainJob
+from whyserve.jobs import ExplainJob, unpacked
 from whyserve.model.rows import Arrays, as_row
 from whyserve.model.spec import ModelSpec
 
@@ -46,7 +46,7 @@ def draw_job(job: ExplainJob, spec: ModelSpec) -> bytes:
     drawing = job.drawing
     assert drawing is not None, "the job is a drawing"
     answer = json.loads(drawing.answer)
-    arrays = {name: packed.unpack() for name, packed in job.rows.items()}
+    arrays = unpacked(job.rows)
     output = answer["explanations"][0]["outputs"][0]
     explained = ExplainedOutput(
         spec, as_row(spec, arrays, 0), arrays, answer, output, Scale.of(spec.output, answer.get("scale"))

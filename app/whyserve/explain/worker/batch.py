@@ -67,7 +67,8 @@ def compute(
     for each in jobs:
         end = first + len(each.outputs)
         part = explained.part(first, end)
-        results.append(answer(each, model, choice, partition, part, partial(further_fields, each, model, part)))
+        more = partial(further_fields, each, model, part)
+        results.append(answer(each, model, choice, partition, part, more=more))
         first = end
     return results
 

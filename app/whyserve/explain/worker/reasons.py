@@ -8,7 +8,7 @@ import numpy as np
 from whyserve.explain.models.explainable import ExplainableModel
 from whyserve.explain.worker.results import Explained
 from whyserve.explain.worker.similar import similar_rows
-from whyserve.jobs import ExplainJob
+from whyserve.jobs import ExplainJob, unpacked
 from whyserve.model.outputs import Outputs
 from whyserve.model.reasons import LISTED, ReasonsSpec
 from whyserve.model.rows import as_row
@@ -46,7 +46,7 @@ def _reasons(
     is_against = bool(margin < 0 if spec.below else margin >= 0)
     is_high = is_against != spec.below  # whether the row's outcome is that of a larger output
     names, texts = model.partition.fixed.names, model.reason_texts[str(job.reasons)]
-    instance = as_row(model.spec, {name: packed.unpack() for name, packed in job.rows.items()}, row)
+    instance = as_row(model.spec, unpacked(job.rows), row)
     named: list[dict[str, Any]] = []
     for player, tied in _principal(spec, names, values if is_high else -values, errors):
         key = names[player]

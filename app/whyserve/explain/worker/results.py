@@ -8,7 +8,7 @@ from pydantic_core import to_json
 
 from whyserve.explain.game.base import Attribution
 from whyserve.explain.models.explainable import ExplainableModel
-from whyserve.jobs import ExplainJob, JobResult
+from whyserve.jobs import ExplainJob, JobResult, unpacked
 from whyserve.model.choice import MethodChoice
 from whyserve.model.outputs import Output, Outputs
 from whyserve.model.players import Partition, RowPlayers
@@ -54,12 +54,13 @@ def answer(
     choice: MethodChoice,
     partition: Partition,
     explained: Explained,
+    *,
     more: Callable[[int], dict[str, Any]],
 ) -> JobResult:
     """The explanations of one job. explained: the job's rows and output columns. more: a row's further fields."""
     predictions, scored = model.outputs.predictions(job.served.unpack()), model.scored(job)
     named = Outputs(model.spec, scored.shape[1], job.scale).named
-    rows = {name: packed.unpack() for name, packed in job.rows.items()}
+    rows = unpacked(job.rows)
     outside, missing = model.bounds.outside(rows), model.gaps.by_row(rows)
     explanations = [
         {

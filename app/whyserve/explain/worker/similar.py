@@ -5,14 +5,14 @@ from typing import Any
 import numpy as np
 
 from whyserve.explain.models.explainable import ExplainableModel
-from whyserve.jobs import ExplainJob
+from whyserve.jobs import ExplainJob, unpacked
 from whyserve.model.rows import as_row
 
 
 def similar_rows(job: ExplainJob, model: ExplainableModel, row: int, count: int) -> dict[str, Any]:
     """The fields `similar`, if rows are wanted, and `more_unusual_share` of one explanation."""
     distances, table = model.comparison(job.background)
-    rows = {name: packed.unpack()[row : row + 1] for name, packed in job.rows.items()}
+    rows = {name: array[row : row + 1] for name, array in unpacked(job.rows).items()}
     own = distances.table(model.gaps.filled(rows))
     share = {"more_unusual_share": float(distances.more_unusual(own)[0])}
     if not count:

@@ -15,7 +15,8 @@ def test_changes_are_differences_of_numbers_and_whether_a_group_or_an_integer_di
 
 def test_two_missing_values_are_no_change_and_one_is_a_change():
     background = {"x": torch.tensor([[torch.nan], [torch.nan], [1.0]])}
-    one, other = (changes(Players.elements({"x": (1,)}), {"x": torch.tensor([[x]])}, background) for x in (torch.nan, 2.0))
+    players = Players.elements({"x": (1,)})
+    one, other = (changes(players, {"x": torch.tensor([[x]])}, background) for x in (torch.nan, 2.0))
     assert (one > 0).flatten().tolist() == [False, False, True]
     assert (other > 0).all()
 
