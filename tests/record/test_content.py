@@ -1,5 +1,7 @@
 """What a record keeps of columns that model.toml leaves out or hashes."""
 
+from typing import Any
+
 import numpy as np
 import orjson
 
@@ -16,7 +18,7 @@ SPEC = ModelSpec(
     record=RecordSpec(omit=("age",), hash=("income",)),
 )
 ROW = {"age": 51.5, "income": 77.25, "debt": 3.5}
-EXPLANATION = {
+EXPLANATION: dict[str, Any] = {
     "outputs": [{"output": "y", "attributions": {"age": 0.1, "income": 0.2, "debt": 0.3}, "missing": {"age": True}}],
     "out_of_range": [{"feature": "age", "value": 51.5}, {"feature": "debt", "value": 3.5}],
     "masks": {},

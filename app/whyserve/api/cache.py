@@ -104,9 +104,10 @@ def _size(entry: tuple[bytes, bytes]) -> int:
 
 def row_keys(job: ExplainJob) -> list[bytes]:
     """One key of 256 bits per row."""
-    how = (job.players_key, job.scale, job.interactions, job.method, job.samples, job.standard_error, job.seed)
-    how = (*how, job.reasons, job.similar)
-    common = hashlib.sha256(repr((job.digest, job.background_key, *how, job.caller)).encode())
+    game = (job.digest, job.background_key, job.players_key, job.scale)
+    how = (job.method, job.samples, job.standard_error, job.seed)
+    what = (job.interactions, job.reasons, job.similar)
+    common = hashlib.sha256(repr((*game, *how, *what, job.caller)).encode())
     arrays = [job.rows[name].unpack() for name in sorted(job.rows)] + [job.served.unpack()]
     keys = []
     for row, outputs in enumerate(job.outputs):

@@ -43,7 +43,9 @@ class Reasoner:
         table = self.predictor.table(arrays)
         outputs = self.predictor.outputs.wanted([self.reasons.against], table)
         if (on := scale_of(spec, scale)) is not None:
-            more |= {"scale": on, "logits": PackedArray.pack(self.predictor.logits(arrays))}
+            logits = self.predictor.logits(arrays)
+            assert logits is not None, "the network ends in softmax or sigmoid"
+            more |= {"scale": on, "logits": PackedArray.pack(logits)}
         job = ExplainJob.of(spec, self.model.digest, arrays, table, outputs, reasons="en", **more)
         (result,) = compute([job], self.model, lambda _: True)
         return orjson.loads(result.json)["explanations"]
