@@ -176,7 +176,7 @@ class Explainer:
         wanted = self._outputs.wanted(outputs, table, instead_of)
         if not any(wanted):
             raise InvalidInput(NOTHING_ON)
-        columns = torch.tensor(self._outputs.columns(outputs, table))
+        columns = torch.tensor(same_length([[output.column for output in row] for row in wanted], 0))
         with progress_bar(progress) as on_progress:
             limits = Limits(
                 choice.samples, standard_error, seed=self.seed, interactions=interactions, on_progress=on_progress
