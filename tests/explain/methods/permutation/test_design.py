@@ -77,7 +77,7 @@ def test_labels_are_random_within_tiers():
     labels = Designs(2000, 10).label(shares, 0)
     assert (labels.sort(-1).values == torch.arange(10)).all()
     first = 0
-    for end in tier_ends(10).tolist():
+    for end in tier_ends(10):
         ranked = shares.argsort(dim=1, descending=True)[:, first:end]
         found = labels.gather(1, ranked)
         assert ((found >= first) & (found < end)).all()

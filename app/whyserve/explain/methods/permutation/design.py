@@ -7,16 +7,21 @@ its own way: first the players with the largest shares, in random order, then th
 depends on the seed, the number of its pairs and the prior, so the next explained rows use it again.
 """
 
+from collections.abc import Callable
 from copy import copy
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from itertools import combinations
 from math import comb
+from typing import TypeVar
 
 import torch
+from torch.utils._python_dispatch import _disable_current_modes
 
 from whyserve.explain.game.masking import Kept
 from whyserve.explain.methods.permutation.kriging import krige
+
+T = TypeVar("T")
 
 # At least this many designs, or one per background row; at most this many background rows share a design.
 DESIGNS = 10
@@ -74,7 +79,7 @@ class Designs:
 
     def label(self, shares: torch.Tensor, seed: int) -> torch.Tensor:
         """(B, P): the label of each player for each background row. shares: (B, P), the sizes of the guide's shares."""
-        tie, by_rank = random_labels(self.rows, self.players, seed)
+        tie, by_rank = self._labels(seed)
         # Equal shares get random ranks.
         relative = shares / shares.mean().clamp_min(1e-300) + 1e-9 * tie
         return torch.empty_like(by_rank).scatter_(1, relative.argsort(1, descending=True), by_rank)
@@ -87,8 +92,8 @@ class Designs:
         """
         weight, everything = shares.sum(1), float(shares.sum())
         relative = weight * (self.rows / everything) if everything > 0 else torch.ones_like(weight)
-        ascending, order = (relative + 1e-9 * random_labels(self.rows, self.players, seed)[0][:, 0]).sort()
-        top = shares.topk(int(tier_ends(self.players)[0]), dim=1).values.mean() * shares.numel()
+        ascending, order = (relative + 1e-9 * self._labels(seed)[0][:, 0]).sort()
+        top = shares.topk(tier_ends(self.players)[0], dim=1).values.mean() * shares.numel()
         profile = sum(float(top) > most * everything for most in FIRST_TIER)
         most, step, ideal, given = (1 << min(self.players - 1, 40)) - 1, max(1, round(STEP * pairs)), 0.0, 0
         groups = order.tensor_split(max(min(self.rows, DESIGNS), self.rows // DESIGNS))
@@ -102,8 +107,17 @@ class Designs:
             count = min(most, max(1, unit * round((ideal - given) / len(group) / unit)))
             given += count * len(group)
             key = (self.players, count, profile, seed, number)
-            drawn.append((self._designs.get(key, partial(make_design, *key)), group))
+            drawn.append((self._designs.get(key, partial(uncounted, partial(make_design, *key))), group))
         return drawn
+
+    def _labels(self, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+        return uncounted(partial(random_labels, self.rows, self.players, seed))
+
+
+def uncounted(make: Callable[[], T]) -> T:
+    """What `make` returns. It is kept for the next rows, so its operations do not count as work of one row."""
+    with _disable_current_modes():
+        return make()
 
 
 @lru_cache(maxsize=4)
@@ -111,17 +125,17 @@ def random_labels(rows: int, players: int, seed: int) -> tuple[torch.Tensor, tor
     """(B, P) each: numbers in [0, 1), which order equal shares, and the label of each rank."""
     generator = torch.Generator().manual_seed(seed)
     tie, order = torch.rand(2, rows, players, generator=generator, dtype=torch.float64)
-    tier = torch.bucketize(torch.arange(players), tier_ends(players), right=True)
+    tier = torch.bucketize(torch.arange(players), torch.tensor(tier_ends(players)), right=True)
     return tie, (tier + 0.999 * order).argsort(1)
 
 
 @lru_cache(maxsize=64)
-def tier_ends(players: int) -> torch.Tensor:
+def tier_ends(players: int) -> tuple[int, ...]:
     """The number of labels up to the end of each tier. Each tier has at least one label."""
     ends: list[int] = []
     for share in TIERS:
         ends.append(min(players, max(round(share * players), 1 + (ends[-1] if ends else 0))))
-    return torch.tensor(sorted(set(ends)))
+    return tuple(sorted(set(ends)))
 
 
 def make_design(players: int, pairs: int, profile: int, seed: int, number: int) -> Design:
@@ -142,7 +156,7 @@ def make_design(players: int, pairs: int, profile: int, seed: int, number: int) 
         if count and comb(players, one) <= MOST_LISTED:
             unseen[size == one] = 1 - (count - 1) / len(_listed(players, one))
     present = _members(size, players, generator)
-    tier = torch.bucketize(torch.arange(players), tier_ends(players), right=True)
+    tier = torch.bucketize(torch.arange(players), torch.tensor(tier_ends(players)), right=True)
     posterior, residual = krige(present, weight, torch.tensor(PROFILES[profile], dtype=torch.float64)[tier])
     # The residuals of coalitions that are evaluated anyway are 0. The variance of a sum over a finite population
     # has the share that is not drawn as a factor, and not its square.
