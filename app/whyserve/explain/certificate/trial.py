@@ -90,13 +90,15 @@ def measure(name: str, trial: Trial, reference: Attribution | None, samples: int
 
 def most_samples(name: str, trial: Trial, budget_ms: float) -> int:
     """The largest number of samples of a sampling method that is within the budget; 0 if one sample exceeds it."""
-    allowed_s, most, samples = (1 - MARGIN) * budget_ms / 1e3, 0, 1
+    allowed_s, most, most_s, samples = (1 - MARGIN) * budget_ms / 1e3, 0, 0.0, 1
     try:
         explainer = trial.prepare(name)
         while samples > most:
             needed_s = trial.counted_s(explainer, samples)
             if needed_s <= allowed_s:
-                most, samples = samples, int(samples * allowed_s / needed_s)
+                if needed_s == most_s:
+                    break  # all coalitions are evaluated: more samples change nothing
+                most, most_s, samples = samples, needed_s, int(samples * allowed_s / needed_s)
             else:
                 samples = min(samples - 1, int(samples * allowed_s / needed_s))
     except (Stopped, WhyserveError):
