@@ -54,6 +54,7 @@ JSON_CASES: dict[str, tuple[Any, str]] = {
     "unknown datatype": (asked(tensor(datatype=SECRET)), "its datatype must be one of BOOL, UINT8"),
     "wrong datatype": (asked(tensor(datatype="INT64", data=[1, 2])), "has datatype INT64, but must have FP32"),
     "strings": (asked(tensor(datatype="BYTES", data=["a", "b"])), "has datatype BYTES, but must have FP32"),
+    "too many inputs": ({"inputs": [tensor()] * 1001}, '"inputs" must hold at most 1000'),
     "no data": (asked(tensor(data=None)), "must have either data or binary_data_size"),
     "data is no list": (asked(tensor(data=3.0)), '"inputs[0].data" must be a list'),
     "data of words": (asked(tensor(data=[1.0, SECRET])), "data[1] (flattened, row-major) must be a number for FP32"),

@@ -111,7 +111,7 @@ def from_validation(error: ValidationError, known_models: Sequence[str], shape: 
 
 
 def _is_too_many(item: Any) -> bool:
-    return bool(item["type"] == "too_long" and (item["loc"][-1] == "instances" or item["loc"][-2] == "columns"))
+    return bool(item["type"] == "too_long" and (item["loc"][-1] == "instances" or item["loc"][-2:-1] == ("columns",)))
 
 
 def _fault(item: Any, known_models: Sequence[str]) -> dict[str, Any]:

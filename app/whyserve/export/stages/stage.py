@@ -169,11 +169,11 @@ def no_onnx_operation(framework: str, operations: Sequence[str]) -> str:
     return f"ONNX has no operation for {framework}'s {', '.join(operations)}; build that part from other operations"
 
 
-def original_outputs(task: Task, call: Callable[[Arrays], np.ndarray]) -> np.ndarray:
+def original_outputs(task: Task, spec: ModelSpec, call: Callable[[Arrays], np.ndarray]) -> np.ndarray:
     """The outputs of the original network for the rows of a task.
 
     An invented row that the network cannot take, such as an id outside its table, is removed from the rows, and
-    Table.TAKEN says so. Raises whatever the network raises on a real row.
+    Table.TAKEN says so. Raises whatever the network raises on a real row, and ModelFault for a category without room.
     """
     rows = task.rows()
     try:
@@ -181,7 +181,7 @@ def original_outputs(task: Task, call: Callable[[Arrays], np.ndarray]) -> np.nda
     except Exception:
         taken = np.array([_takes(call, rows, number) for number in range(row_count(rows))])
         if not taken[: task.real].all():
-            if fault := _without_room(task.spec(), rows, taken):
+            if fault := _without_room(spec, rows, taken):
                 raise ModelFault(fault) from None
             raise
     rows = {name: array[taken] for name, array in rows.items()}

@@ -57,10 +57,10 @@ def export(task: Task) -> None:
     network = load_network(spec, task.read)
     step(f"{spec.name}: running the original on {row_count(task.rows())} rows")
     try:
-        outputs = original_outputs(task, lambda part: run(network, part))
-    except ModelFault:
-        raise
+        outputs = original_outputs(task, spec, lambda part: run(network, part))
     except Exception as error:
+        if type(error) is ModelFault:  # it names the feature; those of the network are of other types
+            raise
         raise ModelFault(f"{spec.name}: the network fails on a row of valid inputs: {first_line(error)}") from error
     rows = task.rows()
     task.save(Table.NETWORK, outputs)
