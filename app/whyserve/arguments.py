@@ -20,6 +20,7 @@ from whyserve.settings import (
     DocumentSettings,
     ExportSettings,
     NewSettings,
+    RecordSettings,
     TableSettings,
     UpSettings,
     VerifySettings,
@@ -38,6 +39,7 @@ COMMANDS: dict[str, tuple[type[Common], str]] = {
     "api": (ApiSettings, "run the API process alone"),
     "worker": (WorkerSettings, "run one explanation worker alone"),
     "explain": (TableSettings, "explain a file of rows in this process, without a service"),
+    "record": (RecordSettings, "verify, export, purge or erase the decision record"),
     "openapi": (DocumentSettings, "print the OpenAPI document of the exported models"),
 }
 
@@ -81,6 +83,9 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     for name, (settings, description) in COMMANDS.items():
         command = commands.add_parser(name, help=description, description=description)
+        if name == "record":
+            _add_record(command)
+            continue
         _add_settings(command, settings)
         if name == "api":
             command.add_argument("--fd", type=int, help=argparse.SUPPRESS)
@@ -113,6 +118,8 @@ def _add_explain(command: argparse.ArgumentParser) -> None:
         default="top",
         help="What to explain: top, all, positive, or names separated by commas. Default: top",
     )
+    command.add_argument("--scale", choices=["output", "log_odds"], help="Scale to explain. Default: the model's own")
+    command.add_argument("--instead-of", help="Another output: explains the log ratio, or the difference, to it.")
     command.add_argument("--samples", type=int, help="Number of samples, for a sampled method. Default: the method's")
     command.add_argument("--standard-error", type=float, help="Sample until every standard error is at most this.")
     command.add_argument("--seed", type=int, default=0, help="Seed of a sampled method. Default: 0")
@@ -121,6 +128,7 @@ def _add_explain(command: argparse.ArgumentParser) -> None:
         default="default",
         help="The name of one of the model's backgrounds, or a .csv or .parquet file of rows. Default: default",
     )
+    command.add_argument("--players", help="What gets one attribution each: JSON, or a file of JSON.")
     command.add_argument("--drop", action="append", default=[], help="A column to ignore; may be repeated.")
     command.add_argument("--id", help="A column that names each row; it is copied to the output.")
     command.add_argument("--force", action="store_true", help="Replace the output file if it exists.")
@@ -129,6 +137,23 @@ def _add_explain(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--decimal", choices=[".", ","], default=".", help="Decimal separator of a CSV file. Default: ."
     )
+
+
+def _add_record(command: argparse.ArgumentParser) -> None:
+    actions = command.add_subparsers(dest="action", required=True)
+    words = {
+        "verify": "find the first record that was changed, added, removed or reordered, in each chain",
+        "export": "write all decisions to a file, Parquet or JSON lines",
+        "purge": "delete the records before a time",
+        "erase": "erase the content of a decision, or of one of its rows",
+    }
+    made = {name: actions.add_parser(name, help=each, description=each) for name, each in words.items()}
+    for each in made.values():
+        _add_settings(each, RecordSettings)
+    made["verify"].add_argument("--checkpoints", type=Path, help="The file of WHYSERVE_RECORD_CHECKPOINTS.")
+    made["export"].add_argument("-o", "--output", type=Path, required=True, help="The file: .parquet or .jsonl.")
+    made["purge"].add_argument("--before", required=True, help="A time in ISO 8601, such as 2026-03-01.")
+    made["erase"].add_argument("prediction", help="ID, or ID.ROW for one row.")
 
 
 def _add_key(commands: Any) -> None:

@@ -1,4 +1,4 @@
-"""`whyserve up | export | check | verify | new | api | worker | explain | openapi | key`."""
+"""`whyserve up | export | check | verify | new | api | worker | explain | openapi | record | key`."""
 
 import os
 import signal
@@ -20,6 +20,7 @@ from whyserve.settings import (
     DocumentSettings,
     ExportSettings,
     NewSettings,
+    RecordSettings,
     TableSettings,
     UpSettings,
     VerifySettings,
@@ -54,7 +55,7 @@ def _prepare(command: str, settings: Common) -> None:
         # Until the process sets its own handlers. The kernel sends a container's first process no signal without one,
         # and without one an export would leave its processes and its work folder.
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0 if command in ("api", "worker") else 143))
-    if command not in ("new", "verify"):
+    if command not in ("new", "verify", "record"):
         check_temporary_folder()
     # Without these, Keras and matplotlib (under shap) write their settings into the home folder.
     for variable, folder in (("KERAS_HOME", "keras"), ("MPLCONFIGDIR", "matplotlib")):
@@ -86,7 +87,18 @@ def _run(command: str, settings: Common, own: dict[str, Any]) -> None:
 
             stop_with_parent()
             say = partial(print, flush=True)
-            export_all(settings.models, settings.artifacts, settings.budget_ms, say, settings.budget_max_ms)
+            export_all(
+                settings.models,
+                settings.artifacts,
+                settings.budget_ms,
+                say,
+                settings.budget_max_ms,
+                record=settings.record,
+            )
+        case RecordSettings():
+            from whyserve.processes.record import main as record  # noqa: PLC0415
+
+            sys.exit(record(settings, **own))
         case DocumentSettings():
             from whyserve.processes.document import main as document  # noqa: PLC0415
 

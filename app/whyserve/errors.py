@@ -111,6 +111,18 @@ class ExplanationGone(UnknownExplanation):
     code = "explanation_gone"
 
 
+class UnknownPrediction(WhyserveError):
+    """The record has no prediction with this id, or the caller may not see it."""
+
+    code = "unknown_prediction"
+
+
+class PredictionGone(UnknownPrediction):
+    """The record has the prediction, but its content or its network is gone."""
+
+    code = "prediction_gone"
+
+
 class AnswerTooLarge(InvalidInput):
     """The answer would be larger than the service sends or keeps."""
 
@@ -175,6 +187,12 @@ class RateLimited(WhyserveError):
     """The caller exceeds the rate limit of its API key."""
 
     code = "rate_limited"
+
+
+class RecordUnavailable(Unavailable):
+    """The decision cannot be recorded now, and an answer without a record is not allowed."""
+
+    code = "record_unavailable"
 
 
 class QueueFull(Unavailable):

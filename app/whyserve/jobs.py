@@ -5,6 +5,7 @@ A queue holds them as JSON. Direct delivery (whyserve.delivery) sends them as JS
 
 import base64
 import hashlib
+import json
 import secrets
 import time
 from collections.abc import Mapping, Sequence
@@ -19,6 +20,7 @@ from pydantic_core import CoreSchema, core_schema
 
 from whyserve.model.outputs import Output
 from whyserve.model.rows import Arrays
+from whyserve.model.scale import Scale
 from whyserve.model.spec import DEFAULT_BACKGROUND, ModelSpec
 from whyserve.model.text import TokenSpans
 
@@ -100,6 +102,11 @@ class PackedArray:
         return cls(np.frombuffer(content, dtype).reshape(given["shape"]))
 
 
+def unpacked(arrays: Mapping[str, PackedArray]) -> Arrays:
+    """Packed arrays, by name."""
+    return {name: packed.unpack() for name, packed in arrays.items()}
+
+
 class GivenBackground(_Message):
     """A background sent with a request.
 
@@ -138,11 +145,17 @@ class ExplainJob(_Message):
     rows: input name → (rows, *shape).
     served: (rows, columns), the outputs of ONNX Runtime.
     outputs: per row, the names of the outputs to explain.
+    scale: on which they are explained; None is the scale of the outputs. logits: of ONNX Runtime, (rows, columns), if
+    the scale is computed from them.
     ids: the caller's id of each row, or None; empty if no row can have one.
     texts: input name → per row, the position of each token in the text. Only for inputs sent as text.
+    interactions: of all pairs of players too; the method is then exact.
     background: the name of one of the model's backgrounds, or a background sent with the request.
+    players: what gets one attribution each, as in the request; None means the model's own.
     answer_bytes: the expected size of the answer.
     summary: one summary of all rows instead of one explanation per row.
+    reasons: the language of the reasons that each explanation has; None without reasons.
+    similar: how many similar background rows each explanation has; None also without the share of more unusual rows.
     cost: counted work in units; see whyserve.model.work. work: the expected seconds.
     created, deadline: seconds since the epoch.
     caller: the name of the caller's API key; other callers cannot read the job.
@@ -157,15 +170,21 @@ class ExplainJob(_Message):
     rows: dict[str, PackedArray]
     served: PackedArray
     outputs: list[list[str]]
+    scale: Scale | None = None
+    logits: PackedArray | None = None
     ids: tuple[str | int | None, ...] = ()
     texts: dict[str, tuple[TokenSpans, ...]] = {}
     method: str = "auto"
+    interactions: bool = False
     samples: int | None = None
     standard_error: float | None = None
     seed: int = 0
     background: str | GivenBackground = DEFAULT_BACKGROUND
+    players: dict[str, Any] | None = None
     answer_bytes: int = 0
     summary: bool = False
+    reasons: str | None = None
+    similar: int | None = None
     drawing: Drawing | None = None
     cost: int = 1
     work: float = 0.01
@@ -209,8 +228,9 @@ class ExplainJob(_Message):
         # together, so that a job of a second does not end a job of minutes.
         time_class = None if self.deadline is None else frexp(self.deadline - self.created)[1]
         outputs = max(map(len, self.outputs))
-        how = f"{self.method}/{self.background_key}/{self.samples}/{self.standard_error}/{self.seed}"
-        return f"{self.digest}/{how}/{outputs}/{time_class}"
+        how = (self.method, self.interactions, self.samples, self.standard_error, self.seed)
+        parts = (*how, self.background_key, self.players_key, self.scale, outputs, time_class)
+        return "/".join(map(str, (self.digest, *parts)))
 
     @property
     def is_heavy(self) -> bool:
@@ -220,6 +240,13 @@ class ExplainJob(_Message):
     def flow(self) -> tuple[str | None, bool]:
         """Jobs of one flow wait for each other. A caller's heavy jobs do not delay the caller's other jobs."""
         return self.caller, self.is_heavy
+
+    @property
+    def players_key(self) -> str:
+        """Identifies the players; empty for the model's own."""
+        if self.players is None:
+            return ""
+        return hashlib.sha256(json.dumps(self.players, sort_keys=True).encode()).hexdigest()
 
     @property
     def background_key(self) -> str:

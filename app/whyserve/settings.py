@@ -40,7 +40,22 @@ class Common(BaseSettings):
     ] = "warning"
 
 
-class ExportSettings(Common):
+class RecordPlace(Common):
+    """The setting that the API, the export and `whyserve record` share."""
+
+    record: Annotated[
+        str | None,
+        Field(description="Decision record: sqlite:///FILE or postgresql://USER@HOST/DATABASE; unset: no record."),
+    ] = None
+
+
+class RecordSettings(RecordPlace):
+    """`whyserve record`."""
+
+    unused = frozenset({"log_level", "models", "artifacts"})
+
+
+class ExportSettings(RecordPlace):
     """`whyserve export`."""
 
     unused = frozenset({"log_level"})
@@ -56,7 +71,7 @@ class ExportSettings(Common):
 class CheckSettings(ExportSettings):
     """`whyserve check`. A field without a default is a positional argument."""
 
-    unused = frozenset({"log_level", "models", "artifacts"})
+    unused = frozenset({"log_level", "models", "artifacts", "record"})
 
     folder: Annotated[Path, Field(description="A model folder.")]
 
@@ -139,10 +154,28 @@ class Settings(Common):
         return bool(self.keys or self.keys_file)
 
 
-class ApiSettings(Settings):
+class ApiSettings(Settings, RecordPlace):
     """`whyserve api`."""
 
     unused = frozenset({"models"})
+
+    record_sync: Annotated[
+        bool, Field(description="Answer when the decision is on disk; false: it is on disk within a second.")
+    ] = False
+    record_required: Annotated[
+        bool, Field(description="Answer 503 if a decision cannot be recorded; false: answer without a record.")
+    ] = True
+    record_keep_days: Annotated[
+        float | None, Field(gt=0, description="Days that decisions are kept; unset: no limit.")
+    ] = None
+    record_keep_mb: Annotated[
+        int | None,
+        Field(ge=1, description="Size of the decision record, in MiB; the oldest go first; unset: any."),
+    ] = None
+    record_checkpoints: Annotated[
+        Path | None,
+        Field(description="File on another disk to which checkpoints of the record are appended; unset: the log only."),
+    ] = None
 
     oidc_issuer: Annotated[
         str | None,

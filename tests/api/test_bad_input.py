@@ -109,6 +109,14 @@ def test_the_error_names_the_place(path, case, length, client):
     check(client.post(path, content=content.ljust(length)), *wanted)
 
 
+@pytest.mark.parametrize("case", ["null feature", "null in a column"])
+def test_null_is_refused_with_what_to_do(case, client):
+    content, *wanted = CASES[case]
+    answer = client.post("/predict", content=content)
+    check(answer, *wanted)
+    assert "must be a number; to send missing values, set `missing`" in answer.json()["detail"]
+
+
 EXPLAIN: dict[str, Any] = {
     "unknown label": ({"outputs": ["chianti"]}, 422, "unknown_label", None, "outputs[0]"),
     "no labels": ({"outputs": []}, 422, "invalid_input", None, None),

@@ -1,5 +1,7 @@
 """A table of numbers and categories: a category is sent as a string and has one attribution."""
 
+import json
+
 import numpy as np
 import pytest
 from palmerpenguins import load_penguins
@@ -7,6 +9,7 @@ from palmerpenguins import load_penguins
 from tests.conftest import example
 
 KEYS = ["bill_length_mm", "bill_depth_mm", "flipper_length_mm", "body_mass_g", "island", "sex"]
+CODES = {"Biscoe": 0, "Dream": 1, "Torgersen": 2, "female": 0, "male": 1}
 
 
 @pytest.fixture(scope="module")
@@ -43,3 +46,46 @@ def test_an_unknown_category_is_refused_without_its_value_in_the_message(client)
     assert answer.status_code == 422
     assert "instances[0]: \"island\" must be 'Biscoe', 'Dream' or 'Torgersen'" in answer.json()["detail"]
     assert "Elba" not in answer.text
+
+
+def test_reasons_come_with_every_protocol_and_in_each_language(client):
+    rows = example("penguins")["instances"]
+    asked = {"model": "penguins", "instances": rows, "reasons": True}
+    answer = client.post("/explain", json=asked).json()
+    assert answer["background"]["name"] == "adelie"
+    (each,) = answer["explanations"]
+    assert [output["output"] for output in each["outputs"]] == ["Gentoo"]
+    assert each["reasons"]["not_named"] > 0
+    german = client.post("/explain", json={**asked, "language": "de", "outputs": "top"}).json()["explanations"][0]
+    assert "Gentoo" in [output["output"] for output in german["outputs"]]
+    assert [reason["code"] for reason in german["reasons"]["named"]] == [
+        reason["code"] for reason in each["reasons"]["named"]
+    ]
+    assert german["reasons"]["sentence"].startswith("Er ist ")
+    v1 = client.post("/v1/models/penguins:explain", json={"instances": rows, "reasons": True}).json()
+    assert v1["explanations"][0]["reasons"] == each["reasons"]
+    inputs = [
+        {"name": "measured", "datatype": "FP32", "shape": [1, 4], "data": [rows[0][key] for key in KEYS[:4]]},
+        {"name": "known", "datatype": "INT64", "shape": [1, 2], "data": [CODES[rows[0][key]] for key in KEYS[4:]]},
+    ]
+    v2 = client.post("/v2/models/penguins/explain", json={"inputs": inputs, "parameters": {"reasons": True}}).json()
+    (tensor,) = (tensor for tensor in v2["outputs"] if tensor["name"] == "reasons")
+    assert json.loads(tensor["data"][0]) == each["reasons"]
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"language": "de"}, "language"),
+        ({"reasons": True, "language": "fr"}, "language"),
+        ({"reasons": True, "summary": True}, "reasons"),
+        ({"reasons": True, "instead_of": "Adelie"}, "reasons"),
+        ({"reasons": True, "players": {}}, "reasons"),
+        ({"reasons": "yes"}, "reasons"),
+        ({"reasons": True, "model": "linear", "instances": [{"bmi": 30.0, "bp": 90.0}]}, "reasons"),
+    ],
+)
+def test_a_wrong_request_for_reasons_names_the_field(change, field, client):
+    refused = client.post("/explain", json={**example("penguins"), **change})
+    assert refused.status_code == 422
+    assert refused.json()["errors"][0]["field"] == field

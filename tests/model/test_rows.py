@@ -8,7 +8,7 @@ import pytest
 
 from whyserve.errors import InvalidInput
 from whyserve.model.arrays import check_arrays, first_not_finite, read_npz
-from whyserve.model.players import by_key, player_numbers
+from whyserve.model.players import Partition
 from whyserve.model.rows import RowReader, as_row
 from whyserve.model.spec import ModelSpec
 
@@ -97,16 +97,19 @@ def test_integers_of_0_and_1_are_taken_for_booleans_in_arrays():
 
 
 def test_attributions_have_the_keys_and_shapes_of_a_row():
-    assert by_key(SPEC, np.arange(5.0)) == {"a": 0.0, "b": 1.0, "island": 2.0, "image": [[3.0], [4.0]]}
+    shown = {"a": 0.0, "b": 1.0, "island": 2.0, "image": [[3.0], [4.0]]}
+    assert Partition(SPEC).fixed.described(np.arange(5.0)) == {"attributions": shown}
 
 
 def test_a_group_is_one_player_wherever_its_features_stand():
     data = SPEC.model_dump()
     data["inputs"][0]["features"][1]["group"] = data["inputs"][1]["features"][0]["group"] = "place"
     spec = ModelSpec.model_validate(data)
-    numbers = player_numbers(spec)
-    assert {name: part.tolist() for name, part in numbers.items()} == {"x": [0, 1], "c": [1], "image": [[2], [3]]}
-    assert by_key(spec, np.arange(4.0)) == {"a": 0.0, "place": 1.0, "image": [[2.0], [3.0]]}
+    players = Partition(spec).fixed
+    numbers = {name: part.tolist() for name, part in players.numbers.items()}
+    assert numbers == {"x": [0, 1], "c": [1], "image": [[2], [3]]}
+    shown = {"a": 0.0, "place": 1.0, "image": [[2.0], [3.0]]}
+    assert players.described(np.arange(4.0)) == {"attributions": shown}
 
 
 def test_one_feature_is_a_column_too():

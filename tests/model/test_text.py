@@ -34,7 +34,12 @@ def test_all_padding_is_one_token_with_one_value():
     read = reader()
     assert read.ids("Une ÎLE") == [3, 4, 0, 0, 0, 0]
     spans = read.spans("Une ÎLE")
-    assert spans == TokenSpans(tokens=(("une", 0, 3), ("île", 4, 7), ("[PAD]", 7, 7)), places=(0, 1, 2, 2, 2, 2))
+    assert spans == TokenSpans(
+        tokens=(("une", 0, 3), ("île", 4, 7), ("[PAD]", 7, 7)),
+        places=(0, 1, 2, 2, 2, 2),
+        words=(0, 1, None),
+        text="Une ÎLE",
+    )
     described = spans.described([0.5, -1.0, 0.25, 0.25, 0.5, 1.0])
     assert [each["value"] for each in described] == [0.5, -1.0, 2.0]
     assert described[2] == {"token": "[PAD]", "start": 7, "end": 7, "value": 2.0}

@@ -167,7 +167,7 @@ def test_wrong_use_is_one_line_that_says_what_to_do():
         explainer(X[:1], outputs=["merlot"])
     with pytest.raises(UnsupportedMethod, match='unknown method "best"'):
         whyserve.Explainer(mlp(), X[:60], method="best")
-    with pytest.raises(InvalidInput, match='unknown input "y"; inputs: input'):
+    with pytest.raises(InvalidInput, match='"players" has an unknown key; available keys: input'):
         whyserve.Explainer(mlp(), X[:60], players={"y": {"groups": {}}})
     with pytest.raises(InvalidInput) as caught:
         explainer(X[0])
@@ -192,3 +192,44 @@ def test_keras_on_another_backend_is_told_to_set_it():
     )  # fmt: skip
     last = done.stderr.strip().splitlines()[-1]
     assert "set the environment variable KERAS_BACKEND=torch before keras is imported" in last, done.stderr
+
+
+@pytest.mark.parametrize("method", ["exact", "permutation", "deep", "gradient"])
+def test_log_odds_and_log_ratios_add_up(method):
+    module = mlp()
+    explainer = whyserve.Explainer(module, X[:60], method, labels=["no", "yes"], scale="log_odds")
+    p = module(torch.tensor(X[100:103])).detach().double().numpy()
+    explanation = explainer(X[100:103])
+    assert explanation.scale == "log_odds"
+    np.testing.assert_allclose(explanation.predictions, np.log(p / (1 - p)), rtol=1e-4, atol=1e-5)
+    sums = explanation.values.sum(1) + explanation.base_values
+    np.testing.assert_allclose(sums, np.log(p / (1 - p)), rtol=1e-3, atol=1e-3)
+    ratio = explainer(X[100:103], instead_of="no")
+    assert (ratio.scale, ratio.facts["instead_of"], ratio.output_names) == ("log_ratio", "no", ["yes"])
+    np.testing.assert_allclose(ratio.values.sum(1) + ratio.base_values, np.log(p[:, 1] / p[:, 0]), rtol=1e-3, atol=1e-3)
+    plain = explainer(X[100:103], scale="output")
+    assert plain.scale == "output"
+    np.testing.assert_allclose(plain.predictions, p, rtol=1e-5)
+
+
+def test_the_certificate_is_measured_on_the_scale():
+    explainer = whyserve.Explainer(mlp(), X[:60], labels=["no", "yes"], scale="log_odds")
+    assert explainer.certificate["methods"]["exact"]["fits"]
+    with pytest.raises(UnknownLabel, match="instead_of"):
+        explainer(X[:1], instead_of="maybe")
+
+
+def test_counterfactuals_cross_the_threshold_when_predicted_again():
+    network = torch.nn.Linear(3, 1).requires_grad_(False)
+    rows = np.random.default_rng(0).normal(size=(50, 3)).astype(np.float32)
+    explainer = whyserve.Explainer(network, rows, names=["y"], features=["a", "b", "c"], method="exact")
+    limit = float(network(torch.tensor(rows)).median())
+    answers = explainer.counterfactual(rows[:5], threshold=limit, count=2, changes={"c": {"fixed": True}})
+    for answer in answers:
+        (first, *_) = answer["found"]
+        assert (first["prediction"]["value"] >= limit) != (answer["prediction"]["value"] >= limit)
+        again = network(torch.tensor([[first["instance"][key] for key in "abc"]])).item()
+        assert again == pytest.approx(first["prediction"]["value"], abs=1e-5)
+        assert "c" not in first["changes"]
+    with pytest.raises(InvalidInput, match="threshold"):
+        explainer.counterfactual(rows[:1])

@@ -14,6 +14,7 @@ from tests.conftest import MODELS
 from tests.pictures import text_of
 from whyserve.errors import InvalidInput
 from whyserve.model.arrays import read_npz
+from whyserve.model.fill import TO_ALLOW
 from whyserve.model.rows import as_row
 from whyserve.model.spec import read_spec
 from whyserve.tables.files import Dialect
@@ -64,7 +65,7 @@ def test_an_invalid_cell_is_named_and_only_its_row_is_skipped(tmp_path):
     assert read.numbers == [1, 9]
     np.testing.assert_array_equal(read.arrays["x"], np.array([[30, 90], [32.5, 95]], dtype=np.float32))
     assert read.faults == {
-        2: 'row 2, column "bp": is empty; it must be a number',
+        2: f'row 2, column "bp": is empty; it must be a number; {TO_ALLOW}',
         3: 'row 3, column "bp": must be a number',
         4: 'row 4, column "bmi": must be a finite number',
         5: 'row 5, column "bp": is too large for float32',

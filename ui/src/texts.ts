@@ -203,7 +203,7 @@ export const words = {
     exact: "every combination of features was evaluated, so these are the exact Shapley values",
     deep: "contributions were passed back through the network's layers by rules. This is fast and approximate",
     gradient: "gradients were averaged on the way from the background to this row. This is approximate",
-    permutation: "features were replaced in random orders many times, and the effects were averaged",
+    permutation: "features were replaced in many combinations, and the effects were weighted and averaged",
     kernel: "a weighted linear model was fitted to many combinations of features",
   },
   table: {

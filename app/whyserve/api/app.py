@@ -17,7 +17,8 @@ from whyserve.api.oip import v1
 from whyserve.api.oip.infer import Infer, is_infer
 from whyserve.api.openapi.document import document
 from whyserve.api.promotion import LAST_SHARE
-from whyserve.api.routes import events, explanations, health, metrics, models
+from whyserve.api.routes import events, explanations, health, metrics, models, predictions
+from whyserve.api.routes.counterfactual import Counterfactual
 from whyserve.api.routes.docs import docs_routes
 from whyserve.api.routes.explain import Explain
 from whyserve.api.routes.oip import oip_router
@@ -28,7 +29,9 @@ from whyserve.delivery.listening import listening
 from whyserve.errors import WhyserveError
 
 # The headers of an answer that a page of another origin may read.
-EXPOSED = ("Location", "Preference-Applied", "Retry-After", "Server-Timing", "X-Cache", "X-Request-Id")
+EXPOSED = (
+    "Location", "Preference-Applied", "Retry-After", "Server-Timing", "X-Cache", "X-Prediction-Id", "X-Request-Id",
+)  # fmt: skip
 
 
 def create_app(service: Service) -> RequestMiddleware:
@@ -47,7 +50,9 @@ def create_app(service: Service) -> RequestMiddleware:
             return kserve
         return infer if is_infer(path) else None
 
-    return RequestMiddleware(create_api(service), quick, service.settings, service.body_memory, service.shutting_down)
+    return RequestMiddleware(
+        create_api(service), quick, service.settings, service.body_memory, service.shutting_down, record=service.record
+    )
 
 
 def with_cors(app: RequestMiddleware, origins: list[str]) -> ASGIApp:
@@ -59,12 +64,16 @@ def create_api(service: Service) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         settings = service.settings
+        if service.record is not None:
+            await service.record.start()
         async with listening(service.direct, settings):
             yield
             await service.promoted.close(LAST_SHARE * settings.drain_s)
         for predictor in service.catalog.all:
             await predictor.close()
         await service.queue.close()
+        if service.record is not None:
+            await service.record.close()
 
     app = FastAPI(
         title="Whyserve",
@@ -81,8 +90,12 @@ def create_api(service: Service) -> FastAPI:
     app.router.routes.append(Route("/predict", Predict(service), methods=["POST"], include_in_schema=False))
     app.include_router(oip_router(Infer(service), v1.Predict(service)))
     app.router.routes.append(Route("/explain", Explain(service), methods=["POST"], include_in_schema=False))
+    app.router.routes.append(
+        Route("/counterfactual", Counterfactual(service).answer, methods=["POST"], include_in_schema=False)
+    )
     app.include_router(explanations.router)
     app.include_router(events.router)
+    app.include_router(predictions.router)
     app.include_router(models.router)
     app.include_router(health.router)
     app.include_router(metrics.router)

@@ -1,9 +1,9 @@
 """A cache of explanations by row, so that equal requests are computed once.
 
 A row's key covers all that its explanation depends on: the manifest's digest (which covers the network's and the
-backgrounds' digests), background, method, samples, standard error, seed, outputs, the row, its id, the positions of its
-tokens, and the prediction. The key also covers the caller: no caller can tell from an answer's time what other callers
-requested.
+backgrounds' digests), background, players, scale, interactions, method, samples, standard error, seed, outputs, the
+row, its id, the positions of its tokens, the prediction, and what else the answer has. The key also covers the caller:
+no caller can tell from an answer's time what other callers requested.
 """
 
 import hashlib
@@ -104,8 +104,10 @@ def _size(entry: tuple[bytes, bytes]) -> int:
 
 def row_keys(job: ExplainJob) -> list[bytes]:
     """One key of 256 bits per row."""
+    game = (job.digest, job.background_key, job.players_key, job.scale)
     how = (job.method, job.samples, job.standard_error, job.seed)
-    common = hashlib.sha256(repr((job.digest, job.background_key, *how, job.caller)).encode())
+    what = (job.interactions, job.reasons, job.similar)
+    common = hashlib.sha256(repr((*game, *how, *what, job.caller)).encode())
     arrays = [job.rows[name].unpack() for name in sorted(job.rows)] + [job.served.unpack()]
     keys = []
     for row, outputs in enumerate(job.outputs):

@@ -15,15 +15,18 @@ from whyserve.api.middleware.otel import traced
 from whyserve.api.middleware.rate_limit import RateLimit
 from whyserve.api.promotion import Promoted
 from whyserve.api.schemas.columns import set_instances
+from whyserve.api.schemas.counterfactual import counterfactual_request
 from whyserve.api.schemas.duplicate_keys import check_duplicate_keys
 from whyserve.api.schemas.requests import explain_request, predict_request
 from whyserve.api.schemas.versions import VersionedAdapter
 from whyserve.delivery.dispatcher import Dispatcher
+from whyserve.errors import ConfigurationError
 from whyserve.predict.catalog import Catalog
 from whyserve.queue_protocols import JobQueue, JobSource
 from whyserve.settings import ApiSettings
 
 if TYPE_CHECKING:
+    from whyserve.record.writer import Recorder
     from whyserve.telemetry.spans import Tracer
 
 # A caller may use this many seconds of its explanation limit at once.
@@ -35,13 +38,14 @@ EXPLAIN_LIMIT = "this key has used its explanation limit"
 class Service:
     """The state of the API process. One event loop owns it.
 
-    catalog, predict_adapter, explain_adapter: the served models and the parsers of their requests. `replace_catalog`
-    changes them together, in one step of the loop.
+    catalog, predict_adapter, explain_adapter, counterfactual_adapter: the served models and the parsers of their
+        requests. `replace_catalog` changes them together, in one step of the loop.
     cache: explanations by row.
     ids: makes the ids of explanations, and recognises them.
     direct, promoted: the jobs that callers wait for, and those of them that went on to the queue.
     body_memory: counts the bytes of all bodies in memory: of requests, and of answers that are being sent.
     explain_rate_limit: by caller; None without a limit.
+    record: writes the decisions; None without a record.
     tracer: None if the service does not trace.
     load_lock: held while models are loaded or unloaded.
     shutting_down: set when the process is told to stop. It still serves, but /health/ready answers 503.
@@ -53,12 +57,14 @@ class Service:
     queue: JobQueue
     predict_adapter: VersionedAdapter
     explain_adapter: VersionedAdapter
+    counterfactual_adapter: VersionedAdapter
     cache: ExplanationCache
     body_memory: BodyMemory
     explain_rate_limit: RateLimit | None
     ids: Ids
     direct: Dispatcher
     promoted: Promoted
+    record: "Recorder | None" = None
     tracer: "Tracer | None" = None
     load_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     shutting_down: asyncio.Event = field(default_factory=asyncio.Event)
@@ -87,13 +93,14 @@ class Service:
             Ids(read_secret(settings), settings.keep_results_s),
             direct,
             Promoted(direct, open_source),
+            recorder(settings),
             tracer,
         )
 
     def replace_catalog(self, catalog: Catalog) -> None:
         """Serve these models from now on. Requests in flight finish with the models that they started with."""
         catalog = traced(catalog, self.tracer) if self.tracer else catalog
-        self.predict_adapter, self.explain_adapter = _adapters(self.settings, catalog)
+        self.predict_adapter, self.explain_adapter, self.counterfactual_adapter = _adapters(self.settings, catalog)
         self.catalog = catalog
 
     def parse(self, adapter: VersionedAdapter, body: bytes) -> dict[str, Any]:
@@ -116,10 +123,31 @@ class Service:
         return request
 
 
-def _adapters(settings: ApiSettings, catalog: Catalog) -> tuple[VersionedAdapter, VersionedAdapter]:
+def recorder(settings: ApiSettings) -> "Recorder | None":
+    """The recorder of these settings; None without a record. Raises ConfigurationError if its extra is missing."""
+    if settings.record is None:
+        return None
+    try:
+        from whyserve.record.writer import Recorder  # noqa: PLC0415  # few services need SQLAlchemy
+    except ImportError as error:
+        raise ConfigurationError(
+            'WHYSERVE_RECORD: needs the extra "record": pip install "whyserve[record]", or build with EXTRAS=record'
+        ) from error
+    return Recorder(
+        settings.record,
+        sync=settings.record_sync,
+        required=settings.record_required,
+        keep_days=settings.record_keep_days,
+        keep_mb=settings.record_keep_mb,
+        checkpoints=settings.record_checkpoints,
+    )
+
+
+def _adapters(settings: ApiSettings, catalog: Catalog) -> tuple[VersionedAdapter, VersionedAdapter, VersionedAdapter]:
     limit = settings.max_instances
     explain_limit = max(limit, settings.max_summary_rows)
     return (
         VersionedAdapter(catalog, lambda manifest: predict_request(manifest, limit)),
         VersionedAdapter(catalog, lambda manifest: explain_request(manifest, explain_limit)),
+        VersionedAdapter(catalog, counterfactual_request),
     )

@@ -9,7 +9,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -17,7 +17,7 @@ from pathlib import Path
 from whyserve.errors import ModelFault
 from whyserve.export.sources import Source, read_unchanged
 from whyserve.export.verify import check_files
-from whyserve.model.builds import BUILDS, KEPT, ORIGINAL, builds_of
+from whyserve.model.builds import BUILDS, KEPT, ORIGINAL, RECORDED, build_folder, builds_of
 from whyserve.model.manifest import EXPORT_AGAIN, MANIFEST_FILE, Manifest, dump_manifest, sha256
 from whyserve.model.methods import METHODS
 from whyserve.model.spec import ONNX_FILE, ModelSpec
@@ -80,7 +80,7 @@ def write(artifacts: Path, manifest: Manifest, onnx: bytes, source: Source) -> N
     builds = artifacts / BUILDS
     builds.mkdir(parents=True, exist_ok=True)
     content = dump_manifest(manifest)
-    build = builds / f"{name}-{sha256(content)[:16]}"
+    build = builds / build_folder(name, sha256(content))
     with work_folder(builds) as folder:
         new = folder / "build"
         new.mkdir()
@@ -97,8 +97,41 @@ def write(artifacts: Path, manifest: Manifest, onnx: bytes, source: Source) -> N
         if target.is_dir() and not target.is_symlink():
             shutil.rmtree(target)  # a copy of artifacts in which the link became a folder
         os.replace(link, target)
-    for old in builds_of(artifacts, name)[KEPT:]:
-        shutil.rmtree(old, ignore_errors=True)
+    _retire(artifacts, builds_of(artifacts, name)[KEPT:])
+
+
+def _retire(artifacts: Path, builds: Iterable[Path]) -> None:
+    """Move builds to those that are kept for the decision record. `recorded_only` then removes the others there."""
+    for build in builds:
+        place = artifacts / RECORDED
+        place.mkdir(exist_ok=True)
+        shutil.rmtree(place / build.name, ignore_errors=True)
+        with suppress(FileNotFoundError):  # another export may have moved it
+            build.rename(place / build.name)
+
+
+@contextmanager
+def recorded_only(artifacts: Path, named: Callable[[], Collection[str]] | None = None) -> Iterator[None]:
+    """At the end, only builds that the decision record names are kept beside the current and the last few ones.
+
+    named: reads the names of their folders. None if the record is unknown: those that were kept before are kept.
+    """
+    place = artifacts / RECORDED
+    before = {folder.name for folder in place.glob("*")}
+    try:
+        yield
+    finally:
+        if left := list(place.glob("*")):
+            kept = before if named is None else named()
+            for folder in left:
+                if folder.name not in kept:
+                    shutil.rmtree(folder, ignore_errors=True)
+
+
+def recorded_size(artifacts: Path) -> tuple[int, int]:
+    """How many builds are kept for the decision record, and their bytes."""
+    folders = list((artifacts / RECORDED).glob("*"))
+    return len(folders), sum(file.stat().st_size for folder in folders for file in folder.rglob("*") if file.is_file())
 
 
 def why_unreadable(build: Path) -> str | None:
@@ -139,8 +172,7 @@ def prune(artifacts: Path, names: set[str]) -> list[str]:
         removed = builds_of(artifacts, path.name)
         if path.is_symlink():
             path.unlink()
-        for build in removed:
-            shutil.rmtree(build, ignore_errors=True)
+        _retire(artifacts, removed)
     return sorted(path.name for path in gone)
 
 

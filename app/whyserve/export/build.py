@@ -1,15 +1,18 @@
 """`whyserve export`: each changed model folder becomes an artifact, or a message says what is wrong with it."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from whyserve.errors import ModelFault, WhyserveError
+from whyserve.errors import ModelFault, RecordUnavailable, WhyserveError
 from whyserve.export.artifacts import (
     is_current,
     prune,
+    recorded_only,
+    recorded_size,
     set_aside_unreadable,
     tools,
     why_unreadable,
@@ -20,9 +23,11 @@ from whyserve.export.parity import check_parity, parity_text
 from whyserve.export.rows import TrialRows, trial_rows
 from whyserve.export.sources import Source, read_source
 from whyserve.export.stages.stage import Rows, Table, Task, run_stage
+from whyserve.model.builds import RECORDED, build_folder
 from whyserve.model.choice import warnings
 from whyserve.model.manifest import FORMAT, Manifest, sha256
 from whyserve.model.methods import BUDGET_MAX_MS
+from whyserve.model.missing import Gaps
 from whyserve.model.rows import row_count
 from whyserve.model.spec import ONNX_FILE, SPEC_FILE, model_folders
 
@@ -38,8 +43,16 @@ class Job:
     rows: TrialRows
 
 
-def export_all(models: Path, artifacts: Path, budget_ms: float, say: Say, budget_max_ms: float = BUDGET_MAX_MS) -> None:
-    """Export each changed folder under `models`. say: called with one line per model.
+def export_all(
+    models: Path,
+    artifacts: Path,
+    budget_ms: float,
+    say: Say,
+    budget_max_ms: float = BUDGET_MAX_MS,
+    *,
+    record: str | None = None,
+) -> None:
+    """Export each changed folder under `models`. say: called with one line per model. record: the decision record.
 
     budget_ms: the time in ms per row that the default explanation method may take. budget_max_ms: the time that it may
     take if no faster method is reliable.
@@ -61,21 +74,47 @@ def export_all(models: Path, artifacts: Path, budget_ms: float, say: Say, budget
         if why := why_unreadable(artifacts / source.spec.name):
             say(f"{why}; exporting {source.spec.name} again")
         changed.append(source)
-    if changed:
-        faults += _export(changed, artifacts, settings, say)
+    with recorded_only(artifacts, partial(_named, record, artifacts, say) if record else None):
+        faults += _export_and_prune(changed, artifacts, settings, say, folders)
+    count, size = recorded_size(artifacts)
+    if count:
+        say(f"{count} older builds are kept for the decision record ({size / (1 << 20):.1f} MiB)")
+    if faults:
+        raise ModelFault("\n".join(faults))
+
+
+def _named(record: str, artifacts: Path, say: Say) -> Collection[str]:
+    """The folders of the builds that the decision record names; all, if it cannot be read."""
+    from whyserve.record.store import Store  # noqa: PLC0415  # few exports need SQLAlchemy
+
+    try:
+        store = Store.open(record)
+        try:
+            return {build_folder(model, digest) for digest, model in store.builds().items()}
+        finally:
+            store.close()
+    except RecordUnavailable as error:
+        say(f"{error.message}; all older builds are kept")
+        return {folder.name for folder in (artifacts / RECORDED).glob("*")}
+
+
+def _export_and_prune(
+    changed: Sequence[Source], artifacts: Path, settings: dict[str, float], say: Say, folders: Sequence[Path]
+) -> list[str]:
+    """Export the changed models, and remove what no folder stands for. Returns the faults."""
+    faults = _export(changed, artifacts, settings, say) if changed else []
     for folder in folders:
         for line in set_aside_unreadable(artifacts, folder.name):
             say(line)
     for name in prune(artifacts, {folder.name for folder in folders}):
         say(f"{name}: artifact removed, because the model folder no longer exists")
-    if faults:
-        raise ModelFault("\n".join(faults))
+    return faults
 
 
 def export_one(folder: Path, artifacts: Path, budget_ms: float, budget_max_ms: float = BUDGET_MAX_MS) -> Manifest:
     """Export one model folder, changed or not, and no other. Raises WhyserveError if it has a fault."""
     settings = {"budget_ms": budget_ms, "budget_max_ms": budget_max_ms}
-    with _staged([read_source(folder)], artifacts, settings) as (job,):
+    with recorded_only(artifacts), _staged([read_source(folder)], artifacts, settings) as (job,):
         return _finish(job, artifacts, settings)
 
 
@@ -110,10 +149,11 @@ def _staged(sources: Sequence[Source], artifacts: Path, settings: dict[str, floa
 def _prepare(source: Source, work: Path, settings: dict[str, float]) -> Job:
     work.mkdir()
     # The background of a model that takes text may hold the empty text only, which is no real row to try.
-    examples = source.examples() if source.texts else {}
+    gaps = Gaps(source.spec, source.fills)
+    examples = gaps.filled(source.examples()) if source.texts else {}
     vocabularies = {name: reader.vocabulary for name, reader in source.texts.items()}
-    rows = trial_rows(source.spec, source.background, examples, vocabularies)
-    task = Task(str(source.folder.resolve()), str(work), source.digests, settings, rows.real)
+    rows = trial_rows(source.spec, source.background, examples, vocabularies, gaps)
+    task = Task(str(source.folder.resolve()), str(work), source.digests, settings, rows.real, source.fills)
     task.save_rows(rows.arrays)
     if examples:
         task.save_rows(examples, Rows.EXAMPLES)
@@ -145,7 +185,9 @@ def _finish(job: Job, artifacts: Path, settings: dict[str, float]) -> Manifest:
         spec=spec,
         files={**job.source.digests, ONNX_FILE: sha256(onnx.read_bytes())},
         columns=columns,
+        ending=None if parity.logits_largest is None else facts["ending"],
         ranges=job.source.ranges(),
+        fills=job.source.fills,
         vocabularies=vocabularies,
         background_rows=row_count(job.source.background),
         backgrounds={name: row_count(each) for name, each in job.source.backgrounds.items()},

@@ -1,15 +1,16 @@
 """Compare the exported ONNX network with the original, row by row, in batches of several sizes."""
 
 from functools import cache
+from typing import Any
 
 import numpy as np
 
 from whyserve.errors import ModelFault, ParityFault, first_line
-from whyserve.export.comparison import BOUND, FIXED_BATCH, Comparison, as_table
+from whyserve.export.comparison import BOUND, FIXED_BATCH, Comparison, as_table, largest_gap
 from whyserve.export.progress import step
 from whyserve.export.rows import TrialRows, output_not_finite
 from whyserve.export.stages.stage import Table, Task, in_batches, run_stage
-from whyserve.model.manifest import Parity
+from whyserve.model.manifest import LOGITS, Parity
 from whyserve.model.spec import ONNX_FILE, ModelSpec
 from whyserve.onnx.session import open_model
 
@@ -48,11 +49,30 @@ def check_parity(spec: ModelSpec, task: Task, rows: TrialRows) -> tuple[Parity, 
             ) from error
         largest = max(largest, comparison.largest(f"ONNX in batches of {batch}", served, batch))
     twin = comparison.largest("Keras on torch", table(Table.NETWORK)) if spec.framework == "keras" else None
-    itself = spec.framework == "onnx"
     parity = Parity(
-        rows=len(original), largest=largest, bound=comparison.bound, batches=BATCHES, itself=itself, twin_largest=twin
+        rows=len(original),
+        largest=largest,
+        bound=comparison.bound,
+        batches=BATCHES,
+        itself=spec.framework == "onnx",
+        logits_largest=_logits_parity(session, task, rows),
+        twin_largest=twin,
     )
     return parity, original.shape[1]
+
+
+def _logits_parity(session: Any, task: Task, rows: TrialRows) -> float | None:
+    """The largest difference of the logits; None if there are none, or if they differ by more than BOUND."""
+    if not task.path(Table.LOGITS).exists():
+        return None
+    original, largest = task.table(Table.LOGITS), 0.0
+    for batch in BATCHES:
+        served = in_batches(lambda part: session.run([LOGITS], part)[0], rows.arrays, batch).reshape(original.shape)
+        for _, first, end in rows.sets:
+            finite = np.isfinite(original[first:end]).all(1)
+            if finite.any():
+                largest = max(largest, largest_gap(served[first:end][finite], original[first:end][finite])[0])
+    return largest if largest <= BOUND else None
 
 
 def parity_text(parity: Parity) -> str:

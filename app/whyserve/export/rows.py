@@ -6,45 +6,61 @@ from dataclasses import dataclass
 import numpy as np
 
 from whyserve.model.input_spec import InputSpec
+from whyserve.model.missing import Gaps
 from whyserve.model.rows import Arrays, row_count
 from whyserve.model.spec import ModelSpec
 
 RANDOM_ROWS = 128
 # The numbers per input of a parity run. An image of 150,000 numbers gets fewer rows than a table of thirteen.
 ELEMENTS = 2_000_000
+INCOMPLETE = "incomplete"
+TO_FILL = "replace NaN in the network, as torch.nan_to_num does, or set `missing` to a fill in model.toml"
 
 
 @dataclass(frozen=True, slots=True)
 class TrialRows:
-    """arrays: all rows by input, (rows, …). sets: (name, first, end) of each set of rows."""
+    """arrays: all rows by input, (rows, …). sets: (name, first, end) of each set of rows. lacking: the only missing
+    feature of each of the first rows of the set of incomplete rows.
+    """
 
     arrays: Arrays
     sets: tuple[tuple[str, int, int], ...]
+    lacking: tuple[str, ...] = ()
 
     def describe(self, row: int) -> str:
         """The place of a row in messages, such as "random row 17"."""
         name, first, _ = next(s for s in self.sets if s[1] <= row < s[2])
+        if name == INCOMPLETE:
+            names = ", ".join(self.lacking[row - first :][:1] or self.lacking)
+            return f"a row without a value of {names} ({TO_FILL})"
         return f"{name} row {row - first}"
 
     @property
     def real(self) -> int:
-        """The number of real rows, which come first: the background and the examples."""
+        """The number of rows that the network must take, which come first: background, examples, incomplete rows."""
         return next(first for name, first, _ in self.sets if name == "random")
 
     def only(self, taken: np.ndarray) -> "TrialRows":
         """The rows where `taken`, (rows,) bool, is true."""
         place = np.concatenate([[0], taken.cumsum()]).tolist()
         sets = tuple((name, place[first], place[end]) for name, first, end in self.sets if place[first] < place[end])
-        return TrialRows({name: array[taken] for name, array in self.arrays.items()}, sets)
+        return TrialRows({name: array[taken] for name, array in self.arrays.items()}, sets, self.lacking)
 
 
 def trial_rows(
-    spec: ModelSpec, background: Arrays, examples: Arrays | None = None, vocabularies: Mapping[str, int] | None = None
+    spec: ModelSpec,
+    background: Arrays,
+    examples: Arrays | None = None,
+    vocabularies: Mapping[str, int] | None = None,
+    gaps: Gaps | None = None,
 ) -> TrialRows:
     """Background rows, random rows between the minimum and maximum of each element, and rows far outside.
 
     examples: further real rows. vocabularies: the number of ids, by the name of each input that is sent as text.
+    gaps: adds incomplete rows, if a feature may be missing.
     """
+    incomplete, lacking = gaps.rows_to_try(background) if gaps and spec.has_missing else ({}, ())
+    background = gaps.filled(background) if gaps else background
     bounds = {i.name: _bounds(i, background[i.name], (vocabularies or {}).get(i.name)) for i in spec.inputs}
     rng = np.random.default_rng(0)
     largest = max(int(np.prod(item.row_shape)) for item in spec.inputs)
@@ -53,6 +69,7 @@ def trial_rows(
     parts = [
         ("background", real),
         *([("example", examples)] if examples else []),
+        *([(INCOMPLETE, incomplete)] if incomplete else []),
         ("random", {i.name: _random(i, *bounds[i.name], count, rng) for i in spec.inputs}),
         ("extreme", {i.name: _extreme(i, *bounds[i.name]) for i in spec.inputs}),
     ]
@@ -61,7 +78,7 @@ def trial_rows(
         sets.append((name, first, first + row_count(arrays)))
         first += row_count(arrays)
     joined = {i.name: np.concatenate([arrays[i.name] for _, arrays in parts]) for i in spec.inputs}
-    return TrialRows(joined, tuple(sets))
+    return TrialRows(joined, tuple(sets), lacking)
 
 
 def output_not_finite(row: str) -> str:
@@ -74,7 +91,7 @@ def _bounds(item: InputSpec, array: np.ndarray, vocabulary: int | None) -> tuple
 
     vocabulary: the number of ids of the input's tokenizer, if it has one.
     """
-    low, high = array.min(axis=0), array.max(axis=0)
+    low, high = (np.nanmin(array, axis=0), np.nanmax(array, axis=0)) if item.takes_nan else (array.min(0), array.max(0))
     if vocabulary is not None:
         return np.zeros_like(low), np.full_like(high, vocabulary - 1)
     for column, feature in enumerate(item.features):

@@ -9,6 +9,8 @@ from whyserve.errors import InvalidInput, ModelFault
 from whyserve.model.arrays import check_arrays, read_npz
 from whyserve.model.keras_file import HDF5_REFUSED
 from whyserve.model.manifest import sha256
+from whyserve.model.missing import fills_of
+from whyserve.model.reasons import read_languages
 from whyserve.model.rows import Arrays, RowReader, as_row
 from whyserve.model.spec import (
     DEFAULT_BACKGROUND,
@@ -42,6 +44,7 @@ class Source:
     """A model folder.
 
     digests: SHA-256 by file name. background: (rows, *shape) by input. backgrounds: the further ones, by name.
+    fills: what the network gets for a missing value, by feature.
     example: a request for this model: example.json, or the first row of the background.
     texts: the readers by name of each input that is sent as text.
     """
@@ -51,6 +54,7 @@ class Source:
     digests: dict[str, str]
     background: Arrays
     backgrounds: dict[str, Arrays]
+    fills: dict[str, float]
     example: dict[str, Any]
     texts: dict[str, TextReader]
 
@@ -65,11 +69,11 @@ class Source:
     def ranges(self) -> dict[str, tuple[float, float]]:
         """The minimum and maximum of each numeric feature in the background."""
         return {
-            feature.name: (float(array[:, column].min()), float(array[:, column].max()))
+            name: (float(present.min()), float(present.max()))
             for item in self.spec.inputs
-            for array in [self.background[item.name]]
-            for column, feature in enumerate(item.features)
-            if not feature.categories and item.value_type(feature) is not bool
+            for name, feature, column in item.columns(self.background[item.name])
+            if feature and not feature.categories and item.value_type(feature) is not bool
+            for present in [column[~item.is_missing(feature, column)]]
         }
 
 
@@ -79,17 +83,22 @@ def read_source(folder: Path) -> Source:
     optional = [EXAMPLE_FILE] if (folder / EXAMPLE_FILE).exists() else []
     contents = {name: _read(folder, name) for name in [*spec.source_files, *optional]}
     texts = text_readers(spec, lambda name: contents[name])
+    read_languages(spec, lambda name: contents[name])
     backgrounds = {
         name: _background(spec, contents[file], f"{folder.name}/{file}", texts)
         for name, file in spec.explain.files.items()
     }
     background = backgrounds.pop(DEFAULT_BACKGROUND)
+    try:
+        fills = fills_of(spec, background)
+    except InvalidInput as error:
+        raise ModelFault(f"{folder.name}/{spec.explain.background}: {error.message}") from error
     if optional:
         example = _example(spec, contents[EXAMPLE_FILE], f"{folder.name}/{EXAMPLE_FILE}")
     else:
         example = {"model": spec.name, "instances": [as_row(spec, background, 0, texts)]}
     digests = {name: sha256(content) for name, content in contents.items()}
-    return Source(folder, spec, digests, background, backgrounds, example, texts)
+    return Source(folder, spec, digests, background, backgrounds, fills, example, texts)
 
 
 def _read(folder: Path, name: str) -> bytes:

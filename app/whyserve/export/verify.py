@@ -7,6 +7,7 @@ from whyserve.errors import InvalidInput, ModelFault
 from whyserve.model.arrays import check_arrays, read_npz
 from whyserve.model.builds import BUILDS, ORIGINAL, builds_of
 from whyserve.model.manifest import MANIFEST_FILE, Manifest, read_checked, read_manifest
+from whyserve.model.reasons import read_languages
 from whyserve.model.spec import ONNX_FILE
 from whyserve.model.text import text_readers
 from whyserve.onnx.graph_check import check_graph
@@ -27,6 +28,7 @@ def check_content(build: Path) -> None:
     spec, original = manifest.spec, build / ORIGINAL
     check_graph((build / ONNX_FILE).read_bytes(), f"{build.name}/{ONNX_FILE}", ml=spec.framework == "onnx")
     text_readers(spec, lambda name: (original / name).read_bytes())
+    read_languages(spec, lambda name: (original / name).read_bytes())
     for file in spec.explain.files.values():
         try:
             check_arrays(spec, read_npz((original / file).read_bytes()))

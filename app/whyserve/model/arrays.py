@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from whyserve.errors import InvalidInput
+from whyserve.model.fill import TO_ALLOW
 from whyserve.model.input_spec import Feature, InputSpec
 from whyserve.model.rows import Arrays
 from whyserve.model.spec import ModelSpec
@@ -33,7 +34,8 @@ def check_arrays(spec: ModelSpec, arrays: Mapping[str, np.ndarray]) -> Arrays:
     """Check arrays against the inputs of a model and convert them to the dtypes of the inputs.
 
     Raises InvalidInput, which names the input, for a missing or unknown input, a wrong shape or type of number,
-    different numbers of rows, no rows, a number that is not finite and a category code out of range.
+    different numbers of rows, no rows, a number that is not finite and a category code out of range. A missing value
+    is allowed where model.toml allows it.
     """
     if unknown := sorted(set(arrays) - {i.name for i in spec.inputs}):
         known = ", ".join(i.name for i in spec.inputs)
@@ -64,12 +66,14 @@ def _checked(item: InputSpec, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
     else:
         with np.errstate(over="ignore"):
             result = array.astype(item.dtype)
-    if not np.isfinite(result).all():
-        raise fault("holds a number that is not finite")
+    missing = item.missing_in(result)
+    if not _valid(result, missing).all():
+        raise fault(f"holds a number that is not finite{f'; {TO_ALLOW}' if np.isnan(result).any() else ''}")
     if not item.is_float and not np.array_equal(result, array):
         raise fault(f"holds a number outside the range of {item.dtype}")
     for column, feature in enumerate(item.features):
-        _check_column(feature, result[:, column], fault)
+        present = result[:, column] if missing is None else result[~missing[:, column], column]
+        _check_column(feature, present, fault)
     return result
 
 
@@ -84,11 +88,17 @@ def _check_column(feature: Feature, column: np.ndarray, fault: Callable[[str], I
 
 
 def first_not_finite(spec: ModelSpec, arrays: Arrays) -> tuple[int, str] | None:
-    """The first row and key with a number that is not finite; None if all numbers are finite."""
+    """The first row and key with a number that is not finite and not a missing value; None if there is none."""
     for item in spec.inputs:
         array = arrays[item.name]
-        if not item.is_float or np.isfinite(array).all():
+        if not item.is_float or (valid := _valid(array, item.missing_in(array))).all():
             continue
-        row, *inside = (int(i) for i in np.argwhere(~np.isfinite(array))[0])
+        row, *inside = (int(i) for i in np.argwhere(~valid)[0])
         return row, item.key_of(inside)
     return None
+
+
+def _valid(array: np.ndarray, missing: np.ndarray | None) -> np.ndarray:
+    """Whether each number is finite or a missing value."""
+    finite: np.ndarray = np.isfinite(array)
+    return finite if missing is None else finite | missing

@@ -17,8 +17,9 @@ class Bounds:
 
     def __init__(self, spec: ModelSpec, background: Mapping[str, tuple[float, float]]) -> None:
         """background: minimum and maximum by feature, as in the manifest."""
-        # By input: the columns with a range, their names and ranges, and both ends of all ranges.
-        self._inputs: list[tuple[str, list[int], list[tuple[str, float, float]], np.ndarray]] = []
+        # By input: the columns with a range, their names and ranges, both ends of all ranges, and what stands for a
+        # missing value.
+        self._inputs: list[tuple[str, list[int], list[tuple[str, float, float]], np.ndarray, np.ndarray]] = []
         for item in spec.inputs:
             found = [
                 (column, (feature.name, *(feature.range or _widened(background[feature.name]))))
@@ -29,14 +30,17 @@ class Bounds:
                 columns, named = map(list, zip(*found, strict=True))
                 # In the input's own type, so that a value equal to an end is within the range.
                 ends = np.array([ends for _, *ends in named], item.dtype if item.is_float else np.float64).T
-                self._inputs.append((item.name, columns, named, ends))
+                markers = np.array([item.marker(item.features[column]) for column in columns], np.float64)
+                self._inputs.append((item.name, columns, named, ends, markers))
 
     def outside(self, arrays: Arrays) -> list[list[dict[str, Any]]]:
         """For each row the features out of range: {"feature", "value", "low", "high"}. arrays: (rows, *shape)."""
         found: list[list[dict[str, Any]]] = [[] for _ in next(iter(arrays.values()))]
-        for name, columns, named, ends in self._inputs:
+        for name, columns, named, ends, markers in self._inputs:
             values = arrays[name][:, columns]
-            for row, at in zip(*np.nonzero((values < ends[0]) | (values > ends[1])), strict=True):
+            for row, at in zip(
+                *np.nonzero(((values < ends[0]) | (values > ends[1])) & (values != markers)), strict=True
+            ):
                 feature, low, high = named[at]
                 found[row].append({"feature": feature, "value": values[row, at].item(), "low": low, "high": high})
         return found

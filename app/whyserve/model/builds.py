@@ -13,6 +13,8 @@ from whyserve.model.spec import model_folders
 
 BUILDS = ".builds"
 ORIGINAL = "original"
+# Older builds that the decision record names. They are explained with, and not served.
+RECORDED = ".recorded"
 # Builds kept of one model: the current one, and older ones that a running service may still use.
 KEPT = 3
 # Passes the names of models on, and may report how many have been loaded.
@@ -40,6 +42,17 @@ def builds_of(artifacts: Path, name: str) -> list[Path]:
         if path.name.rpartition("-")[0] == name and path != current and (path / MANIFEST_FILE).is_file()
     ]
     return [current, *sorted(older, key=_age)]
+
+
+def build_folder(model: str, digest: str) -> str:
+    """The name of the folder of a build. digest: of its manifest."""
+    return f"{model}-{digest[:16]}"
+
+
+def find_build(artifacts: Path, model: str, digest: str) -> Path | None:
+    """A build that is served, kept or recorded; None if it is gone."""
+    folders = [artifacts / place / build_folder(model, digest) for place in (BUILDS, RECORDED)]
+    return next((folder for folder in folders if (folder / MANIFEST_FILE).is_file()), None)
 
 
 def _age(build: Path) -> float:

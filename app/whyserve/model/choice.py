@@ -12,6 +12,8 @@ MOST_DISTANCE, MOST_RESIDUAL = 0.3, 0.05
 # Figures of a method with fewer samples than usual, in its own figures.
 FEWER = ("within_budget", "within_budget_max")
 CHOSEN_FOR_DEFAULT = "chosen and measured with the default background, not with this one"
+CHOSEN_FOR_SCALE = "chosen and measured on the default scale, not on this one"
+OTHER_PLAYERS = "the certificate measured other players"
 SAMPLING_METHOD = "permutation"  # accurate with few samples too, and it reports a standard error
 
 Figures = Mapping[str, Any]
@@ -84,36 +86,51 @@ def choose_method(
     standard_error: float | None = None,
     *,
     default_background: bool = True,
+    default_scale: bool = True,
+    players: Mapping[str, Any] | None = None,
 ) -> MethodChoice:
     """The method and samples for a request. "auto" is the method of model.toml, or that of the certificate.
+
+    players: as in the request. Of other players than the model's, the certificate only knows whether a method finds
+    gradients.
 
     Raises UnsupportedMethod if the method does not exist, does not fit this model, or has no standard errors although
     the request limits them.
     """
     methods, spec = manifest.certificate["methods"], manifest.spec
+    other_players = players is not None and players != manifest.players
+    if other_players and requested == "auto":
+        return MethodChoice(SAMPLING_METHOD, OTHER_PLAYERS, samples)
     method = spec.explain.method if requested == "auto" else requested
     if method == "auto":
-        return choose_auto(manifest.certificate, samples, standard_error, default_background=default_background)
+        is_default = {"default_background": default_background, "default_scale": default_scale}
+        return choose_auto(manifest.certificate, samples, standard_error, **is_default)
     if method not in METHODS:
         raise UnsupportedMethod(
             f'unknown method "{method}"; available methods: {", ".join(METHOD_NAMES)}', field="method"
         )
     # An artifact of an older version has no figures for a newer method.
     figures = methods.get(method, {"fits": False, "why": "it was exported without this method; export it again"})
-    if not figures["fits"]:
+    if not (figures["fits"] or (other_players and method in methods and not METHODS[method].gradients)):
         raise UnsupportedMethod(f'"{method}" cannot explain {spec.name}: {figures["why"]}', field="method")
     check_standard_error(method, standard_error)
     reason = None if method == requested else "set in model.toml"
-    return _measured(MethodChoice(method, reason, samples), figures, standard_error, known=default_background)
+    known = default_background and default_scale and not other_players
+    return _measured(MethodChoice(method, reason, samples), figures, standard_error, known=known)
 
 
 def choose_auto(
-    certificate: Figures, samples: int | None, standard_error: float | None, *, default_background: bool = True
+    certificate: Figures,
+    samples: int | None,
+    standard_error: float | None,
+    *,
+    default_background: bool = True,
+    default_scale: bool = True,
 ) -> MethodChoice:
     """The method that the certificate chose; with a limit of the standard error, one that can meet the limit.
 
-    The certificate was measured with the default background. For another one, its choice is used too, and the reason
-    says so. Raises UnsupportedMethod if no method can meet the limit.
+    The certificate was measured with the default background and scale. For others, its choice is used too, and the
+    reason says so. Raises UnsupportedMethod if no method can meet the limit.
     """
     methods, method, reason = certificate["methods"], certificate["default"], certificate["reason"]
     if standard_error is not None and method != "exact":
@@ -124,8 +141,10 @@ def choose_auto(
         samples = certificate.get("samples")
     if not default_background:
         reason = f"{CHOSEN_FOR_DEFAULT}: {reason}"
+    if not default_scale:
+        reason = f"{CHOSEN_FOR_SCALE}: {reason}"
     choice = MethodChoice(method, reason, samples)
-    return _measured(choice, methods[method], standard_error, known=default_background)
+    return _measured(choice, methods[method], standard_error, known=default_background and default_scale)
 
 
 def check_standard_error(method: str, standard_error: float | None) -> None:

@@ -3,12 +3,24 @@
 Every decision that depends on the kind of an input is made here. Other modules ask the spec and never compare the kind.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, StringConstraints, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    StrictBool,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
+
+from whyserve.model.fill import Fill, fault_of
 
 Kind = Literal["tabular", "image", "sequence", "tokens", "tensor"]
 DType = Literal["float32", "float64", "int8", "int16", "int32", "int64", "uint8", "bool"]
@@ -35,6 +47,14 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+def one_line(error: ValidationError) -> str:
+    """The first fault of a pydantic error, as "place: message"."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    place = ".".join(str(part) for part in first["loc"])
+    words = re.sub(r"^Value error, ", "", first["msg"])
+    return f"{place}: {words}" if place else words
+
+
 class Feature(Strict):
     """One column of a tabular input.
 
@@ -45,6 +65,7 @@ class Feature(Strict):
     range: the smallest and largest value for which the model is reliable. Other values are reported as out of range.
         Default: the background's range, widened by a quarter of it on each side.
     group: features of one group, such as one-hot columns, are sent separately and explained as one player.
+    missing: whether a request may send null. true: the network gets NaN, or for categories the code after the last one.
     """
 
     name: Label
@@ -56,6 +77,7 @@ class Feature(Strict):
     whole: bool = False
     group: Label | None = None
     range: Ends | None = None
+    missing: StrictBool | Fill = False
 
     @property
     def player(self) -> str:
@@ -65,10 +87,14 @@ class Feature(Strict):
 
 @dataclass(frozen=True, slots=True)
 class AttributionForm:
-    """The form of the attribution under one key. shape: () for a number. tokens: a list of tokens with values."""
+    """The form of the attribution under one key.
+
+    shape: () for a number. tokens: a list of tokens with values. players: a list of players with values.
+    """
 
     shape: tuple[int, ...] = ()
     tokens: bool = False
+    players: bool = False
 
 
 class InputSpec(Strict):
@@ -99,6 +125,10 @@ class InputSpec(Strict):
             raise ValueError("a feature has one of categories, boolean and whole")
         if any(f.range and (f.categories or f.boolean or f.range[0] >= f.range[1]) for f in self.features):
             raise ValueError("range = [smallest, largest] of a feature needs a number, and smallest < largest")
+        for feature in self.features:
+            of = feature.missing
+            if of and (words := fault_of(of, self.value_type(feature), self.dtype, feature.categories or ())):
+                raise ValueError(f'missing of "{feature.name}": {words}')
         if self.is_bool and (has_range(self.kind) or has_tokenizer(self.kind)):
             raise ValueError("an input of dtype bool must have kind tabular, sequence or tensor")
         if self.tokenizer and not (has_tokenizer(self.kind) and self.is_integer and len(self.shape) == 1):
@@ -215,9 +245,50 @@ class InputSpec(Strict):
         if not self.is_tabular:
             return {self.name: values}
         return {
-            feature.name: feature.categories[value] if feature.categories else self.value_type(feature)(value)
+            feature.name: None
+            if feature.missing and self.is_missing(feature, np.array(value))
+            else feature.categories[value]
+            if feature.categories
+            else self.value_type(feature)(value)
             for feature, value in zip(self.features, values, strict=True)
         }
+
+    # -- missing values ------------------------------------------------------------------------------
+
+    def marker(self, feature: Feature) -> float | int | None:
+        """What stands for a missing value of a feature in an array; None if the feature must have a value.
+
+        It is NaN, the code after the last category, or of an integer dtype the smallest number; of uint8 the largest.
+        """
+        if not feature.missing:
+            return None
+        if feature.categories or self.is_float:
+            return len(feature.categories) if feature.categories else np.nan
+        bounds = np.iinfo(self.dtype)
+        return int(bounds.max if bounds.min == 0 else bounds.min)
+
+    @property
+    def markers(self) -> list[float | int | None]:
+        """The marker of each feature; empty if every value must be there."""
+        return list(map(self.marker, self.features)) if any(feature.missing for feature in self.features) else []
+
+    def is_missing(self, feature: Feature, values: np.ndarray) -> np.ndarray:
+        """Whether each value of a feature is missing: bool, in the shape of `values`."""
+        marker = self.marker(feature)
+        if marker is None:
+            return np.zeros(values.shape, bool)
+        return np.asarray(np.isnan(values) if np.isnan(marker) else values == marker)
+
+    def missing_in(self, array: np.ndarray) -> np.ndarray | None:
+        """The same for each element of rows, (rows, *shape); None if every value must be there."""
+        if not self.markers:
+            return None
+        return np.stack([self.is_missing(f, array[:, column]) for column, f in enumerate(self.features)], axis=1)
+
+    @property
+    def takes_nan(self) -> bool:
+        """Whether the network may get NaN."""
+        return self.is_float and any(feature.missing is True for feature in self.features)
 
     @property
     def player_keys(self) -> tuple[str, ...] | None:

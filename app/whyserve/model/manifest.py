@@ -3,19 +3,22 @@
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, Field, ValidationError
 
 from whyserve.errors import DigestMismatch, ModelFault
-from whyserve.model.input_spec import Strict
-from whyserve.model.spec import DEFAULT_BACKGROUND, ModelSpec, one_line, unreadable
+from whyserve.model.input_spec import Strict, one_line
+from whyserve.model.spec import DEFAULT_BACKGROUND, ModelSpec, unreadable
 
 MANIFEST_FILE = "manifest.json"
 # Raise it when the manifest's fields or the meaning of their values change: all models are then exported again, and no
 # process reads the older artifacts.
-FORMAT = 4
+FORMAT = 5
 EXPORT_AGAIN = "run `whyserve export`"
+# The last operation of a network whose ONNX file also returns the argument of this operation, as the tensor LOGITS.
+Ending = Literal["softmax", "sigmoid"]
+LOGITS = "whyserve.logits"
 
 
 class Parity(Strict):
@@ -32,6 +35,7 @@ class Parity(Strict):
     bound: float
     batches: tuple[int, ...]
     itself: bool = False
+    logits_largest: float | None = None  # the same for the tensor LOGITS
     twin_largest: float | None = None  # Keras on torch, which the worker explains, against Keras on TensorFlow
 
 
@@ -42,7 +46,9 @@ class Manifest(Strict):
     spec: ModelSpec
     files: dict[str, str]  # SHA-256 by file name: model.onnx and the files of the model folder
     columns: int  # of the network's output
+    ending: Ending | None = None
     ranges: dict[str, tuple[float, float]]  # minimum and maximum in the background, by numeric feature
+    fills: dict[str, float] = Field(default_factory=dict)  # what the network gets for a missing value, by feature
     vocabularies: dict[str, int] = Field(default_factory=dict)  # n by feature or input: it takes the ids 0 to n − 1
     background_rows: int
     backgrounds: dict[str, int] = Field(default_factory=dict)  # number of rows, by name of each further background
@@ -53,6 +59,12 @@ class Manifest(Strict):
     certificate: dict[str, Any] = Field(default_factory=dict)
     built_with: dict[str, str]
     settings: dict[str, float] = Field(default_factory=dict)  # settings of the export that influence its result
+
+    @property
+    def players(self) -> dict[str, Any]:
+        """The players of a request that names none: of model.toml, or else those that the export chose."""
+        chosen: dict[str, Any] = self.spec.explain.players or self.certificate.get("players", {})
+        return chosen
 
     def background(self, name: str = DEFAULT_BACKGROUND) -> tuple[int, str]:
         """The number of rows and the SHA-256 of a background."""

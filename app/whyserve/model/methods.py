@@ -6,6 +6,8 @@ A new method needs an entry here, and its class in explain/methods/registry.
 from dataclasses import dataclass
 from typing import Literal
 
+from whyserve.errors import UnsupportedMethod
+
 # "auto" is the method that the certificate chose.
 Method = Literal["auto", "exact", "deep", "gradient", "permutation", "kernel"]
 
@@ -29,7 +31,7 @@ class MethodFacts:
 METHODS: dict[str, MethodFacts] = {
     "exact": MethodFacts("every combination of features was tried"),
     "permutation": MethodFacts(
-        "features were switched in random orders many times, and the effects averaged", samples=8
+        "features were replaced in many combinations, and the effects were weighted and averaged", samples=4
     ),
     "deep": MethodFacts(
         "contributions were carried back through the network's layers by rules, an approximation", gradients=True
@@ -42,6 +44,18 @@ METHODS: dict[str, MethodFacts] = {
     "kernel": MethodFacts("a weighted line was fitted through many combinations of features", samples=2048),
 }
 METHOD_NAMES = ("auto", *METHODS)
-NEEDS_TORCH = "the method needs a network of torch or Keras; for an ONNX model, use " + ", ".join(
-    name for name, facts in METHODS.items() if not facts.gradients
+_BY_OUTPUTS = ", ".join(name for name, facts in METHODS.items() if not facts.gradients)
+NEEDS_TORCH = f"the method needs a network of torch or Keras; for an ONNX model, use {_BY_OUTPUTS}"
+NEEDS_NUMBERS = (
+    "the method multiplies differences of the inputs, and the network gets NaN for missing values; use"
+    f" {_BY_OUTPUTS}, or set `missing` to a fill in model.toml"
 )
+
+
+def method_of_interactions(method: str) -> str:
+    """The method of a request for interactions. Raises UnsupportedMethod for a method that computes none."""
+    if method not in {"auto", "exact"}:
+        raise UnsupportedMethod(
+            f'"interactions" are computed by "method": "exact" alone, not by {method}', field="interactions"
+        )
+    return "exact"

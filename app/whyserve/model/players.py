@@ -1,76 +1,369 @@
-"""The players of a model: the parts of its inputs that get one attribution each."""
+"""The players of a model: the parts of its inputs that get one attribution each.
 
+A Partition is what a request or model.toml asks for, in the words of whyserve.model.vocabulary. It gives each row its
+RowPlayers: the player of every element, and the answer's form of their attributions.
+"""
+
+import json
 import math
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from pydantic import ValidationError
 
-from whyserve.model.spec import ModelSpec
+from whyserve.errors import InvalidInput
+from whyserve.model.input_spec import AttributionForm, InputSpec
+from whyserve.model.vocabulary import NOBODY, Division, InputPlayers, check_words, divide, group_by_place
+
+if TYPE_CHECKING:
+    from whyserve.model.spec import ModelSpec
+    from whyserve.model.text import TokenSpans
 
 # A number of 64 bits with its comma, as JSON: somewhat more than measured.
 NUMBER_BYTES = 23
+# The bytes of a listed player in an answer: somewhat more than measured.
+PLAYER_BYTES = 120
+# The keys of `players` that are no inputs.
+HOLD, GROUPS = "hold", "groups"
 
 
-def player_numbers(spec: ModelSpec) -> dict[str, np.ndarray]:
-    """The player of each element, by input, with the shape of a row.
+@dataclass(frozen=True, slots=True)
+class RowPlayers:
+    """The players of a row. They are numbered from 0 in the order of the inputs, row-major.
 
-    Players are numbered from 0 in the order of the inputs, row-major. A group is one player. It has the number of its
-    first feature.
+    numbers: the player of each element, by input, in the shape of a row; NOBODY for a held element. A group, or a
+        feature group of model.toml, is one player in all its places.
+    names: of all players. masks: the label of each pixel, by input, where players are regions of a picture.
     """
-    numbers: dict[str, np.ndarray] = {}
-    number_of: dict[str, int] = {}
-    count = 0
+
+    numbers: Mapping[str, np.ndarray]
+    names: Sequence[str]
+    masks: Mapping[str, np.ndarray]
+    parts: Sequence["_Part"]
+    _groups: Mapping[str, tuple[int, list[str]]]
+
+    @property
+    def count(self) -> int:
+        return len(self.names)
+
+    @property
+    def order(self) -> list[int]:
+        """The numbers of the players in the order of an answer: groups come last."""
+        groups = [number for number, _ in self._groups.values()]
+        return [*(number for number in range(self.count) if number not in groups), *groups]
+
+    @property
+    def are_listed(self) -> bool:
+        """Whether an answer lists players, with labels and places."""
+        return bool(self._groups) or any(part.division and part.division.players is not None for part in self.parts)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What an answer says once for a row: {"masks": …}, each mask as [label, how often in a row] row-major."""
+        masks = {name: {"shape": list(mask.shape), "runs": _runs(mask)} for name, mask in self.masks.items()}
+        return {"masks": masks} if masks else {}
+
+    def described(self, values: np.ndarray, texts: Mapping[str, "TokenSpans"] | None = None) -> dict[str, Any]:
+        """The attributions of an answer, by the keys of an instance, and under "players" those of groups.
+
+        values: (count,). texts: for each input that was sent as text, its tokens.
+        """
+        numbers = values.tolist()
+        shown: dict[str, Any] = {}
+        for item, keys, first, division in self.parts:
+            if division is None:
+                shown.update({key: numbers[number] for key, number in keys.items()})
+            elif division.players is not None:
+                shares = zip(division.players, numbers[first : first + len(division.players)], strict=True)
+                shown[item.name] = [{**player, "value": value} for player, value in shares]
+            elif texts and item.name in texts:
+                shown[item.name] = texts[item.name].described(values[self.numbers[item.name]])
+            else:
+                shown.update(item.attributions(values[self.numbers[item.name]].tolist()))
+        groups = [
+            {"player": name, "value": numbers[number], "members": members}
+            for name, (number, members) in self._groups.items()
+        ]
+        return {"attributions": shown, **({"players": groups} if groups else {})}
+
+
+class _Part(NamedTuple):
+    """What an answer says of one input: the players by key, or the players of its division, numbered from `first`."""
+
+    item: InputSpec
+    keys: Mapping[str, int]
+    first: int = 0
+    division: Division | None = None
+
+
+class Partition:
+    """How the inputs of a model are divided into players."""
+
+    def __init__(self, spec: "ModelSpec", wanted: Mapping[str, Any] | None = None) -> None:
+        """wanted: `players` as in a request; None means those of model.toml.
+
+        Raises InvalidInput, which names the place in `players`.
+        """
+        self.wanted = dict(spec.explain.players if wanted is None else wanted)
+        self.inputs = spec.inputs
+        self.held = frozenset(_held(spec.inputs, self.wanted))
+        self._players = _players_of(spec.inputs, self.wanted, self.held)
+        self._group_of, self._groups = _groups(spec, self.wanted, self._players, self.held)
+        self.absent = {name: each.absent for name, each in self._players.items() if each.absent is not None}
+        if len(self.held) == len(spec.inputs):
+            raise _fault(HOLD, "holds every input; at least one input must have players")
+
+    @cached_property
+    def key(self) -> str:
+        """Equal keys mean equal players."""
+        return json.dumps(self.wanted, sort_keys=True)
+
+    @property
+    def follows_rows(self) -> bool:
+        """Whether the players differ from row to row."""
+        return any(players.follows_rows for players in self._players.values())
+
+    @property
+    def changes_background(self) -> bool:
+        """Whether a row has a background of its own: elements are held, or absent is not the background's."""
+        return bool(self.held or self.absent or self.follows_rows)
+
+    def forms(self) -> dict[str, AttributionForm]:
+        """The form of each attribution of an answer, by key. Groups are listed under "players" and have no key."""
+        found: dict[str, AttributionForm] = {}
+        for item in self.inputs:
+            if item.name in self.held or item.name in self._group_of:
+                continue
+            forms = item.attribution_forms()
+            if self._players[item.name].word and not item.is_tabular:
+                forms = dict.fromkeys(forms, AttributionForm(players=True))
+            grouped = {f.player for f in item.features if f.name in self._group_of}
+            kept = {f.player for f in item.features if f.name not in self._group_of}
+            found |= {key: form for key, form in forms.items() if key in kept or key not in grouped}
+        return found
+
+    @cached_property
+    def answer_bytes(self) -> int:
+        """The expected size of one output's attributions as JSON, without those of texts."""
+        sizes = [len(key.encode()) + 4 + _form_bytes(form) for key, form in self.forms().items()]
+        if not self.follows_rows:
+            divided = any(players.word for players in self._players.values())
+            divisions = [part.division for part in self.fixed.parts if part.division] if divided else []
+            listed = sum(len(division.players) for division in divisions if division.players is not None)
+            return sum(sizes) + PLAYER_BYTES * (listed + len(self._groups))
+        return sum(sizes) + PLAYER_BYTES * sum(players.superpixels or 0 for players in self._players.values())
+
+    @property
+    def groups(self) -> Mapping[str, Sequence[str]]:
+        """The members of each group."""
+        return self._groups
+
+    @property
+    def has_one_reference(self) -> bool:
+        """Whether every input is held or has a reference row, so that no row of the background is used."""
+        return bool(self.absent) and all(item.name in (*self.absent, *self.held) for item in self.inputs)
+
+    def for_summary(self, *, asked: bool) -> dict[str, Any]:
+        """The players of a summary whose own players would follow the rows. asked: whether the request named them.
+
+        Raises InvalidInput if it did.
+        """
+        if asked:
+            raise _fault("", 'differ from row to row, so there is no summary; send "summary": false, or other players')
+        return {HOLD: sorted(self.held)} if self.held else {}
+
+    def check_interactions(self) -> None:
+        """Raises InvalidInput if players that differ from row to row forbid interactions."""
+        if self.follows_rows:
+            raise _fault("", 'differ from row to row, so there are no "interactions"; give other players')
+
+    @property
+    def texts(self) -> list[str]:
+        """The inputs whose players need the tokens of a text."""
+        return [item.name for item in self.inputs if item.tokenizer and self._players[item.name].follows_rows]
+
+    @cached_property
+    def fixed(self) -> RowPlayers:
+        """The players of every row, if they do not follow the row."""
+        return self.of({}, {})
+
+    def of(self, row: Mapping[str, np.ndarray], texts: Mapping[str, "TokenSpans"]) -> RowPlayers:
+        """The players of a row. row: by input, in the shape of a row. texts: its tokens, by text input.
+
+        Raises InvalidInput if the row has no player.
+        """
+        numbers, names, parts = {}, list[str](), list[_Part]()
+        groups: dict[str, tuple[int, list[str]]] = {}
+        shared: dict[str, int] = {}  # features, feature groups and groups may have elements in several inputs
+        for item in self.inputs:
+            if item.name in self.held:
+                numbers[item.name] = np.full(item.row_shape, NOBODY)
+                continue
+            if (keys := self._keys_of(item)) is not None:
+                new = [key for key in dict.fromkeys(keys) if key not in shared]
+                shared.update(zip(new, range(len(names), len(names) + len(new)), strict=True))
+                names += new
+                groups |= {key: (shared[key], self._groups[key]) for key in new if key in self._groups}
+                parts.append(_Part(item, {key: shared[key] for key in new if key not in groups}))
+                numbers[item.name] = np.array([shared[key] for key in keys]).reshape(item.row_shape)
+                continue
+            division = divide(item, self._players[item.name], row.get(item.name), texts.get(item.name))
+            numbers[item.name] = np.where(division.numbers == NOBODY, NOBODY, division.numbers + len(names))
+            parts.append(_Part(item, {}, len(names), division))
+            names += self._names(item, division)
+        if not names:
+            raise InvalidInput('"players": this row has no player, because all its tokens are special', field="players")
+        masks = {
+            part.item.name: part.division.mask for part in parts if part.division and part.division.mask is not None
+        }
+        return RowPlayers(numbers, tuple(names), masks, parts, groups)
+
+    def _keys_of(self, item: InputSpec) -> list[str] | None:
+        """The key of each element's player, row-major; None if the elements have no keys."""
+        if item.name in self._group_of:
+            return [self._group_of[item.name]] * int(np.prod(item.row_shape))
+        if (keys := item.player_keys) is None:
+            return None
+        own = item.keys if item.is_tabular else keys
+        return [self._group_of.get(name, key) for name, key in zip(own, keys, strict=True)]
+
+    def _names(self, item: InputSpec, division: Division) -> list[str]:
+        if division.players is None:
+            return [item.name + "".join(f"[{i}]" for i in place) for place in np.ndindex(item.row_shape)]
+        prefix = f"{item.name}: " if len(self.inputs) > 1 else ""
+        return [f"{prefix}{player['player']}" for player in division.players]
+
+
+def names_players(output: Mapping[str, Any]) -> bool:
+    """Whether an explained output of an answer lists players."""
+    lists = [x[0] for x in output["attributions"].values() if isinstance(x, list) and x]
+    return "players" in output or any(isinstance(first, dict) and "player" in first for first in lists)
+
+
+def by_player(output: Mapping[str, Any]) -> list[tuple[str, float, float]]:
+    """Name, attribution and standard error of each player of an output, in the order of the answer."""
+    errors, found = output.get("standard_errors", {}), list[tuple[str, float, float]]()
+    several = len(output["attributions"]) > 1
+    for key, values in output["attributions"].items():
+        of_key = errors.get(key)
+        if isinstance(values, list) and isinstance(values[0], dict):
+            label = "player" if "player" in values[0] else "token"
+            prefix = f"{key}: " if several else ""
+            found += [
+                (prefix + each[label], each["value"], of_key[place]["value"] if of_key else 0.0)
+                for place, each in enumerate(values)
+            ]
+            continue
+        numbers, own = np.asarray(values), np.asarray(of_key if of_key is not None else np.zeros_like(values))
+        found += [
+            (key + "".join(f"[{i}]" for i in place), float(numbers[place]), float(own[place]))
+            for place in np.ndindex(numbers.shape)
+        ]
+    return found + [(x["player"], x["value"], x.get("standard_error", 0.0)) for x in output.get("players", ())]
+
+
+def _fault(place: str, words: str) -> InvalidInput:
+    field = f"players.{place}" if place else "players"
+    return InvalidInput(f'"{field}" {words}', field=field)
+
+
+def _held(inputs: Sequence[InputSpec], wanted: Mapping[str, Any]) -> list[str]:
+    held, names = wanted.get(HOLD, []), [item.name for item in inputs]
+    if isinstance(held, Mapping) and HOLD in names:
+        return []
+    if not isinstance(held, list):
+        raise _fault(HOLD, "must be a list of inputs")
+    for place, name in enumerate(held):
+        if name not in names:
+            raise _fault(f"{HOLD}[{place}]", f"must be one of the inputs: {', '.join(names)}")
+    return held
+
+
+def _players_of(
+    inputs: Sequence[InputSpec], wanted: Mapping[str, Any], held: frozenset[str]
+) -> dict[str, InputPlayers]:
+    names = [item.name for item in inputs]
+    if any(key not in (*names, HOLD, GROUPS) for key in wanted):
+        raise _fault("", f"has an unknown key; available keys: {', '.join((*names, HOLD, GROUPS))}")
+    found = {}
+    for item in inputs:
+        given = wanted.get(item.name, {})
+        if not isinstance(given, Mapping):
+            if item.name in (HOLD, GROUPS):
+                given = {}
+            else:
+                raise _fault(item.name, "must be an object")
+        if given and item.name in held:
+            raise _fault(item.name, "is held, so it has no players; remove it here or from hold")
+        try:
+            found[item.name] = InputPlayers.model_validate(given)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in _plain(first["loc"]))
+            words = first["msg"].removeprefix("Value error, ")
+            raise _fault(f"{item.name}{path[:100]}", f"is not valid: {words[:1].lower()}{words[1:]}") from None
+        try:
+            check_words(item, found[item.name])
+        except ValueError as error:
+            place, _, words = str(error).partition(": ")
+            raise _fault(f"{item.name}.{place}", f"is not valid: {words}") from None
+    return found
+
+
+def _plain(place: Iterable[int | str]) -> list[int | str]:
+    """The parts of pydantic's place that stand in the request; others name types of a union."""
+    return [part for part in place if isinstance(part, int) or part.isidentifier()]
+
+
+def _groups(
+    spec: "ModelSpec", wanted: Mapping[str, Any], players: Mapping[str, InputPlayers], held: frozenset[str]
+) -> tuple[dict[str, str], dict[str, list[str]]]:
+    """The group of each feature or whole input that is in one, and the members of each group."""
+    across = wanted.get(GROUPS, {}) if not any(item.name == GROUPS for item in spec.inputs) else {}
+    if not isinstance(across, Mapping):
+        raise _fault(GROUPS, "must be an object: the members of each group, by its name")
+    pairs = [(name, member, f"{GROUPS}.{name}") for name, given in across.items() for member in _members(name, given)]
     for item in spec.inputs:
-        if (keys := item.player_keys) is not None:
-            new = [key for key in dict.fromkeys(keys) if key not in number_of]
-            number_of.update(zip(new, range(count, count + len(new)), strict=True))
-            count += len(new)
-            flat = np.array([number_of[key] for key in keys])
-        else:
-            flat = np.arange(count, count + int(np.prod(item.shape)))
-            count += flat.size
-        numbers[item.name] = flat.reshape(item.row_shape)
-    return numbers
+        if item.is_tabular:
+            places = group_by_place(item, players[item.name], len(item.features))
+            pairs += [(group, item.keys[at], f"{item.name}.{GROUPS}.{group}") for at, group in places.items()]
+    held_keys = {key for item in spec.inputs if item.name in held for key in item.keys}
+    group_of: dict[str, str] = {}
+    groups: dict[str, list[str]] = {}
+    for group, member, place in pairs:
+        if member not in spec.keys:
+            raise _fault(place, "has an unknown member; members are features, and inputs that have no features")
+        if member in held_keys:
+            raise _fault(place, f'holds "{member}", which is held, so it is no player')
+        if member in group_of:
+            raise _fault(place, f'holds "{member}", which is already in the group "{group_of[member]}"')
+        if group in spec.keys or group in spec.groups:
+            raise _fault(place, "has the name of a feature, of an input or of a group of model.toml; choose another")
+        if member in players and players[member].word:
+            raise _fault(member, f'is in the group "{group}", so it has no players of its own')
+        group_of[member] = group
+        groups.setdefault(group, []).append(member)
+    return group_of, groups
 
 
-def player_names(spec: ModelSpec) -> tuple[str, ...]:
-    """The name of each player, in the players' order."""
-    names: dict[str, None] = {}
-    for item in spec.inputs:
-        for key, form in item.attribution_forms().items():
-            names.update(dict.fromkeys(key + "".join(f"[{i}]" for i in place) for place in np.ndindex(form.shape)))
-    return tuple(names)
+def _members(name: str, given: Any) -> list[str]:
+    if not isinstance(given, list) or not given or not all(isinstance(each, str) for each in given):
+        raise _fault(f"{GROUPS}.{name}"[:100], "must be a list of features and inputs, and must not be empty")
+    return given
 
 
-def attribution_bytes(spec: ModelSpec) -> int:
-    """The size of one output's attributions as JSON, without those of texts, whose number of tokens differs."""
-    forms = [each for item in spec.inputs for each in item.attribution_forms().items()]
-    return sum(len(key.encode()) + 4 + (0 if form.tokens else _nested_bytes(form.shape)) for key, form in forms)
+def _runs(mask: np.ndarray) -> list[list[int]]:
+    return [[label, sum(1 for _ in run)] for label, run in groupby(mask.ravel().tolist())]
 
 
-def _nested_bytes(shape: tuple[int, ...]) -> int:
+def _form_bytes(form: AttributionForm) -> int:
     """The size of numbers in nested lists, each with two brackets and a comma."""
+    shape = form.shape
+    if form.tokens or form.players:
+        return 0
     lists = sum(math.prod(shape[:depth]) for depth in range(len(shape)))
     return 3 * lists + NUMBER_BYTES * math.prod(shape)
-
-
-class ByKey:
-    """Values by player, (players,) → values by key, in the shapes of a row; a group has one value, under its name."""
-
-    def __init__(self, spec: ModelSpec) -> None:
-        self._inputs = [
-            (item, item.player_keys if item.is_tabular else None, numbers)
-            for item, numbers in zip(spec.inputs, player_numbers(spec).values(), strict=True)
-        ]
-
-    def __call__(self, values: np.ndarray) -> dict[str, Any]:
-        row: dict[str, Any] = {}
-        for item, keys, numbers in self._inputs:
-            own = values[numbers].tolist()
-            row.update(item.attributions(own) if keys is None else zip(keys, own, strict=True))
-        return row
-
-
-def by_key(spec: ModelSpec, values: np.ndarray) -> dict[str, Any]:
-    """The same, for one row."""
-    return ByKey(spec)(values)

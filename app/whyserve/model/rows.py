@@ -95,15 +95,21 @@ def _reader(spec: InputSpec) -> Any:
     names = spec.keys
     if not spec.is_tabular:
         return itemgetter(*names)
-    if not any(feature.categories for feature in spec.features):
+    if not any(feature.categories or feature.missing for feature in spec.features):
         # itemgetter returns the value for one key and a tuple for several. The reader must always return a sequence.
         return itemgetter(*names) if len(names) > 1 else lambda row: (row[names[0]],)
     codes = [
         {label: code for code, label in enumerate(feature.categories)} if feature.categories else None
         for feature in spec.features
     ]
-    pairs = list(zip(names, codes, strict=True))
-    return lambda row: [row[name] if code is None else code[row[name]] for name, code in pairs]
+    if not spec.markers:
+        pairs = list(zip(names, codes, strict=True))
+        return lambda row: [row[name] if code is None else code[row[name]] for name, code in pairs]
+    known = list(zip(names, codes, spec.markers, strict=True))
+    return lambda row: [
+        marker if (value := row[name]) is None else value if code is None else code[value]
+        for name, code, marker in known
+    ]
 
 
 def as_row(

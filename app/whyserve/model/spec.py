@@ -9,9 +9,12 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, StringConstraints, ValidationError, model_validator
 
-from whyserve.errors import ModelFault, first_line
-from whyserve.model.input_spec import InputSpec, Strict, has_tokenizer
-from whyserve.model.methods import METHODS, NEEDS_TORCH, Method
+from whyserve.errors import InvalidInput, ModelFault, first_line
+from whyserve.model.changes import CounterfactualSpec, check_changes
+from whyserve.model.input_spec import InputSpec, Strict, has_tokenizer, one_line
+from whyserve.model.methods import METHODS, NEEDS_NUMBERS, NEEDS_TORCH, Method
+from whyserve.model.players import Partition
+from whyserve.model.reasons import ReasonsSpec
 
 SPEC_FILE = "model.toml"
 KERAS_FILE = "model.keras"
@@ -22,6 +25,7 @@ NETWORK_FILES = {"keras": (KERAS_FILE,), "torch": (NETWORK_FILE, WEIGHTS_FILE), 
 EXAMPLE_FILE = "example.json"
 TOKENIZER_FILE = "tokenizer.json"
 Scores = Literal["probabilities", "logits", "values"]
+ScaleName = Literal["output", "log_odds"]
 Task = Literal["classification", "multilabel", "regression"]
 # A name appears in URLs, in file names and in generated code. KServe's names of services have dashes and dots.
 NAME, LONGEST_NAME = r"^[a-z][a-z0-9_]*((-+|\.)[a-z0-9_]+)*$", 64
@@ -47,12 +51,17 @@ class OutputSpec(Strict):
 
 class ExplainSpec(Strict):
     """backgrounds: the files of further backgrounds by name; a request can choose one. The certificate describes
-    `background` only.
+    `background` and `scale` only.
+    players: what gets one attribution each, by input; see whyserve.model.vocabulary. Default: every element.
+    show_background: whether answers may show rows of the backgrounds.
     """
 
     method: Method = "auto"
+    scale: ScaleName = "output"
     background: str = "background.npz"
     backgrounds: dict[ModelName, str] = Field(default_factory=dict)
+    players: dict[str, Any] = Field(default_factory=dict)
+    show_background: bool = False
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -92,6 +101,16 @@ class Precision(Strict):
         return f"the original in {self.original} {gaps}"
 
 
+class RecordSpec(Strict):
+    """What the decision record does not hold. A column is a key of an instance, or "id".
+
+    omit: columns that are left out. hash: columns whose values are replaced by a keyed hash.
+    """
+
+    omit: tuple[str, ...] = ()
+    hash: tuple[str, ...] = ()
+
+
 class ModelSpec(Strict):
     """model.toml."""
 
@@ -105,6 +124,9 @@ class ModelSpec(Strict):
     inputs: Annotated[tuple[InputSpec, ...], Field(min_length=1)]
     output: OutputSpec
     explain: ExplainSpec = ExplainSpec()
+    reasons: ReasonsSpec | None = None
+    counterfactual: CounterfactualSpec = CounterfactualSpec()
+    record: RecordSpec = RecordSpec()
     precision: Precision | None = None
 
     @model_validator(mode="after")
@@ -120,8 +142,11 @@ class ModelSpec(Strict):
             )
         if self.task == "regression" and (labels or not names):
             raise ValueError("a regression needs output.names, one for each network output, and no output.labels")
-        if self.framework == "onnx" and self.explain.method in METHODS and METHODS[self.explain.method].gradients:
-            raise ValueError(f'explain.method is "{self.explain.method}", but {NEEDS_TORCH}')
+        why = NEEDS_TORCH if self.framework == "onnx" else NEEDS_NUMBERS if self.takes_nan else ""
+        if why and self.explain.method in METHODS and METHODS[self.explain.method].gradients:
+            raise ValueError(f'explain.method is "{self.explain.method}", but {why}')
+        if self.task == "regression" and self.explain.scale == "log_odds":
+            raise ValueError('explain.scale is "log_odds", but the output of a regression is no probability')
         if thresholds and (self.task != "multilabel" or len(thresholds) != len(labels)):
             raise ValueError('output.thresholds needs task = "multilabel", and one number for each of output.labels')
         for what, given in (
@@ -137,10 +162,46 @@ class ModelSpec(Strict):
             raise ValueError(f'the group "{min(taken)}" has the name of a feature or an input; choose another name')
         return self
 
+    @model_validator(mode="after")
+    def _fits_the_inputs(self) -> Self:
+        """The sections that name features and inputs."""
+        try:
+            Partition(self)
+        except InvalidInput as fault:
+            raise ValueError(f"explain: {fault.message}") from None
+        if self.reasons:
+            self.reasons.check_model(self)
+        try:
+            check_changes(self, self.counterfactual.changes, "counterfactual.changes")
+        except InvalidInput as fault:
+            raise ValueError(fault.message) from fault
+        if unknown := set(self.record.omit + self.record.hash) - {*self.keys, "id"}:
+            raise ValueError(f'record names "{min(unknown)}", which is no key of an instance')
+        return self
+
+    @property
+    def is_table(self) -> bool:
+        """Whether every input is tabular."""
+        return all(item.is_tabular for item in self.inputs)
+
     @property
     def keys(self) -> tuple[str, ...]:
         """The keys of an instance: each tabular feature, and each other input."""
         return tuple(key for item in self.inputs for key in item.keys)
+
+    def members(self, group: str) -> list[str]:
+        """The names of the features of a group."""
+        return [f.name for item in self.inputs for f in item.features if f.group == group]
+
+    @property
+    def takes_nan(self) -> bool:
+        """Whether the network may get NaN for a missing value."""
+        return any(item.takes_nan for item in self.inputs)
+
+    @property
+    def has_missing(self) -> bool:
+        """Whether a request may send null."""
+        return any(feature.missing for item in self.inputs for feature in item.features)
 
     @property
     def groups(self) -> set[str]:
@@ -174,7 +235,8 @@ class ModelSpec(Strict):
     def source_files(self) -> tuple[str, ...]:
         """The files that a model folder must have; the manifest holds their digests."""
         tokenizers = dict.fromkeys(item.tokenizer for item in self.inputs if item.tokenizer)
-        return (SPEC_FILE, *NETWORK_FILES[self.framework], *self.explain.files.values(), *tokenizers)
+        texts = self.reasons.languages.values() if self.reasons else ()
+        return (SPEC_FILE, *NETWORK_FILES[self.framework], *self.explain.files.values(), *tokenizers, *texts)
 
 
 def read_spec(folder: Path) -> ModelSpec:
@@ -226,14 +288,6 @@ def check_name(name: str) -> None:
 def is_name(name: str) -> bool:
     """Whether a model may have this name."""
     return len(name) <= LONGEST_NAME and re.fullmatch(NAME, name) is not None
-
-
-def one_line(error: ValidationError) -> str:
-    """The first fault of a pydantic error, as "place: message"."""
-    first = error.errors(include_url=False, include_input=False)[0]
-    place = ".".join(str(part) for part in first["loc"])
-    words = re.sub(r"^Value error, ", "", first["msg"])
-    return f"{place}: {words}" if place else words
 
 
 def _first_duplicate(names: Sequence[str]) -> str | None:

@@ -34,12 +34,15 @@ class TokenSpans(BaseModel):
     tokens: (token, start, end), where text[start:end] are the characters, counted in Unicode code points.
     places: for each position of the input, the index into `tokens`. All padding positions share one token, which
         covers no character and stands at the end of the text, or at its start with left padding.
+    words: the word of each token, by the tokenizer's count; None for a special token and for the padding.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     tokens: tuple[tuple[str, int, int], ...]
     places: tuple[int, ...]
+    words: tuple[int | None, ...] = ()
+    text: str = ""
 
     def described(self, values: Sequence[float]) -> list[dict[str, Any]]:
         """The attribution of each token. values: by position of the input; the padding gets the sum of its values."""
@@ -84,15 +87,28 @@ class TextReader:
         """The tokens of a text and the characters that they cover. Raises InvalidInput."""
         found = self._encoded(text)
         tokens = _with_accents(text, [(t, *offsets) for t, offsets in zip(found.tokens, found.offsets, strict=True)])
+        words = _words(text, tokens, found)
         places, rest = list(range(len(tokens))), self._length - len(tokens)
         if not rest:
-            return TokenSpans(tokens=tuple(tokens), places=tuple(places))
+            return TokenSpans(tokens=tuple(tokens), places=tuple(places), words=words, text=text)
         if self._pad_left:
-            return TokenSpans(
-                tokens=((self._pad_token, 0, 0), *tokens), places=(*[0] * rest, *(place + 1 for place in places))
-            )
-        end = len(text)
-        return TokenSpans(tokens=(*tokens, (self._pad_token, end, end)), places=(*places, *[len(tokens)] * rest))
+            padded, places = [(self._pad_token, 0, 0), *tokens], [*[0] * rest, *(place + 1 for place in places)]
+            return TokenSpans(tokens=tuple(padded), places=tuple(places), words=(None, *words), text=text)
+        padded, places = [*tokens, (self._pad_token, len(text), len(text))], [*places, *[len(tokens)] * rest]
+        return TokenSpans(tokens=tuple(padded), places=tuple(places), words=(*words, None), text=text)
+
+    def spans_of_ids(self, ids: Sequence[int]) -> TokenSpans:
+        """The tokens of ids, whose text is not known: of the decoded text, or each id by itself if that differs."""
+        text = self.text(ids)
+        try:
+            if self.ids(text) == list(ids):
+                return self.spans(text)
+        except InvalidInput:
+            pass
+        special = {self._pad, *(i for i, token in self._tokenizer.get_added_tokens_decoder().items() if token.special)}
+        tokens = tuple((self._tokenizer.id_to_token(i) or str(i), 0, 0) for i in ids)
+        words = tuple(None if i in special else place for place, i in enumerate(ids))
+        return TokenSpans(tokens=tokens, places=tuple(range(len(tokens))), words=words)
 
     def knows(self, text: str) -> bool:
         """Whether the text has a known token and is short enough."""
@@ -157,6 +173,15 @@ def _with_accents(text: str, tokens: list[tuple[str, int, int]]) -> list[tuple[s
     return extended
 
 
+def _words(text: str, tokens: Sequence[tuple[str, int, int]], found: Any) -> tuple[int | None, ...]:
+    """The word of each token. A tokenizer that does not split a text into words is given the blanks as their bounds."""
+    words: list[int | None] = list(found.word_ids)
+    own = {word for word, special in zip(words, found.special_tokens_mask, strict=True) if not special}
+    if own <= {None, 0} and len(text.split()) > 1:
+        words = [len(text[:end].split()) for _, _, end in tokens]
+    return tuple(None if special else word for word, special in zip(words, found.special_tokens_mask, strict=True))
+
+
 def _unknown_id(tokenizer: Any, model: Mapping[str, Any]) -> int | None:
     """The id of the unknown token; None if the tokenizer knows every text, as byte-level tokenizers do."""
     if isinstance(token := model.get("unk_token"), str):
@@ -183,8 +208,9 @@ def check_ids(inputs: Sequence[InputSpec], vocabularies: Mapping[str, int], arra
     Raises InvalidInput, which names the feature or the input.
     """
     for item in inputs if vocabularies else ():
-        for key, feature, ids in item.columns(arrays[item.name]):
+        for key, feature, column in item.columns(arrays[item.name]):
             count = vocabularies.get(key)
+            ids = column[~item.is_missing(feature, column)] if feature and feature.missing else column
             if count is not None and (ids.min(initial=0) < 0 or ids.max(initial=0) >= count):
                 what = "feature" if feature else "input"
                 raise InvalidInput(f'{what} "{key}" holds an id outside the range 0 to {count - 1}', field=key)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from whyserve.model.outputs import same_outputs
+from whyserve.model.players import by_player, names_players
 from whyserve.notebook.explanation import Draw, Explanation, ragged
 
 if TYPE_CHECKING:
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
 Row = Mapping[str, Any]
 # The parts of an answer that are the same for all rows.
 FACTS = (
-    "id", "model", "version", "manifest", "method", "method_reason", "expected_distance", "reliable", "reliable_reason",
-    "background", "complete",
+    "id", "model", "version", "manifest", "method", "method_reason", "samples", "expected_distance", "reliable",
+    "reliable_reason", "scale", "instead_of", "background", "complete",
 )  # fmt: skip
 
 
@@ -48,8 +49,11 @@ def from_answer(answer: Mapping[str, Any], instances: Sequence[Row], draw: Draw 
         "outputs": tuple(tuple(each["output"] for each in row["outputs"]) for row in rows),
         "base": np.array([[each["base_value"] for each in row] for row in outputs]),
         "predicted": np.array([[each["value"] for each in row] for row in outputs]),
+        "interactions": _pairs(outputs),
         "facts": {key: answer[key] for key in FACTS if key in answer},
     }
+    if any(names_players(each) for row in outputs for each in row):
+        return Explanation(**_players(outputs), **common)
     if any(_is_text(first[key]) for key in keys):
         if len(keys) > 1:
             raise ValueError("text beside other inputs cannot be shown as one row of values")
@@ -73,6 +77,29 @@ def from_answer(answer: Mapping[str, Any], instances: Sequence[Row], draw: Draw 
         else np.stack([_joined(row) for row in row_values]),
         **common,
     )
+
+
+def _pairs(outputs: Sequence[Sequence[Row]]) -> np.ndarray | None:
+    if "interactions" not in outputs[0][0]:
+        return None
+    return np.array([[each["interactions"] for each in row] for row in outputs])
+
+
+def _players(outputs: Sequence[Sequence[Row]]) -> dict[str, Any]:
+    """Named players, the same in every row, or one array of names and values per row."""
+    found = [[by_player(each) for each in row] for row in outputs]
+    names = [tuple(name for name, *_ in row[0]) for row in found]
+    values = [np.array([[value for _, value, _ in each] for each in row]) for row in found]
+    errors = [np.array([[error for *_, error in each] for each in row]) for row in found]
+    if not any("standard_errors" in each for row in outputs for each in row):
+        errors = []
+    if len(set(names)) == 1:
+        shown = np.full((len(names), len(names[0])), "", object)
+        return {"names": names[0], "row_values": shown, "attributions": np.stack(values),
+                "errors": np.stack(errors) if errors else None}  # fmt: skip
+    shown = ragged([np.array(each) for each in names])
+    return {"names": None, "row_values": shown, "attributions": ragged(values),
+            "errors": ragged(errors) if errors else None}  # fmt: skip
 
 
 def _stacked(outputs: Sequence[Sequence[Row]], field: str, keys: Sequence[str]) -> np.ndarray:

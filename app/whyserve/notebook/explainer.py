@@ -1,5 +1,6 @@
 """`whyserve.Explainer`: the explanation engine in this process, without a service and without a model folder."""
 
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,22 +11,30 @@ from whyserve.errors import InvalidInput, UnsupportedMethod
 from whyserve.explain.certificate.certify import certify
 from whyserve.explain.game.base import Attribution, Limits
 from whyserve.explain.game.base import Explainer as Method
+from whyserve.explain.game.network import Network
 from whyserve.explain.methods.registry import EXPLAINERS
 from whyserve.explain.models.explainable import players_of, to_tensors
+from whyserve.explain.models.on_scale import ending_of, network_on
+from whyserve.explain.models.row_games import RowGames, preparer
 from whyserve.export.package.output_choice import OutputChoice
 from whyserve.jobs import GivenBackground
+from whyserve.model.changes import Change
 from whyserve.model.choice import MethodChoice, check_standard_error, choose_auto
-from whyserve.model.methods import BUDGET_MAX_MS, BUDGET_MS, METHOD_NAMES
+from whyserve.model.methods import BUDGET_MAX_MS, BUDGET_MS, METHOD_NAMES, method_of_interactions
+from whyserve.model.missing import Gaps, fills_of
 from whyserve.model.outputs import NOTHING_ON, Output, Outputs, same_length
-from whyserve.model.players import player_names
-from whyserve.model.rows import Arrays
-from whyserve.model.spec import Task
+from whyserve.model.players import Partition
+from whyserve.model.rows import Arrays, RowReader, row_count
+from whyserve.model.scale import Scale, scale_facts, scale_of
+from whyserve.model.spec import ScaleName, Task
 from whyserve.notebook.boundary import short_errors
 from whyserve.notebook.explanation import Explanation
 from whyserve.notebook.in_memory import InMemory
 from whyserve.notebook.pictures import draw_from_arrays
 from whyserve.notebook.progress import progress_bar
 from whyserve.notebook.rows import read_rows, row_values_of
+from whyserve.predict.counterfactuals import Search
+from whyserve.predict.decisions import SEARCH_S, Deciding, check_options, counterfactuals
 
 # kernel is there for comparison: permutation is closer to exact values in less time.
 MEASURED = tuple(name for name in EXPLAINERS if name != "kernel")
@@ -47,11 +56,13 @@ class Explainer:
         background when they are needed first, which takes seconds, and takes the most accurate one within `budget_ms`
         per row, or a slower one within `budget_max_ms` if that is not accurate.
     samples: how much a sampling method samples; more is more accurate. Default: the method's own.
-    players: by input, which elements are explained as one: {"x": {"groups": {"size": ["length", "width"]}}}.
+    players: by input, what gets one attribution: {"x": {"groups": {"size": ["length", "width"]}}}. docs/players.md
+        has all words; players that differ from row to row (superpixels, words) need a model folder.
     categories: of a text column, every category in the order of training, by the name of the column.
     labels: the names of a classification's outputs. names: of a regression's. features: of a table's columns, if the
         background is no DataFrame.
-    output, reduce, task, thresholds: as for `whyserve.package`.
+    scale: "log_odds" explains log(p/(1 − p)) of each label, "output" the output itself.
+    output, reduce, task, thresholds, missing: as for `whyserve.package`.
 
     Raises InvalidInput, ModelFault, UnsupportedNetwork, UnsupportedMethod.
     """
@@ -74,6 +85,8 @@ class Explainer:
         names: Sequence[str] | None = None,
         features: Sequence[str] | None = None,
         categories: Mapping[str, Sequence[str]] | None = None,
+        scale: ScaleName = "output",
+        missing: Mapping[str, Any] | None = None,
         budget_ms: float = BUDGET_MS,
         budget_max_ms: float = BUDGET_MAX_MS,
     ) -> None:
@@ -90,35 +103,42 @@ class Explainer:
             features=features,
             players=players or {},
             categories=categories or {},
+            missing=missing or {},
         )
         self.spec, self.network, self.notes = made.spec, made.network, made.notes
         self.background = to_tensors(made.background)
+        self._gaps = Gaps(made.spec, fills_of(made.spec, made.background))
         self.method, self.samples, self.seed = method, samples, seed
         self._outputs = Outputs(made.spec, made.columns)
-        self._players, self._budgets_ms = players_of(made.spec), (budget_ms, budget_max_ms)
-        self._names = player_names(made.spec)
+        self._scale = scale_of(made.spec, scale)
+        self._ending = ending_of(made.spec, made.network, {name: x[:2] for name, x in self.background.items()})
+        self._partition, self._budgets_ms = Partition(made.spec), (budget_ms, budget_max_ms)
+        self._columns = made.columns
+        if self._partition.follows_rows:
+            raise InvalidInput("players that differ from row to row need a model folder; use whyserve.load")
         against = GivenBackground.pack(made.background)
         self._facts: dict[str, Any] = {
             "model": made.spec.name,
             "version": made.spec.version,
             "background": {"name": "default", "rows": against.rows, "sha256": against.sha256},
         }
-        self._ready: dict[str, Method] = {}
+        self._ready: dict[tuple[str, Scale | None], Method] = {}
         self._certificate: dict[str, Any] | None = None
         if method != "auto":
-            self._prepared(method)
+            self._prepared(method, self._scale)
 
     @property
     def certificate(self) -> dict[str, Any]:
         """What each method can do here: its distance to the reference, its residual and its time per row."""
         if self._certificate is None:
             self._certificate = certify(
-                self.network,
+                self._network_on(self._scale),
                 self.background,
-                self._players,
+                players_of(self.spec),
                 *self._budgets_ms,
                 asked=lambda table: self._outputs.columns("all", table),
                 methods=MEASURED,
+                make=self._made,
             )
         return self._certificate
 
@@ -131,30 +151,43 @@ class Explainer:
         method: str | None = None,
         samples: int | None = None,
         standard_error: float | None = None,
+        scale: ScaleName | None = None,
+        instead_of: str | None = None,
+        interactions: bool = False,
         progress: bool = True,
     ) -> Explanation:
         """The explanation of each row.
 
         rows: in the form of the background. outputs: "all", a list of names, "top", the most likely label of each row,
-        or "positive", the labels of multilabel that are on. method, samples: other than the explainer's.
-        standard_error: sample until every standard error is at most this. progress: show a bar if it takes long.
+        or "positive", the labels of multilabel that are on. method, samples, scale: other than the explainer's.
+        standard_error: sample until every standard error is at most this. instead_of: another output. The explanation
+        is then of log(p/q), of values of the difference, to it. interactions: of all pairs of players too, with the
+        method exact. progress: show a bar if it takes long.
         Raises InvalidInput, UnknownLabel, UnsupportedMethod, UnsupportedNetwork.
         """
         arrays = read_rows(self.spec, rows)
-        choice = self._choice(method or self.method, samples or self.samples, standard_error)
-        inputs = to_tensors(arrays)
+        on = scale_of(self.spec, scale, instead_of) if scale or instead_of is not None else self._scale
+        method = method or self.method
+        method = method_of_interactions(method) if interactions else method
+        choice = self._choice(method, samples or self.samples, standard_error, default_scale=on == self._scale)
+        inputs = to_tensors(self._gaps.filled(arrays))
         with torch.no_grad():
             table = self.network(inputs).numpy()
-        wanted = self._outputs.wanted(outputs, table)
+        wanted = self._outputs.wanted(outputs, table, instead_of)
         if not any(wanted):
             raise InvalidInput(NOTHING_ON)
         columns = torch.tensor(same_length([[output.column for output in row] for row in wanted], 0))
         with progress_bar(progress) as on_progress:
-            limits = Limits(choice.samples, standard_error, seed=self.seed, on_progress=on_progress)
-            found = self._prepared(choice.method).explain(inputs, columns, limits)
-        facts = {**self._facts, "method": choice.method, "method_reason": choice.reason}
+            limits = Limits(
+                choice.samples, standard_error, seed=self.seed, interactions=interactions, on_progress=on_progress
+            )
+            found = self._prepared(choice.method, on).explain(inputs, columns, limits)
+        facts = {**self._facts, "method": choice.method, "method_reason": choice.reason, **scale_facts(on)}
         if choice.doubt:
             facts |= {"reliable": False, "reliable_reason": choice.doubt}
+        if interactions:
+            facts["players"] = list(self._partition.fixed.names)
+        wanted = [Outputs(self.spec, self._columns, on).named([output.name for output in row]) for row in wanted]
         return self._explanation(arrays, found, wanted, facts)
 
     shap_values = __call__
@@ -165,33 +198,74 @@ class Explainer:
         """From columns of the network to named outputs: of two labels on one column, one has the opposite sign."""
         sign = np.array(same_length([[output.sign for output in row] for row in wanted], np.nan))
         offset = np.array(same_length([[output.offset for output in row] for row in wanted], np.nan))
-        only = self.spec.inputs[0] if len(self.spec.inputs) == 1 else None
-        errors = found.standard_errors
+        errors, pairs = found.standard_errors, found.interactions
         return Explanation(
             outputs=tuple(tuple(output.name for output in row) for row in wanted),
             attributions=sign[..., None] * found.values.double().numpy(),
             errors=None if errors is None else errors.double().numpy(),
+            interactions=None if pairs is None else sign[..., None, None] * pairs.numpy(),
             base=offset + sign * found.base_values.double().numpy(),
             predicted=offset + sign * found.predictions.double().numpy(),
-            row_values=row_values_of(self.spec, arrays),
-            names=self._names,
-            shape=only.shape if only and only.player_keys is None else None,
+            **self._elements(arrays),
             facts=facts,
             draw=draw_from_arrays(self.spec, arrays),
         )
 
-    def _choice(self, method: str, samples: int | None, standard_error: float | None) -> MethodChoice:
+    def _elements(self, arrays: Arrays) -> dict[str, Any]:
+        """The fields of an Explanation that say what was explained."""
+        only = self.spec.inputs[0] if len(self.spec.inputs) == 1 else None
+        players = self._partition.fixed
+        if players.are_listed or self._partition.held:
+            shown = np.full((len(arrays[self.spec.inputs[0].name]), players.count), "", object)
+            return {"row_values": shown, "names": tuple(players.names)}
+        shape = only.shape if only and only.player_keys is None else None
+        return {"row_values": row_values_of(self.spec, arrays), "names": tuple(players.names), "shape": shape}
+
+    @short_errors
+    def counterfactual(self, rows: Any, *, deadline_s: float = SEARCH_S, **options: Any) -> list[dict[str, Any]]:
+        """For each row, the nearest rows for which the network decides otherwise. Needs tables.
+
+        rows: in the form of the background. deadline_s: for one row. options: output, threshold, count, most_changed
+        and changes, as POST /counterfactual takes them. Returns what it answers. Raises InvalidInput.
+        """
+        if not self.spec.is_table:
+            raise InvalidInput("counterfactuals need a network whose inputs are all tabular")
+        options["changes"] = {key: Change.model_validate(each) for key, each in options.get("changes", {}).items()}
+        check_options(self.spec, options)
+        arrays, reader = read_rows(self.spec, rows), RowReader(self.spec)
+
+        def run(rows: Arrays) -> np.ndarray:
+            with torch.no_grad():
+                return self.network(to_tensors(self._gaps.filled(rows))).numpy()
+
+        search = Search(self.spec, {name: each.numpy() for name, each in self.background.items()})
+        model = Deciding(search, self._outputs, run, lambda instance: run(reader([instance])), self._gaps.filled)
+        single = ({name: each[at : at + 1] for name, each in arrays.items()} for at in range(row_count(arrays)))
+        return [counterfactuals(model, row, options, time.monotonic() + deadline_s) for row in single]
+
+    def _choice(
+        self, method: str, samples: int | None, standard_error: float | None, *, default_scale: bool
+    ) -> MethodChoice:
         if method == "auto":
-            return choose_auto(self.certificate, samples, standard_error)
+            return choose_auto(self.certificate, samples, standard_error, default_scale=default_scale)
         check_standard_error(method, standard_error)
         return MethodChoice(method, samples=samples)
 
-    def _prepared(self, method: str) -> Method:
+    def _network_on(self, scale: Scale | None) -> Network:
+        return network_on(self.spec, self.network, scale, self._ending, self.background)
+
+    def _prepared(self, method: str, scale: Scale | None) -> Method:
         if method not in EXPLAINERS:
             raise UnsupportedMethod(f'unknown method "{method}"; available methods: {", ".join(METHOD_NAMES)}')
-        if method not in self._ready:
-            self._ready[method] = EXPLAINERS[method](self.network, self.background, self._players)
-        return self._ready[method]
+        if (method, scale) not in self._ready:
+            self._ready[method, scale] = self._made(method, self._network_on(scale))
+        return self._ready[method, scale]
+
+    def _made(self, method: str, network: Network) -> Method:
+        if not self._partition.changes_background:
+            return EXPLAINERS[method](network, self.background, players_of(self.spec))
+        prepare = preparer(method, network, self.background, self.spec)
+        return RowGames(prepare, self.spec.inputs, self.background, self._partition)
 
     def __repr__(self) -> str:
         rows = self._facts["background"]["rows"]

@@ -23,12 +23,13 @@ class Explanation:
     """The explanations of R rows.
 
     outputs: for each row, the names of the outputs explained, at most K. Where a row has fewer, the arrays have NaN.
-    attributions: (R, K, E) float64, in the output's unit; of text, one array (K, tokens of that row) per row.
+    attributions: (R, K, E) float64, on `scale`; of text, one array (K, tokens of that row) per row.
     errors: the standard errors of `attributions`, in the same form; None if the method does not sample.
+    interactions: (R, K, E, E) if they were asked for: half of each pair's interaction, main effects on the diagonal.
     base, predicted: (R, K), the mean output over the background, and the output of each row.
     row_values: (R, E) or (R, *shape), the values of the rows themselves; of text, one array of tokens per row.
     shape: of a single image, series or tensor; None if the elements have names of their own.
-    facts: what is the same for all rows: method, method_reason, background and others.
+    facts: what is the same for all rows: method, method_reason, scale, background and others.
     """
 
     outputs: tuple[tuple[str, ...], ...]
@@ -39,6 +40,7 @@ class Explanation:
     names: tuple[str, ...] | None
     shape: tuple[int, ...] | None = None
     errors: Any = None
+    interactions: np.ndarray | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
     draw: Draw | None = None
     numbers: tuple[int, ...] = ()  # the rows' numbers in the explanation that these rows were selected from
@@ -54,6 +56,11 @@ class Explanation:
         """Why this method was used. None if it was asked for."""
         reason: str | None = self.facts.get("method_reason")
         return reason
+
+    @property
+    def scale(self) -> str:
+        """The scale of values, base values and attributions: output, log_odds, log_ratio or difference."""
+        return str(self.facts.get("scale", "output"))
 
     @property
     def reliable(self) -> bool:
@@ -81,6 +88,13 @@ class Explanation:
     def standard_errors(self) -> Any:
         """The standard errors of `values`, in the same form. None if the method does not sample."""
         return None if self.errors is None else self._shaped(self.errors)
+
+    @property
+    def interaction_values(self) -> np.ndarray | None:
+        """(R, E, E), with several outputs (R, E, E, K): each row of a matrix sums to the attribution in `values`."""
+        if self.interactions is None:
+            return None
+        return np.moveaxis(self.interactions, 1, -1) if self.base.shape[1] > 1 else self.interactions[:, 0]
 
     @property
     def base_values(self) -> np.ndarray:
@@ -117,6 +131,7 @@ class Explanation:
             outputs=self.outputs[rows],
             attributions=self.attributions[rows],
             errors=None if self.errors is None else self.errors[rows],
+            interactions=None if self.interactions is None else self.interactions[rows],
             base=self.base[rows],
             predicted=self.predicted[rows],
             row_values=self.row_values[rows],
@@ -148,6 +163,7 @@ class Explanation:
             outputs=tuple(names[place : place + 1] for names, place in zip(self.outputs, places, strict=True)),
             attributions=pick(self.attributions),
             errors=None if self.errors is None else pick(self.errors),
+            interactions=None if self.interactions is None else pick(self.interactions),
             base=np.take_along_axis(self.base, np.array(places)[:, None], 1),
             predicted=np.take_along_axis(self.predicted, np.array(places)[:, None], 1),
         )
@@ -173,9 +189,10 @@ class Explanation:
                         line |= {f"{column}.{name}": x for name, x in zip(elements, values[row][place], strict=True)}
                 yield line
 
-    def to_shap(self, output: str | None = None) -> "shap.Explanation":
+    def to_shap(self, output: str | None = None, *, interactions: bool = False) -> "shap.Explanation":
         """The same for shap.plots. Of several outputs, all (they come last), or the one named.
 
+        interactions: the values are those of pairs, (rows, features, features), as of shap's TreeExplainer.
         Raises ValueError if the rows explain different outputs: their values must not be drawn together.
         """
         import shap  # noqa: PLC0415
@@ -189,7 +206,11 @@ class Explanation:
                 " name one that was explained for every row, or select rows, as in explanation[0]"
             )
         values, base, label = one.values, one.base_values, names[0] if len(names) == 1 else names
-        if one.shape is not None and len(names) == 1:
+        if interactions:
+            if one.interaction_values is None:
+                raise ValueError("the explanation has no interactions; explain again with interactions=True")
+            values = one.interaction_values
+        elif one.shape is not None and len(names) == 1:
             # shap's picture of an image needs an axis of outputs, last.
             values, base, label = values[..., None], base[:, None], names
         features = None if one.shape is not None else one.feature_names

@@ -13,12 +13,13 @@ from whyserve.explain.models.explainable import ExplainableModel, load_model
 from whyserve.explain.worker.batch import compute
 from whyserve.export.build import export_one
 from whyserve.export.sources import read_source
-from whyserve.jobs import ExplainJob
+from whyserve.jobs import ExplainJob, PackedArray
 from whyserve.model.choice import choose_method
 from whyserve.model.manifest import Manifest, read_manifest
 from whyserve.model.methods import BUDGET_MAX_MS, BUDGET_MS
 from whyserve.model.rows import Arrays
-from whyserve.model.spec import DEFAULT_BACKGROUND, ONNX_FILE
+from whyserve.model.scale import Scale, scale_of
+from whyserve.model.spec import DEFAULT_BACKGROUND, ONNX_FILE, ScaleName
 from whyserve.model.text import check_ids, spans_of
 from whyserve.notebook.answers import from_answer
 from whyserve.notebook.boundary import short_errors
@@ -85,6 +86,9 @@ class Model:
         standard_error: float | None = None,
         seed: int = 0,
         background: str = DEFAULT_BACKGROUND,
+        scale: ScaleName | None = None,
+        instead_of: str | None = None,
+        players: dict[str, Any] | None = None,
         progress: bool = True,
     ) -> Explanation:
         """The explanations that /explain gives for the same rows in one request.
@@ -92,6 +96,7 @@ class Model:
         rows: as `predict` takes them. outputs: "top", the most likely label of each row, "all", a list of names, or
         "positive", the labels of multilabel that are on.
         standard_error: sample until every standard error is at most this. background: the name of one of the model's.
+        scale, instead_of: as in a request. players: what gets one attribution each, as /explain takes it.
         progress: show a bar if it takes long.
         Raises InvalidInput, UnknownLabel, UnsupportedMethod, UnsupportedNetwork.
         """
@@ -99,23 +104,25 @@ class Model:
         if background not in self._explainable.backgrounds:
             known = ", ".join(self._explainable.backgrounds)
             raise InvalidInput(f'unknown background "{background}"; available backgrounds: {known}')
-        choose_method(self.manifest, method, samples, standard_error)
+        self._predictor.partition_of(players)
+        choose_method(self.manifest, method, samples, standard_error, players=players)
+        on = scale_of(self._predictor.spec, scale, instead_of)
         how = {"samples": samples, "standard_error": standard_error, "seed": seed, "background": background}
-        job = self._job(arrays, instances, method, outputs, **how)
+        job = self._job(arrays, instances, outputs, on, method=method, players=players, **how)
         with progress_bar(progress) as on_progress:
             (result,) = _with_worker_threads(compute, [job], self._explainable, on_progress)
         answer = orjson.loads(result.json)
         return from_answer(answer, instances, draw_from_answer(self._predictor.spec, answer, instances, arrays))
 
     def _job(
-        self, arrays: Arrays, instances: Instances, method: str, outputs: str | Sequence[str], **more: Any
+        self, arrays: Arrays, instances: Instances, outputs: str | Sequence[str], scale: Scale | None, **more: Any
     ) -> ExplainJob:
-        table = self._predictor.table(arrays)
-        wanted = self._predictor.outputs.wanted(outputs, table)
-        texts = spans_of(self._predictor.texts, instances)
-        return ExplainJob.of(
-            self._predictor.spec, self._predictor.digest, arrays, table, wanted, texts=texts, method=method, **more
-        )
+        predictor = self._predictor
+        table, logits = predictor.table(arrays), predictor.logits(arrays) if scale else None
+        wanted = predictor.outputs.wanted(outputs, table, scale.instead_of if scale else None)
+        more |= {"scale": scale, "logits": None if logits is None else PackedArray.pack(logits)}
+        texts = spans_of(predictor.texts, instances)
+        return ExplainJob.of(predictor.spec, predictor.digest, arrays, table, wanted, texts=texts, **more)
 
     def _read(self, rows: Any) -> tuple[Arrays, Instances]:
         """The rows as arrays, and as instances of a request."""

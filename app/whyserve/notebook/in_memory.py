@@ -1,7 +1,8 @@
 """A network of this process, described as a model folder would describe it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,9 @@ from whyserve.explain.models.explainable import to_tensors
 from whyserve.explain.models.loader import KerasNetwork, load_torch
 from whyserve.explain.models.onnx_network import load_onnx
 from whyserve.explain.models.traced_network import traced_network
+from whyserve.export.package.background import read_background
 from whyserve.export.package.checks import check_codes
+from whyserve.export.package.gaps import fill_gaps
 from whyserve.export.package.inputs import describe_inputs
 from whyserve.export.package.network import as_served, network_of
 from whyserve.export.package.output_choice import OutputChoice
@@ -20,8 +23,9 @@ from whyserve.export.package.outputs import describe_output, stated_labels
 from whyserve.export.package.trials import try_background
 from whyserve.model.input_spec import InputSpec
 from whyserve.model.keras_file import open_keras
+from whyserve.model.players import Partition
 from whyserve.model.rows import Arrays
-from whyserve.model.spec import KERAS_FILE, ModelSpec, Task
+from whyserve.model.spec import KERAS_FILE, ExplainSpec, ModelSpec, Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,19 +52,20 @@ class InMemory:
         features: Sequence[str] | None,
         players: Mapping[str, Mapping[str, Any]],
         categories: Mapping[str, Sequence[str]],
+        missing: Mapping[str, Any],
     ) -> "InMemory":
         """Raises InvalidInput, ModelFault, UnsupportedNetwork."""
         packaged = network_of(model, background).with_output(choice)
         if hasattr(packaged, "model"):
             _check_backend()
-        background = as_served(packaged, background, categories)
-        tried = try_background(packaged, background, categories=categories)
+        background, gaps = fill_gaps(as_served(packaged, background, categories), missing)
+        read = partial(read_background, missing=gaps)
+        tried = try_background(packaged, background, categories=categories, read=read)
         packaged, arrays, columns, table = tried.network, tried.arrays, tried.columns, tried.table
         check_codes(packaged, arrays, columns)
         described, _ = describe_inputs(
             arrays, columns, tried.whole, features=features, units={}, groups={}, kinds={}, ranges={}, texts={}
         )
-        _set_groups({item["name"]: item.get("features", []) for item in described}, players)
         labels = stated_labels(packaged, table, labels or (), names or ())
         width = 1 if table.ndim == 1 else table.shape[1]
         given = _output_names(table.reshape(len(table), -1), labels, names or choice.heads)
@@ -73,7 +78,10 @@ class InMemory:
             inputs=tuple(InputSpec(**item) for item in described),
             **output,
         )
-        return cls(spec, _network(packaged, spec, arrays), arrays, width, tried.notes)
+        Partition(spec, players)
+        spec = spec.model_copy(update={"explain": ExplainSpec(players=dict(players))})
+        network = replace(_network(packaged, spec, arrays), takes_nan=spec.takes_nan)
+        return cls(spec, network, arrays, width, tried.notes)
 
 
 def _check_backend() -> None:
@@ -110,21 +118,3 @@ def _output_names(
     if columns > 1 and (table >= 0).all() and np.allclose(table.sum(1), 1, atol=1e-4):
         return [str(number) for number in range(columns)], []
     return [], ["value"] if columns == 1 else [f"output_{number}" for number in range(columns)]
-
-
-def _set_groups(features: Mapping[str, list[dict[str, Any]]], players: Mapping[str, Mapping[str, Any]]) -> None:
-    """Set the groups of `players` in the described features, by input. Raises InvalidInput."""
-    for name, given in players.items():
-        if name not in features:
-            raise InvalidInput(f'players: unknown input "{name}"; inputs: {", ".join(features)}')
-        if unknown := sorted(set(given) - {"groups"}):
-            raise InvalidInput(f'players: unknown key "{unknown[0]}" of "{name}"; available keys: groups')
-        if not features[name]:
-            raise InvalidInput(f'players: "{name}" has no features; only the features of a table can be grouped')
-        known = {feature["name"]: feature for feature in features[name]}
-        for group, members in given.get("groups", {}).items():
-            for member in members:
-                key = features[name][member]["name"] if isinstance(member, int) else str(member)
-                if key not in known:
-                    raise InvalidInput(f'players: unknown feature "{key}" in group "{group}" of "{name}"')
-                known[key]["group"] = group

@@ -9,7 +9,9 @@ import numpy as np
 from whyserve.errors import InvalidInput
 from whyserve.export.package.given import is_frame
 from whyserve.model.arrays import check_arrays
+from whyserve.model.fill import TO_ALLOW
 from whyserve.model.input_spec import Feature, InputSpec
+from whyserve.model.missing import is_absent
 from whyserve.model.rows import Arrays, as_row, row_count
 from whyserve.model.spec import ModelSpec
 from whyserve.model.text import TextReader
@@ -54,7 +56,8 @@ def read_instances(spec: ModelSpec, rows: Any, texts: Mapping[str, TextReader] =
     if is_frame(rows) and not all(item.is_tabular for item in spec.inputs):
         rows = rows.to_dict("records")
     if isinstance(rows, Sequence) and not isinstance(rows, str) and rows and isinstance(rows[0], Mapping):
-        return [dict(row) for row in rows]
+        markers = {f.name for item in spec.inputs for f in item.features if f.missing}
+        return [{k: None if k in markers and is_absent(value) else value for k, value in row.items()} for row in rows]
     arrays = read_rows(spec, rows)
     return [as_row(spec, arrays, number, texts) for number in range(row_count(arrays))]
 
@@ -65,6 +68,8 @@ def check_instances(spec: ModelSpec, arrays: Arrays, instances: Sequence[Mapping
     for item in spec.inputs:
         for key, feature, column in () if item.is_float or item.tokenizer else item.columns(arrays[item.name]):
             for number, row in enumerate(instances):
+                if row[key] is None:
+                    continue
                 sent = np.asarray(row[key])
                 if sent.dtype.kind != "U" and not np.array_equal(sent, column[number]):
                     needed = "true or false" if item.value_type(feature) is bool else "a whole number"
@@ -94,7 +99,7 @@ def row_values_of(spec: ModelSpec, arrays: Arrays) -> np.ndarray:
 def _named(feature: Feature | None, column: np.ndarray) -> np.ndarray:
     if feature is None or not feature.categories:
         return column
-    return np.array([feature.categories[int(code)] for code in column], object)
+    return np.array([[*feature.categories, None][int(code)] for code in column], object)
 
 
 def _integers(array: np.ndarray) -> np.ndarray:
@@ -120,13 +125,20 @@ def _from_frame(item: InputSpec, frame: Any) -> np.ndarray:
         words += [f"duplicate columns: {', '.join(twice)}"] if twice else []
         raise InvalidInput("; ".join(words))
     columns = dict(zip(names, (frame[name] for name in frame.columns), strict=True))
-    return np.stack([_column(feature, columns[feature.name]) for feature in item.features], axis=1)
+    return np.stack([_column(item, feature, columns[feature.name]) for feature in item.features], axis=1)
 
 
-def _column(feature: Feature, column: Any) -> np.ndarray:
-    if column.isna().any():
-        row = int(np.flatnonzero(column.isna().to_numpy())[0])
-        raise InvalidInput(f'column "{feature.name}", row {row}: there is no value; fill it or drop the row')
+def _column(item: InputSpec, feature: Feature, column: Any) -> np.ndarray:
+    missing = column.isna().to_numpy()
+    if missing.any():
+        if not feature.missing:
+            row = int(np.flatnonzero(missing)[0])
+            words = f"there is no value; fill it or drop the row; {TO_ALLOW}"
+            raise InvalidInput(f'column "{feature.name}", row {row}: {words}')
+        present = _column(item, feature, column[~missing].infer_objects())
+        values = np.full(len(missing), item.marker(feature), np.float64)
+        values[~missing] = present
+        return values
     if not feature.categories:
         values = column.to_numpy()
         if values.dtype.kind not in "iufb":

@@ -1,7 +1,7 @@
 """A served model: rows → arrays → ONNX Runtime → named outputs."""
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from math import isfinite
@@ -11,16 +11,20 @@ from typing import Any
 
 import numpy as np
 
-from whyserve.model.arrays import first_not_finite
+from whyserve.errors import InvalidInput
+from whyserve.model.arrays import check_arrays, first_not_finite, read_npz
 from whyserve.model.bounds import Bounds
 from whyserve.model.builds import ORIGINAL
 from whyserve.model.image import Pictures
-from whyserve.model.manifest import Manifest, read_checked, read_manifest
+from whyserve.model.manifest import LOGITS, Manifest, read_checked, read_manifest
+from whyserve.model.missing import Gaps
 from whyserve.model.outputs import Outputs
-from whyserve.model.players import attribution_bytes
+from whyserve.model.players import Partition
+from whyserve.model.reasons import ReasonsSpec
 from whyserve.model.rows import Arrays, Row, RowReader, fault_in
 from whyserve.model.text import TextReader, TokenSpans, spans_of, text_readers
 from whyserve.predict.batcher import Batcher
+from whyserve.predict.counterfactuals import Search
 from whyserve.predict.latency import Latency, measure
 from whyserve.predict.plain_rows import PlainRows
 from whyserve.predict.session import OnnxSession
@@ -50,20 +54,25 @@ class Predictor:
         batch_s: float = 0.05,
         latency: Latency | None = None,
         texts: Mapping[str, TextReader] | None = None,
+        read: Callable[[str], bytes] | None = None,
     ) -> None:
-        """batch_s: time limit of one batch. latency: measured by default. texts: by input that is sent as text."""
+        """batch_s: time limit of one batch. latency: measured by default. texts: by input that is sent as text.
+
+        read: reads a file of the model folder and checks its digest; for `search`.
+        """
         self.manifest, self.spec, self.digest = manifest, manifest.spec, digest
         self.outputs = Outputs(self.spec, manifest.columns)
-        self.attribution_bytes = attribution_bytes(self.spec)
+        self._partition = Partition(self.spec, manifest.players)
         self.latency = latency or measure(session.run, self.spec)
         is_fast = self.latency.seconds(1) <= INLINE_S and not session.may_block
         self.inline_rows = self.latency.rows_within(INLINE_S) if is_fast else 0
-        self._session = session
+        self._session, self._read_file = session, read
         self._rows_run = BATCH_ROWS.labels(self.spec.name)
         self.statistics = Statistics()
         self._batcher = Batcher(
             self._run, self.latency.rows_within(batch_s), self.spec.name, on_wait=self.statistics.waited.add
         )
+        self._gaps = Gaps(self.spec, manifest.fills) if manifest.fills else None
         self.texts = texts or {}
         self._pictures, self._read = Pictures(self.spec), RowReader(self.spec, self.texts)
         self._plain = PlainRows(self.spec) if PlainRows.is_plain(self.spec) else None
@@ -131,7 +140,7 @@ class Predictor:
 
     def _run(self, arrays: Arrays) -> np.ndarray:
         began = perf_counter_ns()
-        table = self._session.run(arrays)
+        table = self._session.run(self.filled(arrays))
         self.statistics.ran(len(table), perf_counter_ns() - began)
         self._rows_run.observe(len(table))
         return table
@@ -154,6 +163,19 @@ class Predictor:
         self.statistics.answered(rows, perf_counter_ns() - began)
         return table
 
+    def logits(self, arrays: Arrays) -> np.ndarray | None:
+        """The logits, (rows, columns); None if the network does not end in softmax or sigmoid.
+
+        Raises InvalidInput if they are not finite.
+        """
+        if self.manifest.ending is None:
+            return None
+        return self._finite(self._session.run(self.filled(arrays), LOGITS))
+
+    def filled(self, arrays: Arrays) -> Arrays:
+        """The rows as the network gets them: missing values with a fill are replaced."""
+        return self._gaps.filled(arrays) if self._gaps else arrays
+
     def _finite(self, table: np.ndarray, place: str = "instances") -> np.ndarray:
         # If the sum is finite, all its terms are. For few numbers, Python's sum is much faster than numpy.
         if table.size <= SMALL_TABLE and isfinite(sum(table.ravel().tolist())):
@@ -168,6 +190,21 @@ class Predictor:
         """The range of each numeric feature."""
         return Bounds(self.spec, self.manifest.ranges)
 
+    @cached_property
+    def search(self) -> Search:
+        """The search of counterfactuals against the default background. Raises InvalidInput, ModelFault."""
+        if not self.spec.is_table or self._read_file is None:
+            raise InvalidInput(
+                f"{self.spec.name} has no counterfactuals: they need a model whose inputs are all tabular",
+                field="model",
+            )
+        background = check_arrays(self.spec, read_npz(self._read_file(self.spec.explain.background)))
+        return Search(self.spec, self.filled(background))
+
+    def evaluate(self, arrays: Arrays) -> np.ndarray:
+        """Like `table`, for filled rows of a search: they are no predictions, and may have outputs not finite."""
+        return self._session.run(arrays)
+
     def predict(self, instances: Sequence[Row]) -> list[dict[str, Any]]:
         """One prediction per instance, as /predict returns it."""
         return self.outputs.predictions(self.table(self.arrays(instances)))
@@ -176,13 +213,28 @@ class Predictor:
         """Answer all waiting requests, and refuse new ones."""
         await self._batcher.close()
 
+    def partition_of(self, wanted: Mapping[str, Any] | None) -> Partition:
+        """The players of a request; None means the model's. Raises InvalidInput, which names the place."""
+        return self._partition if wanted is None else Partition(self.spec, wanted)
+
+    @property
+    def reasons(self) -> ReasonsSpec:
+        """[reasons] of model.toml. Raises InvalidInput without it."""
+        if self.spec.reasons is None:
+            raise InvalidInput(
+                f'"reasons" cannot be given: {self.spec.name} has no [reasons] in its model.toml', field="reasons"
+            )
+        return self.spec.reasons
+
 
 def load_predictor(folder: Path, threads: int) -> Predictor:
     """Load artifacts/<name>. Raises ModelFault and DigestMismatch, which name the file."""
     # Resolved once: an export may change the link while the files are read.
     folder = folder.resolve()
     manifest, digest = read_manifest(folder)
-    texts = text_readers(
-        manifest.spec, lambda name: read_checked(folder / ORIGINAL, name, manifest, manifest.spec.name)
-    )
-    return Predictor(manifest, digest, OnnxSession(folder, manifest, threads), texts=texts)
+
+    def read(name: str) -> bytes:
+        return read_checked(folder / ORIGINAL, name, manifest, manifest.spec.name)
+
+    texts = text_readers(manifest.spec, read)
+    return Predictor(manifest, digest, OnnxSession(folder, manifest, threads), texts=texts, read=read)

@@ -27,7 +27,7 @@ class OnnxSession:
         dtype: np.dtype[Any] = np.dtype(dtype_of(output))
         return dtype
 
-    def run(self, arrays: Arrays) -> np.ndarray:
-        """arrays: by input, (rows, *shape). Returns (rows, columns)."""
-        result: np.ndarray = self._session.run(self._output, arrays)[0]
+    def run(self, arrays: Arrays, tensor: str | None = None) -> np.ndarray:
+        """arrays: by input, (rows, *shape). tensor: another one than the output. Returns (rows, columns)."""
+        result: np.ndarray = self._session.run([tensor] if tensor else self._output, arrays)[0]
         return result if result.ndim == 2 else result.reshape(-1, self._columns)

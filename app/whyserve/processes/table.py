@@ -1,11 +1,12 @@
 """`whyserve explain`: explain a file of rows in this process, without a service."""
 
+import json
 import logging
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from tqdm import tqdm
@@ -15,7 +16,7 @@ from whyserve.explain.allocator import keep_freed_memory
 from whyserve.explain.models.explainable import ExplainableModel, load_model
 from whyserve.jobs import GivenBackground
 from whyserve.model.manifest import MANIFEST_FILE
-from whyserve.model.spec import model_folders
+from whyserve.model.spec import ScaleName, model_folders
 from whyserve.settings import TableSettings
 from whyserve.tables.answers import check_output
 from whyserve.tables.explain import Question, explain_file, read_given
@@ -38,6 +39,9 @@ def main(
     seed: int,
     background: str,
     drop: Sequence[str],
+    scale: ScaleName | None = None,
+    instead_of: str | None = None,
+    players: str | None = None,
     separator: str | None = None,
     encoding: str | None = None,
     decimal: Literal[".", ","] = ".",
@@ -66,7 +70,7 @@ def main(
     loaded = load_model(settings.models, artifact, settings.memory_mb << 20)
     chosen = background if background in loaded.backgrounds else _given(background, loaded, drop, dialect)
     asked = outputs if outputs in loaded.spec.output_keywords else outputs.split(",")
-    question = Question(method, asked, samples, standard_error, seed, chosen)
+    question = Question(method, asked, samples, standard_error, seed, chosen, scale, instead_of, _players(players))
     began = time.monotonic()
     with tqdm(unit=" rows", file=sys.stderr, disable=None) as bar:
 
@@ -84,6 +88,19 @@ def main(
     good = explained.rows - len(explained.faults)
     print(f"{output}: {good} of {explained.rows} rows explained in {time.monotonic() - began:.1f} s")  # noqa: T201
     return 0 if not explained.faults else SOME_REFUSED if good else ALL_REFUSED
+
+
+def _players(given: str | None) -> dict[str, Any] | None:
+    """The players of --players. Raises ConfigurationError if it is no JSON object, nor a file of one."""
+    if given is None:
+        return None
+    try:
+        found = json.loads(given if given.lstrip().startswith("{") else Path(given).read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise ConfigurationError('--players: must be a JSON object, such as {"hold": ["mask"]}, or its file') from error
+    if not isinstance(found, dict):
+        raise ConfigurationError("--players: must be a JSON object: the players by input")
+    return found
 
 
 def _given(background: str, model: ExplainableModel, drop: Sequence[str], dialect: Dialect) -> GivenBackground:

@@ -12,40 +12,49 @@ import pyarrow.parquet
 
 from whyserve.errors import ConfigurationError
 from whyserve.model.input_spec import AttributionForm
-from whyserve.model.spec import ModelSpec
+from whyserve.model.players import Partition
 from whyserve.tables.files import has_ending
 
 Line = dict[str, Any]
 Write = Callable[[list[Line], Mapping[str, Any]], None]
 # Facts that hold for the whole file. They are written once, into its metadata.
 FACTS = (
-    "model", "version", "manifest", "method", "method_reason", "expected_distance", "reliable", "reliable_reason",
-    "background",
+    "model", "version", "manifest", "method", "method_reason", "samples", "expected_distance", "reliable",
+    "reliable_reason", "scale", "instead_of", "background",
 )  # fmt: skip
 # First characters of a text that spreadsheets run as a formula.
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
+NUMBER = pa.float64()
 TOKEN = pa.struct([("token", pa.string()), ("start", pa.int64()), ("end", pa.int64()), ("value", pa.float64())])
 
 
-def columns_of(spec: ModelSpec) -> dict[str, pa.DataType]:
+PLAYER = pa.struct([
+    ("player", pa.string()), ("value", pa.float64()), ("box", pa.list_(pa.int64())), ("label", pa.int64()),
+    ("start", pa.int64()), ("end", pa.int64()), ("channel", pa.string()), ("members", pa.list_(pa.int64())),
+])  # fmt: skip
+
+
+def columns_of(partition: Partition) -> dict[str, pa.DataType]:
     """The Arrow type of each attribution, by key: a feature, a group of features or a whole input."""
-    return {key: _type(form) for item in spec.inputs for key, form in item.attribution_forms().items()}
+    return {**{key: _type(form) for key, form in partition.forms().items()}, **dict.fromkeys(partition.groups, NUMBER)}
 
 
 def _type(form: AttributionForm) -> pa.DataType:
-    if form.tokens:
-        return pa.list_(TOKEN)
+    if form.tokens or form.players:
+        return pa.list_(PLAYER if form.players else TOKEN)
     nested = pa.float64()
     for _ in form.shape:
         nested = pa.list_(nested)
     return nested
 
 
-def schema_of(spec: ModelSpec) -> pa.Schema:
+def schema_of(partition: Partition) -> pa.Schema:
     """The columns of the file. `row` counts from 1. `id` is filled if the file of rows has ids. A row with an
-    `error` has no other value. Only methods that sample fill the standard errors.
+    `error` has no other value. `missing` lists the features without a value. Only methods that sample fill the
+    standard errors.
     """
-    types = columns_of(spec)
+    types = columns_of(partition)
+    may_lack = any(feature.missing for item in partition.inputs for feature in item.features)
     return pa.schema(
         [
             ("row", pa.int64()),
@@ -54,13 +63,14 @@ def schema_of(spec: ModelSpec) -> pa.Schema:
             *((name, pa.float64()) for name in ("value", "base_value", "residual")),
             *((f"attribution.{key}", kind) for key, kind in types.items()),
             *((f"standard_error.{key}", kind) for key, kind in types.items()),
+            *([("missing", pa.list_(pa.string()))] if may_lack else []),
             ("error", pa.string()),
         ]
     )
 
 
 @contextmanager
-def open_answers(path: Path, spec: ModelSpec) -> Iterator[Write]:
+def open_answers(path: Path, partition: Partition) -> Iterator[Write]:
     """Yields a function that writes lines, so that the size of the file does not matter. Its name says its format.
 
     The function also takes an answer; a Parquet file keeps its FACTS once, in its metadata. A temporary file takes the
@@ -69,7 +79,7 @@ def open_answers(path: Path, spec: ModelSpec) -> Iterator[Write]:
     part = path.with_name(path.name + ".part")
     opened = next(opened for ending, opened in FORMATS.items() if has_ending(path, [ending]))
     try:
-        with opened(part, schema_of(spec)) as write:
+        with opened(part, schema_of(partition)) as write:
             yield write
     except OSError as error:
         part.unlink(missing_ok=True)
@@ -140,6 +150,13 @@ def lines_of(numbers: list[int], answer: Mapping[str, Any]) -> list[Line]:
             **{name: output[name] for name in ("output", "value", "base_value", "residual")},
             **{f"attribution.{key}": value for key, value in output["attributions"].items()},
             **{f"standard_error.{key}": value for key, value in output.get("standard_errors", {}).items()},
+            **({"missing": list(output["missing"])} if "missing" in output else {}),
+            **{f"attribution.{group['player']}": group["value"] for group in output.get("players", ())},
+            **{
+                f"standard_error.{group['player']}": group["standard_error"]
+                for group in output.get("players", ())
+                if "standard_error" in group
+            },
         }
         for number, explanation in zip(numbers, answer["explanations"], strict=True)
         for output in explanation["outputs"]

@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 
 from whyserve.errors import InvalidInput
+from whyserve.model.fill import TO_ALLOW
 from whyserve.model.image import Layout, read_image
 from whyserve.model.input_spec import Feature, InputSpec
+from whyserve.model.missing import is_absent
 from whyserve.model.text import TextReader
 
 # By the chosen decimal separator: the other one, followed by exactly three digits.
@@ -34,7 +36,8 @@ def input_reader(item: InputSpec, columns: dict[str, int], text: TextReader | No
     """
     if item.is_tabular:
         cells = [
-            (feature.name, _feature_reader(item, feature, decimal), columns[feature.name]) for feature in item.features
+            (feature.name, _optional(item, feature, _feature_reader(item, feature, decimal)), columns[feature.name])
+            for feature in item.features
         ]
         return lambda line: [_read(name, read, line[column]) for name, read, column in cells]
     column = columns[item.name]
@@ -48,6 +51,23 @@ def _read(name: str, read: Reader, cell: Any) -> Any:
         return read(cell)
     except ValueError as fault:
         raise ValueError(f', column "{name}": {fault}') from None
+
+
+def _optional(item: InputSpec, feature: Feature, read: Reader) -> Reader:
+    """The reader of a cell that may be empty, if model.toml allows it."""
+    marker = item.marker(feature)
+
+    def read_cell(cell: Any) -> Any:
+        if not is_absent(cell) and cell != "":
+            return read(cell)
+        if marker is not None:
+            return marker
+        try:
+            return read(cell)
+        except ValueError as fault:
+            raise ValueError(f"{fault}; {TO_ALLOW}") from None
+
+    return read_cell
 
 
 def _ids(text: TextReader, cell: Any) -> list[int]:

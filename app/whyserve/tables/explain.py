@@ -9,11 +9,12 @@ from typing import Any
 import torch
 
 from whyserve.errors import InvalidInput, UnsupportedNetwork
-from whyserve.explain.models.explainable import ExplainableModel, to_tensors
+from whyserve.explain.models.explainable import ExplainableModel
 from whyserve.explain.worker.batch import compute
-from whyserve.jobs import ExplainJob, GivenBackground
+from whyserve.jobs import ExplainJob, GivenBackground, PackedArray
 from whyserve.model.rows import Arrays
-from whyserve.model.spec import DEFAULT_BACKGROUND
+from whyserve.model.scale import scale_of
+from whyserve.model.spec import DEFAULT_BACKGROUND, ScaleName
 from whyserve.model.text import TokenSpans
 from whyserve.tables.answers import Line, lines_of, lines_of_faults, open_answers
 from whyserve.tables.files import Dialect
@@ -35,6 +36,9 @@ class Question:
     standard_error: float | None = None
     seed: int = 0
     background: str | GivenBackground = DEFAULT_BACKGROUND
+    scale: ScaleName | None = None
+    instead_of: str | None = None
+    players: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +69,7 @@ def explain_file(
     known = model.manifest.vocabularies
     read = read_rows(rows, model.spec, drop, model.texts, known, dialect=dialect, id_column=id_column)
     run = _Run(model, read, question, on_progress)
-    with open_answers(answers, model.spec) as write:
+    with open_answers(answers, model.partition_of(question.players)) as write:
         for first in range(1, read.count + 1, CHUNK_ROWS):
             write(run.lines(range(first, min(first + CHUNK_ROWS, read.count + 1))), run.facts)
     return Explained(read.count, dict(sorted(run.faults.items())))
@@ -111,7 +115,7 @@ class _Run:
             if "field" in error.details:  # a parameter is wrong, not a row
                 raise
             if len(numbers) == 1:
-                self.faults[numbers[0]] = f"row {numbers[0]}: {error.message}"
+                self.faults[numbers[0]] = f"row {numbers[0]}: {error.message.removeprefix('instances[0]: ')}"
                 return []
         return [line for number in numbers for line in self._explained([number])]
 
@@ -135,9 +139,12 @@ class _Run:
 def _job(
     model: ExplainableModel, arrays: Arrays, texts: dict[str, tuple[TokenSpans, ...]], question: Question
 ) -> ExplainJob:
+    scale = scale_of(model.spec, question.scale, question.instead_of)
     with torch.no_grad():
-        table = model.network(to_tensors(arrays)).numpy()
-    wanted = model.outputs.wanted(question.outputs, table)
+        inputs = model.tensors(arrays)
+        table = model.network(inputs).numpy()
+        logits = model.logits(inputs).numpy() if scale and model.manifest.ending else None
+    wanted = model.outputs.wanted(question.outputs, table, question.instead_of)
     return ExplainJob.of(
         model.spec,
         model.digest,
@@ -145,10 +152,13 @@ def _job(
         table,
         wanted,
         id="file",
+        scale=scale,
+        logits=None if logits is None else PackedArray.pack(logits),
         texts=texts,
         method=question.method,
         samples=question.samples,
         standard_error=question.standard_error,
         seed=question.seed,
         background=question.background,
+        players=question.players,
     )

@@ -32,6 +32,7 @@ RESIDUAL = Histogram(
     buckets=SHARES,
 )
 CACHE_ROWS = Counter("whyserve_explanation_cache_rows", "Requested rows, by whether the cache had them.", ["found"])
+RECORDS = Counter("whyserve_records", "Decisions, by what became of their record.", ["end"])
 
 # -- the worker --------------------------------------------------------------------------------------
 

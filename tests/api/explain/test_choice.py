@@ -12,7 +12,7 @@ from tests.conftest import MODELS, example
 from whyserve.processes.table import main
 from whyserve.settings import TableSettings
 
-GOAL = 0.002
+GOAL = 0.0008
 
 
 def largest_error(answer):

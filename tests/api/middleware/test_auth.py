@@ -51,6 +51,7 @@ ADDRESSES = {
     "/v2/models/linear/infer": ("POST", "predict"),
     "/v1/models/linear:predict": ("POST", "predict"),
     "/explain": ("POST", "explain"),
+    "/counterfactual": ("POST", "explain"),
     "/v2/models/linear/explain": ("POST", "explain"),
     "/v1/models/linear:explain": ("POST", "explain"),
     "/explanations/0123": ("GET", "explain"),

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from whyserve.api.middleware.keys import find, fresh, read_keys
+from whyserve.api.middleware.keys import SCOPES, find, fresh, read_keys
 from whyserve.errors import ConfigurationError
 
 
@@ -30,7 +30,7 @@ def test_a_new_key_matches_its_line():
         ("# nothing", "contains no key"),
         ("dashboard predict", "keys, line 1: must be NAME SCOPES SHA256"),
         ("dashboard predict whyserve_abc", "keys, line 1: must be NAME SCOPES SHA256"),
-        (f"a predict {'0' * 64};b rule {'0' * 64}", "keys, line 2: the scopes must be some of predict, explain, admin"),
+        (f"a predict {'0' * 64};b rule {'0' * 64}", f"keys, line 2: the scopes must be some of {', '.join(SCOPES)}"),
         (f"a/b predict {'0' * 64}", "must be NAME SCOPES SHA256"),
     ],
 )
@@ -59,5 +59,5 @@ def test_the_command_prints_a_key_and_its_line():
         check=False,
     )
     assert wrong.returncode == 1
-    scopes = "predict, explain, admin, separated by commas without spaces"
+    scopes = "predict, explain, record, erase, admin, separated by commas without spaces"
     assert wrong.stderr == f"whyserve key: the key: the scopes must be some of {scopes}\n"

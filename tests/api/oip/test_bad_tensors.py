@@ -58,7 +58,10 @@ JSON_CASES: dict[str, tuple[Any, str]] = {
     "no data": (asked(tensor(data=None)), "must have either data or binary_data_size"),
     "data is no list": (asked(tensor(data=3.0)), '"inputs[0].data" must be a list'),
     "data of words": (asked(tensor(data=[1.0, SECRET])), "data[1] (flattened, row-major) must be a number for FP32"),
-    "data with null": (asked(tensor(data=[None, 1.0])), "data[0] (flattened, row-major) must be a number"),
+    "data with null": (
+        asked(tensor(data=[None, 1.0])),
+        "data[0] (flattened, row-major) must be a number for FP32; to send missing values",
+    ),
     "data with bool": (asked(tensor(data=[1.0, True])), "data[1] (flattened, row-major) must be a number"),
     "data too large": (asked(tensor(data=[1e300, 1.0])), "holds a number that is not finite"),
     "data larger still": (asked(tensor(data=[10**400, 1.0])), "contains a number that is too large for FP32"),
@@ -135,7 +138,10 @@ FRAMES: dict[str, tuple[dict[str, Any], str]] = {
     "size of another shape": (framed(asked(sized(8, shape=[2, 2]))), "has 8 bytes, but its shape and FP32 need 16"),
     "bytes that belong to nothing": (framed(asked(GOOD)), "has 8 extra bytes after the last tensor"),
     "bytes after the last": (framed(asked(sized(8)), RAW + b"abc"), "has 3 extra bytes after the last tensor"),
-    "not finite": (framed(asked(sized(8)), struct.pack("<2f", float("nan"), 1)), "a number that is not finite"),
+    "not finite": (
+        framed(asked(sized(8)), struct.pack("<2f", float("nan"), 1)),
+        "is not finite; to send missing values, set `missing`",
+    ),
     "BOOL of other bytes": (framed(asked(sized(2, datatype="BOOL")), b"\1\7"), "a byte other than 0 and 1"),
     "BYTES of another type": (texts(strings(b"a", b"bc")), "has datatype BYTES, but must have FP32"),
     "BYTES that run over": (

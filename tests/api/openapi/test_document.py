@@ -12,7 +12,7 @@ from starlette.routing import Route
 
 from tests.conftest import ROOT, shipped
 from whyserve.api.middleware.auth import required_scope
-from whyserve.api.middleware.keys import fresh
+from whyserve.api.middleware.keys import SCOPES, fresh
 from whyserve.api.oip.infer import Infer
 from whyserve.api.oip.v1 import Predict
 from whyserve.api.routes.oip import oip_router
@@ -118,7 +118,7 @@ def test_with_keys_every_operation_names_its_scope(artifacts, start_api):
     assert set(document["components"]["securitySchemes"]) == {"bearer", "apiKey"}
     for path, _, each in operations(document):
         scope = required_scope(path)
-        roles = [scope] if scope in ("predict", "explain", "admin") else []
+        roles = [scope] if scope in SCOPES else []
         assert each["security"] == ([] if scope == "open" else [{"bearer": roles}, {"apiKey": roles}]), path
 
 

@@ -70,12 +70,12 @@ def spin():
 
 
 def test_a_busy_machine_changes_no_choice_and_no_figure_but_the_times():
-    idle = certificate(18, budget_ms=1)
+    idle = certificate(18, budget_ms=3, background=64)
     busy = [multiprocessing.get_context("spawn").Process(target=spin, daemon=True) for _ in range(3)]
     for process in busy:
         process.start()
     try:
-        loaded = certificate(18, budget_ms=1)
+        loaded = certificate(18, budget_ms=3, background=64)
     finally:
         for process in busy:
             process.kill()
@@ -154,11 +154,17 @@ def test_more_samples_are_tried_if_nothing_within_the_budget_is_reliable():
             return (1 + x).prod(1, keepdim=True)
 
     rows = {"x": torch.randn(40, 12, generator=torch.Generator().manual_seed(0))}
-    made = certify(Network(Product(), ("x",)), rows, Players.elements({"x": (12,)}), 1, 4, methods=("permutation",))
+    made = certify(Network(Product(), ("x",)), rows, Players.elements({"x": (12,)}), 3, 6, methods=("permutation",))
     sampling = made["methods"]["permutation"]
     assert sampling["within_budget"]["distance"] > 0.3
     assert sampling["within_budget_max"]["samples"] > sampling["within_budget"]["samples"]
     assert made["samples"] == sampling["within_budget_max"]["samples"]
+
+
+def test_a_budget_for_all_coalitions_ends_the_search_for_the_most_samples():
+    players, background = Players.elements({"x": (6,)}), {"x": torch.randn(4, 6)}
+    trial = Trial(network(6, 2), background, players, {"x": background["x"][:2]}, torch.zeros(2, 1, dtype=torch.int64))
+    assert 0 < most_samples("permutation", trial, 1000) < 10_000
 
 
 def test_equal_distances_are_decided_by_the_residual():

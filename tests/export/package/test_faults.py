@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pyarrow
 import pytest
-import scipy.sparse  # type: ignore[import-untyped]
+import scipy.sparse
 import torch
 from torch import nn
 

@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from whyserve import errors
 from whyserve.errors import WhyserveError
+from whyserve.model.fill import TO_ALLOW
 from whyserve.predict.catalog import unknown_model
 
 # The first matching class decides, so subclasses stand before their base classes.
@@ -19,6 +20,8 @@ STATUS: Sequence[tuple[type[WhyserveError], int]] = (
     (errors.UnknownModel, 404),
     (errors.ExplanationGone, 410),
     (errors.UnknownExplanation, 404),
+    (errors.PredictionGone, 410),
+    (errors.UnknownPrediction, 404),
     (errors.NotAcceptable, 406),
     (errors.TooLarge, 413),
     (errors.UnsupportedMediaType, 415),
@@ -33,6 +36,7 @@ HTTP_CODES = {404: "not_found", 405: "method_not_allowed", 406: "not_acceptable"
 REQUEST_SHAPE = '{"model": …, "instances": […]}'
 MAX_FAULTS = 20
 MAX_NAME_LENGTH = 100
+ROWS = ("instances", "columns", "background")
 UNKNOWN_FIELD = "is an unknown field"
 
 # By pydantic's error type. {…} is filled from the error's context.
@@ -90,7 +94,7 @@ def not_an_object(shape: str) -> errors.InvalidInput:
 
 def from_validation(error: ValidationError, known_models: Sequence[str], shape: str = REQUEST_SHAPE) -> WhyserveError:
     """pydantic's error as a domain error. shape: what a valid body looks like, for the message."""
-    found = error.errors(include_url=False, include_input=False, include_context=True)
+    found = error.errors(include_url=False, include_context=True)
     first = found[0]
     if first["type"] == "json_invalid":
         return errors.MalformedBody("the body is not JSON: " + first["msg"].removeprefix("Invalid JSON: "))
@@ -119,6 +123,8 @@ def _fault(item: Any, known_models: Sequence[str]) -> dict[str, Any]:
     template = MESSAGES.get(item["type"])
     limits = {key: int(x) if isinstance(x, float) and x.is_integer() else x for key, x in item.get("ctx", {}).items()}
     message = template.format(**limits) if template else item["msg"]
+    if item["input"] is None and len(place) > 2 and place[0] in ROWS:
+        message += f"; {TO_ALLOW}"
     if place[:1] == ["instances"] and len(place) > 1 and isinstance(place[1], int):
         inside = _path(place[2:])
         where = f'instances[{place[1]}]: "{inside}"' if inside else f"instances[{place[1]}]"

@@ -108,12 +108,14 @@ def _drawing(job: ExplainJob, answer: bytes, kind: Kind, at: tuple[int, str], li
     row, name = at
     explanation = body["explanations"][row]
     output = next(each for each in explanation["outputs"] if each["output"] == name)
-    body["explanations"] = [{"prediction": explanation["prediction"], "outputs": [output]}]
+    masks = {"masks": explanation["masks"]} if "masks" in explanation else {}
+    body["explanations"] = [{"prediction": explanation["prediction"], "outputs": [output], **masks}]
     created = time.time()
     change = {
         "id": new_id(),
         "rows": {input_name: _row(packed, row) for input_name, packed in job.rows.items()},
         "served": _row(job.served, row),
+        "logits": None,  # the answer has the values
         "outputs": [[name]],
         "answer_bytes": PICTURE_BYTES,
         "drawing": Drawing(kind=kind, answer=orjson.dumps(body).decode()),

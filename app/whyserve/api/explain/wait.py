@@ -94,10 +94,17 @@ async def complete_answer(request: Request, service: Service, job: ExplainJob) -
     """The answer, for protocols that have no other one. Raises StillComputing if it takes too long."""
     outcome = await submit_and_wait(request, service, job, service.settings.explain_wait_s)
     if isinstance(outcome, Answer):
+        note_explanation(request, outcome.body)
         return outcome.body
     raise StillComputing(
         f"the explanation is not ready yet; GET /explanations/{outcome.id} returns it later", retry_after_s=RETRY_S
     )
+
+
+def note_explanation(request: Request, explanation: bytes) -> None:
+    """Add an explanation to the decision of this request, because its answer has another form."""
+    if (decision := request.scope["state"].get("decision")) is not None:
+        decision.explanation = explanation
 
 
 async def draw_and_wait(request: Request, service: Service, drawing: ExplainJob) -> bytes:

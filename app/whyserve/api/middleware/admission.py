@@ -27,7 +27,8 @@ class Admission:
     def __call__(self, scope: Scope, headers: Headers) -> None:
         path: str = scope["path"]
         if self._authentication is not None:
-            caller = scope["state"]["caller"] = self._authentication.caller(path, headers)
+            caller, scopes = self._authentication.identity(path, headers)
+            scope["state"].update(caller=caller, scopes=scopes)
             if self._rate is not None and caller is not None:
                 self._rate.take(caller)
         elif self._rate is not None and not path.startswith("/health/"):

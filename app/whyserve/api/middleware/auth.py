@@ -29,10 +29,12 @@ SCOPES_BY_PATH: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"/predict", "predict"),
         (r"/v2/models/[^/]+(/versions/[^/]+)?/infer", "predict"),
         (r"/v1/models/[^/]+:predict", "predict"),
-        (r"/explain", "explain"),
+        (r"/explain|/counterfactual", "explain"),
         (r"/explanations/[^/]+(/events)?", "explain"),
         (r"/v2/models/[^/]+(/versions/[^/]+)?/explain", "explain"),
         (r"/v1/models/[^/]+:explain", "explain"),
+        (r"/predictions(/[^/]+)?", "record"),
+        (r"/predictions/[^/]+/erase", "erase"),
         (r"/health/(live|ready)|/v2/health/(live|ready)", OPEN),
         # The page has no data of its own. It requests the data with a key.
         (r"/|/help|/assets/[^/]+|/docs-assets(/.*)?", OPEN),
@@ -86,13 +88,17 @@ class Authentication:
 
     def caller(self, path: str, headers: Mapping[bytes, bytes]) -> str | None:
         """The name of the request's caller; None for an open path. Raises Unauthorized, Forbidden, Unavailable."""
+        return self.identity(path, headers)[0]
+
+    def identity(self, path: str, headers: Mapping[bytes, bytes]) -> tuple[str | None, frozenset[str]]:
+        """The same, with the caller's scopes."""
         scope = required_scope(path)
         if scope == OPEN:
-            return None
+            return None, frozenset()
         name, scopes = self._identity(headers)
         if scope not in (ANY, *scopes):
             raise Forbidden(f"this path needs the scope {scope}; {name} has only {', '.join(sorted(scopes)) or 'none'}")
-        return name
+        return name, scopes
 
     def _identity(self, headers: Mapping[bytes, bytes]) -> tuple[str, frozenset[str]]:
         """Name and scopes. A gateway may send a token of its own beside a caller's X-API-Key: one of both is enough."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from whyserve.errors import ConfigurationError
 
-SCOPES = ("predict", "explain", "admin")
+SCOPES = ("predict", "explain", "record", "erase", "admin")
 NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 DIGEST = re.compile(r"[0-9a-f]{64}")
 PREFIX = "whyserve_"  # lets secret scanners recognise a key

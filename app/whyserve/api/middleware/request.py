@@ -7,11 +7,12 @@ the FastAPI application, whose own layers cost more than a small model's predict
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, MutableMapping
+from typing import TYPE_CHECKING, Any
 
 from prometheus_client import Counter, Histogram
 from starlette.requests import ClientDisconnect
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
@@ -23,10 +24,14 @@ from whyserve.api.middleware.body import BodyMemory, InflatedReceive, MeteredRec
 from whyserve.api.middleware.context import child_of, request_id_from
 from whyserve.api.middleware.prefix import Prefix
 from whyserve.api.middleware.streams import EVENTS, Streams
-from whyserve.errors import Busy
+from whyserve.errors import Busy, RecordUnavailable
 from whyserve.settings import ApiSettings
 from whyserve.telemetry.logs import request_id, trace_id, trace_of
 from whyserve.telemetry.metrics import REQUEST_S, REQUESTS
+
+if TYPE_CHECKING:
+    from whyserve.record.decision import Decision
+    from whyserve.record.writer import Recorder
 
 log = logging.getLogger("whyserve.access")
 
@@ -46,8 +51,12 @@ class RequestMiddleware:
         settings: ApiSettings,
         body_memory: BodyMemory,
         shutting_down: asyncio.Event,
+        *,
+        record: "Recorder | None" = None,
     ) -> None:
-        """quick: the endpoint that a request calls without FastAPI, or None.
+        """quick: the endpoint that a request calls without FastAPI, or None. record: where decisions are kept.
+
+        An endpoint whose answer is a decision sets "decision" in the request's state.
 
         Raises ConfigurationError if the keys are invalid.
         """
@@ -55,6 +64,7 @@ class RequestMiddleware:
         self._app: ASGIApp = proxied  # it reads X-Forwarded-Proto, for redirects
         self._quick, self._body_memory = quick, body_memory
         self._admission, self._max_requests = Admission(settings, body_memory), settings.max_requests
+        self._record = record
         self._shutting_down, self._prefix = shutting_down, Prefix(settings.root_path, proxied.trusted_hosts)
         self._in_flight, self._streams = 0, Streams()
         self._observe = _Observer()
@@ -71,6 +81,7 @@ class RequestMiddleware:
         self._prefix(scope, headers)
         identity = _identify(scope, headers)
         status = 0
+        path, state = scope["path"], scope["state"]
         quick: ASGIApp | None = None
         head: Message | None = None
 
@@ -87,6 +98,9 @@ class RequestMiddleware:
                 return
             if head is not None:
                 start, head = head, None
+                if "decision" in state and (refused := await self._recorded(state, path, start, message)):
+                    await refused(scope, receive, send_with_identity)
+                    return
                 body = message.get("body", b"")
                 if "parts" in message or (len(body) > SMALL and not message.get("more_body")):
                     await send_answer(send, start, message.get("parts", (body,)), headers, self._body_memory)
@@ -110,10 +124,26 @@ class RequestMiddleware:
             status = CLIENT_GONE
         except Exception as error:  # the caller gets an answer for every error
             if not status:
-                await from_exception(scope["path"], error)(scope, receive, send_with_identity)
+                await from_exception(path, error)(scope, receive, send_with_identity)
         finally:
             self._in_flight -= 1
             self._observe(scope, status, time.perf_counter() - start)
+
+    async def _recorded(
+        self, state: MutableMapping[str, Any], path: str, head: Message, message: Message
+    ) -> Response | None:
+        """Record the decision of an answer that is about to be sent. Returns the answer to send instead, if any."""
+        decision: Decision = state.pop("decision")
+        if self._record is None or head["status"] >= 300:
+            return None
+        answer = b"".join(message["parts"]) if "parts" in message else message.get("body", b"")
+        origin = {"caller": state.get("caller"), "request_id": state["request_id"], "path": path}
+        try:
+            if (found := await self._record.keep(decision, answer, **origin)) is not None:
+                head["headers"].append((b"x-prediction-id", found.encode()))
+        except RecordUnavailable as error:
+            return from_exception(path, error)
+        return None
 
     async def _streamed(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Like `_metered`, but the request counts as an event stream meanwhile, and not as a request in flight."""

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from whyserve.errors import InvalidInput
+from whyserve.model.fill import TO_ALLOW
 from whyserve.predict.plain_rows import pack_numbers
 
 DATATYPES: dict[str, np.dtype[Any]] = {
@@ -41,10 +42,15 @@ def name_of(dtype: Any) -> str:
     return NAMES[np.dtype(dtype).newbyteorder("=")]
 
 
-def from_json(data: list[Any], datatype: str, shape: Sequence[int]) -> np.ndarray:
-    """data: nested like the shape, or flat. Raises InvalidInput."""
+def from_json(data: list[Any], datatype: str, shape: Sequence[int], markers: Sequence[Any] = ()) -> np.ndarray:
+    """data: nested like the shape, or flat. markers: by feature of a row, what null becomes; None if null is refused.
+
+    Raises InvalidInput.
+    """
     dtype = DATATYPES[datatype]
     flat = _flat(data, shape)
+    if markers and None in flat:
+        flat = [markers[place % len(markers)] if each is None else each for place, each in enumerate(flat)]
     if dtype.kind == "f" and dtype.itemsize > 2:
         # Packing fails for elements of other types. The code below then finds the element and makes the error.
         with suppress(struct.error, TypeError, OverflowError, ValueError):
@@ -52,7 +58,8 @@ def from_json(data: list[Any], datatype: str, shape: Sequence[int]) -> np.ndarra
     allowed, expected = ELEMENTS[dtype.kind]
     if not set(map(type, flat)) <= allowed:
         index = next(index for index, element in enumerate(flat) if type(element) not in allowed)
-        raise InvalidInput(f"data[{index}] (flattened, row-major) must be {expected} for {datatype}")
+        to_allow = f"; {TO_ALLOW}" if flat[index] is None else ""
+        raise InvalidInput(f"data[{index}] (flattened, row-major) must be {expected} for {datatype}{to_allow}")
     if dtype.kind in "iu" and flat:
         bounds = np.iinfo(dtype)
         if min(flat) < bounds.min or max(flat) > bounds.max:

@@ -20,12 +20,17 @@ from whyserve.api.oip.wire import unpack
 from whyserve.api.schemas.requests import explain_options
 from whyserve.api.schemas.types import one_of, typed_dict
 from whyserve.api.state import Service
+from whyserve.errors import InvalidInput
 from whyserve.model.spec import ModelSpec
 
-OPTIONS = ("method", "outputs", "samples", "standard_error", "seed", "deadline_s", "background")
+OPTIONS = (
+    "method", "outputs", "scale", "instead_of", "interactions", "samples", "standard_error", "seed", "deadline_s",
+    "background", "players", "reasons", "language", "similar",
+)  # fmt: skip
 # Fields of an explanation that become parameters of the response.
 PARAMETERS = (
-    "manifest", "method", "method_reason", "expected_distance", "reliable", "reliable_reason", "complete", "cached"
+    "manifest", "method", "method_reason", "samples", "expected_distance", "reliable", "reliable_reason", "scale",
+    "instead_of", "complete", "cached",
 )  # fmt: skip
 
 
@@ -58,10 +63,17 @@ def _parameters(answer: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _options(parameters: Mapping[str, Any], spec: ModelSpec) -> dict[str, Any]:
-    """The options among the parameters. By default all outputs are explained, because all rows need equally many."""
-    given = {"outputs": "all", **{name: parameters[name] for name in OPTIONS if name in parameters}}
-    if isinstance(given["outputs"], str) and given["outputs"] not in spec.output_keywords:
+    """The options among the parameters. By default all outputs are explained, because all rows need equally many;
+    with reasons, their output."""
+    default = {} if parameters.get("reasons") is True else {"outputs": "all"}
+    given = {**default, **{name: parameters[name] for name in OPTIONS if name in parameters}}
+    if isinstance(given.get("outputs"), str) and given["outputs"] not in spec.output_keywords:
         given["outputs"] = [given["outputs"]]
+    if isinstance(given.get("players"), str):  # clients of V2 send no objects as parameters
+        try:
+            given["players"] = orjson.loads(given["players"])
+        except ValueError:
+            raise InvalidInput('"players" is not JSON', field="players") from None
     return check_options(given, spec)
 
 

@@ -91,7 +91,7 @@ def _array(tensor: Tensor, item: InputSpec, raw: memoryview | None) -> np.ndarra
         raise InvalidInput(f'input "{name}" must have either data or binary_data_size, and not both')
     # Decoded with its own datatype first, so that a wrong length is reported as such and not as a wrong datatype.
     array = (
-        _named(name, from_json, data, datatype, tensor["shape"])
+        _named(name, from_json, data, datatype, tensor["shape"], item.markers)
         if raw is None
         else _named(name, from_bytes, raw, datatype, tensor["shape"])
     )

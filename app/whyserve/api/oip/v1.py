@@ -27,6 +27,7 @@ from whyserve.api.state import Service
 from whyserve.errors import InvalidInput, MalformedBody, TooManyInstances
 from whyserve.model.rows import Arrays, row_count
 from whyserve.predict.predictor import Predictor
+from whyserve.record.decision import Decision
 
 PREFIX, SUFFIX = "/v1/models/", ":predict"
 ROUTE = "/v1/models/{model}:predict"
@@ -54,6 +55,8 @@ class Predict:
         body = await read_body(receive, self._service.body_memory)
         model = scope["path"][len(PREFIX) : -len(SUFFIX)]
         predictor, arrays, _ = await _read(scope, body, model, self._service, self._service.predict_adapter)
+        if self._service.record is not None:
+            scope["state"]["decision"] = Decision(predictor.spec, predictor.digest, body, arrays)
         table = await predictor.answer(arrays)
         return orjson.dumps({"predictions": predictor.outputs.predictions(table)})
 
@@ -118,7 +121,7 @@ def _from_numbers(predictor: Predictor, instances: list[Any], limit: int) -> Arr
         raise InvalidInput("instances[0] must be an object, because this model has several inputs")
     (only,) = predictor.spec.inputs
     try:
-        array = from_json(instances, name_of(only.dtype), (len(instances), *only.row_shape))
+        array = from_json(instances, name_of(only.dtype), (len(instances), *only.row_shape), only.markers)
     except InvalidInput as error:
         raise InvalidInput(f"instances: {error.message}", field="instances") from None
     return check_inputs(predictor, {only.name: array}, limit)

@@ -10,7 +10,7 @@ from whyserve.api.openapi.components import IDEMPOTENCY_KEY, JSON, add, add_dump
 from whyserve.api.openapi.oip import add_protocols
 from whyserve.api.openapi.responses import PICTURES, Certificate, ExplanationState, Problem
 from whyserve.api.openapi.security import guard
-from whyserve.api.schemas import requests, responses
+from whyserve.api.schemas import counterfactual, requests, responses
 from whyserve.api.schemas.summary import summary_response
 from whyserve.api.schemas.types import type_name
 from whyserve.api.state import Service
@@ -36,6 +36,16 @@ CACHED = {
         "description": "queue: milliseconds until a worker began, and of the way back. compute: of the computation.",
         "schema": {"type": "string"},
     },
+}
+RESPONSES = {
+    "Predict": responses.predict_response,
+    "Explain": responses.explain_response,
+    "Counterfactual": counterfactual.counterfactual_response,
+}
+SUMMARIES = {
+    "Predict": "Predict",
+    "Explain": "Predict and explain",
+    "Counterfactual": "The nearest rows for which the model decides otherwise",
 }
 LOCATION = {"Location": {"description": "The address of its state.", "schema": {"type": "string"}}}
 
@@ -65,6 +75,12 @@ def document(app: FastAPI, service: Service) -> dict[str, Any]:
         "content": content("ExplanationState"),
     }
     base["paths"]["/explain"] = {"post": explain}
+    tables = [manifest for manifest in manifests if manifest.spec.is_table]
+    if tables:
+        request = counterfactual.counterfactual_request
+        base["paths"]["/counterfactual"] = {
+            "post": _operation("counterfactual", "Counterfactual", tables, components, request)
+        }
     # The service never sends FastAPI's own error body.
     for name in ("HTTPValidationError", "ValidationError"):
         components.pop(name, None)
@@ -100,7 +116,7 @@ def _operation(
     components: dict[str, Any],
     request: Callable[[Manifest], Any],
 ) -> dict[str, Any]:
-    response = responses.predict_response if kind == "Predict" else responses.explain_response
+    response = RESPONSES[kind]
     for manifest in manifests:
         add(components, request(manifest), "validation")
         add(components, response(manifest), "serialization")
@@ -110,7 +126,7 @@ def _operation(
     return {
         "operationId": name,
         "tags": [name],
-        "summary": "Predict" if kind == "Predict" else "Predict and explain",
+        "summary": SUMMARIES[kind],
         "requestBody": {
             "required": True,
             "content": {JSON: {"schema": ref(f"{kind}Request"), "examples": examples}},

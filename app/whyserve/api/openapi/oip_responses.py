@@ -68,9 +68,12 @@ ExplanationParameters = typed_dict(
         "manifest": str,
         "method": Method,
         "method_reason": NotRequired[str],
+        "samples": NotRequired[int],
         "expected_distance": NotRequired[float],
         "reliable": NotRequired[bool],
         "reliable_reason": NotRequired[str],
+        "scale": NotRequired[str],
+        "instead_of": NotRequired[str],
         "complete": NotRequired[bool],
         "cached": NotRequired[bool],
         "background": str,
@@ -81,7 +84,8 @@ ExplanationParameters = typed_dict(
 ExplainTensorsResponse = typed_dict(
     "ExplainTensorsResponse",
     {**RESPONSE, "parameters": ExplanationParameters},
-    "outputs: attributions, base_values, residuals, values, outputs; for methods that sample also standard_errors.",
+    "outputs: attributions, base_values, residuals, values, outputs; for methods that sample also standard_errors; if"
+    " the request asks for them, interactions, players, reasons, similar, more_unusual_share.",
 )
 
 KservePredictResponse = typed_dict(

@@ -13,6 +13,7 @@ from whyserve.api.explain.job import build_job
 from whyserve.api.explain.pictures import VARY, check_pictured, draw, picture_kind
 from whyserve.api.middleware.answers import PartsResponse
 from whyserve.api.middleware.body import MeteredReceive
+from whyserve.api.routes import replay
 from whyserve.api.schemas.explanation_state import state_json
 from whyserve.api.schemas.headers import prefers_async, wait_s
 from whyserve.api.schemas.requests import instances_limit
@@ -56,7 +57,8 @@ class Explain:
                 request, outcome, {"Preference-Applied": "respond-async"} if prefers_async(request.headers) else {}
             )
         if not kind:
-            return PartsResponse(outcome.parts, {**outcome.headers, **VARY})
+            return PartsResponse(replay.noted(request, outcome.parts), {**outcome.headers, **VARY})
+        wait.note_explanation(request, outcome.body)
         picture = await draw(request, service, job, outcome.body, kind=kind, at=(0, job.outputs[0][0]))
         picture.headers.update(outcome.headers)
         return picture
@@ -72,6 +74,8 @@ class Explain:
 
 
 async def _read_job(request: Request, service: Service, content: bytes) -> ExplainJob:
+    if (again := replay.wanted(content)) is not None:
+        return await replay.build(request, service, again)
     body = service.parse(service.explain_adapter, content)
     predictor = service.catalog.get(body["model"], body.get("version"))
     request.scope["state"]["model"] = predictor.spec.name

@@ -5,12 +5,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from whyserve.api.explain import wait
+from whyserve.api.explain.job import note_decision
 from whyserve.api.explain.pictures import VARY, draw, picture_kind, selected
 from whyserve.api.openapi.responses import PICTURE_PARAMETERS, PICTURES, ExplanationState
 from whyserve.api.routes.explain import JSON, accepted
 from whyserve.api.schemas.explanation_state import state_json
 from whyserve.api.state import Service
 from whyserve.errors import InvalidInput
+from whyserve.jobs import JobState
 
 router = APIRouter(prefix="/explanations", tags=["explain"])
 
@@ -30,6 +32,8 @@ async def show(request: Request, id: str) -> Response:
     service: Service = request.app.state.service
     kind = picture_kind(request.headers)
     state = await wait.look_up(request, service, id)
+    if service.record is not None and state.result is not None:
+        await _note(request, service, state)
     if not kind:
         return Response(state_json(state), headers=VARY, media_type=JSON)
     if not state.status.is_final:
@@ -40,6 +44,15 @@ async def show(request: Request, id: str) -> Response:
     at = selected(request, job)
     await request.body()  # must be read first: afterwards the only message left is the disconnect
     return await draw(request, service, job, answer, kind=kind, at=at)
+
+
+async def _note(request: Request, service: Service, state: JobState) -> None:
+    """The result that was promised is the answer of a decision now."""
+    job = await service.queue.job(state.id)
+    predictor = service.catalog.versions(job.model).get(job.version)
+    if predictor is not None and not job.drawing:
+        note_decision(request, predictor.spec, job, job.outputs[0] if job.outputs else None)
+        wait.note_explanation(request, state.result or b"")
 
 
 @router.delete("/{id}", operation_id="cancelExplanation", response_model=ExplanationState)

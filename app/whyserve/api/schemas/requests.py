@@ -9,11 +9,17 @@ from whyserve.api.schemas.rows import rows_type
 from whyserve.api.schemas.types import list_or_text, one_of, type_name, typed_dict
 from whyserve.model.manifest import Manifest
 from whyserve.model.methods import Method
+from whyserve.model.spec import ScaleName
 
 # Every explained row costs as many evaluations as the background has rows. A model's own backgrounds have as many.
 MAX_BACKGROUND_ROWS = 100
+MOST_SIMILAR = 20
 Version = Annotated[int, Field(ge=1, description="A version of the model. Default: the current version.")]
 
+PLAYERS = (
+    'What gets one attribution each, by input, such as {"image": {"patches": [4, 4]}}; docs/players.md has all words. '
+    "Default: the model's own players."
+)
 OutOfRangeWanted = Annotated[
     bool, Field(description="true: the answer lists the features of each instance that are outside the model's range.")
 ]
@@ -62,6 +68,11 @@ def explain_options(labels: tuple[str, ...], keywords: tuple[str, ...], backgrou
     return {
         "method": option(Method, "auto is the most accurate method within the model's time budget."),
         "outputs": option(outputs, f"What to explain: {', '.join(keywords)}, or a list of these: {', '.join(labels)}."),
+        "scale": option(ScaleName, "log_odds explains log(p/(1 − p)). Default: the model's own; output is the output."),
+        "instead_of": option(
+            str, "Another output: explains log(p/q), or of values the difference, to it. all leaves this output out."
+        ),
+        "interactions": option(bool, "true, with exact: also the interaction of each pair of features."),
         "samples": option(Annotated[int, Field(ge=1, le=100_000)], "Number of samples, for a method that samples."),
         "standard_error": option(
             Annotated[float, Field(gt=0)],
@@ -69,9 +80,21 @@ def explain_options(labels: tuple[str, ...], keywords: tuple[str, ...], backgrou
         ),
         "seed": option(Annotated[int, Field(ge=0, le=2**63 - 1)], "Equal seeds give equal explanations."),
         "background": option(background, "The background to explain against. Default: the model's own."),
+        "players": option(dict[str, Any], PLAYERS),
         "deadline_s": option(
             Annotated[float, Field(gt=0, le=86_400)],
             "Time limit in seconds. A method that samples then returns its best result so far.",
+        ),
+        "reasons": option(
+            bool,
+            "true: each explanation has the reasons for people, of the outcome in [reasons] of model.toml.",
+        ),
+        "language": option(
+            Annotated[str, Field(max_length=40)], "The language of the reasons. Default: that of model.toml."
+        ),
+        "similar": option(
+            Annotated[int, Field(ge=0, le=MOST_SIMILAR)],
+            "How many of the most similar background rows each explanation has. 0: only how unusual the instance is.",
         ),
         "summary": option(bool, "true: one summary of all instances. It replaces the explanation of each instance."),
     }

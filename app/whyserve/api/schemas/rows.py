@@ -5,7 +5,7 @@ from typing import Annotated, Any, NotRequired
 import numpy as np
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
-from whyserve.api.schemas.types import list_of, list_or_text, nested, one_of, type_name, typed_dict
+from whyserve.api.schemas.types import list_of, list_or_text, nested, nullable, one_of, type_name, typed_dict
 from whyserve.model.image import LEVELS, MOST_TEXT, Layout
 from whyserve.model.input_spec import Feature, InputSpec
 from whyserve.model.manifest import Manifest
@@ -82,6 +82,11 @@ def without_b64(value: Any) -> Any:
 
 
 def _feature_type(item: InputSpec, feature: Feature, manifest: Manifest) -> Any:
+    made = _value_type(item, feature, manifest)
+    return nullable(made) if feature.missing else made
+
+
+def _value_type(item: InputSpec, feature: Feature, manifest: Manifest) -> Any:
     if feature.categories:
         return Annotated[one_of(feature.categories), Field(description=feature.description)]
     if item.value_type(feature) is bool:

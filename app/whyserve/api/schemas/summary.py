@@ -1,10 +1,10 @@
 """A model's summary type: what a summary of many rows answers."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, NotRequired
 
 from pydantic import Field
 
-from whyserve.api.schemas.responses import computed_fields
+from whyserve.api.schemas.responses import GroupValue, PlayerValue, computed_fields
 from whyserve.api.schemas.types import list_of, nested, one_of, type_name, typed_dict
 from whyserve.model.manifest import Manifest
 
@@ -13,7 +13,11 @@ def summary_response(manifest: Manifest) -> Any:
     spec = manifest.spec
     name = type_name(spec.name)
     # A text has one mean per position, because its tokens differ from row to row.
-    means = {key: nested(float, form.shape) for item in spec.inputs for key, form in item.attribution_forms().items()}
+    means = {
+        key: NotRequired[nested(float, form.shape) | list_of(PlayerValue) if form.shape else float]
+        for item in spec.inputs
+        for key, form in item.attribution_forms().items()
+    }
     summarised = typed_dict(
         f"{name}SummarisedOutput",
         {
@@ -21,6 +25,7 @@ def summary_response(manifest: Manifest) -> Any:
             "rows": int,
             "mean_value": float,
             "mean_absolute_attributions": typed_dict(f"{name}AttributionMeans", means),
+            "players": NotRequired[list_of(GroupValue)],
             "largest_residual": float,
         },
         "One output, over the rows for which it was explained.",

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Discriminator, Field, Tag
+from pydantic import ConfigDict, Discriminator, Field, Tag, TypeAdapter, WithJsonSchema
 from typing_extensions import TypedDict
 
 make_typed_dict: Any = TypedDict  # called with names and fields that a type checker cannot see
@@ -47,6 +47,14 @@ def nested(item: Any, shape: tuple[int, ...], description: str | None = None) ->
     for size in reversed(shape):
         made = Annotated[list_of(made), Field(min_length=size, max_length=size, fail_fast=True)]
     return Annotated[made, Field(description=description)]
+
+
+def nullable(of: Any) -> Any:
+    """A number, string or boolean, or null for a missing value. The schema says so without a union."""
+    schema = TypeAdapter(of).json_schema()
+    values = schema.get("enum") or ([schema.pop("const")] if "const" in schema else None)
+    schema |= {"type": [schema["type"], "null"], **({"enum": [*values, None]} if values else {})}
+    return Annotated[of | None, WithJsonSchema(schema)]
 
 
 def list_or_text(items: Any, text: Any, message: str) -> Any:

@@ -10,7 +10,7 @@ import torch
 
 from whyserve.errors import WhyserveError
 from whyserve.explain.certificate.trial import TIME_LIMIT_S, Trial, measure, most_samples
-from whyserve.explain.game.base import Attribution, Inputs, Stopped
+from whyserve.explain.game.base import Attribution, Explainer, Inputs, Stopped
 from whyserve.explain.game.network import Network, row_count
 from whyserve.explain.game.players import Players
 from whyserve.explain.methods.exact import MOST_PLAYERS
@@ -36,11 +36,13 @@ def certify(
     examples: Inputs | None = None,
     methods: Iterable[str] = tuple(EXPLAINERS),
     on_method: Callable[[str], None] = lambda _: None,
+    make: Callable[[str, Network], Explainer] | None = None,
 ) -> dict[str, Any]:
     """Measure every method on up to ROWS rows of `examples` and `background`.
 
     asked: the output columns that a request explains by default, from the network's table of the rows. None means all.
     on_method: called with the name of each method before it is measured.
+    make: prepares a method for a network, where rows have players or a background of their own.
 
     Returns JSON with the keys
     - `methods`: by name, `fits`; if it is false, `why`; otherwise the figures of trial.measure. If a sampling method
@@ -56,7 +58,7 @@ def certify(
     with torch.no_grad():
         table = network(rows).numpy()
     columns = asked(table) if asked else [list(range(table.shape[1]))] * len(table)
-    trial = Trial(network, background, players, rows, torch.tensor(columns))
+    trial = Trial(network, background, players, rows, torch.tensor(columns), make)
     reference, description = _reference(trial)
     measured = {}
     for name in methods:

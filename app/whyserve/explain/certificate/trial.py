@@ -1,6 +1,7 @@
 """Measure one explanation method on real rows of a model: residual, distance to the reference, work and time."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -8,7 +9,7 @@ import torch
 
 from whyserve.errors import WhyserveError
 from whyserve.explain.certificate.counting import PER_SECOND, Count
-from whyserve.explain.game.base import Attribution, Explainer, Inputs, Limits, Stopped
+from whyserve.explain.game.base import Attribution, Explainer, Inputs, Limits, Stopped, padded
 from whyserve.explain.game.network import Network, row_count
 from whyserve.explain.game.players import Players
 from whyserve.explain.methods.registry import EXPLAINERS
@@ -30,6 +31,7 @@ class Trial:
 
     rows: R real rows of the model.
     outputs: (R, K), the output columns that a request explains by default.
+    make: prepares a method by name for a network; None prepares it for `players`.
     count: counts the work of all methods.
     """
 
@@ -38,10 +40,14 @@ class Trial:
     players: Players
     rows: Inputs
     outputs: torch.Tensor
+    make: Callable[[str, Network], Explainer] | None = None
     count: Count = field(default_factory=Count)
 
     def prepare(self, method: str) -> Explainer:
-        return EXPLAINERS[method](self.count.of(self.network), self.background, self.players)
+        network = self.count.of(self.network)
+        if self.make is not None:
+            return self.make(method, network)
+        return EXPLAINERS[method](network, self.background, self.players)
 
     def explain(self, explainer: Explainer, limits: Limits, rows: int | None = None) -> Attribution:
         """The explanations of the first `rows` rows, each alone, as in a request. Raises Stopped."""
@@ -53,10 +59,10 @@ class Trial:
             raise Stopped
         errors = [part.standard_errors for part in parts if part.standard_errors is not None]
         return Attribution(
-            values=torch.cat([part.values for part in parts]),
+            values=padded([part.values for part in parts]),
             base_values=torch.cat([part.base_values for part in parts]),
             predictions=torch.cat([part.predictions for part in parts]),
-            standard_errors=torch.cat(errors) if errors else None,
+            standard_errors=padded(errors) if errors else None,
         )
 
     def counted_s(self, explainer: Explainer, samples: int) -> float:
@@ -84,13 +90,15 @@ def measure(name: str, trial: Trial, reference: Attribution | None, samples: int
 
 def most_samples(name: str, trial: Trial, budget_ms: float) -> int:
     """The largest number of samples of a sampling method that is within the budget; 0 if one sample exceeds it."""
-    allowed_s, most, samples = (1 - MARGIN) * budget_ms / 1e3, 0, 1
+    allowed_s, most, most_s, samples = (1 - MARGIN) * budget_ms / 1e3, 0, 0.0, 1
     try:
         explainer = trial.prepare(name)
         while samples > most:
             needed_s = trial.counted_s(explainer, samples)
             if needed_s <= allowed_s:
-                most, samples = samples, int(samples * allowed_s / needed_s)
+                if needed_s == most_s:
+                    break  # all coalitions are evaluated: more samples change nothing
+                most, most_s, samples = samples, needed_s, int(samples * allowed_s / needed_s)
             else:
                 samples = min(samples - 1, int(samples * allowed_s / needed_s))
     except (Stopped, WhyserveError):

@@ -4,9 +4,9 @@ Shapes, in this package: R explained rows, B background rows, K explained output
 tensor of shape (rows, *shape). A network returns (rows, outputs).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import Protocol
 
 import torch
 
@@ -24,6 +24,7 @@ class Limits:
         Without samples, rounds go on until then or until the deadline.
     deadline: time.monotonic() in seconds; after it, a method stops before its next chunk.
     seed: equal seeds give equal values for a row, in any batch.
+    interactions: also compute the interactions of pairs of players. Only `exact` does.
     on_progress: called between chunks with the finished share in [0, 1]; if it returns False, the method stops.
         It may run another method, so a method holds no lock at this time that another one needs.
     on_error: called after each round of sampling with the mean standard error divided by the mean |φ|.
@@ -33,6 +34,7 @@ class Limits:
     standard_error: float | None = None
     deadline: float | None = None
     seed: int = 0
+    interactions: bool = False
     on_progress: Callable[[float], bool] | None = None
     on_error: Callable[[float], None] | None = None
 
@@ -45,6 +47,8 @@ class Attribution:
     base_values: (R, K), the mean output of the network over the background.
     predictions: (R, K), the output of the network for the explained rows.
     standard_errors: (R, K, P) if the method samples, otherwise None.
+    interactions: (R, K, P, P), symmetric, if they were asked for: half of the interaction of each pair, and the main
+        effects on the diagonal. The sum of a line is the attribution of its player.
     rows_evaluated: the number of network rows that this call computed.
     complete: False if a deadline or a stop ended the method early.
     """
@@ -55,11 +59,18 @@ class Attribution:
     standard_errors: torch.Tensor | None = None
     rows_evaluated: int = 0
     complete: bool = True
+    interactions: torch.Tensor | None = None
 
     @property
     def residuals(self) -> torch.Tensor:
         """(R, K): prediction − base value − Σφ. Zero if the attributions add up."""
         return self.predictions - self.base_values - self.values.sum(-1)
+
+
+def padded(values: Sequence[torch.Tensor]) -> torch.Tensor:
+    """(1, K, P) of each row → (R, K, largest P): a row with fewer players ends with 0."""
+    width = max(each.shape[-1] for each in values)
+    return torch.cat([torch.nn.functional.pad(each, (0, width - each.shape[-1])) for each in values])
 
 
 class Stopped(Exception):
@@ -72,8 +83,6 @@ class Explainer(Protocol):
     An explainer is built once and reused: the constructor computes everything that depends on the background only.
     `explain` may run in several threads at once, and it does not change the network.
     """
-
-    method: ClassVar[str]
 
     def explain(self, rows: Inputs, outputs: torch.Tensor, limits: Limits) -> Attribution:
         """Attribute `outputs`, (R, K) int64 column numbers, at `rows`, R rows per input.

@@ -75,6 +75,28 @@ def shapley_weights(present: torch.Tensor) -> torch.Tensor:
     return torch.where(present, by_size[sizes - 1][:, None], -by_size[sizes][:, None]).T.contiguous()
 
 
+def interaction_values(present: torch.Tensor, value: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    """(R, K, P, P): half of the Shapley interaction index of each pair of players (Grabisch & Roubens 1999).
+
+    The main effect on the diagonal is the rest of the attribution (Lundberg et al. 2020).
+    present: (2^P, P), all coalitions. value: (R, 2^P, K), their values. values: (R, K, P), the attributions.
+
+    The index sums w(|S|)(v(S + i + j) − v(S + i) − v(S + j) + v(S)) with w(s) = s!(P − s − 2)!/(P − 1)! over all S
+    without i and j. Sorted by coalition, its weights are a bilinear form of the indicators of i and j.
+    """
+    count, sizes, z = present.shape[1], present.sum(1), present.double()
+    weights = [1 / ((count - 1) * comb(count - 2, size)) for size in range(count - 1)]
+    # Sizes from −2 to P, with 0 where a coalition without i and j cannot have this size.
+    padded = torch.tensor([0.0, 0.0, *weights, 0.0, 0.0], dtype=torch.float64)
+    w0, w1, w2 = padded[sizes + 2], padded[sizes + 1], padded[sizes]
+    both = torch.einsum("sp,s,rsk,sq->rkpq", z, w0 + 2 * w1 + w2, value, z)
+    one = torch.einsum("sp,s,rsk->rkp", z, w0 + w1, value)
+    none = torch.einsum("s,rsk->rk", w0, value)
+    pairs = (both - one[..., None, :] - one[..., None] + none[..., None, None]) / 2
+    pairs = pairs - torch.diag_embed(pairs.diagonal(dim1=-2, dim2=-1))
+    return pairs + torch.diag_embed(values - pairs.sum(-1))
+
+
 def chunks(rows: int, coalitions: int, background: int, limit: int) -> Iterator[tuple[slice, slice, slice]]:
     """Slices of rows, coalitions and background with at most `limit` network rows together.
 

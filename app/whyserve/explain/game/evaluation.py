@@ -38,7 +38,7 @@ class Passes:
     def __init__(self, network: Network, background: Inputs, players: Players, memory_bytes: int) -> None:
         self.network = network
         self.players = players
-        self.background = check_background(background, players)
+        self.background = check_background(background, players, nan=network.takes_nan)
         self.rows = row_count(self.background)
         self.masks = Masks(players)
         self.row_bytes = activation_bytes(network, {name: x[:1] for name, x in self.background.items()})
@@ -72,21 +72,29 @@ def all_finite(x: torch.Tensor) -> bool:
     return isfinite(x.sum()) or bool(torch.isfinite(x).all())
 
 
-def check_background(background: Inputs, players: Players) -> Inputs:
-    """The inputs of a background, (B, *shape) each. Raises UnsupportedNetwork, which names a wrong input."""
-    return _check(background, players.membership, "the background", UnsupportedNetwork)
+def check_background(background: Inputs, players: Players, *, nan: bool = False) -> Inputs:
+    """The inputs of a background, (B, *shape) each. nan: whether NaN is a value.
+
+    Raises UnsupportedNetwork, which names a wrong input.
+    """
+    return _check(background, players.membership, "the background", UnsupportedNetwork, nan=nan)
 
 
-def check_rows(rows: Inputs, background: Inputs, players: Players) -> Inputs:
-    """Explained rows in the background's dtypes. Raises InvalidInput, which names a wrong input."""
+def check_rows(rows: Inputs, background: Inputs, players: Players, *, nan: bool = False) -> Inputs:
+    """Explained rows in the background's dtypes. nan: whether NaN is a value.
+
+    Raises InvalidInput, which names a wrong input.
+    """
     # In a new thread, torch ignores the configured number of threads until somebody reads it. Matrix products would
     # then run on all cores, and their last bits would differ.
     torch.get_num_threads()
-    checked = _check(rows, players.membership, "the explained rows", InvalidInput)
+    checked = _check(rows, players.membership, "the explained rows", InvalidInput, nan=nan)
     return {name: x.to(background[name].dtype) for name, x in checked.items()}
 
 
-def _check(inputs: Inputs, membership: Mapping[str, torch.Tensor], what: str, error: type[Exception]) -> Inputs:
+def _check(
+    inputs: Inputs, membership: Mapping[str, torch.Tensor], what: str, error: type[Exception], *, nan: bool
+) -> Inputs:
     counts = set()
     for name, players in membership.items():
         if name not in inputs:
@@ -95,7 +103,7 @@ def _check(inputs: Inputs, membership: Mapping[str, torch.Tensor], what: str, er
         if x.shape[1:] != players.shape or x.ndim == 0:
             needed = ", ".join(["rows", *map(str, players.shape)])
             raise error(f'{what}: input "{name}" has shape {tuple(x.shape)}; ({needed}) is needed')
-        if x.is_floating_point() and not all_finite(x):
+        if x.is_floating_point() and not all_finite(x) and not (nan and not x.isinf().any()):
             raise error(f'{what}: input "{name}" holds a number that is not finite')
         counts.add(x.shape[0])
     if len(counts) != 1 or 0 in counts:

@@ -4,6 +4,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from threading import Lock
+from typing import Generic, Protocol, TypeVar
 
 import torch
 
@@ -37,6 +38,9 @@ class Mask:
             if row.dtype is torch.bool:
                 mixed[name] = (self.base[name] | present & repeated).flatten(0, 2)
                 continue
+            if row.is_floating_point() and row.sum().isnan():
+                mixed[name] = torch.where(present > 0, repeated, self.base[name]).flatten(0, 2)  # 0 · NaN is NaN
+                continue
             # base + present · row is exact: one factor is 0 or 1, and one term is 0. torch.where takes four times as
             # long.
             mixed[name] = torch.addcmul(self.base[name], present, repeated).flatten(0, 2)
@@ -53,29 +57,79 @@ class Mask:
         return sum(x.nbytes for part in (self.present, self.base) for x in part.values())
 
 
-class Masks:
-    """A cache of masks by key: the most recently used, at most KEPT_BYTES together. Thread-safe."""
+def mix_pairs(
+    players: Players, present: torch.Tensor, row: Inputs, background: Inputs, *, nan: bool = False
+) -> dict[str, torch.Tensor]:
+    """The mixes of n coalitions and then those of their complements: (2n, *shape) per input.
 
-    def __init__(self, players: Players) -> None:
-        self.players = players
-        self._kept: OrderedDict[Hashable, Mask] = OrderedDict()
+    present: (n, P) of 0 and 1, float32. row: (1, *shape) per input. background: (n, *shape), one row per coalition.
+    nan: whether an element may be NaN.
+    """
+    mixed = {}
+    for name, index in players.membership.items():
+        base = background[name]
+        mask = present if name == players.alone else present.index_select(1, index.flatten())
+        whole = mask.reshape(base.shape)
+        if nan or base.dtype is torch.bool:
+            parts = [torch.where(one, row[name], base) for one in (whole > 0, whole == 0)]
+        else:
+            # The same sum as in Mask.fill.
+            member = whole.to(base.dtype)
+            repeated, other = row[name].expand(base.shape).contiguous(), 1 - member
+            parts = [torch.addcmul(base * out, one, repeated) for one, out in ((member, other), (other, member))]
+        mixed[name] = torch.cat(parts)
+    return mixed
+
+
+class Sized(Protocol):
+    """A value that knows its size in memory."""
+
+    @property
+    def nbytes(self) -> int: ...
+
+
+T = TypeVar("T", bound=Sized)
+
+
+class Kept(Generic[T]):
+    """A cache by key: the most recently used values, at most KEPT_BYTES together. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[Hashable, T] = OrderedDict()
         self._bytes = 0
         self._lock = Lock()
 
-    def get(self, key: Hashable, present: Callable[[], torch.Tensor], background: Inputs) -> Mask:
-        """The cached mask of `key`, or a new one from present(), (a, c, P) bool, and the background, (a, c, *shape).
-
-        A mask with the key None is not cached.
-        """
+    def get(self, key: Hashable, make: Callable[[], T]) -> T:
+        """The cached value of `key`, or a new one. A value with the key None is not cached."""
         with self._lock:
             if key is not None and key in self._kept:
                 self._kept.move_to_end(key)
                 return self._kept[key]
-        mask = self._make(present(), background)
-        if key is not None and mask.nbytes <= KEPT_BYTES:
+        value = make()
+        if key is not None and value.nbytes <= KEPT_BYTES:
             with self._lock:
-                self._keep(key, mask)
-        return mask
+                self._keep(key, value)
+        return value
+
+    def _keep(self, key: Hashable, value: T) -> None:
+        if key in self._kept:
+            return
+        self._kept[key] = value
+        self._bytes += value.nbytes
+        while self._bytes > KEPT_BYTES:
+            self._bytes -= self._kept.popitem(last=False)[1].nbytes
+
+
+class Masks:
+    """The masks of the players, kept by key."""
+
+    def __init__(self, players: Players) -> None:
+        self.players = players
+        self._kept = Kept[Mask]()
+
+    def get(self, key: Hashable, present: Callable[[], torch.Tensor], background: Inputs) -> Mask:
+        """The mask of present(), (a, c, P) bool, and the background, (a, c, *shape)."""
+        return self._kept.get(key, lambda: self._make(present(), background))
 
     def _make(self, present: torch.Tensor, background: Inputs) -> Mask:
         by_element, base = {}, {}
@@ -85,11 +139,3 @@ class Masks:
             # The coalitions of background_means are (a, 1, P), and its background is (1, c, *shape).
             by_element[name] = mask.to(base[name].dtype).expand(base[name].shape).contiguous()
         return Mask(by_element, base)
-
-    def _keep(self, key: Hashable, mask: Mask) -> None:
-        if key in self._kept:
-            return
-        self._kept[key] = mask
-        self._bytes += mask.nbytes
-        while self._bytes > KEPT_BYTES:
-            self._bytes -= self._kept.popitem(last=False)[1].nbytes

@@ -8,7 +8,7 @@ from torch import nn
 
 from whyserve.errors import UnsupportedNetwork
 from whyserve.explain.game.base import Inputs
-from whyserve.model.methods import NEEDS_TORCH
+from whyserve.model.methods import NEEDS_NUMBERS, NEEDS_TORCH
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +19,7 @@ class Network:
     run: a faster function with the same results as the module; it is called if given.
     has_gradients: False if the module runs its network outside torch.
     file_bytes: of such a network, the size of its file.
+    takes_nan: whether its rows may hold NaN, for missing values.
     """
 
     module: nn.Module
@@ -26,6 +27,7 @@ class Network:
     run: Callable[..., object] | None = None
     has_gradients: bool = True
     file_bytes: int = 0
+    takes_nan: bool = False
 
     def __call__(self, inputs: Inputs) -> torch.Tensor:
         """(rows, outputs), with gradients if they are enabled. Raises UnsupportedNetwork as as_table does."""
@@ -35,9 +37,11 @@ class Network:
 
 
 def check_gradients(network: Network) -> None:
-    """Raises UnsupportedNetwork if torch does not see the operations of the network."""
+    """Raises UnsupportedNetwork if torch does not see the operations of the network, or if it may get NaN."""
     if not network.has_gradients:
         raise UnsupportedNetwork(NEEDS_TORCH)
+    if network.takes_nan:
+        raise UnsupportedNetwork(NEEDS_NUMBERS)
 
 
 def as_table(result: object, rows: int) -> torch.Tensor:

@@ -5,7 +5,7 @@ from typing import ClassVar
 import torch
 
 from whyserve.explain.game.base import Attribution, Inputs, Limits
-from whyserve.explain.game.coalitions import coalition_values, coalitions, shapley_weights
+from whyserve.explain.game.coalitions import coalition_values, coalitions, interaction_values, shapley_weights
 from whyserve.explain.game.evaluation import Passes, Progress, check_rows
 from whyserve.explain.game.network import Network, row_count
 from whyserve.explain.game.players import Players
@@ -32,20 +32,23 @@ class Exact:
         self.weights = shapley_weights(self.coalitions)
 
     def explain(self, rows: Inputs, outputs: torch.Tensor, limits: Limits) -> Attribution:
-        """Values (R, K, P) of `outputs` (R, K) at `rows`.
+        """Values (R, K, P) of `outputs` (R, K) at `rows`, and their interactions if `limits` asks for them.
 
         Raises InvalidInput and UnsupportedNetwork as Explainer does, and Stopped at any stop or deadline: a part of
         the coalitions gives no result.
         """
-        rows = check_rows(rows, self.passes.background, self.passes.players)
+        nan = self.passes.network.takes_nan
+        rows = check_rows(rows, self.passes.background, self.passes.players, nan=nan)
         value = coalition_values(
             self.passes, self.coalitions, rows, outputs, Progress(limits, self.cost(row_count(rows)))
         )
+        values = torch.einsum("ps,rsk->rkp", self.weights, value)
         return Attribution(
-            values=torch.einsum("ps,rsk->rkp", self.weights, value),
+            values=values,
             base_values=value[:, 0],
             predictions=value[:, -1],
             rows_evaluated=self.cost(row_count(rows)) + row_count(rows),
+            interactions=interaction_values(self.coalitions, value, values) if limits.interactions else None,
         )
 
     def cost(self, rows: int) -> int:

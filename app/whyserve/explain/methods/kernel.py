@@ -40,7 +40,8 @@ class Kernel:
         Raises InvalidInput and UnsupportedNetwork as Explainer does, and Stopped at any stop or deadline: a
         regression on a part of the coalitions gives no result.
         """
-        rows = check_rows(rows, self.passes.background, self.passes.players)
+        nan = self.passes.network.takes_nan
+        rows = check_rows(rows, self.passes.background, self.passes.players, nan=nan)
         predictions = self.passes.table(rows).gather(1, outputs)
         samples = limits.samples or 2 * self.passes.players.count + 2048
         progress = Progress(limits, row_count(rows) * samples * self.passes.rows)

@@ -1,57 +1,68 @@
 """A model in the worker: the original network, its backgrounds, and the prepared explanation methods."""
 
+import json
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
+import numpy as np
 import torch
 
 from whyserve.errors import InvalidInput, ModelFault
-from whyserve.explain.game.base import Explainer, Inputs
+from whyserve.explain.game.base import Explainer
 from whyserve.explain.game.network import Network
 from whyserve.explain.game.players import Players
 from whyserve.explain.methods.registry import EXPLAINERS
 from whyserve.explain.models.loader import ReadFile, load_network
+from whyserve.explain.models.on_scale import Layer, Logits, network_on
+from whyserve.explain.models.row_games import RowGames, game_players, preparer
 from whyserve.explain.models.traced_network import quick_network
-from whyserve.jobs import GivenBackground
+from whyserve.jobs import ExplainJob, GivenBackground, unpacked
 from whyserve.model.arrays import check_arrays, read_npz
 from whyserve.model.bounds import Bounds
 from whyserve.model.builds import read_original
 from whyserve.model.choice import MethodChoice, choose_method
+from whyserve.model.distances import Distances
 from whyserve.model.manifest import Manifest, read_manifest
+from whyserve.model.missing import Gaps
 from whyserve.model.outputs import Outputs
-from whyserve.model.players import ByKey, player_numbers
+from whyserve.model.players import Partition, RowPlayers
+from whyserve.model.reasons import read_languages
 from whyserve.model.rows import Arrays
+from whyserve.model.scale import Scale, scale_of
 from whyserve.model.spec import DEFAULT_BACKGROUND, REQUEST_BACKGROUND, ModelSpec
 from whyserve.model.text import TextReader, text_readers
 
 Background = str | GivenBackground
 """The name of one of the model's backgrounds, or the rows of a request."""
 
-# How many methods stay prepared for backgrounds of requests: one user often explains many rows with one background.
-KEPT_REQUEST_BACKGROUNDS = 2
+# How many methods stay prepared for backgrounds, scales and players of requests: one user often explains many rows with
+# the same ones.
+KEPT_OF_REQUESTS = 4
+_Key = tuple[str, str, Scale | None, str]
 
 
 def to_tensors(arrays: Arrays) -> dict[str, torch.Tensor]:
     return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
 
-def load_background(spec: ModelSpec, read: ReadFile, name: str = DEFAULT_BACKGROUND) -> dict[str, torch.Tensor]:
-    """A background, (rows, *shape) per input. Raises ModelFault, which names the file."""
+def load_background(
+    spec: ModelSpec, read: ReadFile, gaps: Gaps, name: str = DEFAULT_BACKGROUND
+) -> dict[str, torch.Tensor]:
+    """A background as the network gets it, (rows, *shape) per input. Raises ModelFault, which names the file."""
     file = spec.explain.files[name]
     try:
-        return to_tensors(check_arrays(spec, read_npz(read(file))))
+        return to_tensors(gaps.filled(check_arrays(spec, read_npz(read(file)))))
     except InvalidInput as error:
         raise ModelFault(f"{spec.name}/{file}: {error.message}") from error
 
 
 def players_of(spec: ModelSpec) -> Players:
-    """One player per feature or group of features, and per element of every other input."""
-    membership = to_tensors(player_numbers(spec))
-    return Players(1 + max(int(numbers.max()) for numbers in membership.values()), membership)
+    """The players of model.toml that every row has: by default one per feature, feature group and element."""
+    return game_players(Partition(spec).fixed)
 
 
 class ExplainableModel:
@@ -61,13 +72,19 @@ class ExplainableModel:
         self.manifest, self.spec, self.digest = manifest, manifest.spec, digest
         self.outputs = Outputs(self.spec, manifest.columns)
         self.bounds = Bounds(self.spec, manifest.ranges)
-        self.players, self.by_key = players_of(self.spec), ByKey(self.spec)
-        self.backgrounds = {name: load_background(self.spec, read, name) for name in self.spec.explain.files}
+        self.gaps = Gaps(self.spec, manifest.fills)
+        self.reason_texts = read_languages(self.spec, read)
+        self.backgrounds = {name: load_background(self.spec, read, self.gaps, name) for name in self.spec.explain.files}
         self.background = self.backgrounds[DEFAULT_BACKGROUND]
         self._original, self._memory_bytes, self._read = load_network(self.spec, read), memory_bytes, read
-        # Prepared methods, by method and background: those of the model by name, those of requests by digest.
-        self._prepared: dict[tuple[str, str], Explainer] = {}
-        self._request_prepared: OrderedDict[tuple[str, str], Explainer] = OrderedDict()
+        self.scale = scale_of(self.spec)  # the default
+        self._partitions: dict[str, Partition] = {}
+        self.partition = self.partition_of(None)
+        self._comparisons: dict[str, tuple[Distances, np.ndarray]] = {}
+        # Prepared methods, by method, background (the name of one of the model's, the digest of a request's), scale and
+        # players.
+        self._prepared: dict[_Key, Explainer] = {}
+        self._request_prepared: OrderedDict[_Key, Explainer] = OrderedDict()
         self._lock = Lock()
 
     @cached_property
@@ -80,6 +97,36 @@ class ExplainableModel:
         """The reader of each text input, for rows of a file. The rows of a job are already token ids."""
         return text_readers(self.spec, self._read)
 
+    @cached_property
+    def logits(self) -> Network:
+        """The network up to its logits, if it ends in softmax or sigmoid."""
+        return Network(Logits(self._original.module), self._original.names)
+
+    def scored(self, job: ExplainJob) -> np.ndarray:
+        """The served outputs of a job on its scale, (rows, columns)."""
+        table = (job.logits or job.served).unpack()
+        if job.scale is None:
+            return table
+        layer = Layer(self.spec, job.scale, self.manifest.ending, table.shape[1])
+        scored: np.ndarray = layer(torch.tensor(table)).numpy()
+        return scored
+
+    def partition_of(self, wanted: Mapping[str, Any] | None, *, summary: bool = False) -> Partition:
+        """The players of a request; None means the model's. Raises InvalidInput.
+
+        summary: rows are summarised, so players that differ from row to row are refused; the model's own then are the
+        elements.
+        """
+        key = json.dumps(self.manifest.players if wanted is None else wanted, sort_keys=True)
+        if (partition := self._partitions.get(key)) is None:
+            partition = Partition(self.spec, json.loads(key))
+            self._partitions[key] = partition
+            if len(self._partitions) > KEPT_OF_REQUESTS:
+                self._partitions.pop(next(iter(self._partitions)), None)
+        if summary and partition.follows_rows:
+            return self.partition_of(partition.for_summary(asked=wanted is not None))
+        return partition
+
     def choose_method(
         self,
         requested: str,
@@ -87,43 +134,84 @@ class ExplainableModel:
         *,
         samples: int | None = None,
         standard_error: float | None = None,
+        scale: Scale | None = None,
+        players: Mapping[str, Any] | None = None,
     ) -> MethodChoice:
         """See model.choice. Raises UnsupportedMethod."""
-        default = background == DEFAULT_BACKGROUND
-        return choose_method(self.manifest, requested, samples, standard_error, default_background=default)
+        is_default = {"default_background": background == DEFAULT_BACKGROUND, "default_scale": scale == self.scale}
+        return choose_method(self.manifest, requested, samples, standard_error, players=players, **is_default)
 
-    def explainer(self, method: str, background: Background = DEFAULT_BACKGROUND) -> Explainer:
-        """The prepared method. It is prepared at its first use and kept; for backgrounds of requests, the last few.
+    def explainer(
+        self,
+        method: str,
+        background: Background = DEFAULT_BACKGROUND,
+        scale: Scale | None = None,
+        partition: Partition | None = None,
+        players: Sequence[RowPlayers] | None = None,
+    ) -> Explainer:
+        """The prepared method. It is prepared at its first use and kept; for what requests bring, the last few.
 
+        players: of each row to explain, if they follow the row.
         Raises UnsupportedNetwork, and InvalidInput if the rows of a request do not fit the model.
         """
+        partition = partition or self.partition
+        key = (method, background if isinstance(background, str) else background.sha256, scale, partition.key)
+        is_own = isinstance(background, str) and scale == self.scale and partition.key == self.partition.key
         with self._lock:
-            if isinstance(background, str):
-                if (method, background) not in self._prepared:
-                    self._prepared[method, background] = self._prepare(method, self.backgrounds[background])
-                return self._prepared[method, background]
-            key = (method, background.sha256)
-            if key not in self._request_prepared:
-                arrays = {name: packed.unpack() for name, packed in background.arrays.items()}
-                self._request_prepared[key] = self._prepare(method, to_tensors(check_arrays(self.spec, arrays)))
-            self._request_prepared.move_to_end(key)
-            if len(self._request_prepared) > KEPT_REQUEST_BACKGROUNDS:
-                self._request_prepared.popitem(last=False)
-            return self._request_prepared[key]
+            kept = self._prepared if is_own else self._request_prepared
+            if key not in kept:
+                kept[key] = self._prepare(method, background, scale, partition)
+            if kept is self._request_prepared:
+                self._request_prepared.move_to_end(key)
+                if len(kept) > KEPT_OF_REQUESTS:
+                    self._request_prepared.popitem(last=False)
+            found = kept[key]
+        return found.with_players(players) if isinstance(found, RowGames) and players else found
 
-    def _prepare(self, method: str, background: Inputs) -> Explainer:
-        return EXPLAINERS[method](self.network, background, self.players, memory_bytes=self._memory_bytes)
+    def tensors(self, arrays: Arrays) -> dict[str, torch.Tensor]:
+        """Rows of a job or of a request as the network gets them. Raises InvalidInput."""
+        return to_tensors(self.gaps.filled(check_arrays(self.spec, arrays)))
 
-    def describe_background(self, background: Background) -> dict[str, Any]:
-        """The description of a background in a response."""
+    def rows_of(self, background: Background) -> dict[str, torch.Tensor]:
+        """The rows of a background as the network gets them. Raises InvalidInput if they do not fit the model."""
         if isinstance(background, str):
-            rows, digest = self.manifest.background(background)
-            return {"name": background, "rows": rows, "sha256": digest}
-        return {"name": REQUEST_BACKGROUND, "rows": background.rows, "sha256": background.sha256}
+            return self.backgrounds[background]
+        return self.tensors(unpacked(background.arrays))
+
+    def comparison(self, background: Background) -> tuple[Distances, np.ndarray]:
+        """The distances to a background, and the network's columns for its rows. Kept for the model's backgrounds."""
+        if isinstance(background, str) and background in self._comparisons:
+            return self._comparisons[background]
+        rows = self.rows_of(background)
+        with torch.no_grad():
+            table = self._original(rows).numpy()
+        made = Distances(self.spec, {name: each.numpy() for name, each in rows.items()}), table
+        if isinstance(background, str):
+            self._comparisons[background] = made
+        return made
+
+    def _prepare(self, method: str, background: Background, scale: Scale | None, partition: Partition) -> Explainer:
+        rows = self.rows_of(background)
+        network = network_on(self.spec, self.network, scale, self.manifest.ending, self.background)
+        if partition.changes_background:
+            prepare = preparer(method, network, rows, self.spec, self._memory_bytes)
+            return RowGames(prepare, self.spec.inputs, rows, partition)
+        return EXPLAINERS[method](network, rows, game_players(partition.fixed), memory_bytes=self._memory_bytes)
+
+    def describe_background(self, background: Background, partition: Partition) -> dict[str, Any]:
+        """The description of a background in a response. absent: by input, its reference row instead of those rows."""
+        name, (rows, digest) = (
+            (background, self.manifest.background(background))
+            if isinstance(background, str)
+            else (REQUEST_BACKGROUND, (background.rows, background.sha256))
+        )
+        rows = 1 if partition.has_one_reference else rows
+        absent = {"absent": partition.absent} if partition.absent else {}
+        return {"name": name, "rows": rows, "sha256": digest, **absent}
 
     def warm(self) -> None:
         """Trace the network and prepare the default method, so that the first request does not wait for them."""
-        self.explainer(self.choose_method("auto").method)
+        self.explainer(self.choose_method("auto", scale=self.scale).method, scale=self.scale)
 
 
 def load_model(models: Path, artifact: Path, memory_bytes: int) -> ExplainableModel:

@@ -3,6 +3,7 @@
 import os
 import types
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import nn
@@ -23,7 +24,7 @@ def load_network(spec: ModelSpec, read: ReadFile) -> Network:
     Raises ModelFault.
     """
     if spec.framework == "onnx":
-        return load_onnx(read(ONNX_FILE), spec)
+        return replace(load_onnx(read(ONNX_FILE), spec), takes_nan=spec.takes_nan)
     names = tuple(item.name for item in spec.inputs)
     try:
         module = _load_keras(spec, read) if spec.framework == "keras" else load_torch(spec, read)
@@ -33,7 +34,7 @@ def load_network(spec: ModelSpec, read: ReadFile) -> Network:
         # The model's own code and the frameworks may raise any exception.
         file = KERAS_FILE if spec.framework == "keras" else NETWORK_FILE
         raise ModelFault(f"{spec.name}/{file}: {first_line(error)}") from error
-    return Network(module.eval().requires_grad_(False), names)
+    return Network(module.eval().requires_grad_(False), names, takes_nan=spec.takes_nan)
 
 
 def load_torch(spec: ModelSpec, read: ReadFile) -> nn.Module:

@@ -3,15 +3,15 @@
 import logging
 import threading
 import time
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from whyserve.errors import ModelFault, Unavailable
 from whyserve.explain.models.explainable import ExplainableModel, load_model
-from whyserve.model.builds import Each, builds, builds_of
-from whyserve.model.manifest import MANIFEST_FILE
+from whyserve.model.builds import RECORDED, Each, builds, builds_of
+from whyserve.model.manifest import MANIFEST_FILE, read_manifest
 from whyserve.model.spec import model_folders
 
 log = logging.getLogger("whyserve.worker")
@@ -24,6 +24,7 @@ RETIRED_S = 600.0
 PREPARE_S = 20.0
 # A build that could not be loaded may be one that is still being copied.
 TRY_AGAIN_S = 10.0
+KEPT_REPLAYED = 2
 
 
 class ModelRegistry:
@@ -33,6 +34,9 @@ class ModelRegistry:
         self._loaded: dict[str, ExplainableModel] = {}
         self._deleted: dict[str, float] = {}  # since when, by digest
         self._known: dict[Path, tuple[int | None, str]] = {}  # loaded builds: the manifest's time, the digest
+        # Builds that only the decision record names, by digest. The last few that a job needed stay loaded.
+        self._recorded: dict[str, Path] = {}
+        self._replayed: OrderedDict[str, ExplainableModel] = OrderedDict()
         self._failed: dict[Path, tuple[str, float]] = {}  # the reason, and when to try again
         found = builds(artifacts)
         for name in each(found):
@@ -40,17 +44,35 @@ class ModelRegistry:
             self._load(current)
             for build in older:
                 self._try(build)
+        self._find_recorded()
         self._cold = deque(self._loaded.values())
         end = time.monotonic() + PREPARE_S
         while time.monotonic() < end and self._warm_one():
             pass
 
     def get(self, digest: str) -> ExplainableModel | None:
-        return self._loaded.get(digest)
+        """Loads a build that only the decision record names. Raises ModelFault if it cannot be loaded."""
+        if digest in self._loaded or digest not in self._recorded:
+            return self._loaded.get(digest)
+        if digest not in self._replayed:
+            self._replayed[digest] = load_model(self._models, self._recorded[digest], self._memory_bytes)
+        self._replayed.move_to_end(digest)
+        if len(self._replayed) > KEPT_REPLAYED:
+            self._replayed.popitem(last=False)
+        return self._replayed[digest]
 
     @property
     def digests(self) -> list[str]:
-        return list(self._loaded)
+        """Of the builds that this worker can explain."""
+        return [*self._loaded, *(self._recorded.keys() - self._loaded.keys())]
+
+    def _find_recorded(self) -> None:
+        known = {folder: digest for digest, folder in self._recorded.items()}
+        found = {}
+        for folder in (self._artifacts / RECORDED).glob("*"):
+            with suppress(ModelFault):
+                found[known.get(folder) or read_manifest(folder)[1]] = folder
+        self._recorded = found
 
     def watch(self, stopping: threading.Event, announce: Callable[[Sequence[str]], None]) -> None:
         """Load new builds until `stopping` is set, and announce them. Runs in its own thread."""
@@ -73,6 +95,7 @@ class ModelRegistry:
             folders = model_folders(self._artifacts, MANIFEST_FILE)
         except ModelFault:
             return  # no model is left; those that were deleted are kept until there is one
+        self._find_recorded()
         listed = [build for folder in folders for build in builds_of(self._artifacts, folder.name)]
         for build in listed:
             if self._is_new(build) and (model := self._try(build)):

@@ -22,11 +22,12 @@ from whyserve.explain.pictures.elements import (
     elements,
     flat,
     from_average,
+    listed_players,
     waterfall_bars,
 )
 from whyserve.explain.pictures.figure import ExplainedOutput, build_figure, is_image_alone
 from whyserve.explain.pictures.words import Scale, facts
-from whyserve.jobs import ExplainJob
+from whyserve.jobs import ExplainJob, unpacked
 from whyserve.model.rows import Arrays, as_row
 from whyserve.model.spec import ModelSpec
 
@@ -45,9 +46,11 @@ def draw_job(job: ExplainJob, spec: ModelSpec) -> bytes:
     drawing = job.drawing
     assert drawing is not None, "the job is a drawing"
     answer = json.loads(drawing.answer)
-    arrays = {name: packed.unpack() for name, packed in job.rows.items()}
+    arrays = unpacked(job.rows)
     output = answer["explanations"][0]["outputs"][0]
-    explained = ExplainedOutput(spec, as_row(spec, arrays, 0), arrays, answer, output, Scale.of(spec.output))
+    explained = ExplainedOutput(
+        spec, as_row(spec, arrays, 0), arrays, answer, output, Scale.of(spec.output, answer.get("scale"))
+    )
     return to_json({"data": base64.b64encode(_draw(explained, drawing.kind)).decode()})
 
 
@@ -55,7 +58,7 @@ def svg_and_words(
     spec: ModelSpec, row: Mapping[str, Any], arrays: Arrays, answer: Mapping[str, Any], output: Mapping[str, Any]
 ) -> tuple[str, str]:
     """The picture of one output of one row as SVG, and the same in one sentence."""
-    explained = ExplainedOutput(spec, row, arrays, answer, output, Scale.of(spec.output))
+    explained = ExplainedOutput(spec, row, arrays, answer, output, Scale.of(spec.output, answer.get("scale")))
     words = _describe(explained, waterfall_bars(output, elements(spec, row, output)))
     return _draw(explained, "svg").decode(), words
 
@@ -63,7 +66,9 @@ def svg_and_words(
 def _draw(explained: ExplainedOutput, kind: Literal["svg", "png"]) -> bytes:
     spec, output, scale = explained.spec, explained.output, explained.scale
     bars = waterfall_bars(output, elements(spec, explained.row, output))
-    title = f"Why {spec.name} says {clean(output['output'])}: {scale.value(output['value'])}"
+    other = explained.answer.get("instead_of")
+    instead = "" if other is None else f" instead of {clean(other)}"
+    title = f"Why {spec.name} says {clean(output['output'])}{instead}: {scale.value(output['value'])}"
     notes = facts(explained.answer, output, scale)
     # The style also applies while the canvas draws. A character that the font lacks becomes a box, without a warning.
     with matplotlib.rc_context(STYLE), warnings.catch_warnings():
@@ -87,7 +92,8 @@ def _describe(explained: ExplainedOutput, bars: list[Bar]) -> str:
         return describe_waterfall(output, bars, scale)
     values = np.array(flat(output["attributions"][spec.inputs[0].name]))
     up, down = (scale.change(values[mask].sum()) for mask in (values > 0, values < 0))
-    return f"{from_average(output, scale)} the pixels that speak for it come to {up}, those against to {down}."
+    what = "parts" if listed_players(output, spec.inputs[0].name) else "pixels"
+    return f"{from_average(output, scale)} the {what} that speak for it come to {up}, those against to {down}."
 
 
 def _add_description(svg: str, title: str, description: str) -> str:

@@ -49,14 +49,28 @@ def elements(spec: ModelSpec, row: Mapping[str, Any], output: Mapping[str, Any])
     errors = output.get("standard_errors", {})
     seen: set[str] = set()
     for item in spec.inputs:
+        if listed := listed_players(output, item.name):
+            of_players = listed_players({"attributions": errors}, item.name) or [{"value": 0.0}] * len(listed)
+            pairs = zip(listed, of_players, strict=True)
+            found += [Element(clean(one["player"]), one["value"], error["value"]) for one, error in pairs]
+            continue
         if item.player_keys is None:
+            if item.name not in output["attributions"]:  # held, or in a group
+                continue
             found += _parts(item, row[item.name], output["attributions"][item.name], errors.get(item.name), spec)
             continue
         for key, label in _labels(item, row).items():
-            if key not in seen:
+            if key not in seen and key in output["attributions"]:
                 seen.add(key)
                 found.append(Element(clean(label), output["attributions"][key], errors.get(key, 0.0)))
-    return found
+    groups = output.get("players", ())
+    return found + [Element(clean(one["player"]), one["value"], one.get("standard_error", 0.0)) for one in groups]
+
+
+def listed_players(output: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
+    """The players of an input that an explained output lists; none if its elements are the players."""
+    given = output["attributions"].get(name)
+    return given if isinstance(given, list) and given and isinstance(given[0], Mapping) and "player" in given[0] else []
 
 
 def _labels(item: InputSpec, row: Mapping[str, Any]) -> dict[str, str]:
@@ -65,8 +79,9 @@ def _labels(item: InputSpec, row: Mapping[str, Any]) -> dict[str, str]:
     for feature in item.features:
         if not feature.group:
             value = row[feature.name]
-            shown = value if isinstance(value, str) else plain(value)
-            labels[feature.name] = f"{feature.name} = {shown}{f' {feature.unit}' if feature.unit else ''}"
+            shown = "missing" if value is None else value if isinstance(value, str) else plain(value)
+            unit = f" {feature.unit}" if feature.unit and value is not None else ""
+            labels[feature.name] = f"{feature.name} = {shown}{unit}"
     return labels
 
 

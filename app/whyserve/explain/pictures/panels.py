@@ -21,6 +21,7 @@ MAX_BARS = 300
 # The length of an error bar, in standard errors.
 ERRORS = 2
 MAX_TITLE = 60  # characters
+MAX_NUMBERED = 6  # players of a matrix with numbers
 
 
 def waterfall(axes: Axes, output: Mapping[str, Any], bars: Sequence[Bar], scale: Scale) -> None:
@@ -56,14 +57,25 @@ def _label(axes: Axes, x: float, y: float, text: str, right: bool, *, bold: bool
     )  # fmt: skip
 
 
-def overlay(axes: Axes, levels: np.ndarray, attributions: np.ndarray) -> None:
-    """Draw attributions, (H, W), as colours over an image, (H, W) or (H, W, 3) of 0 to 1."""
+def overlay(axes: Axes, levels: np.ndarray, attributions: np.ndarray, *, outlined: bool = False) -> None:
+    """Draw attributions, (H, W), as colours over an image, (H, W) or (H, W, 3) of 0 to 1.
+
+    outlined: draw a line where the attribution changes, because patches or regions are the players.
+    """
     paper, ink = rgb(PAPER), rgb(INK)
     # A grey image has less contrast than usual, so that the colours of the attributions stand out.
     image = levels if levels.ndim == 3 else paper + 0.62 * levels[..., None] * (ink - paper)
     strength = np.sqrt(np.abs(attributions) / (np.abs(attributions).max() or 1.0))[..., None] * 0.84
     tint = np.where(attributions[..., None] < 0, rgb(FILL["down"]), rgb(FILL["up"]))
     axes.imshow(np.clip(image + strength * (tint - image), 0, 1), interpolation="nearest", aspect="equal")
+    if outlined:
+        height, width = attributions.shape
+        rows, columns = np.nonzero(np.diff(attributions, axis=1))
+        axes.vlines(columns + 0.5, rows - 0.5, rows + 0.5, color=INK, lw=0.7)
+        rows, columns = np.nonzero(np.diff(attributions, axis=0))
+        axes.hlines(rows + 0.5, columns - 0.5, columns + 0.5, color=INK, lw=0.7)
+        axes.set_xlim(-0.5, width - 0.5)
+        axes.set_ylim(height - 0.5, -0.5)
     axes.set_xticks([])
     axes.set_yticks([])
     for edge in axes.spines.values():
@@ -75,19 +87,31 @@ def overlay(axes: Axes, levels: np.ndarray, attributions: np.ndarray) -> None:
 
 
 def series(
-    top: Axes, bottom: Axes, *, name: str, values: list[Any], attributions: list[Any], errors: Any, scale: Scale
+    top: Axes,
+    bottom: Axes,
+    *,
+    name: str,
+    values: list[Any],
+    attributions: list[Any],
+    errors: Any,
+    scale: Scale,
+    windows: Sequence[tuple[int, int, float]] = (),
 ) -> None:
-    """Draw the values of a series at the top, and the attribution of each step below. errors: standard errors."""
+    """Draw the values of a series at the top, and the attribution of each step below.
+
+    errors: standard errors. windows: (start, end, attribution) of each window, if windows are the players.
+    """
     steps = range(len(values))
     curves = np.array([flat(value)[:MAX_CURVES] for value in values])
     for number, curve in enumerate(curves.T):
         top.plot(steps, curve, color=(INK, FILL["rest"], MUTED)[number], lw=1.5, marker="o", markersize=3)
+    _windows(top, bottom, windows)
     sums = [sum(flat(attribution)) for attribution in attributions]
     colours = [FILL["down" if total < 0 else "up"] for total in sums]
     if len(sums) > MAX_BARS:
-        bottom.vlines(steps, 0, sums, colors=colours, lw=1)
+        bottom.vlines(range(len(sums)), 0, sums, colors=colours, lw=1)
     else:
-        bottom.bar(steps, sums, width=0.72, color=colours)
+        bottom.bar(range(len(sums)), sums, width=0.72, color=colours)
     for step, (total, error) in enumerate(zip(sums, errors or [], strict=bool(errors))):
         if isinstance(error, int | float) and error:
             bottom.plot([step] * 2, [total - ERRORS * error, total + ERRORS * error], color=INK, lw=1)
@@ -101,6 +125,35 @@ def series(
     top.set_xticks([])
     bottom.set_xlabel("step, counted from 0", color=MUTED, fontsize=SMALL)
     bottom.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
+def matrix(axes: Axes, pairs: Sequence[Sequence[float]], players: Sequence[str], scale: Scale) -> None:
+    """Draw interactions, (players, players): the colour is the sign, its strength the size."""
+    values = np.array(pairs)
+    strength = np.sqrt(np.abs(values) / (np.abs(values).max() or 1.0))[..., None] * 0.84
+    tint = np.where(values[..., None] < 0, rgb(FILL["down"]), rgb(FILL["up"]))
+    axes.imshow(rgb(PAPER) + strength * (tint - rgb(PAPER)), interpolation="nearest", aspect="equal")
+    names = [clean(player) for player in players]
+    axes.set_xticks(range(len(names)), names, rotation=90)
+    axes.set_yticks(range(len(names)), names)
+    axes.xaxis.tick_top()
+    _bare(axes)
+    if len(names) <= MAX_NUMBERED:
+        for (y, x), value in np.ndenumerate(values):
+            axes.text(x, y, scale.change(value), ha="center", va="center", color=INK, fontsize=SMALL - 1)
+    axes.set_xlabel("main effects on the diagonal, halves of interactions beside it", color=MUTED, fontsize=SMALL)
+
+
+def _windows(top: Axes, bottom: Axes, windows: Sequence[tuple[int, int, float]]) -> None:
+    """Shade each window under the curve, and draw a bar of its width below. Channels of a window are added up."""
+    totals: dict[tuple[int, int], float] = {}
+    for start, end, value in windows:
+        totals[start, end] = totals.get((start, end), 0.0) + value
+    largest = max(map(abs, totals.values()), default=0.0) or 1.0
+    for (start, end), value in totals.items():
+        colour = FILL["down" if value < 0 else "up"]
+        top.axvspan(start - 0.5, end - 0.5, color=colour, alpha=0.4 * abs(value) / largest, lw=0)
+        bottom.bar((start + end - 1) / 2, value, width=end - start - 0.1, color=colour)
 
 
 def _bare(axes: Axes) -> None:

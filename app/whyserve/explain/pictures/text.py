@@ -20,7 +20,7 @@ TextLine = list[tuple[int, str, float]]
 
 
 def is_text(attributions: Any) -> bool:
-    """Whether the attributions of an input are a list of tokens."""
+    """Whether the attributions of an input are a list of tokens, words or sentences."""
     return isinstance(attributions, list) and bool(attributions) and isinstance(attributions[0], Mapping)
 
 
@@ -30,7 +30,7 @@ def lines_of(tokens: Sequence[Mapping[str, Any]]) -> list[TextLine]:
     lines: list[TextLine] = [[]]
     column = 0
     for token in tokens:
-        text = clean(token["token"]) or " "
+        text = clean(token.get("token", token.get("player", "")), COLUMNS) or " "
         if column and column + len(text) > COLUMNS:
             lines.append([])
             column = 0

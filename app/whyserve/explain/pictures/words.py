@@ -9,6 +9,8 @@ from whyserve.model.spec import OutputSpec
 
 # A smaller residual, relative to |value − base value|, is rounding.
 ROUNDING = 1e-4
+# By the scale of an answer: what its numbers are. A difference is in the unit of the output.
+NAMED = {"log_odds": "log-odds", "log_ratio": "log ratio"}
 
 
 def plain(number: float, digits: int = 4) -> str:
@@ -30,7 +32,10 @@ class Scale:
     unit: str
 
     @classmethod
-    def of(cls, output: OutputSpec) -> "Scale":
+    def of(cls, output: OutputSpec, scale: str | None = None) -> "Scale":
+        """scale: that of the answer, if it names one."""
+        if scale in NAMED:
+            return cls(False, NAMED[scale])
         if output.scores == "probabilities" and output.labels:
             return cls(True, "percentage points")
         if output.scores == "logits":

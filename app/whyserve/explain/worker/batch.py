@@ -1,19 +1,21 @@
 """Compute jobs with one batch key as one batch of rows."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
 
 from whyserve.explain.game.base import Attribution, Limits
-from whyserve.explain.models.explainable import ExplainableModel, to_tensors
+from whyserve.explain.models.explainable import ExplainableModel
+from whyserve.explain.worker.reasons import further_fields
 from whyserve.explain.worker.results import Explained, answer
 from whyserve.explain.worker.summary import summarise
 from whyserve.jobs import ExplainJob, JobResult
-from whyserve.model.arrays import check_arrays
 from whyserve.model.outputs import same_length
+from whyserve.model.players import Partition, RowPlayers
 
 
 def compute(
@@ -32,13 +34,23 @@ def compute(
         from whyserve.explain.pictures.draw import draw_job  # noqa: PLC0415 (matplotlib is slow to import)
 
         return [JobResult(draw_job(job, model.spec), method="drawing")]
-    choice = model.choose_method(job.method, job.background, samples=job.samples, standard_error=job.standard_error)
-    explainer = model.explainer(choice.method, job.background)
+    partition = model.partition_of(job.players, summary=job.summary)
+    choice = model.choose_method(
+        job.method,
+        job.background,
+        samples=job.samples,
+        standard_error=job.standard_error,
+        scale=job.scale,
+        players=partition.wanted,
+    )
     rows, columns = _rows(jobs, model), _columns(jobs, model)
+    players = _players(jobs, model, partition, rows) if partition.follows_rows else None
+    explainer = model.explainer(choice.method, job.background, job.scale, partition, players)
     limits = Limits(
         samples=choice.samples,
         standard_error=job.standard_error,
         seed=job.seed,
+        interactions=job.interactions,
         deadline=_deadline(jobs),
         on_progress=on_progress,
         on_error=on_error,
@@ -49,20 +61,36 @@ def compute(
             some = {name: x[part] for name, x in rows.items()}
             return explainer.explain(some, columns[part], replace(limits, on_progress=on_progress, on_error=None))
 
-        return [summarise(job, model, choice, explain, on_progress)]
-    explained = Explained.of(explainer.explain(rows, columns, limits))
+        return [summarise(job, model, choice, partition, explain, on_progress=on_progress)]
+    explained = Explained.of(explainer.explain(rows, columns, limits), players or [partition.fixed] * len(columns))
     results, first = [], 0
     for each in jobs:
         end = first + len(each.outputs)
-        results.append(answer(each, model, choice, explained.part(first, end)))
+        part = explained.part(first, end)
+        more = partial(further_fields, each, model, part)
+        results.append(answer(each, model, choice, partition, part, more=more))
         first = end
     return results
+
+
+def _players(
+    jobs: Sequence[ExplainJob], model: ExplainableModel, partition: Partition, rows: Mapping[str, torch.Tensor]
+) -> list[RowPlayers]:
+    """The players of each row. The tokens of a text come with the job, or from its ids. Raises InvalidInput."""
+    given = [{name: spans[row] for name, spans in job.texts.items()} for job in jobs for row in range(len(job.outputs))]
+    found = []
+    for number, texts in enumerate(given):
+        row = {name: x[number].numpy() for name, x in rows.items()}
+        readers = {name: model.texts[name] for name in partition.texts if name not in texts}
+        decoded = {name: reader.spans_of_ids(row[name].tolist()) for name, reader in readers.items()}
+        found.append(partition.of(row, {**texts, **decoded}))
+    return found
 
 
 def _rows(jobs: Sequence[ExplainJob], model: ExplainableModel) -> dict[str, torch.Tensor]:
     """The rows of all jobs, (rows, *shape) per input. Raises InvalidInput."""
     arrays = {name: np.concatenate([job.rows[name].unpack() for job in jobs]) for name in jobs[0].rows}
-    return to_tensors(check_arrays(model.spec, arrays))
+    return model.tensors(arrays)
 
 
 def _columns(jobs: Sequence[ExplainJob], model: ExplainableModel) -> torch.Tensor:

@@ -1,6 +1,6 @@
 """Convert the attributions of a network's columns to explanations of named outputs, in the JSON of the API."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -8,25 +8,33 @@ from pydantic_core import to_json
 
 from whyserve.explain.game.base import Attribution
 from whyserve.explain.models.explainable import ExplainableModel
-from whyserve.jobs import ExplainJob, JobResult
+from whyserve.jobs import ExplainJob, JobResult, unpacked
 from whyserve.model.choice import MethodChoice
-from whyserve.model.outputs import Output
+from whyserve.model.outputs import Output, Outputs
+from whyserve.model.players import Partition, RowPlayers
+from whyserve.model.scale import scale_facts
 from whyserve.model.text import TokenSpans
 
 
 class Explained(NamedTuple):
-    """The part of an Attribution that an answer holds, in float64. values, standard_errors: (R, K, P)."""
+    """The part of an Attribution that an answer holds, in float64. values, standard_errors: (R, K, P).
+
+    players: of each row, at most P. interactions: (R, K, P, P), or None.
+    """
 
     values: np.ndarray
     base_values: np.ndarray
     standard_errors: np.ndarray | None
     complete: bool
+    players: Sequence[RowPlayers]
+    interactions: np.ndarray | None = None
 
     @classmethod
-    def of(cls, whole: Attribution) -> Self:
+    def of(cls, whole: Attribution, players: Sequence[RowPlayers]) -> Self:
         errors = whole.standard_errors
         values, base = whole.values.double().numpy(), whole.base_values.double().numpy()
-        return cls(values, base, None if errors is None else errors.double().numpy(), whole.complete)
+        pairs = None if whole.interactions is None else whole.interactions.numpy()
+        return cls(values, base, None if errors is None else errors.double().numpy(), whole.complete, players, pairs)
 
     def part(self, first: int, end: int) -> Self:
         """The rows from `first` to `end`, exclusive."""
@@ -35,28 +43,44 @@ class Explained(NamedTuple):
             values=self.values[first:end],
             base_values=self.base_values[first:end],
             standard_errors=None if errors is None else errors[first:end],
+            interactions=None if self.interactions is None else self.interactions[first:end],
+            players=self.players[first:end],
         )
 
 
-def answer(job: ExplainJob, model: ExplainableModel, choice: MethodChoice, explained: Explained) -> JobResult:
-    """The explanations of one job. explained: the job's rows and output columns."""
-    served = job.served.unpack()
-    predictions = model.outputs.predictions(served)
-    outside = model.bounds.outside({name: packed.unpack() for name, packed in job.rows.items()})
+def answer(
+    job: ExplainJob,
+    model: ExplainableModel,
+    choice: MethodChoice,
+    partition: Partition,
+    explained: Explained,
+    *,
+    more: Callable[[int], dict[str, Any]],
+) -> JobResult:
+    """The explanations of one job. explained: the job's rows and output columns. more: a row's further fields."""
+    predictions, scored = model.outputs.predictions(job.served.unpack()), model.scored(job)
+    named = Outputs(model.spec, scored.shape[1], job.scale).named
+    rows = unpacked(job.rows)
+    outside, missing = model.bounds.outside(rows), model.gaps.by_row(rows)
     explanations = [
         {
             **({"id": job.ids[row]} if job.ids and job.ids[row] is not None else {}),
             "prediction": prediction,
             "outputs": [
-                _output(model, output, served[row], explained, (row, column), texts=_texts(job, row))
-                for column, output in enumerate(model.outputs.named(job.outputs[row]))
+                {
+                    **_output(model, output, scored[row], explained, (row, column), texts=_texts(job, row)),
+                    **({"missing": missing[row]} if missing[row] else {}),
+                }
+                for column, output in enumerate(named(job.outputs[row]))
             ],
+            **explained.players[row].facts,
             **({"out_of_range": outside[row]} if outside[row] else {}),
+            **more(row),
         }
         for row, prediction in enumerate(predictions)
     ]
     return JobResult(
-        to_json(common_fields(job, model, choice, complete=explained.complete)),
+        to_json(common_fields(job, model, choice, partition, complete=explained.complete)),
         [to_json(explanation) for explanation in explanations],
         choice.method,
         _residual(explanations),
@@ -72,8 +96,11 @@ def _residual(explanations: Sequence[Mapping[str, Any]]) -> float:
     return residual / scale if scale else residual
 
 
-def common_fields(job: ExplainJob, model: ExplainableModel, choice: MethodChoice, *, complete: bool) -> dict[str, Any]:
+def common_fields(
+    job: ExplainJob, model: ExplainableModel, choice: MethodChoice, partition: Partition, *, complete: bool
+) -> dict[str, Any]:
     """The fields of a response that apply to all its rows."""
+    players = partition.fixed if job.interactions else None
     return {
         "id": job.id,
         "model": job.model,
@@ -81,9 +108,12 @@ def common_fields(job: ExplainJob, model: ExplainableModel, choice: MethodChoice
         "manifest": job.digest,
         "method": choice.method,
         **({"method_reason": choice.reason} if choice.reason else {}),
+        **({} if choice.samples is None else {"samples": choice.samples}),
         **({} if choice.distance is None else {"expected_distance": choice.distance}),
         **({} if choice.doubt is None else {"reliable": False, "reliable_reason": choice.doubt}),
-        "background": model.describe_background(job.background),
+        **scale_facts(job.scale),
+        **({"players": [players.names[number] for number in players.order]} if players else {}),
+        "background": model.describe_background(job.background, partition),
         **({} if complete else {"complete": False}),
     }
 
@@ -95,7 +125,7 @@ def _texts(job: ExplainJob, row: int) -> dict[str, TokenSpans]:
 def _output(
     model: ExplainableModel,
     output: Output,
-    served: np.ndarray,
+    scored: np.ndarray,
     explained: Explained,
     index: tuple[int, int],
     *,
@@ -103,25 +133,28 @@ def _output(
 ) -> dict[str, Any]:
     """One explained output. index: its row and its place among the row's explained outputs.
 
-    `value` is the served prediction of ONNX Runtime, not that of the explained network, and the residual is measured
-    against it: a difference between the two becomes visible.
+    `value` is the served prediction of ONNX Runtime on the job's scale, not that of the explained network, and the
+    residual is measured against it: a difference between the two becomes visible.
     """
-    value = output.offset + output.sign * float(served[output.column])
+    value = output.offset + output.sign * float(scored[output.column])
     base = output.offset + output.sign * float(explained.base_values[index])
-    values = output.sign * explained.values[index]
+    players = explained.players[index[0]]
+    values = output.sign * explained.values[index][: players.count]
     shown = {
         "output": output.name,
         "value": value,
         "base_value": base,
-        "attributions": _by_token(model.by_key(values), texts),
+        **players.described(values, texts),
         "residual": value - base - float(values.sum()),
     }
     if explained.standard_errors is not None:
         # The error of the padding tokens is a sum of several errors: an upper bound, for any correlation.
-        shown["standard_errors"] = _by_token(model.by_key(explained.standard_errors[index]), texts)
+        errors = players.described(explained.standard_errors[index][: players.count], texts)
+        shown["standard_errors"] = errors["attributions"]
+        if "players" in errors:
+            for shared, error in zip(shown["players"], errors["players"], strict=True):
+                shared["standard_error"] = error["value"]
+    if explained.interactions is not None:
+        pairs = output.sign * explained.interactions[index]
+        shown["interactions"] = pairs[np.ix_(players.order, players.order)].tolist()
     return shown
-
-
-def _by_token(values: dict[str, Any], texts: Mapping[str, TokenSpans]) -> dict[str, Any]:
-    """Replace the numbers of each text input with a list of its tokens and their numbers."""
-    return {**values, **{name: spans.described(values[name]) for name, spans in texts.items()}}

@@ -11,6 +11,8 @@ from whyserve.explain.models.explainable import ExplainableModel
 from whyserve.explain.worker.results import common_fields
 from whyserve.jobs import ExplainJob, JobResult
 from whyserve.model.choice import MethodChoice
+from whyserve.model.outputs import Outputs
+from whyserve.model.players import Partition
 
 CHUNK_ROWS = 16
 
@@ -34,14 +36,20 @@ class _Sums:
 
 
 def summarise(
-    job: ExplainJob, model: ExplainableModel, choice: MethodChoice, explain: ExplainPart, on_progress: OnProgress
+    job: ExplainJob,
+    model: ExplainableModel,
+    choice: MethodChoice,
+    partition: Partition,
+    explain: ExplainPart,
+    *,
+    on_progress: OnProgress,
 ) -> JobResult:
     """Summarise as many rows as the deadline allows.
 
     Raises UnsupportedNetwork, InvalidInput, and Stopped if no chunk was complete.
     """
     total = len(job.outputs)
-    sums = {output.name: _Sums(model.players.count) for output in model.outputs.all}
+    sums = {output.name: _Sums(partition.fixed.count) for output in model.outputs.all}
     done = 0
     for first in range(0, total, CHUNK_ROWS):
         count = min(CHUNK_ROWS, total - first)
@@ -58,28 +66,31 @@ def summarise(
         done += count
     if not done:
         raise Stopped
-    summary = [_describe(model, name, each) for name, each in sums.items() if each.rows]
-    body = {**common_fields(job, model, choice, complete=done == total), "rows": done, "summary": summary}
+    summary = [_describe(partition, name, each) for name, each in sums.items() if each.rows]
+    body = {**common_fields(job, model, choice, partition, complete=done == total), "rows": done, "summary": summary}
     return JobResult(to_json(body), method=choice.method)
 
 
 def _add(sums: dict[str, _Sums], job: ExplainJob, model: ExplainableModel, first: int, found: Attribution) -> None:
     """Add the attributions of a chunk that begins at row `first` of the job."""
-    served = job.served.unpack()
+    scored = model.scored(job)
+    named = Outputs(model.spec, scored.shape[1], job.scale).named
     values, base = found.values.double().numpy(), found.base_values.double().numpy()
     for row in range(len(values)):
-        for column, output in enumerate(model.outputs.named(job.outputs[first + row])):
-            value = output.offset + output.sign * float(served[first + row, output.column])
+        for column, output in enumerate(named(job.outputs[first + row])):
+            value = output.offset + output.sign * float(scored[first + row, output.column])
             base_value = output.offset + output.sign * float(base[row, column])
             each = output.sign * values[row, column]
             sums[output.name].add(value, each, value - base_value - float(each.sum()))
 
 
-def _describe(model: ExplainableModel, name: str, sums: _Sums) -> dict[str, Any]:
+def _describe(partition: Partition, name: str, sums: _Sums) -> dict[str, Any]:
+    means = partition.fixed.described(sums.absolute / sums.rows)
     return {
         "output": name,
         "rows": sums.rows,
         "mean_value": sums.value / sums.rows,
-        "mean_absolute_attributions": model.by_key(sums.absolute / sums.rows),
+        "mean_absolute_attributions": means["attributions"],
+        **({"players": means["players"]} if "players" in means else {}),
         "largest_residual": sums.residual,
     }

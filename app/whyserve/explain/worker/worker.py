@@ -160,7 +160,10 @@ class Worker:
     def _explain(self, leases: Sequence[Lease], recorder: Recorder, *, beside: bool) -> JobError | None:
         """Compute jobs together and record their results, or return the error. beside: another computation waits."""
         job = leases[0].job
-        model = self._models.get(job.digest)
+        try:
+            model = self._models.get(job.digest)
+        except ModelFault as fault:
+            return job_error("explanation_failed", fault.message)
         if model is None:
             message = f"this worker does not have the build of {job.model} that made the prediction; retry the request"
             return job_error("manifest_mismatch", message)

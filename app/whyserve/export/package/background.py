@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 
 from whyserve.errors import InvalidInput
+from whyserve.export.package.gaps import TO_STATE
 from whyserve.export.package.given import is_frame, plain_array, plain_background
+from whyserve.model.missing import is_absent
 from whyserve.model.rows import Arrays, row_count
 
 Columns = list[dict[str, Any]]
@@ -23,6 +25,7 @@ def read_background(
     names: Sequence[str],
     integer: Mapping[str, bool],
     categories: Mapping[str, Sequence[str]] = MappingProxyType({}),
+    missing: Mapping[str, Any] = MappingProxyType({}),
 ) -> tuple[Arrays, dict[str, Columns]]:
     """A background → arrays by input name, (rows, …), and the features of each input whose rows came as a DataFrame.
 
@@ -30,6 +33,8 @@ def read_background(
         a network with two inputs, whose numbers go to one input and whose categories go to the other, integer one.
     integer: whether an input takes integers, by input name, as far as known.
     categories: the categories of a text column in the order of their codes, by column name.
+    missing: by column name, from fill_gaps. Where it is True, a column of numbers keeps NaN, and a missing category
+        gets the code after the last one.
     Raises InvalidInput; a text column without a stated order is refused, because any order could be the wrong one.
     """
     background = plain_background(background)
@@ -40,24 +45,24 @@ def read_background(
         known = ", ".join(labels[:50])
         raise InvalidInput(f'categories names "{odd[0]}", which is not a column of the background; they are {known}')
     for frame in frames:
-        check_columns(frame, categories)
+        check_columns(frame, categories, missing)
     if not isinstance(background, Mapping):
         background = _by_input(background, names, integer, categories)
     known = f"the inputs are {', '.join(names)}"
-    if missing := [name for name in names if name not in background]:
-        raise InvalidInput(f'input "{missing[0]}" is missing from the background; {known}')
+    if lacking := [name for name in names if name not in background]:
+        raise InvalidInput(f'input "{lacking[0]}" is missing from the background; {known}')
     if unknown := [name for name in background if name not in names]:
         raise InvalidInput(f'"{unknown[0]}" in the background is not an input of the network; {known}')
     arrays: Arrays = {}
     features: dict[str, Columns] = {}
     for name in names:
         if is_frame(background[name]):
-            arrays[name], features[name] = _from_frame(name, background[name], categories)
+            arrays[name], features[name] = _from_frame(name, background[name], categories, missing)
         else:
             arrays[name] = background[name]
             if is_flat(arrays[name]):  # one number per row
                 arrays[name], features[name] = arrays[name][:, None], [{"name": name}]
-        _check_array(name, arrays[name])
+        _check_array(name, arrays[name], nan=any(feature.get("missing") for feature in features.get(name, ())))
     if len({len(array) for array in arrays.values()}) > 1:
         counts = ", ".join(f"{name} has {len(array)}" for name, array in arrays.items())
         raise InvalidInput(f"the inputs of the background have different numbers of rows: {counts}")
@@ -106,15 +111,16 @@ def _is_category(column: Any) -> bool:
     return str(column.dtype) == "category" or is_text(column)
 
 
-def _check_array(name: str, array: np.ndarray) -> None:
+def _check_array(name: str, array: np.ndarray, *, nan: bool) -> None:
     if array.dtype.kind not in "iufb" or array.ndim < 2:
         texts = "; texts need the argument tokenizer, or a DataFrame and the argument categories"
         raise InvalidInput(
             f'the background of input "{name}" has dtype {array.dtype} and shape {array.shape};'
             f" numbers of shape (rows, …) are needed{texts if array.dtype.kind in 'UO' else ''}"
         )
-    if not np.isfinite(array).all():
-        row = int(np.argwhere(~np.isfinite(array))[0][0])
+    valid = ~np.isinf(array) if nan else np.isfinite(array)  # other columns of a DataFrame have no NaN
+    if not valid.all():
+        row = int(np.argwhere(~valid)[0][0])
         raise InvalidInput(f"{row_of_background(name, row)} holds a number that is not finite; drop or correct the row")
 
 
@@ -144,20 +150,23 @@ def _by_input(
     return {name: background[categories if name in for_categories else numbers] for name in names}
 
 
-def _from_frame(name: str, frame: Any, orders: Mapping[str, Sequence[str]]) -> tuple[np.ndarray, Columns]:
+def _from_frame(
+    name: str, frame: Any, orders: Mapping[str, Sequence[str]], missing: Mapping[str, Any]
+) -> tuple[np.ndarray, Columns]:
     """(rows, columns), and one feature per column. A category becomes its position in the order of its categories."""
     columns: list[np.ndarray] = []
     features: Columns = []
     for label in map(str, frame.columns):
         column = frame[label]
         if not _is_category(column) and label not in orders:
-            columns.append(column.to_numpy())
+            columns.append(column.to_numpy(np.float64, na_value=np.nan) if column.isna().any() else column.to_numpy())
             boolean = str(column.dtype) in {"bool", "boolean"}
             features.append({"name": label, "boolean": True} if boolean else {"name": label})
             continue
         order = [str(value) for value in orders.get(label) or column.cat.categories]
         columns.append(codes_of(column, order))
         features.append({"name": label, "categories": order})
+    features = [{**f, "missing": missing[f["name"]]} if f["name"] in missing else f for f in features]
     categories = [feature["name"] for feature in features if "categories" in feature]
     numbers = [f["name"] for f, array in zip(features, columns, strict=True) if array.dtype.kind == "f"]
     if categories and numbers:
@@ -169,35 +178,44 @@ def _from_frame(name: str, frame: Any, orders: Mapping[str, Sequence[str]]) -> t
 
 
 def codes_of(column: Any, order: Sequence[str]) -> np.ndarray:
+    """(rows,) int64. A missing value gets the code after the last one."""
     code_of = {value: code for code, value in enumerate(order)}
-    return np.array([code_of[str(value)] for value in column], np.int64)
+    absent = column.isna() if hasattr(column, "isna") else [False] * len(column)
+    codes = [len(order) if gap else code_of[str(value)] for value, gap in zip(column, absent, strict=True)]
+    return np.array(codes, np.int64)
 
 
 def check_order(label: str, column: Any, order: Sequence[str]) -> None:
     if len(set(order)) < len(order):
         raise InvalidInput(f'categories of "{label}" name a category twice; name each category once')
-    if unknown := sorted({str(value) for value in column} - set(order)):
+    if unknown := sorted({str(value) for value in column if not is_absent(value)} - set(order)):
         raise InvalidInput(
             f'categories of "{label}" lack {", ".join(unknown[:20])}, which the background holds; list every category'
             " in the order that the network was trained with"
         )
 
 
-def check_columns(frame: Any, orders: Mapping[str, Sequence[str]]) -> None:
+def check_columns(
+    frame: Any, orders: Mapping[str, Sequence[str]], missing: Mapping[str, Any] = MappingProxyType({})
+) -> None:
     """Raises InvalidInput, which names every column that cannot be read and says what to do."""
     labels = [str(label) for label in frame.columns]
     if twice := sorted({label for label in labels if labels.count(label) > 1}):
         raise InvalidInput(f"the background has duplicate columns: {', '.join(twice)}; keep each column once")
-    if gaps := [label for label, column in frame.items() if column.isna().any()]:
+    if gaps := [label for label, column in frame.items() if column.isna().any() and str(label) not in missing]:
         rows = ", ".join(f"{label} (first in row {int(frame[label].isna().to_numpy().argmax())})" for label in gaps)
-        raise InvalidInput(f"columns with missing values: {rows}; fill them or drop the rows")
+        example = ", ".join(f'"{label}": "{"mode" if _is_category(frame[label]) else "median"}"' for label in gaps)
+        raise InvalidInput(
+            f"columns with missing values: {rows}; fill them, drop the rows, or add missing={{{example}}}: for each"
+            f" column {TO_STATE}"
+        )
     if dates := [str(label) for label, column in frame.items() if str(column.dtype).startswith(("datetime", "period"))]:
         raise InvalidInput(
             f"columns with dates: {', '.join(dates)}; replace each by numbers, such as seconds, or year, month and day"
         )
     unordered = [str(label) for label, column in frame.items() if is_text(column) and str(label) not in orders]
     if unordered:
-        seen = {label: ", ".join(f'"{value}"' for value in frame[label].unique()[:4]) for label in unordered}
+        seen = {label: ", ".join(f'"{each}"' for each in frame[label].dropna().unique()[:4]) for label in unordered}
         example = ", ".join(f'"{label}": [{values}, …]' for label, values in seen.items())
         raise InvalidInput(
             f"the order of the categories is not known for the columns {', '.join(unordered)}; add"

@@ -74,11 +74,13 @@ def check_codes(network: Any, arrays: Arrays, columns: Mapping[str, list[dict[st
             count = len(feature.get("categories", ()))
             if not count:
                 continue
+            count += feature.get("missing") is True
             takes = taker(network.run, arrays, name, place)
             limit = id_limit(takes, int(arrays[name][:, place].max()), MOST_CODES)
             if limit is not None and limit != count:
+                also = ", one of them for missing values" if feature.get("missing") is True else ""
                 raise InvalidInput(
-                    f'column "{feature["name"]}" has {count} categories, but the network takes the codes 0 to'
+                    f'column "{feature["name"]}" has {count} categories{also}, but the network takes the codes 0 to'
                     f' {limit - 1}; pass categories={{"{feature["name"]}": […]}} with all {limit} categories,'
                     " in the order that the network was trained with"
                 )

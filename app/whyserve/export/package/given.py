@@ -34,6 +34,7 @@ ARGUMENTS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "units": (_of(lambda value: isinstance(value, str)), 'a dict by column name, such as {"mass": "g"}'),
     "groups": (_of(_is_list), 'a dict of lists of columns by group name, such as {"size": ["length", "width"]}'),
     "categories": (_of(_is_list), 'a dict of lists by column name, such as {"plan": ["free", "pro"]}'),
+    "missing": (_of(lambda value: value is not False), 'a dict by column name, such as {"age": "median"}'),
     "kinds": (_of(lambda value: isinstance(value, str)), 'a dict by input name, such as {"x": "image"}'),
     "ranges": (_of(lambda value: True), 'a dict by input name, such as {"image": (0, 1)}'),
     "description": (lambda value: isinstance(value, str), "a text"),
@@ -44,7 +45,7 @@ ARGUMENTS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "folder": (lambda value: isinstance(value, str | os.PathLike), 'a path, such as "models/churn"'),
     "artifacts": (lambda value: isinstance(value, str | os.PathLike), 'a path, such as "artifacts"'),
 }
-OPTIONAL = ("unit", "features", "units", "groups", "categories", "kinds", "ranges")
+OPTIONAL = ("unit", "features", "units", "groups", "categories", "missing", "kinds", "ranges")
 
 
 def check_arguments(given: Mapping[str, Any]) -> None:

@@ -14,6 +14,7 @@ from whyserve.errors import InvalidInput, ModelFault
 from whyserve.export.build import export_one
 from whyserve.export.package.checks import background_notes, check_place, check_replacement
 from whyserve.export.package.folder import to_toml, write_folder
+from whyserve.export.package.gaps import fill_gaps
 from whyserve.export.package.given import check_arguments
 from whyserve.export.package.ids import token_inputs
 from whyserve.export.package.inputs import describe_inputs
@@ -22,8 +23,9 @@ from whyserve.export.package.outputs import describe_output, stated_labels
 from whyserve.export.package.prepare import prepare
 from whyserve.export.package.report import Packaged
 from whyserve.export.progress import step, steps_shown
+from whyserve.model.input_spec import one_line
 from whyserve.model.methods import BUDGET_MAX_MS, BUDGET_MS
-from whyserve.model.spec import SPEC_FILE, ModelSpec, Task, check_name, one_line
+from whyserve.model.spec import SPEC_FILE, ModelSpec, Task, check_name
 
 
 @steps_shown()
@@ -43,6 +45,7 @@ def package(
     units: Mapping[str, str] | None = None,
     groups: Mapping[str, Sequence[str]] | None = None,
     categories: Mapping[str, Sequence[str]] | None = None,
+    missing: Mapping[str, Any] | None = None,
     kinds: Mapping[str, str] | None = None,
     ranges: Mapping[str, Sequence[Any]] | None = None,
     tokenizer: Any = None,
@@ -85,6 +88,9 @@ def package(
     units: the unit of a feature, by feature name.
     groups: lists of features that are explained as one player, by the name of the group.
     categories: of a text column, every category in the order of training, by the name of the column.
+    missing: of a column of a DataFrame, by its name, what becomes of a missing value, which requests send as null: True
+        hands the network NaN, or for a category the code after the last one; "median", "mean", "mode" or a value is
+        filled in, here and by the service.
     kinds: "tabular", "image", "sequence", "tokens" or "tensor", by input name, if the kind is not clear from the shape.
     ranges: the numbers that the network takes for (black, white) of an image, or a pair of them for each channel, by
         input name. After torchvision's Normalize, a channel's pair is (-mean / std, (1 - mean) / std). Default: a
@@ -114,15 +120,17 @@ def package(
     check_place(folder)
     step(f"{folder.name}: running the network on the background")
     choice = OutputChoice(output, reduce)
+    rows, gaps = fill_gaps(background, missing or {})
     prepared = prepare(
         model,
-        background,
+        rows,
         choice=choice,
         tokenizer=tokenizer,
         kinds=kinds or {},
         categories=categories or {},
         preprocess=preprocess,
         features=features,
+        missing=gaps,
     )
     tried, text, origin = prepared.tried, prepared.text, prepared.origin
     network, arrays, columns, table = tried.network, tried.arrays, tried.columns, tried.table

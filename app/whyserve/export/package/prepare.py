@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from whyserve.errors import InvalidInput
 from whyserve.export.package.background import read_background
 from whyserve.export.package.checks import check_codes, check_expected
+from whyserve.export.package.gaps import Missing
 from whyserve.export.package.network import as_served, network_of
 from whyserve.export.package.output_choice import OutputChoice
 from whyserve.export.package.preprocess import Front
@@ -40,6 +42,7 @@ def prepare(
     categories: Mapping[str, Any],
     preprocess: Any,
     features: Any,
+    missing: Missing,
 ) -> Prepared:
     """Run a network on its background. The arguments are those of `package`. Raises InvalidInput, ModelFault."""
     tokenizer = padded_tokenizer(tokenizer, model)
@@ -53,7 +56,9 @@ def prepare(
     if preprocess is not None:
         front = Front.of(preprocess, text.background, features)
         network, layers = network.with_front(front)
-    read = front.read if front else read_background
+    if front and missing:
+        raise InvalidInput("a network with preprocess takes rows without gaps; leave missing out, and fill the rows")
+    read = front.read if front else partial(read_background, missing=missing)
     tried = try_background(network, text.background, categories=categories, read=read)
     check_codes(tried.network, tried.arrays, tried.columns)
 

@@ -91,7 +91,13 @@ def try_background(
     if not raised:
         raise faults[0]
     fault = next((each for each in raised if not OF_TYPES.search(str(each))), raised[0])
-    raise InvalidInput(network_failed(fault, network, arrays)) from fault
+    needs = "".join(
+        f'; missing=True needs room for the code {len(feature["categories"])} of column "{feature["name"]}"'
+        for features in columns.values()
+        for feature in features
+        if "categories" in feature and feature.get("missing") is True
+    )
+    raise InvalidInput(network_failed(fault, network, arrays) + needs) from fault
 
 
 def _readings(network: Any, given: Any) -> list[dict[str, bool]]:
@@ -127,7 +133,7 @@ def _dtypes(array: np.ndarray, floating: str, *, integer: bool) -> list[str]:
     integers, or far outside, have no meaning for it.
     """
     kind = array.dtype.kind
-    if kind == "f" and not np.array_equal(array, np.rint(array)):
+    if kind == "f" and not np.array_equal(array, np.rint(array)):  # NaN too
         return [floating]
     if kind == "f":
         return ["int64"] if integer else [floating, "int64"]

@@ -37,7 +37,7 @@ def export(task: Task) -> None:
     def run(rows: Arrays) -> np.ndarray:
         return np.asarray(call(*(tf.constant(rows[item.name]) for item in spec.inputs)))
 
-    task.save(Table.ORIGINAL, original_outputs(task, run))
+    task.save(Table.ORIGINAL, original_outputs(task, spec, run))
     # from_keras raises KeyError on a Keras 3 Sequential (tensorflow-onnx#2448); a traced function does not.
     signature = [tf.TensorSpec((None, *item.row_shape), item.dtype, name=item.name) for item in spec.inputs]
     function = tf.function(call)

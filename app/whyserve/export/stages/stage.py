@@ -16,7 +16,7 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,7 @@ class Table(StrEnum):
     TAKEN = "taken.npy"  # if the original cannot take every row: (rows,) bool, which rows it takes
     ORIGINAL = "original.npy"  # output of the original network for the rows
     NETWORK = "network.npy"  # output of the network on torch, which the worker explains, for the same rows
+    LOGITS = "logits.npy"  # logits of the network on torch, if it ends in softmax or sigmoid
     EXACT = "exact.npy"  # output of the same network in float64, if parity was in doubt
 
 
@@ -55,7 +56,7 @@ class Task:
     """folder: the model folder. work: the folder for results. digests: SHA-256 of the model's files.
 
     settings: of the export, the budgets of build.export_all. real: the number of rows in Rows.TRIED that are real; they
-    come first.
+    come first. fills: what the network gets for a missing value, by feature.
     """
 
     folder: str
@@ -63,6 +64,7 @@ class Task:
     digests: dict[str, str]
     settings: dict[str, float]
     real: int
+    fills: dict[str, float] = field(default_factory=dict)
 
     def spec(self) -> ModelSpec:
         return read_spec(Path(self.folder))
@@ -167,11 +169,11 @@ def no_onnx_operation(framework: str, operations: Sequence[str]) -> str:
     return f"ONNX has no operation for {framework}'s {', '.join(operations)}; build that part from other operations"
 
 
-def original_outputs(task: Task, call: Callable[[Arrays], np.ndarray]) -> np.ndarray:
+def original_outputs(task: Task, spec: ModelSpec, call: Callable[[Arrays], np.ndarray]) -> np.ndarray:
     """The outputs of the original network for the rows of a task.
 
     An invented row that the network cannot take, such as an id outside its table, is removed from the rows, and
-    Table.TAKEN says so. Raises whatever the network raises on a real row.
+    Table.TAKEN says so. Raises whatever the network raises on a real row, and ModelFault for a category without room.
     """
     rows = task.rows()
     try:
@@ -179,11 +181,27 @@ def original_outputs(task: Task, call: Callable[[Arrays], np.ndarray]) -> np.nda
     except Exception:
         taken = np.array([_takes(call, rows, number) for number in range(row_count(rows))])
         if not taken[: task.real].all():
+            if fault := _without_room(spec, rows, taken):
+                raise ModelFault(fault) from None
             raise
     rows = {name: array[taken] for name, array in rows.items()}
     task.save_rows(rows)
     task.save(Table.TAKEN, taken)
     return in_batches(call, rows)
+
+
+def _without_room(spec: ModelSpec, rows: Arrays, taken: np.ndarray) -> str | None:
+    """What is wrong if the network takes no row without a value of some category."""
+    for item in spec.inputs:
+        for name, feature, codes in item.columns(rows[item.name]):
+            if feature and feature.categories and feature.missing is True:
+                count = len(feature.categories)
+                if not taken[codes == count].any():
+                    return (
+                        f'{spec.name}: missing = true of "{name}" needs room for the code {count}, but the network'
+                        f' does not take it; give its lookup {count + 1} entries, or set missing = {{ fill = "mode" }}'
+                    )
+    return None
 
 
 def _takes(call: Callable[[Arrays], np.ndarray], rows: Arrays, number: int) -> bool:

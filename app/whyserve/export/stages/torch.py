@@ -16,18 +16,34 @@ from whyserve.explain.allocator import keep_freed_memory
 from whyserve.explain.certificate.certify import certify
 from whyserve.explain.game.base import Inputs, Limits
 from whyserve.explain.game.network import Network
+from whyserve.explain.game.players import Players
 from whyserve.explain.methods.registry import EXPLAINERS
 from whyserve.explain.models.explainable import load_background, players_of, to_tensors
 from whyserve.explain.models.loader import load_network
+from whyserve.explain.models.on_scale import Logits, ending_of, network_on
+from whyserve.explain.models.row_games import RowGames, game_players, preparer
 from whyserve.explain.models.traced_network import quick_network
 from whyserve.export.progress import step
 from whyserve.export.rows import output_not_finite
 from whyserve.export.stages.ids import vocabularies
-from whyserve.export.stages.stage import Rows, Table, Task, main, no_onnx_operation, original_outputs
-from whyserve.model.outputs import Outputs
-from whyserve.model.players import player_names
+from whyserve.export.stages.onnx_logits import with_logits
+from whyserve.export.stages.stage import (
+    Rows,
+    Table,
+    Task,
+    in_batches,
+    main,
+    no_onnx_operation,
+    original_outputs,
+)
+from whyserve.model.manifest import Ending
+from whyserve.model.missing import Gaps
+from whyserve.model.outputs import Output, Outputs
+from whyserve.model.players import Partition
 from whyserve.model.rows import Arrays, row_count
+from whyserve.model.scale import scale_of
 from whyserve.model.spec import NETWORK_FILE, ONNX_FILE, ModelSpec
+from whyserve.model.text import text_readers
 
 OPSET = 18
 REASONS = 3
@@ -41,8 +57,10 @@ def export(task: Task) -> None:
     network = load_network(spec, task.read)
     step(f"{spec.name}: running the original on {row_count(task.rows())} rows")
     try:
-        outputs = original_outputs(task, lambda part: run(network, part))
+        outputs = original_outputs(task, spec, lambda part: run(network, part))
     except Exception as error:
+        if type(error) is ModelFault:  # it names the feature; those of the network are of other types
+            raise
         raise ModelFault(f"{spec.name}: the network fails on a row of valid inputs: {first_line(error)}") from error
     rows = task.rows()
     task.save(Table.NETWORK, outputs)
@@ -52,20 +70,50 @@ def export(task: Task) -> None:
         step(f"{spec.name}: exporting to ONNX")
         content = task.read(ONNX_FILE) if spec.framework == "onnx" else to_onnx(spec, network, rows)
         task.path(ONNX_FILE).write_bytes(content)
+    ending = _save_logits(task, network)
     named = Outputs(spec, outputs[0].size)  # the parity check compares this size with the number of labels
+    gaps = Gaps(spec, task.fills)
     for name in spec.explain.backgrounds:
-        _check_background(spec, network, load_background(spec, task.read, name), spec.explain.backgrounds[name])
-    background = load_background(spec, task.read)
+        _check_background(spec, network, load_background(spec, task.read, gaps, name), spec.explain.backgrounds[name])
+    background = load_background(spec, task.read, gaps)
     examples = to_tensors(task.rows(Rows.EXAMPLES))
     network = quick_network(spec, network, background)  # the worker runs it, so the certificate must measure it
+    explained = network_on(spec, network, scale_of(spec), ending, background)
+    partition, texts = Partition(spec), text_readers(spec, task.read)
+
+    def make(method: str, network: Network) -> RowGames:
+        return RowGames(preparer(method, network, background, spec), spec.inputs, background, partition, texts=texts)
+
     certificate = certify(
-        network, background, players_of(spec), task.settings["budget_ms"], task.settings["budget_max_ms"],
-        asked=lambda table: named.columns("top", table), examples=examples,
+        explained, background, _trial_players(spec, partition), task.settings["budget_ms"],
+        task.settings["budget_max_ms"], asked=lambda table: named.columns("top", table), examples=examples,
         on_method=lambda name: step(f"{spec.name}: trying method {name}"),
+        make=make if partition.changes_background else None,
     )  # fmt: skip
     first = {name: tensor[:1] for name, tensor in (examples or background).items()}
-    given = reasons(spec, network, background, first, certificate)
-    task.save_facts(vocabularies=known, certificate=certificate, reasons=given)
+    with torch.no_grad():
+        top = named.wanted("top", network(first).numpy())[0][0]
+    games = make(certificate["default"], explained) if partition.changes_background else None
+    given = reasons(spec, explained, background, first, certificate, top=top, games=games)
+    task.save_facts(vocabularies=known, certificate=certificate, reasons=given, ending=ending)
+
+
+def _save_logits(task: Task, network: Network) -> Ending | None:
+    """Make the ONNX file return the logits too, and save those of the network; None if it has none to return."""
+    rows, onnx = task.rows(), task.path(ONNX_FILE)
+    ending = ending_of(task.spec(), network, to_tensors({name: array[:2] for name, array in rows.items()}))
+    content = with_logits(onnx.read_bytes(), task.spec().output.tensor) if ending else None
+    if content is None:
+        return None
+    logits = Network(Logits(network.module), network.names)
+    task.save(Table.LOGITS, in_batches(lambda part: run(logits, part), rows))
+    onnx.write_bytes(content)
+    return ending
+
+
+def _trial_players(spec: ModelSpec, partition: Partition) -> Players:
+    """The players for the certificate's limits and messages: of every row, or the elements if they follow the row."""
+    return game_players(Partition(spec, {}).fixed if partition.follows_rows else partition.fixed)
 
 
 def _check_background(spec: ModelSpec, network: Network, background: dict[str, torch.Tensor], file: str) -> None:
@@ -77,16 +125,24 @@ def _check_background(spec: ModelSpec, network: Network, background: dict[str, t
 
 
 def reasons(
-    spec: ModelSpec, network: Network, background: Inputs, row: Inputs, certificate: dict[str, Any]
+    spec: ModelSpec,
+    network: Network,
+    background: Inputs,
+    row: Inputs,
+    certificate: dict[str, Any],
+    *,
+    top: Output,
+    games: RowGames | None = None,
 ) -> dict[str, Any]:
-    """The largest attributions of a row's top output, by the default method, as /explain computes them."""
-    with torch.no_grad():
-        table = network(row).numpy()
-    top = Outputs(spec, table.shape[1]).wanted("top", table)[0][0]
-    method = EXPLAINERS[certificate["default"]](network, background, players_of(spec))
+    """The largest attributions of a row's top output, by the default method, as /explain computes them.
+
+    games: the method, where rows have players or a background of their own.
+    """
+    method = games or EXPLAINERS[certificate["default"]](network, background, players_of(spec))
     found = method.explain(row, torch.tensor([[top.column]]), Limits(samples=certificate.get("samples")))
     values = top.sign * found.values[0, 0].double().numpy()
-    names, largest = player_names(spec), np.argsort(-np.abs(values), kind="stable")[:REASONS]
+    names = (games.players_of(row)[0] if games else Partition(spec).fixed).names
+    largest = np.argsort(-np.abs(values), kind="stable")[:REASONS]
     return {"output": top.name, "attributions": {names[number]: float(values[number]) for number in largest}}
 
 

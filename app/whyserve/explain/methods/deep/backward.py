@@ -39,18 +39,18 @@ class Backward:
         return given
 
     def attribution(self, pairs: Pairs, given: Multipliers, slot: int) -> torch.Tensor:
-        """Multiplier times change of one input, (R, K, *shape) float64, summed over the background rows."""
+        """Multiplier times change of one input, (R, K, B, *shape)."""
         shape = self.program.dims[slot].multiples[1:]
         taken = given.take(slot)
         if taken is None:
-            return torch.zeros(pairs.rows, pairs.outputs, *shape, dtype=torch.float64)
+            return torch.zeros(pairs.rows, pairs.outputs, pairs.background, *shape, dtype=self.dtype)
         g, rows = taken
         assert isinstance(g, torch.Tensor), "an input is one tensor"
         parts = (pairs.rows, pairs.outputs, rows // (pairs.rows * pairs.outputs))
         change = pairs.row(slot) - pairs.base(slot)
         if pairs.stacked:
             change = change.reshape(pairs.rows, pairs.outputs, pairs.background, *shape)
-        return (g.reshape(*parts, *shape) * change).sum(2, dtype=torch.float64)
+        return g.reshape(*parts, *shape) * change
 
     def _typed(self, slot: int, g: Any) -> Any:
         """A multiplier in the dtype of its slot, since a cast in the network is also passed on the way back."""

@@ -4,6 +4,7 @@ DeepLIFT (Shrikumar et al. 2017) against every background row, averaged (DeepSHA
 & Lee 2021). The rules are by operation and not by module, so attributions add up however the network is written.
 """
 
+from copy import copy
 from typing import ClassVar
 
 import torch
@@ -37,10 +38,8 @@ class Deep:
 
     def __init__(self, network: Network, background: Inputs, players: Players, *, memory_bytes: int = 1 << 30) -> None:
         check_gradients(network)
-        self.network, self.players = network, players
-        self.background = check_background(background, players)
-        self.rows = row_count(self.background)
-        self.program = trace(network.module, tuple(self.background[name] for name in network.names))
+        self.network = network
+        self.program = trace(network.module, tuple(check_background(background, players)[n] for n in network.names))
         rules = bound_rules(self.program)
         self.forward = Forward(self.program, rules, network.names)
         self.backward = Backward(self.program, rules)
@@ -50,11 +49,23 @@ class Deep:
         # A rule works through the values that it keeps step by step, so they do not count for the cache.
         in_cache = max(LEAST_PAIRS, CACHE_BYTES // (self.dtype.itemsize * numbers))
         self.chunk_pairs = min(max(1, memory_bytes // (PARTS * self.row_bytes)), in_cache)
-        keep = self.rows * self.row_bytes <= memory_bytes // PARTS
+        self.memory_bytes = memory_bytes
+        self._set_game(background, players)
+        self._try_out()
+
+    def again(self, background: Inputs, players: Players) -> "Deep":
+        """The same network with another background and other players, without a new trace."""
+        other = copy(self)
+        other._set_game(background, players)
+        return other
+
+    def _set_game(self, background: Inputs, players: Players) -> None:
+        self.players, self.background = players, check_background(background, players)
+        self.rows = row_count(self.background)
+        keep = self.rows * self.row_bytes <= self.memory_bytes // PARTS
         self.background_values = BackgroundValues(self.forward, self.background, keep=keep)
         self.outputs = self._outputs()
         self.base_values = self.outputs.mean(0)
-        self._try_out()
 
     def explain(self, rows: Inputs, outputs: torch.Tensor, limits: Limits) -> Attribution:
         """Values (R, K, P) of `outputs` (R, K) at `rows`.
@@ -77,7 +88,7 @@ class Deep:
             for part in ranges(self.rows, of_background):
                 if not progress.go_on():
                     raise Stopped
-                share = self._pairs(here, given, part, chosen)
+                share = self._pairs(here, given, part, chosen, summed=True)
                 total = share if total is None else total.add_(share)
                 progress.done += chosen.numel() * (part.stop - part.start)
             assert total is not None, "a background has rows"
@@ -92,8 +103,14 @@ class Deep:
             values=values, base_values=base, predictions=torch.cat(predictions), rows_evaluated=evaluated
         )
 
-    def _pairs(self, here: Values, rows: Inputs, part: slice, outputs: torch.Tensor) -> torch.Tensor:
-        """(R, K, P) float64, summed over some background rows. here: the values at the explained rows."""
+    def pair_shares(self, row: Inputs, outputs: torch.Tensor) -> torch.Tensor:
+        """(K, B, P) float64: the shares of one row, (1, *shape) per input, against each background row."""
+        here, step = self.forward.run(row), max(1, self.chunk_pairs // outputs.shape[1])
+        parts = [self._pairs(here, row, part, outputs, summed=False)[0] for part in ranges(self.rows, step)]
+        return torch.cat(parts, 1)
+
+    def _pairs(self, here: Values, rows: Inputs, part: slice, outputs: torch.Tensor, *, summed: bool) -> torch.Tensor:
+        """(R, K, P) float64, summed over some background rows, or (R, K, b, P). here: the values at the rows."""
         count, wanted, size = *outputs.shape, part.stop - part.start
         stacked = not self.program.tracked
         if stacked:
@@ -107,7 +124,9 @@ class Deep:
         with torch.no_grad():
             given = self.backward.run(pairs, outputs)
             slots = zip(self.network.names, self.program.inputs, strict=True)
-            return self.players.collect({name: self.backward.attribution(pairs, given, slot) for name, slot in slots})
+            shares = {name: self.backward.attribution(pairs, given, slot) for name, slot in slots}
+            elements = {name: x.sum(2, dtype=torch.float64) if summed else x.double() for name, x in shares.items()}
+            return self.players.collect(elements)
 
     def _outputs(self) -> torch.Tensor:
         """(B, outputs) float64. Raises UnsupportedNetwork if the traced network returns something else."""
@@ -134,7 +153,7 @@ class Deep:
         """
         first = {name: x[:1] for name, x in self.background.items()}
         try:
-            self._pairs(self.forward.run(first), first, slice(0, 1), torch.zeros(1, 1, dtype=torch.int64))
+            self._pairs(self.forward.run(first), first, slice(0, 1), torch.zeros(1, 1, dtype=torch.int64), summed=True)
         except UnsupportedNetwork:
             raise
         except Exception as error:

@@ -1,0 +1,145 @@
+"""POST /explain {"prediction": ID}: explain a recorded prediction again, with the same build, seed and samples."""
+
+import asyncio
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import orjson
+from starlette.requests import Request
+
+from whyserve import __version__
+from whyserve.api.explain.job import build_job
+from whyserve.api.middleware.auth import caller_of
+from whyserve.api.oip.explain import check_options
+from whyserve.api.schemas.columns import set_instances
+from whyserve.api.state import Service
+from whyserve.errors import InvalidInput, ModelFault, PredictionGone, UnknownPrediction
+from whyserve.jobs import ExplainJob, GivenBackground
+from whyserve.model.builds import RECORDED, build_folder, find_build
+from whyserve.predict.predictor import Predictor, load_predictor
+
+# The name of the prediction stands near the beginning of a short body.
+FIELD, NEAR = b'"prediction"', 300
+KEPT_PREDICTORS = 4
+# The options that a replay takes from the record as they are.
+REPEATED = (
+    "method", "samples", "standard_error", "seed", "background", "outputs", "scale", "instead_of", "interactions",
+    "players", "summary", "reasons", "language", "similar",
+)  # fmt: skip
+UNKNOWN = "the record has no prediction with this id, or it is another caller's"
+
+
+def wanted(body: bytes) -> dict[str, Any] | None:
+    """The request, if it names a recorded prediction."""
+    if FIELD not in body[:NEAR]:
+        return None
+    try:
+        found = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+    return found if isinstance(found, dict) and "prediction" in found else None
+
+
+async def build(request: Request, service: Service, given: dict[str, Any]) -> ExplainJob:
+    """The job of a request that names a prediction. Its other fields are options that replace the recorded ones.
+
+    Raises InvalidInput, UnknownPrediction, PredictionGone, RecordUnavailable, and what build_job raises.
+    """
+    place = given.pop("prediction")
+    if not isinstance(place, str):
+        raise InvalidInput('"prediction" must be a string: the X-Prediction-Id of an answer', field="prediction")
+    if service.record is None:
+        raise InvalidInput("this service keeps no record; set WHYSERVE_RECORD", field="prediction")
+    prediction, row = split(place, "prediction")
+    found = await service.record.run(lambda store, _: store.find(prediction))
+    head, content, state = found.head, found.content, request.scope["state"]
+    if head["caller"] != caller_of(request.scope) and "record" not in state.get("scopes", ()):
+        raise UnknownPrediction(UNKNOWN, field="prediction")
+    if row is not None and row >= head["rows"]:
+        raise UnknownPrediction(f"the prediction has rows 0 to {head['rows'] - 1}", field="prediction")
+    if content is None or (row in found.erased if row is not None else found.erased):
+        raise PredictionGone("the content of this prediction was erased", field="prediction")
+    predictor = await _predictor(service, head)
+    state["model"] = predictor.spec.name
+    hidden = predictor.spec.record
+    if hidden.omit or hidden.hash:
+        names = ", ".join((*hidden.omit, *hidden.hash))
+        raise PredictionGone(f"the record does not hold {names}, so it cannot explain again", field="prediction")
+    asked = head.get("asked", {})
+    own = check_options(given, predictor.spec)
+    options = {name: asked[name] for name in REPEATED if name in asked}
+    if content.background:
+        options["background"] = GivenBackground.pack(content.background)
+    if instances := _instances(content.body):
+        options["instances"] = instances if row is None else instances[row : row + 1]
+    arrays = {name: x if row is None else x[row : row + 1] for name, x in content.arrays.items()}
+    state["replay"] = {
+        "prediction": place,
+        "program": head["program"],
+        "may_differ": _reasons(head, content.explained, own),
+    }
+    return await build_job(request, service, predictor, arrays, {**options, **own})
+
+
+def split(place: str, field: str) -> tuple[str, int | None]:
+    """ID or ID.ROW. Raises InvalidInput."""
+    prediction, dot, row = place.partition(".")
+    if dot and not (row.isdecimal() and len(row) < 9):
+        raise InvalidInput(f'"{field}" must be ID or ID.ROW, with a row from 0', field=field)
+    return prediction, int(row) if dot else None
+
+
+def noted(request: Request, parts: Sequence[bytes]) -> Sequence[bytes]:
+    """The parts of an answer. That of a replay also says what was explained again."""
+    if (replayed := request.scope["state"].get("replay")) is None:
+        return parts
+    return [*parts[:-1], parts[-1][:-1], b',"replay":', orjson.dumps(replayed), b"}"]
+
+
+def _reasons(head: dict[str, Any], explained: dict[str, Any] | None, own: dict[str, Any]) -> list[str]:
+    found = []
+    if head["program"] != __version__:
+        found.append(f"the prediction was made by Whyserve {head['program']}; this is {__version__}")
+    if explained and explained.get("complete") is False:
+        found.append("a deadline had ended the first explanation early")
+    if own:
+        found.append(f"this request sets {', '.join(sorted(own))}")
+    return found
+
+
+def _instances(body: bytes) -> list[dict[str, Any]]:
+    """The rows as they were sent; none if they were sent in another form. Texts need them, and ids."""
+    try:
+        request = orjson.loads(body)
+        set_instances(request)
+        rows: list[dict[str, Any]] = request["instances"]
+    except (ValueError, TypeError, AttributeError, InvalidInput):
+        return []
+    return rows if isinstance(rows[0], dict) else []
+
+
+async def _predictor(service: Service, head: dict[str, Any]) -> Predictor:
+    """The build that made a prediction. Raises PredictionGone."""
+    model, digest = head["model"], head["manifest"]
+    for predictor in service.catalog.versions(model).values():
+        if predictor.digest == digest:
+            return predictor
+    artifacts, name = service.settings.artifacts, build_folder(model, digest)
+    place = find_build(artifacts, model, digest)
+    if place is None:
+        raise PredictionGone(
+            f"the network of this prediction is gone: version {head['version']} of {model}; restore the folder"
+            f" {RECORDED}/{name} of the artifacts from a backup",
+            field="prediction",
+        )
+    try:
+        return await asyncio.to_thread(_load, place, service.settings.threads)
+    except ModelFault as fault:
+        raise PredictionGone(f"the network of this prediction cannot be used: {fault.message}") from fault
+
+
+@lru_cache(maxsize=KEPT_PREDICTORS)
+def _load(place: Path, threads: int) -> Predictor:
+    return load_predictor(place, threads)

@@ -1,0 +1,148 @@
+"""The games of players that depend on the row: each row is explained with players and a background of its own.
+
+A held element has the explained row's value in every background row, so no method has to know of it. An input with
+`absent` has one reference row (blur, mean or a constant) instead of the background's rows.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from scipy.ndimage import gaussian_filter
+
+from whyserve.explain.game.base import Attribution, Explainer, Inputs, Limits, padded
+from whyserve.explain.game.network import Network
+from whyserve.explain.game.players import Players
+from whyserve.explain.methods.deep.deep import Deep
+from whyserve.explain.methods.permutation.permutation import Permutation
+from whyserve.explain.methods.registry import EXPLAINERS
+from whyserve.model.input_spec import InputSpec
+from whyserve.model.players import Partition, RowPlayers
+from whyserve.model.spec import ModelSpec
+from whyserve.model.text import TextReader
+from whyserve.model.vocabulary import NOBODY, Absent
+
+# The width of the blur, as a share of the longest side or of the number of steps.
+BLUR = 1 / 8
+TRACED: dict[str, type[Deep | Permutation]] = {method.method: method for method in (Deep, Permutation)}
+
+Prepare = Callable[[Inputs, Players], Explainer]
+"""Prepares a method for a background and players."""
+
+
+def preparer(
+    method: str, network: Network, background: Inputs, spec: ModelSpec, memory_bytes: int = 1 << 30
+) -> Prepare:
+    """Prepares one method for many games of a network. A method that traces the network does so once."""
+    if method not in TRACED:
+        return lambda rows, players: EXPLAINERS[method](network, rows, players, memory_bytes=memory_bytes)
+    elements = game_players(Partition(spec, {}).fixed)
+    return TRACED[method](network, background, elements, memory_bytes=memory_bytes).again
+
+
+def game_players(players: RowPlayers) -> Players:
+    """A held element joins player 0: it is the same in every mix, so it adds nothing."""
+    return Players(players.count, {name: torch.from_numpy(n.clip(min=0)) for name, n in players.numbers.items()})
+
+
+class RowGames:
+    """One method for rows that each have a game of their own. Attributions of rows with fewer players end with 0."""
+
+    def __init__(
+        self,
+        prepare: Prepare,
+        inputs: Sequence[InputSpec],
+        background: Inputs,
+        partition: Partition,
+        players: Sequence[RowPlayers] | None = None,
+        *,
+        texts: Mapping[str, TextReader] | None = None,
+    ) -> None:
+        """players: of each row to explain, if they are known already. texts: the readers, for players of texts."""
+        self._texts = texts or {}
+        self._prepare, self._inputs, self._background = prepare, inputs, background
+        self._partition, self._players = partition, players
+
+    def with_players(self, players: Sequence[RowPlayers]) -> "RowGames":
+        """The same games for rows whose players are known."""
+        return RowGames(self._prepare, self._inputs, self._background, self._partition, players)
+
+    def players_of(self, rows: Inputs) -> Sequence[RowPlayers]:
+        """The players of each row. Raises InvalidInput."""
+        count = len(next(iter(rows.values())))
+        if not self._partition.follows_rows:
+            return [self._partition.fixed] * count
+        found = []
+        for at in range(count):
+            row = {name: x[at].numpy() for name, x in rows.items()}
+            texts = {name: self._texts[name].spans_of_ids(row[name].tolist()) for name in self._partition.texts}
+            found.append(self._partition.of(row, texts))
+        return found
+
+    def explain(self, rows: Inputs, outputs: torch.Tensor, limits: Limits) -> Attribution:
+        """Row by row, as the method does. Raises what the method raises."""
+        found, total = [], len(outputs)
+        of_rows = self._players or self.players_of(rows)
+        for number in range(total):
+            row = {name: x[number : number + 1] for name, x in rows.items()}
+            players = of_rows[number]
+            background = game_background(self._inputs, self._background, row, players, self._partition)
+            method = self._prepare(background, game_players(players))
+            found.append(method.explain(row, outputs[number : number + 1], _share(limits, number, total)))
+        errors = [each.standard_errors for each in found if each.standard_errors is not None]
+        pairs = [each.interactions for each in found if each.interactions is not None]
+        return Attribution(
+            padded([each.values for each in found]),
+            torch.cat([each.base_values for each in found]),
+            torch.cat([each.predictions for each in found]),
+            padded(errors) if errors else None,
+            sum(each.rows_evaluated for each in found),
+            all(each.complete for each in found),
+            torch.cat(pairs) if pairs else None,
+        )
+
+
+def _share(limits: Limits, number: int, total: int) -> Limits:
+    """The limits of one row of `total`: it reports its part of the whole progress."""
+    report = limits.on_progress
+    return replace(limits, on_progress=report and (lambda share: report((number + share) / total)))
+
+
+def game_background(
+    inputs: Sequence[InputSpec], background: Inputs, row: Inputs, players: RowPlayers, partition: Partition
+) -> dict[str, torch.Tensor]:
+    """The background of one row: (B, *shape) per input, or one row if no input keeps the background's rows."""
+    found = {
+        item.name: background[item.name]
+        if (absent := partition.absent.get(item.name)) is None
+        else reference_row(item, absent, row[item.name], background[item.name])
+        for item in inputs
+    }
+    keep = [name for name, x in found.items() if name not in (*partition.absent, *partition.held)]
+    count = len(found[keep[0]]) if keep else 1
+    result = {}
+    for name, x in found.items():
+        held = torch.from_numpy(players.numbers[name] == NOBODY)
+        wide = x[:1].expand(count, *x.shape[1:]) if name in (*partition.absent, *partition.held) else x
+        result[name] = torch.where(held, row[name], wide)
+    return result
+
+
+def reference_row(item: InputSpec, absent: Absent, row: torch.Tensor, background: torch.Tensor) -> torch.Tensor:
+    """(1, *shape): the values of an input whose players are all absent.
+
+    blur: the picture or series of the row, blurred. mean: the mean of the background, element by element.
+    """
+    if absent == "mean":
+        return background.mean(0, keepdim=True)
+    if absent == "blur":
+        axes, values = item.image_axes(), row[0].double().numpy()
+        channels = axes[2] if axes else 1  # a series has its channels behind the steps
+        sides = [axis for axis in range(values.ndim) if axis != channels] if axes else [0]
+        width = BLUR * max(values.shape[axis] for axis in sides)
+        blurred = gaussian_filter(
+            values, [width if axis in sides else 0 for axis in range(values.ndim)], mode="nearest"
+        )
+        return torch.from_numpy(np.ascontiguousarray(blurred)).to(row.dtype)[None]
+    return torch.full_like(row, absent)

@@ -1,0 +1,56 @@
+"""`whyserve record`: verify, export, purge and erase the decision record."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from whyserve.errors import ConfigurationError
+from whyserve.record.chain import Chain
+from whyserve.record.store import Store
+from whyserve.record.tables import export
+from whyserve.record.verify import verify
+from whyserve.settings import RecordSettings
+
+
+def main(settings: RecordSettings, action: str, **given: Any) -> int:
+    """Returns the exit code: 1 if a record has a fault. Raises WhyserveError."""
+    if settings.record is None:
+        raise ConfigurationError("WHYSERVE_RECORD: is not set; set it to the address of the decision record")
+    store = Store.open(settings.record)
+    try:
+        if action == "verify":
+            faults = list(verify(store, _checkpoints(given["checkpoints"])))
+            lines = [fault.text for fault in faults] or [f"no fault in {len(store.chains())} chains"]
+        elif action == "export":
+            faults, lines = [], [f"{export(store, given['output'])} decisions written to {given['output']}"]
+        elif action == "purge":
+            faults, lines = [], [f"{store.purge(Chain(), _time(given['before']))} records deleted"]
+        else:
+            prediction, _, row = given["prediction"].partition(".")
+            if row and not row.isdecimal():
+                raise ConfigurationError("the prediction must be ID or ID.ROW, with a row from 0")
+            count = store.erase(Chain(), prediction, int(row) if row else None, "command line")
+            faults, lines = [], [f"the content of {count} records was erased"]
+    finally:
+        store.close()
+    print("\n".join(lines))  # noqa: T201
+    return int(bool(faults))
+
+
+def _checkpoints(path: Path | None) -> list[dict[str, Any]]:
+    """The lines of a second store of checkpoints. Raises ConfigurationError."""
+    if path is None:
+        return []
+    try:
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"{path}: cannot be read as lines of checkpoints: {error}") from error
+
+
+def _time(given: str) -> int:
+    try:
+        time = datetime.fromisoformat(given)
+    except ValueError as error:
+        raise ConfigurationError("--before: must be a time in ISO 8601, such as 2026-03-01") from error
+    return int((time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp() * 1e6)

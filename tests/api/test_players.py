@@ -1,0 +1,156 @@
+"""Players over every protocol: the same numbers, pictures, and refusals that name the place."""
+
+import json
+
+import numpy as np
+import pytest
+
+from tests.api.oip.conftest import inputs_of, rows_of
+from tests.api.oip.test_explain import ask
+from tests.conftest import example
+
+PATCHES = {"image": {"patches": [2, 2]}}
+CASES = {
+    "digits": PATCHES,
+    "sunspots": {"past": {"windows": 4}},
+    "places": {"name": {"words": True}},
+    "elnino": {"groups": {"both": ["past", "month"]}},
+    "penguins": {"hold": ["known"], "measured": {"groups": {"bill": ["bill_length_mm", "bill_depth_mm"]}}},
+}
+
+
+def request(name, players, **more):
+    return {**example(name), "players": players, "outputs": "all", **more}
+
+
+def answered(client, body):
+    found = client.post("/explain", json=body)
+    assert found.status_code == 200, found.text
+    return found.json()
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_numbers_are_the_same_over_every_protocol(name, client):
+    players = CASES[name]
+    answer = answered(client, request(name, players, method="permutation"))
+    assert "expected_distance" not in answer
+    body = request(name, players, method="permutation")
+    del body["model"]
+    first = client.post(f"/v1/models/{name}:explain", json=body).json()
+    assert first["explanations"] == answer["explanations"]
+    parameters = {"players": json.dumps(players), "method": "permutation"}
+    found = ask(client, name, inputs_of(rows_of(name)), **parameters)
+    names, tensor = found.as_numpy("players"), found.as_numpy("attributions")
+    for row, explanation in enumerate(answer["explanations"]):
+        for place, output in enumerate(explanation["outputs"]):
+            total = tensor[row, :, place].sum()
+            assert output["value"] == pytest.approx(output["base_value"] + output["residual"] + total, abs=1e-9)
+            listed = [each for part in output["attributions"].values() if isinstance(part, list) for each in part]
+            listed += output.get("players", [])
+            by_name = dict(zip((label.decode() for label in names[row]), tensor[row, :, place], strict=True))
+            if name == "places":  # the words of ids are those of the decoded text, which has other letters
+                by_name = dict(zip((each["player"] for each in listed), tensor[row, :, place], strict=False))
+            assert all(by_name[each["player"]] == each["value"] for each in listed)
+    assert tensor.shape == (*names.shape, len(answer["explanations"][0]["outputs"]))
+
+
+def test_a_group_and_a_held_input_leave_the_attributions(client):
+    output = answered(client, request("penguins", CASES["penguins"]))["explanations"][0]["outputs"][0]
+    assert set(output["attributions"]) == {"flipper_length_mm", "body_mass_g"}
+    (group,) = output["players"]
+    assert group["members"] == ["bill_length_mm", "bill_depth_mm"]
+
+
+def test_eight_patches_are_exact_although_the_certificate_refuses_64_pixels(client):
+    body = request("digits", {"image": {"patches": [2, 4]}})
+    exact, sampled = (answered(client, {**body, "method": method}) for method in ("exact", "auto"))
+    one, other = (
+        np.array([[p["value"] for p in o["attributions"]["image"]] for o in answer["explanations"][0]["outputs"]])
+        for answer in (exact, sampled)
+    )
+    assert sampled["method_reason"] == "the certificate measured other players"
+    assert np.abs(one - other).mean() < 0.1 * np.abs(one).mean()
+
+
+@pytest.mark.parametrize("scale", ["output", "log_odds"])
+def test_interactions_of_named_players_stand_in_the_order_of_the_answer(scale, client):
+    # The group holds the first feature. Its player is listed last.
+    players = {"measured": {"groups": {"size": ["bill_length_mm", "body_mass_g"]}}}
+    how = {"interactions": True, "scale": scale}
+    answer = answered(client, request("penguins", players, **how))
+    output = answer["explanations"][0]["outputs"][0]
+    assert answer["players"][-1] == "size"
+    shares = [*output["attributions"].values(), *(group["value"] for group in output["players"])]
+    assert np.sum(output["interactions"], 1) == pytest.approx(shares, abs=1e-9)
+    assert answer.get("scale", "output") == scale
+    parameters = {"players": json.dumps(players), **how}
+    found = ask(client, "penguins", inputs_of(rows_of("penguins")), **parameters)
+    assert [name.decode() for name in found.as_numpy("players")[0]] == answer["players"]
+    np.testing.assert_allclose(found.as_numpy("interactions").sum(2), found.as_numpy("attributions"), atol=1e-9)
+
+
+def test_interactions_need_players_that_every_row_has(client):
+    refused = client.post("/explain", json=request("digits", {"image": {"superpixels": 4}}, interactions=True))
+    assert refused.status_code == 422
+    assert "differ from row to row" in refused.json()["detail"]
+
+
+def test_a_held_input_has_no_tensor_of_its_own(client):
+    found = ask(client, "penguins", inputs_of(rows_of("penguins")), players=json.dumps({"hold": ["known"]}))
+    assert found.as_numpy("attributions.known") is None
+    assert found.as_numpy("attributions").shape[1] == found.as_numpy("players").shape[1] == 4
+
+
+def test_absent_is_named_beside_the_background(client):
+    answer = answered(client, request("digits", {"image": {"patches": [2, 2], "absent": "blur"}}))
+    assert answer["background"]["absent"] == {"image": "blur"}
+    assert answer["background"]["rows"] == 1
+
+
+@pytest.mark.parametrize("kind", ["image/svg+xml", "image/png"])
+@pytest.mark.parametrize(
+    ("name", "players"),
+    [*CASES.items(), ("digits", {"image": {"superpixels": 6}}), ("elnino", {"past": {"windows": 2}})],
+    ids=str,
+)
+def test_players_are_drawn(name, players, kind, client):
+    body = {**request(name, players), "outputs": "top", "instances": example(name)["instances"][:1]}
+    picture = client.post("/explain", json=body, headers={"Accept": kind})
+    assert picture.status_code == 200, picture.text
+    assert picture.headers["content-type"].startswith(kind)
+    if name == "places" and kind == "image/svg+xml":
+        assert "".join(body["instances"][0]["name"].split()[0]) in picture.text
+
+
+def test_a_summary_has_fixed_players_only(client):
+    body = {**request("sunspots", CASES["sunspots"]), "summary": True}
+    accepted = client.post("/explain", json=body)
+    assert accepted.status_code == 202, accepted.text
+    refused = client.post("/explain", json={**request("places", CASES["places"]), "summary": True})
+    assert refused.status_code == 422
+    assert "differ from row to row" in refused.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("players", "field"),
+    [
+        ({"image": {"patches": [2, 9]}}, "players.image.patches"),
+        ({"image": {"absent": "night"}}, "players.image.absent"),
+        ({"hold": ["image"]}, "players.hold"),
+        ({"picture": {}}, "players"),
+        ([], "players"),
+    ],
+)
+def test_wrong_players_are_refused_with_their_place_over_every_protocol(players, field, client):
+    body = request("digits", players)
+    # KServe's protocols answer 400 to any bad request.
+    for path, status in (("/explain", 422), ("/v1/models/digits:explain", 400)):
+        sent = body if path == "/explain" else {key: value for key, value in body.items() if key != "model"}
+        refused = client.post(path, json=sent)
+        assert refused.status_code == status, refused.text
+        assert field in refused.text
+    pixels = np.zeros(64).tolist()
+    tensor = {"name": "image", "shape": [1, 8, 8, 1], "datatype": "FP32", "data": pixels}
+    refused = client.post("/v2/models/digits/explain", json={"inputs": [tensor], "parameters": {"players": players}})
+    assert refused.status_code == 400
+    assert field in refused.text
