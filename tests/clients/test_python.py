@@ -22,6 +22,7 @@ from whyserve_client.api.explain import explain
 from whyserve_client.api.predict import predict
 from whyserve_client.models import {name}ExplainRequest, {name}ExplainResponse, {name}PredictRequest
 from whyserve_client.models import {name}PredictResponse, {name}Row, {name}RowWithId, Problem
+from whyserve_client.types import Unset
 
 client = Client(base_url=sys.argv[1])
 rows = [{name}Row.from_dict(row) for row in json.loads(sys.argv[2])]
@@ -37,9 +38,10 @@ assert isinstance(explained, {name}ExplainResponse), explained
 assert explained.explanations[0].id == "first"
 output = explained.explanations[0].outputs[0]
 share = {share}
-base: float = output.base_value
+assert not isinstance(share, Unset)
+{read}base: float = output.base_value
 residual: float = output.residual
-print(json.dumps([answer, output.value, base, share, residual]))
+print(json.dumps([answer, output.value, base, {shown}, residual]))
 
 # What is not a key of this model is not in its types.
 rows[0].no_such_feature  # type: ignore[attr-defined]
@@ -81,7 +83,8 @@ while isinstance(state, ExplanationState) and state.status in (JobStatus.QUEUED,
     state = get_explanation.sync(state.id, client=client)
 assert isinstance(state, ExplanationState), state
 assert isinstance(state.result, LinearExplainResponse), state
-share: float = state.result.explanations[0].outputs[0].attributions.bmi
+share = state.result.explanations[0].outputs[0].attributions.bmi
+assert isinstance(share, float)
 
 described = get_model.sync("linear", client=client)
 assert isinstance(described, ModelDescription), described
@@ -120,9 +123,17 @@ def program(model, artifacts):
     else:
         prediction = f"answer: float = prediction.values.{spec.output.names[0]}"
     share = f"output.attributions.{spec.keys[0]}"
-    if spec.inputs[0].tokenizer:
-        share = f"[[token.token, token.start, token.end, token.value] for token in {share}]"
-    return PROGRAM.format(name=type_name(model), model=model, prediction=prediction, share=share)
+    # The list has players where a request asks for them.
+    parts = "[[each.token, each.start, each.end, each.value] for each in share if not isinstance(each, PlayerValue)]"
+    read = f"from whyserve_client.models import PlayerValue\nparts = {parts}\n" if spec.inputs[0].tokenizer else ""
+    return PROGRAM.format(
+        name=type_name(model),
+        model=model,
+        prediction=prediction,
+        share=share,
+        read=read,
+        shown="parts" if read else "share",
+    )
 
 
 def run(generated, file, *arguments):

@@ -134,7 +134,10 @@ def test_compose_passes_settings_that_there_are_with_their_defaults():
     own = {"WHYSERVE_PUBLISH", "WHYSERVE_IMAGES", "WHYSERVE_LOG_LEVEL", "WHYSERVE_KEYS", "WHYSERVE_ALLOW_ANONYMOUS"}
     for name, default in VARIABLE.findall(COMPOSE.read_text()):
         if name.startswith("WHYSERVE_") and name not in own:
-            assert ("" if defaults[name] is None else str(defaults[name])) == default, name
+            expected = defaults[name]
+            # The environment spells true and false in lower case.
+            shown = "" if expected is None else str(expected).lower() if isinstance(expected, bool) else str(expected)
+            assert shown == default, name
 
 
 def test_a_container_has_longer_to_stop_than_its_requests_have():

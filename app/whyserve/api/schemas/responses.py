@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, NotRequired
 from pydantic import Field
 
 from whyserve.api.schemas.rows import ROW_ID, RowId, row_type
-from whyserve.api.schemas.types import list_of, nested, one_of, type_name, typed_dict
+from whyserve.api.schemas.types import list_of, one_of, type_name, typed_dict
 from whyserve.model.input_spec import AttributionForm
 from whyserve.model.manifest import Manifest
 from whyserve.model.methods import Method
@@ -118,9 +118,18 @@ def _output_type(spec: ModelSpec) -> Any:
 
 
 def _attribution_type(form: AttributionForm) -> Any:
-    """The elements' attributions, or those of the players that a request asks for."""
-    elements = list_of(TokenValue) if form.tokens else nested(float, form.shape)
-    return elements | list_of(PlayerValue) if form.tokens or form.shape else elements
+    return list_of(TokenValue) | list_of(PlayerValue) if form.tokens else player_or_element_type(form.shape)
+
+
+def player_or_element_type(shape: tuple[int, ...]) -> Any:
+    """The numbers of an input's elements, or those of the players that a request asks for.
+
+    shape: () for a number. Nested lists have no type of their own: generators of clients cannot read a list of numbers,
+    lists and objects.
+    """
+    if len(shape) > 1:
+        return Annotated[list[Any], Field(description=f"Numbers of shape {shape}, or a list of `PlayerValue`.")]
+    return list_of(float | PlayerValue) if shape else float
 
 
 Interactions = Annotated[

@@ -4,8 +4,8 @@ from typing import Annotated, Any, NotRequired
 
 from pydantic import Field
 
-from whyserve.api.schemas.responses import GroupValue, PlayerValue, computed_fields
-from whyserve.api.schemas.types import list_of, nested, one_of, type_name, typed_dict
+from whyserve.api.schemas.responses import GroupValue, computed_fields, player_or_element_type
+from whyserve.api.schemas.types import list_of, one_of, type_name, typed_dict
 from whyserve.model.manifest import Manifest
 
 
@@ -14,7 +14,7 @@ def summary_response(manifest: Manifest) -> Any:
     name = type_name(spec.name)
     # A text has one mean per position, because its tokens differ from row to row.
     means = {
-        key: NotRequired[nested(float, form.shape) | list_of(PlayerValue) if form.shape else float]
+        key: NotRequired[player_or_element_type(form.shape)]
         for item in spec.inputs
         for key, form in item.attribution_forms().items()
     }
