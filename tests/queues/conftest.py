@@ -13,10 +13,9 @@ import pytest
 from tests.queues.redis_server import RedisServer
 from whyserve.jobs import ExplainJob, JobState, Lease, PackedArray, job_error, new_id
 from whyserve.queue_protocols import JobQueue, JobSource, QueueAdmin
-from whyserve.queues.embedded_queue import EmbeddedQueue
-from whyserve.queues.embedded_source import EmbeddedSource
-from whyserve.queues.redis_queue import RedisQueue
-from whyserve.queues.redis_source import RedisAdmin, RedisSource
+from whyserve.queues.queue import StoreQueue
+from whyserve.queues.redis_store import RedisStore
+from whyserve.queues.source import StoreSource
 from whyserve.queues.store import Store
 from whyserve.queues.terms import Terms
 
@@ -58,26 +57,21 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServ
     server.stop()
 
 
-def embedded_world(folder: Path) -> World:
-    def store(**change: float) -> Any:
-        return Store(folder, replace(TERMS, **change))  # type: ignore[arg-type]
-
+def world_of(store: Callable[..., Any]) -> World:
+    """store: opens the store with changed terms."""
     return World(
-        lambda **change: EmbeddedQueue(store(**change)),
-        lambda owner, **change: EmbeddedSource(store(**change), owner),
+        lambda **change: StoreQueue(store(**change)),
+        lambda owner, **change: StoreSource(store(**change), owner),
         store,
     )
 
 
-def redis_world(url: str, prefix: str) -> World:
-    def terms(**change: float) -> Terms:
-        return replace(TERMS, **change)  # type: ignore[arg-type]
+def embedded_world(folder: Path) -> World:
+    return world_of(lambda **change: Store(folder, replace(TERMS, **change)))
 
-    return World(
-        lambda **change: RedisQueue(url, terms(**change), prefix),
-        lambda owner, **change: RedisSource(url, terms(**change), owner, prefix),
-        lambda: RedisAdmin(url, prefix),
-    )
+
+def redis_world(url: str, prefix: str) -> World:
+    return world_of(lambda **change: RedisStore(url, replace(TERMS, **change), prefix))
 
 
 @pytest.fixture(params=["embedded", "redis"])

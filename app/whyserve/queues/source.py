@@ -1,15 +1,19 @@
-"""The embedded queue, the worker's side: SQLite holds the jobs."""
+"""The worker's side of a queue, whatever store holds the jobs."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from whyserve.jobs import ExplainJob, JobError, JobMetrics, Lease
 from whyserve.queues.store import Store
 
+if TYPE_CHECKING:
+    from whyserve.queues.redis_store import RedisStore
 
-class EmbeddedSource:
+
+class StoreSource:
     """A JobSource."""
 
-    def __init__(self, store: Store, owner: str) -> None:
+    def __init__(self, store: "Store | RedisStore", owner: str) -> None:
         self._store, self._owner = store, owner
         self._digests: Sequence[str] = ()
 
@@ -24,21 +28,16 @@ class EmbeddedSource:
         return self._store.adopt(self._owner, job)
 
     def finish(self, lease: Lease, result: bytes, metrics: JobMetrics | None = None) -> bool:
-        return self._finish(lease, result, None, metrics)
+        return self._store.finish(self._owner, lease, result, None, metrics)
 
     def fail(self, lease: Lease, error: JobError) -> bool:
-        return self._finish(lease, None, error)
-
-    def _finish(
-        self, lease: Lease, result: bytes | None, error: JobError | None, metrics: JobMetrics | None = None
-    ) -> bool:
-        return self._store.finish(self._owner, lease, result, error, metrics)
+        return self._store.finish(self._owner, lease, None, error)
 
     def report(self, leases: Sequence[Lease], progress: float, error: float | None = None) -> list[bool]:
         return self._store.report(self._owner, leases, progress, error)
 
     def renew(self) -> None:
-        if not self._store.renew(self._owner) and self._digests:  # the file is a new one
+        if not self._store.renew(self._owner) and self._digests:  # the store has lost its data
             self._store.announce(self._owner, self._digests)
 
     def close(self) -> None:
