@@ -55,5 +55,5 @@ class StoreQueue:
         return await self._call(self._store.job_metrics)
 
     async def close(self) -> None:
-        self._threads.shutdown()
+        self._threads.shutdown(cancel_futures=True)
         self._store.close()
