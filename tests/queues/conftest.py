@@ -12,10 +12,8 @@ import pytest
 
 from tests.queues.redis_server import RedisServer
 from whyserve.jobs import ExplainJob, JobState, Lease, PackedArray, job_error, new_id
-from whyserve.queue_protocols import JobQueue, JobSource, QueueAdmin
-from whyserve.queues.queue import StoreQueue
+from whyserve.queue_protocols import JobQueue, JobSource, JobStore
 from whyserve.queues.redis_store import RedisStore
-from whyserve.queues.source import StoreSource
 from whyserve.queues.store import Store
 from whyserve.queues.terms import Terms
 
@@ -36,12 +34,19 @@ def job(**change: Any) -> ExplainJob:
 
 @dataclass
 class World:
-    """One queue; opens its three sides."""
+    """One queue. store: opens what holds the jobs, with changed terms."""
 
-    queue: Callable[..., JobQueue]
-    source: Callable[..., JobSource]
-    admin: Callable[[], QueueAdmin]
+    store: Callable[..., JobStore]
     sources: list[JobSource] = field(default_factory=list)
+
+    def queue(self, **terms: float) -> JobQueue:
+        return JobQueue(self.store(**terms))
+
+    def source(self, owner: str, **terms: float) -> JobSource:
+        return JobSource(self.store(**terms), owner)
+
+    def admin(self) -> JobStore:
+        return self.store()
 
     def worker(self, owner: str = "w1", digests: tuple[str, ...] = (DIGEST,), **terms: float) -> JobSource:
         source = self.source(owner, **terms)
@@ -57,21 +62,12 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServ
     server.stop()
 
 
-def world_of(store: Callable[..., Any]) -> World:
-    """store: opens the store with changed terms."""
-    return World(
-        lambda **change: StoreQueue(store(**change)),
-        lambda owner, **change: StoreSource(store(**change), owner),
-        store,
-    )
-
-
 def embedded_world(folder: Path) -> World:
-    return world_of(lambda **change: Store(folder, replace(TERMS, **change)))
+    return World(lambda **change: Store(folder, replace(TERMS, **change)))
 
 
 def redis_world(url: str, prefix: str) -> World:
-    return world_of(lambda **change: RedisStore(url, replace(TERMS, **change), prefix))
+    return World(lambda **change: RedisStore(url, replace(TERMS, **change), prefix))
 
 
 @pytest.fixture(params=["embedded", "redis"])
