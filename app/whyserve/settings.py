@@ -1,7 +1,7 @@
 """Settings, from environment variables (WHYSERVE_PORT=9000) or from flags of the same names (--port 9000).
 
-Each command has one class; `Common` and `Settings` hold what several share. docs/settings.md is made from this module:
-run `python docs/make_settings.py` after a change.
+Each command has one class; `Common` and `Settings` hold what several share. The text below a setting describes it for
+people, in `--help` and in docs/settings.md. Run `python docs/make_settings.py` after a change.
 """
 
 import ipaddress
@@ -14,7 +14,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from whyserve.model.methods import BUDGET_MAX_MS, BUDGET_MS
 
 Port = Annotated[int, Field(ge=0, le=65535)]
-Seconds = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
 
 
 def listed(text: str) -> list[str]:
@@ -29,24 +31,26 @@ class Common(BaseSettings):
     """
 
     # A compose file passes an unset variable as an empty string.
-    model_config = SettingsConfigDict(env_prefix="WHYSERVE_", extra="ignore", env_ignore_empty=True)
+    model_config = SettingsConfigDict(
+        env_prefix="WHYSERVE_", extra="ignore", env_ignore_empty=True, use_attribute_docstrings=True
+    )
     unused: ClassVar[frozenset[str]] = frozenset()
 
-    models: Annotated[Path, Field(description="Folder that holds the model folders.")] = Path("models")
-    artifacts: Annotated[Path, Field(description="Folder of exported models.")] = Path("artifacts")
-    state: Annotated[Path, Field(description="Folder of the embedded queue and of lock files.")] = Path(".whyserve")
-    log_level: Annotated[
-        Literal["debug", "info", "warning", "error"], Field(description="Least severe level that is logged.")
-    ] = "warning"
+    models: Path = Path("models")
+    """Folder that holds the model folders."""
+    artifacts: Path = Path("artifacts")
+    """Folder of exported models."""
+    state: Path = Path(".whyserve")
+    """Folder of the embedded queue and of lock files."""
+    log_level: Literal["debug", "info", "warning", "error"] = "warning"
+    """Least severe level that is logged."""
 
 
 class RecordPlace(Common):
     """The setting that the API, the export and `whyserve record` share."""
 
-    record: Annotated[
-        str | None,
-        Field(description="Decision record: sqlite:///FILE or postgresql://USER@HOST/DATABASE; unset: no record."),
-    ] = None
+    record: str | None = None
+    """Decision record: sqlite:///FILE or postgresql://USER@HOST/DATABASE; unset: no record."""
 
 
 class RecordSettings(RecordPlace):
@@ -60,12 +64,10 @@ class ExportSettings(RecordPlace):
 
     unused = frozenset({"log_level"})
 
-    budget_ms: Annotated[
-        float, Field(gt=0, description="Milliseconds per row that the default explanation method may take.")
-    ] = BUDGET_MS
-    budget_max_ms: Annotated[
-        float, Field(gt=0, description="Milliseconds per row that it may take if no faster method is reliable.")
-    ] = BUDGET_MAX_MS
+    budget_ms: Positive = BUDGET_MS
+    """Milliseconds per row that the default explanation method may take."""
+    budget_max_ms: Positive = BUDGET_MAX_MS
+    """Milliseconds per row that it may take if no faster method is reliable."""
 
 
 class CheckSettings(ExportSettings):
@@ -73,7 +75,8 @@ class CheckSettings(ExportSettings):
 
     unused = frozenset({"log_level", "models", "artifacts", "record"})
 
-    folder: Annotated[Path, Field(description="A model folder.")]
+    folder: Path
+    """A model folder."""
 
 
 class NewSettings(Common):
@@ -81,8 +84,10 @@ class NewSettings(Common):
 
     unused = frozenset({"log_level", "artifacts", "state"})
 
-    name: Annotated[str, Field(description="Name of the model and of its folder.")]
-    framework: Annotated[Literal["torch", "keras"], Field(description="Framework of the network.")] = "torch"
+    name: str
+    """Name of the model and of its folder."""
+    framework: Literal["torch", "keras"] = "torch"
+    """Framework of the network."""
 
 
 class VerifySettings(Common):
@@ -90,57 +95,45 @@ class VerifySettings(Common):
 
     unused = frozenset({"log_level", "models", "state"})
 
-    artifacts: Annotated[Path, Field(description="Folder of exported models.")]
+    artifacts: Path
+    """Folder of exported models."""
 
 
 class TableSettings(Common):
     """`whyserve explain`. A worker has the same settings."""
 
-    memory_mb: Annotated[int, Field(ge=16, description="Memory for the forward passes of one explanation, in MiB.")] = (
-        512
-    )
-    worker_threads: Annotated[int, Field(ge=1, description="Threads of one explanation.")] = 1
+    memory_mb: Annotated[int, Field(ge=16)] = 512
+    """Memory for the forward passes of one explanation, in MiB."""
+    worker_threads: Count = 1
+    """Threads of one explanation."""
 
 
 class Settings(Common):
     """Settings of the API and of the worker."""
 
-    host: Annotated[str, Field(description="Address to listen on.")] = "127.0.0.1"
-    port: Annotated[Port, Field(description="Port to listen on; 0 picks a free port.")] = 8000
-    redis_url: Annotated[
-        str | None, Field(description="Address of Redis, for several machines; unset: the embedded queue.")
-    ] = None
-    redis_wait_s: Annotated[
-        float,
-        Field(ge=0, description="Seconds that a starting process waits for Redis's host name to have an address."),
-    ] = 10
-    queue_depth: Annotated[
-        int,
-        Field(ge=1, description="Unfinished explanations in the queue, or waiting at one API; more get status 503."),
-    ] = 1000
-    keep_results_s: Annotated[Seconds, Field(description="Seconds that a finished explanation is kept.")] = 3600
-    keep_results_mb: Annotated[
-        int,
-        Field(
-            ge=1,
-            description="Size of the queue's requests and results, in MiB; the oldest results are dropped first. With "
-            "Redis at most half of its memory.",
-        ),
-    ] = 256
-    lease_s: Annotated[
-        Seconds, Field(description="Seconds without a sign of life after which a worker's jobs go to other workers.")
-    ] = 10
+    host: str = "127.0.0.1"
+    """Address to listen on."""
+    port: Port = 8000
+    """Port to listen on; 0 picks a free port."""
+    redis_url: str | None = None
+    """Address of Redis, for several machines; unset: the embedded queue."""
+    redis_wait_s: NotNegative = 10
+    """Seconds that a starting process waits for Redis's host name to have an address."""
+    queue_depth: Count = 1000
+    """Unfinished explanations in the queue, or waiting at one API; more get status 503."""
+    keep_results_s: Positive = 3600
+    """Seconds that a finished explanation is kept."""
+    keep_results_mb: Count = 256
+    """Size of the queue's requests and results, in MiB; the oldest go first. With Redis, at most half of its memory."""
+    lease_s: Positive = 10
+    """Seconds without a sign of life after which a worker's jobs go to other workers."""
 
-    keys: Annotated[
-        str | None, Field(description="Lines of `whyserve key`, separated by semicolons; unset: no keys from here.")
-    ] = None
-    keys_file: Annotated[
-        Path | None, Field(description="File of such lines, one per line, read again when it changes; unset: none.")
-    ] = None
-    allow_anonymous: Annotated[
-        bool,
-        Field(description="Serve other machines without keys, for a gateway in front that authenticates callers."),
-    ] = False
+    keys: str | None = None
+    """Lines of `whyserve key`, separated by semicolons; unset: no keys from here."""
+    keys_file: Path | None = None
+    """File of such lines, one per line, read again when it changes; unset: none."""
+    allow_anonymous: bool = False
+    """Serve other machines without keys, for a gateway in front that authenticates callers."""
 
     @field_validator("host")
     @classmethod
@@ -159,101 +152,70 @@ class ApiSettings(Settings, RecordPlace):
 
     unused = frozenset({"models"})
 
-    record_sync: Annotated[
-        bool, Field(description="Answer when the decision is on disk; false: it is on disk within a second.")
-    ] = False
-    record_required: Annotated[
-        bool, Field(description="Answer 503 if a decision cannot be recorded; false: answer without a record.")
-    ] = True
-    record_keep_days: Annotated[
-        float | None, Field(gt=0, description="Days that decisions are kept; unset: no limit.")
-    ] = None
-    record_keep_mb: Annotated[
-        int | None,
-        Field(ge=1, description="Size of the decision record, in MiB; the oldest go first; unset: any."),
-    ] = None
-    record_checkpoints: Annotated[
-        Path | None,
-        Field(description="File on another disk to which checkpoints of the record are appended; unset: the log only."),
-    ] = None
+    record_sync: bool = False
+    """Answer when the decision is on disk; false: it is on disk within a second."""
+    record_required: bool = True
+    """Answer 503 if a decision cannot be recorded; false: answer without a record."""
+    record_keep_days: Positive | None = None
+    """Days that decisions are kept; unset: no limit."""
+    record_keep_mb: Count | None = None
+    """Size of the decision record, in MiB; the oldest go first; unset: any."""
+    record_checkpoints: Path | None = None
+    """File on another disk to which checkpoints of the record are appended; unset: the log only."""
 
-    oidc_issuer: Annotated[
-        str | None,
-        Field(description="Address of an OpenID Connect issuer, whose tokens are accepted too; unset: no tokens."),
-    ] = None
-    oidc_audience: Annotated[
-        str | None, Field(description="Audience that a token must name; needed with an issuer.")
-    ] = None
-    oidc_jwks_url: Annotated[
-        str | None, Field(description="Address of the issuer's public keys; unset: the one that the issuer publishes.")
-    ] = None
-    oidc_scope_prefix: Annotated[
-        str, Field(description="What precedes predict, explain and admin in the scopes of a token.")
-    ] = ""
-    oidc_caller_claim: Annotated[str, Field(description="Claim of a token that names the caller.")] = "sub"
-    max_instances: Annotated[int, Field(ge=1, description="Largest number of instances in one request.")] = 1000
-    max_summary_rows: Annotated[int, Field(ge=1, description="Largest number of instances in one summary.")] = 10_000
-    max_body_mb: Annotated[int, Field(ge=1, description="Largest body of a request, decompressed, in MiB.")] = 32
-    max_answer_mb: Annotated[
-        int, Field(ge=1, description="Largest expected answer of an explanation, in MiB; else status 422.")
-    ] = 128
-    explain_wait_s: Annotated[
-        Seconds, Field(description="Seconds that /explain waits for the result; then it answers 202 with its address.")
-    ] = 30
-    explain_deadline_s: Annotated[
-        Seconds,
-        Field(description="Seconds that one explanation may take; a sampled method then returns what it has so far."),
-    ] = 300
-    cache_mb: Annotated[int, Field(ge=0, description="Memory of the explanation cache, in MiB; 0: no cache.")] = 64
-    root_path: Annotated[
-        str, Field(description="Path prefix below which a proxy serves the service, such as /whyserve; empty: none.")
-    ] = ""
-    trusted_proxies: Annotated[
-        str,
-        Field(description="Addresses or networks of proxies whose X-Forwarded headers are used, with commas; *: all."),
-    ] = ""
-    cors_origins: Annotated[
-        str,
-        Field(description="Origins of other pages that may call the API, such as https://a.example, with commas."),
-    ] = ""
-    max_inflight_mb: Annotated[
-        int, Field(ge=1, description="Memory of all bodies that are read or sent, in MiB; more get status 503.")
-    ] = 256
-    shutdown_delay_s: Annotated[
-        float,
-        Field(
-            ge=0,
-            description="Seconds between the signal to stop and the end of accepting requests; /health/ready answers "
-            "503 meanwhile.",
-        ),
-    ] = 1
-    drain_s: Annotated[
-        Seconds, Field(description="Seconds that requests in flight may take after the end of accepting requests.")
-    ] = 25
-    threads: Annotated[int, Field(ge=1, description="Threads of one prediction.")] = 1
+    oidc_issuer: str | None = None
+    """Address of an OpenID Connect issuer, whose tokens are accepted too; unset: no tokens."""
+    oidc_audience: str | None = None
+    """Audience that a token must name; needed with an issuer."""
+    oidc_jwks_url: str | None = None
+    """Address of the issuer's public keys; unset: the one that the issuer publishes."""
+    oidc_scope_prefix: str = ""
+    """What precedes predict, explain and admin in the scopes of a token."""
+    oidc_caller_claim: str = "sub"
+    """Claim of a token that names the caller."""
+    max_instances: Count = 1000
+    """Largest number of instances in one request."""
+    max_summary_rows: Count = 10_000
+    """Largest number of instances in one summary."""
+    max_body_mb: Count = 32
+    """Largest body of a request, decompressed, in MiB."""
+    max_answer_mb: Count = 128
+    """Largest expected answer of an explanation, in MiB; else status 422."""
+    explain_wait_s: Positive = 30
+    """Seconds that /explain waits for the result; then it answers 202 with its address."""
+    explain_deadline_s: Positive = 300
+    """Seconds that one explanation may take; a sampled method then returns what it has so far."""
+    cache_mb: Annotated[int, Field(ge=0)] = 64
+    """Memory of the explanation cache, in MiB; 0: no cache."""
+    root_path: str = ""
+    """Path prefix below which a proxy serves the service, such as /whyserve; empty: none."""
+    trusted_proxies: str = ""
+    """Addresses or networks of proxies whose X-Forwarded headers are used, with commas; *: all."""
+    cors_origins: str = ""
+    """Origins of other pages that may call the API, such as https://a.example, with commas."""
+    max_inflight_mb: Count = 256
+    """Memory of all bodies that are read or sent, in MiB; more get status 503."""
+    shutdown_delay_s: NotNegative = 1
+    """Seconds between the signal to stop and the end of accepting requests; /health/ready answers 503 meanwhile."""
+    drain_s: Positive = 25
+    """Seconds that requests in flight may take after the end of accepting requests."""
+    threads: Count = 1
+    """Threads of one prediction."""
 
-    max_requests: Annotated[
-        int, Field(ge=1, description="Requests processed at once; more are refused with status 503.")
-    ] = 1000
-    max_requests_s: Annotated[
-        float, Field(ge=0, description="Requests per second and key; more are refused with status 429. 0: no limit.")
-    ] = 0
-    max_explain_cost_s: Annotated[
-        float,
-        Field(ge=0, description="Outputs × background rows × samples per second and key, or status 429. 0: none."),
-    ] = 0
-    read_timeout_s: Annotated[
-        float, Field(ge=2, description="Seconds in which a client must have sent its request.")
-    ] = 10
-    write_timeout_s: Annotated[
-        float, Field(ge=2, description="Seconds in which a client must have read its response.")
-    ] = 60
+    max_requests: Count = 1000
+    """Requests processed at once; more are refused with status 503."""
+    max_requests_s: NotNegative = 0
+    """Requests per second and key; more are refused with status 429. 0: no limit."""
+    max_explain_cost_s: NotNegative = 0
+    """Outputs × background rows × samples per second and key, or status 429. 0: none."""
+    read_timeout_s: Annotated[float, Field(ge=2)] = 10
+    """Seconds in which a client must have sent its request."""
+    write_timeout_s: Annotated[float, Field(ge=2)] = 60
+    """Seconds in which a client must have read its response."""
     # httpx keeps an idle connection for 5 seconds, nginx and AWS load balancers for 60. If the server closes it first,
     # a request can meet the close and get no answer.
-    keep_alive_s: Annotated[
-        float,
-        Field(ge=2, description="Seconds that an idle connection stays open; longer than clients and proxies keep it."),
-    ] = 75
+    keep_alive_s: Annotated[float, Field(ge=2)] = 75
+    """Seconds that an idle connection stays open; longer than clients and proxies keep it."""
 
     @property
     def is_guarded(self) -> bool:
@@ -288,20 +250,14 @@ class WorkerSettings(Settings, TableSettings):
 
     unused = frozenset({"port"})
 
-    batch_jobs: Annotated[int, Field(ge=1, description="Jobs of one model that are computed together.")] = 16
-    worker_metrics_port: Annotated[
-        Port | None,
-        Field(description="Port of the worker's Prometheus metrics, 0 picks a free port; unset: no metrics."),
-    ] = None
-    nice: Annotated[
-        int, Field(ge=0, le=19, description="Nice level of the worker; higher leaves more CPU time to predictions.")
-    ] = 5
-    health_file: Annotated[
-        Path | None,
-        Field(
-            description="File that the worker touches after each answer of the queue, for a health check; unset: none."
-        ),
-    ] = None
+    batch_jobs: Count = 16
+    """Jobs of one model that are computed together."""
+    worker_metrics_port: Port | None = None
+    """Port of the worker's Prometheus metrics, 0 picks a free port; unset: no metrics."""
+    nice: Annotated[int, Field(ge=0, le=19)] = 5
+    """Nice level of the worker; higher leaves more CPU time to predictions."""
+    health_file: Path | None = None
+    """File that the worker touches after each answer of the queue, for a health check; unset: none."""
 
 
 class UpSettings(ExportSettings, ApiSettings, WorkerSettings):
@@ -309,4 +265,5 @@ class UpSettings(ExportSettings, ApiSettings, WorkerSettings):
 
     unused = frozenset()
 
-    start_s: Annotated[Seconds, Field(description="Seconds that the service may take to become ready.")] = 300
+    start_s: Positive = 300
+    """Seconds that the service may take to become ready."""

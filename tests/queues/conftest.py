@@ -12,11 +12,8 @@ import pytest
 
 from tests.queues.redis_server import RedisServer
 from whyserve.jobs import ExplainJob, JobState, Lease, PackedArray, job_error, new_id
-from whyserve.queue_protocols import JobQueue, JobSource, QueueAdmin
-from whyserve.queues.embedded_queue import EmbeddedQueue
-from whyserve.queues.embedded_source import EmbeddedSource
-from whyserve.queues.redis_queue import RedisQueue
-from whyserve.queues.redis_source import RedisAdmin, RedisSource
+from whyserve.queue_protocols import JobQueue, JobSource, JobStore
+from whyserve.queues.redis_store import RedisStore
 from whyserve.queues.store import Store
 from whyserve.queues.terms import Terms
 
@@ -37,12 +34,19 @@ def job(**change: Any) -> ExplainJob:
 
 @dataclass
 class World:
-    """One queue; opens its three sides."""
+    """One queue. store: opens what holds the jobs, with changed terms."""
 
-    queue: Callable[..., JobQueue]
-    source: Callable[..., JobSource]
-    admin: Callable[[], QueueAdmin]
+    store: Callable[..., JobStore]
     sources: list[JobSource] = field(default_factory=list)
+
+    def queue(self, **terms: float) -> JobQueue:
+        return JobQueue(self.store(**terms))
+
+    def source(self, owner: str, **terms: float) -> JobSource:
+        return JobSource(self.store(**terms), owner)
+
+    def admin(self) -> JobStore:
+        return self.store()
 
     def worker(self, owner: str = "w1", digests: tuple[str, ...] = (DIGEST,), **terms: float) -> JobSource:
         source = self.source(owner, **terms)
@@ -59,25 +63,11 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServ
 
 
 def embedded_world(folder: Path) -> World:
-    def store(**change: float) -> Any:
-        return Store(folder, replace(TERMS, **change))  # type: ignore[arg-type]
-
-    return World(
-        lambda **change: EmbeddedQueue(store(**change)),
-        lambda owner, **change: EmbeddedSource(store(**change), owner),
-        store,
-    )
+    return World(lambda **change: Store(folder, replace(TERMS, **change)))
 
 
 def redis_world(url: str, prefix: str) -> World:
-    def terms(**change: float) -> Terms:
-        return replace(TERMS, **change)  # type: ignore[arg-type]
-
-    return World(
-        lambda **change: RedisQueue(url, terms(**change), prefix),
-        lambda owner, **change: RedisSource(url, terms(**change), owner, prefix),
-        lambda: RedisAdmin(url, prefix),
-    )
+    return World(lambda **change: RedisStore(url, replace(TERMS, **change), prefix))
 
 
 @pytest.fixture(params=["embedded", "redis"])

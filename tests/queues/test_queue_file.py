@@ -10,7 +10,7 @@ import pytest
 
 from tests.queues.conftest import DIGEST, job
 from whyserve.errors import ConfigurationError, Unavailable, UnknownExplanation
-from whyserve.queues.embedded_source import EmbeddedSource
+from whyserve.queue_protocols import JobSource
 from whyserve.queues.queue_file import DAMAGED, QUEUE_FILE
 from whyserve.queues.store import Store
 from whyserve.queues.terms import Terms
@@ -84,7 +84,7 @@ def test_a_damaged_file_is_set_aside_and_a_new_queue_is_used(damage, tmp_path, c
 def test_processes_that_share_a_file_all_go_on_with_the_same_new_one(damage, tmp_path, caplog):
     filled(tmp_path)
     with closing(Store(tmp_path, TERMS)) as api, closing(Store(tmp_path, TERMS)) as supervisor:
-        worker = EmbeddedSource(Store(tmp_path, TERMS), "w1")
+        worker = JobSource(Store(tmp_path, TERMS), "w1")
         worker.announce([DIGEST])
         with sqlite3.connect(tmp_path / QUEUE_FILE) as db:
             db.execute("PRAGMA wal_checkpoint(TRUNCATE)")

@@ -19,7 +19,7 @@ from whyserve.errors import ConfigurationError
 from whyserve.jobs import JobMetrics, JobStatus
 from whyserve.queues.factory import open_queue
 from whyserve.queues.redis_check import check_redis
-from whyserve.queues.redis_script import PREFIX, SCRIPT
+from whyserve.queues.redis_store import PREFIX, SCRIPT
 from whyserve.settings import ApiSettings
 
 PASSWORD = "correct-horse_1"

@@ -18,7 +18,7 @@ from whyserve.errors import ConfigurationError
 from whyserve.jobs import JobStatus
 from whyserve.queues.factory import open_queue, open_source
 from whyserve.queues.store import Store
-from whyserve.queues.version import VERSION
+from whyserve.queues.terms import VERSION
 from whyserve.settings import Settings
 
 # The tables of version 4, the last one whose programs dropped other versions' tables.

@@ -140,7 +140,7 @@ def _levels(content: bytes, layout: Layout) -> np.ndarray:
 
 
 def _without_segments(content: bytes) -> bytes:
-    """A JPEG whose header has only the segments that change its pixels. FillValue bytes and metadata cost Pillow much time.
+    """A JPEG whose header has only the segments that change its pixels. Fill bytes and metadata cost Pillow much time.
 
     Raises InvalidImage for too many segments.
     """

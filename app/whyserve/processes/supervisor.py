@@ -15,8 +15,8 @@ from whyserve.model.manifest import MANIFEST_FILE, read_manifest
 from whyserve.model.spec import model_folders
 from whyserve.processes.children import Children, how_it_died
 from whyserve.processes.listening import check_exposure, listen
-from whyserve.queue_protocols import QueueAdmin
-from whyserve.queues.factory import open_admin
+from whyserve.queue_protocols import JobStore
+from whyserve.queues.factory import open_store
 from whyserve.settings import UpSettings
 
 Say = Callable[[str], None]
@@ -56,7 +56,7 @@ class Supervisor:
             return
         folders = model_folders(self._settings.artifacts, MANIFEST_FILE)
         self._served = [read_manifest(folder) for folder in folders]
-        self._queue: QueueAdmin = open_admin(self._settings)
+        self._queue: JobStore = open_store(self._settings)
         with contextlib.suppress(Unavailable):  # then the leases end by themselves
             self._queue.release_all()  # the lock guarantees that no worker of this queue runs
         self._children.start("worker")

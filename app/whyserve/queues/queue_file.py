@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from whyserve.errors import ConfigurationError, first_line
 from whyserve.queues.schema import prepare
-from whyserve.queues.version import VERSION
+from whyserve.queues.terms import VERSION
 
 log = logging.getLogger("whyserve.queue")
 

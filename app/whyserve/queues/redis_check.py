@@ -13,10 +13,13 @@ from redis.exceptions import AuthenticationError, AuthorizationError, NoPermissi
 
 from whyserve.delivery.redis_stream import connection
 from whyserve.errors import ConfigurationError
-from whyserve.queues.redis_script import OLDER_PREFIXES, PREFIX, SCRIPT
+from whyserve.queues.redis_store import PREFIX, SCRIPT
+from whyserve.queues.terms import VERSION
 
 log = logging.getLogger("whyserve.queue")
 
+# Prefixes of older versions; up to version 4 it held no version.
+OLDER_PREFIXES = ("whyserve:", *(f"whyserve:{version}:" for version in range(5, VERSION)))
 RETRY_S = 0.2
 SETTING = "WHYSERVE_REDIS_URL"
 

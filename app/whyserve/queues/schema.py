@@ -6,7 +6,7 @@ next job.
 
 import sqlite3
 
-from whyserve.queues.version import VERSION
+from whyserve.queues.terms import VERSION
 
 # The -wal file is cut to this size after a large transaction.
 WAL_BYTES = 4 << 20

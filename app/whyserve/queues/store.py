@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import ClassVar
 
 from pydantic import ValidationError
 
@@ -29,7 +30,11 @@ HELD = "id = ? AND status = 'running' AND owner = ? AND deliveries = ?"
 class Store:
     """Every method raises Unavailable if SQLite cannot serve it now, and AnswerTooLarge for a body that is too large
     for SQLite. A damaged file is replaced by a new one.
+
+    calls_at_once: more calls at the same time would only wait for each other.
     """
+
+    calls_at_once: ClassVar[int] = 1
 
     def __init__(self, state: Path, terms: Terms) -> None:
         """state: the queue's folder. Raises ConfigurationError."""

@@ -1,10 +1,15 @@
-"""The settings of a queue, for both queues."""
+"""What both queues share: the version of what they hold, and their settings."""
 
 from dataclasses import dataclass
 from typing import Any, Self
 
 from whyserve.queue_protocols import ALIVE_LEASES, MAX_DELIVERIES, OVERDUE_S, TIMED_OUT, WORKER_LOST
 from whyserve.settings import Settings
+
+# Raise it when a message (whyserve.jobs), a table or a Redis key changes. A program never reads another version's jobs:
+# a queue file of another version is set aside, and the version is part of every Redis key. Versions up to 4 had no
+# version in their Redis keys.
+VERSION = 8
 
 
 @dataclass(frozen=True, slots=True)

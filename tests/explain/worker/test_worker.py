@@ -19,8 +19,7 @@ from whyserve.explain.worker import worker as worker_module
 from whyserve.explain.worker.batch import compute
 from whyserve.explain.worker.worker import Worker
 from whyserve.jobs import HEAVY_S, ExplainJob, JobState
-from whyserve.queues.embedded_queue import EmbeddedQueue
-from whyserve.queues.embedded_source import EmbeddedSource
+from whyserve.queue_protocols import JobQueue, JobSource
 from whyserve.queues.store import Store
 from whyserve.queues.terms import Terms
 
@@ -46,7 +45,7 @@ def explain(models: ModelRegistry, number: int, caller: str, **more: Any) -> Exp
     return ExplainJob.of(model.spec, digest, arrays, served, [[model.outputs.all[0]]], **more)
 
 
-async def running(queue: EmbeddedQueue, job: ExplainJob) -> None:
+async def running(queue: JobQueue, job: ExplainJob) -> None:
     for _ in range(1000):
         if (await queue.state(job.id)).status != "queued":
             return
@@ -57,13 +56,13 @@ async def running(queue: EmbeddedQueue, job: ExplainJob) -> None:
 def results(state_folder, models, *waves: list[ExplainJob]) -> dict[str, JobState]:
     """The final states of jobs that one worker computes. Each wave is submitted when the one before is running."""
     owner = "w1"
-    source = EmbeddedSource(Store(state_folder, TERMS), owner)
+    source = JobSource(Store(state_folder, TERMS), owner)
     direct = DirectSource([UnixApis(state_folder)], owner, 4)
     worker = Worker(source, direct, models, batch_jobs=4, lease_s=5.0, alive=lambda: None)
     thread = threading.Thread(target=worker.run)
 
     async def scene() -> dict[str, JobState]:
-        queue = EmbeddedQueue(Store(state_folder, TERMS))
+        queue = JobQueue(Store(state_folder, TERMS))
         try:
             for wave in waves:
                 for job in wave:

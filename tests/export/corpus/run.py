@@ -26,7 +26,7 @@ OF_BOTH = ("keras_models", "beside", "refused")
 
 
 def load_networks() -> None:
-    """FillValue CASES with the networks that this process can build."""
+    """Fill CASES with the networks that this process can build."""
     of_torch = OF_TORCH if os.environ["KERAS_BACKEND"] == "torch" else ()
     for module in (*of_torch, *OF_BOTH):
         importlib.import_module(f"tests.export.corpus.{module}")

@@ -23,10 +23,8 @@ from whyserve.api.state import Service
 from whyserve.errors import InvalidInput
 from whyserve.model.spec import ModelSpec
 
-OPTIONS = (
-    "method", "outputs", "scale", "instead_of", "interactions", "samples", "standard_error", "seed", "deadline_s",
-    "background", "players", "reasons", "language", "similar",
-)  # fmt: skip
+# A summary has no tensors.
+OPTIONS = [name for name in explain_options(("any",), ("all",), str) if name != "summary"]
 # Fields of an explanation that become parameters of the response.
 PARAMETERS = (
     "manifest", "method", "method_reason", "samples", "expected_distance", "reliable", "reliable_reason", "scale",

@@ -7,13 +7,20 @@ from pydantic.json_schema import JsonSchemaMode
 
 REF = "#/components/schemas/{model}"
 JSON = "application/json"
-IDEMPOTENCY_KEY = {
-    "name": "Idempotency-Key",
-    "in": "header",
-    "required": False,
-    "description": "Requests with equal keys get one explanation, however often they are sent.",
-    "schema": {"type": "string", "pattern": "^[!-~]{1,200}$"},
-}
+
+
+def header(description: str, **schema: Any) -> dict[str, Any]:
+    """A header of an answer. schema: of its value, which is a string by default."""
+    return {"description": description, "schema": {"type": "string", **schema}}
+
+
+def parameter(name: str, place: str, description: str, **schema: Any) -> dict[str, Any]:
+    """An optional parameter of a request. place: header or query. schema: as of `header`."""
+    return {"name": name, "in": place, "required": False, **header(description, **schema)}
+
+
+EXPLAINED_ONCE = "Requests with equal keys get one explanation, however often they are sent."
+IDEMPOTENCY_KEY = parameter("Idempotency-Key", "header", EXPLAINED_ONCE, pattern="^[!-~]{1,200}$")
 
 
 def ref(name: str) -> dict[str, str]:

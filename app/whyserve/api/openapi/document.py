@@ -6,7 +6,17 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from whyserve.api.openapi.components import IDEMPOTENCY_KEY, JSON, add, add_dumped, add_union, content, ref
+from whyserve.api.openapi.components import (
+    IDEMPOTENCY_KEY,
+    JSON,
+    add,
+    add_dumped,
+    add_union,
+    content,
+    header,
+    parameter,
+    ref,
+)
 from whyserve.api.openapi.oip import add_protocols
 from whyserve.api.openapi.responses import PICTURES, Certificate, ExplanationState, Problem
 from whyserve.api.openapi.security import guard
@@ -17,25 +27,11 @@ from whyserve.api.state import Service
 from whyserve.model.manifest import Manifest
 
 DESCRIPTION = "Predictions from ONNX Runtime, and SHAP values for each, computed on the original network."
-EXPLAIN_HEADERS: list[dict[str, Any]] = [
-    {
-        "name": "Prefer",
-        "in": "header",
-        "required": False,
-        "description": "respond-async: answer 202 at once. wait=10: answer 202 if there is no result within 10 s.",
-        "schema": {"type": "string"},
-    },
-    IDEMPOTENCY_KEY,
-]
+PREFER = "respond-async: answer 202 at once. wait=10: answer 202 if there is no result within 10 s."
+TIMING = "queue: milliseconds until a worker began, and of the way back. compute: of the computation."
 CACHED = {
-    "X-Cache": {
-        "description": "hit: the result was in the cache.",
-        "schema": {"type": "string", "enum": ["hit", "miss"]},
-    },
-    "Server-Timing": {
-        "description": "queue: milliseconds until a worker began, and of the way back. compute: of the computation.",
-        "schema": {"type": "string"},
-    },
+    "X-Cache": header("hit: the result was in the cache.", enum=["hit", "miss"]),
+    "Server-Timing": header(TIMING),
 }
 RESPONSES = {
     "Predict": responses.predict_response,
@@ -47,7 +43,6 @@ SUMMARIES = {
     "Explain": "Predict and explain",
     "Counterfactual": "The nearest rows for which the model decides otherwise",
 }
-LOCATION = {"Location": {"description": "The address of its state.", "schema": {"type": "string"}}}
 
 
 def document(app: FastAPI, service: Service) -> dict[str, Any]:
@@ -66,12 +61,12 @@ def document(app: FastAPI, service: Service) -> dict[str, Any]:
     explain = _operation(
         "explain", "Explain", manifests, components, lambda m: requests.explain_request(m, explain_limit)
     )
-    explain["parameters"] = EXPLAIN_HEADERS
+    explain["parameters"] = [parameter("Prefer", "header", PREFER), IDEMPOTENCY_KEY]
     explain["responses"]["200"]["headers"] = CACHED
     explain["responses"]["200"]["content"] |= PICTURES
     explain["responses"]["202"] = {
         "description": "Accepted. The explanation is waiting or being computed.",
-        "headers": LOCATION,
+        "headers": {"Location": header("The address of its state.")},
         "content": content("ExplanationState"),
     }
     base["paths"]["/explain"] = {"post": explain}

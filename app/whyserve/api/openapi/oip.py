@@ -3,16 +3,16 @@
 FastAPI makes the paths of api/routes/oip.py. The types of requests and examples are added here.
 """
 
-from typing import Annotated, Any, Literal, NotRequired
+from typing import Any, Literal
 
-from pydantic import Field, with_config
+from pydantic import with_config
 
 from whyserve.api.oip.encoding import DATATYPES, name_of
 from whyserve.api.oip.schema import LENIENT, IndexRequest, InferRequest
 from whyserve.api.openapi.components import JSON, add, ref
 from whyserve.api.openapi.oip_responses import OipError
 from whyserve.api.schemas.requests import explain_options
-from whyserve.api.schemas.types import make_typed_dict, type_name, typed_dict
+from whyserve.api.schemas.types import described, make_typed_dict, optional, type_name, typed_dict
 from whyserve.predict.predictor import Predictor
 
 # Longer examples would be most of the document.
@@ -21,11 +21,11 @@ MAX_EXAMPLE_NUMBERS = 1000
 OUTPUTS = "What to explain: top, all, positive (of multilabel: the labels that are on), or a list of names."
 OPTIONS = {
     **{key: of for key, of in explain_options(("any",), ("all",), str).items() if key not in ("outputs", "summary")},
-    "outputs": NotRequired[Annotated[Literal["top", "all", "positive"] | list[str], Field(description=OUTPUTS)]],
+    "outputs": optional(Literal["top", "all", "positive"] | list[str], OUTPUTS),
 }
 # The parser of tensors accepts any parameters. The document says which ones an explanation uses.
 ExplainParameters = with_config(LENIENT)(
-    make_typed_dict("ExplainParameters", {"binary_data_output": NotRequired[bool], **OPTIONS})
+    make_typed_dict("ExplainParameters", {"binary_data_output": optional(bool), **OPTIONS})
 )
 
 
@@ -54,7 +54,7 @@ def add_protocols(document: dict[str, Any], predictors: list[Predictor], limit: 
 def _kserve_requests(limit: int) -> tuple[Any, Any]:
     """V1's requests to predict and to explain."""
     words = "Rows as in /predict. For a model with one input, also that input's numbers or text."
-    instances = {"instances": Annotated[list[Any], Field(min_length=1, max_length=limit, description=words)]}
+    instances = {"instances": described(list[Any], words, min_length=1, max_length=limit)}
     return typed_dict("KservePredictRequest", instances), typed_dict("KserveExplainRequest", instances | OPTIONS)
 
 

@@ -1,9 +1,9 @@
 """Response types of the Open Inference Protocol and of KServe's V1, for the OpenAPI document."""
 
-from typing import Any, Literal, NotRequired
+from typing import Any, Literal
 
 from whyserve.api.oip.encoding import DATATYPES
-from whyserve.api.schemas.types import list_of, one_of, typed_dict
+from whyserve.api.schemas.types import list_of, one_of, optional, typed_dict
 from whyserve.model.methods import Method
 
 STATISTICS = (
@@ -55,8 +55,8 @@ ResponseTensor = typed_dict(
         "name": str,
         "datatype": Datatype,
         "shape": list[int],
-        "data": NotRequired[list[Any]],
-        "parameters": NotRequired[typed_dict("ResponseParameters", {"binary_data_size": int})],
+        "data": optional(list[Any]),
+        "parameters": optional(typed_dict("ResponseParameters", {"binary_data_size": int})),
     },
     "data: in row-major order. A tensor sent as bytes has their number in `parameters` instead.",
 )
@@ -67,15 +67,10 @@ ExplanationParameters = typed_dict(
     {
         "manifest": str,
         "method": Method,
-        "method_reason": NotRequired[str],
-        "samples": NotRequired[int],
-        "expected_distance": NotRequired[float],
-        "reliable": NotRequired[bool],
-        "reliable_reason": NotRequired[str],
-        "scale": NotRequired[str],
-        "instead_of": NotRequired[str],
-        "complete": NotRequired[bool],
-        "cached": NotRequired[bool],
+        **dict.fromkeys(("method_reason", "reliable_reason", "scale", "instead_of"), optional(str)),
+        **dict.fromkeys(("reliable", "complete", "cached"), optional(bool)),
+        "samples": optional(int),
+        "expected_distance": optional(float),
         "background": str,
         "background_sha256": str,
     },

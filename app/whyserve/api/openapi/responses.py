@@ -4,6 +4,7 @@ from typing import Any, Literal, NotRequired
 
 from typing_extensions import TypedDict
 
+from whyserve.api.openapi.components import parameter
 from whyserve.jobs import JobStatus
 from whyserve.model.spec import Task
 
@@ -122,19 +123,7 @@ class Ready(TypedDict):
 
 # A worker draws an explanation as a picture.
 PICTURES = {kind: {"schema": {"type": "string", "format": "binary"}} for kind in ("image/svg+xml", "image/png")}
-PICTURE_PARAMETERS: list[dict[str, Any]] = [
-    {
-        "name": "instance",
-        "in": "query",
-        "required": False,
-        "description": "The instance in the picture, from 0. Default: 0.",
-        "schema": {"type": "integer", "minimum": 0},
-    },
-    {
-        "name": "output",
-        "in": "query",
-        "required": False,
-        "description": "The explained output in the picture. Default: the first one.",
-        "schema": {"type": "string"},
-    },
+PICTURE_PARAMETERS = [
+    parameter("instance", "query", "The instance in the picture, from 0. Default: 0.", type="integer", minimum=0),
+    parameter("output", "query", "The explained output in the picture. Default: the first one."),
 ]

@@ -3,11 +3,11 @@
 from typing import Any
 
 from whyserve.api.middleware.auth import ANY, OPEN, required_scope
-from whyserve.api.openapi.components import content
+from whyserve.api.openapi.components import content, header
 
 PROBLEM = content("Problem", "application/problem+json")
 OIP_ERROR = content("OipError")
-RETRY_AFTER = {"Retry-After": {"description": "Seconds to wait before a retry.", "schema": {"type": "integer"}}}
+RETRY_AFTER = {"Retry-After": header("Seconds to wait before a retry.", type="integer")}
 SCHEMES: dict[str, Any] = {
     "bearer": {"type": "http", "scheme": "bearer", "description": "A key that `whyserve key` has printed."},
     "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "The same key, in a header."},
@@ -39,7 +39,7 @@ def _guard(path: str, operation: dict[str, Any], keyed: bool) -> None:
         roles = [] if scope == ANY else [scope]
         if keyed:
             operation["security"] = [{name: roles} for name in SCHEMES]
-        asks = {"WWW-Authenticate": {"description": "How to send a key.", "schema": {"type": "string"}}}
+        asks = {"WWW-Authenticate": header("How to send a key.")}
         refused["401"] = {"description": "A valid key is missing.", "headers": asks, "content": body}
         if roles:
             refused["403"] = {"description": f"The key does not have the scope {scope}.", "content": body}

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from whyserve.api.oip import explain, repository, server, v1
 from whyserve.api.oip.infer import Infer
 from whyserve.api.openapi import oip_responses as answers
-from whyserve.api.openapi.components import IDEMPOTENCY_KEY, JSON, content, ref
+from whyserve.api.openapi.components import IDEMPOTENCY_KEY, JSON, content, header, parameter, ref
 from whyserve.model.spec import LONGEST_NAME, NAME
 
 MODEL = {"name": "model", "in": "path", "required": True, "schema": ref("ModelName")}
@@ -20,13 +20,10 @@ VERSION = {"name": "version", "in": "path", "required": True, "schema": {"type":
 PARAMETERS = {"model": MODEL, "version": VERSION}
 # The binary extension: request and answer may have tensors as bytes after the JSON.
 BYTES = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
-LENGTH = {
-    "description": "In a body with tensors as bytes: the length of the JSON before them, in bytes.",
-    "schema": {"type": "integer", "minimum": 0},
-}
 LENGTH_NAME = "Inference-Header-Content-Length"
-LENGTH_HEADER = {"name": LENGTH_NAME, "in": "header", "required": False, **LENGTH}
-BINARY_ANSWER = {200: {"headers": {LENGTH_NAME: LENGTH}, "content": BYTES}}
+LENGTH = "In a body with tensors as bytes: the length of the JSON before them, in bytes."
+LENGTH_HEADER = parameter(LENGTH_NAME, "header", LENGTH, type="integer", minimum=0)
+BINARY_ANSWER = {200: {"headers": {LENGTH_NAME: header(LENGTH, type="integer", minimum=0)}, "content": BYTES}}
 BINARY_WORDS = "JSON, or JSON followed by tensors' bytes, or one tensor's bytes. gzip and deflate are allowed."
 
 Endpoint = Callable[[Request], Awaitable[Response]]

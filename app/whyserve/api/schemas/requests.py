@@ -1,12 +1,12 @@
 """A model's request types."""
 
-from typing import Annotated, Any, NotRequired
+from typing import Annotated, Any
 
 from pydantic import Field
 
 from whyserve.api.schemas.columns import columns_type
 from whyserve.api.schemas.rows import rows_type
-from whyserve.api.schemas.types import list_or_text, one_of, type_name, typed_dict
+from whyserve.api.schemas.types import described, list_or_text, one_of, optional, type_name, typed_dict
 from whyserve.model.manifest import Manifest
 from whyserve.model.methods import Method
 from whyserve.model.spec import ScaleName
@@ -14,15 +14,15 @@ from whyserve.model.spec import ScaleName
 # Every explained row costs as many evaluations as the background has rows. A model's own backgrounds have as many.
 MAX_BACKGROUND_ROWS = 100
 MOST_SIMILAR = 20
-Version = Annotated[int, Field(ge=1, description="A version of the model. Default: the current version.")]
+Version = described(int, "A version of the model. Default: the current version.", ge=1)
 
 PLAYERS = (
     'What gets one attribution each, by input, such as {"image": {"patches": [4, 4]}}; docs/players.md has all words. '
     "Default: the model's own players."
 )
-OutOfRangeWanted = Annotated[
-    bool, Field(description="true: the answer lists the features of each instance that are outside the model's range.")
-]
+OutOfRangeWanted = described(
+    bool, "true: the answer lists the features of each instance that are outside the model's range."
+)
 
 
 def instances_limit(limit: int) -> str:
@@ -32,7 +32,7 @@ def instances_limit(limit: int) -> str:
 
 def predict_request(manifest: Manifest, limit: int) -> Any:
     """limit: the largest number of instances."""
-    return _request_type(manifest, "Predict", limit, {"out_of_range": NotRequired[OutOfRangeWanted]})
+    return _request_type(manifest, "Predict", limit, {"out_of_range": optional(OutOfRangeWanted)})
 
 
 def explain_request(manifest: Manifest, limit: int) -> Any:
@@ -45,9 +45,9 @@ def _request_type(manifest: Manifest, kind: str, limit: int, options: dict[str, 
     name = manifest.spec.name
     fields = {
         "model": one_of([name]),
-        "version": NotRequired[Version],
-        "instances": NotRequired[rows_type(manifest, limit, with_id=kind == "Explain")],
-        "columns": NotRequired[columns_type(manifest, limit)],
+        "version": optional(Version),
+        "instances": optional(rows_type(manifest, limit, with_id=kind == "Explain")),
+        "columns": optional(columns_type(manifest, limit)),
     }
     return typed_dict(f"{type_name(name)}{kind}Request", fields | options)
 
@@ -60,41 +60,43 @@ def _background_type(manifest: Manifest) -> Any:
 
 def explain_options(labels: tuple[str, ...], keywords: tuple[str, ...], background: Any) -> dict[str, Any]:
     """The optional fields of a request to explain. keywords: instead of names. background: the type of that field."""
-
-    def option(of: Any, description: str) -> Any:
-        return NotRequired[Annotated[of, Field(description=description)]]
-
     outputs = one_of(keywords) | Annotated[list[str], Field(min_length=1, max_length=len(labels))]
     return {
-        "method": option(Method, "auto is the most accurate method within the model's time budget."),
-        "outputs": option(outputs, f"What to explain: {', '.join(keywords)}, or a list of these: {', '.join(labels)}."),
-        "scale": option(ScaleName, "log_odds explains log(p/(1 − p)). Default: the model's own; output is the output."),
-        "instead_of": option(
+        "method": optional(Method, "auto is the most accurate method within the model's time budget."),
+        "outputs": optional(
+            outputs, f"What to explain: {', '.join(keywords)}, or a list of these: {', '.join(labels)}."
+        ),
+        "scale": optional(
+            ScaleName, "log_odds explains log(p/(1 − p)). Default: the model's own; output is the output."
+        ),
+        "instead_of": optional(
             str, "Another output: explains log(p/q), or of values the difference, to it. all leaves this output out."
         ),
-        "interactions": option(bool, "true, with exact: also the interaction of each pair of features."),
-        "samples": option(Annotated[int, Field(ge=1, le=100_000)], "Number of samples, for a method that samples."),
-        "standard_error": option(
-            Annotated[float, Field(gt=0)],
+        "interactions": optional(bool, "true, with exact: also the interaction of each pair of features."),
+        "samples": optional(int, "Number of samples, for a method that samples.", ge=1, le=100_000),
+        "standard_error": optional(
+            float,
             "Sample until every standard error is at most this, in the output's unit, or until the deadline.",
+            gt=0,
         ),
-        "seed": option(Annotated[int, Field(ge=0, le=2**63 - 1)], "Equal seeds give equal explanations."),
-        "background": option(background, "The background to explain against. Default: the model's own."),
-        "players": option(dict[str, Any], PLAYERS),
-        "deadline_s": option(
-            Annotated[float, Field(gt=0, le=86_400)],
+        "seed": optional(int, "Equal seeds give equal explanations.", ge=0, le=2**63 - 1),
+        "background": optional(background, "The background to explain against. Default: the model's own."),
+        "players": optional(dict[str, Any], PLAYERS),
+        "deadline_s": optional(
+            float,
             "Time limit in seconds. A method that samples then returns its best result so far.",
+            gt=0,
+            le=86_400,
         ),
-        "reasons": option(
-            bool,
-            "true: each explanation has the reasons for people, of the outcome in [reasons] of model.toml.",
+        "reasons": optional(
+            bool, "true: each explanation has the reasons for people, of the outcome in [reasons] of model.toml."
         ),
-        "language": option(
-            Annotated[str, Field(max_length=40)], "The language of the reasons. Default: that of model.toml."
-        ),
-        "similar": option(
-            Annotated[int, Field(ge=0, le=MOST_SIMILAR)],
+        "language": optional(str, "The language of the reasons. Default: that of model.toml.", max_length=40),
+        "similar": optional(
+            int,
             "How many of the most similar background rows each explanation has. 0: only how unusual the instance is.",
+            ge=0,
+            le=MOST_SIMILAR,
         ),
-        "summary": option(bool, "true: one summary of all instances. It replaces the explanation of each instance."),
+        "summary": optional(bool, "true: one summary of all instances. It replaces the explanation of each instance."),
     }

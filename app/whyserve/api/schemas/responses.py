@@ -1,11 +1,9 @@
 """A model's response types."""
 
-from typing import Annotated, Any, Literal, NotRequired
-
-from pydantic import Field
+from typing import Any, Literal
 
 from whyserve.api.schemas.rows import ROW_ID, RowId, row_type
-from whyserve.api.schemas.types import list_of, one_of, type_name, typed_dict
+from whyserve.api.schemas.types import described, list_of, one_of, optional, type_name, typed_dict
 from whyserve.model.input_spec import AttributionForm
 from whyserve.model.manifest import Manifest
 from whyserve.model.methods import Method
@@ -21,8 +19,8 @@ def prediction_type(spec: ModelSpec) -> Any:
         said = {"labels": list_of(label)} if spec.task == "multilabel" else {"label": label}
         return typed_dict(f"{name}Prediction", {**said, "scores": scores})
     if len(spec.output.names) == 1:
-        unit = Field(description=f"{spec.output.names[0]}, in {spec.output.unit}" if spec.output.unit else None)
-        return typed_dict(f"{name}Prediction", {"value": Annotated[float, unit]})
+        unit = f"{spec.output.names[0]}, in {spec.output.unit}" if spec.output.unit else None
+        return typed_dict(f"{name}Prediction", {"value": described(float, unit)})
     values = typed_dict(f"{name}Values", dict.fromkeys(spec.output.names, float))
     return typed_dict(f"{name}Prediction", {"values": values})
 
@@ -30,7 +28,7 @@ def prediction_type(spec: ModelSpec) -> Any:
 def predict_response(manifest: Manifest) -> Any:
     spec = manifest.spec
     fields = {"model": one_of([spec.name]), "version": int, "predictions": list_of(prediction_type(spec))}
-    fields["out_of_range"] = NotRequired[Annotated[list_of(list_of(OutOfRange)), Field(description="By instance.")]]
+    fields["out_of_range"] = optional(list_of(list_of(OutOfRange)), "By instance.")
     return typed_dict(f"{type_name(spec.name)}PredictResponse", fields)
 
 
@@ -41,20 +39,20 @@ def explain_response(manifest: Manifest) -> Any:
     explanation = typed_dict(
         f"{name}Explanation",
         {
-            ROW_ID: NotRequired[RowId],
-            "masks": NotRequired[dict.__class_getitem__((str, LabelMask))],
+            ROW_ID: optional(RowId),
+            "masks": optional(dict.__class_getitem__((str, LabelMask))),
             "prediction": prediction_type(manifest.spec),
             "outputs": list_of(_output_type(manifest.spec)),
-            "out_of_range": NotRequired[list_of(OutOfRange)],
-            "reasons": NotRequired[Reasons],
-            "similar": NotRequired[list_of(similar)],
-            "more_unusual_share": NotRequired[Annotated[float, Field(description=MORE_UNUSUAL)]],
+            "out_of_range": optional(list_of(OutOfRange)),
+            "reasons": optional(Reasons),
+            "similar": optional(list_of(similar)),
+            "more_unusual_share": optional(float, MORE_UNUSUAL),
         },
     )
     fields = {
         **computed_fields(manifest.spec),
-        "cached": NotRequired[Cached],
-        "replay": NotRequired[Replay],
+        "cached": optional(Cached),
+        "replay": optional(Replay),
         "explanations": list_of(explanation),
     }
     return typed_dict(f"{name}ExplainResponse", fields)
@@ -66,53 +64,45 @@ def computed_fields(spec: ModelSpec) -> dict[str, Any]:
         "id": str,
         "model": one_of([spec.name]),
         "version": int,
-        "manifest": Annotated[str, Field(description="SHA-256 of the model's manifest.")],
-        "method": Annotated[Method, Field(description="The method that was used.")],
-        "method_reason": NotRequired[Annotated[str, Field(description="Why it differs from the requested method.")]],
-        "samples": NotRequired[Annotated[int, Field(description="If absent, the method's own number of samples.")]],
-        "expected_distance": NotRequired[
-            Annotated[float, Field(description="mean |φ − reference| / mean |reference|, measured at export.")]
-        ],
-        "scale": NotRequired[
-            Annotated[
-                Literal["log_odds", "log_ratio", "difference"],
-                Field(description="The scale of values and attributions. Absent: that of the outputs."),
-            ]
-        ],
-        "instead_of": NotRequired[
-            Annotated[one_of(spec.output_names), Field(description="The output that each one is compared with.")]
-        ],
-        "players": NotRequired[Annotated[list[str], Field(description="The rows of each output's interactions.")]],
-        "reliable": NotRequired[Annotated[bool, Field(description="false if the certificate advises against it.")]],
-        "reliable_reason": NotRequired[Annotated[str, Field(description="Why it is not reliable.")]],
+        "manifest": described(str, "SHA-256 of the model's manifest."),
+        "method": described(Method, "The method that was used."),
+        "method_reason": optional(str, "Why it differs from the requested method."),
+        "samples": optional(int, "If absent, the method's own number of samples."),
+        "expected_distance": optional(float, "mean |φ − reference| / mean |reference|, measured at export."),
+        "scale": optional(
+            Literal["log_odds", "log_ratio", "difference"],
+            "The scale of values and attributions. Absent: that of the outputs.",
+        ),
+        "instead_of": optional(one_of(spec.output_names), "The output that each one is compared with."),
+        "players": optional(list[str], "The rows of each output's interactions."),
+        "reliable": optional(bool, "false if the certificate advises against it."),
+        "reliable_reason": optional(str, "Why it is not reliable."),
         "background": BackgroundUsed,
-        "complete": NotRequired[Annotated[bool, Field(description="false if a deadline ended the method early.")]],
+        "complete": optional(bool, "false if a deadline ended the method early."),
     }
 
 
 def _output_type(spec: ModelSpec) -> Any:
     name = type_name(spec.name)
     by_key = {
-        key: NotRequired[_attribution_type(form)]
-        for item in spec.inputs
-        for key, form in item.attribution_forms().items()
+        key: optional(_attribution_type(form)) for item in spec.inputs for key, form in item.attribution_forms().items()
     }
     attributions = typed_dict(f"{name}Attributions", by_key, "The share of each in value − base_value.")
     missing = {
-        feature.name: NotRequired[Literal[True]] for item in spec.inputs for feature in item.features if feature.missing
+        feature.name: optional(Literal[True]) for item in spec.inputs for feature in item.features if feature.missing
     }
     return typed_dict(
         f"{name}ExplainedOutput",
         {
             "output": one_of(spec.output_names),
-            "value": Annotated[float, Field(description="The output predicted for this instance.")],
-            "base_value": Annotated[float, Field(description="The mean output over the background.")],
+            "value": described(float, "The output predicted for this instance."),
+            "base_value": described(float, "The mean output over the background."),
             "attributions": attributions,
-            "players": NotRequired[list_of(GroupValue)],
-            "residual": Annotated[float, Field(description="value − base_value − the sum of attributions.")],
-            "standard_errors": NotRequired[attributions],
-            "interactions": NotRequired[Interactions],
-            **({"missing": NotRequired[typed_dict(f"{name}Missing", missing, MISSING)]} if missing else {}),
+            "players": optional(list_of(GroupValue)),
+            "residual": described(float, "value − base_value − the sum of attributions."),
+            "standard_errors": optional(attributions),
+            "interactions": optional(Interactions),
+            **({"missing": optional(typed_dict(f"{name}Missing", missing, MISSING))} if missing else {}),
         },
     )
 
@@ -128,53 +118,52 @@ def player_or_element_type(shape: tuple[int, ...]) -> Any:
     lists and objects.
     """
     if len(shape) > 1:
-        return Annotated[list[Any], Field(description=f"Numbers of shape {shape}, or a list of `PlayerValue`.")]
+        return described(list[Any], f"Numbers of shape {shape}, or a list of `PlayerValue`.")
     return list_of(float | PlayerValue) if shape else float
 
 
-Interactions = Annotated[
-    list[list[float]],
-    Field(description="Half of each pair's interaction, and main effects on the diagonal. A row sums to one share."),
-]
+Interactions = described(
+    list[list[float]], "Half of each pair's interaction, and main effects on the diagonal. A row sums to one share."
+)
 MISSING = "The features that had no value in the request. The network got NaN, a category of its own or a fill."
 Replay = typed_dict(
     "Replay",
     {
         "prediction": str,
-        "program": Annotated[str, Field(description="The version of Whyserve that made the prediction.")],
-        "may_differ": Annotated[list_of(str), Field(description="Why numbers may differ from the first answer.")],
+        "program": described(str, "The version of Whyserve that made the prediction."),
+        "may_differ": described(list_of(str), "Why numbers may differ from the first answer."),
     },
     "The recorded prediction that was explained again.",
 )
-Cached = Annotated[bool, Field(description="true if it was computed for an earlier request.")]
+Cached = described(bool, "true if it was computed for an earlier request.")
 TokenValue = typed_dict(
     "TokenValue",
     {
-        "token": Annotated[str, Field(description="The token as the tokenizer spells it.")],
-        "start": Annotated[int, Field(description="Its start in the text, in code points from 0.")],
-        "end": Annotated[int, Field(description="Its end, exclusive. Equal to start if it stands for no characters.")],
+        "token": described(str, "The token as the tokenizer spells it."),
+        "start": described(int, "Its start in the text, in code points from 0."),
+        "end": described(int, "Its end, exclusive. Equal to start if it stands for no characters."),
         "value": float,
     },
     "A token of a text and its attribution. The padding counts as one token that stands for no characters.",
 )
-Label = Annotated[str, Field(description="The name of the player.")]
+Label = described(str, "The name of the player.")
 PlayerValue = typed_dict(
     "PlayerValue",
     {
         "player": Label,
         "value": float,
-        "box": NotRequired[Annotated[list[int], Field(description="Top, left, bottom and right, exclusive.")]],
-        "label": NotRequired[Annotated[int, Field(description="Its label in the mask.")]],
-        "start": NotRequired[Annotated[int, Field(description="Its first step, or its start in the text.")]],
-        "end": NotRequired[Annotated[int, Field(description="Its end, exclusive.")]],
-        "channel": NotRequired[str],
-        "members": NotRequired[Annotated[list[int], Field(description="Its positions along the axis of the groups.")]],
+        "box": optional(list[int], "Top, left, bottom and right, exclusive."),
+        "label": optional(int, "Its label in the mask."),
+        "start": optional(int, "Its first step, or its start in the text."),
+        "end": optional(int, "Its end, exclusive."),
+        "channel": optional(str),
+        "members": optional(list[int], "Its positions along the axis of the groups."),
     },
     "A player of an input and its attribution, where the request or the model names players.",
 )
 GroupValue = typed_dict(
     "GroupValue",
-    {"player": Label, "value": float, "members": list[str], "standard_error": NotRequired[float]},
+    {"player": Label, "value": float, "members": list[str], "standard_error": optional(float)},
     "A group of features and inputs and its attribution.",
 )
 LabelMask = typed_dict(
@@ -195,35 +184,31 @@ Reason = typed_dict(
     "Reason",
     {
         "code": str,
-        "feature": Annotated[str, Field(description="A feature, or a group of features.")],
+        "feature": described(str, "A feature, or a group of features."),
         "text": str,
-        "value": Annotated[Any, Field(description="As in an instance. Of a group: by feature.")],
+        "value": described(Any, "As in an instance. Of a group: by feature."),
         "attribution": float,
-        "tied_with": NotRequired[
-            Annotated[list[str], Field(description="Features whose attribution differs by less than the errors.")]
-        ],
+        "tied_with": optional(list[str], "Features whose attribution differs by less than the errors."),
     },
 )
 Reasons = typed_dict(
     "Reasons",
     {
-        "output": Annotated[str, Field(description="The output that decides.")],
-        "against": Annotated[bool, Field(description="Whether this row has the outcome that model.toml names.")],
-        "named": Annotated[list_of(Reason), Field(description="What pushed most towards this row's outcome.")],
-        "not_named": NotRequired[
-            Annotated[float, Field(description="The share in Σ |attribution| of the features that are never named.")]
-        ],
-        "sentence": NotRequired[Annotated[str, Field(description="The reasons in one sentence for people.")]],
+        "output": described(str, "The output that decides."),
+        "against": described(bool, "Whether this row has the outcome that model.toml names."),
+        "named": described(list_of(Reason), "What pushed most towards this row's outcome."),
+        "not_named": optional(float, "The share in Σ |attribution| of the features that are never named."),
+        "sentence": optional(str, "The reasons in one sentence for people."),
     },
     "The reasons for a row's outcome, for people.",
 )
 BackgroundUsed = typed_dict(
     "BackgroundUsed",
     {
-        "name": Annotated[str, Field(description="default, the name of another background of the model, or request.")],
+        "name": described(str, "default, the name of another background of the model, or request."),
         "rows": int,
         "sha256": str,
-        "absent": NotRequired[Annotated[dict[str, str | float], Field(description="By input: blur, mean or number.")]],
+        "absent": optional(dict[str, str | float], "By input: blur, mean or number."),
     },
     "The background that was used. request: its rows came with the request.",
 )

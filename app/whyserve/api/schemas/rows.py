@@ -1,11 +1,21 @@
 """A model's row type: what one instance of a request must be."""
 
-from typing import Annotated, Any, NotRequired
+from typing import Annotated, Any
 
 import numpy as np
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
-from whyserve.api.schemas.types import list_of, list_or_text, nested, nullable, one_of, type_name, typed_dict
+from whyserve.api.schemas.types import (
+    described,
+    list_of,
+    list_or_text,
+    nested,
+    nullable,
+    one_of,
+    optional,
+    type_name,
+    typed_dict,
+)
 from whyserve.model.image import LEVELS, MOST_TEXT, Layout
 from whyserve.model.input_spec import Feature, InputSpec
 from whyserve.model.manifest import Manifest
@@ -34,7 +44,7 @@ def row_type(manifest: Manifest, with_id: bool = False) -> Any:
     """One instance of this model. with_id: it may have an id, which its explanation repeats."""
     name, fields = f"{type_name(manifest.spec.name)}Row", row_fields(manifest)
     if with_id and takes_ids(manifest.spec):
-        name, fields = f"{name}WithId", {**fields, ROW_ID: NotRequired[RowId]}
+        name, fields = f"{name}WithId", {**fields, ROW_ID: optional(RowId)}
     return typed_dict(name, fields, f"One instance of {manifest.spec.name}.")
 
 
@@ -47,7 +57,7 @@ def row_fields(manifest: Manifest) -> dict[str, Any]:
             fields.update({f.name: _feature_type(item, f, manifest) for f in item.features})
         elif item.tokenizer:
             words = f"A text of at most {item.shape[0]} tokens. At least one token must be known to the model."
-            fields[item.name] = Annotated[str, Field(min_length=1, max_length=most_letters(item), description=words)]
+            fields[item.name] = described(str, words, min_length=1, max_length=most_letters(item))
         else:
             fields[item.name] = _array_type(item, manifest.vocabularies.get(item.name))
     return fields
@@ -88,19 +98,15 @@ def _feature_type(item: InputSpec, feature: Feature, manifest: Manifest) -> Any:
 
 def _value_type(item: InputSpec, feature: Feature, manifest: Manifest) -> Any:
     if feature.categories:
-        return Annotated[one_of(feature.categories), Field(description=feature.description)]
+        return described(one_of(feature.categories), feature.description)
     if item.value_type(feature) is bool:
-        return Annotated[bool, Field(description=feature.description)]
+        return described(bool, feature.description)
     low, high = manifest.ranges[feature.name]
     words = " ".join(part for part in (feature.description, feature.unit and f"In {feature.unit}.") if part)
     extra: dict[str, Any] = {"x-range": [low, high], **({"x-unit": feature.unit} if feature.unit else {})}
-    return Annotated[
-        _number_type(item, manifest.vocabularies.get(feature.name), feature),
-        Field(
-            description=f"{words} From {low:.6g} to {high:.6g} in the background.".strip(),
-            json_schema_extra=extra,
-        ),
-    ]
+    number = _number_type(item, manifest.vocabularies.get(feature.name), feature)
+    words = f"{words} From {low:.6g} to {high:.6g} in the background.".strip()
+    return described(number, words, json_schema_extra=extra)
 
 
 def _number_type(item: InputSpec, vocabulary: int | None = None, feature: Feature | None = None) -> Any:

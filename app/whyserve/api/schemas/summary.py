@@ -1,11 +1,9 @@
 """A model's summary type: what a summary of many rows answers."""
 
-from typing import Annotated, Any, NotRequired
-
-from pydantic import Field
+from typing import Any
 
 from whyserve.api.schemas.responses import GroupValue, computed_fields, player_or_element_type
-from whyserve.api.schemas.types import list_of, one_of, type_name, typed_dict
+from whyserve.api.schemas.types import described, list_of, one_of, optional, type_name, typed_dict
 from whyserve.model.manifest import Manifest
 
 
@@ -14,7 +12,7 @@ def summary_response(manifest: Manifest) -> Any:
     name = type_name(spec.name)
     # A text has one mean per position, because its tokens differ from row to row.
     means = {
-        key: NotRequired[player_or_element_type(form.shape)]
+        key: optional(player_or_element_type(form.shape))
         for item in spec.inputs
         for key, form in item.attribution_forms().items()
     }
@@ -25,11 +23,11 @@ def summary_response(manifest: Manifest) -> Any:
             "rows": int,
             "mean_value": float,
             "mean_absolute_attributions": typed_dict(f"{name}AttributionMeans", means),
-            "players": NotRequired[list_of(GroupValue)],
+            "players": optional(list_of(GroupValue)),
             "largest_residual": float,
         },
         "One output, over the rows for which it was explained.",
     )
-    rows = Annotated[int, Field(description="Number of summarised rows: fewer than requested after a deadline.")]
+    rows = described(int, "Number of summarised rows: fewer than requested after a deadline.")
     fields = {**computed_fields(spec), "rows": rows, "summary": list_of(summarised)}
     return typed_dict(f"{name}SummaryResponse", fields)

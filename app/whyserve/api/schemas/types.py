@@ -3,7 +3,7 @@
 import hashlib
 import re
 from collections.abc import Iterable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NotRequired
 
 from pydantic import ConfigDict, Discriminator, Field, Tag, TypeAdapter, WithJsonSchema
 from typing_extensions import TypedDict
@@ -29,6 +29,16 @@ def typed_dict(name: str, fields: dict[str, Any], description: str | None = None
     made.__pydantic_config__ = ConfigDict(**STRICT, title=name)
     made.__doc__ = description
     return made
+
+
+def described(of: Any, text: str | None, **limits: Any) -> Any:
+    """A type with a description. limits: as of pydantic's Field."""
+    return Annotated[of, Field(description=text, **limits)]
+
+
+def optional(of: Any, text: str | None = None, **limits: Any) -> Any:
+    """A field that may be absent. text, limits: as of `described`."""
+    return NotRequired[described(of, text, **limits) if text or limits else of]
 
 
 def one_of(values: Iterable[str]) -> Any:

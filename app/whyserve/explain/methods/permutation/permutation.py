@@ -111,7 +111,7 @@ class Permutation:
         limits: Limits,
         progress: Progress,
     ) -> bool:
-        """FillValue `estimate` round by round, and return whether all rounds are complete.
+        """Fill `estimate` round by round, and return whether all rounds are complete.
 
         A row that has converged gets no more rounds. floor: (R, K, 1), the smallest standard error.
         """
