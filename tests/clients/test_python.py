@@ -21,7 +21,7 @@ from whyserve_client import Client
 from whyserve_client.api.explain import explain
 from whyserve_client.api.predict import predict
 from whyserve_client.models import {name}ExplainRequest, {name}ExplainResponse, {name}PredictRequest
-from whyserve_client.models import {name}PredictResponse, {name}Row, {name}RowWithId, Problem
+from whyserve_client.models import {name}Attributions, {name}PredictResponse, {name}Row, {name}RowWithId
 
 client = Client(base_url=sys.argv[1])
 rows = [{name}Row.from_dict(row) for row in json.loads(sys.argv[2])]
@@ -36,6 +36,7 @@ explained = explain.sync(client=client, body={name}ExplainRequest(model="{model}
 assert isinstance(explained, {name}ExplainResponse), explained
 assert explained.explanations[0].id == "first"
 output = explained.explanations[0].outputs[0]
+assert isinstance(output.attributions, {name}Attributions), output.attributions
 share = {share}
 base: float = output.base_value
 residual: float = output.residual
@@ -71,7 +72,8 @@ from whyserve_client.api.explain import explain, get_explanation
 from whyserve_client.api.models import get_model
 from whyserve_client.api.oip import infer
 from whyserve_client.models import ExplanationState, InferRequest, InferResponse, JobStatus, ModelDescription, ModelName
-from whyserve_client.models import LinearExplainRequest, LinearExplainResponse, LinearRowWithId, OipError
+from whyserve_client.models import LinearAttributions, LinearExplainRequest, LinearExplainResponse, LinearRowWithId
+from whyserve_client.models import OipError
 
 client = Client(base_url=sys.argv[1])
 body = LinearExplainRequest(model="linear", instances=[LinearRowWithId(bmi=36.1, bp=90.0)], seed=4)
@@ -81,7 +83,9 @@ while isinstance(state, ExplanationState) and state.status in (JobStatus.QUEUED,
     state = get_explanation.sync(state.id, client=client)
 assert isinstance(state, ExplanationState), state
 assert isinstance(state.result, LinearExplainResponse), state
-share: float = state.result.explanations[0].outputs[0].attributions.bmi
+attributions = state.result.explanations[0].outputs[0].attributions
+assert isinstance(attributions, LinearAttributions), attributions
+share: float = attributions.bmi
 
 described = get_model.sync("linear", client=client)
 assert isinstance(described, ModelDescription), described

@@ -6,7 +6,6 @@ from pydantic import Field
 
 from whyserve.api.schemas.rows import ROW_ID, RowId, row_type
 from whyserve.api.schemas.types import list_of, nested, one_of, type_name, typed_dict
-from whyserve.model.input_spec import AttributionForm
 from whyserve.model.manifest import Manifest
 from whyserve.model.methods import Method
 from whyserve.model.spec import ModelSpec
@@ -92,12 +91,7 @@ def computed_fields(spec: ModelSpec) -> dict[str, Any]:
 
 def _output_type(spec: ModelSpec) -> Any:
     name = type_name(spec.name)
-    by_key = {
-        key: NotRequired[_attribution_type(form)]
-        for item in spec.inputs
-        for key, form in item.attribution_forms().items()
-    }
-    attributions = typed_dict(f"{name}Attributions", by_key, "The share of each in value − base_value.")
+    attributions = attributions_type(spec, "Attributions", "The share of each in value − base_value.", by_token=True)
     missing = {
         feature.name: NotRequired[Literal[True]] for item in spec.inputs for feature in item.features if feature.missing
     }
@@ -117,10 +111,21 @@ def _output_type(spec: ModelSpec) -> Any:
     )
 
 
-def _attribution_type(form: AttributionForm) -> Any:
-    """The elements' attributions, or those of the players that a request asks for."""
-    elements = list_of(TokenValue) if form.tokens else nested(float, form.shape)
-    return elements | list_of(PlayerValue) if form.tokens or form.shape else elements
+def attributions_type(spec: ModelSpec, kind: str, description: str, *, by_token: bool) -> Any:
+    """Attributions by key: of the elements, or of the players that the model or a request names.
+
+    by_token: those of a text are a list of tokens. Generated clients take the first of the two types that fits: an
+    input with a shape has a list of players, and a table with groups lacks some keys.
+    """
+    elements: dict[str, Any] = {}
+    players: dict[str, Any] = {}
+    for key, form in ((key, form) for item in spec.inputs for key, form in item.attribution_forms().items()):
+        elements[key] = list_of(TokenValue) if form.tokens and by_token else nested(float, form.shape)
+        players[key] = NotRequired[list_of(PlayerValue) if form.shape else float]
+    whole = typed_dict(f"{type_name(spec.name)}{kind}", elements, description)
+    words = f"{description} Where the model or the request names players."
+    partly = typed_dict(f"{type_name(spec.name)}Player{kind}", players, words)
+    return partly | whole if not spec.is_table else whole | partly
 
 
 Interactions = Annotated[

@@ -4,8 +4,8 @@ from typing import Annotated, Any, NotRequired
 
 from pydantic import Field
 
-from whyserve.api.schemas.responses import GroupValue, PlayerValue, computed_fields
-from whyserve.api.schemas.types import list_of, nested, one_of, type_name, typed_dict
+from whyserve.api.schemas.responses import GroupValue, attributions_type, computed_fields
+from whyserve.api.schemas.types import list_of, one_of, type_name, typed_dict
 from whyserve.model.manifest import Manifest
 
 
@@ -13,18 +13,14 @@ def summary_response(manifest: Manifest) -> Any:
     spec = manifest.spec
     name = type_name(spec.name)
     # A text has one mean per position, because its tokens differ from row to row.
-    means = {
-        key: NotRequired[nested(float, form.shape) | list_of(PlayerValue) if form.shape else float]
-        for item in spec.inputs
-        for key, form in item.attribution_forms().items()
-    }
+    means = attributions_type(spec, "AttributionMeans", "The mean absolute attribution of each.", by_token=False)
     summarised = typed_dict(
         f"{name}SummarisedOutput",
         {
             "output": one_of(spec.output_names),
             "rows": int,
             "mean_value": float,
-            "mean_absolute_attributions": typed_dict(f"{name}AttributionMeans", means),
+            "mean_absolute_attributions": means,
             "players": NotRequired[list_of(GroupValue)],
             "largest_residual": float,
         },
