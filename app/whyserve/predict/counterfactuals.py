@@ -8,23 +8,22 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from functools import lru_cache
 from itertools import chain, combinations
 from types import MappingProxyType
 
 import numpy as np
 
-from whyserve.model.changes import Change, Changes
-from whyserve.model.distances import Distances, is_number
-from whyserve.model.input_spec import Feature, InputSpec
+from whyserve.model.changes import Changes
+from whyserve.model.distances import Distances
 from whyserve.model.rows import Arrays
 from whyserve.model.spec import ModelSpec
+from whyserve.predict.ladders import Ladders, Unit
 
 Crosses = Callable[[Arrays], np.ndarray]
 """Rows by input → (rows,): a negative number where the model decides otherwise."""
-# Values per feature of the coarse ladder when one, two and three features change, and of the fine ladder.
-COARSE, FINE = (16, 11, 6), 128
+# Values per feature of the coarse ladder when one, two and three features change.
+COARSE = (16, 11, 6)
 # Values that are combined at most when one, two and three features change: 60,000 combinations each.
 MOST = (60_000, 346, 72)
 MOST_CHANGED = len(COARSE)
@@ -34,30 +33,6 @@ FIRST, CHUNK, NUMBERS = 512, 16_384, 4_000_000
 SPARE = 3
 # Combinations of values of the same features that are tried to bring a row nearer.
 REFINED = 2000
-# float64 holds every whole number up to this one, and differences of numbers up to the other one.
-LARGEST_WHOLE, LARGEST = 2.0**53, 1e300
-
-
-@dataclass(frozen=True, slots=True)
-class _Unit:
-    """A feature or group. values: (n, columns), the values it may get. gaps: (n,), their distances, ascending.
-
-    by_value: (n,), the places in the order of the values.
-    """
-
-    columns: list[int]
-    values: np.ndarray
-    gaps: np.ndarray
-    by_value: np.ndarray
-
-    def thinned(self, count: int) -> np.ndarray:
-        """The places of about `count` values: evenly in the order of the values, so that both directions have some."""
-        return np.asarray(self.by_value[_even(len(self.values), count)])
-
-
-@lru_cache(maxsize=4096)
-def _even(size: int, count: int) -> np.ndarray:
-    return np.unique(np.linspace(0, size - 1, count).round()).astype(int)
 
 
 @lru_cache(maxsize=8)
@@ -88,12 +63,7 @@ class Search:
     ) -> None:
         """vocabularies: n by feature: it takes the ids 0 to n − 1."""
         self.distances = Distances(spec, background)
-        self._vocabularies = vocabularies
-        self.spec, self.background = spec, self.distances.background
-        self._features = [(item, feature) for item in spec.inputs for feature in item.features]
-        self._players: dict[str, list[int]] = {}
-        for place, (_, feature) in enumerate(self._features):
-            self._players.setdefault(feature.player, []).append(place)
+        self.spec, self._ladders = spec, Ladders(spec, self.distances, vocabularies)
 
     def __call__(
         self,
@@ -111,93 +81,26 @@ class Search:
         changes: restrictions that all hold. deadline: in the time of time.monotonic(). chunk: rows in one pass.
         """
         start = self.distances.table(row)[0]
-        units = [unit for key, own in self._players.items() if (unit := self._unit(start, key, own, changes))]
-        run = _Run(self, start, units, crosses, deadline, max(1, min(chunk, CHUNK, NUMBERS // len(start))))
+        run = _Run(
+            self,
+            start,
+            self._ladders.units(start, changes),
+            crosses,
+            deadline,
+            max(1, min(chunk, CHUNK, NUMBERS // len(start))),
+        )
         found = run.combined(count + SPARE, most_changed)
         rows = np.array([run.refined(each) for each in found]).reshape(-1, len(start))
         gaps = self.distances.between(rows, start[None], range(len(start)))
         order = sorted(range(len(rows)), key=lambda place: (len(found[place]), gaps[place]))[:count]
         return Found(rows[order], gaps[order], run.tried, run.complete or len(order) == count)
 
-    def _unit(self, start: np.ndarray, key: str, columns: list[int], changes: Sequence[Changes]) -> _Unit | None:
-        limits = [each[key] for each in changes if key in each]
-        if any(limit.fixed for limit in limits):
-            return None
-        item, feature = self._features[columns[0]]
-        if len(columns) > 1 or feature.group or not is_number(item, feature):
-            known = self.background[:, columns]
-            known = known[~np.isnan(known).any(axis=1)]
-            values = np.unique(known, axis=0) if feature.group else _codes(feature, limits)
-        else:
-            values = self._ladder(item, feature, columns[0], start[columns[0]], limits)
-        rows = np.repeat(start[None], len(values), axis=0)
-        rows[:, columns] = values
-        gaps = self.distances.between(rows, start[None], columns)
-        order = np.argsort(gaps, kind="stable")
-        order = order[(values != start[columns]).any(axis=1)[order]]
-        values = values[order]
-        return _Unit(columns, values, gaps[order], np.lexsort(values.T)) if len(order) else None
-
-    def _ladder(
-        self, item: InputSpec, feature: Feature, column: int, now: float, limits: Sequence[Change]
-    ) -> np.ndarray:
-        """(n, 1): the numbers that a feature may get."""
-        known = self.background[:, column]
-        known = known[~np.isnan(known)]
-        ranges = [limit.range for limit in limits if limit.range] or [(known.min(), known.max())]
-        ranges.append(_bounds(item, feature, self._vocabularies.get(feature.name)))
-        low, high = max(float(low) for low, _ in ranges), min(float(high) for _, high in ranges)
-        step = _common_step([limit.step for limit in limits if limit.step], item.value_type(feature) is int)
-        if low > high:
-            return np.empty((0, 1))
-        if step and not math.isnan(now) and (high - low) / step < LARGEST_WHOLE:
-            first, last = math.ceil((low - now) / step), math.floor((high - now) / step)
-            values = now + step * np.unique(np.linspace(first, last, 4 * FINE).round())
-        else:
-            values = np.concatenate([np.quantile(known, np.linspace(0, 1, FINE)), np.linspace(low, high, FINE // 2)])
-            digits = 3 - math.floor(math.log10((high - low) or 1.0))
-            values = values.round(0 if item.value_type(feature) is int else digits)
-        values = values[(values >= low) & (values <= high)]
-        values = np.unique(values.astype(item.dtype).astype(np.float64))
-        for limit in limits:
-            values = values[values > now] if limit.only == "up" else values
-            values = values[values < now] if limit.only == "down" else values
-        values = values[(values >= low) & (values <= high)]
-        return values[~item.is_missing(feature, values), None]
-
-
-def _bounds(item: InputSpec, feature: Feature, vocabulary: int | None) -> tuple[float, float]:
-    """The smallest and the largest number that the network takes for a feature."""
-    if vocabulary is not None:
-        return 0, vocabulary - 1
-    of = np.finfo(item.dtype) if item.is_float else np.iinfo(item.dtype)
-    largest = LARGEST_WHOLE if item.value_type(feature) is int else LARGEST
-    return max(float(of.min), -largest), min(float(of.max), largest)
-
-
-def _common_step(steps: Sequence[float], is_whole: bool) -> float | None:
-    """The smallest number that is a multiple of every step, and a whole one if the feature is whole."""
-    if not steps:
-        return None
-    parts = [Fraction(str(step)) for step in steps] + [Fraction(1)] * is_whole
-    try:
-        return math.lcm(*(part.numerator for part in parts)) / math.gcd(*(part.denominator for part in parts))
-    except OverflowError:
-        return LARGEST
-
-
-def _codes(feature: Feature, limits: Sequence[Change]) -> np.ndarray:
-    """(n, 1): the codes that a category may get, or 0 and 1."""
-    names = feature.categories or ("0", "1")
-    sets = [limit.categories for limit in limits if limit.categories is not None]
-    return np.array([[code] for code, name in enumerate(names) if all(name in each for each in sets)], float)
-
 
 class _Run:
     """The search around one row."""
 
     def __init__(  # noqa: PLR0917
-        self, search: Search, start: np.ndarray, units: list[_Unit], crosses: Crosses, deadline: float, chunk: int
+        self, search: Search, start: np.ndarray, units: list[Unit], crosses: Crosses, deadline: float, chunk: int
     ) -> None:
         self.tried, self.complete = 0, True
         self._arrays, self._start, self._units = search.distances.arrays, start, units

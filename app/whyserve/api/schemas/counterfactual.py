@@ -1,51 +1,28 @@
 """A model's types of a request for counterfactuals and of its answer."""
 
-from typing import Annotated, Any, NotRequired
+from typing import Annotated, Any, NotRequired, get_type_hints
 
 from pydantic import Field
 
 from whyserve.api.schemas.columns import columns_type
 from whyserve.api.schemas.requests import Version
-from whyserve.api.schemas.responses import prediction_type
+from whyserve.api.schemas.responses import MORE_UNUSUAL, prediction_type
 from whyserve.api.schemas.rows import row_type, rows_type
 from whyserve.api.schemas.types import list_of, one_of, type_name, typed_dict
-from whyserve.model.changes import Change
 from whyserve.model.manifest import Manifest
-from whyserve.predict.counterfactuals import MOST_CHANGED
-from whyserve.predict.decisions import SEARCH_S
-
-MOST_INSTANCES, MOST_COUNT = 10, 10
-LONGEST_SEARCH_S = 10.0
+from whyserve.predict.decisions import MOST_ROWS, Options
 
 
 def counterfactual_request(manifest: Manifest) -> Any:
     spec = manifest.spec
-    output = "The output that decides. Default: that of [reasons] in model.toml, or the label of each row."
-    threshold = "The decision is that the output is at least this number, or not. Default: that of model.toml."
+    options = get_type_hints(Options, include_extras=True)
+    options["output"] = Annotated[(one_of(spec.output_names), *options["output"].__metadata__)]
     fields = {
         "model": one_of([spec.name]),
         "version": NotRequired[Version],
-        "instances": NotRequired[rows_type(manifest, MOST_INSTANCES)],
-        "columns": NotRequired[columns_type(manifest, MOST_INSTANCES)],
-        "output": NotRequired[Annotated[one_of(spec.output_names), Field(description=output)]],
-        "threshold": NotRequired[Annotated[float, Field(description=threshold)]],
-        "count": NotRequired[Annotated[int, Field(ge=1, le=MOST_COUNT, description="Per instance. Default: 1.")]],
-        "most_changed": NotRequired[
-            Annotated[int, Field(ge=1, le=MOST_CHANGED, description="Features that change at most. Default: 3.")]
-        ],
-        "changes": NotRequired[
-            Annotated[dict[str, Change], Field(description="How features may change, beside what model.toml says.")]
-        ],
-        "deadline_s": NotRequired[
-            Annotated[
-                float,
-                Field(
-                    gt=0,
-                    le=LONGEST_SEARCH_S,
-                    description=f"Of the search of one instance, in seconds. Default: {SEARCH_S:g}.",
-                ),
-            ]
-        ],
+        "instances": NotRequired[rows_type(manifest, MOST_ROWS)],
+        "columns": NotRequired[columns_type(manifest, MOST_ROWS)],
+        **{name: NotRequired[of] for name, of in options.items()},
     }
     return typed_dict(f"{type_name(spec.name)}CounterfactualRequest", fields)
 
@@ -65,6 +42,7 @@ def counterfactual_response(manifest: Manifest) -> Any:
             "instance": row_type(manifest),
             "prediction": prediction_type(spec),
             "distance": Annotated[float, Field(description="Σ over features, in quantiles of the background.")],
+            "more_unusual_share": Annotated[float, Field(description=MORE_UNUSUAL)],
             "nearest_background": NotRequired[near],
         },
     )
