@@ -40,7 +40,9 @@ for at, row in enumerate(given["rows"]):
     began = time.process_time()
     try:
         asked = pd.DataFrame([row.astype(float)], columns=names)
-        answer = search.generate_counterfactuals(asked, total_CFs=1, desired_class="opposite", random_seed=0, verbose=False)
+        answer = search.generate_counterfactuals(
+            asked, total_CFs=1, desired_class="opposite", random_seed=0, verbose=False
+        )
         found[at] = answer.cf_examples_list[0].final_cfs_df[names].to_numpy(float)[0]
     except Exception:
         pass
