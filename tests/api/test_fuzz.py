@@ -27,6 +27,8 @@ REQUESTS = {
     ("predict", BENT): 1300,
     ("explain", AS_IT_HAS_IT): 500,
     ("explain", BENT): 1200,
+    ("counterfactual", AS_IT_HAS_IT): 200,
+    ("counterfactual", BENT): 500,
     ("getModel", AS_IT_HAS_IT): 300,
     ("getExplanation", AS_IT_HAS_IT): 250,
     ("cancelExplanation", AS_IT_HAS_IT): 250,
@@ -76,7 +78,7 @@ def narrowed(document: dict[str, Any]) -> dict[str, Any]:
     """The document with some members of its unions only, and in the protocols one model, whose rows are told."""
     document = copy.deepcopy(document)
     schemas = document["components"]["schemas"]
-    for union in ("PredictRequest", "ExplainRequest"):
+    for union in ("PredictRequest", "ExplainRequest", "CounterfactualRequest"):
         schema = schemas[union]
         mapping = {name: ref for name, ref in schema["discriminator"]["mapping"].items() if name in DRAWN}
         schema["discriminator"]["mapping"] = mapping

@@ -28,7 +28,8 @@ with made.ApiClient(configuration) as client:
         made.ModelsApi(client).get_model("nope")
     except made.exceptions.NotFoundException as refused:
         code = json.loads(refused.body)["code"]
-    print(json.dumps([predicted.predictions[0].label, output.value, output.attributions.body_mass_g, models, code]))
+    share = output.attributions.actual_instance.body_mass_g
+    print(json.dumps([predicted.predictions[0].label, output.value, share, models, code]))
 """
 
 

@@ -21,8 +21,7 @@ from whyserve_client import Client
 from whyserve_client.api.explain import explain
 from whyserve_client.api.predict import predict
 from whyserve_client.models import {name}ExplainRequest, {name}ExplainResponse, {name}PredictRequest
-from whyserve_client.models import {name}PredictResponse, {name}Row, {name}RowWithId, Problem
-from whyserve_client.types import Unset
+from whyserve_client.models import {name}Attributions, {name}PredictResponse, {name}Row, {name}RowWithId
 
 client = Client(base_url=sys.argv[1])
 rows = [{name}Row.from_dict(row) for row in json.loads(sys.argv[2])]
@@ -37,11 +36,11 @@ explained = explain.sync(client=client, body={name}ExplainRequest(model="{model}
 assert isinstance(explained, {name}ExplainResponse), explained
 assert explained.explanations[0].id == "first"
 output = explained.explanations[0].outputs[0]
+assert isinstance(output.attributions, {name}Attributions), output.attributions
 share = {share}
-assert not isinstance(share, Unset)
-{read}base: float = output.base_value
+base: float = output.base_value
 residual: float = output.residual
-print(json.dumps([answer, output.value, base, {shown}, residual]))
+print(json.dumps([answer, output.value, base, share, residual]))
 
 # What is not a key of this model is not in its types.
 rows[0].no_such_feature  # type: ignore[attr-defined]
@@ -73,7 +72,8 @@ from whyserve_client.api.explain import explain, get_explanation
 from whyserve_client.api.models import get_model
 from whyserve_client.api.oip import infer
 from whyserve_client.models import ExplanationState, InferRequest, InferResponse, JobStatus, ModelDescription, ModelName
-from whyserve_client.models import LinearExplainRequest, LinearExplainResponse, LinearRowWithId, OipError
+from whyserve_client.models import LinearAttributions, LinearExplainRequest, LinearExplainResponse, LinearRowWithId
+from whyserve_client.models import OipError
 
 client = Client(base_url=sys.argv[1])
 body = LinearExplainRequest(model="linear", instances=[LinearRowWithId(bmi=36.1, bp=90.0)], seed=4)
@@ -83,8 +83,9 @@ while isinstance(state, ExplanationState) and state.status in (JobStatus.QUEUED,
     state = get_explanation.sync(state.id, client=client)
 assert isinstance(state, ExplanationState), state
 assert isinstance(state.result, LinearExplainResponse), state
-share = state.result.explanations[0].outputs[0].attributions.bmi
-assert isinstance(share, float)
+attributions = state.result.explanations[0].outputs[0].attributions
+assert isinstance(attributions, LinearAttributions), attributions
+share: float = attributions.bmi
 
 described = get_model.sync("linear", client=client)
 assert isinstance(described, ModelDescription), described
@@ -123,17 +124,9 @@ def program(model, artifacts):
     else:
         prediction = f"answer: float = prediction.values.{spec.output.names[0]}"
     share = f"output.attributions.{spec.keys[0]}"
-    # The list has players where a request asks for them.
-    parts = "[[each.token, each.start, each.end, each.value] for each in share if not isinstance(each, PlayerValue)]"
-    read = f"from whyserve_client.models import PlayerValue\nparts = {parts}\n" if spec.inputs[0].tokenizer else ""
-    return PROGRAM.format(
-        name=type_name(model),
-        model=model,
-        prediction=prediction,
-        share=share,
-        read=read,
-        shown="parts" if read else "share",
-    )
+    if spec.inputs[0].tokenizer:
+        share = f"[[token.token, token.start, token.end, token.value] for token in {share}]"
+    return PROGRAM.format(name=type_name(model), model=model, prediction=prediction, share=share)
 
 
 def run(generated, file, *arguments):

@@ -1,12 +1,15 @@
 """Counterfactuals of the shipped tables: rows that the served model decides otherwise."""
 
+import json
 import time
 from typing import Any
 
 import numpy as np
 import pytest
 
-from tests.conftest import example, rows_of
+import whyserve
+from tests.conftest import MODELS, example, rows_of
+from whyserve.errors import InvalidInput
 
 TABLES: dict[str, dict[str, Any]] = {
     "penguins": {"output": "Gentoo"},
@@ -20,6 +23,12 @@ def ask(client, name, rows, **options):
     answer = client.post("/counterfactual", json={"model": name, "instances": rows, **options})
     assert answer.status_code == 200, answer.text
     return answer.json()["counterfactuals"]
+
+
+def tensors(name, row, **parameters):
+    """A V2 request for one row of a table of numbers."""
+    data = {"name": "x", "shape": [1, len(row)], "datatype": "FP32", "data": list(row.values())}
+    return {"inputs": [data], "parameters": parameters}
 
 
 def decided(prediction, name):
@@ -50,6 +59,73 @@ def test_every_row_that_is_found_is_decided_otherwise_when_asked_again(name, cli
         assert not any(one < other or one == other for place, one in enumerate(sets) for other in sets[place + 1 :])
     assert found > 40
     assert np.quantile(taken, 0.95) < 1  # 0.3 s on an idle machine
+
+
+def without_time(answer):
+    return {key: value for key, value in answer.items() if key != "none"}
+
+
+@pytest.mark.parametrize("as_text", [False, True])
+def test_v2_answers_the_same_as_a_tensor_of_json(as_text, client):
+    row, options = rows_of("linear", 1)[0], {"threshold": 150, "count": 2, "changes": {"bp": {"fixed": True}}}
+    (expected,) = ask(client, "linear", [row], **options)
+    request = tensors("linear", row, counterfactual=json.dumps(options) if as_text else options)
+    answer = client.post("/v2/models/linear/explain", json=request)
+    assert answer.status_code == 200, answer.text
+    (tensor,) = answer.json()["outputs"]
+    assert (tensor["name"], tensor["datatype"], tensor["shape"]) == ("counterfactual", "BYTES", [1])
+    assert without_time(json.loads(tensor["data"][0])) == without_time(expected)
+    assert answer.json()["parameters"] == {"manifest": client.get("/models/linear").json()["manifest"]}
+
+
+@pytest.mark.parametrize(
+    ("parameters", "words"),
+    [
+        ({"counterfactual": True}, '"threshold" is missing'),
+        ({"counterfactual": "{"}, '"counterfactual" is not JSON'),
+        ({"counterfactual": 3}, "the body must be an object"),
+        ({"counterfactual": {"threshold": "a"}}, '"threshold" must be a number'),
+        ({"counterfactual": {"threshold": 150, "output": "x"}}, '"output" must be an output of this model'),
+        ({"counterfactual": {"threshold": 150, "changes": {"bmi": {"step": 0}}}}, '"changes.bmi.step"'),
+        ({"counterfactual": {"threshold": 150}, "seed": 1}, '"seed" is an option of an explanation'),
+    ],
+)
+def test_v2_names_the_place_of_a_fault(parameters, words, client):
+    refused = client.post("/v2/models/linear/explain", json=tensors("linear", rows_of("linear", 1)[0], **parameters))
+    assert refused.status_code == 400, refused.text
+    assert words in refused.json()["error"]
+
+
+def test_more_rows_than_a_request_may_have_are_refused(client):
+    rows = rows_of("linear", 11)
+    body = {"model": "linear", "instances": rows, "threshold": 150}
+    refused = client.post("/counterfactual", json=body)
+    assert (refused.status_code, refused.json()["code"]) == (422, "too_many_instances")
+    request = tensors("linear", rows[0], counterfactual={"threshold": 150})
+    request["inputs"][0] |= {"shape": [11, 2], "data": [value for row in rows for value in row.values()]}
+    refused = client.post("/v2/models/linear/explain", json=request)
+    assert (refused.status_code, refused.json()["error"]) == (400, "send at most 10 rows per request")
+
+
+def test_a_client_and_a_folder_find_the_same(service, client, artifacts):
+    rows = rows_of("penguins", 3)
+    expected = [without_time(each) for each in ask(client, "penguins", rows, count=2)]
+    with whyserve.Client(service.address) as asking:
+        assert [without_time(each) for each in asking.counterfactual("penguins", rows, count=2)] == expected
+    model = whyserve.load(MODELS / "penguins", artifacts)
+    assert [without_time(each) for each in model.counterfactual(rows, count=2)] == expected
+    for options, place in (({"count": 0}, "count"), ({"output": "Emu"}, "output"), ({"speed": 1}, "speed")):
+        with pytest.raises(InvalidInput, match=place):
+            model.counterfactual(rows, **options)
+
+
+def test_what_is_found_keeps_its_decision_in_one_batch(client):
+    rows = rows_of("wine", 10)
+    found = [each for answer in ask(client, "wine", rows, count=3) for each in answer["found"]]
+    again = client.post("/predict", json={"model": "wine", "instances": [each["instance"] for each in found]}).json()
+    labels = [each["label"] for each in again["predictions"]]
+    assert len(labels) > 10
+    assert labels == [each["prediction"]["label"] for each in found]
 
 
 def test_what_model_toml_and_the_request_fix_stays(client):
@@ -86,6 +162,10 @@ def test_rows_of_the_background_are_shown_only_where_model_toml_allows_it(client
         ("wine", {"changes": {"ash": {"only": "left"}}}, "changes.ash.only"),
         ("penguins", {"changes": {"island": {"only": "up"}}}, "changes.island"),
         ("penguins", {"changes": {"island": {"categories": ["Mars"]}}}, "changes.island.categories"),
+        ("wine", {"changes": {"ash": {"categories": ["red"]}}}, "changes.ash"),
+        ("wine", {"changes": {"ash": {"fixed": "no"}}}, "changes.ash.fixed"),
+        ("wine", {"changes": {"ash": {"speed": 1}}}, "changes.ash.speed"),
+        ("wine", {"most_changed": 4}, "most_changed"),
         ("wine", {"count": 0}, "count"),
         ("wine", {"deadline_s": 1e9}, "deadline_s"),
     ],

@@ -9,6 +9,7 @@ import pytest
 from whyserve.errors import InvalidInput
 from whyserve.model.changes import Change, check_changes
 from whyserve.model.distances import Distances
+from whyserve.model.fill import FilledWith
 from whyserve.model.input_spec import Feature, InputSpec
 from whyserve.model.spec import ModelSpec, OutputSpec
 from whyserve.predict.counterfactuals import Search
@@ -102,6 +103,11 @@ def test_directions_steps_ranges_and_groups_hold():
     assert row[0] == 2.5
     assert not len(SEARCH(ROW, above(4.0, 1, 1, 1), [of(range=(0, 1.5))], count=3).rows)
     assert not len(SEARCH(ROW, above(4.0, 1, 1, 1), [of(), {"a": Change(fixed=True)}], count=3).rows)
+    both = [of(step=0.75), {"a": Change(step=0.5)}]
+    (row,) = SEARCH(ROW, above(4.0, 1, 1, 1), both, count=3).rows
+    assert row[0] == 2.5  # 1 and a multiple of 1.5
+    assert not len(SEARCH(ROW, above(4.0, 1, 1, 1), [of(step=1e300), {"a": Change(step=0.1)}], count=1).rows)
+    assert not len(SEARCH(ROW, above(4.0, 1, 1, 1), [of(step=1e-320, range=(-1e300, 1.5))], count=1).rows)
     place = SEARCH(ROW, lambda rows: 0.5 - rows["y"][:, 2], [], count=2)
     assert place.rows[:, 3:].tolist() == [[0, 0, 1]]  # the group changes as a whole
 
@@ -127,3 +133,50 @@ def test_a_distance_counts_background_rows_between_two_numbers_and_goes_on_outsi
     assert distances.between(np.array([[2.0]]), np.array([[7.0]]), [0]) == pytest.approx(0.5)
     assert distances.between(np.array([[9.0]]), np.array([[18.0]]), [0]) == pytest.approx(1)
     assert distances.more_unusual(np.array([[4.5], [30.0]])).tolist() == [1.0, 0.0]
+
+
+def test_only_numbers_that_the_network_takes_are_tried():
+    features = (Feature(name="id"), Feature(name="age", missing=FilledWith(fill=0)))
+    spec = ModelSpec(
+        name="m", framework="torch", task="regression", output=SPEC.output,
+        inputs=(InputSpec(name="x", dtype="uint8", features=features),),
+    )  # fmt: skip
+    search = Search(spec, {"x": np.array([[1, 1], [2, 2], [3, 3]], np.uint8)}, {"id": 8})
+    tried = []
+
+    def crosses(rows):
+        tried.append(rows["x"])
+        return np.ones(len(rows["x"]))
+
+    wide = {"id": Change(range=(-1e300, 1e300)), "age": Change(range=(-1e300, 1e300))}
+    search({"x": np.array([[1, 1]], np.uint8)}, crosses, [wide], count=1)
+    rows = np.concatenate(tried)
+    assert (rows[:, 0].min(), rows[:, 0].max()) == (0, 7)
+    assert rows[:, 1].min() == 0
+    assert 200 < rows[:, 1].max() < 255  # 255 stands for a missing value
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_kth_nearest_rows_are_those_of_a_plain_loop(seed):
+    rng = np.random.default_rng(seed)
+    rows = {"x": rng.normal(size=(30, 3)).astype(np.float32), "y": np.eye(3, dtype=np.float32)[rng.integers(0, 3, 30)]}
+    rows["x"][::7, 1] = np.nan
+    distances = Distances(SPEC, rows)
+    table = np.concatenate([rows["x"], rows["y"]], axis=1)
+
+    def apart(one, other):
+        total = 0.0
+        for place in range(3):
+            if np.isnan(one[place]) or np.isnan(other[place]):
+                total += np.isnan(one[place]) != np.isnan(other[place])
+                continue
+            known = np.sort(table[~np.isnan(table[:, place]), place])
+            ranks = [np.flatnonzero(known == value)[0] / len(known) for value in (one[place], other[place])]
+            total += abs(ranks[0] - ranks[1])
+        return total + 0.5 * (one[3:] != other[3:]).sum()
+
+    expected = np.array([[apart(one, other) for other in table] for one in table])
+    assert distances.to_background(table.astype(float)) == pytest.approx(expected, abs=1e-6)
+    nearest = np.sort(expected, axis=1)
+    shares = [(nearest[:, 5] > row[4] + 1e-9).mean() for row in nearest]
+    assert distances.more_unusual(table.astype(float)) == pytest.approx(shares, abs=1e-9)

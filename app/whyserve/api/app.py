@@ -12,13 +12,14 @@ from starlette.types import ASGIApp, Scope
 
 from whyserve import __version__
 from whyserve.api.errors.handler import on_exception
+from whyserve.api.explain.counterfactuals import Counterfactuals
 from whyserve.api.middleware.request import RequestMiddleware
 from whyserve.api.oip import v1
 from whyserve.api.oip.infer import Infer, is_infer
 from whyserve.api.openapi.document import document
 from whyserve.api.promotion import LAST_SHARE
 from whyserve.api.routes import events, explanations, health, metrics, models, predictions
-from whyserve.api.routes.counterfactual import Counterfactual
+from whyserve.api.routes.counterfactual import counterfactual
 from whyserve.api.routes.docs import docs_routes
 from whyserve.api.routes.explain import Explain
 from whyserve.api.routes.oip import oip_router
@@ -84,15 +85,13 @@ def create_api(service: Service) -> FastAPI:
         # FastAPI's spans would leave out /predict; middleware/otel.py traces all requests.
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
-    app.state.service = service
+    app.state.service, app.state.counterfactuals = service, Counterfactuals(service)
     # Plain routes: FastAPI's routing costs more than a small model's prediction, and it has one type for all models.
     # The openapi package adds their types to the document.
     app.router.routes.append(Route("/predict", Predict(service), methods=["POST"], include_in_schema=False))
     app.include_router(oip_router(Infer(service), v1.Predict(service)))
     app.router.routes.append(Route("/explain", Explain(service), methods=["POST"], include_in_schema=False))
-    app.router.routes.append(
-        Route("/counterfactual", Counterfactual(service).answer, methods=["POST"], include_in_schema=False)
-    )
+    app.router.routes.append(Route("/counterfactual", counterfactual, methods=["POST"], include_in_schema=False))
     app.include_router(explanations.router)
     app.include_router(events.router)
     app.include_router(predictions.router)

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, StrictBool
 
 from whyserve.errors import InvalidInput
 from whyserve.model.input_spec import Ends, Strict
@@ -18,7 +18,7 @@ class Change(Strict):
     the background's. categories: to these only.
     """
 
-    fixed: bool = False
+    fixed: StrictBool = False
     only: Literal["up", "down"] | None = None
     step: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     range: Ends | None = None
@@ -45,9 +45,11 @@ def check_changes(spec: "ModelSpec", changes: Changes, place: str) -> None:
         is_number = not (feature.group or feature.categories or item.value_type(feature) is bool)
         if not is_number and (change.only or change.step or change.range):
             raise InvalidInput(f"{where}: only, step and range need a number", field=where)
+        if change.categories is not None and not feature.categories:
+            raise InvalidInput(f"{where}: categories need a feature with categories", field=where)
         if change.range and change.range[0] > change.range[1]:
             raise InvalidInput(f"{where}.range: write [smallest, largest]", field=f"{where}.range")
         if unknown := set(change.categories or ()) - set(feature.categories or ()):
-            known = ", ".join(feature.categories or ()) or "none"
+            known = ", ".join(feature.categories or ())
             words = f"{len(unknown)} unknown; the feature's categories: {known}"
             raise InvalidInput(f"{where}.categories: {words}", field=f"{where}.categories")

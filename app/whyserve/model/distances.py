@@ -11,6 +11,7 @@ from whyserve.model.spec import ModelSpec
 
 # "Unusual" is measured by the distance to this nearest background row.
 NEIGHBOURS = 5
+ROUNDING = 1e-9  # of a distance
 
 
 def is_number(item: InputSpec, feature: Feature) -> bool:
@@ -26,8 +27,8 @@ def differ(one: np.ndarray, other: np.ndarray) -> np.ndarray:
 class Distances:
     """The distance of two rows is a sum over features: the share of the background between two numbers, or 1 for two
     different categories, or a number and a missing value. Beyond the background's range, a distance of the whole range
-    counts 1. Features of a group count half, so that a change of a one-hot column counts once. Every input must be
-    tabular.
+    counts 1. Features of a group count half, and columns of 0 and 1 in a group are categories, so that a change of a
+    one-hot column counts once. Every input must be tabular.
     """
 
     def __init__(self, spec: ModelSpec, background: Arrays) -> None:
@@ -36,6 +37,7 @@ class Distances:
         self._is_number = np.array([is_number(*each) for each in features])
         self._weights = np.array([0.5 if feature.group else 1.0 for _, feature in features])
         self.background = self.table(background)
+        self._is_number &= (self._weights == 1) | ~np.isin(self.background, (0, 1)).all(axis=0)
         self._scales = [_scale(column) for column in self.background.T]
 
     def table(self, arrays: Arrays) -> np.ndarray:
@@ -63,7 +65,7 @@ class Distances:
         is from its own, k = NEIGHBOURS.
         """
         own = np.sort(self.to_background(rows), axis=1)[:, :NEIGHBOURS][:, -1]
-        return np.asarray((self._usual > own[:, None]).mean(axis=1))
+        return np.asarray((self._usual > own[:, None] + ROUNDING).mean(axis=1))
 
     @cached_property
     def _usual(self) -> np.ndarray:

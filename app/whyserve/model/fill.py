@@ -11,7 +11,7 @@ FILLS = ("median", "mean", "mode")
 TO_ALLOW = "to send missing values, set `missing` of the feature in model.toml"
 
 
-class FillValue(BaseModel):
+class FilledWith(BaseModel):
     """The value that replaces a missing one: a number, a category, true or false, or one of FILLS."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -19,14 +19,14 @@ class FillValue(BaseModel):
     fill: StrictBool | FiniteFloat | Annotated[str, StringConstraints(min_length=1, max_length=200)]
 
 
-def fault_of(missing: bool | FillValue, of: type, dtype: str, categories: Sequence[str] = ()) -> str | None:
+def fault_of(missing: bool | FilledWith, of: type, dtype: str, categories: Sequence[str] = ()) -> str | None:
     """Why the network cannot get what `missing` says; None if it can.
 
     of: the type of a value in a request. dtype: of the input. categories: of the feature.
     """
     if dtype == "bool":
         return "dtype bool has no missing value; use uint8 and boolean = true"
-    if not isinstance(missing, FillValue):
+    if not isinstance(missing, FilledWith):
         is_number = not categories and (of is int or "int" in dtype)
         word = "median" if of is int else "mode"
         return f'an integer cannot be NaN; use {{ fill = "{word}" }}' if is_number else None

@@ -20,7 +20,7 @@ from pydantic import (
     model_validator,
 )
 
-from whyserve.model.fill import FillValue, fault_of
+from whyserve.model.fill import FilledWith, fault_of
 
 Kind = Literal["tabular", "image", "sequence", "tokens", "tensor"]
 DType = Literal["float32", "float64", "int8", "int16", "int32", "int64", "uint8", "bool"]
@@ -77,7 +77,7 @@ class Feature(Strict):
     whole: bool = False
     group: Label | None = None
     range: Ends | None = None
-    missing: StrictBool | FillValue = False
+    missing: StrictBool | FilledWith = False
 
     @property
     def player(self) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from whyserve.errors import InvalidInput
-from whyserve.model.fill import FillValue
+from whyserve.model.fill import FilledWith
 from whyserve.model.input_spec import Feature, InputSpec
 from whyserve.model.rows import Arrays, row_count
 from whyserve.model.spec import ModelSpec
@@ -78,7 +78,7 @@ def fills_of(spec: ModelSpec, background: Arrays) -> dict[str, float]:
             present = column[~item.is_missing(feature, column)]
             if not len(present):
                 raise InvalidInput(f'"{name}" is missing in every row; give rows with values of it')
-            if isinstance(feature.missing, FillValue):
+            if isinstance(feature.missing, FilledWith):
                 fills[name] = _fill(item, feature, feature.missing.fill, present)
     return fills
 

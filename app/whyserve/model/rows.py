@@ -27,6 +27,11 @@ def row_count(arrays: Arrays) -> int:
     return len(next(iter(arrays.values())))
 
 
+def each_row(arrays: Arrays) -> list[Arrays]:
+    """Arrays of one row each."""
+    return [{name: array[at : at + 1] for name, array in arrays.items()} for at in range(row_count(arrays))]
+
+
 class RowReader:
     """Converts the checked rows of one model to arrays. One reader per model serves all requests."""
 

@@ -100,6 +100,17 @@ class Client:
         frame = pd.DataFrame(columns)
         return frame.loc[frame.sum(axis=1).sort_values(ascending=False).index]
 
+    @short_errors
+    def counterfactual(self, model: str, rows: Any, **options: Any) -> list[dict[str, Any]]:
+        """For each row, the nearest rows that the model decides otherwise.
+
+        options: output, threshold, count, most_changed, changes, deadline_s, version, as POST /counterfactual takes
+        them. Returns its `counterfactuals`.
+        """
+        body = {"model": model, "instances": self._instances(model, rows), **_given(**options)}
+        found: list[dict[str, Any]] = self._post("/counterfactual", body).json()["counterfactuals"]
+        return found
+
     def close(self) -> None:
         self._http.close()
 

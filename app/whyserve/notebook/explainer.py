@@ -1,6 +1,5 @@
 """`whyserve.Explainer`: the explanation engine in this process, without a service and without a model folder."""
 
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,13 +17,12 @@ from whyserve.explain.models.on_scale import ending_of, network_on
 from whyserve.explain.models.row_games import RowGames, preparer
 from whyserve.export.package.output_choice import OutputChoice
 from whyserve.jobs import GivenBackground
-from whyserve.model.changes import Change
 from whyserve.model.choice import MethodChoice, check_standard_error, choose_auto
 from whyserve.model.methods import BUDGET_MAX_MS, BUDGET_MS, METHOD_NAMES, method_of_interactions
 from whyserve.model.missing import Gaps, fills_of
 from whyserve.model.outputs import NOTHING_ON, Output, Outputs, same_length
 from whyserve.model.players import Partition
-from whyserve.model.rows import Arrays, RowReader, row_count
+from whyserve.model.rows import Arrays, RowReader
 from whyserve.model.scale import Scale, scale_facts, scale_of
 from whyserve.model.spec import ScaleName, Task
 from whyserve.notebook.boundary import short_errors
@@ -34,7 +32,7 @@ from whyserve.notebook.pictures import draw_from_arrays
 from whyserve.notebook.progress import progress_bar
 from whyserve.notebook.rows import read_rows, row_values_of
 from whyserve.predict.counterfactuals import Search
-from whyserve.predict.decisions import SEARCH_S, Deciding, check_options, counterfactuals
+from whyserve.predict.decisions import Deciding, read_options
 
 # kernel is there for comparison: permutation is closer to exact values in less time.
 MEASURED = tuple(name for name in EXPLAINERS if name != "kernel")
@@ -222,17 +220,13 @@ class Explainer:
         return {"row_values": row_values_of(self.spec, arrays), "names": tuple(players.names), "shape": shape}
 
     @short_errors
-    def counterfactual(self, rows: Any, *, deadline_s: float = SEARCH_S, **options: Any) -> list[dict[str, Any]]:
+    def counterfactual(self, rows: Any, **options: Any) -> list[dict[str, Any]]:
         """For each row, the nearest rows for which the network decides otherwise. Needs tables.
 
-        rows: in the form of the background. deadline_s: for one row. options: output, threshold, count, most_changed
-        and changes, as POST /counterfactual takes them. Returns what it answers. Raises InvalidInput.
+        rows: in the form of the background. options: output, threshold, count, most_changed, changes and deadline_s,
+        as POST /counterfactual takes them. Returns what it answers. Raises InvalidInput.
         """
-        if not self.spec.is_table:
-            raise InvalidInput("counterfactuals need a network whose inputs are all tabular")
-        options["changes"] = {key: Change.model_validate(each) for key, each in options.get("changes", {}).items()}
-        check_options(self.spec, options)
-        arrays, reader = read_rows(self.spec, rows), RowReader(self.spec)
+        checked, reader = read_options(self.spec, options), RowReader(self.spec)
 
         def run(rows: Arrays) -> np.ndarray:
             with torch.no_grad():
@@ -240,8 +234,7 @@ class Explainer:
 
         search = Search(self.spec, {name: each.numpy() for name, each in self.background.items()})
         model = Deciding(search, self._outputs, run, lambda instance: run(reader([instance])), self._gaps.filled)
-        single = ({name: each[at : at + 1] for name, each in arrays.items()} for at in range(row_count(arrays)))
-        return [counterfactuals(model, row, options, time.monotonic() + deadline_s) for row in single]
+        return model.all(read_rows(self.spec, rows), checked)
 
     def _choice(
         self, method: str, samples: int | None, standard_error: float | None, *, default_scale: bool

@@ -28,6 +28,7 @@ from whyserve.notebook.pictures import draw_from_answer
 from whyserve.notebook.predictions import Predictions
 from whyserve.notebook.progress import progress_bar
 from whyserve.notebook.rows import Instances, check_instances, read_instances
+from whyserve.predict.decisions import read_options
 from whyserve.predict.predictor import Predictor, load_predictor
 
 T = TypeVar("T")
@@ -113,6 +114,16 @@ class Model:
             (result,) = _with_worker_threads(compute, [job], self._explainable, on_progress)
         answer = orjson.loads(result.json)
         return from_answer(answer, instances, draw_from_answer(self._predictor.spec, answer, instances, arrays))
+
+    @short_errors
+    def counterfactual(self, rows: Any, **options: Any) -> list[dict[str, Any]]:
+        """For each row, the nearest rows that the model decides otherwise, as POST /counterfactual answers.
+
+        rows: as `predict` takes them. options: output, threshold, count, most_changed, changes and deadline_s, as in a
+        request. Raises InvalidInput.
+        """
+        checked = read_options(self._predictor.spec, options)
+        return self._predictor.deciding.all(self._read(rows)[0], checked)
 
     def _job(
         self, arrays: Arrays, instances: Instances, outputs: str | Sequence[str], scale: Scale | None, **more: Any

@@ -25,6 +25,7 @@ from whyserve.model.rows import Arrays, Row, RowReader, fault_in
 from whyserve.model.text import TextReader, TokenSpans, spans_of, text_readers
 from whyserve.predict.batcher import Batcher
 from whyserve.predict.counterfactuals import Search
+from whyserve.predict.decisions import Deciding
 from whyserve.predict.latency import Latency, measure
 from whyserve.predict.plain_rows import PlainRows
 from whyserve.predict.session import OnnxSession
@@ -34,6 +35,7 @@ from whyserve.telemetry.metrics import BATCH_ROWS
 NOT_FINITE = "the model's output is not finite; send numbers closer to the model's training data"
 # A prediction may block the event loop this long. Running in a thread costs about a tenth of it.
 INLINE_S = 0.001
+SEARCH_PASS_S = 0.02  # of one pass of a search through the network
 SMALL_TABLE = 64  # numbers
 # Characters that are tokenized before the event loop runs other requests. A tokenizer holds Python's lock, so a thread
 # would not help.
@@ -58,7 +60,7 @@ class Predictor:
     ) -> None:
         """batch_s: time limit of one batch. latency: measured by default. texts: by input that is sent as text.
 
-        read: reads a file of the model folder and checks its digest; for `search`.
+        read: reads a file of the model folder and checks its digest; for `deciding`.
         """
         self.manifest, self.spec, self.digest = manifest, manifest.spec, digest
         self.outputs = Outputs(self.spec, manifest.columns)
@@ -191,19 +193,22 @@ class Predictor:
         return Bounds(self.spec, self.manifest.ranges)
 
     @cached_property
-    def search(self) -> Search:
-        """The search of counterfactuals against the default background. Raises InvalidInput, ModelFault."""
-        if not self.spec.is_table or self._read_file is None:
-            raise InvalidInput(
-                f"{self.spec.name} has no counterfactuals: they need a model whose inputs are all tabular",
-                field="model",
-            )
-        background = check_arrays(self.spec, read_npz(self._read_file(self.spec.explain.background)))
-        return Search(self.spec, self.filled(background))
+    def deciding(self) -> Deciding:
+        """The model for searches of counterfactuals, with the default background. Every input must be tabular.
 
-    def evaluate(self, arrays: Arrays) -> np.ndarray:
-        """Like `table`, for filled rows of a search: they are no predictions, and may have outputs not finite."""
-        return self._session.run(arrays)
+        Raises ModelFault.
+        """
+        assert self._read_file is not None, "a predictor that was loaded from a folder"
+        background = check_arrays(self.spec, read_npz(self._read_file(self.spec.explain.background)))
+        return Deciding(
+            Search(self.spec, self.filled(background), self.manifest.vocabularies),
+            self.outputs,
+            # Not `table`: rows of a search are no predictions, and may have outputs that are not finite.
+            self._session.run,
+            lambda instance: self.table(self.arrays([instance])),
+            self.filled,
+            self.latency.rows_within(SEARCH_PASS_S),
+        )
 
     def predict(self, instances: Sequence[Row]) -> list[dict[str, Any]]:
         """One prediction per instance, as /predict returns it."""

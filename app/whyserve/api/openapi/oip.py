@@ -13,6 +13,7 @@ from whyserve.api.openapi.components import JSON, add, ref
 from whyserve.api.openapi.oip_responses import OipError
 from whyserve.api.schemas.requests import explain_options
 from whyserve.api.schemas.types import described, make_typed_dict, optional, type_name, typed_dict
+from whyserve.predict.decisions import Options
 from whyserve.predict.predictor import Predictor
 
 # Longer examples would be most of the document.
@@ -23,9 +24,13 @@ OPTIONS = {
     **{key: of for key, of in explain_options(("any",), ("all",), str).items() if key not in ("outputs", "summary")},
     "outputs": optional(Literal["top", "all", "positive"] | list[str], OUTPUTS),
 }
+Counterfactual = described(Literal[True] | str | Options, "Counterfactuals instead of attributions: true, or options.")
 # The parser of tensors accepts any parameters. The document says which ones an explanation uses.
 ExplainParameters = with_config(LENIENT)(
-    make_typed_dict("ExplainParameters", {"binary_data_output": optional(bool), **OPTIONS})
+    make_typed_dict(
+        "ExplainParameters",
+        {"binary_data_output": optional(bool), "counterfactual": optional(Counterfactual), **OPTIONS},
+    )
 )
 
 

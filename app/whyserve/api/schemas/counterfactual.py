@@ -1,38 +1,26 @@
 """A model's types of a request for counterfactuals and of its answer."""
 
-from typing import Any
+from typing import Annotated, Any, get_type_hints
 
 from whyserve.api.schemas.columns import columns_type
 from whyserve.api.schemas.requests import Version
-from whyserve.api.schemas.responses import prediction_type
+from whyserve.api.schemas.responses import MORE_UNUSUAL, prediction_type
 from whyserve.api.schemas.rows import row_type, rows_type
 from whyserve.api.schemas.types import described, list_of, one_of, optional, type_name, typed_dict
-from whyserve.model.changes import Change
 from whyserve.model.manifest import Manifest
-from whyserve.predict.counterfactuals import MOST_CHANGED
-from whyserve.predict.decisions import SEARCH_S
-
-MOST_INSTANCES, MOST_COUNT = 10, 10
-LONGEST_SEARCH_S = 10.0
+from whyserve.predict.decisions import MOST_ROWS, Options
 
 
 def counterfactual_request(manifest: Manifest) -> Any:
     spec = manifest.spec
-    output = "The output that decides. Default: that of [reasons] in model.toml, or the label of each row."
-    threshold = "The decision is that the output is at least this number, or not. Default: that of model.toml."
+    options = get_type_hints(Options, include_extras=True)
+    options["output"] = Annotated[(one_of(spec.output_names), *options["output"].__metadata__)]
     fields = {
         "model": one_of([spec.name]),
         "version": optional(Version),
-        "instances": optional(rows_type(manifest, MOST_INSTANCES)),
-        "columns": optional(columns_type(manifest, MOST_INSTANCES)),
-        "output": optional(one_of(spec.output_names), output),
-        "threshold": optional(float, threshold),
-        "count": optional(int, "Per instance. Default: 1.", ge=1, le=MOST_COUNT),
-        "most_changed": optional(int, "Features that change at most. Default: 3.", ge=1, le=MOST_CHANGED),
-        "changes": optional(dict[str, Change], "How features may change, beside what model.toml says."),
-        "deadline_s": optional(
-            float, f"Of the search of one instance, in seconds. Default: {SEARCH_S:g}.", gt=0, le=LONGEST_SEARCH_S
-        ),
+        "instances": optional(rows_type(manifest, MOST_ROWS)),
+        "columns": optional(columns_type(manifest, MOST_ROWS)),
+        **{name: optional(of) for name, of in options.items()},
     }
     return typed_dict(f"{type_name(spec.name)}CounterfactualRequest", fields)
 
@@ -52,6 +40,7 @@ def counterfactual_response(manifest: Manifest) -> Any:
             "instance": row_type(manifest),
             "prediction": prediction_type(spec),
             "distance": described(float, "Σ over features, in quantiles of the background."),
+            "more_unusual_share": described(float, MORE_UNUSUAL),
             "nearest_background": optional(near),
         },
     )

@@ -3,8 +3,7 @@
 from typing import Any, Literal
 
 from whyserve.api.schemas.rows import ROW_ID, RowId, row_type
-from whyserve.api.schemas.types import described, list_of, one_of, optional, type_name, typed_dict
-from whyserve.model.input_spec import AttributionForm
+from whyserve.api.schemas.types import described, list_of, nested, one_of, optional, type_name, typed_dict
 from whyserve.model.manifest import Manifest
 from whyserve.model.methods import Method
 from whyserve.model.spec import ModelSpec
@@ -84,10 +83,7 @@ def computed_fields(spec: ModelSpec) -> dict[str, Any]:
 
 def _output_type(spec: ModelSpec) -> Any:
     name = type_name(spec.name)
-    by_key = {
-        key: optional(_attribution_type(form)) for item in spec.inputs for key, form in item.attribution_forms().items()
-    }
-    attributions = typed_dict(f"{name}Attributions", by_key, "The share of each in value − base_value.")
+    attributions = attributions_type(spec, "Attributions", "The share of each in value − base_value.", by_token=True)
     missing = {
         feature.name: optional(Literal[True]) for item in spec.inputs for feature in item.features if feature.missing
     }
@@ -107,19 +103,21 @@ def _output_type(spec: ModelSpec) -> Any:
     )
 
 
-def _attribution_type(form: AttributionForm) -> Any:
-    return list_of(TokenValue) | list_of(PlayerValue) if form.tokens else player_or_element_type(form.shape)
+def attributions_type(spec: ModelSpec, kind: str, description: str, *, by_token: bool) -> Any:
+    """Attributions by key: of the elements, or of the players that the model or a request names.
 
-
-def player_or_element_type(shape: tuple[int, ...]) -> Any:
-    """The numbers of an input's elements, or those of the players that a request asks for.
-
-    shape: () for a number. Nested lists have no type of their own: generators of clients cannot read a list of numbers,
-    lists and objects.
+    by_token: those of a text are a list of tokens. Generated clients take the first of the two types that fits: an
+    input with a shape has a list of players, and a table with groups lacks some keys.
     """
-    if len(shape) > 1:
-        return described(list[Any], f"Numbers of shape {shape}, or a list of `PlayerValue`.")
-    return list_of(float | PlayerValue) if shape else float
+    elements: dict[str, Any] = {}
+    players: dict[str, Any] = {}
+    for key, form in ((key, form) for item in spec.inputs for key, form in item.attribution_forms().items()):
+        elements[key] = list_of(TokenValue) if form.tokens and by_token else nested(float, form.shape)
+        players[key] = optional(list_of(PlayerValue) if form.shape else float)
+    whole = typed_dict(f"{type_name(spec.name)}{kind}", elements, description)
+    words = f"{description} Where the model or the request names players."
+    partly = typed_dict(f"{type_name(spec.name)}Player{kind}", players, words)
+    return partly | whole if not spec.is_table else whole | partly
 
 
 Interactions = described(

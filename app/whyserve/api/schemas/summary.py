@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from whyserve.api.schemas.responses import GroupValue, computed_fields, player_or_element_type
+from whyserve.api.schemas.responses import GroupValue, attributions_type, computed_fields
 from whyserve.api.schemas.types import described, list_of, one_of, optional, type_name, typed_dict
 from whyserve.model.manifest import Manifest
 
@@ -11,18 +11,14 @@ def summary_response(manifest: Manifest) -> Any:
     spec = manifest.spec
     name = type_name(spec.name)
     # A text has one mean per position, because its tokens differ from row to row.
-    means = {
-        key: optional(player_or_element_type(form.shape))
-        for item in spec.inputs
-        for key, form in item.attribution_forms().items()
-    }
+    means = attributions_type(spec, "AttributionMeans", "The mean absolute attribution of each.", by_token=False)
     summarised = typed_dict(
         f"{name}SummarisedOutput",
         {
             "output": one_of(spec.output_names),
             "rows": int,
             "mean_value": float,
-            "mean_absolute_attributions": typed_dict(f"{name}AttributionMeans", means),
+            "mean_absolute_attributions": means,
             "players": optional(list_of(GroupValue)),
             "largest_residual": float,
         },
