@@ -79,13 +79,13 @@ def test_interactions_of_named_players_stand_in_the_order_of_the_answer(scale, c
     how = {"interactions": True, "scale": scale}
     answer = answered(client, request("penguins", players, **how))
     output = answer["explanations"][0]["outputs"][0]
-    assert answer["players"][-1] == "size"
+    assert answer["interaction_players"][-1] == "size"
     shares = [*output["attributions"].values(), *(group["value"] for group in output["players"])]
     assert np.sum(output["interactions"], 1) == pytest.approx(shares, abs=1e-9)
     assert answer.get("scale", "output") == scale
     parameters = {"players": json.dumps(players), **how}
     found = ask(client, "penguins", inputs_of(rows_of("penguins")), **parameters)
-    assert [name.decode() for name in found.as_numpy("players")[0]] == answer["players"]
+    assert [name.decode() for name in found.as_numpy("players")[0]] == answer["interaction_players"]
     np.testing.assert_allclose(found.as_numpy("interactions").sum(2), found.as_numpy("attributions"), atol=1e-9)
 
 

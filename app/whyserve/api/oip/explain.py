@@ -55,7 +55,9 @@ async def explain(request: Request) -> Response:
 
 def _parameters(answer: Mapping[str, Any]) -> dict[str, Any]:
     background = answer["background"]
+    measured = answer.get("measured_players")
     return {
+        **({"measured_players": orjson.dumps(measured).decode()} if measured else {}),
         **{key: answer[key] for key in PARAMETERS if key in answer},
         "background": background["name"],
         "background_sha256": background["sha256"],

@@ -82,7 +82,10 @@ def computed_fields(spec: ModelSpec) -> dict[str, Any]:
         "instead_of": NotRequired[
             Annotated[one_of(spec.output_names), Field(description="The output that each one is compared with.")]
         ],
-        "players": NotRequired[Annotated[list[str], Field(description="The rows of each output's interactions.")]],
+        "measured_players": NotRequired[
+            Annotated[dict[str, Any], Field(description="The players of expected_distance, as in a request.")]
+        ],
+        "interaction_players": NotRequired[Annotated[list[str], Field(description="The rows of interactions.")]],
         "reliable": NotRequired[Annotated[bool, Field(description="false if the certificate advises against it.")]],
         "reliable_reason": NotRequired[Annotated[str, Field(description="Why it is not reliable.")]],
         "background": BackgroundUsed,
