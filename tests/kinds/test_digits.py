@@ -32,7 +32,8 @@ def test_pixels_with_large_attributions_change_the_prediction(client):
     """A tenth of the pixels gets the average value: those with the largest attributions lower the score more."""
     images = load_digits().images
     chosen, average = images[-20:, ..., None], images.mean(0).ravel()
-    request = {"model": "digits", "instances": [{"image": image.tolist()} for image in chosen], "players": {}}
+    instances = [{"image": image.tolist()} for image in chosen]
+    request = {"model": "digits", "instances": instances, "players": {}, "samples": 4}
     explained = client.post("/explain", json=request).json()["explanations"]
     outputs = [explanation["outputs"][0] for explanation in explained]
     scores = []

@@ -57,7 +57,7 @@ def test_a_beeswarm_of_many_rows_of_one_output(client):
 
 
 def test_an_image(client):
-    asked = {**example("digits"), "players": {}}
+    asked = {**example("digits"), "players": {}, "samples": 4}
     explanation = to_shap(client.post("/explain", json={**asked, "outputs": "all"}).json(), asked["instances"], "3")
     assert explanation.values.shape == (1, 8, 8, 1, 1)
     np.testing.assert_array_equal(explanation.data[0], np.array(asked["instances"][0]["image"]))

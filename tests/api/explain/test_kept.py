@@ -81,7 +81,7 @@ def test_a_result_that_newer_ones_replaced_is_gone(ann, bob, state):
             "seed": seed,
             "outputs": "all",
             "method": "deep",
-        } | ELEMENTS
+        }
         ids.append(ann.post("/explain", json=request, headers=ASYNC).json()["id"])
         assert final(ann, ids[-1]).json()["status"] == "done"
     assert codes(ann, ids[0]) == {(410, "explanation_gone")}
