@@ -1,7 +1,7 @@
 """The figures of docs/players.md: `python -m benchmarks.players ARTIFACTS`. It takes some minutes of one core.
 
-A distance is mean |φ − reference| / mean |φ of the reference|. The reference is exact for at most 16 players; otherwise
-it is permutation with eight times as many samples, at most 32, and another seed. Times are of the processor, so that a busy machine hardly matters.
+A distance is mean |φ − reference| / mean |φ of the reference|. The reference is exact for at most 12 players; otherwise
+it is permutation with eight times as many samples, at most 32, and another seed. Times are of the processor.
 """
 
 import os
@@ -84,14 +84,12 @@ def main(artifacts: Path) -> None:
         model = load_model(MODELS, artifacts / name, 1 << 28)
         rows = {key: x[:: max(1, len(x) // ROWS)][:ROWS] for key, x in model.background.items()}
         for players, samples in asked:
-            line = figures(model.spec, model.network, model.background, rows, {input_name: players}, samples)
+            line = figures(
+                model.spec, model.network, model.background, rows, players={input_name: players}, samples=samples
+            )
             print(f"{name}, {players}, {samples} samples: {line}", flush=True)
-    for steps, channels, background, players in (
-        (200, 6, 20, {"windows": 10}),
-        (2000, 8, 1, {"windows": 20, "channels": True}),
-    ):
-        line = figures(*series(steps, channels, background), {"x": players}, 1)
-        print(f"LSTM, {steps} steps × {channels} channels, {background} background rows, {players}: {line}", flush=True)
+    line = figures(*series(200, 6, 20), players={"x": {"windows": 10}}, samples=1)
+    print(f"LSTM, 200 steps × 6 channels, 20 background rows, 10 windows, 1 sample: {line}", flush=True)
 
 
 if __name__ == "__main__":
