@@ -28,7 +28,7 @@ ROWS = 2
 
 
 def figures(
-    spec: ModelSpec, network: Network, background: Inputs, rows: Inputs, players: dict[str, Any], samples: int
+    spec: ModelSpec, network: Network, background: Inputs, rows: Inputs, *, players: dict[str, Any], samples: int
 ) -> str:
     """One line: players, distance, network rows and seconds of permutation."""
     partition = Partition(spec, players)

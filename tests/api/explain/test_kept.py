@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -14,7 +15,7 @@ KEYS = {name: fresh(name, ["explain"]) for name in ("ann", "bob")}
 BOUND_MB, KEEP_S = 2, 20
 ASYNC = {"Prefer": "respond-async"}
 MIB = 1 << 20
-ELEMENTS = {"players": {"image": {"elements": True}}}  # their answers are larger than those of patches
+ELEMENTS: dict[str, Any] = {"players": {"image": {"elements": True}}}  # their answers are larger than those of patches
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +92,13 @@ def test_a_result_that_newer_ones_replaced_is_gone(ann, bob, state):
 
 
 def test_an_answer_that_would_be_too_large_is_refused_before_it_is_computed(ann):
-    request = {"model": "digits", "instances": rows_of("digits", 200), "outputs": "all", "method": "deep", **ELEMENTS}
+    request: dict[str, Any] = {
+        "model": "digits",
+        "instances": rows_of("digits", 200),
+        "outputs": "all",
+        "method": "deep",
+        **ELEMENTS,
+    }
     for headers in ({}, ASYNC, {"Idempotency-Key": "k"}):
         refused = ann.post("/explain", json=request, headers=headers)
         assert (refused.status_code, refused.json()["code"]) == (422, "answer_too_large")

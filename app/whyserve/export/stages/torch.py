@@ -13,7 +13,6 @@ import torch
 
 from whyserve.errors import ModelFault, first_line
 from whyserve.explain.allocator import keep_freed_memory
-from whyserve.explain.certificate.ladder import Certified, Ladder
 from whyserve.explain.game.base import Inputs, Limits
 from whyserve.explain.game.network import Network
 from whyserve.explain.models.explainable import load_background, to_tensors
@@ -24,6 +23,7 @@ from whyserve.explain.models.traced_network import quick_network
 from whyserve.export.progress import step
 from whyserve.export.rows import output_not_finite
 from whyserve.export.stages.ids import vocabularies
+from whyserve.export.stages.ladder import Certified, Ladder
 from whyserve.export.stages.onnx_logits import with_logits
 from whyserve.export.stages.stage import (
     Rows,

@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch import nn
 
-from whyserve.explain.certificate.ladder import NEAR, Ladder, rungs
 from whyserve.explain.game.base import Limits
 from whyserve.explain.game.network import Network
 from whyserve.explain.methods.exact import Exact
 from whyserve.explain.models.row_games import game_players
+from whyserve.export.stages.ladder import NEAR, Ladder, rungs
 from whyserve.model.choice import default_figures
 from whyserve.model.spec import ModelSpec
 
