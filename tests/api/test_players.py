@@ -79,13 +79,13 @@ def test_interactions_of_named_players_stand_in_the_order_of_the_answer(scale, c
     how = {"interactions": True, "scale": scale}
     answer = answered(client, request("penguins", players, **how))
     output = answer["explanations"][0]["outputs"][0]
-    assert answer["players"][-1] == "size"
+    assert answer["interaction_players"][-1] == "size"
     shares = [*output["attributions"].values(), *(group["value"] for group in output["players"])]
     assert np.sum(output["interactions"], 1) == pytest.approx(shares, abs=1e-9)
     assert answer.get("scale", "output") == scale
     parameters = {"players": json.dumps(players), **how}
     found = ask(client, "penguins", inputs_of(rows_of("penguins")), **parameters)
-    assert [name.decode() for name in found.as_numpy("players")[0]] == answer["players"]
+    assert [name.decode() for name in found.as_numpy("players")[0]] == answer["interaction_players"]
     np.testing.assert_allclose(found.as_numpy("interactions").sum(2), found.as_numpy("attributions"), atol=1e-9)
 
 
@@ -154,3 +154,17 @@ def test_wrong_players_are_refused_with_their_place_over_every_protocol(players,
     refused = client.post("/v2/models/digits/explain", json={"inputs": [tensor], "parameters": {"players": players}})
     assert refused.status_code == 400
     assert field in refused.text
+
+
+def test_the_chosen_players_are_named_where_a_distance_is_and_other_players_have_none(client):
+    """In every protocol, and the page of the model has the same players."""
+    chosen = {"image": {"patches": [3, 3]}}
+    answer = answered(client, example("digits"))
+    assert len(answer["explanations"][0]["outputs"][0]["attributions"]["image"]) == 9
+    assert answer["expected_distance"] <= 0.05
+    assert answer["measured_players"] == chosen == client.get("/models/digits").json()["certificate"]["players"]
+    tensors = ask(client, "digits", inputs_of(rows_of("digits"))).get_response()
+    assert json.loads(tensors["parameters"]["measured_players"]) == chosen
+    other = answered(client, {**example("digits"), "players": {}})
+    assert np.shape(other["explanations"][0]["outputs"][0]["attributions"]["image"]) == (8, 8, 1)
+    assert not {"expected_distance", "measured_players"} & set(other)

@@ -15,7 +15,9 @@ from whyserve.explain.game.coalitions import background_means
 from whyserve.explain.game.evaluation import Progress
 from whyserve.explain.game.network import row_count
 from whyserve.explain.methods.permutation.permutation import Permutation
-from whyserve.explain.models.explainable import load_model, players_of
+from whyserve.explain.models.explainable import load_model
+from whyserve.explain.models.row_games import game_players
+from whyserve.model.players import Partition
 
 
 # LeverageSHAP (Musco & Witter 2025) samples all sizes equally often, in pairs.
@@ -102,7 +104,9 @@ def comparison(artifacts: Path, name: str) -> Comparison:
     """A shipped network with rows of its background."""
     model = load_model(MODELS, artifacts / name, 1 << 28)
     rows = {key: x[:: max(1, len(x) // ROWS)][:ROWS] for key, x in model.background.items()}
-    method = Permutation(model.network, model.background, players_of(model.spec), memory_bytes=1 << 28)
+    method = Permutation(
+        model.network, model.background, game_players(Partition(model.spec, {}).fixed), memory_bytes=1 << 28
+    )
     outputs = method.passes.table(rows).argmax(1, keepdim=True)
     reference = method.explain(rows, outputs, Limits(samples=REFERENCE_SAMPLES, seed=4242)).values[:, 0]
     return Comparison(method, rows, outputs, reference)

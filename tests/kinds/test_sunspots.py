@@ -26,7 +26,7 @@ def test_the_service_forecasts_held_out_years(client, numbers):
 
 
 def test_attributions_are_by_year_and_the_last_years_matter_most(client):
-    answer = client.post("/explain", json=example("sunspots"))
+    answer = client.post("/explain", json={**example("sunspots"), "players": {}})
     assert answer.status_code == 200, answer.text
     (output,) = answer.json()["explanations"][0]["outputs"]
     values = np.array(output["attributions"]["past"])

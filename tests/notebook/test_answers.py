@@ -57,7 +57,7 @@ def test_a_beeswarm_of_many_rows_of_one_output(client):
 
 
 def test_an_image(client):
-    asked = example("digits")
+    asked = {**example("digits"), "players": {}, "samples": 4}
     explanation = to_shap(client.post("/explain", json={**asked, "outputs": "all"}).json(), asked["instances"], "3")
     assert explanation.values.shape == (1, 8, 8, 1, 1)
     np.testing.assert_array_equal(explanation.data[0], np.array(asked["instances"][0]["image"]))
@@ -86,7 +86,7 @@ def test_a_text_is_drawn_by_its_pieces(client):
 
 
 def test_a_series_has_a_bar_a_step(client):
-    asked = example("sunspots")
+    asked = {**example("sunspots"), "players": {}}
     explanation = to_shap(client.post("/explain", json=asked).json(), asked["instances"])
     assert explanation.values.shape[:2] == (1, 20)
 
@@ -112,7 +112,8 @@ def test_rows_explained_for_different_labels_are_not_drawn_together(client):
 def test_an_image_that_was_sent_as_a_picture_is_shown_as_one(client):
     levels = np.arange(64).reshape(8, 8) * 4
     instances = [{"image": text_of(levels)}]
-    explanation = to_shap(client.post("/explain", json={"model": "digits", "instances": instances}).json(), instances)
+    body = {"model": "digits", "instances": instances, "players": {}}
+    explanation = to_shap(client.post("/explain", json=body).json(), instances)
     np.testing.assert_array_equal(explanation.data[0, ..., 0], levels)
     shap.plots.image(explanation, show=False)
     assert plt.gcf().axes

@@ -33,7 +33,11 @@ def test_its_numbers_are_the_service_s(client, artifacts, name):
 
 def numbers(part):
     if isinstance(part, dict):
-        return [part["value"]] if "token" in part else [x for each in part.values() for x in numbers(each)]
+        return (
+            [part["value"]]
+            if "player" in part or "token" in part
+            else [x for each in part.values() for x in numbers(each)]
+        )
     return [x for each in part for x in numbers(each)] if isinstance(part, list) else [part]
 
 
@@ -58,7 +62,7 @@ def test_wrong_use_is_refused(artifacts):
     with pytest.raises(InvalidInput, match='unknown background "rich"; available backgrounds: default, adelie'):
         model.explain([row], background="rich")
     with pytest.raises(UnsupportedMethod):
-        whyserve.load(MODELS / "digits", artifacts).explain(example("digits")["instances"], method="exact")
+        whyserve.load(MODELS / "breast_cancer", artifacts).explain(rows_of("breast_cancer", 1), method="exact")
 
 
 def test_a_folder_without_an_export_is_exported(tmp_path):

@@ -68,7 +68,7 @@ def test_an_invalid_cell_skips_only_its_row(explain, tmp_path):
 
 def test_each_pixel_of_an_image_has_an_attribution_and_a_standard_error(explain, tmp_path):
     pa.parquet.write_table(pa.Table.from_pylist(rows_of("digits", 2)), tmp_path / "rows.parquet")
-    asked = ("--method", "permutation", "--samples", "2", "--seed", "5")
+    asked = ("--method", "permutation", "--samples", "2", "--seed", "5", "--players", "{}")
     done = explain("digits", tmp_path / "rows.parquet", "-o", tmp_path / "why.parquet", *asked)
     assert done.returncode == 0, done.stderr
     for line in pa.parquet.read_table(tmp_path / "why.parquet").to_pylist():

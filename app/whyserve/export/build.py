@@ -24,7 +24,7 @@ from whyserve.export.rows import TrialRows, trial_rows
 from whyserve.export.sources import Source, read_source
 from whyserve.export.stages.stage import Rows, Table, Task, run_stage
 from whyserve.model.builds import RECORDED, build_folder
-from whyserve.model.choice import warnings
+from whyserve.model.choice import chosen_players, warnings
 from whyserve.model.manifest import FORMAT, Manifest, sha256
 from whyserve.model.methods import BUDGET_MAX_MS
 from whyserve.model.missing import Gaps
@@ -207,5 +207,6 @@ def _summary(manifest: Manifest, seconds: float) -> str:
     return (
         f"{spec.name}: exported from {spec.framework} in {seconds:.0f} s; {parity_text(manifest.parity)};"
         f" the default explanation method is {certificate['default']} ({certificate['reason']})"
+        + "".join(f"; the players are {players}" for players in chosen_players(manifest))
         + "".join(f"; {warning}" for warning in warnings(manifest))
     )

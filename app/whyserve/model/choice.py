@@ -1,5 +1,6 @@
 """Which method explains a request, with how many samples, and whether its answer is reliable."""
 
+import json
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -77,6 +78,15 @@ def warnings(manifest: Manifest) -> list[str]:
     off = {name: figures["ms_per_row"] / figures["counted_ms"] for name, figures in fitting.items()}
     times = [f"{name} {factor:.2g} times" for name, factor in off.items() if not 1 / OFF <= factor <= OFF]
     return [*lines, f"measured times are far from those by counted work: {', '.join(times)}"] if times else lines
+
+
+def chosen_players(manifest: Manifest) -> list[str]:
+    """The players that the export chose, as in a request, and why; empty if it had no choice."""
+    certificate = manifest.certificate
+    if "players_reason" not in certificate:
+        return []
+    players = json.dumps(certificate["players"]) if certificate["players"] else "the elements"
+    return [f"{players} ({certificate['players_reason']})"]
 
 
 def choose_method(

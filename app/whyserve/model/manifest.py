@@ -14,7 +14,7 @@ from whyserve.model.spec import DEFAULT_BACKGROUND, ModelSpec, unreadable
 MANIFEST_FILE = "manifest.json"
 # Raise it when the manifest's fields or the meaning of their values change: all models are then exported again, and no
 # process reads the older artifacts.
-FORMAT = 5
+FORMAT = 6
 EXPORT_AGAIN = "run `whyserve export`"
 # The last operation of a network whose ONNX file also returns the argument of this operation, as the tensor LOGITS.
 Ending = Literal["softmax", "sigmoid"]

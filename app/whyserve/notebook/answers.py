@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 Row = Mapping[str, Any]
 # The parts of an answer that are the same for all rows.
 FACTS = (
-    "id", "model", "version", "manifest", "method", "method_reason", "samples", "expected_distance", "reliable",
-    "reliable_reason", "scale", "instead_of", "background", "complete",
+    "id", "model", "version", "manifest", "method", "method_reason", "samples", "expected_distance", "measured_players",
+    "reliable", "reliable_reason", "scale", "instead_of", "background", "complete",
 )  # fmt: skip
 
 

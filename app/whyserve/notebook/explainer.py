@@ -12,9 +12,9 @@ from whyserve.explain.game.base import Attribution, Limits
 from whyserve.explain.game.base import Explainer as Method
 from whyserve.explain.game.network import Network
 from whyserve.explain.methods.registry import EXPLAINERS
-from whyserve.explain.models.explainable import players_of, to_tensors
+from whyserve.explain.models.explainable import to_tensors
 from whyserve.explain.models.on_scale import ending_of, network_on
-from whyserve.explain.models.row_games import RowGames, preparer
+from whyserve.explain.models.row_games import game_players, prepared
 from whyserve.export.package.output_choice import OutputChoice
 from whyserve.jobs import GivenBackground
 from whyserve.model.choice import MethodChoice, check_standard_error, choose_auto
@@ -132,7 +132,7 @@ class Explainer:
             self._certificate = certify(
                 self._network_on(self._scale),
                 self.background,
-                players_of(self.spec),
+                game_players(self._partition.fixed),
                 *self._budgets_ms,
                 asked=lambda table: self._outputs.columns("all", table),
                 methods=MEASURED,
@@ -184,7 +184,7 @@ class Explainer:
         if choice.doubt:
             facts |= {"reliable": False, "reliable_reason": choice.doubt}
         if interactions:
-            facts["players"] = list(self._partition.fixed.names)
+            facts["interaction_players"] = list(self._partition.fixed.names)
         wanted = [Outputs(self.spec, self._columns, on).named([output.name for output in row]) for row in wanted]
         return self._explanation(arrays, found, wanted, facts)
 
@@ -255,10 +255,7 @@ class Explainer:
         return self._ready[method, scale]
 
     def _made(self, method: str, network: Network) -> Method:
-        if not self._partition.changes_background:
-            return EXPLAINERS[method](network, self.background, players_of(self.spec))
-        prepare = preparer(method, network, self.background, self.spec)
-        return RowGames(prepare, self.spec.inputs, self.background, self._partition)
+        return prepared(method, network, self.background, self.spec, self._partition)
 
     def __repr__(self) -> str:
         rows = self._facts["background"]["rows"]

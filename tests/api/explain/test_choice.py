@@ -1,6 +1,7 @@
 """A limit of the standard error, and answers that are not reliable, in all protocols and at the command line."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -8,11 +9,24 @@ import pytest
 import whyserve
 from tests.api.oip.conftest import inputs_of, rows_of
 from tests.api.oip.test_explain import ask
-from tests.conftest import MODELS, example
+from tests.conftest import MODELS, example, start_service
 from whyserve.processes.table import main
 from whyserve.settings import TableSettings
 
 GOAL = 0.0008
+
+
+@pytest.fixture(scope="module")
+def doubtful(artifacts, tmp_path_factory):
+    """Folders of models and artifacts with wine, whose certificate says that deep is far from the reference."""
+    root = tmp_path_factory.mktemp("doubtful")
+    shutil.copytree(MODELS / "wine", root / "models" / "wine")
+    shutil.copytree(artifacts / "wine", root / "artifacts" / "wine")
+    path = root / "artifacts" / "wine" / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["certificate"]["methods"]["deep"]["distance"] = 0.45
+    path.write_text(json.dumps(manifest))
+    return root
 
 
 def largest_error(answer):
@@ -35,7 +49,7 @@ def test_sampling_goes_on_until_the_standard_error_in_every_protocol(client):
 
 
 def test_auto_takes_a_method_with_standard_errors(client):
-    answer = client.post("/explain", json={**example("digits"), "standard_error": 0.05}).json()
+    answer = client.post("/explain", json={**example("breast_cancer"), "standard_error": 0.05}).json()
     assert answer["method"] == "permutation"
     assert answer["method_reason"] == "samples until every standard error is at most 0.05"
 
@@ -57,30 +71,37 @@ def test_a_limit_that_cannot_be_met_is_refused(more, field, client):
     assert field in answer.text
 
 
-def test_an_answer_says_if_it_is_not_reliable(client):
+def test_an_answer_says_if_it_is_not_reliable(doubtful):
+    service = start_service(doubtful / "artifacts", doubtful / "state", models=doubtful / "models")
+    service.await_line(r"ready on ")
+    with service.client() as client:
+        says_that_it_is_not_reliable(client)
+    assert service.stop() == 0, service.output
+
+
+def says_that_it_is_not_reliable(client):
     reason = "from the reference"
-    answer = client.post("/explain", json={**example("digits"), "method": "deep"}).json()
-    assert answer["expected_distance"] > 0.3
+    answer = client.post("/explain", json={**example("wine"), "method": "deep"}).json()
+    assert answer["expected_distance"] == 0.45
     assert answer["reliable"] is False
     assert reason in answer["reliable_reason"]
-    tensors = ask(client, "digits", inputs_of(rows_of("digits"), binary=False), method="deep").get_response()
+    tensors = ask(client, "wine", inputs_of(rows_of("wine"), binary=False), method="deep").get_response()
     assert tensors["parameters"]["reliable"] is False
     assert tensors["parameters"]["reliable_reason"] == answer["reliable_reason"]
-    asked = {**example("digits"), "method": "deep"}
+    asked = {**example("wine"), "method": "deep"}
     picture = client.post("/explain", json=asked, headers={"Accept": "image/svg+xml"}).text
     assert f"Do not rely on this explanation: {answer['reliable_reason']}." in picture
-    assert "reliable" not in client.post("/explain", json=example("breast_cancer")).json()
+    assert "reliable" not in client.post("/explain", json=example("wine")).json()
 
 
-def test_a_notebook_and_the_command_line_sample_until_the_error(artifacts, tmp_path):
+def test_a_notebook_and_the_command_line_sample_until_the_error(artifacts, doubtful, tmp_path):
     instances = example("breast_cancer")["instances"]
     model = whyserve.load(MODELS / "breast_cancer", artifacts)
     found = model.explain(instances, standard_error=GOAL, progress=False)
     assert np.max(found.standard_errors) <= GOAL
     assert found.reliable
-    doubted = whyserve.load(MODELS / "digits", artifacts).explain(
-        example("digits")["instances"], "deep", progress=False
-    )
+    wine = whyserve.load(doubtful / "models" / "wine", doubtful / "artifacts")
+    doubted = wine.explain(example("wine")["instances"], "deep", progress=False)
     assert not doubted.reliable
     assert "do not rely on it: on rows of the model" in repr(doubted)
     rows, out = tmp_path / "rows.csv", tmp_path / "why.jsonl"

@@ -26,7 +26,7 @@ def test_rows_of_the_matrix_sum_to_the_attributions(answer):
     assert answer["method"] == "exact"
     for each in answer["explanations"]:
         for output in each["outputs"]:
-            assert list(output["attributions"]) == answer["players"]
+            assert list(output["attributions"]) == answer["interaction_players"]
             sums = np.sum(output["interactions"], axis=1)
             np.testing.assert_allclose(sums, list(output["attributions"].values()), atol=1e-12)
 
@@ -38,7 +38,7 @@ def test_all_protocols_and_the_notebook_have_the_same_matrices(client, answer):
         found = caller.explain("penguins", asked()["instances"], outputs="all", interactions=True)
     pairs = found.interaction_values
     assert pairs is not None
-    assert pairs.shape == (2, len(answer["players"]), len(answer["players"]), 3)
+    assert pairs.shape == (2, len(answer["interaction_players"]), len(answer["interaction_players"]), 3)
     np.testing.assert_array_equal(np.moveaxis(pairs, -1, 1), matrices(answer))
     np.testing.assert_allclose(pairs.sum(2), found.values, atol=1e-12)
     np.testing.assert_array_equal(found.to_shap("Gentoo", interactions=True).values, pairs[..., 2])

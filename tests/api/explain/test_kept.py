@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -14,6 +15,7 @@ KEYS = {name: fresh(name, ["explain"]) for name in ("ann", "bob")}
 BOUND_MB, KEEP_S = 2, 20
 ASYNC = {"Prefer": "respond-async"}
 MIB = 1 << 20
+ELEMENTS: dict[str, Any] = {"players": {"image": {"elements": True}}}  # their answers are larger than those of patches
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +76,13 @@ def test_a_result_that_newer_ones_replaced_is_gone(ann, bob, state):
     rows = rows_of("breast_cancer", 64)
     ids = []
     for seed in range(16):
-        request = {"model": "breast_cancer", "instances": rows, "seed": seed, "outputs": "all", "method": "deep"}
+        request = {
+            "model": "breast_cancer",
+            "instances": rows,
+            "seed": seed,
+            "outputs": "all",
+            "method": "deep",
+        }
         ids.append(ann.post("/explain", json=request, headers=ASYNC).json()["id"])
         assert final(ann, ids[-1]).json()["status"] == "done"
     assert codes(ann, ids[0]) == {(410, "explanation_gone")}
@@ -84,7 +92,13 @@ def test_a_result_that_newer_ones_replaced_is_gone(ann, bob, state):
 
 
 def test_an_answer_that_would_be_too_large_is_refused_before_it_is_computed(ann):
-    request = {"model": "digits", "instances": rows_of("digits", 200), "outputs": "all", "method": "deep"}
+    request: dict[str, Any] = {
+        "model": "digits",
+        "instances": rows_of("digits", 200),
+        "outputs": "all",
+        "method": "deep",
+        **ELEMENTS,
+    }
     for headers in ({}, ASYNC, {"Idempotency-Key": "k"}):
         refused = ann.post("/explain", json=request, headers=headers)
         assert (refused.status_code, refused.json()["code"]) == (422, "answer_too_large")
@@ -98,7 +112,7 @@ def test_many_asynchronous_jobs_with_pictures_stay_within_the_bound(ann, state):
     """Each is accepted, or refused for now; every accepted one is answered."""
     file, largest, accepted = state / "queue.sqlite3", 0, []
     for seed in range(100, 124):  # none of them is in the cache
-        request = {"model": "digits", "instances": rows_of("digits", 40), "outputs": "all", "seed": seed}
+        request = {"model": "digits", "instances": rows_of("digits", 40), "outputs": "all", "seed": seed, **ELEMENTS}
         answer = ann.post("/explain", json={**request, "method": "deep"}, headers=ASYNC)
         assert answer.status_code in {202, 503}
         if answer.status_code == 202:

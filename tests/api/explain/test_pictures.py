@@ -80,11 +80,11 @@ def test_a_waterfall_names_each_feature_with_its_value_and_share(client):
 
 
 def test_an_image_has_an_overlay_of_attributions(client):
-    root = parsed(client.post("/explain", json=example("digits"), headers=SVG))
+    root = parsed(client.post("/explain", json={**example("digits"), "players": {}}, headers=SVG))
     assert {"speaks for it", "speaks against"} <= set(texts(root))
     assert list(root.iter(f"{NAMESPACE}image"))
     assert "pixels that speak for it" in root.find(f"{NAMESPACE}desc").text
-    picture = client.post("/explain", json=example("digits"), headers=PNG)
+    picture = client.post("/explain", json={**example("digits"), "players": {}}, headers=PNG)
     red, _, blue = np.moveaxis(colours_of(picture).astype(int), 2, 0)
     for more, less in ((red, blue), (blue, red)):
         assert (more > less + 60).sum() > 1000

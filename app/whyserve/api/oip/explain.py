@@ -98,7 +98,9 @@ def _from_json(parameters: Mapping[str, Any], name: str) -> Any:
 
 def _parameters(answer: Mapping[str, Any]) -> dict[str, Any]:
     background = answer["background"]
+    measured = answer.get("measured_players")
     return {
+        **({"measured_players": orjson.dumps(measured).decode()} if measured else {}),
         **{key: answer[key] for key in PARAMETERS if key in answer},
         "background": background["name"],
         "background_sha256": background["sha256"],

@@ -97,6 +97,8 @@ class MethodTrial(TypedDict):
 class Certificate(TypedDict):
     """How well each method explains this model. reference: the method that distances are measured to.
 
+    players: what every figure was measured for, as in a request; empty: the elements. players_reason: why the export
+    chose them.
     rows: number of measured rows. samples: the default method's number of samples if the request names neither a
     method nor samples; if absent, the method's own default.
     """
@@ -106,6 +108,8 @@ class Certificate(TypedDict):
     methods: dict[str, MethodTrial]
     default: str
     reason: str
+    players: dict[str, Any]
+    players_reason: NotRequired[str]
     samples: NotRequired[int]
 
 

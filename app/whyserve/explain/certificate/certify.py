@@ -13,7 +13,6 @@ from whyserve.explain.certificate.trial import TIME_LIMIT_S, Trial, measure, mos
 from whyserve.explain.game.base import Attribution, Explainer, Inputs, Stopped
 from whyserve.explain.game.network import Network, row_count
 from whyserve.explain.game.players import Players
-from whyserve.explain.methods.exact import MOST_PLAYERS
 from whyserve.explain.methods.registry import EXPLAINERS
 from whyserve.model.choice import SAMPLING_METHOD, doubt, trials
 from whyserve.model.methods import BUDGET_MAX_MS
@@ -37,12 +36,14 @@ def certify(
     methods: Iterable[str] = tuple(EXPLAINERS),
     on_method: Callable[[str], None] = lambda _: None,
     make: Callable[[str, Network], Explainer] | None = None,
+    exact_within_s: float | None = None,
 ) -> dict[str, Any]:
     """Measure every method on up to ROWS rows of `examples` and `background`.
 
     asked: the output columns that a request explains by default, from the network's table of the rows. None means all.
     on_method: called with the name of each method before it is measured.
     make: prepares a method for a network, where rows have players or a background of their own.
+    exact_within_s: if given, distances are measured against exact values alone, computed within these counted seconds.
 
     Returns JSON with the keys
     - `methods`: by name, `fits`; if it is false, `why`; otherwise the figures of trial.measure. If a sampling method
@@ -52,14 +53,14 @@ def certify(
     - `default` and `reason`: the chosen method, and why. `samples`, if the choice needs fewer samples than usual.
 
     No figure but `ms_per_row` depends on a clock, so every machine chooses the same.
-    Raises WhyserveError if no method fits.
+    Raises WhyserveError if no method fits or there are too many players, and Stopped if exact values take longer.
     """
     rows = _trial_rows(background, examples or {})
     with torch.no_grad():
         table = network(rows).numpy()
     columns = asked(table) if asked else [list(range(table.shape[1]))] * len(table)
     trial = Trial(network, background, players, rows, torch.tensor(columns), make)
-    reference, description = _reference(trial)
+    reference, description = _reference(trial) if exact_within_s is None else _exact(trial, exact_within_s)
     measured = {}
     for name in methods:
         on_method(name)
@@ -172,10 +173,9 @@ def _reference(trial: Trial) -> tuple[Attribution | None, str]:
 
     Exact enumeration if it finishes in time, otherwise permutation sampling with many samples, otherwise None.
     """
+    with suppress(Stopped, WhyserveError):
+        return _exact(trial, TIME_LIMIT_S)
     count = trial.count
-    if trial.players.count <= MOST_PLAYERS:
-        with suppress(Stopped, WhyserveError), count:
-            return trial.explain(trial.prepare("exact"), count.limits(TIME_LIMIT_S)), "exact enumeration"
     try:
         method = trial.prepare(SAMPLING_METHOD)
         with count:
@@ -185,3 +185,9 @@ def _reference(trial: Trial) -> tuple[Attribution | None, str]:
     assert sampled.standard_errors is not None, "permutation reports standard errors"
     error = float(sampled.standard_errors.abs().mean() / sampled.values.abs().mean().clamp_min(1e-300))
     return sampled, f"permutation with {REFERENCE_SAMPLES} samples, relative standard error {error:.2g}"
+
+
+def _exact(trial: Trial, seconds: float) -> tuple[Attribution, str]:
+    """Exact values and their description. Raises Stopped after so many counted seconds, WhyserveError."""
+    with trial.count as count:
+        return trial.explain(trial.prepare("exact"), count.limits(seconds)), "exact enumeration"

@@ -98,7 +98,8 @@ def most_samples(name: str, trial: Trial, budget_ms: float) -> int:
             if needed_s <= allowed_s:
                 if needed_s == most_s:
                     break  # all coalitions are evaluated: more samples change nothing
-                most, most_s, samples = samples, needed_s, int(samples * allowed_s / needed_s)
+                # A row has costs that do not grow with the samples, so one more sample may fit where the share says no.
+                most, most_s, samples = samples, needed_s, max(samples + 1, int(samples * allowed_s / needed_s))
             else:
                 samples = min(samples - 1, int(samples * allowed_s / needed_s))
     except (Stopped, WhyserveError):

@@ -14,11 +14,9 @@ import torch
 from whyserve.errors import InvalidInput, ModelFault
 from whyserve.explain.game.base import Explainer
 from whyserve.explain.game.network import Network
-from whyserve.explain.game.players import Players
-from whyserve.explain.methods.registry import EXPLAINERS
 from whyserve.explain.models.loader import ReadFile, load_network
 from whyserve.explain.models.on_scale import Layer, Logits, network_on
-from whyserve.explain.models.row_games import RowGames, game_players, preparer
+from whyserve.explain.models.row_games import RowGames, prepared
 from whyserve.explain.models.traced_network import quick_network
 from whyserve.jobs import ExplainJob, GivenBackground, unpacked
 from whyserve.model.arrays import check_arrays, read_npz
@@ -58,11 +56,6 @@ def load_background(
         return to_tensors(gaps.filled(check_arrays(spec, read_npz(read(file)))))
     except InvalidInput as error:
         raise ModelFault(f"{spec.name}/{file}: {error.message}") from error
-
-
-def players_of(spec: ModelSpec) -> Players:
-    """The players of model.toml that every row has: by default one per feature, feature group and element."""
-    return game_players(Partition(spec).fixed)
 
 
 class ExplainableModel:
@@ -193,10 +186,7 @@ class ExplainableModel:
     def _prepare(self, method: str, background: Background, scale: Scale | None, partition: Partition) -> Explainer:
         rows = self.rows_of(background)
         network = network_on(self.spec, self.network, scale, self.manifest.ending, self.background)
-        if partition.changes_background:
-            prepare = preparer(method, network, rows, self.spec, self._memory_bytes)
-            return RowGames(prepare, self.spec.inputs, rows, partition)
-        return EXPLAINERS[method](network, rows, game_players(partition.fixed), memory_bytes=self._memory_bytes)
+        return prepared(method, network, rows, self.spec, partition, memory_bytes=self._memory_bytes)
 
     def describe_background(self, background: Background, partition: Partition) -> dict[str, Any]:
         """The description of a background in a response. absent: by input, its reference row instead of those rows."""

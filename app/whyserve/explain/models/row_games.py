@@ -41,6 +41,23 @@ def preparer(
     return TRACED[method](network, background, elements, memory_bytes=memory_bytes).again
 
 
+def prepared(
+    method: str,
+    network: Network,
+    background: Inputs,
+    spec: ModelSpec,
+    partition: Partition,
+    *,
+    memory_bytes: int = 1 << 30,
+    texts: Mapping[str, TextReader] | None = None,
+) -> Explainer:
+    """A method for the players of a partition. texts: the readers, for players of texts."""
+    if not partition.changes_background:
+        return EXPLAINERS[method](network, background, game_players(partition.fixed), memory_bytes=memory_bytes)
+    prepare = preparer(method, network, background, spec, memory_bytes)
+    return RowGames(prepare, spec.inputs, background, partition, texts=texts)
+
+
 def game_players(players: RowPlayers) -> Players:
     """A held element joins player 0: it is the same in every mix, so it adds nothing."""
     return Players(players.count, {name: torch.from_numpy(n.clip(min=0)) for name, n in players.numbers.items()})

@@ -97,7 +97,8 @@ def build_figure(explained: ExplainedOutput, bars: list[Bar], title: str, notes:
         _draw_series(page, item, explained)
         page.advance(SERIES)
     if pairs:
-        panels.matrix(page.axes(LEFT, MATRIX_HEAD, MATRIX, MATRIX), pairs, explained.answer["players"], explained.scale)
+        axes, names = page.axes(LEFT, MATRIX_HEAD, MATRIX, MATRIX), explained.answer["interaction_players"]
+        panels.matrix(axes, pairs, names, explained.scale)
     return figure
 
 

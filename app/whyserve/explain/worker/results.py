@@ -110,9 +110,10 @@ def common_fields(
         **({"method_reason": choice.reason} if choice.reason else {}),
         **({} if choice.samples is None else {"samples": choice.samples}),
         **({} if choice.distance is None else {"expected_distance": choice.distance}),
+        **({"measured_players": partition.wanted} if choice.distance is not None and partition.wanted else {}),
         **({} if choice.doubt is None else {"reliable": False, "reliable_reason": choice.doubt}),
         **scale_facts(job.scale),
-        **({"players": [players.names[number] for number in players.order]} if players else {}),
+        **({"interaction_players": [players.names[number] for number in players.order]} if players else {}),
         "background": model.describe_background(job.background, partition),
         **({} if complete else {"complete": False}),
     }

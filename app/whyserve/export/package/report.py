@@ -7,7 +7,7 @@ from typing import Any
 
 from whyserve.export.parity import parity_text
 from whyserve.model.builds import ORIGINAL
-from whyserve.model.choice import default_figures, warnings
+from whyserve.model.choice import chosen_players, default_figures, warnings
 from whyserve.model.image import Pictures
 from whyserve.model.manifest import Manifest, read_checked
 from whyserve.model.outputs import Outputs
@@ -51,6 +51,7 @@ class Packaged:
             ("parity", parity_text(manifest.parity)),
             *([("precision", f"float32; {spec.precision.text}")] if spec.precision else []),
             ("method", f"{certificate['default']}: {certificate['reason']}"),
+            *(("players", players) for players in chosen_players(manifest)),
             ("residual", f"at most {figures['residual']:.0e} of the output's scale"),
             ("time", f"{figures['ms_per_row']:.2g} ms per row with {manifest.background_rows} background rows"),
             *self.example,

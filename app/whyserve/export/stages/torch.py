@@ -13,19 +13,17 @@ import torch
 
 from whyserve.errors import ModelFault, first_line
 from whyserve.explain.allocator import keep_freed_memory
-from whyserve.explain.certificate.certify import certify
 from whyserve.explain.game.base import Inputs, Limits
 from whyserve.explain.game.network import Network
-from whyserve.explain.game.players import Players
-from whyserve.explain.methods.registry import EXPLAINERS
-from whyserve.explain.models.explainable import load_background, players_of, to_tensors
+from whyserve.explain.models.explainable import load_background, to_tensors
 from whyserve.explain.models.loader import load_network
 from whyserve.explain.models.on_scale import Logits, ending_of, network_on
-from whyserve.explain.models.row_games import RowGames, game_players, preparer
+from whyserve.explain.models.row_games import RowGames
 from whyserve.explain.models.traced_network import quick_network
 from whyserve.export.progress import step
 from whyserve.export.rows import output_not_finite
 from whyserve.export.stages.ids import vocabularies
+from whyserve.export.stages.ladder import Certified, Ladder
 from whyserve.export.stages.onnx_logits import with_logits
 from whyserve.export.stages.stage import (
     Rows,
@@ -39,7 +37,6 @@ from whyserve.export.stages.stage import (
 from whyserve.model.manifest import Ending
 from whyserve.model.missing import Gaps
 from whyserve.model.outputs import Output, Outputs
-from whyserve.model.players import Partition
 from whyserve.model.rows import Arrays, row_count
 from whyserve.model.scale import scale_of
 from whyserve.model.spec import NETWORK_FILE, ONNX_FILE, ModelSpec
@@ -79,23 +76,17 @@ def export(task: Task) -> None:
     examples = to_tensors(task.rows(Rows.EXAMPLES))
     network = quick_network(spec, network, background)  # the worker runs it, so the certificate must measure it
     explained = network_on(spec, network, scale_of(spec), ending, background)
-    partition, texts = Partition(spec), text_readers(spec, task.read)
-
-    def make(method: str, network: Network) -> RowGames:
-        return RowGames(preparer(method, network, background, spec), spec.inputs, background, partition, texts=texts)
-
-    certificate = certify(
-        explained, background, _trial_players(spec, partition), task.settings["budget_ms"],
-        task.settings["budget_max_ms"], asked=lambda table: named.columns("top", table), examples=examples,
+    ladder = Ladder(
+        spec, explained, background, (task.settings["budget_ms"], task.settings["budget_max_ms"]),
+        asked=lambda table: named.columns("top", table), examples=examples, texts=text_readers(spec, task.read),
         on_method=lambda name: step(f"{spec.name}: trying method {name}"),
-        make=make if partition.changes_background else None,
     )  # fmt: skip
+    chosen = ladder.certified()
     first = {name: tensor[:1] for name, tensor in (examples or background).items()}
     with torch.no_grad():
         top = named.wanted("top", network(first).numpy())[0][0]
-    games = make(certificate["default"], explained) if partition.changes_background else None
-    given = reasons(spec, explained, background, first, certificate, top=top, games=games)
-    task.save_facts(vocabularies=known, certificate=certificate, reasons=given, ending=ending)
+    given = reasons(ladder, chosen, first, top)
+    task.save_facts(vocabularies=known, certificate=chosen.certificate, reasons=given, ending=ending)
 
 
 def _save_logits(task: Task, network: Network) -> Ending | None:
@@ -111,11 +102,6 @@ def _save_logits(task: Task, network: Network) -> Ending | None:
     return ending
 
 
-def _trial_players(spec: ModelSpec, partition: Partition) -> Players:
-    """The players for the certificate's limits and messages: of every row, or the elements if they follow the row."""
-    return game_players(Partition(spec, {}).fixed if partition.follows_rows else partition.fixed)
-
-
 def _check_background(spec: ModelSpec, network: Network, background: dict[str, torch.Tensor], file: str) -> None:
     """Raises ModelFault if an output is not finite, because explanations would have no base value."""
     with torch.no_grad():
@@ -124,26 +110,15 @@ def _check_background(spec: ModelSpec, network: Network, background: dict[str, t
         raise ModelFault(f"{spec.name}/{file}: {output_not_finite(f'row {int(faults[0])}')}")
 
 
-def reasons(
-    spec: ModelSpec,
-    network: Network,
-    background: Inputs,
-    row: Inputs,
-    certificate: dict[str, Any],
-    *,
-    top: Output,
-    games: RowGames | None = None,
-) -> dict[str, Any]:
-    """The largest attributions of a row's top output, by the default method, as /explain computes them.
-
-    games: the method, where rows have players or a background of their own.
-    """
-    method = games or EXPLAINERS[certificate["default"]](network, background, players_of(spec))
+def reasons(ladder: Ladder, chosen: Certified, row: Inputs, top: Output) -> dict[str, Any]:
+    """The largest attributions of a row's top output, by the default method, as /explain computes them."""
+    partition, certificate = chosen.partition, chosen.certificate
+    method = ladder.prepare(partition, certificate["default"])
     found = method.explain(row, torch.tensor([[top.column]]), Limits(samples=certificate.get("samples")))
     values = top.sign * found.values[0, 0].double().numpy()
-    names = (games.players_of(row)[0] if games else Partition(spec).fixed).names
+    players = method.players_of(row)[0] if isinstance(method, RowGames) else partition.fixed
     largest = np.argsort(-np.abs(values), kind="stable")[:REASONS]
-    return {"output": top.name, "attributions": {names[number]: float(values[number]) for number in largest}}
+    return {"output": top.name, "attributions": {players.names[number]: float(values[number]) for number in largest}}
 
 
 def run(network: Network, rows: Arrays) -> np.ndarray:
