@@ -7,6 +7,10 @@ export interface Address {
   method?: string;
   samples?: number;
   background?: string;
+  scale?: string;
+  insteadOf?: string;
+  /** JSON. */
+  players?: string;
   view?: "row" | "table";
   decimal?: "comma";
   threshold?: number;
@@ -29,6 +33,9 @@ export function readAddress(): Address {
     method: given.get("method") ?? undefined,
     samples: Number.isInteger(samples) && samples > 0 ? samples : undefined,
     background: given.get("background") ?? undefined,
+    scale: ["output", "log_odds"].find((one) => one === given.get("scale")),
+    insteadOf: given.get("insteadOf") ?? undefined,
+    players: readObject(given.get("players")) && (given.get("players") ?? undefined),
     view: given.get("view") === "table" ? "table" : undefined,
     decimal: given.get("decimal") === "comma" ? "comma" : undefined,
     threshold: threshold >= 0 && threshold <= 1 ? threshold : undefined,
@@ -38,10 +45,14 @@ export function readAddress(): Address {
 }
 
 function readTyped(text: string | null): TypedRow | undefined {
+  const read = readObject(text);
+  return read && (Object.fromEntries(Object.entries(read).filter(([, value]) => typeof value === "string")) as TypedRow);
+}
+
+function readObject(text: string | null): object | undefined {
   try {
     const read: unknown = JSON.parse(text ?? "null");
-    if (typeof read !== "object" || read === null) return undefined;
-    return Object.fromEntries(Object.entries(read).filter(([, value]) => typeof value === "string")) as TypedRow;
+    return typeof read === "object" && read !== null && !Array.isArray(read) ? read : undefined;
   } catch {
     return undefined; // the address is damaged: the page shows the example
   }

@@ -16,10 +16,10 @@ export function Facts({ why: { answer }, explained }: Comparison) {
     <dl class="facts">
       <dt>{t.compared}</dt>
       <dd>
-        {t.background(answer.background.rows, answer.background.name)}. {t.backgroundMeaning} <span title={answer.background.sha256}>({answer.background.sha256.slice(0, 8)}…)</span>
+        {answer.background.absent ? t.absent(Object.entries(answer.background.absent).map(([name, value]) => `${name}: ${value}`).join(", ")) : t.background(answer.background.rows, answer.background.name)}. {t.backgroundMeaning} <span title={answer.background.sha256}>({answer.background.sha256.slice(0, 8)}…)</span>
       </dd>
       <dt>{t.addsUp}</dt>
-      <dd>{residualText(explained, scaleOf(shown))}</dd>
+      <dd>{residualText(explained, scaleOf(shown, answer.scale))}</dd>
       <dt>{t.accuracy}</dt>
       <dd>{accuracy}.</dd>
       <dt>{t.method}</dt>

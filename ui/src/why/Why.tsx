@@ -18,7 +18,7 @@ import type { Comparison } from "./comparison";
 import { said } from "./Prediction";
 import { Progress } from "./Progress";
 import { bySize } from "./reasons";
-import { accuracyWarning, changeSentence, reasoned } from "./sentences";
+import { accuracyWarning, changeSentence, explainedName, reasoned, scaleMeaning } from "./sentences";
 import { waterfall } from "./waterfall";
 
 export function Why() {
@@ -76,6 +76,11 @@ function Explanation({ why }: { why: RowExplanation }) {
           </label>
         </p>
       )}
+      {why.answer.reliable === false && (
+        <p class="trouble" role="alert" data-testid="unreliable">
+          {words.why.unreliable(why.answer.reliable_reason ?? "")}
+        </p>
+      )}
       <WhatChanged {...comparison} />
       <Sentences {...comparison} />
       {textFirst && <Inputs {...comparison} />}
@@ -90,7 +95,8 @@ function Explanation({ why }: { why: RowExplanation }) {
 function Sentences({ why, explained }: Comparison) {
   const shown = model.value;
   if (!shown) return null;
-  const { average, reasons } = reasoned(modelFields.value, why, explained, scaleOf(shown));
+  const { average, reasons } = reasoned(modelFields.value, why, explained, scaleOf(shown, why.answer.scale));
+  const meaning = scaleMeaning(why, explained);
   const warning = accuracyWarning(why);
   return (
     <div data-testid="sentence">
@@ -98,6 +104,11 @@ function Sentences({ why, explained }: Comparison) {
       {reasons.map((sentence) => (
         <p key={sentence}>{sentence}</p>
       ))}
+      {meaning && (
+        <p class="hint" data-testid="scale">
+          {meaning}
+        </p>
+      )}
       {warning && (
         <p class="warning" data-testid="accuracy">
           {warning}
@@ -116,13 +127,13 @@ function WhatChanged({ why, explained, before }: Comparison) {
   const draw = useCallback(
     (canvas: Canvas) => {
       if (!shown || !list) throw new Error("a change has a start");
-      return changeChart(list, explained, scaleOf(shown), canvas);
+      return changeChart(list, explained, scaleOf(shown, why.answer.scale), canvas);
     },
-    [shown, list, explained],
+    [shown, list, explained, why],
   );
   if (!shown || !before || !list) return null;
-  const scale = scaleOf(shown);
-  const [from, to] = [said(before.why.prediction, scale), said(why.prediction, scale)];
+  const scale = scaleOf(shown, why.answer.scale);
+  const [from, to] = [before.why, why].map(({ prediction }) => said(prediction, scaleOf(shown))) as [string, string];
   const listed = list.map((one) => `${one.label} ${scale.change(one.now - one.before)}`).join("; ");
   return (
     <div class="changed">
@@ -130,7 +141,7 @@ function WhatChanged({ why, explained, before }: Comparison) {
       <p data-testid="changed">
         {changeSentence(fields, changed.value, start.value, current.value)} {from === to ? words.why.stayed(to) : words.why.went(from, to)}
       </p>
-      {!isImageAlone() && <Chart draw={draw} heading={words.why.changeChart(explained.output)} title={words.why.changeChart(explained.output)} description={`${words.why.changedBy}: ${listed}.`} />}
+      {!isImageAlone() && <Chart draw={draw} heading={words.why.changeChart(explainedName(why, explained))} title={words.why.changeChart(explainedName(why, explained))} description={`${words.why.changedBy}: ${listed}.`} />}
     </div>
   );
 }
@@ -140,7 +151,7 @@ const isImageAlone = () => modelFields.value.length === 1 && modelFields.value[0
 function Waterfall({ why, explained }: Comparison) {
   const shown = model.value;
   const fields = modelFields.value;
-  const given = useMemo(() => shown && { explained, scale: scaleOf(shown), elements: contributions(fields, explained, why.row) }, [explained, shown, fields, why]);
+  const given = useMemo(() => shown && { explained, scale: scaleOf(shown, why.answer.scale), elements: contributions(fields, explained, why.row) }, [explained, shown, fields, why]);
   const draw = useCallback(
     (canvas: Canvas) => {
       if (!given) throw new Error("a picture has its model");
@@ -152,5 +163,5 @@ function Waterfall({ why, explained }: Comparison) {
   const { elements, scale } = given;
   const listed = bySize(elements).slice(0, 9).map((one) => `${one.label} ${scale.change(one.value)}`).join("; ");
   const [base, value] = [scale.value(explained.base_value), scale.value(explained.value)];
-  return <Chart draw={draw} description={words.why.described(base, value, listed)} title={words.why.picture(shown.spec.name, explained.output, value)} request={explainBody(why.row, [explained.output])} />;
+  return <Chart draw={draw} description={words.why.described(base, value, listed)} title={words.why.picture(shown.spec.name, explainedName(why, explained), value)} request={explainBody(why.row, [explained.output])} />;
 }
