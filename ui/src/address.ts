@@ -1,6 +1,8 @@
 /** The state of the page in the address, after the #. Browsers do not send that part, so it is in no log. */
 import type { TypedRow } from "./model";
 
+export type View = "row" | "table" | "decision";
+
 export interface Address {
   model?: string;
   output?: string;
@@ -11,7 +13,9 @@ export interface Address {
   insteadOf?: string;
   /** JSON. */
   players?: string;
-  view?: "row" | "table";
+  view?: View;
+  /** The id of a recorded decision. */
+  decision?: string;
   decimal?: "comma";
   threshold?: number;
   /** The fields that differ from the example. */
@@ -36,7 +40,8 @@ export function readAddress(): Address {
     scale: ["output", "log_odds"].find((one) => one === given.get("scale")),
     insteadOf: given.get("insteadOf") ?? undefined,
     players: readObject(given.get("players")) && (given.get("players") ?? undefined),
-    view: given.get("view") === "table" ? "table" : undefined,
+    view: given.has("decision") ? "decision" : (["table", "decision"] as const).find((one) => one === given.get("view")),
+    decision: given.get("decision") ?? undefined,
     decimal: given.get("decimal") === "comma" ? "comma" : undefined,
     threshold: threshold >= 0 && threshold <= 1 ? threshold : undefined,
     start: readTyped(given.get("start")),

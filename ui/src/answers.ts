@@ -32,6 +32,8 @@ export interface RowExplanation {
   masks: Record<string, LabelMask>;
   /** The options of the request. */
   options: object;
+  /** The request for the service's picture of an output. */
+  request: (output: string) => ExplainRequest;
 }
 
 const rowToSend = (typed: TypedRow) => toRow(modelFields.peek(), typed);
@@ -54,14 +56,14 @@ export function explainBody(typed: TypedRow, outputs: "top" | string[]): Explain
 
 async function explainRow(typed: TypedRow, outputs: "top" | string[], watch: Parameters<typeof explain>[1]): Promise<RowExplanation> {
   const options = explainOptions.peek();
-  return rowExplanation(await explain(explainBody(typed, outputs), watch), typed, options);
+  return rowExplanation(await explain(explainBody(typed, outputs), watch), typed, options, (name) => explainBody(typed, [name]));
 }
 
 /** The first explanation of an answer. */
-export function rowExplanation(answer: Answer, row: TypedRow, options: object): RowExplanation {
+export function rowExplanation(answer: Answer, row: TypedRow, options: object, request: RowExplanation["request"]): RowExplanation {
   const [first] = answer.explanations;
   if (!first) throw new Error("an answer has an explanation for each instance");
-  return { answer, explained: first.outputs, prediction: first.prediction, masks: first.masks ?? {}, row, options };
+  return { answer, explained: first.outputs, prediction: first.prediction, masks: first.masks ?? {}, row, options, request };
 }
 
 const outputNames = ({ explained }: RowExplanation) => explained.map((one) => one.output);

@@ -1,7 +1,7 @@
 /** The state of the page: the model, the start row, the current row, and the options of the explanation. */
 import { batch, computed, signal } from "@preact/signals";
 
-import { readAddress, writeAddress } from "./address";
+import { readAddress, writeAddress, type View } from "./address";
 import { RequestError, api, dataOf, type Summary } from "./api/client";
 import { ambiguities, fields, fromRow, outputs, toRow, type Manifest, type TypedRow } from "./model";
 import { decimalComma } from "./numbers";
@@ -35,7 +35,9 @@ export const explainOptions = computed(() => ({
   ...(scaleName.value === null || insteadOf.value !== null ? {} : { scale: scaleName.value }),
   ...(players.value === null ? {} : { players: JSON.parse(players.value) as object }),
 }));
-export const view = signal<"row" | "table">("row");
+export const view = signal<View>("row");
+/** The id of the recorded decision to show: ID or ID.ROW. */
+export const decision = signal<string | null>(null);
 /** The row of the table that is open as one row: its position in the table's present order. */
 export const opened = signal<number | null>(null);
 /** Whether the list of models is being loaded. */
@@ -75,9 +77,10 @@ export async function loadModels(): Promise<void> {
     const wanted = readAddress();
     const there = models.value.some(({ name }) => name === wanted.model);
     const isFirst = model.value === null;
+    decision.value = wanted.decision ?? null;
     const [first] = models.value;
     if (!first) return;
-    await (there ? selectModel(wanted.model ?? "", wanted) : selectModel(first.name));
+    await (there ? selectModel(wanted.model ?? "", wanted) : selectModel(first.name, { view: wanted.view }));
     if (wanted.model && !there && isFirst) loadError.value = new RequestError(words.app.unknownModel, 404);
   } catch (error) {
     if (!(error instanceof RequestError)) throw error;
@@ -125,6 +128,7 @@ export function updateAddress() {
     insteadOf: insteadOf.value ?? undefined,
     players: players.value ?? undefined,
     view: view.value === "row" ? undefined : view.value,
+    decision: view.value === "decision" ? (decision.value ?? undefined) : undefined,
     decimal: decimalComma.value ? "comma" : undefined,
     threshold: threshold.value ?? undefined,
     start: difference(start.value, example),

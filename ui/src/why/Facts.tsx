@@ -6,7 +6,9 @@ import { model } from "../state";
 import { words } from "../texts";
 import type { Comparison } from "./comparison";
 
-export function Facts({ why: { answer }, explained }: Comparison) {
+export function Facts({ why, explained }: Comparison) {
+  const { answer } = why;
+  const { value: shownRow, ms } = explanationQuery.state.value;
   const shown = model.value;
   if (!shown) return null;
   const t = words.facts;
@@ -26,11 +28,15 @@ export function Facts({ why: { answer }, explained }: Comparison) {
       <dd>
         <b>{answer.method}</b>: {methodInfo(answer.method)?.text}. {answer.method_reason && t.chosen(answer.method_reason)} {answer.complete === false && t.deadline}
       </dd>
-      <dt>{t.took}</dt>
-      <dd>
-        {durationText(explanationQuery.state.value.ms)}
-        {answer.cached && t.cached}
-      </dd>
+      {shownRow === why && (
+        <>
+          <dt>{t.took}</dt>
+          <dd>
+            {durationText(ms)}
+            {answer.cached && t.cached}
+          </dd>
+        </>
+      )}
       <dt>{t.doubt}</dt>
       <dd>
         <a href="help#reading">{t.helpLink}</a>

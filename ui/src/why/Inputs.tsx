@@ -2,7 +2,6 @@
 import { signal } from "@preact/signals";
 import { useCallback, useMemo } from "preact/hooks";
 
-import { explainBody } from "../answers";
 import { numbersOf, type Nested } from "../api/answer";
 import { scaleOf } from "../format";
 import { blackAndWhite, toRow, type Field } from "../model";
@@ -93,7 +92,7 @@ function OneImage({ field, why, explained, most, heading }: OneProps) {
   const region = strongestPart(field, explained.attributions[field.key], shares.share, scaleOf(shown, why.answer.scale));
   return (
     <div>
-      <Chart draw={draw} heading={heading} title={words.image.title(field.title, explained.output)} description={words.image.described(field.title, explained.output, region)} request={explainBody(why.row, [explained.output])} />
+      <Chart draw={draw} heading={heading} title={words.image.title(field.title, explained.output)} description={words.image.described(field.title, explained.output, region)} request={why.request(explained.output)} />
       <p data-testid="strongest">{region}</p>
     </div>
   );
@@ -123,7 +122,7 @@ function OneText({ field, why, explained, most, heading }: OneProps) {
   if (!shown || !given) return null;
   const scale = scaleOf(shown, why.answer.scale);
   const listed = withLetters(given, why.row[field.key] ?? "").map((one) => `${one.label} ${scale.change(one.value)}`).join("; ");
-  return <Chart draw={draw} heading={heading} title={words.image.title(field.title, explained.output)} description={words.text.described(field.title, explained.output, listed)} request={explainBody(why.row, [explained.output])} />;
+  return <Chart draw={draw} heading={heading} title={words.image.title(field.title, explained.output)} description={words.text.described(field.title, explained.output, listed)} request={why.request(explained.output)} />;
 }
 
 function Steps({ field, why, explained, before }: Props) {
@@ -149,5 +148,5 @@ function Steps({ field, why, explained, before }: Props) {
     [field, why, explained, before?.why, shown],
   );
   if (given === undefined) return null;
-  return <Chart draw={draw} title={words.image.title(field.title, explained.output)} description={words.series.described(field.title, values.length, explained.output)} request={explainBody(why.row, [explained.output])} />;
+  return <Chart draw={draw} title={words.image.title(field.title, explained.output)} description={words.series.described(field.title, values.length, explained.output)} request={why.request(explained.output)} />;
 }
