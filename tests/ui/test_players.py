@@ -27,7 +27,7 @@ def check_numbers(page: Page, shares: list[dict[str, object]], factor: float = 1
         assert float(said.replace("−", "-")) == pytest.approx(factor * share["value"], rel=2e-2, abs=0.06)
 
 
-@pytest.mark.parametrize("players", [{"patches": [4, 4]}, {"superpixels": 10}, {"patch": [8, 4]}])
+@pytest.mark.parametrize("players", [{"patches": [4, 2]}, {"superpixels": 8}])
 def test_regions_are_outlined_over_the_picture(players, page, service, client):
     given = {"image": players}
     opened(page, service, "digits", players=given)

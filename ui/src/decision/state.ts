@@ -31,10 +31,24 @@ export function predictionOf({ answer }: Recorded): Prediction | undefined {
   return predictions?.[place.value] ?? explanations?.[place.value]?.prediction;
 }
 
-/** The decision's row as the form has it. */
+/** The decision's row as the form has it; undefined if it was erased. */
 export function typedRow(found: Recorded): TypedRow | undefined {
-  const row = sentRows(found)?.[place.value];
+  const row = sentRows(found)?.[place.value] ?? networkRow(found);
   return row && fromRow(modelFields.peek(), row);
+}
+
+/** The row that the network got, without texts: of them it got numbers. */
+function networkRow({ network_input: arrays }: Recorded): Row | undefined {
+  const inputs = model.peek()?.spec.inputs ?? [];
+  return arrays && Object.fromEntries(inputs.flatMap(({ name, features, tokenizer }): [string, unknown][] => {
+    const values = (arrays[name] as unknown[] | undefined)?.[place.value];
+    if (!features.length) return tokenizer ? [] : [[name, values]];
+    return features.map((feature, at) => {
+      const value = (values as (number | null)[] | undefined)?.[at];
+      if (feature.categories) return [feature.name, feature.categories[value ?? -1]];
+      return [feature.name, feature.boolean && typeof value === "number" ? value === 1 : value];
+    });
+  }));
 }
 
 async function find(id: string, signal: AbortSignal): Promise<Recorded> {
