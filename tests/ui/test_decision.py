@@ -33,7 +33,7 @@ def looked_up(page: Page, running, decision: str) -> Page:
     return page
 
 
-def test_a_decision_is_found_by_its_id_and_explained_again(page, recorded):
+def test_a_decision_is_found_by_its_id_and_explained_again(page, recorded, shot):
     decision, said = predicted(recorded, example("penguins"))
     looked_up(page, recorded, decision)
     shown = page.get_by_test_id("decision")
@@ -50,6 +50,7 @@ def test_a_decision_is_found_by_its_id_and_explained_again(page, recorded):
     expect(page.get_by_test_id("sentence")).to_contain_text(f"{score:.1f} %")
     results = Axe().run(page)
     assert results.violations_count == 0, results.generate_report()
+    shot("page-decision")
     # The service draws the saved picture from the record too.
     with page.expect_download() as download:
         page.locator(".why").get_by_role("button", name="SVG").first.click()

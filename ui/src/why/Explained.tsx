@@ -46,7 +46,7 @@ function Sentences({ why, explained }: Comparison) {
   if (!shown) return null;
   const { average, reasons } = reasoned(modelFields.value, why, explained, scaleOf(shown, why.answer.scale));
   const meaning = scaleMeaning(why, explained);
-  const warning = accuracyWarning(why);
+  const warning = accuracyWarning(why, explained);
   return (
     <div data-testid="sentence">
       <p>{average}</p>

@@ -5,6 +5,7 @@ import { methodInfo } from "../methods";
 import { model } from "../state";
 import { words } from "../texts";
 import type { Comparison } from "./comparison";
+import { relativeError } from "./sentences";
 
 export function Facts({ why, explained }: Comparison) {
   const { answer } = why;
@@ -13,7 +14,10 @@ export function Facts({ why, explained }: Comparison) {
   if (!shown) return null;
   const t = words.facts;
   const distance = answer.expected_distance;
-  const accuracy = answer.method === "exact" ? t.exact : distance === undefined ? t.notMeasured : t.distance(distance < 0.0005 ? `${formatNumber(0)} %` : roughShare(distance));
+  const own = relativeError(explained);
+  const short = (share: number) => (share < 0.0005 ? `${formatNumber(0)} %` : roughShare(share));
+  const unmeasured = own === undefined ? t.notMeasured : t.sampled(short(own));
+  const accuracy = answer.method === "exact" ? t.exact : distance === undefined ? unmeasured : t.distance(short(distance));
   return (
     <dl class="facts">
       <dt>{t.compared}</dt>

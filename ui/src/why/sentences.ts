@@ -1,5 +1,5 @@
 /** The explanation in sentences: the average, the reasons for and against, and what a change did. */
-import { isPlayers, type Attribution, type OutputExplanation } from "../api/answer";
+import { isPlayers, numbersOf, sum, type Attribution, type OutputExplanation } from "../api/answer";
 import type { RowExplanation } from "../answers";
 import { roughShare, type Scale } from "../format";
 import { heading, type Field } from "../model";
@@ -7,6 +7,9 @@ import { words } from "../texts";
 import { contributions, valueText, type Contribution } from "./contributions";
 import { strongestRegion } from "./heat";
 import { bySize, reasonsOf, totalSize } from "./reasons";
+
+/** Bars that are farther from exact values than this share of their mean size are called rough. */
+const ROUGH = 0.1;
 
 export interface Reasoned {
   average: string;
@@ -64,10 +67,20 @@ export function changeSentence(fields: Field[], changed: string[], start: RowExp
   return words.why.you(list.join(", "));
 }
 
+/** The mean standard error, relative to the mean |attribution|; undefined for a method without standard errors. */
+export function relativeError({ attributions, players = [], standard_errors: errors }: OutputExplanation): number | undefined {
+  if (!errors) return undefined;
+  const total = (values: number[]) => sum(values.map(Math.abs));
+  const all = total([...Object.values(attributions).flatMap(numbersOf), ...players.map((one) => one.value)]);
+  return total([...Object.values(errors).flatMap(numbersOf), ...players.map((one) => one.standard_error ?? 0)]) / (all || 1);
+}
+
 /** How accurate the explanation is, in words for the place beside the result; null if it is exact or close to exact. */
-export function accuracyWarning({ answer }: RowExplanation): string | null {
+export function accuracyWarning({ answer }: RowExplanation, explained: OutputExplanation): string | null {
   const { method, expected_distance: distance, reliable } = answer;
   if (method === "exact" || reliable === false) return null;
+  const own = relativeError(explained);
+  if (distance === undefined && own !== undefined) return own > ROUGH ? words.why.uncertain(roughShare(own)) : null;
   if (distance === undefined) return words.why.unmeasured;
-  return distance > 0.1 ? words.why.rough(roughShare(distance)) : null;
+  return distance > ROUGH ? words.why.rough(roughShare(distance)) : null;
 }
