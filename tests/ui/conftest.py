@@ -1,5 +1,6 @@
 """Fixtures for the page in Debian's Chromium, with a running service."""
 
+import os
 import shutil
 from collections.abc import Iterator
 
@@ -64,3 +65,15 @@ def page(browser: Browser, console: Console) -> Iterator[Page]:
     yield page
     context.close()
     console.check()
+
+
+@pytest.fixture
+def shot(page, tmp_path):
+    """Save the page as an image with this name. WHYSERVE_IMAGES=1 writes it to docs/images."""
+    folder = ROOT / "docs" / "images" if os.environ.get("WHYSERVE_IMAGES") else tmp_path
+
+    def save(name):
+        page.screenshot(path=folder / f"{name}.png", full_page=True)
+        assert (folder / f"{name}.png").stat().st_size > 10_000
+
+    return save

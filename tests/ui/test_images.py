@@ -1,28 +1,14 @@
 """The pictures of docs/page.md. WHYSERVE_IMAGES=1 writes them to docs/images."""
 
-import os
-
 import pytest
 from playwright.sync_api import expect
 
-from tests.conftest import ROOT
+from tests.ui.test_beside import panel
 from tests.ui.test_row import opened
 from tests.ui.test_table import as_csv, explain, table
 from tests.ui.test_table import opened as opened_table
 
 pytestmark = pytest.mark.ui
-
-
-@pytest.fixture
-def shot(page, tmp_path):
-    """Save the page as an image with this name."""
-    folder = ROOT / "docs" / "images" if os.environ.get("WHYSERVE_IMAGES") else tmp_path
-
-    def save(name):
-        page.screenshot(path=folder / f"{name}.png", full_page=True)
-        assert (folder / f"{name}.png").stat().st_size > 10_000
-
-    return save
 
 
 @pytest.mark.parametrize(
@@ -31,12 +17,14 @@ def shot(page, tmp_path):
         ("page-table", "penguins", {"island": "Biscoe", "body_mass_g": "5000"}),
         ("page-image", "digits", {}),
         ("page-text", "places", {}),
+        ("page-patches", "digits", {}, {"image": {"patches": [4, 4]}}),
+        ("page-windows", "sunspots", {}, {"past": {"windows": 5}}),
     ],
-    ids=lambda case: case[1],
+    ids=lambda case: case[0],
 )
 def test_one_row(case, page, service, shot):
-    name, model, now = case
-    opened(page, service, model, now=now)
+    name, model, now, *players = case
+    opened(page, service, model, now=now, **({"players": players[0]} if players else {}))
     expect(page.locator(".why .picture svg").first).to_be_visible()
     if now:
         expect(page.locator(".changed .picture svg")).to_be_visible()
@@ -50,3 +38,12 @@ def test_a_table(page, service, artifacts, shot):
     expect(page.get_by_test_id("summed")).to_contain_text("100 rows")
     expect(page.locator(".picture > svg")).to_be_visible()
     shot("page-rows")
+
+
+def test_the_panels_below_an_explanation(page, service, shot):
+    opened(page, service, "penguins")
+    for name in ("reasons", "counterfactuals", "similar"):
+        panel(page, name)
+    expect(page.locator("[data-testid=counterfactuals] li")).to_have_count(3)
+    expect(page.locator("[data-testid=similar] tbody tr")).to_have_count(5)
+    shot("page-more")

@@ -3,7 +3,10 @@ import { useEffect, useRef } from "preact/hooks";
 
 import { explanationQuery, predictionQuery } from "./answers";
 import { RequestError, key, keyProblem } from "./api/client";
+import { Decision } from "./decision/Decision";
+import { decisionQuery } from "./decision/state";
 import { Form } from "./form/Form";
+import { More } from "./more/More";
 import { selectModel, loadError, loading, model, models, loadModels, view } from "./state";
 import { Opened } from "./table/Opened";
 import { Table } from "./table/Table";
@@ -33,13 +36,13 @@ export function App() {
           <>
             <About />
             <div class="views" role="group" aria-label={words.app.views}>
-              {(["row", "table"] as const).map((one) => (
+              {(["row", "table", "decision"] as const).map((one) => (
                 <button key={one} type="button" aria-pressed={view.value === one} onClick={() => (view.value = one)}>
                   {words.app[one]}
                 </button>
               ))}
             </div>
-            {view.value === "row" ? <OneRow /> : <Table />}
+            {view.value === "row" ? <OneRow /> : view.value === "table" ? <Table /> : <Decision />}
           </>
         )}
       </main>
@@ -56,6 +59,7 @@ function OneRow() {
         <div class="results">
           <Prediction />
           <Why />
+          <More />
         </div>
       </div>
       <PhoneBar />
@@ -111,7 +115,7 @@ function Key() {
     event.preventDefault();
     key.set(field.current?.value.trim() ?? "");
     keyProblem.value = null;
-    if (model.value) [predictionQuery, explanationQuery].forEach((one) => one.retry());
+    if (model.value) [predictionQuery, explanationQuery, decisionQuery].forEach((one) => one.retry());
     else void loadModels();
   };
   return (

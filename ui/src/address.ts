@@ -1,13 +1,21 @@
 /** The state of the page in the address, after the #. Browsers do not send that part, so it is in no log. */
 import type { TypedRow } from "./model";
 
+export type View = "row" | "table" | "decision";
+
 export interface Address {
   model?: string;
   output?: string;
   method?: string;
   samples?: number;
   background?: string;
-  view?: "row" | "table";
+  scale?: string;
+  insteadOf?: string;
+  /** JSON. */
+  players?: string;
+  view?: View;
+  /** The id of a recorded decision. */
+  decision?: string;
   decimal?: "comma";
   threshold?: number;
   /** The fields that differ from the example. */
@@ -29,7 +37,11 @@ export function readAddress(): Address {
     method: given.get("method") ?? undefined,
     samples: Number.isInteger(samples) && samples > 0 ? samples : undefined,
     background: given.get("background") ?? undefined,
-    view: given.get("view") === "table" ? "table" : undefined,
+    scale: ["output", "log_odds"].find((one) => one === given.get("scale")),
+    insteadOf: given.get("insteadOf") ?? undefined,
+    players: readObject(given.get("players")) && (given.get("players") ?? undefined),
+    view: given.has("decision") ? "decision" : (["table", "decision"] as const).find((one) => one === given.get("view")),
+    decision: given.get("decision") ?? undefined,
     decimal: given.get("decimal") === "comma" ? "comma" : undefined,
     threshold: threshold >= 0 && threshold <= 1 ? threshold : undefined,
     start: readTyped(given.get("start")),
@@ -38,10 +50,14 @@ export function readAddress(): Address {
 }
 
 function readTyped(text: string | null): TypedRow | undefined {
+  const read = readObject(text);
+  return read && (Object.fromEntries(Object.entries(read).filter(([, value]) => typeof value === "string")) as TypedRow);
+}
+
+function readObject(text: string | null): object | undefined {
   try {
     const read: unknown = JSON.parse(text ?? "null");
-    if (typeof read !== "object" || read === null) return undefined;
-    return Object.fromEntries(Object.entries(read).filter(([, value]) => typeof value === "string")) as TypedRow;
+    return typeof read === "object" && read !== null && !Array.isArray(read) ? read : undefined;
   } catch {
     return undefined; // the address is damaged: the page shows the example
   }

@@ -2,12 +2,11 @@
 import { computed, effect, signal } from "@preact/signals";
 
 import { Query } from "./query";
-import type { Answer, OutputExplanation, Prediction } from "./api/answer";
+import type { Answer, LabelMask, OutputExplanation, Prediction } from "./api/answer";
 import { api, dataOf, type ExplainRequest, type OutOfRange, type PredictRequest } from "./api/client";
 import { explain } from "./api/explain";
 import { toRow, type TypedRow } from "./model";
-import { decimalComma } from "./numbers";
-import { ambiguous, background, changed, modelFields, method, model, current, output, samples, start, threshold, updateAddress, view } from "./state";
+import { ambiguous, changed, current, explainOptions, model, modelFields, output, start, updateAddress } from "./state";
 
 /** A prediction is requested while a person types, an explanation only after a pause. */
 const PREDICT_AFTER_MS = 60;
@@ -30,6 +29,11 @@ export interface RowExplanation {
   explained: OutputExplanation[];
   prediction: Prediction;
   row: TypedRow;
+  masks: Record<string, LabelMask>;
+  /** The options of the request. */
+  options: object;
+  /** The request for the service's picture of an output. */
+  request: (output: string) => ExplainRequest;
 }
 
 const rowToSend = (typed: TypedRow) => toRow(modelFields.peek(), typed);
@@ -46,21 +50,25 @@ export function explainBody(typed: TypedRow, outputs: "top" | string[]): Explain
     model: model.peek()?.spec.name,
     instances: [rowToSend(typed)],
     outputs,
-    ...(method.peek() === "auto" ? {} : { method: method.peek() }),
-    ...(samples.peek() === null ? {} : { samples: samples.peek() }),
-    ...(background.peek() === null ? {} : { background: background.peek() }),
+    ...explainOptions.peek(),
   } as unknown as ExplainRequest;
 }
 
 async function explainRow(typed: TypedRow, outputs: "top" | string[], watch: Parameters<typeof explain>[1]): Promise<RowExplanation> {
-  const answer = await explain(explainBody(typed, outputs), watch);
+  const options = explainOptions.peek();
+  return rowExplanation(await explain(explainBody(typed, outputs), watch), typed, options, (name) => explainBody(typed, [name]));
+}
+
+/** The first explanation of an answer. */
+export function rowExplanation(answer: Answer, row: TypedRow, options: object, request: RowExplanation["request"]): RowExplanation {
   const [first] = answer.explanations;
   if (!first) throw new Error("an answer has an explanation for each instance");
-  return { answer, explained: first.outputs, prediction: first.prediction, row: typed };
+  return { answer, explained: first.outputs, prediction: first.prediction, masks: first.masks ?? {}, row, options, request };
 }
 
 const outputNames = ({ explained }: RowExplanation) => explained.map((one) => one.output);
-const sameTerms = (one: Answer, other: Answer) => one.method === other.method && one.background.sha256 === other.background.sha256;
+const sameTerms = (one: RowExplanation, other: RowExplanation) =>
+  one.options === other.options && one.answer.method === other.answer.method && one.answer.background.sha256 === other.answer.background.sha256;
 
 let last: unknown;
 
@@ -73,7 +81,7 @@ export function startUpdates() {
   });
   effect(() => {
     const [shown, typed, wanted] = [model.value, current.value, output.value];
-    void [method.value, samples.value, background.value];
+    void explainOptions.value;
     if (!shown || Object.keys(ambiguous.value).length) return;
     explanationQuery.ask(EXPLAIN_AFTER_MS, (watch) => explainRow(typed, wanted ? [wanted] : "top", watch), shown !== last);
     last = shown;
@@ -84,13 +92,10 @@ export function startUpdates() {
     const from = start.value;
     const names = outputNames(explanation);
     const startExplanation = startQuery.state.peek().value;
-    const same = startExplanation?.row === from && sameTerms(startExplanation.answer, explanation.answer);
+    const same = startExplanation?.row === from && sameTerms(startExplanation, explanation);
     if (!same || outputNames(startExplanation).join() !== names.join()) startQuery.ask(0, (watch) => explainRow(from, names, watch));
   });
-  effect(() => {
-    void [model.value, start.value, current.value, output.value, method.value, samples.value, background.value, view.value, decimalComma.value, threshold.value];
-    updateAddress();
-  });
+  effect(updateAddress);
 }
 
 /** For each field whose value is outside the model's range, the range. */

@@ -1,5 +1,5 @@
 /** Numbers as text. */
-import type { OutputExplanation } from "./api/answer";
+import type { OutputExplanation, ScaleName } from "./api/answer";
 import type { Manifest } from "./model";
 import { LOCALE, words } from "./texts";
 
@@ -19,8 +19,10 @@ export interface Scale {
   tiny: (explained: OutputExplanation) => number;
 }
 
-export function scaleOf(model: Manifest): Scale {
+/** explained: the scale that an answer names, if it is not that of the outputs. */
+export function scaleOf(model: Manifest, explained?: ScaleName): Scale {
   const { scores, unit = "" } = model.spec.output;
+  if (explained === "log_odds" || explained === "log_ratio") return logScale(explained);
   if (scores === "probabilities") {
     return {
       value: share,
@@ -37,6 +39,17 @@ export function scaleOf(model: Manifest): Scale {
     axis: (number) => formatNumber(number),
     unit: raw ? words.facts.logit : unit,
     tiny: ({ value, base_value }) => 0.0005 * Math.max(Math.abs(value), Math.abs(base_value), 1e-12),
+  };
+}
+
+function logScale(name: "log_odds" | "log_ratio"): Scale {
+  return {
+    value: (number) => words.scales.value[name](formatNumber(number)),
+    change: (number) => withSign(number, (size) => formatNumber(size, three)),
+    axis: (number) => formatNumber(number),
+    unit: words.scales.unit[name],
+    // At a probability of one half, this is a change of 0.05 points.
+    tiny: () => 0.002,
   };
 }
 

@@ -4,12 +4,16 @@ import { render } from "preact";
 
 import { App } from "./App";
 import { explanationQuery, startUpdates, predictionQuery } from "./answers";
+import { startDecision } from "./decision/state";
+import { startPanels } from "./more/state";
 import { loadModels } from "./state";
 
 const root = document.getElementById("page");
 if (!root) throw new Error("index.html has a place for the page");
 render(<App />, root);
 startUpdates();
+startPanels();
+startDecision();
 void loadModels();
 
 addEventListener("popstate", () => void loadModels());

@@ -31,6 +31,12 @@ export interface Field {
   boolean: boolean;
   categories: string[];
   shape: number[];
+  /** The names of a series' steps, if model.toml has them. */
+  stepNames?: string[];
+  /** Whether a request may leave the value out. */
+  missing: boolean;
+  /** The value that replaces a missing one. */
+  fill?: number | string;
   /** The key of the attribution, if the feature is explained as part of a group. */
   group?: string;
 }
@@ -44,10 +50,11 @@ export function fields(model: Manifest): Field[] {
     }
     const example = model.example.instances[0]?.[input.name];
     const kind = input.tokenizer ? "text" : input.kind === "tokens" ? "sequence" : input.kind;
+    const own = model.spec.explain.players[input.name] as { step_names?: string[] } | undefined;
     const given = input.range as Range | Range[] | undefined;
     const channels = Array.isArray(given?.[0]) ? (given as Range[]) : undefined;
     const range = input.tokenizer || channels ? undefined : ((given as Range | undefined) ?? model.ranges[input.name] ?? exampleRange(example, input.dtype));
-    return [{ key: input.name, title: readable(input.name), kind, integer, boolean, range, channels, categories: [], shape: input.shape }];
+    return [{ key: input.name, title: readable(input.name), kind, integer, boolean, missing: false, range, channels, categories: [], shape: input.shape, stepNames: own?.step_names }];
   });
 }
 
@@ -55,7 +62,9 @@ function featureField(model: Manifest, feature: Feature, integer: boolean, boole
   const { name, unit, description, group } = feature;
   const categories = boolean ? ["false", "true"] : (feature.categories ?? []);
   const kind = categories.length ? "category" : "number";
-  return { key: name, title: feature.title ?? readable(name, unit), kind, unit, description, group, integer, boolean, categories, range: model.ranges[name], shape: [] };
+  const code = model.fills[name];
+  const fill = code === undefined ? undefined : categories.length ? categories[code] : code;
+  return { key: name, title: feature.title ?? readable(name, unit), kind, unit, description, group, integer, boolean, missing: feature.missing !== false, fill, categories, range: model.ranges[name], shape: [] };
 }
 
 /** A name without underscores, and without the unit at its end: bill_length_mm is "bill length". */
@@ -89,12 +98,15 @@ function exampleRange(example: unknown, dtype: string): Range {
 /** A row as text by field. Wrong input is kept as well. */
 export type TypedRow = Record<string, string>;
 
-/** The row to send. Text that is not a number is sent unchanged, so that the service reports the error. */
+/** The row to send. Text that is not a number is sent unchanged, so that the service reports the error. Nothing is null. */
 export function toRow(list: Field[], typed: TypedRow): Record<string, unknown> {
   const row: Record<string, unknown> = {};
   for (const field of list) {
     const text = typed[field.key] ?? "";
-    if (field.kind !== "text" && text.trim() === "") continue;
+    if (field.kind !== "text" && text.trim() === "") {
+      if (field.missing) row[field.key] = null;
+      continue;
+    }
     row[field.key] = toValue(field, text);
   }
   return row;

@@ -61,6 +61,12 @@ export class Query<T> {
     this.state.value = { value: this.state.peek().value, asking: false, cancelled: true };
   }
 
+  /** Abort the request and forget the last answer. */
+  forget(): void {
+    this.control.abort();
+    this.state.value = { asking: false };
+  }
+
   /** Send the last question again. */
   retry(): void {
     this.repeat();

@@ -1,7 +1,7 @@
 /** The state of the page: the model, the start row, the current row, and the options of the explanation. */
 import { batch, computed, signal } from "@preact/signals";
 
-import { readAddress, writeAddress } from "./address";
+import { readAddress, writeAddress, type View } from "./address";
 import { RequestError, api, dataOf, type Summary } from "./api/client";
 import { ambiguities, fields, fromRow, outputs, toRow, type Manifest, type TypedRow } from "./model";
 import { decimalComma } from "./numbers";
@@ -19,7 +19,25 @@ export const method = signal("auto");
 export const samples = signal<number | null>(null);
 /** The name of a background; null is the model's default background. */
 export const background = signal<string | null>(null);
-export const view = signal<"row" | "table">("row");
+/** log_odds or output; null is the model's own scale. */
+export const scaleName = signal<string | null>(null);
+/** The label that the explained label is compared with; null compares with none. */
+export const insteadOf = signal<string | null>(null);
+/** The players as JSON, as in a request; null is the model's own players. */
+export const players = signal<string | null>(null);
+
+/** The options of a request to explain that differ from the model's own. */
+export const explainOptions = computed(() => ({
+  ...(method.value === "auto" ? {} : { method: method.value }),
+  ...(samples.value === null ? {} : { samples: samples.value }),
+  ...(background.value === null ? {} : { background: background.value }),
+  ...(insteadOf.value === null ? {} : { instead_of: insteadOf.value }),
+  ...(scaleName.value === null || insteadOf.value !== null ? {} : { scale: scaleName.value }),
+  ...(players.value === null ? {} : { players: JSON.parse(players.value) as object }),
+}));
+export const view = signal<View>("row");
+/** The id of the recorded decision to show: ID or ID.ROW. */
+export const decision = signal<string | null>(null);
 /** The row of the table that is open as one row: its position in the table's present order. */
 export const opened = signal<number | null>(null);
 /** Whether the list of models is being loaded. */
@@ -59,9 +77,10 @@ export async function loadModels(): Promise<void> {
     const wanted = readAddress();
     const there = models.value.some(({ name }) => name === wanted.model);
     const isFirst = model.value === null;
+    decision.value = wanted.decision ?? null;
     const [first] = models.value;
     if (!first) return;
-    await (there ? selectModel(wanted.model ?? "", wanted) : selectModel(first.name));
+    await (there ? selectModel(wanted.model ?? "", wanted) : selectModel(first.name, { view: wanted.view }));
     if (wanted.model && !there && isFirst) loadError.value = new RequestError(words.app.unknownModel, 404);
   } catch (error) {
     if (!(error instanceof RequestError)) throw error;
@@ -86,6 +105,9 @@ export async function selectModel(name: string, wanted: ReturnType<typeof readAd
     method.value = wanted.method && shown.certificate.methods[wanted.method]?.fits ? wanted.method : "auto";
     samples.value = wanted.samples ?? null;
     background.value = wanted.background && shown.backgrounds?.[wanted.background] ? wanted.background : null;
+    scaleName.value = wanted.scale ?? null;
+    insteadOf.value = output.value && wanted.insteadOf && wanted.insteadOf !== output.value && outputs(shown).includes(wanted.insteadOf) ? wanted.insteadOf : null;
+    players.value = wanted.players ?? null;
     view.value = wanted.view ?? "row";
     threshold.value = wanted.threshold ?? null;
   });
@@ -102,7 +124,11 @@ export function updateAddress() {
     method: method.value === "auto" ? undefined : method.value,
     samples: samples.value ?? undefined,
     background: background.value ?? undefined,
+    scale: scaleName.value ?? undefined,
+    insteadOf: insteadOf.value ?? undefined,
+    players: players.value ?? undefined,
     view: view.value === "row" ? undefined : view.value,
+    decision: view.value === "decision" ? (decision.value ?? undefined) : undefined,
     decimal: decimalComma.value ? "comma" : undefined,
     threshold: threshold.value ?? undefined,
     start: difference(start.value, example),

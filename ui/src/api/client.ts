@@ -10,6 +10,7 @@ export type Summary = components["schemas"]["ModelSummary"];
 export type State = components["schemas"]["ExplanationState"];
 export type PredictRequest = components["schemas"]["PredictRequest"];
 export type ExplainRequest = components["schemas"]["ExplainRequest"];
+export type Recorded = components["schemas"]["Recorded"];
 export type OutOfRange = components["schemas"]["OutOfRange"];
 export type Method = NonNullable<ExplainRequest["method"]>;
 

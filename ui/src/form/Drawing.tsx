@@ -1,7 +1,7 @@
 /** An image: drawn with a pointer or the arrow keys, or loaded from a file. */
 import { useEffect, useRef, useState } from "preact/hooks";
 
-import { pixels } from "../why/heat";
+import { pixels } from "../why/pixels";
 import type { Nested } from "../api/answer";
 import { blackAndWhite } from "../model";
 import { current, setText } from "../state";

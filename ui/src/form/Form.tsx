@@ -98,7 +98,7 @@ function Row({ field }: { field: Field }) {
   const bounds = outside.value[field.key];
   const differs = changed.value.includes(field.key);
   const id = `field-${field.key}`;
-  const described = [field.description && `${id}-about`, bounds && !fault && `${id}-outside`, fault && `${id}-fault`].filter(Boolean).join(" ") || undefined;
+  const described = [(field.description || field.missing) && `${id}-about`, bounds && !fault && `${id}-outside`, fault && `${id}-fault`].filter(Boolean).join(" ") || undefined;
   return (
     <div class={`field ${fault ? "wrong" : ""} ${differs ? "differs" : ""}`}>
       <label for={id}>
@@ -111,9 +111,9 @@ function Row({ field }: { field: Field }) {
         </button>
       )}
       <Entry field={field} id={id} described={described} wrong={Boolean(fault)} />
-      {field.description && (
+      {(field.description || field.missing) && (
         <p class="about" id={`${id}-about`}>
-          {field.description}
+          {field.description} {field.missing && words.form.mayBeMissing}
         </p>
       )}
       {bounds && !fault && (
@@ -151,7 +151,8 @@ function Category({ field, id, described, wrong }: EntryProps) {
   const text = current.value[field.key] ?? "";
   return (
     <select id={id} aria-describedby={described} aria-invalid={wrong} value={text} onChange={(event) => setText(field.key, event.currentTarget.value)}>
-      {!field.categories.includes(text) && <option value={text}>{text}</option>}
+      {field.missing && <option value="">{words.form.notKnown}</option>}
+      {!field.categories.includes(text) && (text || !field.missing) && <option value={text}>{text}</option>}
       {field.categories.map((category) => (
         <option key={category} value={category}>
           {category}

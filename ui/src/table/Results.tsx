@@ -101,7 +101,7 @@ function OneLine({ line: { id, row, refused }, place, faults }: { line: Line; pl
       </th>
       <td>{row && (labelOf(row.prediction) || scale.value(scoreOf(row.prediction)))}</td>
       <td>{row && scale.value(scoreOf(row.prediction))}</td>
-      <td>{row && topReasons(row).map((one) => `${one.label} (${scale.change(one.value)})`).join(", ")}</td>
+      <td>{row && topReasons(row).map((one) => `${one.label} (${scaleOf(shown, row.scale).change(one.value)})`).join(", ")}</td>
       {faults && <td class="fault">{refused?.message}</td>}
     </tr>
   );

@@ -121,13 +121,14 @@ function Summary({ rows }: { rows: Row[] }) {
   const draw = useCallback(
     (canvas: Canvas) => {
       if (!shown) throw new Error("a picture has its model");
-      return kind === "dots" ? swarm(fields, spread(rows, MAX_DOTS), scaleOf(shown), canvas) : bars(fields, rows, scaleOf(shown), canvas);
+      const scale = scaleOf(shown, rows[0]?.scale);
+      return kind === "dots" ? swarm(fields, spread(rows, MAX_DOTS), scale, canvas) : bars(fields, rows, scale, canvas);
     },
     [rows, kind, shown, fields],
   );
   if (!shown) return null;
   const name = rows[0]?.explained.output ?? "";
-  const scale = scaleOf(shown);
+  const scale = scaleOf(shown, rows[0]?.scale);
   const ranking = meanSizes(fields, rows).slice(0, 12).map(({ title, mean }) => `${title} ${scale.change(mean).replace("+", "")}`).join("; ");
   return (
     <>
@@ -135,6 +136,11 @@ function Summary({ rows }: { rows: Row[] }) {
         {words.table.summed(rows.length, name)}
         {kind === "dots" && rows.length > MAX_DOTS && words.table.sampled(MAX_DOTS)}
       </p>
+      {rows[0]?.unreliable && (
+        <p class="trouble" role="alert" data-testid="unreliable">
+          {words.why.unreliable(rows[0].unreliable)}
+        </p>
+      )}
       <div class="views" role="group" aria-label={words.table.pictures}>
         {(["dots", "bars"] as const).map((one) => (
           <button key={one} type="button" aria-pressed={kind === one} onClick={() => (picture.value = one)}>

@@ -12,8 +12,8 @@ const RETRY_S = 3;
 export interface Batches {
   model: string;
   output: string;
-  method?: string;
-  background?: string;
+  /** The options of the requests. */
+  options: object;
   fields: Field[];
   rows: InputRow[];
   signal: AbortSignal;
@@ -70,14 +70,15 @@ export async function explainAll(job: Batches): Promise<void> {
   tell();
 }
 
-async function explainBatch({ model, output, method, background, fields, rows, signal }: Batches, batch: number[], onProgress: (share: number) => void): Promise<Row[]> {
+async function explainBatch({ model, output, options, fields, rows, signal }: Batches, batch: number[], onProgress: (share: number) => void): Promise<Row[]> {
   const instances = batch.map((place) => toRow(fields, rows[place]?.typed ?? {}));
-  const body = { model, instances, outputs: [output], ...(method ? { method } : {}), ...(background ? { background } : {}) } as unknown as ExplainRequest;
+  const body = { model, instances, outputs: [output], ...options } as unknown as ExplainRequest;
   const answer = await explain(body, { signal, onState: ({ progress }) => onProgress(progress) });
+  const { scale, reliable_reason: unreliable } = answer;
   return answer.explanations.flatMap(({ outputs: [explained], prediction }, at) => {
     const place = batch[at];
     const row = place === undefined ? undefined : rows[place];
-    return explained && row && place !== undefined ? [{ id: row.id, typed: row.typed, line: place + 1, explained, prediction }] : [];
+    return explained && row && place !== undefined ? [{ id: row.id, typed: row.typed, line: place + 1, explained, prediction, scale, unreliable }] : [];
   });
 }
 

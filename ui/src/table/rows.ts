@@ -5,7 +5,7 @@ import { contributions, type Contribution } from "../why/contributions";
 import { written } from "../numbers";
 import { words } from "../texts";
 import { fromRow, type Field, type TypedRow } from "../model";
-import { sum, type OutputExplanation, type Prediction } from "../api/answer";
+import { sum, type OutputExplanation, type Prediction, type ScaleName } from "../api/answer";
 
 /** A row to explain. fault: why it cannot be sent. */
 export interface InputRow {
@@ -82,6 +82,9 @@ export interface Row {
   line: number;
   explained: OutputExplanation;
   prediction: Prediction;
+  scale?: ScaleName;
+  /** Why the explanation is not reliable. */
+  unreliable?: string;
 }
 
 /** The score of the predicted label, or the predicted number. */

@@ -4,7 +4,7 @@ import { csvFormatRows } from "d3-dsv";
 
 import { RequestError } from "../api/client";
 import { outputs } from "../model";
-import { background, current, method, model, modelFields, opened, output, start, view } from "../state";
+import { current, explainOptions, model, modelFields, opened, output, start, view } from "../state";
 import { words } from "../texts";
 import { bySize } from "../why/reasons";
 import { contributions, type Contribution } from "../why/contributions";
@@ -132,7 +132,7 @@ export async function explainRows() {
     [total.value, ignored.value, running.value] = [table.rows.length, table.ignored, control];
     const wanted = output.value ?? outputs(shown)[0] ?? "";
     await explainAll({
-      model: shown.spec.name, output: wanted, method: method.value === "auto" ? undefined : method.value, background: background.value ?? undefined,
+      model: shown.spec.name, output: wanted, options: { ...explainOptions.value, samples: undefined, instead_of: undefined },
       fields: modelFields.value, rows: table.rows, signal: control.signal, onChange: (state) => (results.value = state),
     });
   } catch (error) {

@@ -1,18 +1,19 @@
 /** The pictures of inputs other than features: images, texts, sequences. */
 import { signal } from "@preact/signals";
-import { useCallback } from "preact/hooks";
+import { useCallback, useMemo } from "preact/hooks";
 
-import { explainBody } from "../answers";
-import { flat, isTokens, type Nested } from "../api/answer";
+import { numbersOf, type Nested } from "../api/answer";
 import { scaleOf } from "../format";
 import { blackAndWhite, toRow, type Field } from "../model";
 import { modelFields, model } from "../state";
 import { words } from "../texts";
 import { Chart } from "./Chart";
-import { withLetters } from "./contributions";
+import { tokensOf, withLetters } from "./contributions";
 import type { Comparison } from "./comparison";
 import type { Canvas } from "./draw";
-import { heat, pixelAttributions, strongestRegion, type View } from "./heat";
+import { heat, type View } from "./heat";
+import { pixelShares, spansOf } from "./players";
+import { strongestPart } from "./sentences";
 import { series } from "./series";
 import { tokenHeat } from "./tokens";
 
@@ -43,15 +44,16 @@ interface OneProps extends Props {
 }
 
 /** The strongest colour of one or two pictures. An effect that counts as nothing is painted in a pale colour. */
-function strongestColour({ explained, before }: Comparison, sizes: (of: typeof explained) => number[]): number {
+function strongestColour({ why, explained, before }: Comparison, sizes: (of: Comparison) => number[]): number {
   const shown = model.value;
-  const tiny = shown ? scaleOf(shown).tiny(explained) : 0;
-  return Math.max(20 * tiny, ...[explained, ...(before ? [before.explained] : [])].flatMap(sizes).map(Math.abs), Number.MIN_VALUE);
+  const tiny = shown ? scaleOf(shown, why.answer.scale).tiny(explained) : 0;
+  return [{ why, explained }, ...(before ? [before] : [])].flatMap(sizes).reduce((most, one) => Math.max(most, Math.abs(one)), Math.max(20 * tiny, Number.MIN_VALUE));
 }
 
 function Images(props: Props) {
   const { field, before } = props;
-  const most = strongestColour(props, (of) => pixelAttributions(field.shape, (of.attributions[field.key] ?? []) as Nested));
+  if (props.explained.attributions[field.key] === undefined) return null;
+  const most = strongestColour(props, ({ why, explained }) => pixelShares(field.shape, explained.attributions[field.key], why.masks[field.key]).share);
   return (
     <>
       <div class="views" role="group" aria-label={words.image.views}>
@@ -77,20 +79,20 @@ function Images(props: Props) {
 function OneImage({ field, why, explained, most, heading }: OneProps) {
   const shown = model.value;
   const [view, strength] = [imageView.value, opacity.value];
-  const attribution = (explained.attributions[field.key] ?? []) as Nested;
+  const shares = useMemo(() => pixelShares(field.shape, explained.attributions[field.key], why.masks[field.key]), [field, why, explained]);
   const draw = useCallback(
     (canvas: Canvas) => {
       if (!shown) throw new Error("a picture has its model");
       const image = toRow([field], why.row)[field.key] as Nested;
-      return heat({ shape: field.shape, image, attribution, range: (channel) => blackAndWhite(field, channel), most, view, opacity: strength, scale: scaleOf(shown) }, canvas);
+      return heat({ shape: field.shape, image, shares, range: (channel) => blackAndWhite(field, channel), most, view, opacity: strength, scale: scaleOf(shown, why.answer.scale) }, canvas);
     },
-    [shown, field, why, explained, most, view, strength],
+    [shown, field, why, shares, most, view, strength],
   );
   if (!shown) return null;
-  const region = strongestRegion(field.shape, attribution, scaleOf(shown));
+  const region = strongestPart(field, explained.attributions[field.key], shares.share, scaleOf(shown, why.answer.scale));
   return (
     <div>
-      <Chart draw={draw} heading={heading} title={words.image.title(field.title, explained.output)} description={words.image.described(field.title, explained.output, region)} request={explainBody(why.row, [explained.output])} />
+      <Chart draw={draw} heading={heading} title={words.image.title(field.title, explained.output)} description={words.image.described(field.title, explained.output, region)} request={why.request(explained.output)} />
       <p data-testid="strongest">{region}</p>
     </div>
   );
@@ -98,10 +100,7 @@ function OneImage({ field, why, explained, most, heading }: OneProps) {
 
 function Texts(props: Props) {
   const { field, before } = props;
-  const most = strongestColour(props, (of) => {
-    const given = of.attributions[field.key];
-    return isTokens(given) ? given.map((one) => one.value) : [0];
-  });
+  const most = strongestColour(props, ({ explained }) => numbersOf(explained.attributions[field.key]));
   return (
     <div class="beside">
       {before && <OneText field={field} why={before.why} explained={before.explained} most={most} heading={words.why.atStart} />}
@@ -112,38 +111,42 @@ function Texts(props: Props) {
 
 function OneText({ field, why, explained, most, heading }: OneProps) {
   const shown = model.value;
-  const given = explained.attributions[field.key];
+  const given = useMemo(() => tokensOf(explained.attributions[field.key]), [field, explained]);
   const draw = useCallback(
     (canvas: Canvas) => {
       if (!shown) throw new Error("a picture has its model");
-      return tokenHeat({ pieces: isTokens(given) ? withLetters(given, why.row[field.key] ?? "") : [], scale: scaleOf(shown), most }, canvas);
+      return tokenHeat({ pieces: withLetters(given ?? [], why.row[field.key] ?? ""), scale: scaleOf(shown, why.answer.scale), most }, canvas);
     },
     [field, why, given, most, shown],
   );
-  if (!shown || !isTokens(given)) return null;
-  const scale = scaleOf(shown);
+  if (!shown || !given) return null;
+  const scale = scaleOf(shown, why.answer.scale);
   const listed = withLetters(given, why.row[field.key] ?? "").map((one) => `${one.label} ${scale.change(one.value)}`).join("; ");
-  return <Chart draw={draw} heading={heading} title={words.image.title(field.title, explained.output)} description={words.text.described(field.title, explained.output, listed)} request={explainBody(why.row, [explained.output])} />;
+  return <Chart draw={draw} heading={heading} title={words.image.title(field.title, explained.output)} description={words.text.described(field.title, explained.output, listed)} request={why.request(explained.output)} />;
 }
 
 function Steps({ field, why, explained, before }: Props) {
   const shown = model.value;
+  const [given, errors] = [explained.attributions[field.key], explained.standard_errors?.[field.key]];
   const values = toRow([field], why.row)[field.key] as Nested[];
   const draw = useCallback(
     (canvas: Canvas) => {
       if (!shown) throw new Error("a picture has its model");
-      const given = {
+      const drawn = {
         name: field.title,
         values,
-        attribution: explained.attributions[field.key] as Nested[],
-        errors: explained.standard_errors?.[field.key] as Nested[] | undefined,
-        scale: scaleOf(shown),
-        most: Math.max(20 * scaleOf(shown).tiny(explained), ...flat(explained.attributions[field.key] as Nested).map(Math.abs)),
+        spans: spansOf(given, errors, values.length),
+        attribution: given as Nested[],
+        errors: errors as Nested[] | undefined,
+        stepNames: field.stepNames,
+        scale: scaleOf(shown, why.answer.scale),
+        most: strongestColour({ why, explained }, (of) => numbersOf(of.explained.attributions[field.key])),
         before: before && (toRow([field], before.why.row)[field.key] as Nested[]),
       };
-      return series(given, canvas);
+      return series(drawn, canvas);
     },
     [field, why, explained, before?.why, shown],
   );
-  return <Chart draw={draw} title={words.image.title(field.title, explained.output)} description={words.series.described(field.title, values.length, explained.output)} request={explainBody(why.row, [explained.output])} />;
+  if (given === undefined) return null;
+  return <Chart draw={draw} title={words.image.title(field.title, explained.output)} description={words.series.described(field.title, values.length, explained.output)} request={why.request(explained.output)} />;
 }

@@ -18,7 +18,7 @@ export function Numbers({ why, explained, before }: { why: RowExplanation; expla
   const [wanted, setWanted] = useState("");
   const shown = model.value;
   if (!shown) return null;
-  const scale = scaleOf(shown);
+  const scale = scaleOf(shown, why.answer.scale);
   const all = contributions(modelFields.value, explained, why.row);
   const sampled = all.some((one) => one.error !== undefined);
   const then = before && contributions(modelFields.value, before, why.row);
@@ -64,7 +64,7 @@ function Copy({ why, explained }: { why: RowExplanation; explained: OutputExplan
   const [done, setDone] = useState(false);
   const shown = model.value;
   if (!shown) return null;
-  const scale = scaleOf(shown);
+  const scale = scaleOf(shown, why.answer.scale);
   const copy = async () => {
     const { average, reasons } = reasoned(modelFields.value, why, explained, scale);
     const lines = bySize(contributions(modelFields.value, explained, why.row)).map((one) => `${one.label}: ${scale.change(one.value)}`);

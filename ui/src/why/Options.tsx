@@ -1,8 +1,11 @@
-/** The options of an explanation: class and background, and under "Advanced" the method, samples and threshold. */
+/** The options of an explanation: class and background, and under "Advanced" the method, samples, scale and players. */
+import { batch } from "@preact/signals";
+
 import { predictionQuery } from "../answers";
 import { methodInfo } from "../methods";
-import { background, method, model, output, samples, threshold } from "../state";
+import { background, insteadOf, method, model, modelFields, output, players, samples, scaleName, threshold } from "../state";
 import { words } from "../texts";
+import { playerChoices } from "./playerChoices";
 
 interface ChoiceProps {
   name: string;
@@ -29,6 +32,10 @@ function Choice({ name, test, value, first, options, onPick }: ChoiceProps) {
   );
 }
 
+function pickOutput(label: string) {
+  batch(() => ([output.value, insteadOf.value] = [label || null, label && label !== insteadOf.value ? insteadOf.value : null]));
+}
+
 export function Options() {
   const shown = model.value;
   if (!shown) return null;
@@ -37,13 +44,15 @@ export function Options() {
   const backgrounds = Object.entries(shown.backgrounds ?? {});
   const fitting = Object.entries(methods).flatMap(([name, about]): [string, string][] => (about.fits ? [[name, name]] : []));
   const counts = [...new Set([16, 64, 256, 1024, 4096, ...(samples.value ? [samples.value] : [])])].sort((one, other) => one - other);
+  const choices = playerChoices(modelFields.value, players.value);
   const t = words.options;
   return (
     <>
       <p class="asked">
         {labels.length > 0 && (
-          <Choice name={t.explain} test="class" value={output.value ?? ""} first={t.predicted(predictionQuery.state.value.value?.prediction.label)} options={labels.map((label) => [label, label])} onPick={(value) => (output.value = value || null)} />
+          <Choice name={t.explain} test="class" value={output.value ?? ""} first={t.predicted(predictionQuery.state.value.value?.prediction.label)} options={labels.map((label) => [label, label])} onPick={pickOutput} />
         )}
+        {labels.length > 1 && output.value !== null && <Choice name={t.insteadOf} test="instead-of" value={insteadOf.value ?? ""} first={t.none} options={labels.filter((label) => label !== output.value).map((label) => [label, label])} onPick={(value) => (insteadOf.value = value || null)} />}
         {backgrounds.length > 0 && (
           <Choice name={t.compare} test="background" value={background.value ?? ""} first={t.usualBackground} options={backgrounds.map(([name, rows]) => [name, t.background(name, rows)])} onPick={(value) => (background.value = value || null)} />
         )}
@@ -55,6 +64,10 @@ export function Options() {
           {methodInfo(method.value === "auto" ? usual : method.value)?.samples && (
             <Choice name={t.samples} test="samples" value={samples.value ?? ""} first={t.usualSamples} options={counts.map((count) => [count, String(count)])} onPick={(value) => (samples.value = Number(value) || null)} />
           )}
+          {labels.length > 0 && insteadOf.value === null && (
+            <Choice name={t.scale} test="scale-name" value={scaleName.value ?? ""} first={t.usualScale} options={[["output", t.scaleOf[scores] ?? scores], ["log_odds", t.logOdds]]} onPick={(value) => (scaleName.value = value || null)} />
+          )}
+          {choices.length > 0 && <Choice name={t.players} test="players" value={players.value ?? ""} first={t.usualPlayers} options={choices} onPick={(value) => (players.value = value || null)} />}
           {scores === "probabilities" && (
             <label>
               {words.prediction.threshold}{" "}

@@ -1,8 +1,10 @@
 /** The prediction for the current row. */
+import { batch } from "@preact/signals";
+
 import type { Prediction as Said } from "../api/answer";
 import { explanationQuery, outside, predictionQuery, startQuery } from "../answers";
 import { formatNumber, share, type Scale, scaleOf } from "../format";
-import { changed, model, modelFields, output, threshold } from "../state";
+import { changed, insteadOf, model, modelFields, output, threshold } from "../state";
 import { words } from "../texts";
 
 const MAX_LABELS = 5;
@@ -104,14 +106,16 @@ function Decision({ scores }: { scores?: Record<string, number> }) {
   return <p data-testid="decision">{words.prediction.decides(explained, share(score), share(threshold.value), score >= threshold.value)}</p>;
 }
 
-/** A button that explains the second most likely label. */
+/** A button that explains the predicted label instead of the second most likely one, and a button that leaves this. */
 function WhyNot({ value: { label, scores } }: { value: Said }) {
   const [, second] = Object.entries(scores ?? {}).sort(([, one], [, other]) => other - one);
-  if (label === undefined || !second || output.value === second[0]) return null;
+  if (label === undefined || !second) return null;
+  const compared = insteadOf.value !== null;
+  const click = () => batch(() => ([output.value, insteadOf.value] = compared ? [null, null] : [label, second[0]]));
   return (
     <p>
-      <button type="button" class="quiet" data-testid="why-not" onClick={() => (output.value = second[0])}>
-        {words.prediction.whyNot(second[0])}
+      <button type="button" class="quiet" data-testid="why-not" onClick={click}>
+        {compared ? words.prediction.whyAlone(output.value ?? label) : words.prediction.whyNot(label, second[0])}
       </button>
     </p>
   );

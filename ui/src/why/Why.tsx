@@ -1,7 +1,7 @@
-/** The explanation of the current row: pictures, and the facts about them as text. */
+/** The explanation of the current row, with its options and progress, and what changed from the start row. */
 import { useCallback, useMemo } from "preact/hooks";
 
-import { startQuery, explanationQuery, explainBody, fieldErrors, outputIndex, predictionQuery, type RowExplanation } from "../answers";
+import { startQuery, explanationQuery, fieldErrors, outputIndex, predictionQuery, type RowExplanation } from "../answers";
 import { changed, current, modelFields, model, loadModels, start } from "../state";
 import { ErrorNotice } from "../ErrorNotice";
 import { scaleOf } from "../format";
@@ -11,15 +11,11 @@ import { Chart } from "./Chart";
 import { changeChart, changes } from "./change";
 import { contributions } from "./contributions";
 import type { Canvas } from "./draw";
-import { Facts } from "./Facts";
-import { Inputs } from "./Inputs";
-import { Numbers } from "./Numbers";
 import type { Comparison } from "./comparison";
+import { Explained, isImageAlone, Unreliable } from "./Explained";
 import { said } from "./Prediction";
 import { Progress } from "./Progress";
-import { bySize } from "./reasons";
-import { accuracyWarning, changeSentence, reasoned } from "./sentences";
-import { waterfall } from "./waterfall";
+import { changeSentence, explainedName } from "./sentences";
 
 export function Why() {
   const { value, asking, error, cancelled } = explanationQuery.state.value;
@@ -58,8 +54,6 @@ function Explanation({ why }: { why: RowExplanation }) {
   if (!explained || !shown) return null;
   const from = before?.explained.find((one) => one.output === explained.output);
   const comparison: Comparison = { why, explained, before: from && before ? { why: before, explained: from } : undefined };
-  // For a single text, the coloured text is above the waterfall.
-  const textFirst = modelFields.value.length === 1 && modelFields.value[0]?.kind === "text";
   return (
     <>
       {why.explained.length > 1 && (
@@ -76,34 +70,10 @@ function Explanation({ why }: { why: RowExplanation }) {
           </label>
         </p>
       )}
+      <Unreliable answer={why.answer} />
       <WhatChanged {...comparison} />
-      <Sentences {...comparison} />
-      {textFirst && <Inputs {...comparison} />}
-      <Waterfall {...comparison} />
-      {!textFirst && <Inputs {...comparison} />}
-      <Facts why={why} explained={explained} />
-      <Numbers why={why} explained={explained} before={from} />
+      <Explained {...comparison} />
     </>
-  );
-}
-
-function Sentences({ why, explained }: Comparison) {
-  const shown = model.value;
-  if (!shown) return null;
-  const { average, reasons } = reasoned(modelFields.value, why, explained, scaleOf(shown));
-  const warning = accuracyWarning(why);
-  return (
-    <div data-testid="sentence">
-      <p>{average}</p>
-      {reasons.map((sentence) => (
-        <p key={sentence}>{sentence}</p>
-      ))}
-      {warning && (
-        <p class="warning" data-testid="accuracy">
-          {warning}
-        </p>
-      )}
-    </div>
   );
 }
 
@@ -116,13 +86,13 @@ function WhatChanged({ why, explained, before }: Comparison) {
   const draw = useCallback(
     (canvas: Canvas) => {
       if (!shown || !list) throw new Error("a change has a start");
-      return changeChart(list, explained, scaleOf(shown), canvas);
+      return changeChart(list, explained, scaleOf(shown, why.answer.scale), canvas);
     },
-    [shown, list, explained],
+    [shown, list, explained, why],
   );
   if (!shown || !before || !list) return null;
-  const scale = scaleOf(shown);
-  const [from, to] = [said(before.why.prediction, scale), said(why.prediction, scale)];
+  const scale = scaleOf(shown, why.answer.scale);
+  const [from, to] = [before.why, why].map(({ prediction }) => said(prediction, scaleOf(shown))) as [string, string];
   const listed = list.map((one) => `${one.label} ${scale.change(one.now - one.before)}`).join("; ");
   return (
     <div class="changed">
@@ -130,27 +100,7 @@ function WhatChanged({ why, explained, before }: Comparison) {
       <p data-testid="changed">
         {changeSentence(fields, changed.value, start.value, current.value)} {from === to ? words.why.stayed(to) : words.why.went(from, to)}
       </p>
-      {!isImageAlone() && <Chart draw={draw} heading={words.why.changeChart(explained.output)} title={words.why.changeChart(explained.output)} description={`${words.why.changedBy}: ${listed}.`} />}
+      {!isImageAlone() && <Chart draw={draw} heading={words.why.changeChart(explainedName(why, explained))} title={words.why.changeChart(explainedName(why, explained))} description={`${words.why.changedBy}: ${listed}.`} />}
     </div>
   );
-}
-
-const isImageAlone = () => modelFields.value.length === 1 && modelFields.value[0]?.kind === "image";
-
-function Waterfall({ why, explained }: Comparison) {
-  const shown = model.value;
-  const fields = modelFields.value;
-  const given = useMemo(() => shown && { explained, scale: scaleOf(shown), elements: contributions(fields, explained, why.row) }, [explained, shown, fields, why]);
-  const draw = useCallback(
-    (canvas: Canvas) => {
-      if (!given) throw new Error("a picture has its model");
-      return waterfall(given, canvas);
-    },
-    [given],
-  );
-  if (!given || !shown || isImageAlone()) return null;
-  const { elements, scale } = given;
-  const listed = bySize(elements).slice(0, 9).map((one) => `${one.label} ${scale.change(one.value)}`).join("; ");
-  const [base, value] = [scale.value(explained.base_value), scale.value(explained.value)];
-  return <Chart draw={draw} description={words.why.described(base, value, listed)} title={words.why.picture(shown.spec.name, explained.output, value)} request={explainBody(why.row, [explained.output])} />;
 }

@@ -1,5 +1,8 @@
-/** The contributions of a row's features, steps or tokens, in the order of the row. An image is one contribution. */
-import { flat, isTokens, sum, type OutputExplanation, type Nested, type Token } from "../api/answer";
+/**
+ * The contributions of a row's features, steps, tokens or players, in the order of the row. An image without players is
+ * one contribution. Held inputs have none.
+ */
+import { flat, isPlayers, isTokens, sum, type Attribution, type OutputExplanation, type Nested, type Token } from "../api/answer";
 import { toRow, type Field, type TypedRow } from "../model";
 import { toNumber } from "../numbers";
 import { formatNumber, formatValue } from "../format";
@@ -15,25 +18,39 @@ export interface Contribution {
 }
 
 /** single: steps and tokens are contributions of their own. Default: only if the model has no other field. */
-export function contributions(fields: Field[], { attributions, standard_errors }: OutputExplanation, typed: TypedRow, single = fields.length === 1): Contribution[] {
+export function contributions(fields: Field[], { attributions, players, standard_errors }: OutputExplanation, typed: TypedRow, single = fields.length === 1): Contribution[] {
   const seen = new Set<string>();
-  return fields.flatMap((field) => {
+  const found = fields.flatMap((field): Contribution[] => {
     const key = field.group ?? field.key;
     if (seen.has(key)) return [];
     seen.add(key);
-    const [given, errors] = [attributions[key] ?? 0, standard_errors?.[key]];
+    const [given, errors] = [attributions[key], standard_errors?.[key]];
+    if (given === undefined) return [];
     if (field.kind === "number" || field.kind === "category") {
       return [{ key, label: field.group ?? `${field.title} = ${valueText(field, typed)}`, value: Number(given), error: errors as number | undefined }];
     }
-    if (isTokens(given)) {
-      const pieces = withLetters(given, typed[key] ?? "");
-      if (single) return pieces.map(({ name, label, value }, place) => ({ key: name, label, value, error: isTokens(errors) ? errors[place]?.value : undefined }));
+    if (isPlayers(given) && field.kind !== "text") {
+      return given.map(({ player, value }, place) => ({ key: `${key}: ${player}`, label: fields.length > 1 ? `${field.title}: ${player}` : player, value, error: isPlayers(errors) ? errors[place]?.value : undefined }));
+    }
+    const tokens = tokensOf(given);
+    if (tokens) {
+      const pieces = withLetters(tokens, typed[key] ?? "");
+      if (single) return pieces.map(({ name, label, value }, place) => ({ key: name, label, value, error: tokensOf(errors)?.[place]?.value }));
       return [{ key, label: words.why.allPieces(field.title, pieces.length), value: sum(pieces.map((one) => one.value)), size: sum(pieces.map((one) => Math.abs(one.value))) }];
     }
     const parts = (Array.isArray(given) ? given : [given]) as Nested[];
     if (single && field.kind !== "image") return stepContributions(field, parts, Array.isArray(errors) ? (errors as Nested[]) : [], typed);
     return [{ key, label: words.why.allValues(field.title, flat(parts).length), value: sum(flat(parts)), size: sum(flat(parts).map(Math.abs)) }];
   });
+  const title = (name: string) => fields.find((field) => field.key === name)?.title ?? name;
+  const groups = (players ?? []).map(({ player, value, members, standard_error: error }) => ({ key: player, label: words.why.group(player, members.map(title).join(", ")), value, error }));
+  return [...found, ...groups];
+}
+
+/** The tokens of a text, or its words or sentences in the same form. */
+export function tokensOf(given: Attribution | undefined): Token[] | undefined {
+  if (isTokens(given)) return given;
+  return isPlayers(given) ? given.map(({ player, start = 0, end = 0, value }) => ({ token: player, start, end, value })) : undefined;
 }
 
 export interface TokenText extends Token {
@@ -65,6 +82,7 @@ function nameWithoutLetters({ token, start, end }: Token): string {
 /** The value as the service reads it, with the unit. */
 export function valueText(field: Field, typed: TypedRow): string {
   const text = typed[field.key] ?? "";
+  if (field.missing && text.trim() === "") return field.fill === undefined ? words.why.missing : words.why.filled(`${typeof field.fill === "number" ? formatValue(field.fill) : field.fill}`);
   const number = field.kind === "number" ? toNumber(text) : text;
   return [typeof number === "number" ? formatValue(number) : text || words.why.nothing, field.unit].filter(Boolean).join(" ");
 }

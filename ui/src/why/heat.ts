@@ -1,32 +1,11 @@
-/** An image with each pixel's attribution as a colour over it. */
-import { flat, sum, type Nested } from "../api/answer";
+/** An image with each pixel's attribution as a colour over it. Players that are regions are outlined. */
+import type { Nested } from "../api/answer";
 import type { Scale } from "../format";
 import { words } from "../texts";
 import type { Theme } from "../theme";
 import { FONT_PX, node, stacked, type Canvas, type Svg } from "./draw";
-
-export interface Pixels {
-  width: number;
-  height: number;
-  /** The channels of each pixel, row-major. */
-  at: number[][];
-}
-
-/** The pixels of nested lists of shape (H, W), (H, W, C) or (C, H, W). */
-export function pixels(shape: number[], nested: Nested): Pixels {
-  const first = shape.length === 3 && (shape[0] ?? 0) <= 4 && (shape[2] ?? 0) > 4;
-  const [height = 1, width = 1] = first ? shape.slice(1) : shape;
-  const numbers = flat(nested);
-  const channels = shape.length === 3 ? ((first ? shape[0] : shape[2]) ?? 1) : 1;
-  const place = (pixel: number, channel: number) => (first ? channel * width * height + pixel : pixel * channels + channel);
-  const at = Array.from({ length: width * height }, (_, pixel) => Array.from({ length: channels }, (_, channel) => numbers[place(pixel, channel)] ?? 0));
-  return { width, height, at };
-}
-
-/** Each pixel's attribution, summed over its channels. */
-export function pixelAttributions(shape: number[], nested: Nested): number[] {
-  return pixels(shape, nested).at.map(sum);
-}
+import { pixels, pixelSize } from "./pixels";
+import { outlines, type PixelShares } from "./players";
 
 /** picture: as the network gets it; overlay: the effects over it; heat: the effects alone. */
 export type View = "picture" | "overlay" | "heat";
@@ -34,7 +13,7 @@ export type View = "picture" | "overlay" | "heat";
 export interface Heat {
   shape: number[];
   image: Nested;
-  attribution: Nested;
+  shares: PixelShares;
   /** The numbers for black and white in a channel. */
   range: (channel: number) => [number, number];
   /** The attribution with the strongest colour; two pictures to compare have the same one. */
@@ -45,10 +24,9 @@ export interface Heat {
   scale: Scale;
 }
 
-export function heat({ shape, image, attribution, range, most, view, opacity, scale }: Heat, canvas: Canvas): Svg {
+export function heat({ shape, image, shares: { share, regions }, range, most, view, opacity, scale }: Heat, canvas: Canvas): Svg {
   const { theme } = canvas;
   const seen = pixels(shape, image);
-  const share = pixelAttributions(shape, attribution);
   const strength = view === "picture" ? 0 : view === "heat" ? 1 : opacity;
   const width = Math.min(canvas.width, 360);
   const size = { width, height: Math.round((width * seen.height) / seen.width) };
@@ -57,7 +35,12 @@ export function heat({ shape, image, attribution, range, most, view, opacity, sc
   const over = painted(seen.width, seen.height, (pixel) => tint(share[pixel] ?? 0, most, strength, theme));
   const layer = (src: string) => node("image", { ...size, href: src, preserveAspectRatio: "none", "image-rendering": "pixelated" });
   const svg = node("svg", { ...size, viewBox: `0 0 ${size.width} ${size.height}` }) as Svg;
-  svg.append(layer(picture), layer(over), node("rect", { ...size, fill: "none", stroke: theme.rule }));
+  svg.append(layer(picture), layer(over));
+  if (regions && strength > 0) {
+    const path = { d: outlines(regions, seen.width), fill: "none", transform: `scale(${size.width / seen.width} ${size.height / seen.height})`, "vector-effect": "non-scaling-stroke" };
+    svg.append(node("path", { ...path, stroke: theme.paper, "stroke-width": 3 }), node("path", { ...path, stroke: theme.ink, "stroke-width": 1, class: "outlines" }));
+  }
+  svg.append(node("rect", { ...size, fill: "none", stroke: theme.rule }));
   return stacked([svg, colourScale(width, theme, most, scale)], { width, theme });
 }
 
@@ -81,9 +64,8 @@ function tint(share: number, largest: number, strength: number, theme: Theme): n
 }
 
 /** The part of the picture with the largest effect, as text: one of nine regions. */
-export function strongestRegion(shape: number[], attribution: Nested, scale: Scale): string {
-  const share = pixelAttributions(shape, attribution);
-  const { width, height } = pixels(shape, attribution);
+export function strongestRegion(shape: number[], share: number[], scale: Scale): string {
+  const { width, height } = pixelSize(shape);
   const sums = Array.from({ length: 9 }, () => 0);
   share.forEach((value, pixel) => {
     const [column, row] = [Math.floor((3 * (pixel % width)) / width), Math.floor((3 * Math.floor(pixel / width)) / height)];

@@ -1,4 +1,7 @@
-/** A series: a line per channel, and below it the attribution of each step. Several channels have a heatmap as well. */
+/**
+ * A series: a line per channel, and below it the attribution of each step or window. Players are shaded under the curve.
+ * Without players, several channels have a heatmap as well.
+ */
 import * as Plot from "@observablehq/plot";
 
 import { flat, sum, type Nested } from "../api/answer";
@@ -6,13 +9,19 @@ import type { Scale } from "../format";
 import { words } from "../texts";
 import { FONT_PX, node, withoutStyles, stacked, type Canvas, type Svg } from "./draw";
 import { colourScale } from "./heat";
+import { barsOf, stepBars, type Span } from "./players";
 
 export interface Series {
   name: string;
   /** The numbers of each step: one, or one per channel. */
   values: Nested[];
+  /** The players, if they are not the elements. */
+  spans?: Span[];
+  /** Of each step, if the elements are the players. */
   attribution: Nested[];
   errors?: Nested[];
+  /** The names of the steps; without names they are counted. */
+  stepNames?: string[];
   scale: Scale;
   /** The attribution with the strongest colour in the heatmap. */
   most: number;
@@ -31,9 +40,12 @@ export function series(given: Series, canvas: Canvas): Svg {
   const common = { width, marginLeft: LEFT_PX, marginRight: 12, style: { fontSize: `${FONT_PX}px`, background: theme.paper, color: theme.ink }, color: { type: "identity" as const } };
   const x = { domain: [-0.6, given.values.length - 0.4], type: "linear" as const };
   const axis = { fill: theme.muted, tickSize: 0, labelArrow: "none" as const };
+  const shade = ({ value }: Span) => (value < 0 ? theme.down : theme.up);
+  const strength = ({ value }: Span) => strengthOf(Math.abs(value) / given.most);
   const line = (of: Nested[], channel: number) => of.map((step, place) => ({ place, value: flat(step)[channel] ?? 0 }));
   const lines = Array.from({ length: Math.min(channels, MAX_LINES) }, (_, channel) => {
-    const name = channels > 1 ? words.series.channel(channel + 1) : given.name;
+    const own = given.spans?.filter((span) => span.channel === channel || span.channel === null) ?? [];
+    const name = channelName(given, channel, channels);
     return Plot.plot({
       ...common,
       height: channels > 1 ? 84 : 170,
@@ -42,6 +54,7 @@ export function series(given: Series, canvas: Canvas): Svg {
       x: { ...x, axis: null },
       y: { nice: true, label: name },
       marks: [
+        Plot.rect(own, { x1: ({ start }: Span) => start - 0.5, x2: ({ end }: Span) => end - 0.5, fill: shade, fillOpacity: strength, stroke: theme.rule, className: "window" }),
         Plot.gridY({ stroke: theme.rule, ticks: 3 }),
         Plot.axisY({ ...axis, ticks: channels > 1 ? 2 : 4, label: name, labelAnchor: "top" }),
         given.before ? Plot.lineY(line(given.before, channel), { x: "place", y: "value", stroke: theme.rest, strokeDasharray: "4 3" }) : null,
@@ -50,11 +63,8 @@ export function series(given: Series, canvas: Canvas): Svg {
       ],
     });
   });
-  const { scale } = given;
-  const bars = given.attribution.map((share, place) => {
-    const error = given.errors?.[place];
-    return { place, share: sum(flat(share)), error: typeof error === "number" ? error : 0 };
-  });
+  const { scale, spans } = given;
+  const bars = spans ? barsOf(spans) : stepBars(given.attribution, given.errors);
   const bottom = Plot.plot({
     ...common,
     height: 190,
@@ -65,15 +75,27 @@ export function series(given: Series, canvas: Canvas): Svg {
     marks: [
       Plot.gridY({ stroke: theme.rule, ticks: 4 }),
       Plot.axisY({ ...axis, ticks: 4, tickFormat: scale.change, label: words.why.effect(scale.unit), labelAnchor: "top" }),
-      Plot.axisX({ ...axis, label: words.series.step, labelAnchor: "right", tickFormat: (place: number) => (Number.isInteger(place) ? String(place) : "") }),
-      Plot.rectY(bars, { x1: ({ place }) => place - 0.36, x2: ({ place }) => place + 0.36, y: "share", fill: ({ share }) => (share < 0 ? theme.down : theme.up) }),
-      Plot.ruleX(bars.filter(({ error }) => error), { x: "place", y1: ({ share, error }) => share - 2 * error, y2: ({ share, error }) => share + 2 * error, stroke: theme.ink }),
+      Plot.axisX({ ...axis, label: words.series.step, labelAnchor: "right", tickFormat: (place: number) => (Number.isInteger(place) ? (given.stepNames?.[place] ?? String(place)) : "") }),
+      Plot.rectY(bars, { x1: ({ first }) => first - 0.36, x2: ({ last }) => last + 0.36, y: "share", fill: ({ share }) => (share < 0 ? theme.down : theme.up) }),
+      Plot.ruleX(bars.filter(({ error }) => error), { x: ({ first, last }) => (first + last) / 2, y1: ({ share, error }) => share - 2 * error, y2: ({ share, error }) => share + 2 * error, stroke: theme.ink }),
       Plot.ruleY([0], { stroke: theme.ink }),
     ],
   });
-  const parts = [...lines.map(withoutStyles), withoutStyles(bottom)];
-  if (channels > 1) parts.push(heatmap(given, channels, canvas), colourScale(Math.min(width, 360), theme, given.most, scale));
+  // Players that are channels have one bar in all, which would say nothing.
+  const parts = [...lines.map(withoutStyles), ...(bars.length > 1 ? [withoutStyles(bottom)] : [])];
+  if (channels > 1 && !spans) parts.push(heatmap(given, channels, canvas));
+  if (channels > 1 || spans) parts.push(colourScale(Math.min(width, 360), theme, given.most, scale, spans && strengthOf));
   return stacked(parts, canvas);
+}
+
+/** The strongest shade under a curve that stays visible. */
+const strengthOf = (part: number) => 0.6 * Math.min(1, part);
+
+/** The name of a channel, and its attribution if it is one player. */
+function channelName({ name, spans, scale }: Series, channel: number, channels: number): string {
+  const own = spans?.filter((span) => span.channel === channel) ?? [];
+  const shown = own[0]?.name ?? (channels > 1 ? words.series.channel(channel + 1) : name);
+  return own.length ? words.series.channelShare(shown, scale.change(sum(own.map(({ value }) => value)))) : shown;
 }
 
 /** One cell per channel and step, coloured by its attribution. */
