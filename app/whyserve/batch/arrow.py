@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 import pyarrow as pa
 import torch
@@ -74,12 +74,6 @@ class Explainer:
     def schema(self) -> pa.Schema:
         """The columns of the answers."""
         return self._explainer.schema
-
-    @overload
-    def __call__(self, batch: pa.Table) -> pa.Table: ...
-
-    @overload
-    def __call__(self, batch: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]: ...
 
     def __call__(self, batch: Any) -> Any:
         """The lines that `whyserve explain` writes for the same rows: one for each row and output.

@@ -43,37 +43,49 @@ class Partition:
         return f"part-{self.number:06d}.parquet"
 
 
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What every process of the cluster gets. folder: of the answers."""
+
+    loader: Loader
+    question: Question
+    reading: Reading
+    folder: str
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What decides the answers, as JSON."""
+        background = self.question.background
+        given = background if isinstance(background, str) else background.sha256
+        return {"question": asdict(replace(self.question, background=given)), "reading": asdict(self.reading)}
+
+
 def explain_on_ray(
-    loader: Loader,
+    work: Work,
     model: ExplainableModel,
     places: Sequence[str],
-    folder: str,
     *,
-    question: Question,
-    reading: Reading,
     partition_rows: int,
-    force: bool = False,
+    force: bool,
     on_progress: OnProgress,
 ) -> Totals:
-    """Explain each row of Parquet files. The files of answers together have the rows that `explain_files` writes.
+    """Explain each row of Parquet files. The files of answers together have the lines that `explain_files` writes.
 
-    folder: of the answers. Every machine of the cluster must reach it, the files of rows and the model.
+    Every machine of the cluster must reach the files, the folder of the answers and the model.
     force: replace the answers of another run.
     Raises InvalidInput, UnknownLabel, UnsupportedMethod, ConfigurationError.
     """
-    explainer = TableExplainer(model, question, reading)
-    partitions = _partitions(explainer, places, reading, partition_rows)
-    work = _Work(loader, question, reading, folder)
+    explainer = TableExplainer(model, work.question, work.reading)
+    partitions = _partitions(explainer, places, work.reading, partition_rows)
     sizes = {place: file_system(place)[0].size(place) for place in places}
     facts = {**work.facts, "model": model.digest, "bytes": sizes, "partitions": list(map(asdict, partitions))}
-    done = _prepare(folder, facts, force=force)
+    done = _prepare(work.folder, facts, force=force)
     totals, count = Totals(), sum(each.rows for each in partitions)
     for each in partitions:
         if each.name in done:
-            totals.merge(Totals(each.rows, _refused(folder, each.name)))
+            totals.merge(Totals(each.rows, _refused(work.folder, each.name)))
     on_progress(totals.rows, count)
-    left = [each for each in partitions if each.name not in done]
-    for found in _run(work, left) if left else ():
+    for found in _run(work, [each for each in partitions if each.name not in done]):
         if found["error"]:
             raise ConfigurationError(found["error"])
         totals.merge(Totals(found["rows"], found["refused"], found["faults"].splitlines()))
@@ -101,27 +113,10 @@ def _partitions(
     return found
 
 
-@dataclass(frozen=True, slots=True)
-class _Work:
-    """What every actor gets."""
-
-    loader: Loader
-    question: Question
-    reading: Reading
-    folder: str
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        """What decides the answers, as JSON."""
-        background = self.question.background
-        given = background if isinstance(background, str) else background.sha256
-        return {"question": asdict(replace(self.question, background=given)), "reading": asdict(self.reading)}
-
-
 class _Actor:
     """A process of the cluster that explains partitions."""
 
-    def __init__(self, work: _Work) -> None:
+    def __init__(self, work: Work) -> None:
         self._work = work
         self._explainer = TableExplainer(work.loader.load(), work.question, work.reading)
 
@@ -146,8 +141,10 @@ class _Actor:
         return totals
 
 
-def _run(work: _Work, partitions: Sequence[Partition]) -> Iterator[dict[str, Any]]:
+def _run(work: Work, partitions: Sequence[Partition]) -> Iterator[dict[str, Any]]:
     """What the actors say of each partition, in the order in which they end. Ray starts lost ones again."""
+    if not partitions:
+        return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
         import ray  # noqa: PLC0415

@@ -84,11 +84,11 @@ def main(
             bar.update(int(done) - bar.n)
 
         if engine == "ray":
-            from whyserve.batch.on_ray import explain_on_ray  # noqa: PLC0415 (only here Ray is needed)
+            from whyserve.batch.on_ray import Work, explain_on_ray  # noqa: PLC0415 (only here Ray is needed)
 
             loader = Loader(str(settings.models.absolute()), str(artifact.absolute()), settings.memory_mb)
-            how = {"question": question, "reading": reading, "partition_rows": partition_rows, "force": force}
-            run = explain_on_ray(loader, loaded, places, output, **how, on_progress=say)
+            work = Work(loader, question, reading, output)
+            run = explain_on_ray(work, loaded, places, partition_rows=partition_rows, force=force, on_progress=say)
         else:
             run = explain_files(loaded, places, output, question, reading, on_progress=say)
     return _report(run, output, time.monotonic() - began)

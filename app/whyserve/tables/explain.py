@@ -21,7 +21,7 @@ from whyserve.model.spec import DEFAULT_BACKGROUND, ScaleName
 from whyserve.tables.answers import open_answers
 from whyserve.tables.files import Chunk, RowsFile, name_of, open_rows
 from whyserve.tables.lines import columns_of, lines_of, schema_of
-from whyserve.tables.rows import Reading, RowsRead, TableReader, check_rows, read_rows
+from whyserve.tables.rows import EVERY, Reading, RowsRead, TableReader, check_rows, read_rows
 
 # Rows that are explained together: at most so many, with inputs of at most so many bytes.
 CHUNK_ROWS, CHUNK_BYTES = 512, 1 << 23
@@ -80,7 +80,7 @@ def explain_files(
     places: Sequence[str | Path],
     answers: str | Path,
     question: Question,
-    reading: Reading = Reading(),
+    reading: Reading = EVERY,
     *,
     on_progress: OnProgress,
 ) -> Totals:

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Any, Literal, TypeAlias
 
 import pyarrow as pa
 import pyarrow.parquet
@@ -33,7 +33,7 @@ FORMATS = f"{', '.join(CSV)}, {' or '.join(PARQUET)}"
 # Bytes that are read of each column of a Parquet file at once. Without it, a whole row group is read.
 BUFFER = 1 << 18
 
-Chunk = pa.RecordBatch | list[list[str]]
+Chunk: TypeAlias = pa.RecordBatch | list[list[str]]
 """Some rows of a file: of Parquet a batch, of CSV the texts of the cells by row."""
 
 

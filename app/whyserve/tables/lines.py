@@ -133,8 +133,5 @@ def lines_of(
 
 def _batch(schema: pa.Schema, columns: Mapping[str, Any]) -> pa.RecordBatch:
     count = len(columns["row"])
-    arrays = [
-        pa.array(columns[each.name], each.type) if each.name in columns else pa.nulls(count, each.type)
-        for each in schema
-    ]
-    return pa.RecordBatch.from_arrays(arrays, schema=schema)
+    empty = {field.name: pa.nulls(count, field.type) for field in schema}
+    return pa.RecordBatch.from_pydict({**empty, **{name: columns[name] for name in empty if name in columns}}, schema)

@@ -34,6 +34,9 @@ class Reading:
     dialect: Dialect = DETECTED
 
 
+EVERY = Reading()
+
+
 @dataclass(frozen=True, slots=True)
 class RowsRead:
     """Some rows of a table, numbered from `first`.
@@ -142,7 +145,7 @@ def read_chunks(file: RowsFile, reader: TableReader, rows: int, skip: int = 0) -
 def read_rows(
     place: Any,
     spec: ModelSpec,
-    reading: Reading = Reading(),
+    reading: Reading = EVERY,
     texts: Mapping[str, TextReader] | None = None,
     vocabularies: Mapping[str, int] | None = None,
 ) -> RowsRead:
