@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-cache-dir -c constraints.txt
 KSERVE := .venv-kserve
+RAY := .venv-ray
 AUDIT := .venv-audit
 # What to test: T=tests/queues for one folder, or a file.
 T ?= tests
@@ -12,7 +13,7 @@ T ?= tests
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help run dev check test test-slow test-corpus test-all test-docker test-fuzz test-faults test-ui install lint types export ui \
+.PHONY: help run dev check test test-slow test-corpus test-ray test-all test-docker test-fuzz test-faults test-ui install lint types export ui \
 	bench-explain bench-delivery bench-predict bench-deploy bench-queue attack soak audit sbom
 
 help: ## show these lines
@@ -37,7 +38,7 @@ test-slow: install export ## the tests that take long: training, large networks,
 test-corpus: install ## networks as people have them, packaged, served and compared with the original
 	$(BIN)/python -m pytest -m corpus tests/export/corpus
 
-test-all: test test-slow test-corpus test-fuzz test-faults test-ui test-docker ## everything that CI runs
+test-all: test test-slow test-corpus test-fuzz test-faults test-ray test-ui test-docker ## everything that CI runs
 
 # Builds the images and runs them.
 test-docker: install ## images and containers; needs a Docker engine
@@ -54,6 +55,9 @@ test-fuzz: install export ## thousands of generated requests
 
 test-faults: install export ## processes killed, stopped and starved, many times over
 	$(BIN)/python -m pytest -m faults
+
+test-ray: install export $(RAY)/.installed ## files of rows on a Ray cluster of two nodes
+	$(BIN)/python -m pytest -m ray tests/batch
 
 lint: install
 	$(BIN)/ruff check .
@@ -81,6 +85,13 @@ $(STAMP): pyproject.toml constraints.txt
 $(KSERVE)/.installed: tests/api/oip/kserve.txt
 	@test -x $(KSERVE)/bin/python || $(PYTHON) -m venv $(KSERVE)
 	$(KSERVE)/bin/python -m pip install --quiet --disable-pip-version-check --no-cache-dir --no-deps -r $<
+	@touch $@
+
+# Ray beside our packages, which it imports from their environment.
+$(RAY)/.installed: tests/batch/ray.txt $(STAMP)
+	@test -x $(RAY)/bin/python || $(PYTHON) -m venv $(RAY)
+	$(RAY)/bin/python -m pip install --quiet --disable-pip-version-check --no-cache-dir --no-deps -r $<
+	@echo "import site; site.addsitedir('$(CURDIR)/$(VENV)/lib/python3.11/site-packages')" > $(RAY)/lib/python3.11/site-packages/whyserve-environment.pth
 	@touch $@
 
 $(AUDIT)/.installed: .ci/audit.txt

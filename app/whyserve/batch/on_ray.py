@@ -158,8 +158,8 @@ def _run(work: Work, partitions: Sequence[Partition]) -> Iterator[dict[str, Any]
     ray.data.DataContext.get_current().enable_progress_bars = False
     most = max(1, min(len(partitions), int(ray.cluster_resources().get("CPU", 1))))
     rows = ray.data.from_items(list(map(asdict, partitions)), override_num_blocks=len(partitions))
-    # One task at a time per actor: a task that waits at an actor would wait for a whole partition.
-    pool = ray.data.ActorPoolStrategy(min_size=1, max_size=most, max_tasks_in_flight_per_actor=1)
+    # One partition is explained and one waits; with fewer tasks, Ray starts no further actor.
+    pool = ray.data.ActorPoolStrategy(min_size=1, max_size=most, initial_size=most, max_tasks_in_flight_per_actor=2)
     yield from rows.map(_Actor, fn_constructor_args=(work,), num_cpus=1, compute=pool).iter_rows()
 
 
