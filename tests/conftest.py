@@ -50,9 +50,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         folder = item.path.relative_to(ROOT / "tests").parts[0]
         needs = getattr(item, "fixturenames", ())
-        slow = any(
-            item.get_closest_marker(name) for name in ("corpus", "slow", "docker", "faults", "fuzz", "ray", "ui")
-        )
+        slow = any(item.get_closest_marker(name) for name in SUITES)
         if folder not in NOT_QUICK and "artifacts" not in needs and not slow:
             item.add_marker(pytest.mark.quick)
     order = {name: place for place, name in enumerate(LONG_FIRST)}

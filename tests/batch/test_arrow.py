@@ -11,6 +11,7 @@ from whyserve.batch import explainer
 from whyserve.errors import InvalidInput
 from whyserve.explain.models.explainable import load_model
 from whyserve.tables.explain import Question, explain_files
+from whyserve.tables.rows import Reading
 
 
 def close(one, other):
@@ -33,7 +34,7 @@ def table():
 def local(table, artifacts, tmp_path):
     pa.parquet.write_table(table, tmp_path / "rows.parquet")
     model, out = load_model(MODELS, artifacts / "penguins", 64 << 20), tmp_path / "why.parquet"
-    reading = explainer(artifacts / "penguins", id="customer")._reading
+    reading = Reading(id_column="customer")
     explain_files(
         model, [tmp_path / "rows.parquet"], out, Question(outputs="all"), reading, on_progress=lambda *_: None
     )

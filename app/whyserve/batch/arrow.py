@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 import torch
 
+from whyserve.explain.allocator import keep_freed_memory
 from whyserve.explain.models.explainable import ExplainableModel, load_model
 from whyserve.tables.explain import Question, TableExplainer
 from whyserve.tables.rows import Reading
@@ -38,6 +39,7 @@ class Loader:
 def _loaded(loader: Loader) -> ExplainableModel:
     os.environ.setdefault("KERAS_BACKEND", "torch")  # Keras reads this variable at its import.
     torch.set_num_threads(1)  # An engine runs one process per core.
+    keep_freed_memory()
     return load_model(Path(loader.models), Path(loader.artifact), loader.memory_mb << 20)
 
 

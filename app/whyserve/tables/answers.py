@@ -15,7 +15,7 @@ from whyserve.tables.files import has_ending, is_address, written
 
 Write = Callable[[pa.RecordBatch, Mapping[str, Any]], None]
 # A Parquet file gets a row group when so many lines or bytes wait.
-GROUP_LINES, GROUP_BYTES = 1 << 16, 1 << 25
+GROUP_LINES, GROUP_BYTES = 1 << 14, 1 << 25
 # Facts that hold for the whole file. They are written once, into its metadata.
 FACTS = (
     "model", "version", "manifest", "method", "method_reason", "samples", "expected_distance", "reliable",

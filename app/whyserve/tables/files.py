@@ -180,7 +180,7 @@ def _parquet_chunks(place: str) -> Callable[[int, int], Iterator[Chunk]]:
                 if before > skip:
                     groups.append(group)
             skip -= before - sum(file.metadata.row_group(group).num_rows for group in groups)
-            yield from _of_size(file.iter_batches(rows, groups), rows, skip)
+            yield from _of_size(file.iter_batches(rows, groups, use_threads=False), rows, skip)
 
     return chunks
 
