@@ -14,7 +14,7 @@ PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help run dev check test test-slow test-corpus test-ray test-all test-docker test-fuzz test-faults test-ui install lint types export ui \
-	bench-explain bench-delivery bench-predict bench-deploy bench-queue attack soak audit sbom
+	bench-explain bench-delivery bench-predict bench-deploy bench-queue attack soak audit sbom release
 
 help: ## show these lines
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /make \1 \t/' | expand -t 20
@@ -108,6 +108,10 @@ sbom: install $(AUDIT)/.installed ## a bill of materials of each image, in Cyclo
 	@mkdir -p dist
 	@$(AUDIT)/bin/cyclonedx-py environment $(VENV) --pyproject pyproject.toml --output-reproducible -o dist/environment.cdx.json
 	@$(AUDIT)/bin/python .ci/sbom.py dist/environment.cdx.json $(VENV)/lib/python3.11/site-packages dist
+
+# TAG=v0.1.0: a tag of this checkout, whose version is that of the package.
+release: sbom ## wheel, build contexts of the images and bills of materials of a tag, checked, in dist/; TAG=v0.1.0
+	@$(BIN)/python .ci/release.py $(TAG) dist
 
 # The page: its types from the API's own document, then the files in app/whyserve/api/static. Needs Node 20.
 ui: install export ## build the page again

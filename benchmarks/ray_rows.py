@@ -21,7 +21,7 @@ import pyarrow.parquet
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-MODEL, PARTITION = "breast_cancer", 5120
+MODEL, PARTITION = "breast_cancer", 20480
 
 
 def make_rows(folder: Path, count: int) -> None:
@@ -36,9 +36,8 @@ def make_rows(folder: Path, count: int) -> None:
         size = min(250_000, count - first)
         x = base[generator.integers(0, len(base), size)] * generator.normal(1, 0.02, (size, base.shape[1]))
         columns = dict(zip(names, x.T.astype(np.float32), strict=True))
-        pa.parquet.write_table(
-            pa.table(columns), folder / f"rows-{first // 250_000:04d}.parquet", row_group_size=PARTITION
-        )
+        path = folder / f"rows-{first // 250_000:04d}.parquet"
+        pa.parquet.write_table(pa.table(columns), path, row_group_size=PARTITION)
 
 
 def engine_seconds(rows: Path, count: int) -> float:
@@ -97,11 +96,11 @@ def main() -> None:
         work = on_ray.Work(loader, Question(method="deep"), EVERY, str(folder / "answers"))
         places = [str(path) for path in sorted(folder.glob("*.parquet"))]
         how = {"partition_rows": PARTITION, "force": False, "on_progress": lambda *_: None}
-        alone = [engine_seconds(folder / "rows-0000.parquet", 8 * PARTITION)]
+        alone = [engine_seconds(folder / "rows-0000.parquet", 2 * PARTITION)]
         began = time.perf_counter()
         totals = on_ray.explain_on_ray(work, loader.load(), places, **how)
         wall = time.perf_counter() - began
-        alone.append(engine_seconds(folder / "rows-0000.parquet", 8 * PARTITION))
+        alone.append(engine_seconds(folder / "rows-0000.parquet", 2 * PARTITION))
         assert (totals.rows, totals.refused) == (given.rows, 0)
         spent = [float(path.read_text()) for path in seconds.iterdir()]
         whole = float(np.median(spent)) / min(PARTITION, given.rows)

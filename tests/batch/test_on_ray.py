@@ -18,7 +18,7 @@ from tests.conftest import MODELS, ROOT, rows_of
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(280)]
 PYTHON = Path(os.environ.get("WHYSERVE_RAY_PYTHON", ROOT / ".venv-ray" / "bin" / "python"))
-PARTITION, ROWS = 512, 4000
+PARTITION, ROWS = 1024, 8000
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,7 @@ from whyserve.tables.lines import columns_of, lines_of, schema_of
 from whyserve.tables.rows import EVERY, Reading, RowsRead, TableReader, check_rows, read_rows
 
 # Rows that are explained together: at most so many, with inputs of at most so many bytes.
-CHUNK_ROWS, CHUNK_BYTES = 512, 1 << 23
+CHUNK_ROWS, CHUNK_BYTES = 1024, 1 << 23
 # The messages of so many rows that could not be explained are kept; the file of answers has all of them.
 KEPT_FAULTS = 10
 

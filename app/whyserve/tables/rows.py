@@ -91,7 +91,7 @@ class TableReader:
             arrays, good = read_columns(self._spec.inputs, chunk, self._columns)
             good &= not self._vocabularies
             left = np.flatnonzero(~good)
-            some = chunk if len(left) == count else chunk.take(pa.array(left, pa.int64()))
+            some = chunk.take(pa.array(left)) if len(left) else chunk.slice(0, 0)
             lines: Sequence[Sequence[Any]] = list(zip(*(each.to_pylist() for each in some.columns), strict=True))
         else:
             arrays = {item.name: np.zeros((count, *item.row_shape), item.dtype) for item in self._spec.inputs}
