@@ -1,7 +1,7 @@
 """Build what a tag publishes, and check it. `make release TAG=v0.1.0`.
 
-release.py TAG FOLDER    FOLDER gets the wheel, constraints.txt, the build context of the images and SHA256SUMS. The bills
-                         of materials of `make sbom` must be there.
+release.py TAG FOLDER    FOLDER gets the wheel, constraints.txt, the build context of the images and SHA256SUMS. The
+                         bills of materials of `make sbom` must be there.
 """
 
 import fnmatch
@@ -20,7 +20,8 @@ CONTEXT = ("Dockerfile", ".dockerignore", "docker-compose.yml", ".env.example", 
 
 
 def git(*arguments: str) -> str:
-    return subprocess.run(["git", *arguments], capture_output=True, text=True, check=True).stdout.strip()
+    command = ["git", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()  # noqa: S603
 
 
 def build(tag: str, folder: Path) -> list[Path]:
@@ -31,10 +32,12 @@ def build(tag: str, folder: Path) -> list[Path]:
         git("archive", "-o", str(archive), tag)
         with tarfile.open(archive) as files:
             files.extractall(work, filter="data")
-        command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
-        made = subprocess.run(command, cwd=work, capture_output=True, text=True, check=True).stdout.split()
+        command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", "wheels"]
+        subprocess.run(command, cwd=work, capture_output=True, check=True)  # noqa: S603
+        (made,) = Path(work, "wheels").glob("*.whl")
+        wheel = folder / made.name
+        wheel.write_bytes(made.read_bytes())
         (folder / "constraints.txt").write_bytes(Path(work, "constraints.txt").read_bytes())
-    wheel = folder / Path(made[-1]).name
     context = folder / f"{'-'.join(wheel.name.split('-')[:2])}-images.tar.gz"
     git("archive", "-o", str(context), tag, *CONTEXT)
     return [wheel, folder / "constraints.txt", context]
