@@ -38,7 +38,7 @@ test-slow: install export ## the tests that take long: training, large networks,
 test-corpus: install ## networks as people have them, packaged, served and compared with the original
 	$(BIN)/python -m pytest -m corpus tests/export/corpus
 
-test-all: test test-slow test-corpus test-fuzz test-faults test-ray test-ui test-docker ## everything that CI runs
+test-all: test test-slow test-corpus test-fuzz test-faults test-ui test-docker ## everything that CI runs
 
 # Builds the images and runs them.
 test-docker: install ## images and containers; needs a Docker engine
@@ -56,6 +56,7 @@ test-fuzz: install export ## thousands of generated requests
 test-faults: install export ## processes killed, stopped and starved, many times over
 	$(BIN)/python -m pytest -m faults
 
+# Not in .ci/run: it takes about three minutes.
 test-ray: install export $(RAY)/.installed ## files of rows on a Ray cluster of two nodes
 	$(BIN)/python -m pytest -m ray tests/batch
 

@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet
@@ -33,7 +34,7 @@ def environment():
 @pytest.fixture(scope="module")
 def cluster(environment):
     arguments = [PYTHON, ROOT / "tests/batch/ray_cluster.py"]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
     with subprocess.Popen(arguments, env=environment, text=True, **pipes) as process:
         while not (line := process.stdout.readline()).startswith("address"):
             assert line, "the cluster has ended"
