@@ -36,6 +36,8 @@ def cluster(environment):
     arguments = [PYTHON, ROOT / "tests/batch/ray_cluster.py"]
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
     with subprocess.Popen(arguments, env=environment, text=True, **pipes) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
         while not (line := process.stdout.readline()).startswith("address"):
             assert line, "the cluster has ended"
         environment["RAY_ADDRESS"] = line.split()[1]
