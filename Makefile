@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-cache-dir -c constraints.txt
 KSERVE := .venv-kserve
+RAY := .venv-ray
 AUDIT := .venv-audit
 # What to test: T=tests/queues for one folder, or a file.
 T ?= tests
@@ -12,8 +13,8 @@ T ?= tests
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help run dev check test test-slow test-corpus test-all test-docker test-fuzz test-faults test-ui install lint types export ui \
-	bench-explain bench-delivery bench-predict bench-deploy bench-queue attack soak audit sbom
+.PHONY: help run dev check test test-slow test-corpus test-ray test-all test-docker test-fuzz test-faults test-ui install lint types export ui \
+	bench-explain bench-delivery bench-predict bench-deploy bench-queue attack soak audit sbom release
 
 help: ## show these lines
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /make \1 \t/' | expand -t 20
@@ -55,6 +56,10 @@ test-fuzz: install export ## thousands of generated requests
 test-faults: install export ## processes killed, stopped and starved, many times over
 	$(BIN)/python -m pytest -m faults
 
+# Not in .ci/run: it takes about three minutes.
+test-ray: install export $(RAY)/.installed ## files of rows on a Ray cluster of two nodes
+	$(BIN)/python -m pytest -m ray tests/batch
+
 lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -83,6 +88,13 @@ $(KSERVE)/.installed: tests/api/oip/kserve.txt
 	$(KSERVE)/bin/python -m pip install --quiet --disable-pip-version-check --no-cache-dir --no-deps -r $<
 	@touch $@
 
+# Ray beside our packages, which it imports from their environment.
+$(RAY)/.installed: tests/batch/ray.txt $(STAMP)
+	@test -x $(RAY)/bin/python || $(PYTHON) -m venv $(RAY)
+	$(RAY)/bin/python -m pip install --quiet --disable-pip-version-check --no-cache-dir --no-deps -r $<
+	@echo "import site; site.addsitedir('$(CURDIR)/$(VENV)/lib/python3.11/site-packages')" > $(RAY)/lib/python3.11/site-packages/whyserve-environment.pth
+	@touch $@
+
 $(AUDIT)/.installed: .ci/audit.txt
 	@test -x $(AUDIT)/bin/python || $(PYTHON) -m venv $(AUDIT)
 	$(AUDIT)/bin/python -m pip install --quiet --disable-pip-version-check --no-cache-dir --no-deps -r $<
@@ -97,6 +109,10 @@ sbom: install $(AUDIT)/.installed ## a bill of materials of each image, in Cyclo
 	@mkdir -p dist
 	@$(AUDIT)/bin/cyclonedx-py environment $(VENV) --pyproject pyproject.toml --output-reproducible -o dist/environment.cdx.json
 	@$(AUDIT)/bin/python .ci/sbom.py dist/environment.cdx.json $(VENV)/lib/python3.11/site-packages dist
+
+# TAG=v0.1.0: a tag of this checkout, whose version is that of the package.
+release: sbom ## wheel, build contexts of the images and bills of materials of a tag, checked, in dist/; TAG=v0.1.0
+	@$(BIN)/python .ci/release.py $(TAG) dist
 
 # The page: its types from the API's own document, then the files in app/whyserve/api/static. Needs Node 20.
 ui: install export ## build the page again

@@ -28,13 +28,15 @@ from whyserve.model.spec import read_spec  # noqa: E402
 ROOT = Path(__file__).parent.parent
 # Tests that start processes, export models or take long, whatever fixtures they use.
 NOT_QUICK = (
-    "clients", "docker", "explain", "export", "faults", "kinds", "notebook", "processes", "queues", "tables", "ui",
-    "test_extending.py", "test_imports.py", "test_kinds.py", "test_readme.py",
+    "batch", "clients", "docker", "explain", "export", "faults", "kinds", "notebook", "processes", "queues", "tables",
+    "ui", "test_extending.py", "test_imports.py", "test_kinds.py", "test_readme.py",
 )  # fmt: skip
 # Files with few and long tests: they begin first, so that two processes end at about the same time.
 LONG_FIRST = ("faults", "export", "processes", "test_readme.py", "test_extending.py", "test_service.py", "explain")
 MODELS = ROOT / "models"
 START_S = 120.0
+# Marks of what has a make target of its own.
+SUITES = ("corpus", "docker", "faults", "fuzz", "ray", "slow", "ui")
 
 
 def pytest_configure() -> None:
@@ -48,7 +50,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         folder = item.path.relative_to(ROOT / "tests").parts[0]
         needs = getattr(item, "fixturenames", ())
-        slow = any(item.get_closest_marker(name) for name in ("corpus", "slow", "docker", "faults", "fuzz", "ui"))
+        slow = any(item.get_closest_marker(name) for name in SUITES)
         if folder not in NOT_QUICK and "artifacts" not in needs and not slow:
             item.add_marker(pytest.mark.quick)
     order = {name: place for place, name in enumerate(LONG_FIRST)}

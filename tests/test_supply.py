@@ -1,7 +1,9 @@
 """What is said of the packages that are installed: their vulnerabilities, and the bill of materials of each image."""
 
 import runpy
+import tarfile
 import tomllib
+import zipfile
 from importlib.metadata import distributions
 
 import pytest
@@ -10,6 +12,7 @@ from packaging.utils import canonicalize_name
 from tests.conftest import ROOT
 
 judge = runpy.run_path(str(ROOT / ".ci" / "audit.py"))["judge"]
+release = runpy.run_path(str(ROOT / ".ci" / "release.py"))
 sbom = runpy.run_path(str(ROOT / ".ci" / "sbom.py"))
 
 WELL = {"name": "numpy", "version": "2.4.6", "vulns": []}
@@ -52,3 +55,18 @@ def test_the_bill_of_an_image_has_what_its_extra_needs_and_no_more(extra, presen
     assert made["metadata"]["component"]["name"] == f"whyserve-{extra}"
     assert [part["name"] for part in made["components"]] == ["numpy"]
     assert made["dependencies"] == [{"ref": "root", "dependsOn": ["numpy==1"]}, {"ref": "numpy==1", "dependsOn": []}]
+
+
+def test_a_release_has_every_file_of_its_tag(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    wheel, constraints, context = release["build"]("HEAD", tmp_path)
+    assert constraints.read_text().startswith("#") or "==" in constraints.read_text()
+    version = wheel.name.split("-")[1]
+    wrong = release["faults"]("HEAD", wheel, context)
+    assert wrong == [f"the tag is HEAD, and the package's version {version}"]
+    with zipfile.ZipFile(wheel, "a") as packed:
+        packed.writestr("whyserve/stray.py", "")
+    assert "in the wheel and not in the tag: whyserve/stray.py" in release["faults"]("HEAD", wheel, context)
+    with tarfile.open(context, "w:gz") as files:
+        files.add(ROOT / "Dockerfile", "Dockerfile")
+    assert "not in the build context: pyproject.toml" in release["faults"]("HEAD", wheel, context)

@@ -108,10 +108,14 @@ def _add_settings(command: argparse.ArgumentParser, settings: type[Common]) -> N
 
 def _add_explain(command: argparse.ArgumentParser) -> None:
     command.add_argument("model", help="Name of an exported model.")
-    command.add_argument("rows", type=Path, help="A .csv or .parquet file with a column for each key of an instance.")
+    command.add_argument("rows", nargs="+", help="Files, .csv or .parquet, with a column for each key of an instance.")
     command.add_argument(
-        "-o", "--output", type=Path, required=True, help="The file to write: .parquet, .csv or .jsonl."
+        "-o", "--output", required=True, help="The file to write: .parquet, .csv or .jsonl. With ray: a folder."
     )
+    command.add_argument(
+        "--engine", choices=["local", "ray"], default="local", help="This process, or a Ray cluster. Default: local"
+    )
+    command.add_argument("--partition-rows", type=int, default=20480, help="With ray: rows of a file. Default: 20480")
     command.add_argument("--method", choices=METHOD_NAMES, default="auto", help="Explanation method. Default: auto")
     command.add_argument(
         "--outputs",

@@ -17,7 +17,7 @@ from whyserve.errors import InvalidInput, ModelFault
 from whyserve.explain.models.explainable import load_model
 from whyserve.export.package.package import check
 from whyserve.model.manifest import read_manifest
-from whyserve.tables.explain import Question, explain_file
+from whyserve.tables.explain import Question, explain_files
 
 
 @pytest.fixture(scope="module")
@@ -249,8 +249,8 @@ def test_files_of_rows_have_empty_cells(root, tmp_path, client):
     for name in ("rows.csv", "rows.parquet"):
         out = tmp_path / f"{name}.jsonl"
         model = load_model(root / "models", root / "artifacts" / "credit", 64 << 20)
-        done = explain_file(model, tmp_path / name, out, Question(), on_progress=lambda *_: None)
-        assert done.faults == {}
+        done = explain_files(model, [tmp_path / name], out, Question(), on_progress=lambda *_: None)
+        assert done.faults == []
         lines = [json.loads(line) for line in out.read_text().splitlines()]
         assert [line.get("missing") for line in lines] == [None, list(ROW), ["income"]]
         values.append([line["value"] for line in lines])

@@ -18,7 +18,7 @@ from whyserve.model.fill import TO_ALLOW
 from whyserve.model.rows import as_row
 from whyserve.model.spec import read_spec
 from whyserve.tables.files import Dialect
-from whyserve.tables.rows import read_rows
+from whyserve.tables.rows import Reading, read_rows
 
 LINEAR = read_spec(MODELS / "linear")
 PENGUINS = read_spec(MODELS / "penguins")
@@ -41,7 +41,7 @@ def test_rows_written_to_parquet_are_read_back_unchanged(spec, tmp_path):
     rows = [as_row(spec, arrays, number) for number in range(20)]
     pa.parquet.write_table(pa.Table.from_pylist(rows), tmp_path / "rows.parquet")
     read = read_rows(tmp_path / "rows.parquet", spec)
-    assert read.numbers == list(range(1, 21))
+    assert read.numbers.tolist() == list(range(1, 21))
     assert not read.faults
     for name, array in arrays.items():
         assert read.arrays[name].dtype == array.dtype
@@ -52,7 +52,7 @@ def test_an_image_in_csv_is_json(tmp_path):
     image = as_row(DIGITS, background("digits"), 3)["image"]
     quoted = '"' + json.dumps(image) + '"'
     read = read_rows(text(tmp_path, f"image\n{quoted}\n\n{quoted}\n[1]\nx\n"), DIGITS)
-    assert read.numbers == [1, 2]
+    assert read.numbers.tolist() == [1, 2]
     assert set(read.faults) == {3, 4}
     assert "shape (8, 8, 1)" in read.faults[3]
     np.testing.assert_array_equal(read.arrays["image"][1], np.array(image, dtype=np.float32))
@@ -62,7 +62,7 @@ def test_an_invalid_cell_is_named_and_only_its_row_is_skipped(tmp_path):
     read = read_rows(
         text(tmp_path, "\ufeffbp,bmi\n90,30\n,30\nninety,30\n90,NaN\n1e39,30\n1_0,30\n90\n91,31,1\n95, 32.5\n"), LINEAR
     )
-    assert read.numbers == [1, 9]
+    assert read.numbers.tolist() == [1, 9]
     np.testing.assert_array_equal(read.arrays["x"], np.array([[30, 90], [32.5, 95]], dtype=np.float32))
     assert read.faults == {
         2: f'row 2, column "bp": is empty; it must be a number; {TO_ALLOW}',
@@ -73,7 +73,6 @@ def test_an_invalid_cell_is_named_and_only_its_row_is_skipped(tmp_path):
         7: "row 7: the number of cells is 1; 2 are needed",
         8: "row 8: the number of cells is 3; 2 are needed",
     }
-    assert read.count == 9
 
 
 def test_a_category_is_its_label(tmp_path):
@@ -83,7 +82,7 @@ def test_a_category_is_its_label(tmp_path):
     lines = [",".join(str(row[key]) for key in keys) for row in rows]
     wrong = ",".join("Atlantis" if key == category.name else str(rows[0][key]) for key in keys)
     read = read_rows(text(tmp_path, "\n".join([",".join(keys), *lines, wrong])), PENGUINS)
-    assert read.numbers == [1, 2]
+    assert read.numbers.tolist() == [1, 2]
     assert read.faults[3].startswith(f'row 3, column "{category.name}": must be one of')
 
 
@@ -127,7 +126,7 @@ def test_a_file_that_cannot_be_used_is_refused_by_name(content, words, tmp_path)
 )
 def test_csv_is_read_as_people_write_it(name, content, dialect, tmp_path):
     (tmp_path / name).write_bytes(content)
-    read = read_rows(tmp_path / name, LINEAR, ["é"], dialect=dialect)
+    read = read_rows(tmp_path / name, LINEAR, Reading(["é"], dialect=dialect))
     assert read.arrays["x"].tolist() == [[1.5, 2]]
 
 
@@ -149,7 +148,7 @@ def test_parquet_of_a_dataframe_is_read_without_its_index(tmp_path):
     ],
 )
 def test_a_number_with_two_readings_is_refused(cell, decimal, words, tmp_path):
-    read = read_rows(text(tmp_path, f"bmi;bp\n{cell};2\n"), LINEAR, dialect=Dialect(decimal=decimal))
+    read = read_rows(text(tmp_path, f"bmi;bp\n{cell};2\n"), LINEAR, Reading(dialect=Dialect(decimal=decimal)))
     assert words in read.faults[1]
 
 
@@ -158,7 +157,7 @@ def test_a_number_with_two_readings_is_refused(cell, decimal, words, tmp_path):
     [("3,95", ".", 3.95), ("0,125", ".", 0.125), ("3.95", ",", 3.95), ("3,950", ",", 3.95), ("3.950", ".", 3.95)],
 )
 def test_a_number_with_one_reading_is_read(cell, decimal, value, tmp_path):
-    read = read_rows(text(tmp_path, f"bmi;bp\n{cell};2\n"), LINEAR, dialect=Dialect(decimal=decimal))
+    read = read_rows(text(tmp_path, f"bmi;bp\n{cell};2\n"), LINEAR, Reading(dialect=Dialect(decimal=decimal)))
     assert read.arrays["x"][0, 0] == np.float32(value)
 
 
@@ -169,15 +168,15 @@ def test_a_file_that_is_not_utf8_needs_its_encoding(tmp_path):
 
 
 def test_a_column_names_the_rows(tmp_path):
-    read = read_rows(text(tmp_path, "customer,bmi,bp\nK1,1,2\nK2,x,2\nK3,1\n"), LINEAR, id_column="customer")
+    read = read_rows(text(tmp_path, "customer,bmi,bp\nK1,1,2\nK2,x,2\nK3,1\n"), LINEAR, Reading(id_column="customer"))
     assert read.ids == ["K1", "K2", "K3"]
     assert list(read.faults) == [2, 3]
     with pytest.raises(InvalidInput, match="no column client for --id"):
-        read_rows(text(tmp_path, "bmi,bp\n1,2\n"), LINEAR, id_column="client")
+        read_rows(text(tmp_path, "bmi,bp\n1,2\n"), LINEAR, Reading(id_column="client"))
 
 
 def test_a_column_can_be_ignored(tmp_path):
-    read = read_rows(text(tmp_path, "bmi,bp,age\n1,2,3\n"), LINEAR, drop=["age"])
+    read = read_rows(text(tmp_path, "bmi,bp,age\n1,2,3\n"), LINEAR, Reading(["age"]))
     assert read.arrays["x"].tolist() == [[1, 2]]
 
 

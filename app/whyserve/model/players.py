@@ -57,6 +57,14 @@ class RowPlayers:
         return [*(number for number in range(self.count) if number not in groups), *groups]
 
     @property
+    def keyed(self) -> dict[str, int] | None:
+        """The player of each key of an answer, also of groups; None if an attribution is more than one number."""
+        if any(part.division is not None for part in self.parts):
+            return None
+        own = {key: number for part in self.parts for key, number in part.keys.items()}
+        return {**own, **{name: number for name, (number, _) in self._groups.items()}}
+
+    @property
     def are_listed(self) -> bool:
         """Whether an answer lists players, with labels and places."""
         return bool(self._groups) or any(part.division and part.division.players is not None for part in self.parts)

@@ -5,12 +5,14 @@ import logging
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from tqdm import tqdm
 
+from whyserve.batch.arrow import Loader
 from whyserve.errors import ConfigurationError
 from whyserve.explain.allocator import keep_freed_memory
 from whyserve.explain.models.explainable import ExplainableModel, load_model
@@ -19,11 +21,10 @@ from whyserve.model.manifest import MANIFEST_FILE
 from whyserve.model.spec import ScaleName, model_folders
 from whyserve.settings import TableSettings
 from whyserve.tables.answers import check_output
-from whyserve.tables.explain import Question, explain_file, read_given
-from whyserve.tables.files import CSV, PARQUET, Dialect, has_ending
+from whyserve.tables.explain import Question, Totals, explain_files, read_given
+from whyserve.tables.files import CSV, PARQUET, Dialect, has_ending, matching
+from whyserve.tables.rows import Reading
 
-# Rows whose errors are printed; the output file holds all errors.
-SHOWN = 10
 SOME_REFUSED, ALL_REFUSED = 3, 4
 
 
@@ -31,8 +32,8 @@ def main(
     settings: TableSettings,
     *,
     model: str,
-    rows: Path,
-    output: Path,
+    rows: Sequence[str],
+    output: str,
     method: str,
     outputs: str,
     samples: int | None,
@@ -48,6 +49,8 @@ def main(
     id: str | None = None,
     standard_error: float | None = None,
     force: bool = False,
+    engine: Literal["local", "ray"] = "local",
+    partition_rows: int = 20480,
 ) -> int:
     """Explain all rows and print a summary line. A row that cannot be explained is printed, not raised.
 
@@ -57,18 +60,20 @@ def main(
     logging.basicConfig(level=settings.log_level.upper())
     torch.set_num_threads(settings.worker_threads)
     keep_freed_memory()
-    check_output(output, [rows, Path(background)], force=force)
     if (samples is not None and samples < 1) or seed < 0:
         raise ConfigurationError("--samples must be at least 1, and --seed at least 0")
     if standard_error is not None and not standard_error > 0:
         raise ConfigurationError("--standard-error must be above 0")
-    dialect = Dialect(separator, encoding, decimal)
+    places = matching(rows)
+    if engine == "local":
+        check_output(output, [*places, background], force=force)
+    reading = Reading(drop, id, Dialect(separator, encoding, decimal))
     artifact = next((f for f in model_folders(settings.artifacts, MANIFEST_FILE) if f.name == model), None)
     if artifact is None:
         raise ConfigurationError(f"no exported model {model} in {settings.artifacts}; run `whyserve export`")
     print(f"loading {model}", file=sys.stderr)  # noqa: T201
     loaded = load_model(settings.models, artifact, settings.memory_mb << 20)
-    chosen = background if background in loaded.backgrounds else _given(background, loaded, drop, dialect)
+    chosen = background if background in loaded.backgrounds else _given(background, loaded, reading)
     asked = outputs if outputs in loaded.spec.output_keywords else outputs.split(",")
     question = Question(method, asked, samples, standard_error, seed, chosen, scale, instead_of, _players(players))
     began = time.monotonic()
@@ -78,16 +83,26 @@ def main(
             bar.total = total
             bar.update(int(done) - bar.n)
 
-        explained = explain_file(
-            loaded, rows, output, question, drop=drop, dialect=dialect, id_column=id, on_progress=say
-        )
-    for fault in list(explained.faults.values())[:SHOWN]:
-        print(f"{rows.name}: {fault}", file=sys.stderr)  # noqa: T201
-    if len(explained.faults) > SHOWN:
-        print(f"{rows.name}: and {len(explained.faults) - SHOWN} more rows", file=sys.stderr)  # noqa: T201
-    good = explained.rows - len(explained.faults)
-    print(f"{output}: {good} of {explained.rows} rows explained in {time.monotonic() - began:.1f} s")  # noqa: T201
-    return 0 if not explained.faults else SOME_REFUSED if good else ALL_REFUSED
+        if engine == "ray":
+            from whyserve.batch.on_ray import Work, explain_on_ray  # noqa: PLC0415 (only here Ray is needed)
+
+            loader = Loader(str(settings.models.absolute()), str(artifact.absolute()), settings.memory_mb)
+            work = Work(loader, question, reading, output)
+            run = explain_on_ray(work, loaded, places, partition_rows=partition_rows, force=force, on_progress=say)
+        else:
+            run = explain_files(loaded, places, output, question, reading, on_progress=say)
+    return _report(run, output, time.monotonic() - began)
+
+
+def _report(totals: Totals, output: str, seconds: float) -> int:
+    """Print what was done. Returns the exit code."""
+    for fault in totals.faults:
+        print(fault, file=sys.stderr)  # noqa: T201
+    if totals.refused > len(totals.faults):
+        print(f"and {totals.refused - len(totals.faults)} more rows", file=sys.stderr)  # noqa: T201
+    good = totals.rows - totals.refused
+    print(f"{output}: {good} of {totals.rows} rows explained in {seconds:.1f} s")  # noqa: T201
+    return 0 if not totals.refused else SOME_REFUSED if good else ALL_REFUSED
 
 
 def _players(given: str | None) -> dict[str, Any] | None:
@@ -103,12 +118,11 @@ def _players(given: str | None) -> dict[str, Any] | None:
     return found
 
 
-def _given(background: str, model: ExplainableModel, drop: Sequence[str], dialect: Dialect) -> GivenBackground:
-    path = Path(background)
-    if not has_ending(path, (*CSV, *PARQUET)):
+def _given(background: str, model: ExplainableModel, reading: Reading) -> GivenBackground:
+    if not has_ending(background, (*CSV, *PARQUET)):
         names = ", ".join(model.backgrounds)
         raise ConfigurationError(
             f"--background: unknown background {background}; {model.spec.name} has {names}; or name a .csv or .parquet "
             "file of rows"
         )
-    return read_given(path, model, drop, dialect)
+    return read_given(background, model, replace(reading, id_column=None))

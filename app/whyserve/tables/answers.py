@@ -11,12 +11,11 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from whyserve.errors import ConfigurationError
-from whyserve.model.input_spec import AttributionForm
-from whyserve.model.players import Partition
-from whyserve.tables.files import has_ending
+from whyserve.tables.files import has_ending, is_address, written
 
-Line = dict[str, Any]
-Write = Callable[[list[Line], Mapping[str, Any]], None]
+Write = Callable[[pa.RecordBatch, Mapping[str, Any]], None]
+# A Parquet file gets a row group when so many lines or bytes wait.
+GROUP_LINES, GROUP_BYTES = 1 << 14, 1 << 25
 # Facts that hold for the whole file. They are written once, into its metadata.
 FACTS = (
     "model", "version", "manifest", "method", "method_reason", "samples", "expected_distance", "reliable",
@@ -24,82 +23,49 @@ FACTS = (
 )  # fmt: skip
 # First characters of a text that spreadsheets run as a formula.
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
-NUMBER = pa.float64()
-TOKEN = pa.struct([("token", pa.string()), ("start", pa.int64()), ("end", pa.int64()), ("value", pa.float64())])
-
-
-PLAYER = pa.struct([
-    ("player", pa.string()), ("value", pa.float64()), ("box", pa.list_(pa.int64())), ("label", pa.int64()),
-    ("start", pa.int64()), ("end", pa.int64()), ("channel", pa.string()), ("members", pa.list_(pa.int64())),
-])  # fmt: skip
-
-
-def columns_of(partition: Partition) -> dict[str, pa.DataType]:
-    """The Arrow type of each attribution, by key: a feature, a group of features or a whole input."""
-    return {**{key: _type(form) for key, form in partition.forms().items()}, **dict.fromkeys(partition.groups, NUMBER)}
-
-
-def _type(form: AttributionForm) -> pa.DataType:
-    if form.tokens or form.players:
-        return pa.list_(PLAYER if form.players else TOKEN)
-    nested = pa.float64()
-    for _ in form.shape:
-        nested = pa.list_(nested)
-    return nested
-
-
-def schema_of(partition: Partition) -> pa.Schema:
-    """The columns of the file. `row` counts from 1. `id` is filled if the file of rows has ids. A row with an
-    `error` has no other value. `missing` lists the features without a value. Only methods that sample fill the
-    standard errors.
-    """
-    types = columns_of(partition)
-    may_lack = any(feature.missing for item in partition.inputs for feature in item.features)
-    return pa.schema(
-        [
-            ("row", pa.int64()),
-            ("id", pa.string()),
-            ("output", pa.string()),
-            *((name, pa.float64()) for name in ("value", "base_value", "residual")),
-            *((f"attribution.{key}", kind) for key, kind in types.items()),
-            *((f"standard_error.{key}", kind) for key, kind in types.items()),
-            *([("missing", pa.list_(pa.string()))] if may_lack else []),
-            ("error", pa.string()),
-        ]
-    )
 
 
 @contextmanager
-def open_answers(path: Path, partition: Partition) -> Iterator[Write]:
+def open_answers(place: str | Path, schema: pa.Schema) -> Iterator[Write]:
     """Yields a function that writes lines, so that the size of the file does not matter. Its name says its format.
 
-    The function also takes an answer; a Parquet file keeps its FACTS once, in its metadata. A temporary file takes the
-    place of the file until all lines are written. Raises ConfigurationError if the file cannot be written.
+    The function also takes an answer's facts; a Parquet file keeps its FACTS once, in its metadata. The file gets its
+    name when all lines are written. Raises ConfigurationError if the file cannot be written.
     """
-    part = path.with_name(path.name + ".part")
-    opened = next(opened for ending, opened in FORMATS.items() if has_ending(path, [ending]))
+    opened = next(opened for ending, opened in FORMATS.items() if has_ending(place, [ending]))
     try:
-        with opened(part, schema_of(partition)) as write:
+        with written(place) as path, opened(path, schema) as write:
             yield write
     except OSError as error:
-        part.unlink(missing_ok=True)
-        raise ConfigurationError(f"{path}: cannot be written: {error.strerror or error}") from error
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
-    part.replace(path)
+        raise ConfigurationError(f"{place}: cannot be written: {error.strerror or error}") from error
 
 
 @contextmanager
 def _parquet(path: Path, schema: pa.Schema) -> Iterator[Write]:
-    kept: dict[str, Any] = {}
-    with pa.parquet.ParquetWriter(path, schema) as file:
+    kept: dict[str, Any] = {"rows": 0, "refused": 0}
+    held: list[pa.RecordBatch] = []
+    waiting = {"lines": 0, "bytes": 0}
+    texts = [each.name for each in schema if pa.types.is_string(each.type)]
+    with pa.parquet.ParquetWriter(path, schema, use_dictionary=texts) as file:
 
-        def write(lines: list[Line], facts: Mapping[str, Any]) -> None:
+        def flush() -> None:
+            file.write_table(pa.Table.from_batches(held, schema))
+            held.clear()
+            waiting.update(lines=0, bytes=0)
+
+        def write(lines: pa.RecordBatch, facts: Mapping[str, Any]) -> None:
             kept.update({name: facts[name] for name in FACTS if name in facts})
-            file.write_batch(pa.RecordBatch.from_pylist(lines, schema=schema))
+            kept["rows"] += facts["rows"]
+            kept["refused"] += facts["refused"]
+            held.append(lines)
+            waiting["lines"] += len(lines)
+            waiting["bytes"] += lines.nbytes
+            # Small row groups would make the file's index grow with the number of rows, in memory and on disk.
+            if waiting["lines"] >= GROUP_LINES or waiting["bytes"] >= GROUP_BYTES:
+                flush()
 
         yield write
+        flush()
         file.add_key_value_metadata({"whyserve": json.dumps(kept)})
 
 
@@ -115,13 +81,22 @@ def _csv(path: Path, schema: pa.Schema) -> Iterator[Write]:
     with path.open("w", encoding="utf-8", newline="") as file:
         rows = csv.DictWriter(file, schema.names)
         rows.writeheader()
-        yield lambda lines, _: rows.writerows({name: cell(x) for name, x in line.items()} for line in lines)
+        yield lambda lines, _: rows.writerows({name: cell(x) for name, x in line.items()} for line in _present(lines))
 
 
 @contextmanager
 def _json_lines(path: Path, _: pa.Schema) -> Iterator[Write]:
     with path.open("w", encoding="utf-8") as file:
-        yield lambda lines, _: file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+        yield lambda lines, _: file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in _present(lines))
+
+
+def _present(value: Any) -> Any:
+    """Lines, or a part of one, as Python values, without the fields that are null."""
+    if isinstance(value, pa.RecordBatch):
+        return map(_present, value.to_pylist())
+    if isinstance(value, dict):
+        return {name: _present(part) for name, part in value.items() if part is not None}
+    return [_present(part) for part in value] if isinstance(value, list) else value
 
 
 FORMATS: dict[str, Callable[[Path, pa.Schema], AbstractContextManager[Write]]] = {
@@ -132,37 +107,14 @@ FORMATS: dict[str, Callable[[Path, pa.Schema], AbstractContextManager[Write]]] =
 }
 
 
-def check_output(path: Path, inputs: Sequence[Path], *, force: bool) -> None:
+def check_output(place: str, inputs: Sequence[str], *, force: bool) -> None:
     """Raises ConfigurationError for an unknown format, for an input file, and for an existing file without `force`."""
-    if not has_ending(path, tuple(FORMATS)):
-        raise ConfigurationError(f"{path}: unknown format; the name must end in {', '.join(FORMATS)}")
-    if any(path.exists() and each.exists() and path.samefile(each) for each in inputs):
-        raise ConfigurationError(f"{path}: is the file of rows; choose another name for the answers")
+    if not has_ending(place, tuple(FORMATS)):
+        raise ConfigurationError(f"{place}: unknown format; the name must end in {', '.join(FORMATS)}")
+    if is_address(place):
+        return
+    path = Path(place)
+    if any(path.exists() and Path(each).exists() and path.samefile(each) for each in inputs):
+        raise ConfigurationError(f"{place}: is the file of rows; choose another name for the answers")
     if path.exists() and not force:
-        raise ConfigurationError(f"{path}: the file exists; add --force to replace it")
-
-
-def lines_of(numbers: list[int], answer: Mapping[str, Any]) -> list[Line]:
-    """The lines of an answer of /explain. numbers: the numbers of its rows."""
-    return [
-        {
-            "row": number,
-            **{name: output[name] for name in ("output", "value", "base_value", "residual")},
-            **{f"attribution.{key}": value for key, value in output["attributions"].items()},
-            **{f"standard_error.{key}": value for key, value in output.get("standard_errors", {}).items()},
-            **({"missing": list(output["missing"])} if "missing" in output else {}),
-            **{f"attribution.{group['player']}": group["value"] for group in output.get("players", ())},
-            **{
-                f"standard_error.{group['player']}": group["standard_error"]
-                for group in output.get("players", ())
-                if "standard_error" in group
-            },
-        }
-        for number, explanation in zip(numbers, answer["explanations"], strict=True)
-        for output in explanation["outputs"]
-    ]
-
-
-def lines_of_faults(faults: Mapping[int, str]) -> list[Line]:
-    """The lines of rows that cannot be explained. faults: the message by row number."""
-    return [{"row": number, "error": fault} for number, fault in faults.items()]
+        raise ConfigurationError(f"{place}: the file exists; add --force to replace it")

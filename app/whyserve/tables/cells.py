@@ -83,7 +83,8 @@ def _feature_reader(item: InputSpec, feature: Feature, decimal: str) -> Reader:
     if not feature.categories:
         if item.value_type(feature) is bool:
             return _boolean
-        return lambda cell: _number(item, feature, _with_point(cell, decimal) if isinstance(cell, str) else cell)
+        read_number = _number_reader(item, feature)
+        return lambda cell: read_number(_with_point(cell, decimal) if isinstance(cell, str) else cell)
     codes = {label: code for code, label in enumerate(feature.categories)}
     known = ", ".join(feature.categories[:20])
 
@@ -118,27 +119,42 @@ def _boolean(cell: Any) -> bool:
     return found
 
 
-def _number(item: InputSpec, feature: Feature, cell: Any) -> float:
-    if cell is None or cell == "":
-        raise ValueError("is empty; it must be a number")
-    # float() takes 1_000 and True, which no file means as numbers.
-    if isinstance(cell, bool | list | dict) or (isinstance(cell, str) and "_" in cell):
-        raise ValueError("must be a number")
-    try:
-        value = float(cell)
-    except (TypeError, ValueError):
-        raise ValueError("must be a number") from None
-    if not math.isfinite(value):
-        raise ValueError("must be a finite number")
+def _number_reader(item: InputSpec, feature: Feature) -> Reader:
+    is_whole = not item.is_integer and item.value_type(feature) is int
+    smallest, largest = bounds_of(item)
+
+    def read(cell: Any) -> float:
+        if cell is None or cell == "":
+            raise ValueError("is empty; it must be a number")
+        # float() takes 1_000 and True, which no file means as numbers.
+        if isinstance(cell, bool | list | dict) or (isinstance(cell, str) and "_" in cell):
+            raise ValueError("must be a number")
+        try:
+            value = float(cell)
+        except (TypeError, ValueError):
+            raise ValueError("must be a number") from None
+        if not math.isfinite(value):
+            raise ValueError("must be a finite number")
+        if item.is_integer:
+            if value != int(value) or not smallest <= value <= largest:
+                raise ValueError(f"must be a whole number from {smallest} to {largest}")
+            return value
+        if not smallest <= value <= largest:  # a number that is rounded to the largest one is accepted
+            _converted(item, np.array(value))
+        if is_whole and value != int(value):
+            raise ValueError("must be a whole number")
+        return value
+
+    return read
+
+
+def bounds_of(item: InputSpec) -> tuple[float, float]:
+    """The smallest and the largest number of the dtype of an input of numbers."""
     if item.is_integer:
         bounds = np.iinfo(item.dtype)
-        if value != int(value) or not bounds.min <= value <= bounds.max:
-            raise ValueError(f"must be a whole number from {bounds.min} to {bounds.max}")
-    else:
-        _converted(item, np.array(value))
-        if item.value_type(feature) is int and value != int(value):
-            raise ValueError("must be a whole number")
-    return value
+        return bounds.min, bounds.max
+    largest = float(np.finfo(item.dtype).max)
+    return -largest, largest
 
 
 def _array(item: InputSpec, cell: Any) -> np.ndarray:

@@ -1,28 +1,34 @@
-"""`whyserve explain MODEL rows.csv -o why.parquet`: explain a file of rows in this process, without a service."""
+"""Explain the rows of tables in this process, without a service: of files, and of Arrow tables."""
 
-import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
+import pyarrow as pa
 import torch
 
 from whyserve.errors import InvalidInput, UnsupportedNetwork
 from whyserve.explain.models.explainable import ExplainableModel
-from whyserve.explain.worker.batch import compute
+from whyserve.explain.worker.batch import attribute
+from whyserve.explain.worker.results import common_fields
 from whyserve.jobs import ExplainJob, GivenBackground, PackedArray
 from whyserve.model.rows import Arrays
 from whyserve.model.scale import scale_of
 from whyserve.model.spec import DEFAULT_BACKGROUND, ScaleName
-from whyserve.model.text import TokenSpans
-from whyserve.tables.answers import Line, lines_of, lines_of_faults, open_answers
-from whyserve.tables.files import Dialect
-from whyserve.tables.rows import DETECTED, RowsRead, read_rows
+from whyserve.tables.answers import open_answers
+from whyserve.tables.files import Chunk, RowsFile, name_of, open_rows
+from whyserve.tables.lines import columns_of, lines_of, schema_of
+from whyserve.tables.rows import EVERY, Reading, RowsRead, TableReader, check_rows, read_rows
 
-CHUNK_ROWS = 32
+# Rows that are explained together: at most so many, with inputs of at most so many bytes.
+CHUNK_ROWS, CHUNK_BYTES = 1024, 1 << 23
+# The messages of so many rows that could not be explained are kept; the file of answers has all of them.
+KEPT_FAULTS = 10
 
-# Called with the number of rows done, which may be a fraction, and the number of rows in the file.
+# Called with the number of rows done, which may be a fraction, and the number of all rows.
 OnProgress = Callable[[float, int], object]
 
 
@@ -41,124 +47,167 @@ class Question:
     players: dict[str, Any] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Explained:
-    """rows: the number of rows in the file. faults: the message by number of each row that was not explained."""
+class Explanations(NamedTuple):
+    """The answers of some rows. lines: one for each row and output. faults: the message by number of each row that was
+    not explained. facts: what holds for all of them, and the numbers of rows and of refused rows.
+    """
 
-    rows: int
+    lines: pa.RecordBatch
     faults: dict[int, str]
+    facts: dict[str, Any]
 
 
-def explain_file(
+@dataclass(slots=True)
+class Totals:
+    """rows: the number of rows so far. refused: of rows that were not explained. faults: the first messages of them."""
+
+    rows: int = 0
+    refused: int = 0
+    faults: list[str] = field(default_factory=list)
+
+    def add(self, rows: int, faults: Mapping[int, str], name: str) -> None:
+        """Count rows of the file `name`."""
+        self.merge(Totals(rows, len(faults), [f"{name}: {fault}" for fault in faults.values()]))
+
+    def merge(self, other: "Totals") -> None:
+        self.rows += other.rows
+        self.refused += other.refused
+        self.faults += other.faults[: KEPT_FAULTS - len(self.faults)]
+
+
+def explain_files(
     model: ExplainableModel,
-    rows: Path,
-    answers: Path,
+    places: Sequence[str | Path],
+    answers: str | Path,
     question: Question,
+    reading: Reading = EVERY,
     *,
-    drop: Sequence[str] = (),
-    dialect: Dialect = DETECTED,
-    id_column: str | None = None,
     on_progress: OnProgress,
-) -> Explained:
-    """Explain each row of a file. If one row cannot be explained, only that row has an error in the answers.
+) -> Totals:
+    """Explain each row of files, in their order, as if they were one. If one row cannot be explained, only that row has
+    an error in the answers. Memory does not grow with the number of rows.
 
     `value` is the output of the original network, because this process does not run ONNX Runtime.
     on_progress: called during the work.
     Raises InvalidInput, UnknownLabel, UnsupportedMethod, ConfigurationError.
     """
-    known = model.manifest.vocabularies
-    read = read_rows(rows, model.spec, drop, model.texts, known, dialect=dialect, id_column=id_column)
-    run = _Run(model, read, question, on_progress)
-    with open_answers(answers, model.partition_of(question.players)) as write:
-        for first in range(1, read.count + 1, CHUNK_ROWS):
-            write(run.lines(range(first, min(first + CHUNK_ROWS, read.count + 1))), run.facts)
-    return Explained(read.count, dict(sorted(run.faults.items())))
+    explainer, totals = TableExplainer(model, question, reading), Totals()
+    readers = [(file, explainer.reader(file.names, f"{file.name}: ")) for file in open_files(places, reading)]
+    count = sum(file.count for file, _ in readers)
+    with open_answers(answers, explainer.schema) as write:
+        for file, reader in readers:
+            for chunk in file.chunks(explainer.chunk_rows, 0):
+
+                def say(share: float, begun: int = totals.rows, rows: int = len(chunk)) -> None:
+                    on_progress(begun + share * rows, count)
+
+                found = explainer.explain(reader, chunk, totals.rows + 1, say)
+                write(found.lines, found.facts)
+                totals.add(len(chunk), found.faults, file.name)
+                say(1.0)
+    return totals
 
 
-def read_given(path: Path, model: ExplainableModel, drop: Sequence[str], dialect: Dialect) -> GivenBackground:
+def open_files(places: Sequence[str | Path], reading: Reading) -> list[RowsFile]:
+    """Raises InvalidInput if a file cannot be read or has no rows."""
+    files = [open_rows(place, reading.dialect) for place in places]
+    for file in files:
+        check_rows(file)
+    return files
+
+
+def read_given(place: str | Path, model: ExplainableModel, reading: Reading) -> GivenBackground:
     """A background from a file of rows. Raises InvalidInput if any cell is invalid: skipping a row would change the
     background.
     """
-    read = read_rows(path, model.spec, drop, vocabularies=model.manifest.vocabularies, dialect=dialect)
+    read = read_rows(place, model.spec, reading, vocabularies=model.manifest.vocabularies)
     for fault in read.faults.values():
-        raise InvalidInput(f"{path.name}: {fault}", field="background")
+        raise InvalidInput(f"{name_of(place)}: {fault}", field="background")
     return GivenBackground.pack(read.arrays)
 
 
-class _Run:
-    """The explanation of one file. faults: the message by number of each row that failed so far. facts: the last
-    answer.
-    """
+class TableExplainer:
+    """Explains the rows of one model. schema: the columns of the answers. chunk_rows: rows to explain together."""
 
-    def __init__(self, model: ExplainableModel, read: RowsRead, question: Question, on_progress: OnProgress) -> None:
-        self._model, self._read, self._question, self._on_progress = model, read, question, on_progress
-        self._places = {number: place for place, number in enumerate(read.numbers)}
-        self.faults = dict(read.faults)
-        self.facts: dict[str, Any] = {}
+    def __init__(self, model: ExplainableModel, question: Question, reading: Reading) -> None:
+        self._model, self._question, self._reading = model, question, reading
+        self.schema = schema_of(model.partition_of(question.players))
+        row_bytes = sum(math.prod(item.row_shape) * np.dtype(item.dtype).itemsize for item in model.spec.inputs)
+        self.chunk_rows = max(1, min(CHUNK_ROWS, CHUNK_BYTES // row_bytes))
+        self._scale = scale_of(model.spec, question.scale, question.instead_of)
 
-    def lines(self, numbers: range) -> list[Line]:
-        """The lines of the answers for these rows, in their order."""
-        readable = [number for number in numbers if number in self._places]
-        lines = self._explained(readable) if readable else []
-        lines += lines_of_faults({number: self.faults[number] for number in numbers if number in self.faults})
-        self._on_progress(numbers.stop - 1, self._read.count)
-        if self._read.ids:
-            lines = [{**line, "id": self._read.ids[line["row"] - 1]} for line in lines]
-        return sorted(lines, key=lambda line: int(line["row"]))
+    def reader(self, names: Sequence[str], place: str = "") -> TableReader:
+        """The reader of tables with these columns. Raises InvalidInput."""
+        known = self._model.manifest.vocabularies
+        texts = self._model.texts
+        return TableReader(self._model.spec, names, self._reading, texts=texts, vocabularies=known, place=place)
 
-    def _explained(self, numbers: list[int]) -> list[Line]:
-        """Explain rows together. If that fails, explain each row alone, to find the rows that fail."""
-        try:
-            self.facts = self._answer(numbers)
-            return lines_of(numbers, self.facts)
-        except (InvalidInput, UnsupportedNetwork) as error:
-            if "field" in error.details:  # a parameter is wrong, not a row
-                raise
-            if len(numbers) == 1:
-                self.faults[numbers[0]] = f"row {numbers[0]}: {error.message.removeprefix('instances[0]: ')}"
-                return []
-        return [line for number in numbers for line in self._explained([number])]
+    def explain(
+        self, reader: TableReader, chunk: Chunk, first: int, on_share: Callable[[float], object] = lambda _: None
+    ) -> Explanations:
+        """The answers of some rows. first: the number of the first. on_share: called with the share that is done."""
+        read = reader.read(chunk, first)
+        faults, parts, facts = dict(read.faults), [], dict[str, Any]()
 
-    def _answer(self, numbers: list[int]) -> dict[str, Any]:
-        places = [self._places[number] for number in numbers]
-        arrays = {name: array[places] for name, array in self._read.arrays.items()}
-        texts = {
-            name: tuple(self._model.texts[name].spans(texts[place]) for place in places)
-            for name, texts in self._read.texts.items()
-        }
+        def explain(rows: slice) -> None:
+            """Explain rows together. If that fails, explain both halves, to find the rows that fail."""
+            try:
+                parts.append(self._columns(read, rows, on_share, facts))
+            except (InvalidInput, UnsupportedNetwork) as error:
+                if "field" in error.details:  # a parameter is wrong, not a row
+                    raise
+                if rows.stop - rows.start == 1:
+                    number = int(read.numbers[rows.start])
+                    faults[number] = f"row {number}: {error.message.removeprefix('instances[0]: ')}"
+                    return
+                middle = (rows.start + rows.stop) // 2
+                explain(slice(rows.start, middle))
+                explain(slice(middle, rows.stop))
 
-        def on_share(share: float) -> bool:
-            self._on_progress(numbers[0] - 1 + share * len(numbers), self._read.count)
+        if len(read.numbers):
+            explain(slice(0, len(read.numbers)))
+        facts |= {"rows": len(chunk), "refused": len(faults)}
+        names = read.ids
+        ids = None if names is None else lambda number: names[number - first]
+        faults = dict(sorted(faults.items()))
+        return Explanations(lines_of(self.schema, parts, faults, ids), faults, facts)
+
+    def _columns(
+        self, read: RowsRead, rows: slice, on_share: Callable[[float], object], facts: dict[str, Any]
+    ) -> dict[str, Any]:
+        """The columns of the lines of some rows. facts: gets those of the answer."""
+        model = self._model
+        job = self._job({name: array[rows] for name, array in read.arrays.items()}, read, rows)
+        total, begun = len(read.numbers), rows.start
+
+        def on_progress(share: float) -> bool:
+            on_share((begun + share * (rows.stop - begun)) / total)
             return True
 
-        (result,) = compute([_job(self._model, arrays, texts, self._question)], self._model, on_share)
-        answer: dict[str, Any] = json.loads(result.json)
-        return answer
+        choice, partition, explained = attribute([job], model, on_progress)
+        facts.update(common_fields(job, model, choice, partition, complete=explained.complete))
+        return columns_of(job, model, explained, read.numbers[rows], keyed=not partition.follows_rows)
 
-
-def _job(
-    model: ExplainableModel, arrays: Arrays, texts: dict[str, tuple[TokenSpans, ...]], question: Question
-) -> ExplainJob:
-    scale = scale_of(model.spec, question.scale, question.instead_of)
-    with torch.no_grad():
-        inputs = model.tensors(arrays)
-        table = model.network(inputs).numpy()
-        logits = model.logits(inputs).numpy() if scale and model.manifest.ending else None
-    wanted = model.outputs.wanted(question.outputs, table, question.instead_of)
-    return ExplainJob.of(
-        model.spec,
-        model.digest,
-        arrays,
-        table,
-        wanted,
-        id="file",
-        scale=scale,
-        logits=None if logits is None else PackedArray.pack(logits),
-        texts=texts,
-        method=question.method,
-        samples=question.samples,
-        standard_error=question.standard_error,
-        seed=question.seed,
-        background=question.background,
-        players=question.players,
-    )
+    def _job(self, arrays: Arrays, read: RowsRead, rows: slice) -> ExplainJob:
+        model, question = self._model, self._question
+        with torch.no_grad():
+            inputs = model.tensors(arrays)
+            table = model.network(inputs).numpy()
+            logits = model.logits(inputs).numpy() if self._scale and model.manifest.ending else None
+        return ExplainJob.of(
+            model.spec,
+            model.digest,
+            arrays,
+            table,
+            model.outputs.wanted(question.outputs, table, question.instead_of),
+            id="file",
+            scale=self._scale,
+            logits=None if logits is None else PackedArray.pack(logits),
+            texts={name: tuple(map(model.texts[name].spans, texts[rows])) for name, texts in read.texts.items()},
+            method=question.method,
+            samples=question.samples,
+            standard_error=question.standard_error,
+            seed=question.seed,
+            background=question.background,
+            players=question.players,
+        )

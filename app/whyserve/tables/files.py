@@ -1,14 +1,23 @@
-"""Open a file of rows, CSV or Parquet: the names of its columns and the cells of each row."""
+"""Open files of rows, CSV or Parquet: the names of their columns, and their rows in chunks.
+
+A place is a path, or an address that fsspec knows, such as s3://bucket/rows.parquet.
+"""
 
 import codecs
 import csv
+import glob
 import gzip
 import io
+import os
 import re
-from collections.abc import Iterator, Sequence
+import socket
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal, TypeAlias
 
 import pyarrow as pa
 import pyarrow.parquet
@@ -21,6 +30,11 @@ ENCODINGS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs
 # Columns that pandas writes for its index: of Parquet, and of CSV.
 INDEX = re.compile(r"__index_level_\d+__|Unnamed: \d+|")
 FORMATS = f"{', '.join(CSV)}, {' or '.join(PARQUET)}"
+# Bytes that are read of each column of a Parquet file at once. Without it, a whole row group is read.
+BUFFER = 1 << 18
+
+Chunk: TypeAlias = pa.RecordBatch | list[list[str]]
+"""Some rows of a file: of Parquet a batch, of CSV the texts of the cells by row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,32 +46,96 @@ class Dialect:
     decimal: Literal[".", ","] = "."
 
 
-def has_ending(path: Path, endings: Sequence[str]) -> bool:
-    return path.name.lower().endswith(tuple(endings))
+@dataclass(frozen=True, slots=True)
+class RowsFile:
+    """A file of rows. names: of its columns, without blanks around them. count: the number of its rows.
+
+    chunks: (rows of a chunk, rows to skip) → the chunks. Raises InvalidInput if the file cannot be read.
+    """
+
+    place: str
+    names: list[str]
+    count: int
+    chunks: Callable[[int, int], Iterator[Chunk]]
+
+    @property
+    def name(self) -> str:
+        return name_of(self.place)
 
 
-def open_rows(path: Path, dialect: Dialect) -> tuple[list[str], Iterator[Sequence[Any]]]:
-    """The names of the columns, without blanks around them, and the cells of each row. Raises InvalidInput."""
+def name_of(place: str | Path) -> str:
+    return str(place).rstrip("/").rpartition("/")[2]
+
+
+def is_address(place: str | Path) -> bool:
+    return "://" in str(place)
+
+
+def has_ending(place: str | Path, endings: Sequence[str]) -> bool:
+    return name_of(place).lower().endswith(tuple(endings))
+
+
+def file_system(place: str) -> tuple[Any, str]:
+    """The file system of an address, and the path in it. fsspec comes with torch; s3:// also needs s3fs."""
+    from fsspec.core import url_to_fs  # noqa: PLC0415
+
+    return url_to_fs(place)  # type: ignore[no-any-return]
+
+
+def matching(places: Sequence[str]) -> list[str]:
+    """The files of places with * and ?, in the order of their names. Raises InvalidInput if a pattern has no file."""
+    found = []
+    for place in places:
+        if not set(place) & set("*?") or (not is_address(place) and Path(place).exists()):
+            found.append(place)
+            continue
+        if is_address(place):
+            system, path = file_system(place)
+            files = [system.unstrip_protocol(each) for each in system.glob(path)]
+        else:
+            files = glob.glob(place)
+        if not files:
+            raise InvalidInput(f"{place}: no such file")
+        found += sorted(files)
+    return found
+
+
+@contextmanager
+def written(place: str | Path) -> Iterator[Path]:
+    """A path to write. Its file moves to the place when all of it is written, so that the place never has a part."""
+    if is_address(place):
+        system, path = file_system(str(place))
+        with tempfile.TemporaryDirectory() as folder:
+            local = Path(folder, name_of(place))
+            yield local
+            system.put_file(str(local), path)
+        return
+    # Two processes may write the same file at the same time.
+    part = Path(place).with_name(f".{name_of(place)}.{socket.gethostname()}-{os.getpid()}.part")
     try:
-        if has_ending(path, PARQUET):
-            table = pa.parquet.read_table(path)
-            return table.column_names, zip(*(column.to_pylist() for column in table.columns), strict=True)
-        if not has_ending(path, CSV):
-            raise InvalidInput(f"{path.name}: unknown format; the name must end in {FORMATS}")
-        content = path.read_bytes()
-        lines = _csv_lines(gzip.decompress(content) if has_ending(path, [".gz"]) else content, dialect)
-    except FileNotFoundError as error:
-        raise InvalidInput(f"{path.name}: no such file") from error
-    except UnicodeError as error:
-        raise InvalidInput(
-            f"{path.name}: cannot be read as CSV or Parquet: it is not UTF-8; add its encoding, such as"
-            " `--encoding cp1252`"
-        ) from error
-    except (OSError, EOFError, LookupError, csv.Error, pa.ArrowException) as error:
-        raise InvalidInput(f"{path.name}: cannot be read as CSV or Parquet: {first_line(error)}") from error
-    if not lines:
-        raise InvalidInput(f"{path.name}: the file is empty; its first line must name the columns")
-    return [name.strip() for name in lines[0]], (line for line in lines[1:] if line)
+        yield part
+        part.replace(place)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def open_rows(place: str | Path, dialect: Dialect) -> RowsFile:
+    """Raises InvalidInput if the file has another format, cannot be read, or has no heading.
+
+    A CSV file is read once to count its rows, so that a fault of its encoding is found before any row is explained.
+    """
+    place = str(place)
+    with _readable(place):
+        if has_ending(place, PARQUET):
+            with _parquet(place) as file:
+                return RowsFile(place, file.schema_arrow.names, file.metadata.num_rows, _parquet_chunks(place))
+        if not has_ending(place, CSV):
+            raise InvalidInput(f"{name_of(place)}: unknown format; the name must end in {FORMATS}")
+        lines = _csv_lines(place, dialect)
+        heading = next(lines, None)
+        if heading is None:
+            raise InvalidInput(f"{name_of(place)}: the file is empty; its first line must name the columns")
+        return RowsFile(place, [name.strip() for name in heading], sum(1 for _ in lines), _csv_chunks(place, dialect))
 
 
 def is_index(name: str) -> bool:
@@ -65,9 +143,78 @@ def is_index(name: str) -> bool:
     return INDEX.fullmatch(name) is not None
 
 
-def _csv_lines(content: bytes, dialect: Dialect) -> list[list[str]]:
-    encoding = next((name for mark, name in ENCODINGS.items() if content.startswith(mark)), "utf-8")
-    text = content.decode(dialect.encoding or encoding)
-    heading = text.partition("\n")[0]
-    separator = dialect.separator or max(SEPARATORS, key=heading.count)
-    return list(csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=separator))
+@contextmanager
+def _readable(place: str) -> Iterator[None]:
+    name = name_of(place)
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise InvalidInput(f"{name}: no such file") from error
+    except UnicodeError as error:
+        raise InvalidInput(
+            f"{name}: cannot be read as CSV or Parquet: it is not UTF-8; add its encoding, such as `--encoding cp1252`"
+        ) from error
+    except (OSError, EOFError, LookupError, csv.Error, pa.ArrowException) as error:
+        raise InvalidInput(f"{name}: cannot be read as CSV or Parquet: {first_line(error)}") from error
+
+
+def open_bytes(place: str) -> IO[bytes]:
+    if is_address(place):
+        system, path = file_system(place)
+        return system.open(path, "rb")  # type: ignore[no-any-return]
+    return Path(place).open("rb")
+
+
+@contextmanager
+def _parquet(place: str) -> Iterator[pa.parquet.ParquetFile]:
+    with open_bytes(place) as content, pa.parquet.ParquetFile(content, buffer_size=BUFFER) as file:
+        yield file
+
+
+def _parquet_chunks(place: str) -> Callable[[int, int], Iterator[Chunk]]:
+    def chunks(rows: int, skip: int) -> Iterator[Chunk]:
+        with _readable(place), _parquet(place) as file:
+            groups, before = [], 0
+            for group in range(file.num_row_groups):
+                before += file.metadata.row_group(group).num_rows
+                if before > skip:
+                    groups.append(group)
+            skip -= before - sum(file.metadata.row_group(group).num_rows for group in groups)
+            yield from _of_size(file.iter_batches(rows, groups, use_threads=False), rows, skip)
+
+    return chunks
+
+
+def _of_size(batches: Iterable[pa.RecordBatch], rows: int, skip: int) -> Iterator[pa.RecordBatch]:
+    """The same rows in batches of one size, without the first `skip`. The last batch may be smaller."""
+    held: list[pa.RecordBatch] = []
+    for each in batches:
+        batch, skip = each.slice(skip), max(0, skip - len(each))
+        while (needed := rows - sum(map(len, held))) <= len(batch):
+            yield pa.concat_batches([*held, batch.slice(0, needed)])
+            held, batch = [], batch.slice(needed)
+        held += [batch] if len(batch) else []
+    if held:
+        yield pa.concat_batches(held)
+
+
+def _csv_chunks(place: str, dialect: Dialect) -> Callable[[int, int], Iterator[Chunk]]:
+    def chunks(rows: int, skip: int) -> Iterator[Chunk]:
+        with _readable(place):
+            lines = islice(_csv_lines(place, dialect), 1 + skip, None)
+            while chunk := list(islice(lines, rows)):
+                yield chunk
+
+    return chunks
+
+
+def _csv_lines(place: str, dialect: Dialect) -> Iterator[list[str]]:
+    """The lines that are not empty, first the heading."""
+    with open_bytes(place) as raw, gzip.open(raw) if has_ending(place, [".gz"]) else raw as content:
+        start = content.read(3)
+        content.seek(0)
+        encoding = next((name for mark, name in ENCODINGS.items() if start.startswith(mark)), "utf-8")
+        text = io.TextIOWrapper(content, dialect.encoding or encoding, newline="")
+        heading = text.readline()
+        separator = dialect.separator or max(SEPARATORS, key=heading.count)
+        yield from filter(None, csv.reader(chain([heading], text), strict=True, delimiter=separator))

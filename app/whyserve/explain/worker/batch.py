@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -14,15 +13,16 @@ from whyserve.explain.worker.reasons import further_fields
 from whyserve.explain.worker.results import Explained, answer
 from whyserve.explain.worker.summary import summarise
 from whyserve.jobs import ExplainJob, JobResult
+from whyserve.model.choice import MethodChoice
 from whyserve.model.outputs import same_length
 from whyserve.model.players import Partition, RowPlayers
 
+OnProgress = Callable[[float], bool]
+OnError = Callable[[float], None] | None
+
 
 def compute(
-    jobs: Sequence[ExplainJob],
-    model: ExplainableModel,
-    on_progress: Callable[[float], bool],
-    on_error: Callable[[float], None] | None = None,
+    jobs: Sequence[ExplainJob], model: ExplainableModel, on_progress: OnProgress, on_error: OnError = None
 ) -> list[JobResult]:
     """The results of jobs with one batch key, in their order.
 
@@ -34,35 +34,9 @@ def compute(
         from whyserve.explain.pictures.draw import draw_job  # noqa: PLC0415 (matplotlib is slow to import)
 
         return [JobResult(draw_job(job, model.spec), method="drawing")]
-    partition = model.partition_of(job.players, summary=job.summary)
-    choice = model.choose_method(
-        job.method,
-        job.background,
-        samples=job.samples,
-        standard_error=job.standard_error,
-        scale=job.scale,
-        players=partition.wanted,
-    )
-    rows, columns = _rows(jobs, model), _columns(jobs, model)
-    players = _players(jobs, model, partition, rows) if partition.follows_rows else None
-    explainer = model.explainer(choice.method, job.background, job.scale, partition, players)
-    limits = Limits(
-        samples=choice.samples,
-        standard_error=job.standard_error,
-        seed=job.seed,
-        interactions=job.interactions,
-        deadline=_deadline(jobs),
-        on_progress=on_progress,
-        on_error=on_error,
-    )
     if job.summary:
-
-        def explain(part: slice, on_progress: Callable[[float], bool]) -> Attribution:
-            some = {name: x[part] for name, x in rows.items()}
-            return explainer.explain(some, columns[part], replace(limits, on_progress=on_progress, on_error=None))
-
-        return [summarise(job, model, choice, partition, explain, on_progress=on_progress)]
-    explained = Explained.of(explainer.explain(rows, columns, limits), players or [partition.fixed] * len(columns))
+        return [_summary(job, model, on_progress)]
+    choice, partition, explained = attribute(jobs, model, on_progress, on_error)
     results, first = [], 0
     for each in jobs:
         end = first + len(each.outputs)
@@ -71,6 +45,58 @@ def compute(
         results.append(answer(each, model, choice, partition, part, more=more))
         first = end
     return results
+
+
+def attribute(
+    jobs: Sequence[ExplainJob], model: ExplainableModel, on_progress: OnProgress, on_error: OnError = None
+) -> tuple[MethodChoice, Partition, Explained]:
+    """The attributions of all rows of jobs with one batch key. Raises as `compute`."""
+    job, partition = jobs[0], model.partition_of(jobs[0].players)
+    choice = _choice(job, model, partition)
+    rows, columns = _rows(jobs, model), _columns(jobs, model)
+    players = _players(jobs, model, partition, rows) if partition.follows_rows else None
+    explainer = model.explainer(choice.method, job.background, job.scale, partition, players)
+    attributions = explainer.explain(rows, columns, _limits(jobs, choice, on_progress, on_error))
+    return choice, partition, Explained.of(attributions, players or [partition.fixed] * len(columns))
+
+
+def _summary(job: ExplainJob, model: ExplainableModel, on_progress: OnProgress) -> JobResult:
+    partition = model.partition_of(job.players, summary=True)
+    choice = _choice(job, model, partition)
+    rows, columns = _rows([job], model), _columns([job], model)
+    explainer = model.explainer(choice.method, job.background, job.scale, partition)
+
+    def explain(part: slice, on_progress: OnProgress) -> Attribution:
+        some = {name: x[part] for name, x in rows.items()}
+        return explainer.explain(some, columns[part], _limits([job], choice, on_progress))
+
+    return summarise(job, model, choice, partition, explain, on_progress=on_progress)
+
+
+def _choice(job: ExplainJob, model: ExplainableModel, partition: Partition) -> MethodChoice:
+    return model.choose_method(
+        job.method,
+        job.background,
+        samples=job.samples,
+        standard_error=job.standard_error,
+        scale=job.scale,
+        players=partition.wanted,
+    )
+
+
+def _limits(
+    jobs: Sequence[ExplainJob], choice: MethodChoice, on_progress: OnProgress, on_error: OnError = None
+) -> Limits:
+    job = jobs[0]
+    return Limits(
+        samples=choice.samples,
+        standard_error=job.standard_error,
+        seed=job.seed,
+        interactions=job.interactions,
+        deadline=_deadline(jobs),
+        on_progress=on_progress,
+        on_error=on_error,
+    )
 
 
 def _players(
