@@ -100,6 +100,13 @@ class TableSettings(Common):
         512
     )
     worker_threads: Annotated[int, Field(ge=1, description="Threads of one explanation.")] = 1
+    device: Annotated[
+        str,
+        Field(
+            pattern=r"^(cpu|auto|cuda(:\d+)?)$",
+            description="Device of the networks: cpu, cuda, cuda:1, or auto for CUDA where it is available.",
+        ),
+    ] = "cpu"
 
 
 class Settings(Common):
