@@ -94,12 +94,13 @@ class MethodTrial(TypedDict):
 
 
 class Certificate(TypedDict):
-    """How well each method explains this model. reference: the method that distances are measured to.
+    """How well each method explains this model, on the device. reference: the method that distances are measured to.
 
     rows: number of measured rows. samples: the default method's number of samples if the request names neither a
     method nor samples; if absent, the method's own default.
     """
 
+    device: NotRequired[str]
     reference: str
     rows: int
     methods: dict[str, MethodTrial]

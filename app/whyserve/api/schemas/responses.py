@@ -73,6 +73,10 @@ def computed_fields(spec: ModelSpec) -> dict[str, Any]:
         "expected_distance": NotRequired[
             Annotated[float, Field(description="mean |φ − reference| / mean |reference|, measured at export.")]
         ],
+        "device": NotRequired[Annotated[str, Field(description="The device of the network. Absent: the CPU.")]],
+        "certified_on": NotRequired[
+            Annotated[str, Field(description="The device of the certificate. Absent: the device of the network.")]
+        ],
         "scale": NotRequired[
             Annotated[
                 Literal["log_odds", "log_ratio", "difference"],

@@ -99,6 +99,18 @@ class ExplainableModel:
         with self.device.scope():
             return quick_network(self.spec, self._original, self.device.put(self.background))
 
+    @property
+    def device_facts(self) -> dict[str, str]:
+        """What an answer says of the device: its name, and that of the certificate if the certificate has another one.
+
+        Empty if both are the CPU.
+        """
+        certified = self.manifest.certificate.get("device", CPU.name)
+        return {
+            **({} if self.device.is_cpu else {"device": self.device.name}),
+            **({} if certified == self.device.torch.type else {"certified_on": certified}),
+        }
+
     @cached_property
     def texts(self) -> Mapping[str, TextReader]:
         """The reader of each text input, for rows of a file. The rows of a job are already token ids."""

@@ -111,6 +111,7 @@ def common_fields(
         **({} if choice.samples is None else {"samples": choice.samples}),
         **({} if choice.distance is None else {"expected_distance": choice.distance}),
         **({} if choice.doubt is None else {"reliable": False, "reliable_reason": choice.doubt}),
+        **model.device_facts,
         **scale_facts(job.scale),
         **({"players": [players.names[number] for number in players.order]} if players else {}),
         "background": model.describe_background(job.background, partition),

@@ -84,7 +84,7 @@ class Designs:
 
     def label(self, shares: torch.Tensor, seed: int) -> torch.Tensor:
         """(B, P): the label of each player for each background row. shares: (B, P), the sizes of the guide's shares."""
-        tie, by_rank = (x.to(shares.device) for x in self._labels(seed))
+        tie, by_rank = self._labels(seed, shares.device)
         # Equal shares get random ranks.
         relative = shares / shares.mean().clamp_min(1e-300) + 1e-9 * tie
         return torch.empty_like(by_rank).scatter_(1, relative.argsort(1, descending=True), by_rank)
@@ -97,7 +97,7 @@ class Designs:
         """
         weight, everything = shares.sum(1), float(shares.sum())
         relative = weight * (self.rows / everything) if everything > 0 else torch.ones_like(weight)
-        ascending, order = (relative + 1e-9 * self._labels(seed)[0][:, 0].to(shares.device)).sort()
+        ascending, order = (relative + 1e-9 * self._labels(seed, shares.device)[0][:, 0]).sort()
         top = shares.topk(tier_ends(self.players)[0], dim=1).values.mean() * shares.numel()
         profile = sum(float(top) > most * everything for most in FIRST_TIER)
         most, step, ideal, given = (1 << min(self.players - 1, 40)) - 1, max(1, round(STEP * pairs)), 0.0, 0
@@ -112,20 +112,26 @@ class Designs:
             count = min(most, max(1, unit * round((ideal - given) / len(group) / unit)))
             given += count * len(group)
             key = (self.players, count, profile, seed, number)
-            make = partial(uncounted, lambda key=key: make_design(*key).on(shares.device))
+            make = partial(uncounted, partial(_design_on, shares.device, *key), shares.device)
             drawn.append((self._designs.get(key, make), group))
         return drawn
 
-    def _labels(self, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
-        return uncounted(partial(random_labels, self.rows, self.players, seed))
+    def _labels(self, seed: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+        tie, by_rank = uncounted(partial(random_labels, self.rows, self.players, seed), device)
+        return tie.to(device), by_rank.to(device)
 
 
-def uncounted(make: Callable[[], T]) -> T:
-    """What `make` returns, made on the CPU. It is kept for the next rows, so its operations do not count as work of one
-    row, and a seed gives the same numbers for every device.
+def uncounted(make: Callable[[], T], device: torch.device) -> T:
+    """What `make` returns. It is kept for the next rows, so its operations do not count as work of one row.
+
+    Random numbers are made on the CPU, so a seed gives the same ones for every device.
     """
     with _disable_current_modes():
-        return on_cpu(make)
+        return make() if device.type == "cpu" else on_cpu(make)
+
+
+def _design_on(device: torch.device, *key: int) -> Design:
+    return make_design(*key).on(device)
 
 
 @lru_cache(maxsize=4)
