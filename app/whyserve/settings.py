@@ -238,6 +238,10 @@ class ApiSettings(Settings, RecordPlace):
         Seconds, Field(description="Seconds that requests in flight may take after the end of accepting requests.")
     ] = 25
     threads: Annotated[int, Field(ge=1, description="Threads of one prediction.")] = 1
+    providers: Annotated[
+        str,
+        Field(description="Execution providers of ONNX Runtime, the first choice first, with commas; empty: the CPU."),
+    ] = ""
 
     max_requests: Annotated[
         int, Field(ge=1, description="Requests processed at once; more are refused with status 503.")

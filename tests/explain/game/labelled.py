@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch._subclasses.fake_tensor import FakeTensor
+from torch._subclasses.functional_tensor import FunctionalTensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves, tree_map
 
@@ -34,14 +35,14 @@ class Labelled(TorchFunctionMode):
         given = (args, kwargs or {})
         if func is torch.device or getattr(func, "__name__", "") == "_parse_to":
             return func(*args, **given[1])
-        if torch.compiler.is_exporting() or any(isinstance(x, FakeTensor | torch.SymInt) for x in tree_leaves(given)):
+        if torch.compiler.is_exporting() or any(map(is_traced, tree_leaves(given))):
             return func(*args, **given[1])  # a trace; its constants share the storages of the labelled weights
         tensors = [x for x in tree_leaves(given) if isinstance(x, torch.Tensor)]
         name = getattr(func, "__name__", "").split(".")[0]
         devices = [torch.device(x) for x in tree_leaves(given) if is_device(x)]
         args, kwargs = tree_map(lambda x: torch.device("cpu") if is_device(x) else x, given)
         on = [x for x in tensors if self.is_on(x)]
-        if func is torch.Tensor.device.__get__:
+        if func == torch.Tensor.device.__get__:
             return LABEL if on else torch.device("cpu")
         if on and name in ("numpy", "__array__"):
             raise AssertionError("numpy() of a tensor on the device")
@@ -57,6 +58,12 @@ class Labelled(TorchFunctionMode):
             self._label(out)
             self._label(args[:1] if name.startswith("__set__") else ())
         return out
+
+
+def is_traced(x: object) -> bool:
+    return isinstance(x, FakeTensor | FunctionalTensor | torch.SymInt) or (
+        isinstance(x, torch.Tensor) and torch._is_functional_tensor(x)
+    )
 
 
 def is_device(x: object) -> bool:

@@ -28,6 +28,8 @@ class Problem(TypedDict):
 
 
 class ModelSummary(TypedDict):
+    """A served model. providers: what ONNX Runtime uses besides the CPU; absent: the CPU alone."""
+
     name: str
     version: int
     framework: Literal["keras", "torch", "onnx"]
@@ -35,6 +37,7 @@ class ModelSummary(TypedDict):
     description: str
     outputs: list[str]
     method: str
+    providers: NotRequired[list[str]]
 
 
 class ModelList(TypedDict):
