@@ -7,8 +7,6 @@ operations that a GPU does not have.
 from typing import Any
 
 import torch
-from torch._subclasses.fake_tensor import FakeTensor
-from torch._subclasses.functional_tensor import FunctionalTensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves, tree_map
 
@@ -50,6 +48,8 @@ class Labelled(TorchFunctionMode):
         if on and off and name not in ACROSS and not name.startswith("__set__"):
             raise AssertionError(f"{name}: tensors of two devices: {[x.shape for x in on]}, {[x.shape for x in off]}")
         out = func(*args, **kwargs)
+        if any(map(is_traced, tree_leaves(out))):
+            return out
         if name == "cpu" or (name == "to" and torch.device("cpu") in devices):
             return out.clone() if on else out
         if LABEL in devices and not on and any(out is x for x in tensors):
@@ -61,9 +61,12 @@ class Labelled(TorchFunctionMode):
 
 
 def is_traced(x: object) -> bool:
-    return isinstance(x, FakeTensor | FunctionalTensor | torch.SymInt) or (
-        isinstance(x, torch.Tensor) and torch._is_functional_tensor(x)
-    )
+    if isinstance(x, torch.Tensor):
+        try:
+            x.untyped_storage().data_ptr()
+        except RuntimeError:  # a tensor of a trace has no data
+            return True
+    return isinstance(x, torch.SymInt)
 
 
 def is_device(x: object) -> bool:

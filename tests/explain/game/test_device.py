@@ -3,6 +3,8 @@
 import copy
 import subprocess
 import sys
+from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -14,6 +16,9 @@ from whyserve.explain.game.base import Limits
 from whyserve.explain.game.device import CPU, Device, OnDevice, open_device
 from whyserve.explain.game.network import Network
 from whyserve.explain.game.players import Players
+from whyserve.explain.methods.deep.backward import Backward
+from whyserve.explain.methods.deep.binding import bound_rules
+from whyserve.explain.methods.deep.forward import Forward
 from whyserve.explain.methods.registry import EXPLAINERS
 
 ON_LABEL = Device(LABEL, "label")
@@ -75,17 +80,27 @@ def check(method, module, rows, background, players):
         seen.append(torch.zeros(2).numpy().sum() + share)
         return True
 
+    traced = EXPLAINERS[method](Network(module, ("x",)), {"x": background}, players) if method == "deep" else None
     with Labelled() as label:
         on_device = Network(copy.deepcopy(module).to(LABEL), ("x",))
-        made = ON_LABEL.prepared(
-            lambda rows, players: EXPLAINERS[method](on_device, rows, players), {"x": background}, players
-        )
+        make = partial(moved, traced, on_device) if traced else partial(EXPLAINERS[method], on_device)
+        made = ON_LABEL.prepared(make, {"x": background}, players)
         found = made.explain({"x": rows}, OUTPUTS, Limits(seed=5, on_progress=on_progress))
         assert isinstance(made, OnDevice)
         assert not label.is_on(found.values)
     assert seen
     torch.testing.assert_close(found.values, expected.values, rtol=0, atol=1e-6)
     torch.testing.assert_close(found.base_values, expected.base_values, rtol=0, atol=1e-6)
+
+
+def moved(deep, network, background, players):
+    """`deep` on the label. torch.export uses the meta device itself, so the trace is made before, on the CPU."""
+    constants = {slot: x.to(LABEL) if isinstance(x, torch.Tensor) else x for slot, x in deep.program.constants.items()}
+    made, program = copy.copy(deep), replace(deep.program, constants=constants)
+    rules = bound_rules(program)
+    made.network, made.program = network, program
+    made.forward, made.backward = Forward(program, rules, network.names), Backward(program, rules)
+    return made.again(background, players)
 
 
 def test_the_label_finds_a_tensor_that_was_left_on_the_cpu():

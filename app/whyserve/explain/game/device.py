@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, fields, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 
@@ -108,8 +108,8 @@ class OnDevice:
             on_error=on_error and (lambda error: on_cpu(lambda: on_error(error))),
         )
         found = self._run(lambda: self.method.explain(self.device.put(rows), outputs.to(self.device.torch), limits))
-        parts = {each.name: getattr(found, each.name) for each in fields(found)}
-        return Attribution(**{name: x.cpu() if isinstance(x, torch.Tensor) else x for name, x in parts.items()})
+        parts: dict[str, Any] = {each.name: getattr(found, each.name) for each in fields(found)}
+        return replace(found, **{name: x.cpu() for name, x in parts.items() if isinstance(x, torch.Tensor)})
 
     def _run(self, run: Callable[[], T]) -> T:
         try:
