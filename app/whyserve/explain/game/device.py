@@ -108,8 +108,8 @@ class OnDevice:
             on_error=on_error and (lambda error: on_cpu(lambda: on_error(error))),
         )
         found = self._run(lambda: self.method.explain(self.device.put(rows), outputs.to(self.device.torch), limits))
-        parts: dict[str, Any] = {each.name: getattr(found, each.name) for each in fields(found)}
-        return replace(found, **{name: x.cpu() for name, x in parts.items() if isinstance(x, torch.Tensor)})
+        parts: dict[str, Any] = {each.name: _on_cpu(getattr(found, each.name)) for each in fields(found)}
+        return Attribution(**parts)
 
     def _run(self, run: Callable[[], T]) -> T:
         try:
@@ -119,6 +119,10 @@ class OnDevice:
             raise UnsupportedNetwork(
                 f"one row needs more memory than {self.device.name} has free; use another method, or another device"
             ) from error
+
+
+def _on_cpu(part: Any) -> Any:
+    return part.cpu() if isinstance(part, torch.Tensor) else part
 
 
 def on_cpu(make: Callable[[], T]) -> T:
