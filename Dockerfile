@@ -4,6 +4,7 @@
 #   PYTHON_IMAGE      the base; give it a digest to pin it: python:3.11-slim-bookworm@sha256:…
 #   REDIS_IMAGE       the same for the queue
 #   EXTRA_INDEX_URL   one more package index, for a CPU build of torch: https://download.pytorch.org/whl/cpu
+#   TORCH_INDEX_URL   the index of the worker's torch, for a CUDA build: https://download.pytorch.org/whl/cu128
 #   EXTRAS            more of pyproject.toml's extras in API and worker: otel, for traces; onnx, for ONNX models
 #   REVISION          what the label org.opencontainers.image.revision says
 #
@@ -92,6 +93,8 @@ LABEL org.opencontainers.image.title="whyserve-api" org.opencontainers.image.lic
 
 FROM install-torch AS install-worker
 ARG EXTRAS=
+ARG TORCH_INDEX_URL=
+RUN [ -z "${TORCH_INDEX_URL}" ] || pip install -c constraints.txt --force-reinstall --index-url "${TORCH_INDEX_URL}" torch==2.13.0
 COPY pyproject.toml ./
 RUN python requirements.py "worker,${EXTRAS}" > requirements.txt && pip install -c constraints.txt -r requirements.txt && sh slim.sh
 

@@ -106,6 +106,8 @@ class TableSettings(Common):
     """Memory for the forward passes of one explanation, in MiB."""
     worker_threads: Count = 1
     """Threads of one explanation."""
+    device: Annotated[str, Field(pattern=r"^(cpu|auto|cuda(:\d+)?)$")] = "cpu"
+    """Device of the networks: cpu, cuda, cuda:1, or auto for CUDA where it is available."""
 
 
 class Settings(Common):
@@ -201,6 +203,8 @@ class ApiSettings(Settings, RecordPlace):
     """Seconds that requests in flight may take after the end of accepting requests."""
     threads: Count = 1
     """Threads of one prediction."""
+    providers: str = ""
+    """Execution providers of ONNX Runtime, the first choice first, with commas; empty: the CPU."""
 
     max_requests: Count = 1000
     """Requests processed at once; more are refused with status 503."""

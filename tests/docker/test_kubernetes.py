@@ -1,16 +1,31 @@
 """The manifests, held to the published schemas of Kubernetes; they need no engine."""
 
+import json
+import re
+from pathlib import Path
+
+import jsonschema
 import kubernetes_validate
 import pytest
 import yaml
 
 from tests.docker.conftest import ROOT
-from whyserve.settings import ApiSettings
+from whyserve import __version__
+from whyserve.settings import ApiSettings, UpSettings
 
 FOLDER = ROOT / "deploy" / "kubernetes"
 VERSION = "1.33"
 # Of another maker, with schemas of their own.
-CUSTOM = {"Kustomization", "ScaledObject", "TriggerAuthentication", "PrometheusRule"}
+CUSTOM = {
+    "Kustomization",
+    "ScaledObject",
+    "TriggerAuthentication",
+    "PrometheusRule",
+    "ServingRuntime",
+    "InferenceService",
+}
+# Field names and types of `spec` in the resource definitions of KServe v0.20 (config/crd/full, commit aaac4e2).
+KSERVE = json.loads((Path(__file__).parent / "kserve_schema.json").read_text())
 
 
 def documents(folder=FOLDER):
@@ -25,6 +40,53 @@ def documents(folder=FOLDER):
 def test_it_is_what_kubernetes_takes(name, document):
     if document["kind"] not in CUSTOM:
         kubernetes_validate.validate(document, VERSION, strict=True)
+
+
+def of_kserve():
+    return {document["kind"]: document for _, document in documents() if document["kind"] in KSERVE}
+
+
+def test_the_runtime_and_its_service_are_what_kserve_takes():
+    for kind, document in of_kserve().items():
+        jsonschema.validate(document["spec"], KSERVE[kind])
+    spec = of_kserve()["ServingRuntime"]["spec"]
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "runtime"}}
+    kubernetes_validate.validate(
+        {**pod, "spec": {key: spec[key] for key in ("containers", "volumes")}}, VERSION, strict=True
+    )
+    broken = {**of_kserve()["InferenceService"]["spec"]["predictor"], "storageUri": "s3://models"}
+    with pytest.raises(jsonschema.ValidationError, match="storageUri"):
+        jsonschema.validate({"predictor": broken}, KSERVE["InferenceService"])
+
+
+def test_the_service_of_kserve_fits_its_runtime_and_our_settings():
+    runtime, service = of_kserve()["ServingRuntime"], of_kserve()["InferenceService"]
+    model = service["spec"]["predictor"]["model"]
+    assert model["runtime"] == runtime["metadata"]["name"]
+    assert model["protocolVersion"] in runtime["spec"]["protocolVersions"]
+    formats = [{key: each[key] for key in ("name", "version")} for each in runtime["spec"]["supportedModelFormats"]]
+    assert model["modelFormat"] in formats
+    api, worker = runtime["spec"]["containers"]
+    # The storage initializer mounts the models into containers of these names.
+    assert (api["name"], worker["name"]) == ("kserve-container", "transformer-container")
+    names = {f"WHYSERVE_{name.upper()}" for name in UpSettings.model_fields}
+    assert {each["name"] for each in api["env"]} <= names
+    assert {"name": "WHYSERVE_ARTIFACTS", "value": "/mnt/models"} in worker["env"]
+    assert [container["image"].split(":")[1] for container in (api, worker)] == [__version__] * 2
+
+
+def test_the_overlay_for_cuda_gives_each_worker_one_gpu():
+    (patch,) = yaml.safe_load((FOLDER / "cuda" / "kustomization.yaml").read_text())["patches"]
+    overlay = yaml.safe_load(patch["patch"])
+    base = yaml.safe_load((FOLDER / "worker.yaml").read_text())
+    assert overlay["metadata"]["name"] == base["metadata"]["name"]
+    (container,), (own,) = (each["spec"]["template"]["spec"]["containers"] for each in (overlay, base))
+    assert container["name"] == own["name"]
+    assert container["resources"]["limits"]["nvidia.com/gpu"] == "1"
+    assert container["env"] == [{"name": "WHYSERVE_DEVICE", "value": "cuda"}]
+    compose = yaml.safe_load((ROOT / "docker" / "cuda.yml").read_text())["services"]["worker"]
+    assert compose["environment"] == {"WHYSERVE_DEVICE": "cuda"}
+    assert set(compose["build"]["args"]) <= set(re.findall(r"^ARG (\w+)", (ROOT / "Dockerfile").read_text(), re.M))
 
 
 def test_a_mistake_would_be_found():

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from threading import Timer
 from typing import Any
 
-from whyserve.errors import ModelFault, first_line
+from whyserve.errors import ConfigurationError, ModelFault, first_line
 from whyserve.model.spec import ONNX_FILE, ModelSpec
 from whyserve.onnx.graph_check import check_graph
 from whyserve.onnx.runtime import onnxruntime as ort
@@ -13,6 +13,22 @@ NO_ZIP_MAP = 'convert the model again with options={"zipmap": False}, or package
 
 # A Loop may run forever, for some inputs or for all. One run of a graph with a Loop takes so long at most.
 DEADLINE_S = 30.0
+
+CPU_PROVIDER = "CPUExecutionProvider"
+_providers = [CPU_PROVIDER]
+
+
+def use_providers(wanted: Sequence[str]) -> None:
+    """Open the next sessions with these execution providers, the first choice first. The CPU's is always the last one.
+
+    Raises ConfigurationError if the installed ONNX Runtime does not have one of them.
+    """
+    available = ort.get_available_providers()
+    if unknown := [name for name in wanted if name not in available]:
+        raise ConfigurationError(
+            f"WHYSERVE_PROVIDERS: ONNX Runtime has no {', '.join(unknown)}; available: {', '.join(available)}"
+        )
+    _providers[:] = [*(name for name in wanted if name != CPU_PROVIDER), CPU_PROVIDER]
 
 
 class LoopSession(ort.InferenceSession):  # type: ignore[misc]  # ONNX Runtime has no types
@@ -57,8 +73,8 @@ def open_session(content: bytes, place: str, threads: int, *, ml: bool = False) 
     options.add_session_config_entry("session.load_model_format", "ONNX")
     try:
         if has_loop:
-            return LoopSession(place, content, options, providers=["CPUExecutionProvider"])
-        return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+            return LoopSession(place, content, options, providers=list(_providers))
+        return ort.InferenceSession(content, options, providers=list(_providers))
     except Exception as error:
         raise ModelFault(f"{place}: ONNX Runtime cannot load the network: {first_line(error)}") from error
 

@@ -23,6 +23,7 @@ from whyserve.model.players import Partition
 from whyserve.model.reasons import ReasonsSpec
 from whyserve.model.rows import Arrays, Row, RowReader, fault_in
 from whyserve.model.text import TextReader, TokenSpans, spans_of, text_readers
+from whyserve.onnx.session import CPU_PROVIDER
 from whyserve.predict.batcher import Batcher
 from whyserve.predict.counterfactuals import Search
 from whyserve.predict.decisions import Deciding
@@ -221,6 +222,11 @@ class Predictor:
     def partition_of(self, wanted: Mapping[str, Any] | None) -> Partition:
         """The players of a request; None means the model's. Raises InvalidInput, which names the place."""
         return self._partition if wanted is None else Partition(self.spec, wanted)
+
+    @property
+    def accelerators(self) -> list[str]:
+        """The execution providers of ONNX Runtime that this model uses besides that of the CPU."""
+        return [name for name in self._session.providers if name != CPU_PROVIDER]
 
     @property
     def reasons(self) -> ReasonsSpec:

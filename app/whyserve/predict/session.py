@@ -22,6 +22,12 @@ class OnnxSession:
         self.may_block = isinstance(self._session, LoopSession)
 
     @property
+    def providers(self) -> list[str]:
+        """The execution providers that ONNX Runtime really uses, in their order."""
+        found: list[str] = self._session.get_providers()
+        return found
+
+    @property
     def output_dtype(self) -> np.dtype[Any]:
         (output,) = (item for item in self._session.get_outputs() if item.name == self._output[0])
         dtype: np.dtype[Any] = np.dtype(dtype_of(output))

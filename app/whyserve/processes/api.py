@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import resource
 import signal
 import socket
@@ -18,6 +19,7 @@ from whyserve.api.server.timeouts import TimeoutSweep
 from whyserve.api.state import Service
 from whyserve.delivery.unix_server import socket_folder
 from whyserve.jobs import new_id
+from whyserve.onnx.session import use_providers
 from whyserve.predict.catalog import load_catalog
 from whyserve.processes.listening import check_exposure, listen
 from whyserve.processes.loading import reported
@@ -26,6 +28,8 @@ from whyserve.queues.factory import open_queue, open_source
 from whyserve.settings import ApiSettings, listed
 from whyserve.telemetry.logs import configure
 from whyserve.telemetry.setup import open_tracer
+
+log = logging.getLogger("whyserve.api")
 
 # Connections are checked for timeouts every so many ticks of uvicorn. A tick is a tenth of a second.
 SWEEP_TICKS = 5
@@ -77,7 +81,11 @@ def main(settings: ApiSettings, listening: socket.socket | None = None) -> None:
         socket_folder(settings.state)
     _allow_files(FILES)
     listening = listening or listen(settings.host, settings.port)
+    use_providers(listed(settings.providers))
     catalog = load_catalog(settings.artifacts, settings.threads, reported("api"))
+    for predictor in catalog.all:
+        if settings.providers:
+            log.info("%s: ONNX Runtime uses %s", predictor.spec.name, ", ".join(predictor.accelerators) or "the CPU")
     spans = open_tracer("api")
     service = Service.build(
         settings, catalog, open_queue(settings), lambda: open_source(settings, f"api-{new_id()[:12]}"), spans

@@ -15,6 +15,7 @@ from tqdm import tqdm
 from whyserve.batch.arrow import Loader
 from whyserve.errors import ConfigurationError
 from whyserve.explain.allocator import keep_freed_memory
+from whyserve.explain.game.device import open_device
 from whyserve.explain.models.explainable import ExplainableModel, load_model
 from whyserve.jobs import GivenBackground
 from whyserve.model.manifest import MANIFEST_FILE
@@ -72,7 +73,7 @@ def main(
     if artifact is None:
         raise ConfigurationError(f"no exported model {model} in {settings.artifacts}; run `whyserve export`")
     print(f"loading {model}", file=sys.stderr)  # noqa: T201
-    loaded = load_model(settings.models, artifact, settings.memory_mb << 20)
+    loaded = load_model(settings.models, artifact, settings.memory_mb << 20, open_device(settings.device))
     chosen = background if background in loaded.backgrounds else _given(background, loaded, reading)
     asked = outputs if outputs in loaded.spec.output_keywords else outputs.split(",")
     question = Question(method, asked, samples, standard_error, seed, chosen, scale, instead_of, _players(players))

@@ -10,6 +10,7 @@ import torch
 
 from whyserve.delivery.direct_source import DirectSource
 from whyserve.explain.allocator import keep_freed_memory
+from whyserve.explain.game.device import open_device
 from whyserve.explain.models.registry import ModelRegistry
 from whyserve.explain.worker.worker import Worker
 from whyserve.jobs import new_id
@@ -34,11 +35,13 @@ def main(settings: WorkerSettings) -> None:
     lower_priority(settings.nice)
     torch.set_num_threads(settings.worker_threads)
     keep_freed_memory()
-    # Before the models, which take seconds to load: an error of the queue's settings is then reported at once.
+    # The device and the queue before the models, which take seconds to load: their errors are then reported at once.
+    device = open_device(settings.device)
     owner = os.environ.get("WHYSERVE_OWNER") or f"{os.getpid()}-{new_id()[:8]}"
     source = open_source(settings, owner)
     direct = DirectSource(open_transports(settings), owner, PASSES * settings.batch_jobs)
-    models = ModelRegistry(settings.models, settings.artifacts, settings.memory_mb << 20, reported("worker"))
+    each = reported("worker")
+    models = ModelRegistry(settings.models, settings.artifacts, settings.memory_mb << 20, each, device)
     spans = open_tracer("worker")
     worker = Worker(
         source,

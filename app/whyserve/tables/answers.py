@@ -19,7 +19,7 @@ GROUP_LINES, GROUP_BYTES = 1 << 14, 1 << 25
 # Facts that hold for the whole file. They are written once, into its metadata.
 FACTS = (
     "model", "version", "manifest", "method", "method_reason", "samples", "expected_distance", "reliable",
-    "reliable_reason", "scale", "instead_of", "background",
+    "reliable_reason", "device", "certified_on", "scale", "instead_of", "background",
 )  # fmt: skip
 # First characters of a text that spreadsheets run as a formula.
 FORMULA = ("=", "+", "-", "@", "\t", "\r")

@@ -3,8 +3,10 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 from whyserve.errors import UnsupportedMethod
+from whyserve.explain.game.device import Device
 from whyserve.explain.models.explainable import ExplainableModel, load_model
 
 WITHIN_BUDGET = {
@@ -67,3 +69,14 @@ def test_the_error_says_why_a_method_does_not_fit(model):
 def test_an_unknown_method_is_refused_with_the_known_ones(model):
     with pytest.raises(UnsupportedMethod, match=r'unknown method "lime"; available methods: auto, exact'):
         model.choose_method("lime")
+
+
+def test_an_answer_names_the_device_only_where_it_is_not_the_cpu(model):
+    assert model.device_facts == {}
+    other = with_two_samples(model)
+    other.manifest = other.manifest.model_copy(update={"certificate": {**other.manifest.certificate, "device": "cuda"}})
+    assert other.device_facts == {"certified_on": "cuda"}
+    other.device = Device(torch.device("cuda"), "cuda (a GPU)")
+    assert other.device_facts == {"device": "cuda (a GPU)"}
+    other.manifest = model.manifest
+    assert other.device_facts == {"device": "cuda (a GPU)", "certified_on": "cpu"}

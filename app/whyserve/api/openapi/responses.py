@@ -29,6 +29,8 @@ class Problem(TypedDict):
 
 
 class ModelSummary(TypedDict):
+    """A served model. providers: what ONNX Runtime uses besides the CPU; absent: the CPU alone."""
+
     name: str
     version: int
     framework: Literal["keras", "torch", "onnx"]
@@ -36,6 +38,7 @@ class ModelSummary(TypedDict):
     description: str
     outputs: list[str]
     method: str
+    providers: NotRequired[list[str]]
 
 
 class ModelList(TypedDict):
@@ -95,7 +98,7 @@ class MethodTrial(TypedDict):
 
 
 class Certificate(TypedDict):
-    """How well each method explains this model. reference: the method that distances are measured to.
+    """How well each method explains this model, on the device. reference: the method that distances are measured to.
 
     players: what every figure was measured for, as in a request; empty: the elements. players_reason: why the export
     chose them.
@@ -103,6 +106,7 @@ class Certificate(TypedDict):
     method nor samples; if absent, the method's own default.
     """
 
+    device: NotRequired[str]
     reference: str
     rows: int
     methods: dict[str, MethodTrial]

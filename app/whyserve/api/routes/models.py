@@ -27,6 +27,7 @@ async def list_models(request: Request) -> Response:
             "description": predictor.spec.description,
             "outputs": predictor.spec.output_names,
             "method": predictor.manifest.certificate["default"],
+            **({"providers": used} if (used := predictor.accelerators) else {}),
         }
         for predictor in service.catalog
     ]

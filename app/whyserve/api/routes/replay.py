@@ -104,6 +104,8 @@ def _reasons(head: dict[str, Any], explained: dict[str, Any] | None, own: dict[s
         found.append(f"the prediction was made by Whyserve {head['program']}; this is {__version__}")
     if explained and explained.get("complete") is False:
         found.append("a deadline had ended the first explanation early")
+    if explained and "device" in explained:
+        found.append(f"the first explanation was computed on {explained['device']}")
     if own:
         found.append(f"this request sets {', '.join(sorted(own))}")
     return found

@@ -68,6 +68,8 @@ def computed_fields(spec: ModelSpec) -> dict[str, Any]:
         "method_reason": optional(str, "Why it differs from the requested method."),
         "samples": optional(int, "If absent, the method's own number of samples."),
         "expected_distance": optional(float, "mean |φ − reference| / mean |reference|, measured at export."),
+        "device": optional(str, "The device of the network. Absent: the CPU."),
+        "certified_on": optional(str, "The device of the certificate. Absent: the device of the network."),
         "scale": optional(
             Literal["log_odds", "log_ratio", "difference"],
             "The scale of values and attributions. Absent: that of the outputs.",

@@ -49,6 +49,7 @@ def certify(
     - `methods`: by name, `fits`; if it is false, `why`; otherwise the figures of trial.measure. If a sampling method
       exceeds the budget, `within_budget` has its figures for the number of `samples` that fits. If the best figures are
       not reliable, `within_budget_max` has those of more samples, up to `budget_max_ms`;
+    - `device`: where it was measured;
     - `reference`: what the distances are measured against;
     - `default` and `reason`: the chosen method, and why. `samples`, if the choice needs fewer samples than usual.
 
@@ -67,7 +68,8 @@ def certify(
         measured[name] = measure(name, trial, reference)
     _try_fewer_samples(measured, trial, reference, (budget_ms, budget_max_ms))
     choice = choose_default(measured, budget_ms, budget_max_ms)
-    return {"reference": description, "rows": row_count(rows), "methods": measured, **choice}
+    device = next(iter(rows.values())).device.type
+    return {"device": device, "reference": description, "rows": row_count(rows), "methods": measured, **choice}
 
 
 def _try_fewer_samples(

@@ -12,6 +12,7 @@ from torch.utils._pytree import tree_leaves
 
 from whyserve.errors import InvalidInput, UnsupportedNetwork
 from whyserve.explain.game.base import Inputs, Limits
+from whyserve.explain.game.device import Halving, rows_in
 from whyserve.explain.game.masking import Masks
 from whyserve.explain.game.network import Network, not_finite, row_count
 from whyserve.explain.game.players import Players
@@ -23,7 +24,7 @@ CACHE_BYTES = 6 << 20
 MIN_ROWS = 256
 
 
-class Passes:
+class Passes(Halving):
     """A network and its background, evaluated without gradients in chunks that fit in `memory_bytes`.
 
     rows: B. width: the number of output columns.
@@ -42,8 +43,8 @@ class Passes:
         self.rows = row_count(self.background)
         self.masks = Masks(players)
         self.row_bytes = activation_bytes(network, {name: x[:1] for name, x in self.background.items()})
-        fits = max(1, memory_bytes // self.row_bytes)
-        self.chunk_rows = min(fits, max(MIN_ROWS, CACHE_BYTES // self.row_bytes))
+        in_cache, on = max(MIN_ROWS, CACHE_BYTES // self.row_bytes), next(iter(self.background.values())).device
+        self.chunk_rows = rows_in(memory_bytes, self.row_bytes, in_cache, on)
         self.background_outputs = self.table(self.background)
         self.base_values = self.background_outputs.mean(0)
         self.width = self.background_outputs.shape[1]
@@ -56,7 +57,11 @@ class Passes:
     def __call__(self, inputs: Inputs) -> torch.Tensor:
         """(rows, outputs) of one chunk, in the network's dtype. Raises UnsupportedNetwork if it is not finite."""
         with torch.no_grad():
-            out = self.network(inputs)
+            out = self.in_halves(
+                slice(0, row_count(inputs)),
+                lambda part: self.network({name: x[part] for name, x in inputs.items()}),
+                lambda one, other: torch.cat([one, other]),
+            )
         if not all_finite(out):
             raise not_finite("a mix of an explained row and a background row")
         return out

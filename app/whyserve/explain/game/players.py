@@ -37,6 +37,10 @@ class Players:
             first += size
         return cls(first, membership)
 
+    def on(self, device: torch.device) -> "Players":
+        """The same players, with their membership on a device."""
+        return Players(self.count, {name: index.to(device) for name, index in self.membership.items()})
+
     def check_limit(self, method: str, limit: int) -> None:
         """Raises TooManyPlayers if there are more players than `method` can explain."""
         if self.count > limit:

@@ -129,10 +129,24 @@ class Gradient:
                     raise Stopped
                 positions, weights = quadrature(points)
                 some_points = positions[point_slice], weights[point_slice]
-                total += self._integrate(row, background_slice, outputs[number : number + 1], some_points)
+                total += self._in_halves(row, background_slice, outputs[number : number + 1], some_points)
                 progress.done += (background_slice.stop - background_slice.start) * len(some_points[0])
             values.append(total / self.passes.rows)
         return torch.stack(values)
+
+    def _in_halves(
+        self, row: ExplainedRow, background_slice: slice, outputs: torch.Tensor, points: Points
+    ) -> torch.Tensor:
+        """As _integrate. If the memory is not enough, it runs fewer points at once, and then fewer background rows."""
+
+        def over_points(some_rows: slice) -> torch.Tensor:
+            def integrate(some: slice) -> torch.Tensor:
+                return self._integrate(row, some_rows, outputs, (points[0][some], points[1][some]))
+
+            rows_each = some_rows.stop - some_rows.start
+            return self.passes.in_halves(slice(0, len(points[0])), integrate, torch.add, rows_each=rows_each)
+
+        return self.passes.in_halves(background_slice, over_points, torch.add, rows_each=len(points[0]))
 
     def _prepare(self, row: Inputs) -> ExplainedRow:
         return row, look_up(self.passes.network, row, self.passes.players)
@@ -190,7 +204,7 @@ class _Line:
 
     def __init__(self, start: torch.Tensor, end: torch.Tensor, players: torch.Tensor, positions: torch.Tensor) -> None:
         self.start, self.change, self.players = start, end - start, players
-        self.positions = positions.to(start.dtype)
+        self.positions = positions.to(start)
 
     def points(self) -> torch.Tensor:
         """b + a (x − b) at every position a, (points · b, *shape): a leaf that requires gradients."""
@@ -202,7 +216,7 @@ class _Line:
         total = torch.zeros(count, dtype=torch.float64)
         if gradient is None:
             return total
-        mean = torch.einsum("a,ae->e", weights, gradient.reshape(len(weights), -1).double())
+        mean = torch.einsum("a,ae->e", weights.to(gradient.device), gradient.reshape(len(weights), -1).double())
         return total.index_add_(0, self.players.reshape(-1), mean * self.change.reshape(-1).double())
 
 

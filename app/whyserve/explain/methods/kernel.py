@@ -65,8 +65,8 @@ class Kernel:
 
         def game(present: np.ndarray) -> np.ndarray:
             """The values of n coalitions, (n, P) of 0 and 1 → (n, K)."""
-            coalitions = torch.from_numpy(np.asarray(present)) > 0
-            return background_means(self.passes, coalitions, row, outputs, progress)[0].numpy()
+            coalitions = torch.from_numpy(np.asarray(present)).to(outputs.device) > 0
+            return background_means(self.passes, coalitions, row, outputs, progress)[0].cpu().numpy()
 
         with _RANDOM_LOCK:
             state = np.random.get_state()
@@ -76,4 +76,4 @@ class Kernel:
                 values = explainer.shap_values(np.ones((1, count)), nsamples=samples, l1_reg=0, silent=True)
             finally:
                 np.random.set_state(state)
-        return torch.from_numpy(np.asarray(values, dtype=np.float64))[0].T
+        return torch.from_numpy(np.asarray(values, dtype=np.float64))[0].T.to(outputs.device)

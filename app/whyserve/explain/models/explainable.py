@@ -3,7 +3,7 @@
 import json
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -13,6 +13,7 @@ import torch
 
 from whyserve.errors import InvalidInput, ModelFault
 from whyserve.explain.game.base import Explainer
+from whyserve.explain.game.device import CPU, Device
 from whyserve.explain.game.network import Network
 from whyserve.explain.models.loader import ReadFile, load_network
 from whyserve.explain.models.on_scale import Layer, Logits, network_on
@@ -61,7 +62,10 @@ def load_background(
 class ExplainableModel:
     """One build of one model. Thread-safe."""
 
-    def __init__(self, manifest: Manifest, digest: str, read: ReadFile, memory_bytes: int) -> None:
+    def __init__(
+        self, manifest: Manifest, digest: str, read: ReadFile, memory_bytes: int, device: Device = CPU
+    ) -> None:
+        """memory_bytes: of one pass on the CPU. device: of the network, unless it runs outside torch."""
         self.manifest, self.spec, self.digest = manifest, manifest.spec, digest
         self.outputs = Outputs(self.spec, manifest.columns)
         self.bounds = Bounds(self.spec, manifest.ranges)
@@ -70,6 +74,8 @@ class ExplainableModel:
         self.backgrounds = {name: load_background(self.spec, read, self.gaps, name) for name in self.spec.explain.files}
         self.background = self.backgrounds[DEFAULT_BACKGROUND]
         self._original, self._memory_bytes, self._read = load_network(self.spec, read), memory_bytes, read
+        self.device = device if self._original.has_gradients else CPU
+        self._original.module.to(self.device.torch)
         self.scale = scale_of(self.spec)  # the default
         self._partitions: dict[str, Partition] = {}
         self.partition = self.partition_of(None)
@@ -83,7 +89,20 @@ class ExplainableModel:
     @cached_property
     def network(self) -> Network:
         """The network, traced if that makes its passes faster. A trace takes seconds, so the first use makes it."""
-        return quick_network(self.spec, self._original, self.background)
+        with self.device.scope():
+            return quick_network(self.spec, self._original, self.device.put(self.background))
+
+    @property
+    def device_facts(self) -> dict[str, str]:
+        """What an answer says of the device: its name, and that of the certificate if the certificate has another one.
+
+        Empty if both are the CPU.
+        """
+        certified = self.manifest.certificate.get("device", CPU.name)
+        return {
+            **({} if self.device.is_cpu else {"device": self.device.name}),
+            **({} if certified == self.device.torch.type else {"certified_on": certified}),
+        }
 
     @cached_property
     def texts(self) -> Mapping[str, TextReader]:
@@ -177,16 +196,18 @@ class ExplainableModel:
             return self._comparisons[background]
         rows = self.rows_of(background)
         with torch.no_grad():
-            table = self._original(rows).numpy()
+            table = self._original(self.device.put(rows)).cpu().numpy()
         made = Distances(self.spec, {name: each.numpy() for name, each in rows.items()}), table
         if isinstance(background, str):
             self._comparisons[background] = made
         return made
 
     def _prepare(self, method: str, background: Background, scale: Scale | None, partition: Partition) -> Explainer:
-        rows = self.rows_of(background)
-        network = network_on(self.spec, self.network, scale, self.manifest.ending, self.background)
-        return prepared(method, network, rows, self.spec, partition, memory_bytes=self._memory_bytes)
+        rows, of_network = self.rows_of(background), self.device.put(self.background)
+        with self.device.scope():
+            network = network_on(self.spec, self.network, scale, self.manifest.ending, of_network)
+        memory_bytes = self.device.pass_bytes(self._memory_bytes)
+        return prepared(method, network, rows, self.spec, partition, memory_bytes=memory_bytes, device=self.device)
 
     def describe_background(self, background: Background, partition: Partition) -> dict[str, Any]:
         """The description of a background in a response. absent: by input, its reference row instead of those rows."""
@@ -204,8 +225,9 @@ class ExplainableModel:
         self.explainer(self.choose_method("auto", scale=self.scale).method, scale=self.scale)
 
 
-def load_model(models: Path, artifact: Path, memory_bytes: int) -> ExplainableModel:
+def load_model(models: Path, artifact: Path, memory_bytes: int, device: Device = CPU) -> ExplainableModel:
     """Load the original network of an artifact. Raises ModelFault or DigestMismatch, which name the file."""
     manifest, digest = read_manifest(artifact)
     build = artifact.resolve()
-    return ExplainableModel(manifest, digest, lambda name: read_original(models, build, name, manifest), memory_bytes)
+    read = partial(read_original, models, build, manifest=manifest)
+    return ExplainableModel(manifest, digest, read, memory_bytes, device)

@@ -6,9 +6,11 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from whyserve.errors import ModelFault, Unavailable
+from whyserve.explain.game.device import CPU, Device
 from whyserve.explain.models.explainable import ExplainableModel, load_model
 from whyserve.model.builds import RECORDED, Each, builds, builds_of
 from whyserve.model.manifest import MANIFEST_FILE, read_manifest
@@ -28,9 +30,12 @@ KEPT_REPLAYED = 2
 
 
 class ModelRegistry:
-    def __init__(self, models: Path, artifacts: Path, memory_bytes: int, each: Each = iter) -> None:
+    def __init__(
+        self, models: Path, artifacts: Path, memory_bytes: int, each: Each = iter, device: Device = CPU
+    ) -> None:
         """Load every build. Raises ModelFault or DigestMismatch if the current build of a model cannot be loaded."""
-        self._models, self._artifacts, self._memory_bytes = models, artifacts, memory_bytes
+        self._artifacts = artifacts
+        self._load_model = partial(load_model, models, memory_bytes=memory_bytes, device=device)
         self._loaded: dict[str, ExplainableModel] = {}
         self._deleted: dict[str, float] = {}  # since when, by digest
         self._known: dict[Path, tuple[int | None, str]] = {}  # loaded builds: the manifest's time, the digest
@@ -55,7 +60,7 @@ class ModelRegistry:
         if digest in self._loaded or digest not in self._recorded:
             return self._loaded.get(digest)
         if digest not in self._replayed:
-            self._replayed[digest] = load_model(self._models, self._recorded[digest], self._memory_bytes)
+            self._replayed[digest] = self._load_model(self._recorded[digest])
         self._replayed.move_to_end(digest)
         if len(self._replayed) > KEPT_REPLAYED:
             self._replayed.popitem(last=False)
@@ -125,7 +130,7 @@ class ModelRegistry:
 
     def _load(self, build: Path) -> ExplainableModel:
         written = _written(build)
-        model = load_model(self._models, build, self._memory_bytes)
+        model = self._load_model(build)
         self._loaded[model.digest] = model
         self._known[build] = written, model.digest
         return model

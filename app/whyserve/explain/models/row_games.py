@@ -6,12 +6,14 @@ A held element has the explained row's value in every background row, so no meth
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
 from scipy.ndimage import gaussian_filter
 
 from whyserve.explain.game.base import Attribution, Explainer, Inputs, Limits, padded
+from whyserve.explain.game.device import CPU, Device
 from whyserve.explain.game.network import Network
 from whyserve.explain.game.players import Players
 from whyserve.explain.methods.deep.deep import Deep
@@ -32,13 +34,21 @@ Prepare = Callable[[Inputs, Players], Explainer]
 
 
 def preparer(
-    method: str, network: Network, background: Inputs, spec: ModelSpec, memory_bytes: int = 1 << 30
+    method: str,
+    network: Network,
+    background: Inputs,
+    spec: ModelSpec,
+    memory_bytes: int = 1 << 30,
+    *,
+    device: Device = CPU,
 ) -> Prepare:
     """Prepares one method for many games of a network. A method that traces the network does so once."""
     if method not in TRACED:
-        return lambda rows, players: EXPLAINERS[method](network, rows, players, memory_bytes=memory_bytes)
+        return partial(device.prepared, partial(EXPLAINERS[method], network, memory_bytes=memory_bytes))
     elements = game_players(Partition(spec, {}).fixed)
-    return TRACED[method](network, background, elements, memory_bytes=memory_bytes).again
+    with device.scope():
+        traced = TRACED[method](network, device.put(background), elements.on(device.torch), memory_bytes=memory_bytes)
+    return partial(device.prepared, traced.again)
 
 
 def prepared(
@@ -50,11 +60,13 @@ def prepared(
     *,
     memory_bytes: int = 1 << 30,
     texts: Mapping[str, TextReader] | None = None,
+    device: Device = CPU,
 ) -> Explainer:
     """A method for the players of a partition. texts: the readers, for players of texts."""
     if not partition.changes_background:
-        return EXPLAINERS[method](network, background, game_players(partition.fixed), memory_bytes=memory_bytes)
-    prepare = preparer(method, network, background, spec, memory_bytes)
+        make = partial(EXPLAINERS[method], network, memory_bytes=memory_bytes)
+        return device.prepared(make, background, game_players(partition.fixed))
+    prepare = preparer(method, network, background, spec, memory_bytes, device=device)
     return RowGames(prepare, spec.inputs, background, partition, texts=texts)
 
 

@@ -112,6 +112,7 @@ def common_fields(
         **({} if choice.distance is None else {"expected_distance": choice.distance}),
         **({"measured_players": partition.wanted} if choice.distance is not None and partition.wanted else {}),
         **({} if choice.doubt is None else {"reliable": False, "reliable_reason": choice.doubt}),
+        **model.device_facts,
         **scale_facts(job.scale),
         **({"interaction_players": [players.names[number] for number in players.order]} if players else {}),
         "background": model.describe_background(job.background, partition),

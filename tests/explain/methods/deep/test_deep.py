@@ -60,7 +60,7 @@ def test_chunks_and_other_rows_do_not_change_a_row():
     wanted = torch.arange(3).expand(7, 3)
     whole = deep.explain(rows, wanted, Limits()).values
     small, _ = prepared(memory_bytes=8_000)
-    assert small.chunk_pairs < 8 * 3
+    assert small.chunk_rows < 8 * 3
     assert torch.allclose(small.explain(rows, wanted, Limits()).values, whole, atol=1e-6)
     alone = torch.cat([deep.explain({"x": x[None]}, wanted[:1], Limits()).values for x in rows["x"]])
     assert torch.allclose(alone, whole, atol=1e-6)

@@ -5,12 +5,14 @@ DeepLIFT (Shrikumar et al. 2017) against every background row, averaged (DeepSHA
 """
 
 from copy import copy
+from functools import partial
 from typing import ClassVar
 
 import torch
 
 from whyserve.errors import UnsupportedNetwork, first_line
 from whyserve.explain.game.base import Attribution, Inputs, Limits, Stopped
+from whyserve.explain.game.device import Halving, rows_in
 from whyserve.explain.game.evaluation import Progress, all_finite, check_background, check_rows, ranges
 from whyserve.explain.game.network import Network, as_table, check_apart, check_gradients, row_count
 from whyserve.explain.game.players import Players
@@ -27,7 +29,7 @@ CACHE_BYTES = 12 << 20
 LEAST_PAIRS = 128
 
 
-class Deep:
+class Deep(Halving):
     """Multipliers by operation, for pairs of an explained row and a background row.
 
     Costs one forward pass per row and one backward pass per pair and wanted output. Raises UnsupportedNetwork if the
@@ -48,7 +50,8 @@ class Deep:
         self.row_bytes = self.dtype.itemsize * (numbers + sum(bound.held for bound in rules))
         # A rule works through the values that it keeps step by step, so they do not count for the cache.
         in_cache = max(LEAST_PAIRS, CACHE_BYTES // (self.dtype.itemsize * numbers))
-        self.chunk_pairs = min(max(1, memory_bytes // (PARTS * self.row_bytes)), in_cache)
+        on = next(iter(background.values())).device
+        self.chunk_rows = rows_in(memory_bytes, PARTS * self.row_bytes, in_cache, on)
         self.memory_bytes = memory_bytes
         self._set_game(background, players)
         self._try_out()
@@ -77,22 +80,13 @@ class Deep:
         count, wanted = row_count(rows), outputs.shape[1]
         progress = Progress(limits, count * wanted * self.rows)
         totals, predictions = [], []
-        of_background = min(self.rows, max(1, self.chunk_pairs // wanted))
-        for of_rows in ranges(count, max(1, self.chunk_pairs // (wanted * of_background))):
-            chosen = outputs[of_rows]
-            given = {name: x[of_rows] for name, x in rows.items()}
-            here = self.forward.run(given)
-            table = as_table(here[self.program.output], len(chosen)).double()
-            predictions.append(table.gather(1, chosen))
-            total: torch.Tensor | None = None
-            for part in ranges(self.rows, of_background):
-                if not progress.go_on():
-                    raise Stopped
-                share = self._pairs(here, given, part, chosen, summed=True)
-                total = share if total is None else total.add_(share)
-                progress.done += chosen.numel() * (part.stop - part.start)
-            assert total is not None, "a background has rows"
+        of_background = min(self.rows, max(1, self.chunk_rows // wanted))
+        for of_rows in ranges(count, max(1, self.chunk_rows // (wanted * of_background))):
+            size = wanted * of_background
+            explained = partial(self._rows, rows, outputs, of_background, progress)
+            total, prediction = self.in_halves(of_rows, explained, _join_rows, rows_each=size)
             totals.append(total)
+            predictions.append(prediction)
         progress.go_on()
         values = torch.cat(totals).div_(self.rows)
         if not all_finite(values):
@@ -103,14 +97,44 @@ class Deep:
             values=values, base_values=base, predictions=torch.cat(predictions), rows_evaluated=evaluated
         )
 
+    def _rows(
+        self, rows: Inputs, outputs: torch.Tensor, of_background: int, progress: Progress, of_rows: slice
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The sums over the background, (R, K, P), and the predictions, (R, K), of some rows. Raises Stopped."""
+        chosen = outputs[of_rows]
+        given = {name: x[of_rows] for name, x in rows.items()}
+        here = self.forward.run(given)
+        table = as_table(here[self.program.output], len(chosen)).double()
+        total: torch.Tensor | None = None
+        for part in ranges(self.rows, of_background):
+            if not progress.go_on():
+                raise Stopped
+            share = self._pairs(here, given, part, chosen, summed=True)
+            total = share if total is None else total.add_(share)
+            progress.done += chosen.numel() * (part.stop - part.start)
+        assert total is not None, "a background has rows"
+        return total, table.gather(1, chosen)
+
     def pair_shares(self, row: Inputs, outputs: torch.Tensor) -> torch.Tensor:
         """(K, B, P) float64: the shares of one row, (1, *shape) per input, against each background row."""
-        here, step = self.forward.run(row), max(1, self.chunk_pairs // outputs.shape[1])
+        here, step = self.forward.run(row), max(1, self.chunk_rows // outputs.shape[1])
         parts = [self._pairs(here, row, part, outputs, summed=False)[0] for part in ranges(self.rows, step)]
         return torch.cat(parts, 1)
 
     def _pairs(self, here: Values, rows: Inputs, part: slice, outputs: torch.Tensor, *, summed: bool) -> torch.Tensor:
-        """(R, K, P) float64, summed over some background rows, or (R, K, b, P). here: the values at the rows."""
+        """(R, K, P) float64, summed over some background rows, or (R, K, b, P). here: the values at the rows.
+
+        If the memory is not enough, it runs fewer background rows at once.
+        """
+
+        def of_some(some: slice) -> torch.Tensor:
+            return self._of_part(here, rows, some, outputs, summed=summed)
+
+        join = torch.add if summed else partial(_cat, dim=2)
+        return self.in_halves(part, of_some, join, rows_each=outputs.numel())
+
+    def _of_part(self, here: Values, rows: Inputs, part: slice, outputs: torch.Tensor, *, summed: bool) -> torch.Tensor:
+        """As _pairs, for all of these background rows at once."""
         count, wanted, size = *outputs.shape, part.stop - part.start
         stacked = not self.program.tracked
         if stacked:
@@ -132,7 +156,7 @@ class Deep:
         """(B, outputs) float64. Raises UnsupportedNetwork if the traced network returns something else."""
         own, traced = [], []
         with torch.no_grad():
-            for part in ranges(self.rows, max(1, self.chunk_pairs)):
+            for part in ranges(self.rows, max(1, self.chunk_rows)):
                 rows = self.background_values.inputs(part)
                 own.append(self.network(rows).double())
                 values = self.background_values.at(part)
@@ -159,3 +183,13 @@ class Deep:
         except Exception as error:
             # torch may raise any exception for a use of an operation that its rule does not expect.
             raise UnsupportedNetwork(f"deep cannot follow the network: {first_line(error)}") from error
+
+
+def _join_rows(
+    one: tuple[torch.Tensor, torch.Tensor], other: tuple[torch.Tensor, torch.Tensor]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    return torch.cat([one[0], other[0]]), torch.cat([one[1], other[1]])
+
+
+def _cat(one: torch.Tensor, other: torch.Tensor, dim: int) -> torch.Tensor:
+    return torch.cat([one, other], dim)

@@ -9,7 +9,7 @@ depends on the seed, the number of its pairs and the prior, so the next explaine
 
 from collections.abc import Callable
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import lru_cache, partial
 from itertools import combinations
 from math import comb
@@ -18,6 +18,7 @@ from typing import TypeVar
 import torch
 from torch.utils._python_dispatch import _disable_current_modes
 
+from whyserve.explain.game.device import on_cpu
 from whyserve.explain.game.masking import Kept
 from whyserve.explain.methods.permutation.kriging import krige
 
@@ -58,6 +59,10 @@ class Design:
     def pairs(self) -> int:
         return len(self.signs)
 
+    def on(self, device: torch.device) -> "Design":
+        """The same design on a device."""
+        return Design(*(getattr(self, each.name).to(device) for each in fields(self)))
+
     @property
     def nbytes(self) -> int:
         parts = (self.present, self.signs, self.estimate, self.residual, self.spread)
@@ -79,7 +84,7 @@ class Designs:
 
     def label(self, shares: torch.Tensor, seed: int) -> torch.Tensor:
         """(B, P): the label of each player for each background row. shares: (B, P), the sizes of the guide's shares."""
-        tie, by_rank = self._labels(seed)
+        tie, by_rank = self._labels(seed, shares.device)
         # Equal shares get random ranks.
         relative = shares / shares.mean().clamp_min(1e-300) + 1e-9 * tie
         return torch.empty_like(by_rank).scatter_(1, relative.argsort(1, descending=True), by_rank)
@@ -92,7 +97,7 @@ class Designs:
         """
         weight, everything = shares.sum(1), float(shares.sum())
         relative = weight * (self.rows / everything) if everything > 0 else torch.ones_like(weight)
-        ascending, order = (relative + 1e-9 * self._labels(seed)[0][:, 0]).sort()
+        ascending, order = (relative + 1e-9 * self._labels(seed, shares.device)[0][:, 0]).sort()
         top = shares.topk(tier_ends(self.players)[0], dim=1).values.mean() * shares.numel()
         profile = sum(float(top) > most * everything for most in FIRST_TIER)
         most, step, ideal, given = (1 << min(self.players - 1, 40)) - 1, max(1, round(STEP * pairs)), 0.0, 0
@@ -107,17 +112,26 @@ class Designs:
             count = min(most, max(1, unit * round((ideal - given) / len(group) / unit)))
             given += count * len(group)
             key = (self.players, count, profile, seed, number)
-            drawn.append((self._designs.get(key, partial(uncounted, partial(make_design, *key))), group))
+            make = partial(uncounted, partial(_design_on, shares.device, *key), shares.device)
+            drawn.append((self._designs.get(key, make), group))
         return drawn
 
-    def _labels(self, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
-        return uncounted(partial(random_labels, self.rows, self.players, seed))
+    def _labels(self, seed: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+        tie, by_rank = uncounted(partial(random_labels, self.rows, self.players, seed), device)
+        return tie.to(device), by_rank.to(device)
 
 
-def uncounted(make: Callable[[], T]) -> T:
-    """What `make` returns. It is kept for the next rows, so its operations do not count as work of one row."""
+def uncounted(make: Callable[[], T], device: torch.device) -> T:
+    """What `make` returns. It is kept for the next rows, so its operations do not count as work of one row.
+
+    Random numbers are made on the CPU, so a seed gives the same ones for every device.
+    """
     with _disable_current_modes():
-        return make()
+        return make() if device.type == "cpu" else on_cpu(make)
+
+
+def _design_on(device: torch.device, *key: int) -> Design:
+    return make_design(*key).on(device)
 
 
 @lru_cache(maxsize=4)

@@ -109,7 +109,7 @@ def test_chunks_of_rows_and_of_the_background_change_nothing(layer: str):
     module = Reader(LAYERS[layer](num_layers=2, bidirectional=True), "all", begun=True)
     rows, wanted = {"x": torch.randn(5, STEPS, WIDTH)}, torch.tensor([[0, 1]]).expand(5, 2)
     at_once, by_chunks = deep(module), deep(module, memory_bytes=50_000)
-    assert by_chunks.chunk_pairs < 7
+    assert by_chunks.chunk_rows < 7
     one, other = (method.explain(rows, wanted, Limits()).values for method in (at_once, by_chunks))
     assert torch.allclose(one, other, atol=1e-5)
 
