@@ -48,6 +48,8 @@ class Counterfactual:
             found = [await self._search(predictor, arrays, at, body) for at in range(row_count(arrays))]
         finally:
             self._waiting -= 1
+        content = await request.body()
+        service.note(request.scope["state"], predictor, content, arrays, kind="counterfactual")
         head = {"model": predictor.spec.name, "version": predictor.spec.version, "manifest": predictor.digest}
         return Response(orjson.dumps({**head, "counterfactuals": found}), media_type="application/json")
 
