@@ -136,3 +136,20 @@ def test_no_message_has_the_password():
     with pytest.raises(RecordUnavailable) as raised:
         Store.open("postgresql://me:s3cret@127.0.0.1:1/record")
     assert "s3cret" not in raised.value.message
+
+
+def test_a_record_is_verified_while_it_grows(store):
+    chain, start = Chain(), now_us()
+    add(store, chain, 5, time=start)
+    with store.snapshot() as seen:
+        ends = seen.chains()
+        add(store, chain, 5, time=start)
+        mine = [each for each in seen.every() if each.writer == chain.writer]
+    assert [each.seq for each in ends if each.writer == chain.writer] == [len(mine)] == [5]
+    assert not list(verify(store))
+
+
+def test_a_missing_record_is_not_made_by_those_who_read_it(tmp_path):
+    with pytest.raises(ConfigurationError, match="there is no decision record"):
+        Store.open(f"sqlite:///{tmp_path}/wrong.sqlite3", create=False)
+    assert not list(tmp_path.iterdir())
