@@ -60,10 +60,7 @@ def applications() -> tuple[np.ndarray, np.ndarray]:
         rows = list(csv.DictReader(io.StringIO(member.read().decode())))
     numbers = {"yes": 1.0, "no": 0.0}
     whole = [row for row in rows if "NA" not in row.values()]
-    x = [
-        [numbers.get(row[name], None) if row[name] in numbers else float(row[name]) for name in COLUMNS]
-        for row in whole
-    ]
+    x = [[numbers[row[name]] if row[name] in numbers else float(row[name]) for name in COLUMNS] for row in whole]
     return np.array(x, np.float32), np.array([row["deny"] == "yes" for row in whole])
 
 
@@ -101,7 +98,7 @@ scores = "logits"
 [reasons]
 against = "denied"
 sentence = "We denied your application, mainly for these reasons: {{reasons}}."
-otherwise = "We approved your application."
+otherwise = "We approved your application, mainly for these reasons: {{reasons}}."
 [reasons.texts]
 {texts}
 """)
