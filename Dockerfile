@@ -5,7 +5,7 @@
 #   REDIS_IMAGE       the same for the queue
 #   EXTRA_INDEX_URL   one more package index, for a CPU build of torch: https://download.pytorch.org/whl/cpu
 #   TORCH_INDEX_URL   the index of the worker's torch, for a CUDA build: https://download.pytorch.org/whl/cu128
-#   EXTRAS            more of pyproject.toml's extras in API and worker: otel, for traces; onnx, for ONNX models
+#   EXTRAS            more of pyproject.toml's extras in API and worker: otel, for traces; onnx, for ONNX models; record, for the decision record
 #   REVISION          what the label org.opencontainers.image.revision says
 #
 # The classic builder makes every stage above the one it is asked for; so they stand in the order of their need.
@@ -55,8 +55,9 @@ COPY pyproject.toml ./
 RUN python requirements.py "api,${EXTRAS}" > requirements.txt && pip install -c constraints.txt -r requirements.txt && sh slim.sh
 
 FROM install-torch AS export
+ARG EXTRAS=
 COPY pyproject.toml ./
-RUN python requirements.py export > requirements.txt && pip install --no-compile -c constraints.txt -r requirements.txt
+RUN python requirements.py "export,${EXTRAS}" > requirements.txt && pip install --no-compile -c constraints.txt -r requirements.txt
 WORKDIR /srv/whyserve
 COPY app app
 COPY models models

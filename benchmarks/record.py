@@ -8,9 +8,9 @@ import argparse
 import os
 import statistics
 import tempfile
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from typing import Any
+from unittest.mock import patch
 
 from benchmarks.predict import json_request
 from benchmarks.predict_load import Load, drive
@@ -20,16 +20,11 @@ from tests.record.postgres import postgres
 CONNECTIONS = 16
 
 
-@contextmanager
-def server(address: str | None, *, sync: bool) -> Iterator[Server]:
-    given = {"WHYSERVE_RECORD": address or "", "WHYSERVE_RECORD_SYNC": str(sync).lower()}
-    os.environ.update(given)
-    try:
-        with whyserve_server() as running:
-            yield running
-    finally:
-        for name in given:
-            del os.environ[name]
+def start(running: ExitStack, address: str | None, *, sync: bool) -> Server:
+    """A server that runs until `running` ends."""
+    settings = {"WHYSERVE_RECORD": address or "", "WHYSERVE_RECORD_SYNC": str(sync).lower()}
+    with patch.dict(os.environ, settings):
+        return running.enter_context(whyserve_server())
 
 
 def main() -> None:
@@ -44,7 +39,7 @@ def main() -> None:
         for name, sync in (("", False), (", record_sync", True)):
             cases |= {f"SQLite{name}": (f"sqlite:///{folder}/{sync}.sqlite3", sync),
                       f"PostgreSQL{name}": (database.address, sync)}  # fmt: skip
-        servers = {name: running.enter_context(server(at, sync=sync)) for name, (at, sync) in cases.items()}
+        servers = {name: start(running, at, sync=sync) for name, (at, sync) in cases.items()}
         loads = {name: Load(each.port, request, CONNECTIONS) for name, each in servers.items()}
         for load in loads.values():
             drive(load, 0.5)

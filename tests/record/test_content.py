@@ -50,4 +50,25 @@ def test_hidden_values_are_nowhere_in_the_content():
     assert explanation["outputs"][0] == {**EXPLANATION["outputs"][0], "missing": {}}
     assert explanation["out_of_range"] == [{"feature": "debt", "value": 3.5}]
     assert [each["value"] for each in explanation["reasons"]["named"][:2]] == [None, 3.5]
-    assert kept.arrays["x"].tolist() == kept.background["x"].tolist() == [[0, 0, 3.5]]
+    for array in (kept.arrays["x"], kept.background["x"]):
+        np.testing.assert_array_equal(array, [[np.nan, np.nan, 3.5]])
+
+
+def test_hidden_values_of_counterfactuals_are_not_kept():
+    near = {"row": 0, "distance": 1.0, "instance": ROW}
+    found = {"changes": {"age": 51.5, "debt": 3.5}, "instance": ROW, "nearest_background": near}
+    answer = orjson.dumps({"counterfactuals": [{"found": [found]}]})
+    kept = Content(answer=answer).without(Hidden(SPEC, b"key")).answer
+    assert b"51.5" not in kept
+    assert b"77.25" not in kept
+    assert b"3.5" in kept
+
+
+def test_filled_values_are_kept_beside_the_gaps_and_erased_with_their_row():
+    gaps, filled = np.array([[np.nan, 1, 2], [3, 4, 5]]), np.array([[9.0, 1, 2], [3, 4, 5]])
+    content = Content.unpack(Content(arrays={"x": gaps}, filled={"x": filled}).pack())
+    np.testing.assert_array_equal(content.arrays["x"], gaps)
+    np.testing.assert_array_equal(content.filled["x"], filled)
+    left = content.without_row(0)
+    assert np.isnan(left.filled["x"][0]).all()
+    assert left.filled["x"][1].tolist() == [3, 4, 5]

@@ -75,7 +75,9 @@ def test_decisions_are_listed_in_pages(desk):
     last = {"model": "penguins", "from": seen[3]["time"], "to": seen[4]["time"]}
     page = desk.get("/predictions", params=last, headers=by("audit")).json()
     assert [each["id"] for each in page["predictions"]] == [seen[3]["id"]]
-    for name, value in (("from", "yesterday"), ("limit", "0"), ("after", "x"), ("whose", "me")):
+    wrong = [("from", "yesterday"), ("limit", "0"), ("limit", "x"), ("after", "x"), ("after", "9" * 19 + "-x"),
+             ("model", "a\0"), ("caller", "\0"), ("whose", "me")]  # fmt: skip
+    for name, value in wrong:
         answer = desk.get("/predictions", params={name: value}, headers=by("audit"))
         assert answer.status_code == 422
         assert name in answer.text or "parameter" in answer.text

@@ -65,6 +65,14 @@ def test_a_decision_of_each_protocol_is_recorded(what, protocol, recorded, store
     assert not list(verify(store))
 
 
+def test_a_search_of_counterfactuals_is_recorded(recorded, store):
+    answer = recorded.post("/counterfactual", json=example("wine")).raise_for_status()
+    found = store.find(answer.headers["x-prediction-id"])
+    assert (found.head["kind"], found.head["rows"]) == ("counterfactual", 1)
+    assert found.content.body == answer.request.content
+    assert found.content.answer == answer.content
+
+
 def test_a_refused_request_is_no_decision(recorded, store):
     count = len(store.heads(limit=1000))
     answer = recorded.post("/predict", json={"model": "wine", "instances": [{}]})

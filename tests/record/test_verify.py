@@ -8,6 +8,7 @@ import pytest
 
 from whyserve.record.chain import Chain, now_us
 from whyserve.record.content import Content
+from whyserve.record.erasure import erase, purge
 from whyserve.record.store import Store
 from whyserve.record.verify import verify
 
@@ -25,9 +26,9 @@ def fill(path: Path, chains: int = 2, records: int = 12) -> None:
             content = Content(body=b'{"instances": [%d]}' % number, answer=b'{"predictions": [1]}').pack()
             facts = {"model": "wine", "manifest": "m", "caller": "me", "rows": 1, "about": None}
             store.append(chain, [chain.add("prediction", content, time=start + number, **facts)])
-    store.purge(made[0], start + 3)
+    purge(store, made[0], start + 3)
     first = store.heads(limit=1)[0]["id"]
-    assert store.erase(made[1], first, None, "me") == 1
+    assert erase(store, made[1], first, None, "me") == 1
     for chain in made:
         store.checkpoint(chain, known)
     assert not list(verify(store))

@@ -1,7 +1,7 @@
 """What the endpoints share: the models, the queue, and the adapters that parse requests."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -21,14 +21,18 @@ from whyserve.api.schemas.requests import explain_request, predict_request
 from whyserve.api.schemas.versions import VersionedAdapter
 from whyserve.delivery.dispatcher import Dispatcher
 from whyserve.errors import ConfigurationError
+from whyserve.model.rows import Arrays
 from whyserve.predict.catalog import Catalog
+from whyserve.predict.predictor import Predictor
 from whyserve.queue_protocols import JobQueue, JobSource
+from whyserve.record.decision import Decision
 from whyserve.settings import ApiSettings
 
 if TYPE_CHECKING:
     from whyserve.record.writer import Recorder
     from whyserve.telemetry.spans import Tracer
 
+State = MutableMapping[str, Any]  # of a request
 # A caller may use this many seconds of its explanation limit at once.
 EXPLAIN_BURST_S = 10.0
 EXPLAIN_LIMIT = "this key has used its explanation limit"
@@ -102,6 +106,11 @@ class Service:
         catalog = traced(catalog, self.tracer) if self.tracer else catalog
         self.predict_adapter, self.explain_adapter, self.counterfactual_adapter = _adapters(self.settings, catalog)
         self.catalog = catalog
+
+    def note(self, state: State, predictor: Predictor, body: bytes, arrays: Arrays, **more: Any) -> None:
+        """Say that the answer of a request is a decision, if decisions are recorded. more: fields of Decision."""
+        if self.record is not None:
+            state["decision"] = Decision(predictor.spec, predictor.digest, predictor.filled, body, arrays, **more)
 
     def parse(self, adapter: VersionedAdapter, body: bytes) -> dict[str, Any]:
         """A valid request. Raises MalformedBody, UnknownModel, InvalidInput, TooManyInstances, DuplicateKey."""

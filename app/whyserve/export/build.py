@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from whyserve.errors import ModelFault, RecordUnavailable, WhyserveError
+from whyserve.errors import ConfigurationError, ModelFault, RecordUnavailable, WhyserveError
 from whyserve.export.artifacts import (
     is_current,
     prune,
@@ -85,15 +85,18 @@ def export_all(
 
 def _named(record: str, artifacts: Path, say: Say) -> Collection[str]:
     """The folders of the builds that the decision record names; all, if it cannot be read."""
-    from whyserve.record.store import Store  # noqa: PLC0415  # few exports need SQLAlchemy
-
     try:
-        store = Store.open(record)
+        from whyserve.record.store import Store  # noqa: PLC0415  # few exports need SQLAlchemy
+    except ImportError:
+        say('WHYSERVE_RECORD: needs the extra "record"; all older builds are kept')
+        return {folder.name for folder in (artifacts / RECORDED).glob("*")}
+    try:
+        store = Store.open(record, create=False)
         try:
             return {build_folder(model, digest) for digest, model in store.builds().items()}
         finally:
             store.close()
-    except RecordUnavailable as error:
+    except (RecordUnavailable, ConfigurationError) as error:
         say(f"{error.message}; all older builds are kept")
         return {folder.name for folder in (artifacts / RECORDED).glob("*")}
 

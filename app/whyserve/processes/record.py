@@ -7,6 +7,7 @@ from typing import Any
 
 from whyserve.errors import ConfigurationError
 from whyserve.record.chain import Chain
+from whyserve.record.erasure import erase, purge
 from whyserve.record.store import Store
 from whyserve.record.tables import export
 from whyserve.record.verify import verify
@@ -17,7 +18,7 @@ def main(settings: RecordSettings, action: str, **given: Any) -> int:
     """Returns the exit code: 1 if a record has a fault. Raises WhyserveError."""
     if settings.record is None:
         raise ConfigurationError("WHYSERVE_RECORD: is not set; set it to the address of the decision record")
-    store = Store.open(settings.record)
+    store = Store.open(settings.record, create=False)
     try:
         if action == "verify":
             faults = list(verify(store, _checkpoints(given["checkpoints"])))
@@ -25,12 +26,12 @@ def main(settings: RecordSettings, action: str, **given: Any) -> int:
         elif action == "export":
             faults, lines = [], [f"{export(store, given['output'])} decisions written to {given['output']}"]
         elif action == "purge":
-            faults, lines = [], [f"{store.purge(Chain(), _time(given['before']))} records deleted"]
+            faults, lines = [], [f"{purge(store, Chain(), _time(given['before']))} records deleted"]
         else:
             prediction, _, row = given["prediction"].partition(".")
             if row and not row.isdecimal():
                 raise ConfigurationError("the prediction must be ID or ID.ROW, with a row from 0")
-            count = store.erase(Chain(), prediction, int(row) if row else None, "command line")
+            count = erase(store, Chain(), prediction, int(row) if row else None, "command line")
             faults, lines = [], [f"the content of {count} records was erased"]
     finally:
         store.close()
@@ -43,9 +44,19 @@ def _checkpoints(path: Path | None) -> list[dict[str, Any]]:
     if path is None:
         return []
     try:
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
+        lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, ValueError) as error:
         raise ConfigurationError(f"{path}: cannot be read as lines of checkpoints: {error}") from error
+    return [_checkpoint(line, f"{path}, line {number}") for number, line in enumerate(lines, 1) if line]
+
+
+def _checkpoint(line: str, place: str) -> dict[str, Any]:
+    try:
+        found = json.loads(line)
+        chains = {str(writer): (int(seq), str(end)) for writer, (seq, end) in found["chains"].items()}
+        return {"writer": str(found["writer"]), "seq": int(found["seq"]), "hash": found["hash"], "chains": chains}
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ConfigurationError(f"{place}: is no checkpoint; a crash may have cut it: remove the line") from error
 
 
 def _time(given: str) -> int:

@@ -16,7 +16,8 @@ from whyserve.model.rows import Arrays
 from whyserve.model.spec import ModelSpec
 
 # The lists of requests and answers that have one item for each row.
-BY_ROW = ("instances", "predictions", "explanations", "out_of_range")
+BY_ROW = ("instances", "predictions", "explanations", "counterfactuals", "out_of_range")
+ARRAYS = ("arrays", "background", "filled")
 SIZE = 4  # bytes of the length of the head
 Edit = Callable[[dict[str, Any]], None]
 
@@ -25,6 +26,7 @@ Edit = Callable[[dict[str, Any]], None]
 class Content:
     """body, answer: as sent and as answered; empty if they were not kept. explanation: the answer of /explain, if the
     answer has another form. arrays, background: by input, (rows, *shape); the background only if the request sent it.
+    filled: the inputs whose missing values have a fill, as the network got them.
     """
 
     body: bytes = b""
@@ -32,13 +34,14 @@ class Content:
     explanation: bytes = b""
     arrays: Arrays = field(default_factory=dict)
     background: Arrays = field(default_factory=dict)
+    filled: Arrays = field(default_factory=dict)
 
     def pack(self) -> bytes:
         """The content in one block."""
         names: list[list[Any]] = [[name, len(getattr(self, name))] for name in ("body", "answer", "explanation")]
         blocks = [self.body, self.answer, self.explanation]
-        for kind, arrays in (("arrays", self.arrays), ("background", self.background)):
-            for name, array in arrays.items():
+        for kind in ARRAYS:
+            for name, array in getattr(self, kind).items():
                 whole = np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes()
                 names.append([kind, len(whole), name, array.dtype.newbyteorder("<").str, array.shape])
                 blocks.append(whole)
@@ -49,7 +52,7 @@ class Content:
     def unpack(cls, block: bytes) -> Self:
         """The content of a block of `pack`."""
         at = SIZE + int.from_bytes(block[:SIZE])
-        found: dict[str, Any] = {"arrays": {}, "background": {}}
+        found: dict[str, Any] = {kind: {} for kind in ARRAYS}
         for kind, size, *more in orjson.loads(block[SIZE:at]):
             part = block[at : at + size]
             at += size
@@ -77,17 +80,17 @@ class Content:
             for each in lists:
                 each[row] = None
 
-        return self._edited(edit, lambda name, array: _zeroed(array, np.s_[row]))
+        return self._edited(edit, lambda name, array: _blank(array, np.s_[row]))
 
     def without(self, hidden: "Hidden") -> "Content":
         """The content without the columns that model.toml leaves out or hashes."""
-        made = self._edited(hidden.edit, hidden.zeroed)
-        return replace(made, background={name: hidden.zeroed(name, each) for name, each in self.background.items()})
+        made = self._edited(hidden.edit, hidden.blank)
+        return replace(made, background={name: hidden.blank(name, each) for name, each in self.background.items()})
 
     def _edited(self, edit: Edit, change: Callable[[str, np.ndarray], np.ndarray]) -> "Content":
-        arrays = {name: change(name, array) for name, array in self.arrays.items()}
+        arrays, filled = ({name: change(name, x) for name, x in each.items()} for each in (self.arrays, self.filled))
         parts: dict[str, Any] = {name: _edited(getattr(self, name), edit) for name in ("body", "answer", "explanation")}
-        return replace(self, arrays=arrays, **parts)
+        return replace(self, arrays=arrays, filled=filled, **parts)
 
 
 class Hidden:
@@ -98,10 +101,10 @@ class Hidden:
         self.names = self._omit | self._hash
         self._features = {item.name: [feature.name for feature in item.features] for item in spec.inputs}
 
-    def zeroed(self, name: str, array: np.ndarray) -> np.ndarray:
-        """An input's array with zeros for its hidden columns."""
+    def blank(self, name: str, array: np.ndarray) -> np.ndarray:
+        """An input's array without its hidden columns."""
         places = [place for place, feature in enumerate(self._features[name]) if feature in self.names]
-        return _zeroed(array, ... if name in self.names else np.s_[:, places])
+        return _blank(array, ... if name in self.names else np.s_[:, places])
 
     def edit(self, found: dict[str, Any]) -> None:
         """Edit a request or an answer. Raises an error if it has rows of another form."""
@@ -114,6 +117,12 @@ class Hidden:
             found["out_of_range"] = list(map(self._shown, found["out_of_range"]))
         for explanation in found.get("explanations", ()):
             self._hide_explanation(explanation)
+
+        for counterfactual in found.get("counterfactuals", ()):
+            for each in counterfactual["found"]:
+                near = each.get("nearest_background", {}).get("instance", {})
+                for row in (each["changes"], each["instance"], near):
+                    self._hide(row, self.names, self._digest)
 
     def _hide_explanation(self, explanation: dict[str, Any]) -> None:
         self._hide(explanation, self.names & {"id"}, self._digest)
@@ -163,9 +172,10 @@ def _edited(block: bytes, edit: Edit) -> bytes:
     return orjson.dumps(found)
 
 
-def _zeroed(array: np.ndarray, place: Any) -> np.ndarray:
+def _blank(array: np.ndarray, place: Any) -> np.ndarray:
+    """An array without what is at a place: NaN, or 0 where the dtype has no NaN."""
     made = array.copy()
-    made[place] = 0
+    made[place] = np.nan if made.dtype.kind == "f" else 0
     return made
 
 

@@ -1,7 +1,8 @@
 """What an endpoint knows of a decision before it answers."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from whyserve.model.rows import Arrays
 from whyserve.model.spec import ModelSpec
@@ -9,14 +10,18 @@ from whyserve.model.spec import ModelSpec
 
 @dataclass(slots=True)
 class Decision:
-    """body: as sent. arrays, background: as the network gets them. asked: the options of an explanation; None for a
-    prediction. about: the id of an explanation that is delivered in parts. explanation: see record.content.
+    """body: as sent. arrays: with markers for missing values. filled: gives the arrays that the network gets.
+
+    asked: the options of an explanation. about: the id of an explanation that is delivered in parts.
+    background, explanation: see record.content.
     """
 
     spec: ModelSpec
     manifest: str
+    filled: Callable[[Arrays], Arrays]
     body: bytes
     arrays: Arrays
+    kind: Literal["prediction", "explanation", "counterfactual"] = "prediction"
     asked: dict[str, Any] | None = None
     background: Arrays | None = None
     about: str | None = None

@@ -27,7 +27,7 @@ def export(store: Store, path: Path) -> int:
 
 
 def _lines(store: Store) -> Iterator[dict[str, Any]]:
-    for record in store.every("prediction", "explanation"):
+    for record in store.every("prediction", "explanation", "counterfactual"):
         content = Content() if record.content is None else Content.unpack(record.content)
         head = json.loads(record.head)
         asked = json.dumps(head["asked"]) if "asked" in head else None

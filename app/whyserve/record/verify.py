@@ -58,6 +58,11 @@ def verify(store: Store, checkpoints: Iterable[dict[str, Any]] = ()) -> Iterator
     A change that also rewrites the rest of its chain, and all chains with their checkpoints, is only found with
     checkpoints that are kept elsewhere.
     """
+    with store.snapshot() as seen:
+        yield from _faults(seen, checkpoints)
+
+
+def _faults(store: Store, checkpoints: Iterable[dict[str, Any]]) -> Iterator[Fault]:
     claims = Claims(store, checkpoints)
     ends = {each.writer: (each.seq, each.hash) for each in store.chains()}
     for writer, records in groupby(store.every(), lambda each: each.writer):

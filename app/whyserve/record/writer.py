@@ -1,9 +1,7 @@
 """Write the decisions of one API process: one thread, one chain, many decisions per commit."""
 
 import asyncio
-import json
 import logging
-import os
 import queue
 import threading
 import time
@@ -19,6 +17,7 @@ from whyserve.record.chain import Chain, new_id, now_us
 from whyserve.record.content import Content, Hidden
 from whyserve.record.decision import Decision
 from whyserve.record.store import Store
+from whyserve.record.upkeep import Upkeep
 from whyserve.telemetry.metrics import RECORDS
 
 T = TypeVar("T")
@@ -26,12 +25,13 @@ log = logging.getLogger("whyserve.record")
 
 # Without record_sync, decisions wait so long for others. They must be on disk within a second.
 GROUP_S = 0.2
+# With record_sync, a commit waits until no further decision has come for so long.
+PAUSE_S = 0.001
 MOST_PER_COMMIT = 1000
 # Decisions that are not on disk yet.
 MOST_WAITING, MOST_WAITING_BYTES = 10_000, 64 << 20
 CHECKPOINT_S = 60.0
 RETRY_S = 0.5
-DAY_US = 86_400 * 10**6
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +45,14 @@ class Entry:
 
     @property
     def size(self) -> int:
-        return len(self.decision.body) + len(self.answer)
+        arrays = (*self.decision.arrays.values(), *(self.decision.background or {}).values())
+        return len(self.decision.body) + len(self.answer) + sum(array.nbytes for array in arrays)
 
     def content(self, key: bytes) -> bytes:
         given = self.decision
         explanation = b"" if given.explanation == self.answer else given.explanation
-        content = Content(given.body, self.answer, explanation, given.arrays, given.background or {})
+        filled = {name: x for name, x in given.filled(given.arrays).items() if x is not given.arrays[name]}
+        content = Content(given.body, self.answer, explanation, given.arrays, given.background or {}, filled)
         if given.spec.record.omit or given.spec.record.hash:
             content = content.without(Hidden(given.spec, key))
         return content.pack()
@@ -78,14 +80,13 @@ class Recorder:
         checkpoints: Path | None = None,
     ) -> None:
         """The settings of the record. checkpoints: the file that checkpoints are appended to as well."""
-        self._address, self._sync, self._required, self._checkpoints = address, sync, required, checkpoints
-        self._keep_days, self._keep_mb = keep_days, keep_mb
+        self._address, self._sync, self._required = address, sync, required
+        self._upkeep = Upkeep(keep_days, keep_mb, checkpoints)
         self._queue: queue.SimpleQueue[Entry | Call | None] = queue.SimpleQueue()
         self._waiting = self._waiting_bytes = 0
         self._broken: str | None = "the decision record is not open yet"
         self._store: Store | None = None
         self._chain = Chain()
-        self._known: dict[str, int] = {}
         self._entries: list[Entry] = []  # taken from the queue, not on disk
         self._attempt = (0, 0)  # the last commit of entries: the number of its last record, and how many entries
         self._next_checkpoint, self._changed, self._closing = 0.0, True, False
@@ -130,7 +131,7 @@ class Recorder:
         facts = {
             "id": new_id(),
             "time": now_us(),
-            "kind": "prediction" if asked is None else "explanation",
+            "kind": decision.kind,
             **origin,
             "model": spec.name,
             "version": spec.version,
@@ -195,8 +196,12 @@ class Recorder:
                 time.sleep(GROUP_S)
             if not self._accept(first):
                 return first if isinstance(first, Call) else None
-        while len(self._entries) < MOST_PER_COMMIT and not self._queue.empty():
-            each = self._queue.get()
+        pause_s = PAUSE_S if self._sync else 0.0
+        while len(self._entries) < MOST_PER_COMMIT:
+            try:
+                each = self._queue.get(timeout=pause_s)
+            except queue.Empty:
+                break
             if not self._accept(each):
                 return each if isinstance(each, Call) else None
         return None
@@ -264,31 +269,9 @@ class Recorder:
         if self._broken or self._store is None:
             return
         self._next_checkpoint = time.monotonic() + CHECKPOINT_S
-        if not self._changed:
-            return
-        self._purge(self._store)
-        record = self._store.checkpoint(self._chain, self._known)
-        self._changed = False
-        head = json.loads(record["head"])
-        line = {"time": head["time"], "writer": head["writer"], "seq": head["seq"], "hash": record["hash"],
-                "chains": head["chains"]}  # fmt: skip
-        log.info("checkpoint", extra=line)
-        if self._checkpoints:
-            try:
-                with self._checkpoints.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps(line) + "\n")
-                    file.flush()
-                    os.fsync(file.fileno())
-            except OSError as error:
-                log.error("WHYSERVE_RECORD_CHECKPOINTS: %s cannot be written: %s", self._checkpoints, error.strerror)
-
-    def _purge(self, store: Store) -> None:
-        """Delete what is older or more than the settings keep."""
-        ends = [now_us() - int(self._keep_days * DAY_US)] if self._keep_days else []
-        if self._keep_mb and (end := store.time_to_keep(self._keep_mb << 20)):
-            ends.append(end)
-        if ends and (count := store.purge(self._chain, max(ends))):
-            log.info("records were purged by their age or size", extra={"records": count})
+        if self._changed:
+            self._upkeep(self._store, self._chain)
+            self._changed = False
 
 
 def _settle(done: "asyncio.Future[Any] | None", result: Any, error: Exception | None) -> None:

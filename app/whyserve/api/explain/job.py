@@ -19,10 +19,9 @@ from whyserve.model.choice import choose_method
 from whyserve.model.methods import method_of_interactions
 from whyserve.model.rows import Arrays, Row
 from whyserve.model.scale import scale_of, scale_options
-from whyserve.model.spec import DEFAULT_BACKGROUND, ModelSpec
+from whyserve.model.spec import DEFAULT_BACKGROUND
 from whyserve.model.work import counted_work
 from whyserve.predict.predictor import Predictor
-from whyserve.record.decision import Decision
 
 
 async def build_job(
@@ -93,8 +92,7 @@ async def build_job(
             'send fewer instances per request, or name fewer "outputs"',
             field="instances" if len(job.outputs) > 1 else "outputs",
         )
-    if service.record is not None:
-        note_decision(request, predictor.spec, job, options["outputs"], await request.body())
+    note_explained(request, service, predictor, job, outputs=options["outputs"], body=await request.body())
     return job.model_copy(update={"answer_bytes": expected})
 
 
@@ -134,7 +132,9 @@ def _similar(predictor: Predictor, options: Mapping[str, Any]) -> int | None:
     return count
 
 
-def note_decision(request: Request, spec: ModelSpec, job: ExplainJob, outputs: Any, body: bytes = b"") -> None:
+def note_explained(
+    request: Request, service: Service, predictor: Predictor, job: ExplainJob, *, outputs: Any, body: bytes = b""
+) -> None:
     """Say that the answer of this request is a decision. outputs: as requested."""
     background = job.background
     asked = {
@@ -153,11 +153,12 @@ def note_decision(request: Request, spec: ModelSpec, job: ExplainJob, outputs: A
         "language": job.reasons,
         "similar": job.similar,
     }
-    request.scope["state"]["decision"] = Decision(
-        spec,
-        job.digest,
+    service.note(
+        request.scope["state"],
+        predictor,
         body,
         unpacked(job.rows),
+        kind="explanation",
         asked={name: each for name, each in asked.items() if each is not None and each is not False},
         background=unpacked(background.arrays) if isinstance(background, GivenBackground) else None,
         about=job.id,

@@ -15,7 +15,6 @@ from whyserve.api.state import Service
 from whyserve.errors import UnknownModel
 from whyserve.model.outputs import Outputs
 from whyserve.predict.predictor import Predictor
-from whyserve.record.decision import Decision
 
 PREFIX, SUFFIX = "/v2/models/", "/infer"
 ROUTE = "/v2/models/{model}/infer"
@@ -60,8 +59,7 @@ class Infer:
         name = spec.output.tensor
         inputs = read_inputs(wire_body, predictor, [name], self._service.settings.max_instances)
         predictor.statistics.decoded.add(time.perf_counter_ns() - start)
-        if self._service.record is not None:
-            state["decision"] = Decision(spec, predictor.digest, body, inputs.arrays)
+        self._service.note(state, predictor, body, inputs.arrays)
         table = await predictor.answer(inputs.arrays)
         start = time.perf_counter_ns()
         (output,) = inputs.outputs

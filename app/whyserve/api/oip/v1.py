@@ -27,7 +27,6 @@ from whyserve.api.state import Service
 from whyserve.errors import InvalidInput, MalformedBody, TooManyInstances
 from whyserve.model.rows import Arrays, row_count
 from whyserve.predict.predictor import Predictor
-from whyserve.record.decision import Decision
 
 PREFIX, SUFFIX = "/v1/models/", ":predict"
 ROUTE = "/v1/models/{model}:predict"
@@ -55,8 +54,7 @@ class Predict:
         body = await read_body(receive, self._service.body_memory)
         model = scope["path"][len(PREFIX) : -len(SUFFIX)]
         predictor, arrays, _ = await _read(scope, body, model, self._service, self._service.predict_adapter)
-        if self._service.record is not None:
-            scope["state"]["decision"] = Decision(predictor.spec, predictor.digest, body, arrays)
+        self._service.note(scope["state"], predictor, body, arrays)
         table = await predictor.answer(arrays)
         return orjson.dumps({"predictions": predictor.outputs.predictions(table)})
 

@@ -20,6 +20,8 @@ async def counterfactual(request: Request) -> Response:
     predictor = service.catalog.get(body["model"], body.get("version"))
     spec = predictor.spec
     request.scope["state"]["model"] = spec.name
-    found = await searches.find(request, predictor, await predictor.read(body["instances"]), cast("Options", body))
+    arrays = await predictor.read(body["instances"])
+    found = await searches.find(request, predictor, arrays, cast("Options", body))
+    service.note(request.scope["state"], predictor, await request.body(), arrays, kind="counterfactual")
     answer = {"model": spec.name, "version": spec.version, "manifest": predictor.digest, "counterfactuals": found}
     return Response(orjson.dumps(answer), media_type="application/json")

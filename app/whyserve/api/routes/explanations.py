@@ -5,10 +5,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from whyserve.api.explain import wait
-from whyserve.api.explain.job import note_decision
+from whyserve.api.explain.job import note_explained
 from whyserve.api.explain.pictures import VARY, draw, picture_kind, selected
 from whyserve.api.openapi.responses import PICTURE_PARAMETERS, PICTURES, ExplanationState
 from whyserve.api.routes.explain import JSON, accepted
+from whyserve.api.routes.replay import predictor_of
 from whyserve.api.schemas.explanation_state import state_json
 from whyserve.api.state import Service
 from whyserve.errors import InvalidInput
@@ -49,9 +50,9 @@ async def show(request: Request, id: str) -> Response:
 async def _note(request: Request, service: Service, state: JobState) -> None:
     """The result that was promised is the answer of a decision now."""
     job = await service.queue.job(state.id)
-    predictor = service.catalog.versions(job.model).get(job.version)
-    if predictor is not None and not job.drawing:
-        note_decision(request, predictor.spec, job, job.outputs[0] if job.outputs else None)
+    if not job.drawing:
+        predictor = await predictor_of(service, job.model, job.version, job.digest)
+        note_explained(request, service, predictor, job, outputs=job.outputs[0] if job.outputs else None)
         wait.note_explanation(request, state.result or b"")
 
 

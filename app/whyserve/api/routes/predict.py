@@ -11,7 +11,6 @@ from whyserve.api.state import Service
 from whyserve.model.rows import Arrays, row_count
 from whyserve.predict.plain_rows import parse_plain
 from whyserve.predict.predictor import Predictor
-from whyserve.record.decision import Decision
 
 
 class Predict:
@@ -26,8 +25,7 @@ class Predict:
         body = (await read_body(receive, self._service.body_memory)).removeprefix(BOM_UTF8)
         predictor, arrays, wants_bounds = self._read_plain(body) or await self._read(body)
         state["model"] = predictor.spec.name
-        if self._service.record is not None:
-            state["decision"] = Decision(predictor.spec, predictor.digest, body, arrays)
+        self._service.note(state, predictor, body, arrays)
         del body  # not held while the prediction waits for its batch
         table = await predictor.answer(arrays)
         answer = {

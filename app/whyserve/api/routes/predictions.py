@@ -71,6 +71,7 @@ class RecordPage(TypedDict):
 class Recorded(RecordHead):
     """A recorded decision. sent, answer, explanation: as JSON, or base64 of other bytes.
 
+    network_input: by input; null stands for NaN, and for what was erased or is not kept.
     erased: the rows that were erased, or all. related: ids of records of the same decision.
     """
 
@@ -95,11 +96,13 @@ async def listed(request: Request) -> Response:
     for name in query:
         if name not in QUERY:
             raise InvalidInput(f"the query has an unknown parameter; the known ones are {', '.join(QUERY)}")
+        if "\0" in query[name]:
+            raise InvalidInput(f'"{name}" must not contain the character NUL', field=name)
     limit = query.get("limit", str(PAGE))
-    if not (limit.isdecimal() and len(limit) < 9 and 1 <= int(limit) <= MOST):
+    if not (limit.isascii() and limit.isdecimal() and len(limit) < 9 and 1 <= int(limit) <= MOST):
         raise InvalidInput(f'"limit" must be a number from 1 to {MOST}', field="limit")
     time, _, last = query.get("after", "0-").partition("-")
-    if not (time.isdecimal() and len(time) < 20):
+    if not (time.isascii() and time.isdecimal() and len(time) < 19):
         raise InvalidInput('"after" must be "next" of the page before', field="after")
     since, until = _time(request, "from"), _time(request, "to")
     after = max((int(time), last), (since or 0, ""))
@@ -127,8 +130,10 @@ async def show(request: Request, id: str) -> Response:
 async def erase(request: Request, id: str) -> Response:
     """Erase the content of a recorded decision (ID), or of one of its rows (ID.ROW), also in its explanations."""
     prediction, row = split(id, "id")
-    caller = caller_of(request.scope)
-    count = await _recorder(request).run(lambda store, chain: store.erase(chain, prediction, row, caller))
+    caller, recorder = caller_of(request.scope), _recorder(request)
+    from whyserve.record import erasure  # noqa: PLC0415  # few services need SQLAlchemy
+
+    count = await recorder.run(lambda store, chain: erasure.erase(store, chain, prediction, row, caller))
     return Response(orjson.dumps({"records": count}), media_type="application/json")
 
 
@@ -162,7 +167,8 @@ def _whole(found: "Found") -> dict[str, Any]:
     if content is not None:
         parts = {"sent": content.body, "answer": content.answer, "explanation": content.explanation}
         shown |= {name: _readable(part) for name, part in parts.items() if part}
-        shown["network_input"] = {name: np.ascontiguousarray(array) for name, array in content.arrays.items()}
+        arrays = {**content.arrays, **content.filled}
+        shown["network_input"] = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     return {**shown, **({"erased": erased} if erased else {}), "related": found.related}
 
 

@@ -1,6 +1,7 @@
 """POST /explain {"prediction": ID}: explain a recorded prediction again, with the same build, seed and samples."""
 
 import asyncio
+import re
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -61,7 +62,7 @@ async def build(request: Request, service: Service, given: dict[str, Any]) -> Ex
         raise UnknownPrediction(f"the prediction has rows 0 to {head['rows'] - 1}", field="prediction")
     if content is None or (row in found.erased if row is not None else found.erased):
         raise PredictionGone("the content of this prediction was erased", field="prediction")
-    predictor = await _predictor(service, head)
+    predictor = await predictor_of(service, head["model"], head["version"], head["manifest"])
     state["model"] = predictor.spec.name
     hidden = predictor.spec.record
     if hidden.omit or hidden.hash:
@@ -84,10 +85,12 @@ async def build(request: Request, service: Service, given: dict[str, Any]) -> Ex
 
 
 def split(place: str, field: str) -> tuple[str, int | None]:
-    """ID or ID.ROW. Raises InvalidInput."""
+    """ID or ID.ROW. Raises InvalidInput, and UnknownPrediction for what is no id."""
     prediction, dot, row = place.partition(".")
-    if dot and not (row.isdecimal() and len(row) < 9):
+    if dot and not re.fullmatch("[0-9]{1,8}", row):
         raise InvalidInput(f'"{field}" must be ID or ID.ROW, with a row from 0', field=field)
+    if not re.fullmatch("[0-9a-f]{32}", prediction):
+        raise UnknownPrediction(UNKNOWN, field=field)
     return prediction, int(row) if dot else None
 
 
@@ -122,9 +125,8 @@ def _instances(body: bytes) -> list[dict[str, Any]]:
     return rows if isinstance(rows[0], dict) else []
 
 
-async def _predictor(service: Service, head: dict[str, Any]) -> Predictor:
+async def predictor_of(service: Service, model: str, version: int, digest: str) -> Predictor:
     """The build that made a prediction. Raises PredictionGone."""
-    model, digest = head["model"], head["manifest"]
     for predictor in service.catalog.versions(model).values():
         if predictor.digest == digest:
             return predictor
@@ -132,7 +134,7 @@ async def _predictor(service: Service, head: dict[str, Any]) -> Predictor:
     place = find_build(artifacts, model, digest)
     if place is None:
         raise PredictionGone(
-            f"the network of this prediction is gone: version {head['version']} of {model}; restore the folder"
+            f"the network of this prediction is gone: version {version} of {model}; restore the folder"
             f" {RECORDED}/{name} of the artifacts from a backup",
             field="prediction",
         )
