@@ -69,6 +69,26 @@ def shipped(name: str) -> tuple[Network, Inputs, Inputs, Players]:
     return model.network, model.background, rows, players_of(model.spec)
 
 
+class Joined(nn.Module):
+    """A network whose inputs are the columns of one table, (rows, elements) of float32."""
+
+    def __init__(self, network: Network, background: Inputs) -> None:
+        super().__init__()
+        self.module, self.names = network.module, network.names
+        self.like = {name: background[name] for name in network.names}
+
+    def join(self, inputs: Inputs) -> torch.Tensor:
+        return torch.cat([inputs[name].flatten(1).float() for name in self.like], 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        parts = x.split([like[0].numel() for like in self.like.values()], 1)
+        given = [
+            part.reshape(-1, *like.shape[1:]).to(like.dtype)
+            for part, like in zip(parts, self.like.values(), strict=True)
+        ]
+        return self.module(*given)
+
+
 def prepare(name: str, folder: Path) -> None:
     """Write one network, its rows, the reference and our answers at each budget."""
     network, background, rows, players = (
@@ -87,14 +107,15 @@ def prepare(name: str, folder: Path) -> None:
         budgets.append(budget)
         ours[str(budget)] = np.stack([answer.values[:, 0].numpy() for answer in found])
     folder.mkdir()
-    (key,) = background
-    order = [int(n) for n in players.membership[key].flatten()]
+    joined = Joined(network, background)
+    tables = [joined.join(each) for each in (background, rows)]
     torch.onnx.export(
-        network.module, (background[key][:2],), str(folder / "network.onnx"), dynamo=False, input_names=[key],
-        dynamic_axes={key: {0: "rows"}},
+        joined, (tables[0][:2],), str(folder / "network.onnx"), dynamo=False, input_names=["x"],
+        dynamic_axes={"x": {0: "rows"}},
     )  # fmt: skip
+    order = torch.cat([players.membership[name].flatten() for name in network.names])
     np.savez(
-        folder / "given.npz", background=background[key].numpy(), rows=rows[key].numpy(), players=np.array(order),
+        folder / "given.npz", background=tables[0].numpy(), rows=tables[1].numpy(), players=order.numpy(),
         outputs=outputs[:, 0].numpy(), reference=many.values[:, 0].numpy(), **{f"ours {b}": x for b, x in ours.items()},
     )  # fmt: skip
     (folder / "plan.json").write_text(json.dumps({"name": name, "budgets": budgets, "seeds": SEEDS}))

@@ -116,5 +116,5 @@ def combine(drawn: Round, g: torch.Tensor, whole: torch.Tensor, shares: torch.Te
         guide, rest = guide * used, torch.where(used, rest, values)
     estimate = torch.baddbmm(guide, drawn.estimate, rest)
     variance = drawn.spread @ (drawn.residual @ rest).square_()
-    both = [x.unflatten(-1, (-1, outputs)) for x in (estimate, variance)]
+    both = [x.reshape(*x.shape[:2], -1, outputs) for x in (estimate, variance)]
     return torch.cat(both, -1).transpose(1, 2).flatten(0, 1)
