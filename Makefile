@@ -1,6 +1,7 @@
 # Everything happens in this checkout: the environment in .venv, exported models in artifacts, the queue in .whyserve.
 PYTHON ?= python3.11
 VENV := .venv
+PYTHON312 ?= python3.12
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-cache-dir -c constraints.txt
@@ -14,7 +15,7 @@ PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help run dev check test test-slow test-corpus test-ray test-all test-docker test-fuzz test-faults test-ui install lint types export ui \
-	bench-explain bench-delivery bench-predict bench-deploy bench-queue attack soak audit sbom release
+	bench-explain bench-rivals bench-delivery bench-predict bench-deploy bench-queue attack soak audit sbom release
 
 help: ## show these lines
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /make \1 \t/' | expand -t 20
@@ -124,6 +125,11 @@ ui: install export ## build the page again
 
 bench-explain: install ## explanations against shap's
 	$(BIN)/python -m benchmarks.explain
+
+bench-rivals: install export ## permutation against shapiq's approximators (PYTHON312: a Python 3.12)
+	test -x .venv-rivals/bin/python || $(PYTHON312) -m venv .venv-rivals
+	.venv-rivals/bin/pip install -q shapiq==1.8.0 onnxruntime==1.32.0 xgboost-cpu lightgbm
+	$(BIN)/python -m benchmarks.rivals --python .venv-rivals/bin/python
 
 bench-delivery: install export ## explanations over HTTP against commit 8a3ca99 and other ways
 	$(BIN)/python -m benchmarks.delivery

@@ -7,13 +7,12 @@ os.environ["KERAS_BACKEND"] = "torch"
 
 import torch
 
-from benchmarks import certificates, explain_approximators, explain_distances, explain_speed
+from benchmarks import certificates, explain_distances, explain_speed
 from whyserve.explain.allocator import keep_freed_memory
 
 PARTS = {
     "certificates": certificates.main,
     "speed": explain_speed.main,
-    "approximators": explain_approximators.main,
     "distances": explain_distances.main,
 }
 

@@ -1,5 +1,7 @@
 """A recorded decision is looked up by its id, and explained again."""
 
+from typing import Any
+
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
@@ -20,7 +22,7 @@ def recorded(artifacts, tmp_path_factory):
     assert running.stop() == 0, running.output
 
 
-def predicted(running, body) -> tuple[str, list[dict[str, object]]]:
+def predicted(running, body) -> tuple[str, list[dict[str, Any]]]:
     with running.client() as client:
         answer = client.post("/predict", json=body)
         return answer.headers["X-Prediction-Id"], answer.json()["predictions"]

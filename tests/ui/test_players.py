@@ -2,6 +2,7 @@
 
 import json
 import re
+from typing import Any
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -13,12 +14,13 @@ from tests.ui.test_row import advanced, numbers, opened
 pytestmark = pytest.mark.ui
 
 
-def explained(client, model: str, players: object) -> dict[str, object]:
+def explained(client, model: str, players: object) -> dict[str, Any]:
     answer = client.post("/explain", json={**example(model), "players": players}).json()
-    return answer["explanations"][0]
+    first: dict[str, Any] = answer["explanations"][0]
+    return first
 
 
-def check_numbers(page: Page, shares: list[dict[str, object]], factor: float = 1.0) -> None:
+def check_numbers(page: Page, shares: list[dict[str, Any]], factor: float = 1.0) -> None:
     """The table has one line per player, with its attribution."""
     shown = numbers(page)
     assert len(shown) >= len(shares)

@@ -18,7 +18,9 @@ from whyserve.explain.game.network import Network
 from whyserve.explain.game.players import Players
 from whyserve.explain.methods.deep.backward import Backward
 from whyserve.explain.methods.deep.binding import bound_rules
+from whyserve.explain.methods.deep.deep import Deep
 from whyserve.explain.methods.deep.forward import Forward
+from whyserve.explain.methods.exact import Exact
 from whyserve.explain.methods.registry import EXPLAINERS
 
 ON_LABEL = Device(LABEL, "label")
@@ -36,7 +38,8 @@ class Tokens(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         scale = torch.full((1,), 2.0)  # made without a device, as models do
-        return self.last(self.recurrent(self.table(x) * scale)[0][:, -1])
+        found: torch.Tensor = self.last(self.recurrent(self.table(x) * scale)[0][:, -1])
+        return found
 
 
 class Limited(nn.Module):
@@ -52,7 +55,8 @@ class Limited(nn.Module):
                 torch.empty(1 << 48)  # more than any machine has: the allocator of the CPU refuses it
             raise torch.OutOfMemoryError("CUDA out of memory.")
         self.largest = max(self.largest, len(x))
-        return self.module(x)
+        found: torch.Tensor = self.module(x)
+        return found
 
 
 @pytest.mark.parametrize("method", sorted(EXPLAINERS))
@@ -106,7 +110,7 @@ def moved(deep, network, background, players):
 def test_the_label_finds_a_tensor_that_was_left_on_the_cpu():
     left = torch.ones(6)
     network = nn.Sequential(MLP)
-    network.forward = lambda x: MLP(x) + left[:3]
+    network.forward = lambda x: MLP(x) + left[:3]  # type: ignore[method-assign]
     with Labelled(), pytest.raises(AssertionError, match="two devices"):
         network(torch.zeros(2, 6, device=LABEL))
 
@@ -127,7 +131,7 @@ def test_a_pass_that_takes_too_much_memory_is_run_in_halves(method, real):
 
 def test_the_next_pass_is_as_small_as_the_halves_that_did_fit():
     limited = Limited(MLP, 13)
-    exact = EXPLAINERS["exact"](Network(limited, ("x",)), {"x": BACKGROUND}, Players.elements({"x": (6,)}))
+    exact = Exact(Network(limited, ("x",)), {"x": BACKGROUND}, Players.elements({"x": (6,)}))
     exact.explain({"x": ROWS}, OUTPUTS, Limits())
     assert exact.passes.chunk_rows <= 13
 
@@ -135,7 +139,7 @@ def test_the_next_pass_is_as_small_as_the_halves_that_did_fit():
 def test_deep_runs_fewer_pairs_at_once(monkeypatch):
     """The rules run on the traced network, so the first rule's pairs are limited here."""
     players = Players.elements({"x": (6,)})
-    deep = EXPLAINERS["deep"](Network(MLP, ("x",)), {"x": BACKGROUND}, players)
+    deep = Deep(Network(MLP, ("x",)), {"x": BACKGROUND}, players)
     expected = deep.explain({"x": ROWS}, OUTPUTS, Limits())
     run, sizes = deep.backward.run, []
 

@@ -12,6 +12,8 @@ from whyserve.explain.game.base import Inputs
 from whyserve.explain.game.players import Players
 
 KEPT_BYTES = 64 << 20
+# The integer type of each size in bytes.
+BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 # An input with fewer elements is repeated along the coalitions first: torch broadcasts short rows slowly.
 SHORT_ROW = 256
 
@@ -57,28 +59,37 @@ class Mask:
         return sum(x.nbytes for part in (self.present, self.base) for x in part.values())
 
 
-def mix_pairs(
-    players: Players, present: torch.Tensor, row: Inputs, background: Inputs, *, nan: bool = False
-) -> dict[str, torch.Tensor]:
-    """The mixes of n coalitions and then those of their complements: (2n, *shape) per input.
+class PairMixer:
+    """Mixes of one explained row with background rows, for coalitions and their complements."""
 
-    present: (n, P) of 0 and 1, float32. row: (1, *shape) per input. background: (n, *shape), one row per coalition.
-    nan: whether an element may be NaN.
-    """
-    mixed = {}
-    for name, index in players.membership.items():
-        base = background[name]
-        mask = present if name == players.alone else present.index_select(1, index.flatten())
-        whole = mask.reshape(base.shape)
-        if nan or base.dtype is torch.bool:
-            parts = [torch.where(one, row[name], base) for one in (whole > 0, whole == 0)]
-        else:
-            # The same sum as in Mask.fill.
-            member = whole.to(base.dtype)
-            repeated, other = row[name].expand(base.shape).contiguous(), 1 - member
-            parts = [torch.addcmul(base * out, one, repeated) for one, out in ((member, other), (other, member))]
-        mixed[name] = torch.cat(parts)
-    return mixed
+    def __init__(self, players: Players, row: Inputs, background: Inputs) -> None:
+        """row: (1, *shape) per input. background: (B, *shape)."""
+        self.players, self.background = players, background
+        # The bits in which the row differs. Bits are exact for every number, NaN too.
+        self._bits = {name: as_bits(x) for name, x in background.items()}
+        self._change = {name: x ^ as_bits(row[name]) for name, x in self._bits.items()}
+
+    def mix(self, present: torch.Tensor, rows: torch.Tensor) -> dict[str, torch.Tensor]:
+        """The mixes of n coalitions and then those of their complements: (2n, *shape) per input.
+
+        present: (n, P) int32: −1, all bits, for a member, otherwise 0. rows: (n,): the background row of each.
+        """
+        mixed = {}
+        for name, index in self.players.membership.items():
+            mask = present if name == self.players.alone else present.index_select(1, index.flatten())
+            change = self._change[name].index_select(0, rows)
+            base = self._bits[name].index_select(0, rows)
+            both = base.new_empty(2 * len(rows), *index.shape)
+            one, other = both.chunk(2)
+            torch.bitwise_xor(base, mask.reshape(base.shape).to(base.dtype) & change, out=one)
+            torch.bitwise_xor(one, change, out=other)
+            mixed[name] = both.view(self.background[name].dtype)
+        return mixed
+
+
+def as_bits(x: torch.Tensor) -> torch.Tensor:
+    """The same memory as integers."""
+    return x.view(BITS[x.dtype.itemsize])
 
 
 class Sized(Protocol):

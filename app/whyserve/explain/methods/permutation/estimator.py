@@ -20,48 +20,49 @@ WEIGHT_POWER = 1.5
 class Estimate:
     """The rounds so far, weighted by a power of their pairs of coalitions.
 
-    values: Σ weight · φ, (R, K, P). variance: Σ weight² · variance, (R, K, P). weight: Σ weight, (R, 1, 1).
-    degrees: the degrees of freedom of the variance, Σ pairs, (R, 1, 1).
+    Of each row: Σ weight · φ, (K, P), Σ weight² · variance, (K, P), Σ weight, and the degrees of freedom of the
+    variance, Σ pairs.
     """
 
-    values: torch.Tensor
-    variance: torch.Tensor
-    weight: torch.Tensor
-    degrees: torch.Tensor
+    values: list[torch.Tensor]
+    variance: list[torch.Tensor]
+    weight: list[float]
+    degrees: list[float]
 
     @classmethod
-    def empty(cls, outputs: torch.Tensor, players: int) -> "Estimate":
-        values = torch.zeros(*outputs.shape, players, dtype=torch.float64)
-        weight = values.new_zeros(len(values), 1, 1)
-        return cls(values, values.clone(), weight, weight.clone())
+    def empty(cls, rows: int, outputs: int, players: int) -> "Estimate":
+        zero = torch.zeros(outputs, players, dtype=torch.float64)
+        return cls([zero] * rows, [zero] * rows, [0.0] * rows, [0.0] * rows)
 
     def add(self, row: int, values: torch.Tensor, variance: torch.Tensor, pairs: int) -> None:
         """Add a round of one row: its values and their variance, (K, P)."""
         weight = float(pairs) ** WEIGHT_POWER
-        self.values[row] += weight * values
-        self.variance[row] += weight**2 * variance
+        self.values[row] = self.values[row].add(values, alpha=weight)
+        self.variance[row] = self.variance[row].add(variance, alpha=weight**2)
         self.weight[row] += weight
         self.degrees[row] += pairs
 
-    def set_exact(self, rows: torch.Tensor, values: torch.Tensor) -> None:
-        """Replace the samples of some rows with exact values."""
-        self.values[rows], self.variance[rows] = values, 0.0
-        self.weight[rows], self.degrees[rows] = 1.0, EXACT_DEGREES
+    def set_exact(self, row: int, values: torch.Tensor) -> None:
+        """Replace the samples of a row with exact values, (K, P)."""
+        self.values[row], self.variance[row] = values, torch.zeros_like(values)
+        self.weight[row], self.degrees[row] = 1.0, EXACT_DEGREES
 
     def mean(self) -> torch.Tensor:
-        return self.values / self.weight
+        """φ, (R, K, P)."""
+        return torch.stack([total / weight for total, weight in zip(self.values, self.weight, strict=True)])
 
     def errors(self, floor: torch.Tensor) -> torch.Tensor:
-        """Standard errors, at least `floor`. 99 % of values lie within three of them, even with few samples.
+        """Standard errors, (R, K, P), at least `floor`. 99 % of values lie within three of them.
 
         A variance with few degrees of freedom is unreliable. It is first moved towards the mean over the players
         (moderated variance: Smyth 2004), and then widened by Student's t distribution.
         """
-        common = self.variance.mean(-1, keepdim=True)
-        variance = (self.degrees * self.variance + POOLED_DEGREES * common) / (self.degrees + POOLED_DEGREES)
-        factors = [t_factor(degrees + POOLED_DEGREES) for degrees in self.degrees.flatten().tolist()]
-        factor = torch.tensor(factors)[:, None, None]
-        return (MEASURED_FACTOR * factor * variance.sqrt() / self.weight).clamp(min=floor)
+        found = []
+        for total, weight, degrees in zip(self.variance, self.weight, self.degrees, strict=True):
+            factor = (MEASURED_FACTOR * t_factor(degrees + POOLED_DEGREES) / weight) ** 2 / (degrees + POOLED_DEGREES)
+            common = total.mean(-1, keepdim=True).mul(factor * POOLED_DEGREES)
+            found.append(common.add(total, alpha=factor * degrees))
+        return torch.stack(found).sqrt_().clamp_(min=floor)
 
 
 @lru_cache(maxsize=1024)

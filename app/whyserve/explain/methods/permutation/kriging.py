@@ -32,9 +32,9 @@ def krige(present: torch.Tensor, weight: torch.Tensor, sizes: torch.Tensor) -> t
     covariance.diagonal().add_(NUGGET * float(covariance[-1, -1]))
     inverse = torch.cholesky_inverse(torch.linalg.cholesky(covariance))
     residuals = (inverse / inverse.diagonal()[:, None])[:-1]
+    posterior = _cross_covariance(signs, rho) @ inverse
     # Without its own g, a coalition has the value that the others predict: g less the residual.
-    left_out = inverse[:, :-1] @ (weight[:, None] * residuals)
-    return _cross_covariance(signs, rho) @ (inverse - left_out), residuals
+    return posterior - (posterior[:, :-1] * weight) @ residuals, residuals
 
 
 def _cross_covariance(signs: torch.Tensor, rho: torch.Tensor) -> torch.Tensor:

@@ -21,9 +21,9 @@ from whyserve.explain.game.evaluation import Passes, Progress, check_rows
 from whyserve.explain.game.network import Network, row_count
 from whyserve.explain.game.players import Players
 from whyserve.explain.methods.deep.deep import Deep
-from whyserve.explain.methods.permutation.design import Designs
 from whyserve.explain.methods.permutation.estimator import Estimate
 from whyserve.explain.methods.permutation.guide import changes
+from whyserve.explain.methods.permutation.rounds import Rounds
 from whyserve.explain.methods.permutation.sampling import SampleRequest, sample
 
 # The default first round: this many permutations' worth of pairs per row, divided among the background rows …
@@ -66,7 +66,7 @@ class Permutation:
     def __init__(self, network: Network, background: Inputs, players: Players, *, memory_bytes: int = 1 << 30) -> None:
         self.passes = Passes(network, background, players, memory_bytes)
         self.deep = _deep(network, background, players, memory_bytes)
-        self.designs = Designs(self.passes.rows, players.count)
+        self.rounds = Rounds(self.passes.rows, players.count)
         self.memory_bytes = memory_bytes
 
     def again(self, background: Inputs, players: Players) -> "Permutation":
@@ -74,7 +74,7 @@ class Permutation:
         other = copy(self)
         other.passes = Passes(self.passes.network, background, players, self.memory_bytes)
         other.deep = self.deep and self.deep.again(background, players)
-        other.designs = self.designs.of(other.passes.rows, players.count)
+        other.rounds = self.rounds.of(other.passes.rows, players.count)
         return other
 
     def explain(self, rows: Inputs, outputs: torch.Tensor, limits: Limits) -> Attribution:
@@ -88,7 +88,10 @@ class Permutation:
         predictions = self.passes.table(rows).gather(1, outputs)
         base_values = self.passes.base_values[outputs]
         floor = EPS * torch.maximum(predictions.abs(), base_values.abs()).unsqueeze(-1)
-        estimate, progress = Estimate.empty(outputs, self.passes.players.count), Progress(limits, 0)
+        estimate, progress = (
+            Estimate.empty(len(outputs), outputs.shape[1], self.passes.players.count),
+            Progress(limits, 0),
+        )
         complete = self._rounds(estimate, rows, outputs, predictions, floor=floor, limits=limits, progress=progress)
         progress.go_on()
         return Attribution(
@@ -127,7 +130,7 @@ class Permutation:
                         row = {name: x[at : at + 1] for name, x in rows.items()}
                         requests[at] = self._request(row, outputs[at], predictions[at])
                     seed = (limits.seed * 1_000_003 + number) % (1 << 63)
-                    found = sample(self.passes, self.designs, requests[at], pairs, seed=seed, progress=progress)
+                    found = sample(self.passes, self.rounds, requests[at], pairs, seed=seed, progress=progress)
                     estimate.add(at, found.values, found.variance, found.pairs)
                     requests[at] = found.request
             except Stopped:
@@ -161,7 +164,10 @@ class Permutation:
         progress.total += len(active) * (len(everyone) - 2) * self.passes.rows
         some = {name: x[active] for name, x in rows.items()}
         value = coalition_values(self.passes, everyone, some, outputs[active], progress)
-        estimate.set_exact(active, torch.einsum("ps,rsk->rkp", shapley_weights(everyone), value))
+        for row, exact in zip(
+            active.tolist(), torch.einsum("ps,rsk->rkp", shapley_weights(everyone), value), strict=True
+        ):
+            estimate.set_exact(row, exact)
 
     def _plan(self, outputs: int, limits: Limits) -> Iterator[int]:
         players = self.passes.players.count

@@ -1,0 +1,171 @@
+"""The designs of one round of sampling, padded to one size, and the background rows that share them.
+
+A round depends on the seed, on the numbers of pairs of its designs, and on the prior (`profile`). So it is kept, and
+serves the next explained rows.
+"""
+
+from collections.abc import Callable, Sequence
+from copy import copy
+from dataclasses import dataclass, fields
+from functools import lru_cache, partial
+from typing import TypeVar
+
+import torch
+from torch.nn.functional import pad
+from torch.utils._python_dispatch import _disable_current_modes
+
+from whyserve.explain.game.device import on_cpu
+from whyserve.explain.game.masking import Kept
+from whyserve.explain.methods.permutation.design import Design, make_design, tier_ends, tiers
+
+T = TypeVar("T")
+
+# At least this many designs, or one per background row; at most this many background rows share a design.
+DESIGNS = 10
+# This share of the pairs is spread evenly over the background rows, the rest in proportion to the guide's shares.
+EVEN_SHARE = 0.5
+# The numbers of pairs of the designs differ by multiples of this share of the mean, so that few designs are needed.
+STEP = 0.125
+# A profile is chosen up to this share of a player of the first tier, relative to the mean.
+FIRST_TIER = (1.6, 4.2)
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """D designs of at most M pairs, each for b background rows: D·b slots, and N pairs of coalitions to evaluate.
+
+    Shorter designs end with zeros; groups with fewer background rows end with a copy of their last one.
+    place: (D·b,): the place of the slot's background row in ascending order of Σ|share|. slots: (B,): one slot of each.
+    present: (N, P) int32 by label: −1, all bits, for a member, otherwise 0. slot: (N,). index: (D·(M + 1)·b,): where
+    the values of each design are in the N values, a 0, and the D·b values of the full coalition.
+    signs: (D, M + 1, P), maps the shares of a linear game to its g. estimate, residual, spread: as Design has them.
+    """
+
+    place: torch.Tensor
+    slots: torch.Tensor
+    present: torch.Tensor
+    slot: torch.Tensor
+    index: torch.Tensor
+    signs: torch.Tensor
+    estimate: torch.Tensor
+    residual: torch.Tensor
+    spread: torch.Tensor
+
+    @property
+    def nbytes(self) -> int:
+        return sum(part.nbytes for part in self._parts())
+
+    def on(self, device: torch.device) -> "Round":
+        """The same round on a device."""
+        return Round(*(part.to(device) for part in self._parts()))
+
+    def _parts(self) -> list[torch.Tensor]:
+        return [getattr(self, each.name) for each in fields(self)]
+
+
+Draw = tuple[Round, torch.Tensor, torch.Tensor]
+"""A round, and by slot the number of its background row, (S,), and the labels of the players, (S, P)."""
+
+
+class Rounds:
+    """The rounds of a background of B rows and P players, kept for the next explained rows. Thread-safe."""
+
+    def __init__(self, rows: int, players: int) -> None:
+        self.rows, self.players = rows, players
+        self._rounds, self._designs = Kept[Round](), Kept[Design]()
+
+    def of(self, rows: int, players: int) -> "Rounds":
+        """Rounds of another game, kept together with these."""
+        other = copy(self)
+        other.rows, other.players = rows, players
+        return other
+
+    def draw(self, shares: torch.Tensor, pairs: int, seed: int) -> Draw:
+        """Draw a round.
+
+        shares: (B, P), the sizes of the guide's shares. pairs: the mean per background row. Background rows with
+        similar Σ|share| share a design. What is drawn depends on the seed and on `shares` only.
+        """
+        device = shares.device
+        labels = uncounted(partial(random_labels, self.rows, self.players, seed), device)
+        tie, by_rank = (part.to(device) for part in labels)
+        if not (everything := float(shares.sum())) > 0:
+            shares, everything = torch.ones_like(shares), float(shares.numel())
+        # Equal shares get random ranks.
+        ascending, order = shares.sum(1).add(tie[:, 0], alpha=1e-9 * everything / self.rows).sort()
+        ranked, ranks = shares.add(tie, alpha=1e-9 * everything / shares.numel()).sort(1, descending=True)
+        first = tier_ends(self.players)[0]
+        top = float(ranked[:, :first].sum()) / first * self.players / everything
+        plan = allocate((ascending * (self.rows / everything)).tolist(), pairs, 1 << min(self.players - 1, 40))
+        profile = sum(top > most for most in FIRST_TIER)
+
+        def make() -> Round:
+            made = []
+            for number, (count, _) in enumerate(plan):
+                of_design = (self.players, count, profile, seed, number)
+                made.append(self._designs.get(of_design, partial(make_design, *of_design)))
+            return stack(made, [sharing for _, sharing in plan]).on(device)
+
+        found = self._rounds.get((self.players, profile, seed, plan), partial(uncounted, make, device))
+        rows = order[found.place]
+        return found, rows, torch.empty_like(by_rank).scatter_(1, ranks, by_rank)[rows]
+
+
+def uncounted(make: Callable[[], T], device: torch.device) -> T:
+    """What `make` returns. It is kept for the next rows, so its operations do not count as work of one row.
+
+    Random numbers are made on the CPU, so a seed gives the same ones for every device.
+    """
+    with _disable_current_modes():
+        return make() if device.type == "cpu" else on_cpu(make)
+
+
+@lru_cache(maxsize=4)
+def random_labels(rows: int, players: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """(B, P) each: numbers in [0, 1), which order equal shares, and the label of each rank."""
+    generator = torch.Generator().manual_seed(seed)
+    tie, order = torch.rand(2, rows, players, generator=generator, dtype=torch.float64)
+    return tie, (tiers(players) + 0.999 * order).argsort(1)
+
+
+def allocate(ascending: Sequence[float], pairs: int, existing: int) -> tuple[tuple[int, int], ...]:
+    """The pairs and the background rows of each design. A design has fewer pairs than exist.
+
+    ascending: (B,), Σ|share| relative to the mean. pairs: the mean per background row.
+    """
+    rows, step, made = len(ascending), max(1, round(STEP * pairs)), list[tuple[int, int]]()
+    groups, first, ideal, given = max(min(rows, DESIGNS), rows // DESIGNS), 0, 0.0, 0
+    for number in range(groups):
+        last = rows * (number + 1) // groups
+        # What rounding takes from one design, the next one gets. The last one gets the rest.
+        ideal += pairs * (EVEN_SHARE * (last - first) + (1 - EVEN_SHARE) * sum(ascending[first:last]))
+        unit = 1 if number == groups - 1 else step
+        count = min(existing - 1, max(1, unit * round((ideal - given) / (last - first) / unit)))
+        given += count * (last - first)
+        made.append((count, last - first))
+        first = last
+    return tuple(made)
+
+
+def stack(designs: Sequence[Design], sharing: Sequence[int]) -> Round:
+    """The round of some designs. sharing: the background rows of each."""
+    most, wide = max(len(design.present) for design in designs), max(sharing)
+    total = sum(len(design.present) * own for design, own in zip(designs, sharing, strict=True))
+    parts, matrices, pairs, rows = [], [], 0, 0
+    for number, (design, own) in enumerate(zip(designs, sharing, strict=True)):
+        count, short, base = len(design.present), most - len(design.present), number * wide
+        column, slots = torch.arange(wide).clamp_max(own - 1), base + torch.arange(own)
+        index = torch.full((most + 1, wide), total)
+        index[:count] = pairs + own * torch.arange(count)[:, None] + column
+        index[most] = total + 1 + base + torch.arange(wide)
+        present = design.present.int().neg().repeat_interleave(own, 0)
+        parts.append((rows + column, slots, present, slots.repeat(count), index.flatten()))
+        signs = pad(torch.where(design.present, 0.5, -0.5).double(), (0, 0, 0, short + 1))
+        signs[most] = 0.5
+        estimate, residual = (
+            torch.cat([pad(x[:, :-1], (0, short)), x[:, -1:]], 1) for x in (design.estimate, design.residual)
+        )
+        matrices.append((signs, estimate, pad(residual, (0, 0, 0, short)), pad(design.spread, (0, short))))
+        pairs, rows = pairs + count * own, rows + own
+    flat = (torch.cat(part) for part in zip(*parts, strict=True))
+    return Round(*flat, *(torch.stack(part) for part in zip(*matrices, strict=True)))

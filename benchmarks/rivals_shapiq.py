@@ -1,0 +1,114 @@
+"""The rivals' half of `make bench-rivals`: it needs shapiq and ONNX Runtime, and no torch."""
+
+import json
+import logging
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import shapiq.approximator as rivals
+
+RIVALS: dict[str, Callable[[int, int], object]] = {
+    "KernelSHAP, paired": lambda n, seed: rivals.KernelSHAP(n, pairing_trick=True, random_state=seed),
+    "LeverageSHAP": lambda n, seed: rivals.LeverageSHAP(n, random_state=seed),
+    "RegressionMSR": lambda n, seed: rivals.RegressionMSR(n, "SV", random_state=seed),
+    "ProxySHAP": lambda n, seed: rivals.ProxySHAP(n, max_order=1, index="SV", adjustment=True, random_state=seed),
+    "PolySHAP": lambda n, seed: rivals.PolySHAP(n, max_order=2, pairing_trick=True, random_state=seed),
+    "OddSHAP": lambda n, seed: rivals.OddSHAP(n, random_state=seed),
+    "PermutationSamplingSV": lambda n, seed: rivals.PermutationSamplingSV(n, random_state=seed),
+    "SVARM": lambda n, seed: rivals.SVARM(n, random_state=seed),
+}
+# No further seeds and rows of a rival after so many seconds. The first answer is always complete.
+MOST_SECONDS = 4
+
+
+class Game:
+    """The output of a network for coalitions of one row with some background rows, averaged over them."""
+
+    def __init__(
+        self, run: Callable[[np.ndarray], np.ndarray], row: np.ndarray, background: np.ndarray, players: np.ndarray
+    ) -> None:
+        self.run, self.row, self.background, self.players = run, row, background, players
+        self.empty = float(run(background).mean())
+
+    def __call__(self, coalitions: np.ndarray) -> np.ndarray:
+        """The value of each coalition; the empty one has 0."""
+        mask = np.atleast_2d(coalitions).astype(bool)[:, self.players].reshape(-1, 1, *self.row.shape)
+        found = []
+        for part in np.array_split(mask, max(1, len(mask) * len(self.background) // 20_000)):
+            mixed = np.where(part, self.row, self.background[None]).reshape(-1, *self.row.shape)
+            found.append(self.run(mixed).reshape(len(part), -1).mean(1))
+        return np.concatenate(found) - self.empty
+
+
+def one_thread() -> onnxruntime.SessionOptions:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    return options
+
+
+def answers(make: Callable[[int, int], object], game: Game, count: int, budget: int, seed: int) -> np.ndarray:
+    """The empty and the full coalition are not counted for anyone."""
+    found = make(count, seed).approximate(budget + 2, game)  # type: ignore[attr-defined]
+    return np.array([found[(player,)] for player in range(count)])
+
+
+def distances(folder: Path, name: str, budget: int, mode: str, seeds: int) -> list[float]:
+    given = np.load(folder / "given.npz")
+    session = onnxruntime.InferenceSession(folder / "network.onnx", one_thread(), providers=["CPUExecutionProvider"])
+    (key,), count, found = [each.name for each in session.get_inputs()], given["reference"].shape[1], []
+    background, began = given["background"], time.monotonic()
+    for at, row in enumerate(given["rows"]):
+        column = int(given["outputs"][at])
+
+        def run(x: np.ndarray, column: int = column) -> np.ndarray:
+            out = session.run(None, {key: x})[0]
+            return (out[:, None] if out.ndim == 1 else out)[:, column].astype(float)
+
+        parts = [background] if mode == "whole" else [background[n : n + 1] for n in range(len(background))]
+        games = [Game(run, row, part, given["players"]) for part in parts]
+        for seed in range(seeds):
+            values = np.mean(
+                [answers(RIVALS[name], game, count, budget, 1000 * seed + n) for n, game in enumerate(games)], 0
+            )
+            reference = given["reference"][at]
+            found.append(float(np.abs(values - reference).mean() / np.abs(reference).mean()))
+            if time.monotonic() - began > MOST_SECONDS:
+                return found
+    return found
+
+
+def main() -> None:
+    folder = Path(sys.argv[1])
+    plan = json.loads((folder / "plan.json").read_text())
+    logging.disable(logging.WARNING)
+    warnings.simplefilter("ignore")
+    result: dict[str, dict[str, dict[str, list[float]]]] = {}
+    for budget in plan["budgets"]:
+        result[str(budget)] = {}
+        for mode in ("whole", "each"):
+            found = result[str(budget)][mode] = {}
+            for name in RIVALS:
+                try:
+                    found[name] = distances(folder, name, budget, mode, plan["seeds"])
+                except Exception as error:
+                    print(plan["name"], budget, mode, name, type(error).__name__, str(error)[:100], flush=True)
+                    found[name] = []
+                print(
+                    plan["name"],
+                    budget,
+                    mode,
+                    name,
+                    np.median(found[name]) if found[name] else "–",
+                    len(found[name]),
+                    flush=True,
+                )
+    (folder / "theirs.json").write_text(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()
