@@ -14,7 +14,7 @@ from tests.test_service import children
 from whyserve.record.store import Store
 from whyserve.record.verify import verify
 
-KILLS = 25
+KILLS = 8
 
 
 class Callers:
