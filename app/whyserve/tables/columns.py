@@ -43,8 +43,12 @@ def _column(item: InputSpec, feature: Feature, column: pa.Array) -> tuple[np.nda
         return column.fill_null(False).to_numpy(zero_copy_only=False), column.is_valid().to_numpy(zero_copy_only=False)
     if feature.categories or item.value_type(feature) is bool or not is_number:
         return np.zeros(len(column)), np.zeros(len(column), bool)
-    values = column.to_numpy(zero_copy_only=False).astype(np.float64)
     smallest, largest = bounds_of(item)
+    if item.is_integer and pa.types.is_integer(kind):
+        # As integers: float64 holds integers exactly up to 2**53 only.
+        whole = column.fill_null(0).to_numpy(zero_copy_only=False)
+        return whole, column.is_valid().to_numpy(zero_copy_only=False) & (whole >= smallest) & (whole <= largest)
+    values = column.to_numpy(zero_copy_only=False).astype(np.float64)
     valid = (values > smallest) & (values < largest)  # false for NaN
     if item.value_type(feature) is int:
         valid &= values == np.rint(values)
