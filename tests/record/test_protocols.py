@@ -73,6 +73,14 @@ def test_a_search_of_counterfactuals_is_recorded(recorded, store):
     assert found.content.answer == answer.content
 
 
+def test_a_search_of_counterfactuals_over_v2_is_recorded(recorded, store):
+    body = {**v2(recorded), "parameters": {"counterfactual": True}}
+    answer = recorded.post("/v2/models/wine/explain", json=body).raise_for_status()
+    found = store.find(answer.headers["x-prediction-id"])
+    assert (found.head["kind"], found.head["rows"]) == ("counterfactual", 1)
+    assert found.content.answer == answer.content
+
+
 def test_a_refused_request_is_no_decision(recorded, store):
     count = len(store.heads(limit=1000))
     answer = recorded.post("/predict", json={"model": "wine", "instances": [{}]})

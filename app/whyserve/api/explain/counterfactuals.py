@@ -47,6 +47,9 @@ class Counterfactuals:
         try:
             # Row by row, so that the rows of other requests get their turn.
             loop = asyncio.get_running_loop()
-            return [await loop.run_in_executor(self._thread, search, row) for row in each_row(arrays)]
+            found = [await loop.run_in_executor(self._thread, search, row) for row in each_row(arrays)]
         finally:
             self._waiting -= 1
+        content = await request.body()
+        self._service.note(request.scope["state"], predictor, content, arrays, kind="counterfactual")
+        return found

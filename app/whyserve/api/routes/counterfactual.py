@@ -22,6 +22,5 @@ async def counterfactual(request: Request) -> Response:
     request.scope["state"]["model"] = spec.name
     arrays = await predictor.read(body["instances"])
     found = await searches.find(request, predictor, arrays, cast("Options", body))
-    service.note(request.scope["state"], predictor, await request.body(), arrays, kind="counterfactual")
     answer = {"model": spec.name, "version": spec.version, "manifest": predictor.digest, "counterfactuals": found}
     return Response(orjson.dumps(answer), media_type="application/json")
