@@ -21,7 +21,7 @@ from whyserve_client import Client
 from whyserve_client.api.explain import explain
 from whyserve_client.api.predict import predict
 from whyserve_client.models import {name}ExplainRequest, {name}ExplainResponse, {name}PredictRequest
-from whyserve_client.models import {name}Attributions, {name}PredictResponse, {name}Row, {name}RowWithId
+from whyserve_client.models import {attributions}, {name}PredictResponse, {name}Row, {name}RowWithId
 
 client = Client(base_url=sys.argv[1])
 rows = [{name}Row.from_dict(row) for row in json.loads(sys.argv[2])]
@@ -36,7 +36,7 @@ explained = explain.sync(client=client, body={name}ExplainRequest(model="{model}
 assert isinstance(explained, {name}ExplainResponse), explained
 assert explained.explanations[0].id == "first"
 output = explained.explanations[0].outputs[0]
-assert isinstance(output.attributions, {name}Attributions), output.attributions
+assert isinstance(output.attributions, {attributions}), output.attributions
 share = {share}
 base: float = output.base_value
 residual: float = output.residual
@@ -126,7 +126,12 @@ def program(model, artifacts):
     share = f"output.attributions.{spec.keys[0]}"
     if spec.inputs[0].tokenizer:
         share = f"[[token.token, token.start, token.end, token.value] for token in {share}]"
-    return PROGRAM.format(name=type_name(model), model=model, prediction=prediction, share=share)
+    name = type_name(model)
+    attributions = f"{name}Attributions"
+    if manifest.certificate["players"]:
+        attributions = f"{name}PlayerAttributions"
+        share = f"[[each.player, each.value] for each in {share} or []]"
+    return PROGRAM.format(name=name, model=model, prediction=prediction, attributions=attributions, share=share)
 
 
 def run(generated, file, *arguments):
@@ -159,7 +164,8 @@ def test_it_predicts_and_explains(model, generated, artifacts, service, client):
     output = expected["outputs"][0]
     first = next(iter(output["attributions"].values()))
     if isinstance(first, list) and isinstance(first[0], dict):
-        first = [[token["token"], token["start"], token["end"], token["value"]] for token in first]
+        keys = ("token", "start", "end", "value") if "token" in first[0] else ("player", "value")
+        first = [[each[key] for key in keys] for each in first]
     assert [value, base, share, residual] == [output["value"], output["base_value"], first, output["residual"]]
     prediction = expected["prediction"]
     assert answer == (prediction["value"] if "value" in prediction else max(prediction["scores"].values()))

@@ -14,7 +14,11 @@ import pytest
 from tests.conftest import example, start_service
 from tests.queues.redis_server import RedisServer
 
-SLOW = {"model": "sunspots", "instances": [{"past": [float(10 + year) for year in range(20)]}], "method": "permutation"}
+# Twenty players: all coalitions would take minutes.
+SLOW = {
+    "model": "sunspots", "instances": [{"past": [float(10 + year) for year in range(20)]}], "method": "permutation",
+    "players": {},
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")

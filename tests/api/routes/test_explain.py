@@ -12,7 +12,11 @@ import pytest
 
 from tests.conftest import Running, example, start_service
 
-SLOW = {"model": "sunspots", "instances": [{"past": [float(10 + year) for year in range(20)]}], "method": "permutation"}
+# Twenty players: all coalitions would take minutes.
+SLOW = {
+    "model": "sunspots", "instances": [{"past": [float(10 + year) for year in range(20)]}], "method": "permutation",
+    "players": {},
+}  # fmt: skip
 ASYNC = {"Prefer": "respond-async"}
 
 

@@ -70,12 +70,12 @@ def spin():
 
 
 def test_a_busy_machine_changes_no_choice_and_no_figure_but_the_times():
-    idle = certificate(18, budget_ms=3, background=64)
+    idle = certificate(18, budget_ms=2, background=64)
     busy = [multiprocessing.get_context("spawn").Process(target=spin, daemon=True) for _ in range(3)]
     for process in busy:
         process.start()
     try:
-        loaded = certificate(18, budget_ms=3, background=64)
+        loaded = certificate(18, budget_ms=2, background=64)
     finally:
         for process in busy:
             process.kill()
@@ -154,7 +154,7 @@ def test_more_samples_are_tried_if_nothing_within_the_budget_is_reliable():
             return (1 + x).prod(1, keepdim=True)
 
     rows = {"x": torch.randn(40, 12, generator=torch.Generator().manual_seed(0))}
-    made = certify(Network(Product(), ("x",)), rows, Players.elements({"x": (12,)}), 3, 6, methods=("permutation",))
+    made = certify(Network(Product(), ("x",)), rows, Players.elements({"x": (12,)}), 2.5, 6, methods=("permutation",))
     sampling = made["methods"]["permutation"]
     assert sampling["within_budget"]["distance"] > 0.3
     assert sampling["within_budget_max"]["samples"] > sampling["within_budget"]["samples"]

@@ -90,14 +90,16 @@ def test_ten_thousand_rows_are_summarised_and_more_are_refused(client):
 def test_a_deadline_leaves_a_summary_of_fewer_rows(client):
     # The whole summary takes minutes. Before the deadline, a fast machine computes some hundred rows.
     rows = rows_of("sunspots", 4000)
-    request = {"model": "sunspots", "instances": rows, "method": "permutation", "deadline_s": 12}
+    request = {"model": "sunspots", "instances": rows, "method": "permutation", "deadline_s": 12, "players": {}}
     found = summary_of(client, **request)
     assert found["complete"] is False
     assert 0 < found["rows"] < 4000
 
 
 def test_other_jobs_are_computed_between_the_chunks_of_a_summary(client):
-    long = submit(client, model="sunspots", instances=rows_of("sunspots", 4000), method="permutation", deadline_s=100)
+    long = submit(
+        client, model="sunspots", instances=rows_of("sunspots", 4000), method="permutation", deadline_s=100, players={}
+    )
     wait_for_progress(client, long)
     for name in ("sunspots", "penguins", "linear"):
         answer = client.post("/explain", json={"model": name, "instances": rows_of(name, 1)})
@@ -109,7 +111,7 @@ def test_other_jobs_are_computed_between_the_chunks_of_a_summary(client):
 
 
 def test_other_jobs_do_not_change_a_summary_and_another_summary_waits(client):
-    request = {"model": "sunspots", "method": "permutation", "samples": 4}
+    request = {"model": "sunspots", "method": "permutation", "samples": 4, "players": {}}
     rows, others = rows_of("sunspots", 160), rows_of("sunspots", 200)[160:]
     first = submit(client, instances=rows, **request)
     wait_for_progress(client, first)

@@ -37,7 +37,7 @@ COUNTERFACTUAL = "counterfactual"
 # Fields of an explanation that become parameters of the response.
 PARAMETERS = (
     "manifest", "method", "method_reason", "samples", "expected_distance", "reliable", "reliable_reason", "scale",
-    "instead_of", "complete", "cached",
+    "instead_of", "device", "certified_on", "complete", "cached",
 )  # fmt: skip
 
 

@@ -62,12 +62,13 @@ ResponseTensor = typed_dict(
 )
 RESPONSE = {"model_name": str, "model_version": str, "id": str, "outputs": list_of(ResponseTensor)}
 InferResponse = typed_dict("InferResponse", RESPONSE)
+TEXTS = ("method_reason", "reliable_reason", "scale", "instead_of", "measured_players", "device", "certified_on")
 ExplanationParameters = typed_dict(
     "ExplanationParameters",
     {
         "manifest": str,
         "method": Method,
-        **dict.fromkeys(("method_reason", "reliable_reason", "scale", "instead_of"), optional(str)),
+        **dict.fromkeys(TEXTS, optional(str)),
         **dict.fromkeys(("reliable", "complete", "cached"), optional(bool)),
         "samples": optional(int),
         "expected_distance": optional(float),

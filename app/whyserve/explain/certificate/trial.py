@@ -1,5 +1,6 @@
 """Measure one explanation method on real rows of a model: residual, distance to the reference, work and time."""
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -18,6 +19,8 @@ from whyserve.explain.methods.registry import EXPLAINERS
 TIME_LIMIT_S = 20.0
 # The share of the budget that a reduced number of samples leaves unused: the work varies from row to row.
 MARGIN = 0.1
+# The search for the most samples tries this many times what the last cost suggests, until the budget is exceeded.
+GROWTH = 1.2
 # The clock runs for so many rows. It shows the time of this machine, and decides nothing.
 TIMED_ROWS = 3
 # A smaller effect, as a share of the output's scale, counts as this share: its residual is rounding.
@@ -90,18 +93,20 @@ def measure(name: str, trial: Trial, reference: Attribution | None, samples: int
 
 def most_samples(name: str, trial: Trial, budget_ms: float) -> int:
     """The largest number of samples of a sampling method that is within the budget; 0 if one sample exceeds it."""
-    allowed_s, most, most_s, samples = (1 - MARGIN) * budget_ms / 1e3, 0, 0.0, 1
+    allowed_s, most, most_s, samples, over = (1 - MARGIN) * budget_ms / 1e3, 0, 0.0, 1, math.inf
     try:
         explainer = trial.prepare(name)
-        while samples > most:
+        while most < samples < over:
             needed_s = trial.counted_s(explainer, samples)
-            if needed_s <= allowed_s:
-                if needed_s == most_s:
-                    break  # all coalitions are evaluated: more samples change nothing
-                # A row has costs that do not grow with the samples, so one more sample may fit where the share says no.
-                most, most_s, samples = samples, needed_s, max(samples + 1, int(samples * allowed_s / needed_s))
+            if needed_s > allowed_s:
+                over = samples
+            elif needed_s == most_s:
+                break  # all coalitions are evaluated: more samples change nothing
             else:
-                samples = min(samples - 1, int(samples * allowed_s / needed_s))
+                most, most_s = samples, needed_s
+            # Grow until the budget is exceeded, then halve the interval: a row also has costs that do not grow.
+            grown = max(most + 1, int(GROWTH * most * allowed_s / (most_s or allowed_s)))
+            samples = grown if over == math.inf else (most + int(over)) // 2
     except (Stopped, WhyserveError):
         return 0
     return most
