@@ -160,7 +160,7 @@ def test_a_file_has_a_line_for_each_label_that_is_on(root, tmp_path):
     pd.DataFrame(ROWS[SHOWN], columns=FEATURES).to_csv(tmp_path / "rows.csv", index=False)
     settings = TableSettings(models=root / "models", artifacts=root / "artifacts")
     table.main(
-        settings, model="colours", rows=[tmp_path / "rows.csv"],
+        settings, model="colours", rows=[str(tmp_path / "rows.csv")],
         output=tmp_path / "why.parquet", method="auto", outputs="positive", samples=None, seed=0, background="default",
         drop=(),
     )  # fmt: skip

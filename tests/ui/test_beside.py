@@ -1,12 +1,14 @@
 """What stands beside an explanation: reliability, scale, missing values, reasons, counterfactuals, similar cases."""
 
+import json
 import re
+import shutil
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
-from tests.conftest import example, start_service
+from tests.conftest import MODELS, example, start_service
 from tests.missing import ROW, package_credit
 from tests.ui.test_row import PREDICTION, numbers, opened
 
@@ -32,25 +34,31 @@ def panel(page: Page, name: str):
     return found
 
 
-def unreliable(client):
-    """A shipped model and a method that the certificate advises against, and the reason."""
-    for model in ("digits", "sunspots", "breast_cancer"):
-        methods = client.get(f"/models/{model}").json()["certificate"]["methods"]
-        for method in [name for name, about in methods.items() if about["fits"]]:
-            answer = client.post("/explain", json={**example(model), "method": method}).json()
-            if answer.get("reliable") is False:
-                return model, method, answer["reliable_reason"]
-    raise AssertionError("every shipped model is reliable with every method")
+@pytest.fixture(scope="module")
+def doubtful(artifacts, tmp_path_factory):
+    """A service with wine, whose certificate says that `deep` is far from the reference."""
+    root = tmp_path_factory.mktemp("doubtful")
+    shutil.copytree(MODELS / "wine", root / "models" / "wine")
+    shutil.copytree(artifacts / "wine", root / "artifacts" / "wine")
+    path = root / "artifacts" / "wine" / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["certificate"]["methods"]["deep"]["distance"] = 0.45
+    path.write_text(json.dumps(manifest))
+    running = start_service(root / "artifacts", root / "state", models=root / "models")
+    yield running
+    assert running.stop() == 0, running.output
 
 
-def test_an_unreliable_explanation_says_so_above_the_result(page, service, client):
-    model, method, reason = unreliable(client)
-    opened(page, service, model)
+def test_an_unreliable_explanation_says_so_above_the_result(page, doubtful):
+    with doubtful.client() as client:
+        answer = client.post("/explain", json={**example("wine"), "method": "deep"}).json()
+    assert answer["reliable"] is False
+    opened(page, doubtful, "wine")
     expect(page.get_by_test_id("unreliable")).to_have_count(0)
-    page.goto(f"{service.address}/#model={model}&method={method}")
+    page.goto(f"{doubtful.address}/#model=wine&method=deep")
     page.reload()
     banner = page.get_by_test_id("unreliable")
-    expect(banner).to_have_text(f"Do not rely on this explanation: {reason}.")
+    expect(banner).to_have_text(f"Do not rely on this explanation: {answer['reliable_reason']}.")
     expect(banner).to_have_attribute("role", "alert")
 
 

@@ -21,7 +21,7 @@ def ask_for_a_long_explanation(page, samples="4096"):
 
 
 def test_progress_is_shown_and_can_be_cancelled(page, service, client):
-    opened(page, service, "sunspots")
+    opened(page, service, "sunspots", players={})
     with page.expect_response(lambda r: r.url.endswith("/explain") and r.status == 202) as accepted:
         ask_for_a_long_explanation(page)
     where = accepted.value.headers["location"]
@@ -39,7 +39,7 @@ def test_progress_is_shown_and_can_be_cancelled(page, service, client):
 
 
 def test_a_change_cancels_the_running_explanation(page, service):
-    opened(page, service, "sunspots")
+    opened(page, service, "sunspots", players={})
     with page.expect_response(lambda r: r.status == 202):
         ask_for_a_long_explanation(page)
     with page.expect_response(lambda r: r.request.method == "DELETE"):
@@ -63,7 +63,7 @@ def test_a_missing_network_is_reported_and_the_input_is_kept(page, service, cons
 def test_a_killed_worker_only_delays_the_explanation(page, artifacts, tmp_path):
     running = start_service(artifacts, tmp_path)
     try:
-        opened(page, running, "sunspots")
+        opened(page, running, "sunspots", players={})
         with page.expect_response(lambda r: r.status == 202):
             ask_for_a_long_explanation(page, "256")
         os.kill(children(running.process.pid)["worker"], signal.SIGKILL)

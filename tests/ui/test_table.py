@@ -21,8 +21,8 @@ pytestmark = pytest.mark.ui
 SUMMED = "[data-testid=summed]"
 
 
-def opened(page: Page, service, model: str) -> Page:
-    page.goto(f"{service.address}/#model={model}&view=table")
+def opened(page: Page, service, model: str, more: str = "") -> Page:
+    page.goto(f"{service.address}/#model={model}&view=table{more}")
     expect(page.get_by_label("Paste a table")).not_to_have_value("")
     return page
 
@@ -116,7 +116,7 @@ def test_unreadable_input_is_reported(text, words, page, service):
 
 
 def test_progress_is_shown_and_a_table_can_be_cancelled(page, service, artifacts):
-    opened(page, service, "digits")
+    opened(page, service, "digits", "&players={}")
     page.get_by_role("button", name="One row").click()
     advanced(page, "method", "kernel")
     page.get_by_role("button", name="A table of rows").click()

@@ -107,7 +107,14 @@ def test_a_notebook_and_the_command_line_sample_until_the_error(artifacts, doubt
     rows, out = tmp_path / "rows.csv", tmp_path / "why.jsonl"
     rows.write_text(",".join(instances[0]) + "\n" + ",".join(str(x) for x in instances[0].values()) + "\n")
     settings = TableSettings(models=MODELS, artifacts=artifacts)
-    common = {"model": "breast_cancer", "rows": [rows], "output": out, "method": "auto", "outputs": "top", "drop": ()}
+    common = {
+        "model": "breast_cancer",
+        "rows": [str(rows)],
+        "output": out,
+        "method": "auto",
+        "outputs": "top",
+        "drop": (),
+    }
     assert main(settings, **common, samples=None, seed=0, background="default", standard_error=GOAL) == 0
     line = json.loads(out.read_text())
     assert max(value for key, value in line.items() if key.startswith("standard_error.")) <= GOAL
