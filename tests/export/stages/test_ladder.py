@@ -81,5 +81,7 @@ def test_many_elements_become_windows_and_the_distance_is_that_to_their_own_exac
 def test_without_a_method_in_time_the_finest_small_players_are_taken():
     _, found = certified(24, budget_ms=1e-3)
     assert found.certificate["players"] == {"series": {"windows": 10}}
-    assert found.certificate["players_reason"].startswith("finest small players; none are known to be within 5%")
+    assert found.certificate["players_reason"].startswith(
+        "finest of at most 16 players; none are known to be within 5%"
+    )
     assert found.certificate["reason"].startswith("no method within 0.001 ms per row is accurate")

@@ -21,6 +21,9 @@ TIME_LIMIT_S = 20.0
 MARGIN = 0.1
 # The search for the most samples tries this many times what the last cost suggests, until the budget is exceeded.
 GROWTH = 1.2
+# The search ends within this part of the largest number, because new designs take time that no row has to pay again.
+PRECISION = 16
+MOST_SAMPLES = 64
 # The clock runs for so many rows. It shows the time of this machine, and decides nothing.
 TIMED_ROWS = 3
 # A smaller effect, as a share of the output's scale, counts as this share: its residual is rounding.
@@ -92,7 +95,10 @@ def measure(name: str, trial: Trial, reference: Attribution | None, samples: int
 
 
 def most_samples(name: str, trial: Trial, budget_ms: float) -> int:
-    """The largest number of samples of a sampling method that is within the budget; 0 if one sample exceeds it."""
+    """The largest number of samples of a sampling method that is within the budget; 0 if one sample exceeds it.
+
+    At most MOST_SAMPLES. From 16 samples on, it may be up to 1/16 smaller.
+    """
     allowed_s, most, most_s, samples, over = (1 - MARGIN) * budget_ms / 1e3, 0, 0.0, 1, math.inf
     try:
         explainer = trial.prepare(name)
@@ -105,8 +111,10 @@ def most_samples(name: str, trial: Trial, budget_ms: float) -> int:
             else:
                 most, most_s = samples, needed_s
             # Grow until the budget is exceeded, then halve the interval: a row also has costs that do not grow.
-            grown = max(most + 1, int(GROWTH * most * allowed_s / (most_s or allowed_s)))
+            grown = min(MOST_SAMPLES, max(most + 1, int(GROWTH * most * allowed_s / (most_s or allowed_s))))
             samples = grown if over == math.inf else (most + int(over)) // 2
+            if over < math.inf and over - most <= over / PRECISION:
+                break
     except (Stopped, WhyserveError):
         return 0
     return most

@@ -59,7 +59,8 @@ class Ladder:
     def certified(self) -> Certified:
         """The players of model.toml, or the finest ones with a method near exact values within the budget.
 
-        If there are none, the finest ones of at most MOST_PLAYERS players; of one row, where players follow the rows.
+        If there are none, the finest ones of at most MOST_PLAYERS players, else the elements. Players that follow the
+        rows are counted in one row.
         Raises WhyserveError if no method fits.
         """
         first, *coarser = rungs(self.spec)
@@ -75,8 +76,9 @@ class Ladder:
                     reason = f"finest players within {share} in {budget_ms:g} ms per row"
                     found.certificate["players_reason"] = reason
                     return found
-        found = self._certified(tried[0])
-        reason = f"finest small players; none are known to be within {share} in {budget_ms:g} ms per row"
+        found = self._certified(tried[0] if tried else Partition(self.spec, first))
+        which = f"finest of at most {MOST_PLAYERS} players" if tried else f"all have over {MOST_PLAYERS} players"
+        reason = f"{which}; none are known to be within {share} in {budget_ms:g} ms per row"
         found.certificate["players_reason"] = reason
         return found
 
