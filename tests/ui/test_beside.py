@@ -1,14 +1,13 @@
 """What stands beside an explanation: reliability, scale, missing values, reasons, counterfactuals, similar cases."""
 
-import json
 import re
-import shutil
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
-from tests.conftest import MODELS, example, start_service
+from tests.conftest import example, start_service
+from tests.doubtful import copy_doubtful
 from tests.missing import ROW, package_credit
 from tests.ui.test_row import PREDICTION, numbers, opened
 
@@ -37,13 +36,7 @@ def panel(page: Page, name: str):
 @pytest.fixture(scope="module")
 def doubtful(artifacts, tmp_path_factory):
     """A service with wine, whose certificate says that `deep` is far from the reference."""
-    root = tmp_path_factory.mktemp("doubtful")
-    shutil.copytree(MODELS / "wine", root / "models" / "wine")
-    shutil.copytree(artifacts / "wine", root / "artifacts" / "wine")
-    path = root / "artifacts" / "wine" / "manifest.json"
-    manifest = json.loads(path.read_text())
-    manifest["certificate"]["methods"]["deep"]["distance"] = 0.45
-    path.write_text(json.dumps(manifest))
+    root = copy_doubtful(artifacts, tmp_path_factory.mktemp("doubtful"))
     running = start_service(root / "artifacts", root / "state", models=root / "models")
     yield running
     assert running.stop() == 0, running.output

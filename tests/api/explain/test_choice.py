@@ -1,7 +1,6 @@
 """A limit of the standard error, and answers that are not reliable, in all protocols and at the command line."""
 
 import json
-import shutil
 
 import numpy as np
 import pytest
@@ -10,6 +9,7 @@ import whyserve
 from tests.api.oip.conftest import inputs_of, rows_of
 from tests.api.oip.test_explain import ask
 from tests.conftest import MODELS, example, start_service
+from tests.doubtful import copy_doubtful
 from whyserve.processes.table import main
 from whyserve.settings import TableSettings
 
@@ -19,14 +19,7 @@ GOAL = 0.0008
 @pytest.fixture(scope="module")
 def doubtful(artifacts, tmp_path_factory):
     """Folders of models and artifacts with wine, whose certificate says that deep is far from the reference."""
-    root = tmp_path_factory.mktemp("doubtful")
-    shutil.copytree(MODELS / "wine", root / "models" / "wine")
-    shutil.copytree(artifacts / "wine", root / "artifacts" / "wine")
-    path = root / "artifacts" / "wine" / "manifest.json"
-    manifest = json.loads(path.read_text())
-    manifest["certificate"]["methods"]["deep"]["distance"] = 0.45
-    path.write_text(json.dumps(manifest))
-    return root
+    return copy_doubtful(artifacts, tmp_path_factory.mktemp("doubtful"))
 
 
 def largest_error(answer):
