@@ -88,10 +88,8 @@ class Permutation:
         predictions = self.passes.table(rows).gather(1, outputs)
         base_values = self.passes.base_values[outputs]
         floor = EPS * torch.maximum(predictions.abs(), base_values.abs()).unsqueeze(-1)
-        estimate, progress = (
-            Estimate.empty(len(outputs), outputs.shape[1], self.passes.players.count),
-            Progress(limits, 0),
-        )
+        estimate = Estimate.empty(len(outputs), outputs.shape[1], self.passes.players.count)
+        progress = Progress(limits, 0)
         complete = self._rounds(estimate, rows, outputs, predictions, floor=floor, limits=limits, progress=progress)
         progress.go_on()
         return Attribution(
