@@ -150,9 +150,11 @@ def inverse_root(x: torch.Tensor, x0: torch.Tensor, y: torch.Tensor, y0: torch.T
 
 
 def exponential(x: torch.Tensor, x0: torch.Tensor, y: torch.Tensor, y0: torch.Tensor) -> torch.Tensor:
-    """y = eˣ: e to the midpoint times sinh(h)/h with h = Δx/2; for |h| ≥ 1, where sinh may overflow, the quotient."""
-    h = (x - x0) / 2
-    small = h.abs() < 1
-    inner = torch.where(small, h, 0.5)
-    sinhc = torch.where(inner.abs() < near(h.dtype) ** 2, 1.0, torch.sinh(inner) / inner)
-    return torch.where(small, ((x + x0) / 2).exp() * sinhc, (y - y0) / (2 * h))
+    """y = eˣ: the logarithmic mean of y and y₀."""
+    return mean_of_exponentials(x, x0, torch.maximum(y, y0))
+
+
+def mean_of_exponentials(x: torch.Tensor, x0: torch.Tensor, larger: torch.Tensor) -> torch.Tensor:
+    """(eˣ − eˣ⁰)/(x − x₀) as `larger`, the larger one of both, times (1 − e⁻ᵈ)/d with d = |Δx|, which never cancels."""
+    change = (x - x0).abs_().clamp_min_(TINY).neg_()
+    return torch.expm1(change).div_(change).mul_(larger)

@@ -13,7 +13,7 @@ import torch
 from whyserve.explain.graph.program import Program, Step
 from whyserve.explain.methods.deep.bound_rule import BoundRule, Shares
 from whyserve.explain.methods.deep.pairs import Pairs
-from whyserve.explain.methods.deep.rules.elementwise import FAR, exponential
+from whyserve.explain.methods.deep.rules.elementwise import FAR, mean_of_exponentials
 
 
 def softmax(step: Step, _: Program) -> BoundRule:
@@ -54,4 +54,4 @@ def log_of_sum(step: Step, _: Program) -> BoundRule | None:
 def _mean(x: torch.Tensor, x0: torch.Tensor) -> torch.Tensor:
     """L(exp x, exp x₀). A logit that a mask sets to −∞ on both sides has no share."""
     x, x0 = x.clamp_min(-FAR), x0.clamp_min(-FAR)
-    return exponential(x, x0, x.exp(), x0.exp())
+    return mean_of_exponentials(x, x0, torch.maximum(x, x0).exp_())
