@@ -1,5 +1,7 @@
 """Every request has a request id, continues a trace, and is counted."""
 
+import asyncio
+import gc
 import re
 import socket
 import threading
@@ -7,7 +9,11 @@ import threading
 import pytest
 
 from tests.conftest import example
+from whyserve.api.middleware.answers import send_json
+from whyserve.api.middleware.body import BodyMemory
 from whyserve.api.middleware.context import child_of, request_id_from
+from whyserve.api.middleware.request import RequestMiddleware
+from whyserve.settings import ApiSettings
 
 SAMPLE = re.compile(r"(?m)^(whyserve_\w+)(?:\{(.*)\})? (\S+)$")
 LABEL = re.compile(r'(\w+)="([^"]*)"')
@@ -157,3 +163,38 @@ def test_a_disconnect_during_the_body_is_counted_as_499(path, client, service):
     assert counted.is_set()
     assert client.post(path, json=example("linear")).status_code == 200
     assert "Traceback" not in service.output
+
+
+@pytest.mark.quick
+def test_a_request_leaves_nothing_for_the_garbage_collector():
+    """A function that refers to itself would keep each request's body and headers until a collection."""
+
+    async def endpoint(scope, receive, send):
+        await send_json(send, b"{}")
+
+    async def receive():
+        return {"type": "http.request", "body": b""}
+
+    async def send(message):
+        sent.append(message["type"])
+
+    async def requests(count):
+        for _ in range(count):
+            await middleware({**scope, "state": {}}, receive, send)
+
+    sent = []
+    scope = {"type": "http", "method": "POST", "path": "/predict", "headers": [], "client": None, "root_path": ""}
+    middleware = RequestMiddleware(
+        endpoint, lambda _: endpoint, ApiSettings(), BodyMemory(1 << 20, 1 << 20), asyncio.Event()
+    )
+    asyncio.run(requests(10))
+    gc.collect()
+    gc.disable()
+    try:
+        asyncio.run(requests(1))
+        few = gc.collect()
+        asyncio.run(requests(101))
+        assert gc.collect() - few < 100
+    finally:
+        gc.enable()
+    assert len(sent) == 2 * 112

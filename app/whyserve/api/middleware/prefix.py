@@ -5,6 +5,7 @@ from collections.abc import Container, Mapping
 
 from starlette.types import Scope
 
+FORWARDED_PREFIX = b"x-forwarded-prefix"
 PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)+")
 
 
@@ -17,7 +18,7 @@ class Prefix:
 
     def __call__(self, scope: Scope, headers: Mapping[bytes, bytes]) -> None:
         prefix = self._own
-        given = headers.get(b"x-forwarded-prefix")
+        given = headers.get(FORWARDED_PREFIX)
         # The address of an IPv4 peer begins with ::ffff: if the service listens on ::.
         if given is not None and scope["client"] and scope["client"][0].removeprefix("::ffff:") in self._proxies:
             text = given.decode("latin-1").rstrip("/")

@@ -10,9 +10,8 @@ import time
 from collections.abc import Callable, Iterable, MutableMapping
 from typing import TYPE_CHECKING, Any
 
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter
 from starlette.requests import ClientDisconnect
-from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
@@ -22,10 +21,11 @@ from whyserve.api.middleware.answers import SMALL, send_answer
 from whyserve.api.middleware.auth import caller_of
 from whyserve.api.middleware.body import BodyMemory, InflatedReceive, MeteredReceive
 from whyserve.api.middleware.context import child_of, request_id_from
-from whyserve.api.middleware.prefix import Prefix
+from whyserve.api.middleware.prefix import FORWARDED_PREFIX, Prefix
 from whyserve.api.middleware.streams import EVENTS, Streams
 from whyserve.errors import Busy, RecordUnavailable
 from whyserve.settings import ApiSettings
+from whyserve.telemetry.histogram import Observations
 from whyserve.telemetry.logs import request_id, trace_id, trace_of
 from whyserve.telemetry.metrics import REQUEST_S, REQUESTS
 
@@ -41,6 +41,9 @@ HEALTH = ("/health/", "/v2/health/")
 PROBES = (*HEALTH, "/metrics")
 # No cache may keep an answer, and no browser may guess its type.
 SAFETY_HEADERS = ((b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store"))
+
+# The headers that this module adds.
+OF_EVERY_ANSWER = {b"x-request-id", b"connection", *(name for name, _ in SAFETY_HEADERS)}
 
 
 class RequestMiddleware:
@@ -66,6 +69,7 @@ class RequestMiddleware:
         self._admission, self._max_requests = Admission(settings, body_memory), settings.max_requests
         self._record = record
         self._shutting_down, self._prefix = shutting_down, Prefix(settings.root_path, proxied.trusted_hosts)
+        self._has_prefix = bool(settings.root_path)
         self._in_flight, self._streams = 0, Streams()
         self._observe = _Observer()
 
@@ -78,13 +82,16 @@ class RequestMiddleware:
             return
         start = time.perf_counter()
         headers = dict(scope["headers"])
-        self._prefix(scope, headers)
+        if self._has_prefix or FORWARDED_PREFIX in headers:
+            self._prefix(scope, headers)
         identity = _identify(scope, headers)
         status = 0
         path, state = scope["path"], scope["state"]
         quick: ASGIApp | None = None
         head: Message | None = None
 
+        # This function must not use its own name: it would then be garbage that only a collection frees, and each
+        # request would wait for collections.
         async def send_with_identity(message: Message) -> None:
             nonlocal status, head
             if message["type"] == "http.response.start":
@@ -98,9 +105,8 @@ class RequestMiddleware:
                 return
             if head is not None:
                 start, head = head, None
-                if "decision" in state and (refused := await self._recorded(state, path, start, message)):
-                    await refused(scope, receive, send_with_identity)
-                    return
+                if "decision" in state:
+                    message = await self._recorded(state, path, start, message)
                 body = message.get("body", b"")
                 if "parts" in message or (len(body) > SMALL and not message.get("more_body")):
                     await send_answer(send, start, message.get("parts", (body,)), headers, self._body_memory)
@@ -116,8 +122,7 @@ class RequestMiddleware:
                 raise Busy(f"the service has {self._max_requests} requests in flight; retry later", retry_after_s=1)
             self._admission(scope, headers)
             quick = self._quick(scope)
-            if b"content-encoding" in headers:
-                receive = _inflated(scope, receive, headers)
+            receive = _inflated(scope, receive, headers) if b"content-encoding" in headers else receive
             endpoint = quick or (self._streamed if scope["path"].endswith(EVENTS) else self._metered)
             await endpoint(scope, receive, send_with_identity)
         except ClientDisconnect:
@@ -129,21 +134,26 @@ class RequestMiddleware:
             self._in_flight -= 1
             self._observe(scope, status, time.perf_counter() - start)
 
-    async def _recorded(
-        self, state: MutableMapping[str, Any], path: str, head: Message, message: Message
-    ) -> Response | None:
-        """Record the decision of an answer that is about to be sent. Returns the answer to send instead, if any."""
+    async def _recorded(self, state: MutableMapping[str, Any], path: str, head: Message, message: Message) -> Message:
+        """Record the decision of an answer that is about to be sent. Returns the message with the body to send.
+
+        Without a record that is required, this is an error's body, and the head changes to the error's head.
+        """
         decision: Decision = state.pop("decision")
         if self._record is None or head["status"] >= 300:
-            return None
+            return message
         answer = b"".join(message["parts"]) if "parts" in message else message.get("body", b"")
         origin = {"caller": state.get("caller"), "request_id": state["request_id"], "path": path}
         try:
             if (found := await self._record.keep(decision, answer, **origin)) is not None:
                 head["headers"].append((b"x-prediction-id", found.encode()))
         except RecordUnavailable as error:
-            return from_exception(path, error)
-        return None
+            refusal = from_exception(path, error)
+            kept = [header for header in head["headers"] if header[0] in OF_EVERY_ANSWER]
+            named = [header for header in refusal.raw_headers if header[0] not in OF_EVERY_ANSWER]
+            head["status"], head["headers"] = refusal.status_code, [*named, *kept]
+            return {"type": "http.response.body", "body": refusal.body}
+        return message
 
     async def _streamed(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Like `_metered`, but the request counts as an event stream meanwhile, and not as a request in flight."""
@@ -198,7 +208,7 @@ class _Observer:
     """Counts, times and logs requests by route and model. It keeps the metrics, because looking them up is slow."""
 
     def __init__(self) -> None:
-        self._metrics: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
+        self._metrics: dict[tuple[str, str, int], tuple[Counter, Observations]] = {}
 
     def __call__(self, scope: Scope, status: int, seconds: float) -> None:
         model = scope["state"].get("model", "")
@@ -209,7 +219,7 @@ class _Observer:
             self._metrics[route, model, status] = metrics
         metrics[0].inc()
         metrics[1].observe(seconds)
-        level = logging.DEBUG if scope["path"].startswith(PROBES) else logging.INFO
-        if log.isEnabledFor(level):
+        if log.isEnabledFor(logging.INFO):
+            level = logging.DEBUG if scope["path"].startswith(PROBES) else logging.INFO
             extra = {"method": scope["method"], "route": route, "model": model, "status": status}
             log.log(level, "answered", extra={**extra, "ms": round(1e3 * seconds, 3)})

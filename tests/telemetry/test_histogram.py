@@ -1,0 +1,31 @@
+"""The fast histogram against prometheus_client's own."""
+
+import random
+import re
+
+from prometheus_client import REGISTRY, CollectorRegistry, Histogram, generate_latest
+
+from whyserve.telemetry.histogram import FastHistogram
+
+BUCKETS = (0.5, 1.0, 2.0, 10.0)
+
+
+def text_of(registry, name):
+    lines = generate_latest(registry).decode().splitlines()
+    # Only the library's own histogram has the time of its creation.
+    return sorted(line for line in lines if re.search(rf"\b{name}", line) and "_created" not in line)
+
+
+def test_the_text_is_that_of_the_library():
+    other = CollectorRegistry()
+    own = FastHistogram("own_seconds", "Seconds.", ["model"], buckets=BUCKETS)
+    library = Histogram("own_seconds", "Seconds.", ["model"], buckets=BUCKETS, registry=other)
+    numbers = random.Random(3)
+    for _ in range(200):
+        model, value = numbers.choice("ab"), numbers.choice((*BUCKETS, numbers.uniform(0, 20)))
+        own.labels(model).observe(value)
+        library.labels(model).observe(value)
+    try:
+        assert text_of(REGISTRY, "own_seconds") == text_of(other, "own_seconds")
+    finally:
+        REGISTRY.unregister(own)
