@@ -70,7 +70,7 @@ class Pictures:
 
     def found(self, rows: Sequence[Row]) -> bool:
         """Whether a row holds a file."""
-        return any(isinstance(row[item.name], str) for item, _ in self._inputs for row in rows)
+        return bool(self._inputs) and any(isinstance(row[item.name], str) for item, _ in self._inputs for row in rows)
 
     def __call__(self, rows: Sequence[Row], place: str = "instances") -> Sequence[Row]:
         """The rows with numbers in place of files. place: the field of the request that holds the rows.

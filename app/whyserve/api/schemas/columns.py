@@ -23,11 +23,11 @@ def set_instances(request: dict[str, Any]) -> None:
 
     Raises InvalidInput if the request has both or neither, or if the columns have different lengths.
     """
-    columns = request.pop("columns", None)
-    if columns is None:
+    if "columns" not in request:
         if "instances" not in request:
             raise InvalidInput('"instances" is missing', field="instances")
         return
+    columns = request.pop("columns")
     if "instances" in request:
         raise InvalidInput('"columns" must not stand beside "instances"; send one of the two', field="columns")
     check_lengths(columns)
