@@ -28,9 +28,12 @@ def answer_bytes(job: ExplainJob, predictor: Predictor, choice: MethodChoice) ->
         values += NUMBER_BYTES * partition.fixed.count**2
     shares = (explained * values + TOKEN * tokens) * (2 if choice.has_errors else 1)
     reasons = len(job.outputs) * _reasons(predictor) if job.reasons else 0
-    instance = sum(len(key.encode()) + NUMBER_BYTES for key in spec.keys)
-    similar = len(job.outputs) * (job.similar or 0) * (instance + prediction + REASON)
+    similar = len(job.outputs) * job.similar * (_instance(predictor) + prediction + REASON) if job.similar else 0
     return ANSWER + ids + len(job.outputs) * prediction + explained * OUTPUT + shares + reasons + similar
+
+
+def _instance(predictor: Predictor) -> int:
+    return sum(len(key.encode()) + NUMBER_BYTES for key in predictor.spec.keys)
 
 
 def _reasons(predictor: Predictor) -> int:

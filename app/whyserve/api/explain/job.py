@@ -67,7 +67,7 @@ async def build_job(
         outputs,
         scale=scale,
         logits=None if logits is None else PackedArray.pack(logits),
-        ids=tuple(row.get(ROW_ID) for row in instances or ()) if takes_ids(predictor.spec) and not summary else (),
+        ids=() if summary else _ids(predictor, instances or ()),
         texts=await predictor.spans(instances) if instances and not summary else {},
         method=method,
         interactions=interactions,
@@ -112,6 +112,12 @@ def _defaults(predictor: Predictor, options: Mapping[str, Any]) -> dict[str, Any
     if options.get("language", spec.language) not in known:
         raise InvalidInput(f'"language" must be one of {", ".join(known)}', field="language")
     return {**common, "outputs": [spec.against], "background": spec.background, "language": spec.language}
+
+
+def _ids(predictor: Predictor, instances: Sequence[Row]) -> tuple[str | int | None, ...]:
+    """The id of each instance; empty if none has one."""
+    given = tuple(row.get(ROW_ID) for row in instances)
+    return given if any(each is not None for each in given) and takes_ids(predictor.spec) else ()
 
 
 def _similar(predictor: Predictor, options: Mapping[str, Any]) -> int | None:
