@@ -9,7 +9,7 @@ import threading
 import pytest
 
 from tests.conftest import example
-from whyserve.api.middleware.answers import send_json
+from whyserve.api.middleware.answers import json_answer
 from whyserve.api.middleware.body import BodyMemory
 from whyserve.api.middleware.context import child_of, request_id_from
 from whyserve.api.middleware.request import RequestMiddleware
@@ -170,7 +170,7 @@ def test_a_request_leaves_nothing_for_the_garbage_collector():
     """A function that refers to itself would keep each request's body and headers until a collection."""
 
     async def endpoint(scope, receive, send):
-        await send_json(send, b"{}")
+        await send(json_answer(b"{}"))
 
     async def receive():
         return {"type": "http.request", "body": b""}

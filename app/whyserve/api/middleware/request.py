@@ -17,7 +17,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from whyserve.api.errors.handler import CLIENT_GONE, from_exception
 from whyserve.api.middleware.admission import Admission, Headers
-from whyserve.api.middleware.answers import SMALL, send_answer
+from whyserve.api.middleware.answers import JSON_ANSWER, SMALL, json_head, send_answer
 from whyserve.api.middleware.auth import caller_of
 from whyserve.api.middleware.body import BodyMemory, InflatedReceive, MeteredReceive
 from whyserve.api.middleware.context import child_of, request_id_from
@@ -95,14 +95,11 @@ class RequestMiddleware:
         async def send_with_identity(message: Message) -> None:
             nonlocal status, head
             if message["type"] == "http.response.start":
-                sent = message.get("headers", ())
-                added = SAFETY_HEADERS if quick is not None else _missing(sent)
-                message["headers"] = [*sent, (b"x-request-id", identity), *added]
-                if self._shutting_down.is_set():
-                    # The peer must not send its next request on this connection.
-                    message["headers"].append((b"connection", b"close"))
-                head = message
+                head = self._complete(message, identity, quick=quick is not None)
                 return
+            if message["type"] == JSON_ANSWER:
+                head = self._complete(json_head(message["body"]), identity, quick=True)
+                message["type"] = "http.response.body"
             if head is not None:
                 start, head = head, None
                 if "decision" in state:
@@ -133,6 +130,16 @@ class RequestMiddleware:
         finally:
             self._in_flight -= 1
             self._observe(scope, status, time.perf_counter() - start)
+
+    def _complete(self, head: Message, identity: bytes, *, quick: bool) -> Message:
+        """A head with the headers of every answer. quick: it has none of them yet."""
+        sent = head.get("headers", ())
+        added = SAFETY_HEADERS if quick else _missing(sent)
+        head["headers"] = [*sent, (b"x-request-id", identity), *added]
+        if self._shutting_down.is_set():
+            # The peer must not send its next request on this connection.
+            head["headers"].append((b"connection", b"close"))
+        return head
 
     async def _recorded(self, state: MutableMapping[str, Any], path: str, head: Message, message: Message) -> Message:
         """Record the decision of an answer that is about to be sent. Returns the message with the body to send.

@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 from whyserve.api.errors.problems import MAX_NAME_LENGTH, UNKNOWN_FIELD, not_an_object
 from whyserve.api.explain.job import build_job
 from whyserve.api.explain.wait import complete_answer
-from whyserve.api.middleware.answers import send_json
+from whyserve.api.middleware.answers import json_answer
 from whyserve.api.middleware.body import read_body
 from whyserve.api.oip.encoding import from_json, name_of
 from whyserve.api.oip.explain import check_options
@@ -43,7 +43,7 @@ class Predict:
         self._service = service
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await send_json(send, await self._answer(scope, receive))
+        await send(json_answer(await self._answer(scope, receive)))
 
     async def predict(self, request: Request) -> Response:
         """Predict."""

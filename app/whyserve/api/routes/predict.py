@@ -5,7 +5,7 @@ from codecs import BOM_UTF8
 import orjson
 from starlette.types import Receive, Scope, Send
 
-from whyserve.api.middleware.answers import send_json
+from whyserve.api.middleware.answers import json_answer
 from whyserve.api.middleware.body import read_body
 from whyserve.api.state import Service
 from whyserve.model.rows import Arrays, row_count
@@ -23,9 +23,16 @@ class Predict:
         state = scope["state"]
         state["route"] = "/predict"
         body = (await read_body(receive, self._service.body_memory)).removeprefix(BOM_UTF8)
-        predictor, arrays, wants_bounds = self._read_plain(body) or await self._read(body)
+        service, wants_bounds = self._service, False
+        if plain := self._read_plain(body):
+            predictor, arrays = plain
+        else:
+            request = service.parse(service.predict_adapter, body)
+            predictor = service.catalog.get(request["model"], request.get("version"))
+            arrays = await predictor.read(request["instances"])
+            wants_bounds = request.get("out_of_range", False)
         state["model"] = predictor.spec.name
-        self._service.note(state, predictor, body, arrays)
+        service.note(state, predictor, body, arrays)
         del body  # not held while the prediction waits for its batch
         table = await predictor.answer(arrays)
         answer = {
@@ -35,9 +42,9 @@ class Predict:
         }
         if wants_bounds:
             answer["out_of_range"] = predictor.bounds.outside(arrays)
-        await send_json(send, orjson.dumps(answer))
+        await send(json_answer(orjson.dumps(answer)))
 
-    def _read_plain(self, body: bytes) -> tuple[Predictor, Arrays, bool] | None:
+    def _read_plain(self, body: bytes) -> tuple[Predictor, Arrays] | None:
         """The model and its rows, if they hold numbers only and the request is certain to be valid."""
         if (request := parse_plain(body)) is None:
             return None
@@ -46,10 +53,4 @@ class Predict:
         arrays = predictor.read_plain(request)
         if arrays is None or not 0 < row_count(arrays) <= self._service.settings.max_instances:
             return None
-        return predictor, arrays, False
-
-    async def _read(self, body: bytes) -> tuple[Predictor, Arrays, bool]:
-        request = self._service.parse(self._service.predict_adapter, body)
-        predictor = self._service.catalog.get(request["model"], request.get("version"))
-        arrays = await predictor.read(request["instances"])
-        return predictor, arrays, request.get("out_of_range", False)
+        return predictor, arrays

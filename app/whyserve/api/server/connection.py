@@ -128,15 +128,13 @@ class Connection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         if self.parser.should_upgrade():
             return  # uvicorn then calls _unsupported_upgrade_warning
-        if not self._has_one_host() and self.parser.get_http_version() == "1.1":
+        names = dict(self.headers)  # the fastest way to see that no name is duplicate
+        if (len(names) < len(self.headers) or b"host" not in names) and not self._has_valid_host():
             raise ValueError("a request needs one Host header (RFC 9112, section 3.2)")
         super().on_headers_complete()
 
-    def _has_one_host(self) -> bool:
-        names = dict(self.headers)  # the fastest way to see that no name is duplicate
-        return b"host" in names and (
-            len(names) == len(self.headers) or [name for name, _ in self.headers].count(b"host") == 1
-        )
+    def _has_valid_host(self) -> bool:
+        return self.parser.get_http_version() != "1.1" or [name for name, _ in self.headers].count(b"host") == 1
 
     def on_message_complete(self) -> None:
         if not self.parser.should_upgrade():
