@@ -258,7 +258,7 @@ class WorkerSettings(Settings, TableSettings):
     """Jobs of one model that are computed together."""
     worker_metrics_port: Port | None = None
     """Port of the worker's Prometheus metrics, 0 picks a free port; unset: no metrics."""
-    # With 10, a core that predictions saturate leaves a tenth of its time to the worker (sched(7): weights 110 and 1024).
+    # A core that predictions saturate leaves a tenth of its time to level 10 (sched(7): weights 110 and 1024).
     nice: Annotated[int, Field(ge=0, le=19)] = 10
     """Nice level of the worker; higher leaves more CPU time to predictions."""
     health_file: Path | None = None
