@@ -66,8 +66,8 @@ def test_a_stage_whose_parent_has_ended_removes_only_its_own_folders(others, tmp
     work.mkdir(parents=True)
     if others:
         (tmp_path / "scratch" / "other").write_text("")
-    code = f"import time; from pathlib import Path; from whyserve.export.stages.stage import end_with_parent; " \
-        f"end_with_parent([Path({str(work)!r})]); time.sleep(600)"  # fmt: skip
+    code = f"import time; from pathlib import Path; from whyserve.export.stages.stage import ended_with_parent\n" \
+        f"with ended_with_parent([Path({str(work)!r})]): time.sleep(600)"  # fmt: skip
     with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE) as stage:
         assert stage.stdin is not None
         stage.stdin.close()
@@ -75,6 +75,35 @@ def test_a_stage_whose_parent_has_ended_removes_only_its_own_folders(others, tmp
     assert not work.exists()
     assert (tmp_path / "scratch").exists() is others
     assert tmp_path.exists()
+
+
+READING = """
+from pathlib import Path
+from whyserve.export.stages.stage import ended_with_parent
+work = Path({work!r})
+with ended_with_parent([work]):
+    print(flush=True)
+    while True:
+        for file in list(work.iterdir()):
+            file.read_text()
+"""
+
+
+def test_a_stage_that_misses_a_removed_file_still_removes_its_folder(tmp_path):
+    """The removal takes longer than the stage, which fails at the first file that is missing."""
+    work = tmp_path / "scratch" / "model"
+    work.mkdir(parents=True)
+    for number in range(5000):
+        (work / str(number)).write_text("")
+    with subprocess.Popen(
+        [sys.executable, "-c", READING.format(work=str(work))], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as stage:
+        assert stage.stdout is not None
+        assert stage.stdin is not None
+        stage.stdout.readline()
+        stage.stdin.close()
+        assert stage.wait(60) == 1
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_that_a_killed_export_left_is_removed_and_one_in_use_is_not(tmp_path):

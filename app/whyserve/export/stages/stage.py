@@ -14,8 +14,8 @@ import stat
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -136,32 +136,43 @@ def run_stage(module: str, tasks: Sequence[Task], keras_backend: str) -> None:
         raise ModelFault(f"the process of {module} ended with exit code {process.returncode}: {last}")
 
 
-def end_with_parent(work: Sequence[Path]) -> None:
+@contextmanager
+def ended_with_parent(work: Sequence[Path]) -> Iterator[None]:
     """End this process, and remove its work folders, when the process that started it ends, even by SIGKILL."""
+    has_ended = threading.Event()
 
     def watch() -> None:
         os.read(0, 1)  # returns at the parent's end: nothing is ever written
+        has_ended.set()
         for folder in work:
             shutil.rmtree(folder, ignore_errors=True)
             with suppress(OSError):
                 folder.parent.rmdir()  # the last work folder was in it
         os._exit(1)
 
+    watcher = threading.Thread(target=watch, name="parent", daemon=True)
     if stat.S_ISFIFO(os.fstat(0).st_mode):  # not if a person has started it
-        threading.Thread(target=watch, name="parent", daemon=True).start()
+        watcher.start()
+    try:
+        yield
+    except OSError:
+        # A missing file may be one that `watch` has just removed. The end of this thread would stop `watch` too early.
+        if has_ended.is_set():
+            watcher.join()
+        raise
 
 
 def main(stage: Callable[[Task], None]) -> None:
     """Run a stage for each task named on the command line."""
-    end_with_parent([Path(file).parent for file in sys.argv[1:]])
-    for file in sys.argv[1:]:
-        task = Task(**json.loads(Path(file).read_text()))
-        try:
-            stage(task)
-        except WhyserveError as error:
-            task.path(FAULT_FILE).write_text(error.message)
-        except Exception as error:  # any error that a framework raises is a fault of this model
-            task.path(FAULT_FILE).write_text(f"{Path(task.folder).name}: {first_line(error)}")
+    with ended_with_parent([Path(file).parent for file in sys.argv[1:]]):
+        for file in sys.argv[1:]:
+            task = Task(**json.loads(Path(file).read_text()))
+            try:
+                stage(task)
+            except WhyserveError as error:
+                task.path(FAULT_FILE).write_text(error.message)
+            except Exception as error:  # any error that a framework raises is a fault of this model
+                task.path(FAULT_FILE).write_text(f"{Path(task.folder).name}: {first_line(error)}")
 
 
 def no_onnx_operation(framework: str, operations: Sequence[str]) -> str:
