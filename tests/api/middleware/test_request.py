@@ -198,3 +198,33 @@ def test_a_request_leaves_nothing_for_the_garbage_collector():
     finally:
         gc.enable()
     assert len(sent) == 2 * 112
+
+
+PATHS = (
+    "/health/live",
+    "/v2/health/ready",
+    "/v2/models/penguins",
+    "/v1/models/penguins",
+    "/models",
+    "/metrics",
+    "/docs",
+    "/",
+)
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_head_has_the_headers_of_get_and_no_content(path, client):
+    got, head = client.get(path), client.head(path)
+    assert (head.status_code, head.content) == (got.status_code, b"") == (200, b"")
+    assert head.headers["content-type"] == got.headers["content-type"]
+
+
+def test_head_is_refused_where_get_is(client):
+    assert client.head("/predict").status_code == client.get("/predict").status_code == 405
+    assert client.head("/explanations/unknown").status_code == client.get("/explanations/unknown").status_code == 404
+
+
+def test_a_head_request_is_counted_with_its_route(client):
+    before = figure(client, "whyserve_requests_total", route="/v2/health/live", status="200")
+    client.head("/v2/health/live")
+    assert figure(client, "whyserve_requests_total", route="/v2/health/live", status="200") == before + 1

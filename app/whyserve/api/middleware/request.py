@@ -176,9 +176,14 @@ class RequestMiddleware:
         metered = MeteredReceive(receive, self._body_memory)
         path, prefix = scope["path"], scope["root_path"]
         scope["path"] = prefix + path  # in ASGI, the path includes the prefix
+        # HEAD is GET without the content of the answer (RFC 9110, section 9.3.2), which uvicorn leaves out.
+        is_head = scope["method"] == "HEAD"
+        asked = {**scope, "method": "GET"} if is_head else scope
         try:
-            await self._app(scope, metered, send)
+            await self._app(asked, metered, send)
         finally:
+            if is_head and "route" in asked:
+                scope["route"] = asked["route"]
             scope["path"], scope["root_path"] = path, prefix  # Starlette changes them
             metered.release()
 
