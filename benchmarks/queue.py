@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from whyserve.jobs import ExplainJob, PackedArray, new_id
+from whyserve.jobs import ExplainJob, new_id
+from whyserve.model.arrays import PackedArray
 from whyserve.queue_protocols import JobQueue
 from whyserve.queues.factory import open_queue, open_source
 from whyserve.settings import Settings

@@ -3,7 +3,6 @@
 A queue holds them as JSON. Direct delivery (whyserve.delivery) sends them as JSON with raw arrays beside it.
 """
 
-import base64
 import hashlib
 import json
 import secrets
@@ -16,8 +15,8 @@ from typing import Any, Literal, Self
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
-from pydantic_core import CoreSchema, core_schema
 
+from whyserve.model.arrays import PackedArray
 from whyserve.model.outputs import Output
 from whyserve.model.rows import Arrays
 from whyserve.model.scale import Scale
@@ -46,65 +45,6 @@ class JobStatus(StrEnum):
 
 class _Message(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class PackedArray:
-    """An array of a message, bit for bit: its little-endian bytes in row-major order.
-
-    In JSON these bytes are base64. If the serialisation's context is a list, the bytes are appended to this list
-    instead, and the JSON has their place in it.
-    """
-
-    __slots__ = ("_array",)
-
-    def __init__(self, array: np.ndarray) -> None:
-        self._array = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
-
-    @classmethod
-    def pack(cls, array: np.ndarray) -> Self:
-        return cls(array)
-
-    def unpack(self) -> np.ndarray:
-        """The array. It may be read-only."""
-        return self._array
-
-    @property
-    def base64(self) -> str:
-        return base64.b64encode(self._array.tobytes()).decode()
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, PackedArray):
-            return NotImplemented
-        mine, its = self._array, other.unpack()
-        return (mine.dtype, mine.shape, mine.tobytes()) == (its.dtype, its.shape, its.tobytes())
-
-    __hash__ = None  # type: ignore[assignment]  # as of every array
-
-    @classmethod
-    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> CoreSchema:
-        write = core_schema.plain_serializer_function_ser_schema(cls._write, info_arg=True, when_used="json")
-        return core_schema.with_info_plain_validator_function(cls._read, serialization=write)
-
-    def _write(self, info: core_schema.SerializationInfo) -> dict[str, Any]:
-        array, blocks = self._array, info.context
-        form = {"dtype": array.dtype.str, "shape": array.shape}
-        if not isinstance(blocks, list):
-            return {**form, "data": self.base64}
-        blocks.append(array.tobytes())
-        return {**form, "block": len(blocks) - 1}
-
-    @classmethod
-    def _read(cls, given: Any, info: core_schema.ValidationInfo) -> Self:
-        if isinstance(given, cls):
-            return given
-        content = base64.b64decode(given["data"]) if "data" in given else (info.context or [])[given["block"]]
-        dtype = np.dtype(given["dtype"]).newbyteorder("<")
-        return cls(np.frombuffer(content, dtype).reshape(given["shape"]))
-
-
-def unpacked(arrays: Mapping[str, PackedArray]) -> Arrays:
-    """Packed arrays, by name."""
-    return {name: packed.unpack() for name, packed in arrays.items()}
 
 
 class GivenBackground(_Message):
@@ -204,9 +144,11 @@ class ExplainJob(_Message):
         arrays: Arrays,
         served: np.ndarray,
         outputs: Sequence[Sequence[Output]],
+        *,
+        logits: np.ndarray | None = None,
         **more: Any,
     ) -> Self:
-        """The job that explains rows of a model. arrays, served: unpacked. more: the other fields."""
+        """The job that explains rows of a model. arrays, served, logits: unpacked. more: the other fields."""
         facts: dict[str, Any] = {
             "id": new_id(),
             "model": spec.name,
@@ -214,6 +156,7 @@ class ExplainJob(_Message):
             "digest": digest,
             "rows": {name: PackedArray.pack(array) for name, array in arrays.items()},
             "served": PackedArray.pack(served),
+            "logits": None if logits is None else PackedArray.pack(logits),
             "outputs": [[output.name for output in row] for row in outputs],
             "created": time.time(),
         }

@@ -41,7 +41,6 @@ class JobStore(Protocol):
     @property
     def calls_at_once(self) -> int:
         """How many calls of one process can be made at the same time; more would wait for each other."""
-        ...
 
     # -- the API's side ----------------------------------------------------------------------------
 
@@ -52,37 +51,29 @@ class JobStore(Protocol):
         The oldest final jobs are deleted if the store has no room for the job and its expected answer.
         Raises QueueFull, AnswerTooLarge, and IdempotencyKeyReused if that other job has another request_hash.
         """
-        ...
 
     def state(self, job_id: str) -> JobState:
         """The job's state now. Raises UnknownExplanation."""
-        ...
 
     def job(self, job_id: str) -> ExplainJob:
         """The job as submitted, for as long as its state is kept. Raises UnknownExplanation."""
-        ...
 
     def cancel(self, job_id: str) -> None:
         """Cancel a job that is not final; a running job stops at its next chunk."""
-        ...
 
     def depth(self) -> int:
         """The number of accepted jobs that are not final."""
-        ...
 
     def workers(self) -> list[WorkerRecord]:
         """Workers that are ready now."""
-        ...
 
     def job_metrics(self) -> list[JobMetrics]:
         """Metrics of jobs that finished since the last call of any process. Each is returned once."""
-        ...
 
     # -- the worker's side ---------------------------------------------------------------------------
 
     def announce(self, owner: str, digests: Sequence[str]) -> None:
         """Register a worker with the digests of its manifests."""
-        ...
 
     def take(self, owner: str, digests: Sequence[str], limit: int, beside: bool = False) -> list[Lease]:
         """Lease up to `limit` waiting jobs of these manifests, with one batch key.
@@ -90,11 +81,9 @@ class JobStore(Protocol):
         The order is fair: each caller gets the same counted work, and a caller's oldest job is first.
         beside: only jobs that may run beside another computation, neither heavy nor returned by a lost worker.
         """
-        ...
 
     def adopt(self, owner: str, job: ExplainJob) -> Lease:
         """Accept a job that is computed already, with its lease. Raises QueueFull, AnswerTooLarge."""
-        ...
 
     def finish(
         self, owner: str, lease: Lease, result: bytes | None, error: JobError | None, metrics: JobMetrics | None = None
@@ -104,28 +93,23 @@ class JobStore(Protocol):
 
         The oldest final jobs are deleted if the store has no room. Raises AnswerTooLarge if there is no room even then.
         """
-        ...
 
     def report(self, owner: str, leases: Sequence[Lease], progress: float, error: float | None) -> list[bool]:
         """Record progress (0 to 1) and renew the leases. Returns for each lease whether it is still valid.
 
         error: for sampled methods, the mean standard error divided by the mean |attribution|, so far.
         """
-        ...
 
     def renew(self, owner: str) -> bool:
         """Renew all leases of a worker, and its registration. Returns whether it is registered."""
-        ...
 
     # -- the supervisor's side -------------------------------------------------------------------------
 
     def release(self, owner: str) -> None:
         """Return all jobs of a worker that stops or has ended to the queue."""
-        ...
 
     def release_all(self) -> None:
         """Return the jobs of all workers to the queue. Called only when no worker of this machine runs."""
-        ...
 
     def close(self) -> None: ...
 

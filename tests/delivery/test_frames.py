@@ -14,7 +14,8 @@ from whyserve.delivery.frames import (
     encode_reply,
     encode_request,
 )
-from whyserve.jobs import ExplainJob, GivenBackground, JobResult, PackedArray, job_error
+from whyserve.jobs import ExplainJob, GivenBackground, JobResult, job_error
+from whyserve.model.arrays import PackedArray
 from whyserve.model.text import TokenSpans
 
 JOB = ExplainJob(

@@ -24,7 +24,8 @@ from whyserve.delivery.redis_apis import RedisApis
 from whyserve.delivery.redis_server import PROBE_S
 from whyserve.delivery.unix_apis import UnixApis
 from whyserve.errors import Unavailable
-from whyserve.jobs import JobResult, PackedArray
+from whyserve.jobs import JobResult
+from whyserve.model.arrays import PackedArray
 from whyserve.settings import Settings
 
 off_loop = asyncio.to_thread

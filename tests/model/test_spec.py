@@ -6,7 +6,8 @@ import pytest
 
 from tests.conftest import MODELS, shipped
 from whyserve.errors import ModelFault
-from whyserve.model.spec import model_folders, read_spec
+from whyserve.model.builds import model_folders
+from whyserve.model.spec import read_spec
 
 GOOD = """
 name = "m"

@@ -29,6 +29,13 @@ def words_of(figure):
     return {text.get_text() for axes in figure.axes for text in axes.findobj(mpl.text.Text)}
 
 
+def test_an_explanation_keeps_every_fact_of_the_answer(client):
+    asked = example("wine")
+    answer = client.post("/explain", json=asked).json() | {"device": "cuda:0", "certified_on": "cpu"}
+    rows = answer["explanations"]
+    assert {**from_answer(answer, asked["instances"]).facts, "explanations": rows} == answer
+
+
 def test_a_waterfall_and_a_force_of_a_table(client):
     asked = example("penguins")
     explanation = to_shap(client.post("/explain", json=asked).json(), asked["instances"])

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from tests.queues.redis_server import RedisServer
-from whyserve.jobs import ExplainJob, JobState, Lease, PackedArray, job_error, new_id
+from whyserve.jobs import ExplainJob, JobState, Lease, job_error, new_id
+from whyserve.model.arrays import PackedArray
 from whyserve.queue_protocols import JobQueue, JobSource, JobStore
 from whyserve.queues.redis_store import RedisStore
 from whyserve.queues.store import Store

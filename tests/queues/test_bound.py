@@ -13,7 +13,8 @@ import redis
 from tests.queues.conftest import FAULT, embedded_world, job, off_loop, one, redis_world, run
 from tests.queues.redis_server import RedisServer
 from whyserve.errors import AnswerTooLarge, QueueFull, UnknownExplanation
-from whyserve.jobs import JobStatus, PackedArray
+from whyserve.jobs import JobStatus
+from whyserve.model.arrays import PackedArray
 from whyserve.queue_protocols import JobQueue, JobSource
 
 MIB = 1 << 20

@@ -5,10 +5,8 @@ from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
-
 from whyserve.api.cache import ExplanationCache
-from whyserve.api.errors.problems import from_validation
+from whyserve.api.errors.problems import validated
 from whyserve.api.ids import Ids, read_secret
 from whyserve.api.middleware.body import BodyMemory
 from whyserve.api.middleware.otel import traced
@@ -114,20 +112,14 @@ class Service:
 
     def parse(self, adapter: VersionedAdapter, body: bytes) -> dict[str, Any]:
         """A valid request. Raises MalformedBody, UnknownModel, InvalidInput, TooManyInstances, DuplicateKey."""
-        try:
-            request: dict[str, Any] = adapter.validate_json(body)
-        except ValidationError as error:
-            raise from_validation(error, self.catalog.names) from None
+        request: dict[str, Any] = validated(lambda: adapter.validate_json(body), self.catalog.names)
         check_duplicate_keys(body, request)
         set_instances(request)
         return request
 
     def validate(self, adapter: VersionedAdapter, content: dict[str, Any]) -> dict[str, Any]:
         """Like `parse`, for JSON that is parsed already."""
-        try:
-            request: dict[str, Any] = adapter.validate_python(content)
-        except ValidationError as error:
-            raise from_validation(error, self.catalog.names) from None
+        request: dict[str, Any] = validated(lambda: adapter.validate_python(content), self.catalog.names)
         set_instances(request)
         return request
 

@@ -28,7 +28,6 @@ class Transport(Protocol):
 
     def end(self) -> None:
         """Close the connection. `Dispatcher.lost` is called for its link, at once or afterwards."""
-        ...
 
 
 class WorkerLink:

@@ -23,13 +23,13 @@ from whyserve.export.parity import check_parity, parity_text
 from whyserve.export.rows import TrialRows, trial_rows
 from whyserve.export.sources import Source, read_source
 from whyserve.export.stages.stage import Rows, Table, Task, run_stage
-from whyserve.model.builds import RECORDED, build_folder
+from whyserve.model.builds import RECORDED, build_folder, model_folders
 from whyserve.model.choice import chosen_players, warnings
 from whyserve.model.manifest import FORMAT, Manifest, sha256
 from whyserve.model.methods import BUDGET_MAX_MS
 from whyserve.model.missing import Gaps
 from whyserve.model.rows import row_count
-from whyserve.model.spec import ONNX_FILE, SPEC_FILE, model_folders
+from whyserve.model.spec import ONNX_FILE, SPEC_FILE
 
 Say = Callable[[str], None]
 

@@ -1,11 +1,17 @@
-"""Arrays that were not built from rows (tensors of a request, .npz files), checked against the inputs of a model."""
+"""Arrays that were not built from rows (tensors of a request, .npz files), checked against the inputs of a model.
 
+And arrays in messages.
+"""
+
+import base64
 import io
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
+from typing import Any, Self
 
 import numpy as np
+from pydantic_core import CoreSchema, core_schema
 
 from whyserve.errors import InvalidInput
 from whyserve.model.fill import TO_ALLOW
@@ -102,3 +108,62 @@ def _valid(array: np.ndarray, missing: np.ndarray | None) -> np.ndarray:
     """Whether each number is finite or a missing value."""
     finite: np.ndarray = np.isfinite(array)
     return finite if missing is None else finite | missing
+
+
+class PackedArray:
+    """An array of a message, bit for bit: its little-endian bytes in row-major order.
+
+    In JSON these bytes are base64. If the serialisation's context is a list, the bytes are appended to this list
+    instead, and the JSON has their place in it.
+    """
+
+    __slots__ = ("_array",)
+
+    def __init__(self, array: np.ndarray) -> None:
+        self._array = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
+
+    @classmethod
+    def pack(cls, array: np.ndarray) -> Self:
+        return cls(array)
+
+    def unpack(self) -> np.ndarray:
+        """The array. It may be read-only."""
+        return self._array
+
+    @property
+    def base64(self) -> str:
+        return base64.b64encode(self._array.tobytes()).decode()
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, PackedArray):
+            return NotImplemented
+        mine, its = self._array, other.unpack()
+        return (mine.dtype, mine.shape, mine.tobytes()) == (its.dtype, its.shape, its.tobytes())
+
+    __hash__ = None  # type: ignore[assignment]  # as of every array
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> CoreSchema:
+        write = core_schema.plain_serializer_function_ser_schema(cls._write, info_arg=True, when_used="json")
+        return core_schema.with_info_plain_validator_function(cls._read, serialization=write)
+
+    def _write(self, info: core_schema.SerializationInfo) -> dict[str, Any]:
+        array, blocks = self._array, info.context
+        form = {"dtype": array.dtype.str, "shape": array.shape}
+        if not isinstance(blocks, list):
+            return {**form, "data": self.base64}
+        blocks.append(array.tobytes())
+        return {**form, "block": len(blocks) - 1}
+
+    @classmethod
+    def _read(cls, given: Any, info: core_schema.ValidationInfo) -> Self:
+        if isinstance(given, cls):
+            return given
+        content = base64.b64decode(given["data"]) if "data" in given else (info.context or [])[given["block"]]
+        dtype = np.dtype(given["dtype"]).newbyteorder("<")
+        return cls(np.frombuffer(content, dtype).reshape(given["shape"]))
+
+
+def unpacked(arrays: Mapping[str, PackedArray]) -> Arrays:
+    """Packed arrays, by name."""
+    return {name: packed.unpack() for name, packed in arrays.items()}

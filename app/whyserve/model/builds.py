@@ -4,12 +4,13 @@ Each build keeps, in original/, the files of the model folder that it was export
 explain an older build with that build's own network.
 """
 
+import os
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 
 from whyserve.errors import ModelFault
 from whyserve.model.manifest import EXPORT_AGAIN, MANIFEST_FILE, Manifest, read_checked
-from whyserve.model.spec import model_folders
+from whyserve.model.spec import unreadable
 
 BUILDS = ".builds"
 ORIGINAL = "original"
@@ -19,6 +20,19 @@ RECORDED = ".recorded"
 KEPT = 3
 # Passes the names of models on, and may report how many have been loaded.
 Each = Callable[[Collection[str]], Iterable[str]]
+
+
+def model_folders(root: Path, file: str) -> list[Path]:
+    """The folders in `root` that contain `file`, sorted by name. Raises ModelFault if there is none."""
+    if not root.is_dir():
+        raise ModelFault(f"{root}: no such folder; give the folder that contains the models")
+    try:
+        found = sorted(path for path in root.iterdir() if not path.name.startswith(".") and (path / file).is_file())
+    except OSError as error:
+        raise unreadable(str(root), error, f"give user {os.getuid()} permission to read it") from error
+    if not found:
+        raise ModelFault(f"{root}: no folder in it holds a {file}")
+    return found
 
 
 def builds(artifacts: Path) -> dict[str, list[Path]]:

@@ -198,6 +198,13 @@ class InputSpec(Strict):
         return not (self.is_integer or self.is_bool)
 
     @property
+    def bounds(self) -> tuple[Any, Any]:
+        """The smallest and the largest finite number of the dtype: int of an integer dtype, else float."""
+        if self.is_integer:
+            return np.iinfo(self.dtype).min, np.iinfo(self.dtype).max
+        return float(np.finfo(self.dtype).min), float(np.finfo(self.dtype).max)
+
+    @property
     def array_kinds(self) -> str:
         """The kinds of NumPy's dtypes that hold values of this input. Integers for a boolean must be 0 or 1."""
         return "iubf" if self.is_float else "iub"
@@ -264,8 +271,8 @@ class InputSpec(Strict):
             return None
         if feature.categories or self.is_float:
             return len(feature.categories) if feature.categories else np.nan
-        bounds = np.iinfo(self.dtype)
-        return int(bounds.max if bounds.min == 0 else bounds.min)
+        low, high = self.bounds
+        return int(low or high)
 
     @property
     def markers(self) -> list[float | int | None]:

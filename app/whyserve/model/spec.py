@@ -1,9 +1,8 @@
 """model.toml: the description that a person writes for a model."""
 
-import os
 import re
 import tomllib
-from collections.abc import Sequence
+from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -156,7 +155,7 @@ class ModelSpec(Strict):
             ("feature or input name", self.keys),
             *((f'category of "{f.name}":', f.categories or ()) for i in self.inputs for f in i.features),
         ):
-            if duplicate := _first_duplicate(given):
+            if duplicate := next((name for name, count in Counter(given).items() if count > 1), None):
                 raise ValueError(f'the {what} "{duplicate}" appears twice')
         if taken := self.groups & set(self.keys):
             raise ValueError(f'the group "{min(taken)}" has the name of a feature or an input; choose another name')
@@ -288,21 +287,3 @@ def check_name(name: str) -> None:
 def is_name(name: str) -> bool:
     """Whether a model may have this name."""
     return len(name) <= LONGEST_NAME and re.fullmatch(NAME, name) is not None
-
-
-def _first_duplicate(names: Sequence[str]) -> str | None:
-    seen: set[str] = set()
-    return next((n for n in names if n in seen or seen.add(n)), None)  # type: ignore[func-returns-value]
-
-
-def model_folders(root: Path, file: str) -> list[Path]:
-    """The folders in `root` that contain `file`, sorted by name. Raises ModelFault if there is none."""
-    if not root.is_dir():
-        raise ModelFault(f"{root}: no such folder; give the folder that contains the models")
-    try:
-        found = sorted(path for path in root.iterdir() if not path.name.startswith(".") and (path / file).is_file())
-    except OSError as error:
-        raise unreadable(str(root), error, f"give user {os.getuid()} permission to read it") from error
-    if not found:
-        raise ModelFault(f"{root}: no folder in it holds a {file}")
-    return found

@@ -15,11 +15,6 @@ if TYPE_CHECKING:
     import shap
 
 Row = Mapping[str, Any]
-# The parts of an answer that are the same for all rows.
-FACTS = (
-    "id", "model", "version", "manifest", "method", "method_reason", "samples", "expected_distance", "measured_players",
-    "reliable", "reliable_reason", "scale", "instead_of", "background", "complete",
-)  # fmt: skip
 
 
 def to_shap(answer: Mapping[str, Any], instances: Sequence[Row], output: str | None = None) -> "shap.Explanation":
@@ -50,7 +45,7 @@ def from_answer(answer: Mapping[str, Any], instances: Sequence[Row], draw: Draw 
         "base": np.array([[each["base_value"] for each in row] for row in outputs]),
         "predicted": np.array([[each["value"] for each in row] for row in outputs]),
         "interactions": _pairs(outputs),
-        "facts": {key: answer[key] for key in FACTS if key in answer},
+        "facts": {key: fact for key, fact in answer.items() if key != "explanations"},
     }
     if any(names_players(each) for row in outputs for each in row):
         return Explanation(**_players(outputs), **common)
@@ -72,9 +67,9 @@ def from_answer(answer: Mapping[str, Any], instances: Sequence[Row], draw: Draw 
         shape=next(iter(parts.values())) if alone else None,
         attributions=_stacked(outputs, "attributions", keys),
         errors=_stacked(outputs, "standard_errors", keys) if "standard_errors" in outputs[0][0] else None,
-        row_values=np.stack([part for (part,) in row_values])
-        if alone
-        else np.stack([_joined(row) for row in row_values]),
+        row_values=np.stack(
+            [row[0] if alone else np.concatenate([part.astype(object).ravel() for part in row]) for row in row_values]
+        ),
         **common,
     )
 
@@ -107,10 +102,6 @@ def _stacked(outputs: Sequence[Sequence[Row]], field: str, keys: Sequence[str]) 
     return np.array(
         [[np.concatenate([np.ravel(each[field][key]) for key in keys]) for each in row] for row in outputs], np.float64
     )
-
-
-def _joined(parts: Sequence[np.ndarray]) -> np.ndarray:
-    return np.concatenate([part.astype(object).ravel() for part in parts])
 
 
 def _row_values(instance: Row, parts: Mapping[str, tuple[int, ...]]) -> list[np.ndarray]:

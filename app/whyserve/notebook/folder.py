@@ -13,7 +13,7 @@ from whyserve.explain.models.explainable import ExplainableModel, load_model
 from whyserve.explain.worker.batch import compute
 from whyserve.export.build import export_one
 from whyserve.export.sources import read_source
-from whyserve.jobs import ExplainJob, PackedArray
+from whyserve.jobs import ExplainJob
 from whyserve.model.choice import choose_method
 from whyserve.model.manifest import Manifest, read_manifest
 from whyserve.model.methods import BUDGET_MAX_MS, BUDGET_MS
@@ -131,9 +131,8 @@ class Model:
         predictor = self._predictor
         table, logits = predictor.table(arrays), predictor.logits(arrays) if scale else None
         wanted = predictor.outputs.wanted(outputs, table, scale.instead_of if scale else None)
-        more |= {"scale": scale, "logits": None if logits is None else PackedArray.pack(logits)}
-        texts = spans_of(predictor.texts, instances)
-        return ExplainJob.of(predictor.spec, predictor.digest, arrays, table, wanted, texts=texts, **more)
+        more |= {"scale": scale, "texts": spans_of(predictor.texts, instances)}
+        return ExplainJob.of(predictor.spec, predictor.digest, arrays, table, wanted, logits=logits, **more)
 
     def _read(self, rows: Any) -> tuple[Arrays, Instances]:
         """The rows as arrays, and as instances of a request."""

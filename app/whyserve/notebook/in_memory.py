@@ -1,11 +1,9 @@
 """A network of this process, described as a model folder would describe it."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
-
-import numpy as np
 
 from whyserve.errors import InvalidInput
 from whyserve.explain.game.network import Network
@@ -13,14 +11,11 @@ from whyserve.explain.models.explainable import to_tensors
 from whyserve.explain.models.loader import KerasNetwork, load_torch
 from whyserve.explain.models.onnx_network import load_onnx
 from whyserve.explain.models.traced_network import traced_network
-from whyserve.export.package.background import read_background
-from whyserve.export.package.checks import check_codes
 from whyserve.export.package.gaps import fill_gaps
 from whyserve.export.package.inputs import describe_inputs
-from whyserve.export.package.network import as_served, network_of
 from whyserve.export.package.output_choice import OutputChoice
 from whyserve.export.package.outputs import describe_output, stated_labels
-from whyserve.export.package.trials import try_background
+from whyserve.export.package.prepare import prepare
 from whyserve.model.input_spec import InputSpec
 from whyserve.model.keras_file import open_keras
 from whyserve.model.players import Partition
@@ -55,21 +50,20 @@ class InMemory:
         missing: Mapping[str, Any],
     ) -> "InMemory":
         """Raises InvalidInput, ModelFault, UnsupportedNetwork."""
-        packaged = network_of(model, background).with_output(choice)
-        if hasattr(packaged, "model"):
-            _check_backend()
-        background, gaps = fill_gaps(as_served(packaged, background, categories), missing)
-        read = partial(read_background, missing=gaps)
-        tried = try_background(packaged, background, categories=categories, read=read)
+        _check_backend(model)
+        background, gaps = fill_gaps(background, missing)
+        prepared = prepare(model, background, choice=choice, categories=categories, missing=gaps)
+        if prepared.text.kinds:
+            raise InvalidInput("a network that takes text needs a model folder; use whyserve.package and whyserve.load")
+        tried = prepared.tried
         packaged, arrays, columns, table = tried.network, tried.arrays, tried.columns, tried.table
-        check_codes(packaged, arrays, columns)
         described, _ = describe_inputs(
             arrays, columns, tried.whole, features=features, units={}, groups={}, kinds={}, ranges={}, texts={}
         )
         labels = stated_labels(packaged, table, labels or (), names or ())
         width = 1 if table.ndim == 1 else table.shape[1]
-        given = _output_names(table.reshape(len(table), -1), labels, names or choice.heads)
-        output = describe_output(table, *given, task=task, thresholds=thresholds)
+        given = list(map(str, labels)), list(map(str, names or choice.heads))
+        output = describe_output(table, *given, task=task, thresholds=thresholds, numbered=True)
         if packaged.framework == "onnx":
             output["output"]["tensor"] = packaged.tensor
         spec = ModelSpec(
@@ -84,10 +78,9 @@ class InMemory:
         return cls(spec, network, arrays, width, tried.notes)
 
 
-def _check_backend() -> None:
-    import keras  # noqa: PLC0415  # the caller's process has it already
-
-    if keras.backend.backend() != "torch":
+def _check_backend(model: Any) -> None:
+    keras = sys.modules.get("keras")
+    if keras is not None and isinstance(model, keras.Model) and keras.backend.backend() != "torch":
         raise InvalidInput(
             f"Keras runs on {keras.backend.backend()} in this process; explanations need its torch backend:"
             " set the environment variable KERAS_BACKEND=torch before keras is imported"
@@ -107,14 +100,3 @@ def _network(packaged: Any, spec: ModelSpec, arrays: Arrays) -> Network:
         return Network(load_torch(spec, files.__getitem__).requires_grad_(False), names)
     module = KerasNetwork(open_keras(files[KERAS_FILE]), tuple(range(len(names))))  # a file keeps the order of inputs
     return traced_network(Network(module.eval().requires_grad_(False), names), to_tensors(arrays))
-
-
-def _output_names(
-    table: np.ndarray, labels: Sequence[str] | None, names: Sequence[str] | None
-) -> tuple[list[str], list[str]]:
-    if labels or names:
-        return [str(each) for each in labels or ()], [str(each) for each in names or ()]
-    columns = table.shape[1]
-    if columns > 1 and (table >= 0).all() and np.allclose(table.sum(1), 1, atol=1e-4):
-        return [str(number) for number in range(columns)], []
-    return [], ["value"] if columns == 1 else [f"output_{number}" for number in range(columns)]

@@ -81,7 +81,8 @@ class Batcher:
 
     async def _answer(self, batch: list[_Waiter]) -> None:
         try:
-            table = await self._in_thread(_joined(batch))
+            running = asyncio.get_running_loop().run_in_executor(self._thread, self._run, _joined(batch))
+            table = await running
         except asyncio.CancelledError:
             for waiter in batch:
                 _fail(waiter, shutting_down())
@@ -100,9 +101,6 @@ class Batcher:
             if not waiter.answer.done():
                 waiter.answer.set_result(table[first : first + waiter.rows])
             first += waiter.rows
-
-    async def _in_thread(self, arrays: Arrays) -> np.ndarray:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._run, arrays)
 
     async def close(self) -> None:
         """Answer all waiting requests, and refuse new ones."""

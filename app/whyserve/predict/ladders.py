@@ -111,9 +111,9 @@ def _bounds(item: InputSpec, feature: Feature, vocabulary: int | None) -> tuple[
     """The smallest and the largest number that the network takes for a feature."""
     if vocabulary is not None:
         return 0, vocabulary - 1
-    of = np.finfo(item.dtype) if item.is_float else np.iinfo(item.dtype)
+    low, high = item.bounds
     largest = LARGEST_WHOLE if item.value_type(feature) is int else LARGEST
-    return max(float(of.min), -largest), min(float(of.max), largest)
+    return max(float(low), -largest), min(float(high), largest)
 
 
 def _common_step(steps: Sequence[float], is_whole: bool) -> float | None:

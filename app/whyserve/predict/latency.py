@@ -33,13 +33,12 @@ class Latency:
 
 def measure(run: Callable[[Arrays], object], spec: ModelSpec) -> Latency:
     """Time one row and several rows of zeros. The values do not matter for the time of these networks."""
-    one, several = (_fastest(run, _zeros(spec, rows)) for rows in (1, MEASURED_ROWS))
+    one, several = (
+        _fastest(run, {item.name: np.zeros((rows, *item.row_shape), dtype=item.dtype) for item in spec.inputs})
+        for rows in (1, MEASURED_ROWS)
+    )
     row_s = max(0.0, (several - one) / (MEASURED_ROWS - 1))
     return Latency(max(0.0, one - row_s), row_s)
-
-
-def _zeros(spec: ModelSpec, rows: int) -> Arrays:
-    return {item.name: np.zeros((rows, *item.row_shape), dtype=item.dtype) for item in spec.inputs}
 
 
 def _fastest(run: Callable[[Arrays], object], arrays: Arrays) -> float:

@@ -11,8 +11,8 @@ from queue import Empty, SimpleQueue
 from typing import IO
 
 from whyserve.errors import ConfigurationError, Unavailable, WhyserveError
+from whyserve.model.builds import model_folders
 from whyserve.model.manifest import MANIFEST_FILE, read_manifest
-from whyserve.model.spec import model_folders
 from whyserve.processes.children import Children, how_it_died
 from whyserve.processes.listening import check_exposure, listen
 from whyserve.queue_protocols import JobStore

@@ -18,8 +18,9 @@ from whyserve.explain.allocator import keep_freed_memory
 from whyserve.explain.game.device import open_device
 from whyserve.explain.models.explainable import ExplainableModel, load_model
 from whyserve.jobs import GivenBackground
+from whyserve.model.builds import model_folders
 from whyserve.model.manifest import MANIFEST_FILE
-from whyserve.model.spec import ScaleName, model_folders
+from whyserve.model.spec import ScaleName
 from whyserve.settings import TableSettings
 from whyserve.tables.answers import check_output
 from whyserve.tables.explain import Question, Totals, explain_files, read_given

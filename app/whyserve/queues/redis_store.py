@@ -5,8 +5,7 @@ Methods may be called from any thread.
 
 import math
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -27,16 +26,6 @@ PREFIX = f"whyserve:{VERSION}:"
 MOST_BYTES = 500 << 20
 
 
-@contextmanager
-def as_unavailable() -> Iterator[None]:
-    """Raise Unavailable for an error of Redis or of its connection."""
-    try:
-        yield
-    except (RedisError, OSError) as error:
-        # The error's message may hold Redis's address, so callers do not get it. The log has it as the cause.
-        raise Unavailable("the queue cannot be reached now; try again later", retry_after_s=1) from error
-
-
 class RedisStore:
     """It connects at its first use, and again after a lost connection. The methods are those of Store."""
 
@@ -52,8 +41,11 @@ class RedisStore:
         self._lock = threading.Lock()
 
     def _call(self, name: str, *arguments: Any) -> Any:
-        with as_unavailable():
+        try:
             return self._script(keys=[self._prefix], args=[name, *arguments])
+        except (RedisError, OSError) as error:
+            # The error's message may hold Redis's address, so callers do not get it. The log has it as the cause.
+            raise Unavailable("the queue cannot be reached now; try again later", retry_after_s=1) from error
 
     # -- the API's side ----------------------------------------------------------------------------
 

@@ -16,11 +16,8 @@ from whyserve.tables.files import has_ending, is_address, written
 Write = Callable[[pa.RecordBatch, Mapping[str, Any]], None]
 # A Parquet file gets a row group when so many lines or bytes wait.
 GROUP_LINES, GROUP_BYTES = 1 << 14, 1 << 25
-# Facts that hold for the whole file. They are written once, into its metadata.
-FACTS = (
-    "model", "version", "manifest", "method", "method_reason", "samples", "expected_distance", "reliable",
-    "reliable_reason", "device", "certified_on", "scale", "instead_of", "background",
-)  # fmt: skip
+# Facts of a chunk that do not hold for the whole file.
+OF_CHUNK = ("id", "rows", "refused")
 # First characters of a text that spreadsheets run as a formula.
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
@@ -29,7 +26,7 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r")
 def open_answers(place: str | Path, schema: pa.Schema) -> Iterator[Write]:
     """Yields a function that writes lines, so that the size of the file does not matter. Its name says its format.
 
-    The function also takes an answer's facts; a Parquet file keeps its FACTS once, in its metadata. The file gets its
+    The function also takes the facts of the lines; a Parquet file keeps them once, in its metadata. The file gets its
     name when all lines are written. Raises ConfigurationError if the file cannot be written.
     """
     opened = next(opened for ending, opened in FORMATS.items() if has_ending(place, [ending]))
@@ -54,7 +51,7 @@ def _parquet(path: Path, schema: pa.Schema) -> Iterator[Write]:
             waiting.update(lines=0, bytes=0)
 
         def write(lines: pa.RecordBatch, facts: Mapping[str, Any]) -> None:
-            kept.update({name: facts[name] for name in FACTS if name in facts})
+            kept.update({name: fact for name, fact in facts.items() if name not in OF_CHUNK})
             kept["rows"] += facts["rows"]
             kept["refused"] += facts["refused"]
             held.append(lines)

@@ -121,7 +121,7 @@ def _boolean(cell: Any) -> bool:
 
 def _number_reader(item: InputSpec, feature: Feature) -> Reader:
     is_whole = not item.is_integer and item.value_type(feature) is int
-    smallest, largest = bounds_of(item)
+    smallest, largest = item.bounds
 
     def read(cell: Any) -> float:
         if cell is None or cell == "":
@@ -146,15 +146,6 @@ def _number_reader(item: InputSpec, feature: Feature) -> Reader:
         return value
 
     return read
-
-
-def bounds_of(item: InputSpec) -> tuple[float, float]:
-    """The smallest and the largest number of the dtype of an input of numbers."""
-    if item.is_integer:
-        bounds = np.iinfo(item.dtype)
-        return bounds.min, bounds.max
-    largest = float(np.finfo(item.dtype).max)
-    return -largest, largest
 
 
 def _array(item: InputSpec, cell: Any) -> np.ndarray:

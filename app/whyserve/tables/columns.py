@@ -10,7 +10,6 @@ import pyarrow as pa
 import pyarrow.compute
 
 from whyserve.model.input_spec import Feature, InputSpec
-from whyserve.tables.cells import bounds_of
 
 
 def read_columns(
@@ -43,7 +42,7 @@ def _column(item: InputSpec, feature: Feature, column: pa.Array) -> tuple[np.nda
         return column.fill_null(False).to_numpy(zero_copy_only=False), column.is_valid().to_numpy(zero_copy_only=False)
     if feature.categories or item.value_type(feature) is bool or not is_number:
         return np.zeros(len(column)), np.zeros(len(column), bool)
-    smallest, largest = bounds_of(item)
+    smallest, largest = item.bounds
     if item.is_integer and pa.types.is_integer(kind):
         # As integers: float64 holds integers exactly up to 2**53 only.
         whole = column.fill_null(0).to_numpy(zero_copy_only=False)

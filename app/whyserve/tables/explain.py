@@ -14,7 +14,7 @@ from whyserve.errors import InvalidInput, UnsupportedNetwork
 from whyserve.explain.models.explainable import ExplainableModel
 from whyserve.explain.worker.batch import attribute
 from whyserve.explain.worker.results import common_fields
-from whyserve.jobs import ExplainJob, GivenBackground, PackedArray
+from whyserve.jobs import ExplainJob, GivenBackground
 from whyserve.model.rows import Arrays
 from whyserve.model.scale import scale_of
 from whyserve.model.spec import DEFAULT_BACKGROUND, ScaleName
@@ -202,7 +202,7 @@ class TableExplainer:
             model.outputs.wanted(question.outputs, table, question.instead_of),
             id="file",
             scale=self._scale,
-            logits=None if logits is None else PackedArray.pack(logits),
+            logits=logits,
             texts={name: tuple(map(model.texts[name].spans, texts[rows])) for name, texts in read.texts.items()},
             method=question.method,
             samples=question.samples,

@@ -9,7 +9,8 @@ import pyarrow.compute
 
 from whyserve.explain.models.explainable import ExplainableModel
 from whyserve.explain.worker.results import Explained
-from whyserve.jobs import ExplainJob, unpacked
+from whyserve.jobs import ExplainJob
+from whyserve.model.arrays import unpacked
 from whyserve.model.input_spec import AttributionForm
 from whyserve.model.outputs import Outputs
 from whyserve.model.players import Partition
@@ -20,11 +21,6 @@ PLAYER = pa.struct([
     ("player", pa.string()), ("value", pa.float64()), ("box", pa.list_(pa.int64())), ("label", pa.int64()),
     ("start", pa.int64()), ("end", pa.int64()), ("channel", pa.string()), ("members", pa.list_(pa.int64())),
 ])  # fmt: skip
-
-
-def _types(partition: Partition) -> dict[str, pa.DataType]:
-    """The Arrow type of each attribution, by key: a feature, a group of features or a whole input."""
-    return {**{key: _type(form) for key, form in partition.forms().items()}, **dict.fromkeys(partition.groups, NUMBER)}
 
 
 def _type(form: AttributionForm) -> pa.DataType:
@@ -41,7 +37,8 @@ def schema_of(partition: Partition) -> pa.Schema:
     `error` has no other value. `missing` lists the features without a value. Only methods that sample fill the
     standard errors.
     """
-    types = _types(partition)
+    # By key: a feature, a group of features or a whole input.
+    types = {key: _type(form) for key, form in partition.forms().items()} | dict.fromkeys(partition.groups, NUMBER)
     may_lack = any(feature.missing for item in partition.inputs for feature in item.features)
     return pa.schema(
         [

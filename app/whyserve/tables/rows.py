@@ -4,7 +4,7 @@ The table has one column for each key of an instance.
 """
 
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -134,14 +134,6 @@ class TableReader:
         return [line[column] if column < len(line) else "" for line in chunk]
 
 
-def read_chunks(file: RowsFile, reader: TableReader, rows: int, skip: int = 0) -> Iterator[RowsRead]:
-    """The rows of a file after the first `skip`, some at a time. They are numbered from 1 in the file."""
-    first = 1 + skip
-    for chunk in file.chunks(rows, skip):
-        yield reader.read(chunk, first)
-        first += len(chunk)
-
-
 def read_rows(
     place: Any,
     spec: ModelSpec,
@@ -158,8 +150,7 @@ def read_rows(
         spec, file.names, reading, texts=texts or {}, vocabularies=vocabularies or {}, place=f"{file.name}: "
     )
     check_rows(file)
-    (read,) = read_chunks(file, reader, file.count)
-    return read
+    return reader.read(next(file.chunks(file.count, 0)))
 
 
 def check_rows(file: RowsFile) -> None:

@@ -16,7 +16,7 @@ from whyserve.explain.methods.registry import EXPLAINERS
 from whyserve.explain.models.explainable import load_model
 from whyserve.explain.models.on_scale import Layer, Logits, ending_of, network_on
 from whyserve.explain.worker.batch import compute
-from whyserve.jobs import ExplainJob, PackedArray
+from whyserve.jobs import ExplainJob
 from whyserve.model.scale import Scale, scale_of
 from whyserve.model.spec import ModelSpec
 from whyserve.predict.predictor import load_predictor
@@ -94,7 +94,7 @@ def test_a_saturated_prediction_has_a_finite_value_and_reasons(loaded, artifacts
     assert np.isfinite(logits).all()
     job = ExplainJob.of(
         model.spec, model.digest, arrays, served, predictor.outputs.wanted("top", served),
-        scale=Scale("log_odds"), logits=PackedArray.pack(logits), method="deep",
+        scale=Scale("log_odds"), logits=logits, method="deep",
     )  # fmt: skip
     (result,) = compute([job], model, lambda _: True)
     answer = json.loads(result.json)

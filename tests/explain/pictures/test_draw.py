@@ -10,7 +10,8 @@ import pytest
 from whyserve.explain.pictures.draw import draw_job
 from whyserve.explain.pictures.elements import elements, flat, waterfall_bars
 from whyserve.explain.pictures.words import Scale, adds_up, plain
-from whyserve.jobs import Drawing, ExplainJob, PackedArray
+from whyserve.jobs import Drawing, ExplainJob
+from whyserve.model.arrays import PackedArray
 from whyserve.model.input_spec import Feature, InputSpec
 from whyserve.model.spec import ModelSpec, OutputSpec
 

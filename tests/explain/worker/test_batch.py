@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from whyserve.jobs import HEAVY_KEY, HEAVY_S, SHARED_S, Drawing, ExplainJob, GivenBackground, PackedArray
+from whyserve.jobs import HEAVY_KEY, HEAVY_S, SHARED_S, Drawing, ExplainJob, GivenBackground
+from whyserve.model.arrays import PackedArray
 
 ARRAY = PackedArray.pack(np.zeros((1, 2), np.float32))
 JOB = ExplainJob(

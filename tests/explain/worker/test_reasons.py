@@ -10,7 +10,7 @@ from tests.conftest import MODELS, rows_of
 from whyserve.explain.models.explainable import ExplainableModel
 from whyserve.explain.worker.batch import compute
 from whyserve.explain.worker.reasons import _principal
-from whyserve.jobs import ExplainJob, PackedArray
+from whyserve.jobs import ExplainJob
 from whyserve.model.builds import read_original
 from whyserve.model.manifest import read_manifest
 from whyserve.model.reasons import ReasonsSpec, ReasonText
@@ -45,7 +45,7 @@ class Reasoner:
         if (on := scale_of(spec, scale)) is not None:
             logits = self.predictor.logits(arrays)
             assert logits is not None, "the network ends in softmax or sigmoid"
-            more |= {"scale": on, "logits": PackedArray.pack(logits)}
+            more |= {"scale": on, "logits": logits}
         job = ExplainJob.of(spec, self.model.digest, arrays, table, outputs, reasons="en", **more)
         (result,) = compute([job], self.model, lambda _: True)
         return orjson.loads(result.json)["explanations"]

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from whyserve.explain.worker.scheduler import LONG_S, Scheduler
-from whyserve.jobs import HEAVY_S, SHARED_S, ExplainJob, Lease, PackedArray
+from whyserve.jobs import HEAVY_S, SHARED_S, ExplainJob, Lease
+from whyserve.model.arrays import PackedArray
 
 ARRAY = PackedArray.pack(np.zeros((1, 2), np.float32))
 BATCH = 4

@@ -1,7 +1,7 @@
 """Domain errors → HTTP, in one table: RFC 9457 problems with a stable code. They never repeat what was sent."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import orjson
 from pydantic import ValidationError
@@ -12,6 +12,7 @@ from whyserve.errors import WhyserveError
 from whyserve.model.fill import TO_ALLOW
 from whyserve.predict.catalog import unknown_model
 
+T = TypeVar("T")
 # The first matching class decides, so subclasses stand before their base classes.
 STATUS: Sequence[tuple[type[WhyserveError], int]] = (
     (errors.MalformedBody, 400),
@@ -92,8 +93,15 @@ def not_an_object(shape: str) -> errors.InvalidInput:
     return errors.InvalidInput(f"the body must be an object: {shape}")
 
 
-def from_validation(error: ValidationError, known_models: Sequence[str], shape: str = REQUEST_SHAPE) -> WhyserveError:
-    """pydantic's error as a domain error. shape: what a valid body looks like, for the message."""
+def validated(parse: Callable[[], T], known_models: Sequence[str] = (), shape: str = REQUEST_SHAPE) -> T:
+    """What pydantic parses. Raises its error as a domain error. shape: a valid body, for the message."""
+    try:
+        return parse()
+    except ValidationError as error:
+        raise _from_validation(error, known_models, shape) from None
+
+
+def _from_validation(error: ValidationError, known_models: Sequence[str], shape: str) -> WhyserveError:
     found = error.errors(include_url=False, include_context=True)
     first = found[0]
     if first["type"] == "json_invalid":

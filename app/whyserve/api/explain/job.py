@@ -14,7 +14,8 @@ from whyserve.api.schemas.headers import idempotency_key
 from whyserve.api.schemas.rows import ROW_ID, takes_ids
 from whyserve.api.state import Service
 from whyserve.errors import AnswerTooLarge, InvalidInput
-from whyserve.jobs import ExplainJob, GivenBackground, PackedArray, unpacked
+from whyserve.jobs import ExplainJob, GivenBackground
+from whyserve.model.arrays import unpacked
 from whyserve.model.choice import choose_method
 from whyserve.model.methods import method_of_interactions
 from whyserve.model.rows import Arrays, Row
@@ -22,6 +23,9 @@ from whyserve.model.scale import scale_of, scale_options
 from whyserve.model.spec import DEFAULT_BACKGROUND
 from whyserve.model.work import counted_work
 from whyserve.predict.predictor import Predictor
+
+# The options of a request that are fields of its job under the same name.
+AS_REQUESTED = ("interactions", "samples", "standard_error", "seed", "players", "summary")
 
 
 async def build_job(
@@ -66,17 +70,12 @@ async def build_job(
         predicted,
         outputs,
         scale=scale,
-        logits=None if logits is None else PackedArray.pack(logits),
+        logits=logits,
         ids=() if summary else _ids(predictor, instances or ()),
         texts=await predictor.spans(instances) if instances and not summary else {},
         method=method,
-        interactions=interactions,
-        samples=samples,
-        standard_error=standard_error,
-        seed=options.get("seed", 0),
         background=background,
-        players=players,
-        summary=summary,
+        **{name: options[name] for name in AS_REQUESTED if name in options},
         reasons=options["language"] if reasons else None,
         similar=_similar(predictor, options),
         cost=work.units,
@@ -146,15 +145,10 @@ def note_explained(
     asked = {
         "job": job.id,
         "method": job.method,
-        "samples": job.samples,
-        "standard_error": job.standard_error,
-        "seed": job.seed,
         "background": job.background_key,
         "outputs": outputs,
         **scale_options(job.scale),
-        "interactions": job.interactions,
-        "players": job.players,
-        "summary": job.summary,
+        **{name: getattr(job, name) for name in AS_REQUESTED},
         "reasons": job.reasons is not None,
         "language": job.reasons,
         "similar": job.similar,

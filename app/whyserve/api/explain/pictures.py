@@ -15,7 +15,8 @@ from starlette.responses import Response
 from whyserve.api.explain.wait import draw_and_wait
 from whyserve.api.state import Service
 from whyserve.errors import InvalidInput, NotAcceptable
-from whyserve.jobs import Drawing, ExplainJob, PackedArray, new_id
+from whyserve.jobs import Drawing, ExplainJob, new_id
+from whyserve.model.arrays import PackedArray
 
 Kind = Literal["svg", "png"]
 KINDS: Mapping[str, Kind] = {"image/svg+xml": "svg", "image/png": "png"}

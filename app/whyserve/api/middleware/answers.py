@@ -4,7 +4,9 @@ import asyncio
 import re
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
+import orjson
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
@@ -31,6 +33,11 @@ class PartsResponse(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         await send({"type": "http.response.body", "parts": self._parts})
+
+
+def json_response(body: Any, status: int = 200) -> Response:
+    """body: may hold NumPy's arrays."""
+    return Response(orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY), status, media_type="application/json")
 
 
 def json_answer(content: bytes) -> Message:

@@ -74,8 +74,9 @@ def tensors_of(spec: ModelSpec, explanations: Sequence[Any]) -> dict[str, np.nda
     for name in INPUT_SHAPED:
         if name not in table[0][0]:
             continue
+        by_input = [[_values(spec, output[name]) for output in outputs] for outputs in table]
         for place, tensor in enumerate(_shaped(spec, name)):
-            shaped = np.array([[_values(spec, output[name])[place] for output in outputs] for outputs in table])
+            shaped = np.array([[each[place] for each in values] for values in by_input])
             found[tensor] = np.moveaxis(shaped, 1, -1)
     return found
 

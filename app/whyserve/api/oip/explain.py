@@ -9,17 +9,17 @@ from typing import Any
 
 import numpy as np
 import orjson
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from whyserve.api.errors.problems import from_validation
+from whyserve.api.errors.problems import validated
 from whyserve.api.explain.counterfactuals import Counterfactuals
 from whyserve.api.explain.job import build_job
 from whyserve.api.explain.wait import complete_answer
 from whyserve.api.oip.attributions import names_of, tensors_of
-from whyserve.api.oip.infer import find_predictor
 from whyserve.api.oip.response import infer_response
+from whyserve.api.oip.server import addressed
 from whyserve.api.oip.tensors import InferInputs, read_inputs
 from whyserve.api.oip.wire import unpack
 from whyserve.api.schemas.requests import explain_options
@@ -34,11 +34,8 @@ from whyserve.predict.predictor import Predictor
 OPTIONS = [name for name in explain_options(("any",), ("all",), str) if name != "summary"]
 # Its value is true, or the options of POST /counterfactual, as JSON or as an object. So is the name of its tensor.
 COUNTERFACTUAL = "counterfactual"
-# Fields of an explanation that become parameters of the response.
-PARAMETERS = (
-    "manifest", "method", "method_reason", "samples", "expected_distance", "reliable", "reliable_reason", "scale",
-    "instead_of", "device", "certified_on", "complete", "cached",
-)  # fmt: skip
+# Fields of an explanation that the response has in another place.
+ELSEWHERE = ("id", "model", "version")
 
 
 async def explain(request: Request) -> Response:
@@ -46,9 +43,8 @@ async def explain(request: Request) -> Response:
     service: Service = request.app.state.service
     state = request.scope["state"]
     body = await request.body()
-    predictor = find_predictor(service, request.path_params["model"], request.path_params.get("version"))
+    predictor = addressed(request)
     spec = predictor.spec
-    state["model"] = spec.name
     wire_body = unpack(request.scope["headers"], body)
     inputs = read_inputs(wire_body, predictor, [*names_of(spec), COUNTERFACTUAL], service.settings.max_instances)
     if COUNTERFACTUAL in inputs.parameters:
@@ -79,10 +75,8 @@ async def _counterfactuals(request: Request, predictor: Predictor, inputs: Infer
         words = f'"{other}" is an option of an explanation; ask for counterfactuals in a request of their own'
         raise InvalidInput(words, field=other)
     given = _from_json(inputs.parameters, COUNTERFACTUAL)
-    try:
-        options = COUNTERFACTUALS.validate_python({} if given is True else given)
-    except ValidationError as error:
-        raise from_validation(error, (), '"counterfactual": true or {"count": …}') from None
+    shape = '"counterfactual": true or {"count": …}'
+    options = validated(lambda: COUNTERFACTUALS.validate_python({} if given is True else given), shape=shape)
     searches: Counterfactuals = request.app.state.counterfactuals
     found = await searches.find(request, predictor, inputs.arrays, options)
     return {COUNTERFACTUAL: np.array([orjson.dumps(each) for each in found], dtype=object)}
@@ -97,11 +91,12 @@ def _from_json(parameters: Mapping[str, Any], name: str) -> Any:
 
 
 def _parameters(answer: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of an explanation that are no tensors. A parameter is a text, a number or a boolean."""
     background = answer["background"]
     measured = answer.get("measured_players")
     return {
         **({"measured_players": orjson.dumps(measured).decode()} if measured else {}),
-        **{key: answer[key] for key in PARAMETERS if key in answer},
+        **{key: x for key, x in answer.items() if isinstance(x, str | float | int) and key not in ELSEWHERE},
         "background": background["name"],
         "background_sha256": background["sha256"],
     }
@@ -121,11 +116,8 @@ def _options(parameters: Mapping[str, Any], spec: ModelSpec) -> dict[str, Any]:
 
 def check_options(given: dict[str, Any], spec: ModelSpec) -> dict[str, Any]:
     """Validated options. `background` must be the name of one of the model's backgrounds. Raises InvalidInput."""
-    try:
-        adapter = _adapter(spec.output_names, spec.output_keywords, tuple(spec.explain.files))
-        options: dict[str, Any] = adapter.validate_python(given)
-    except ValidationError as error:
-        raise from_validation(error, ()) from None
+    adapter = _adapter(spec.output_names, spec.output_keywords, tuple(spec.explain.files))
+    options: dict[str, Any] = validated(lambda: adapter.validate_python(given))
     return options
 
 

@@ -2,10 +2,10 @@
 
 from typing import Annotated, Any, NotRequired
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_config
+from pydantic import ConfigDict, Field, TypeAdapter, with_config
 from typing_extensions import TypedDict
 
-from whyserve.api.errors.problems import from_validation
+from whyserve.api.errors.problems import validated
 
 # Clients also send fields of other servers, and expect unknown fields to be ignored.
 LENIENT = ConfigDict(strict=True, extra="ignore")
@@ -65,15 +65,9 @@ INDEX: TypeAdapter[IndexRequest] = TypeAdapter(IndexRequest)
 
 def read_request(body: bytes) -> InferRequest:
     """Raises MalformedBody, InvalidInput."""
-    try:
-        return REQUEST.validate_json(body)
-    except ValidationError as error:
-        raise from_validation(error, (), SHAPE) from None
+    return validated(lambda: REQUEST.validate_json(body), shape=SHAPE)
 
 
 def check_index(body: bytes) -> None:
     """Check the body of a request for the index; it may be empty. Raises MalformedBody, InvalidInput."""
-    try:
-        INDEX.validate_json(body or b"{}")
-    except ValidationError as error:
-        raise from_validation(error, (), '{"ready": …}') from None
+    validated(lambda: INDEX.validate_json(body or b"{}"), shape='{"ready": …}')

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
+from whyserve.api.middleware.answers import json_response
 from whyserve.api.oip.encoding import name_of
 from whyserve.api.oip.infer import find_predictor
 from whyserve.api.oip.schema import check_index
@@ -17,11 +17,8 @@ EXTENSIONS = ["binary_tensor_data", "classification", "model_repository", "stati
 PLATFORM = "onnx_onnxv1"
 
 
-def _json(body: Any) -> Response:
-    return Response(orjson.dumps(body), media_type="application/json")
-
-
-def _predictor(request: Request) -> Predictor:
+def addressed(request: Request) -> Predictor:
+    """The predictor that the path names. Raises UnknownModel."""
     predictor = find_predictor(_service(request), request.path_params["model"], request.path_params.get("version"))
     request.scope["state"]["model"] = predictor.spec.name
     return predictor
@@ -34,28 +31,28 @@ def _service(request: Request) -> Service:
 
 async def server(request: Request) -> Response:
     """Name, version and extensions of the server."""
-    return _json({"name": "whyserve", "version": request.app.version, "extensions": EXTENSIONS})
+    return json_response({"name": "whyserve", "version": request.app.version, "extensions": EXTENSIONS})
 
 
 async def live(_: Request) -> Response:
     """The process is running."""
-    return _json({"live": True})
+    return json_response({"live": True})
 
 
 async def ready(request: Request) -> Response:
     """True until the shutdown starts: the server does not listen before its models are loaded."""
     ready = not _service(request).shutting_down.is_set()
-    return Response(orjson.dumps({"ready": ready}), 200 if ready else 503, media_type="application/json")
+    return json_response({"ready": ready}, 200 if ready else 503)
 
 
 async def models(request: Request) -> Response:
     """The names of the served models."""
-    return _json({"models": _service(request).catalog.names})
+    return json_response({"models": _service(request).catalog.names})
 
 
 async def model(request: Request) -> Response:
     """A model's tensors."""
-    predictor = _predictor(request)
+    predictor = addressed(request)
     spec = predictor.spec
     inputs = [
         {"name": item.name, "datatype": name_of(item.dtype), "shape": [-1, *item.row_shape]} for item in spec.inputs
@@ -63,12 +60,13 @@ async def model(request: Request) -> Response:
     columns = predictor.manifest.columns
     output = {"name": spec.output.tensor, "datatype": name_of(predictor.output_dtype), "shape": [-1, columns]}
     versions = [str(version) for version in sorted(_service(request).catalog.versions(spec.name))]
-    return _json({"name": spec.name, "versions": versions, "platform": PLATFORM, "inputs": inputs, "outputs": [output]})
+    described = {"name": spec.name, "versions": versions, "platform": PLATFORM}
+    return json_response({**described, "inputs": inputs, "outputs": [output]})
 
 
 async def model_ready(request: Request) -> Response:
     """The model is served."""
-    return _json({"name": _predictor(request).spec.name, "ready": True})
+    return json_response({"name": addressed(request).spec.name, "ready": True})
 
 
 async def index(request: Request) -> Response:
@@ -78,17 +76,17 @@ async def index(request: Request) -> Response:
         {"name": predictor.spec.name, "version": str(predictor.spec.version), "state": "READY", "reason": ""}
         for predictor in _service(request).catalog.all
     ]
-    return _json(listed)
+    return json_response(listed)
 
 
 async def all_statistics(request: Request) -> Response:
     """Statistics of all models."""
-    return _json({"model_stats": [_statistics(predictor) for predictor in _service(request).catalog.all]})
+    return json_response({"model_stats": [_statistics(predictor) for predictor in _service(request).catalog.all]})
 
 
 async def statistics(request: Request) -> Response:
     """A model's statistics."""
-    return _json({"model_stats": [_statistics(_predictor(request))]})
+    return json_response({"model_stats": [_statistics(addressed(request))]})
 
 
 def _statistics(predictor: Predictor) -> dict[str, Any]:

@@ -21,7 +21,6 @@ from whyserve.api.openapi.oip import add_protocols
 from whyserve.api.openapi.responses import PICTURES, Certificate, ExplanationState, Problem
 from whyserve.api.openapi.security import guard
 from whyserve.api.schemas import counterfactual, requests, responses
-from whyserve.api.schemas.summary import summary_response
 from whyserve.api.schemas.types import type_name
 from whyserve.api.state import Service
 from whyserve.model.manifest import Manifest
@@ -88,7 +87,7 @@ def _add_models(components: dict[str, Any], manifests: list[Manifest]) -> None:
     for shared in (Problem, ExplanationState, Certificate):
         add(components, shared, "serialization")
     for manifest in manifests:
-        add(components, summary_response(manifest), "serialization")
+        add(components, responses.summary_response(manifest), "serialization")
     _add_union(components, "SummaryResponse", manifests)
     results = [ref("ExplainResponse"), ref("SummaryResponse")]
     components["ExplanationResult"] = {"title": "ExplanationResult", "oneOf": results}

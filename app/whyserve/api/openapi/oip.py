@@ -47,7 +47,8 @@ def add_protocols(document: dict[str, Any], predictors: list[Predictor], limit: 
     properties = {**request["properties"], **parameters}
     components["ExplainTensorsRequest"] = {**request, "title": "ExplainTensorsRequest", "properties": properties}
     tensors = {each.spec.name: {"inputs": _tensors(each)} for each in predictors}
-    short = {name: each for name, each in tensors.items() if _size(each["inputs"]) <= MAX_EXAMPLE_NUMBERS}
+    sizes = {name: sum(len(tensor["data"]) for tensor in each["inputs"]) for name, each in tensors.items()}
+    short = {name: each for name, each in tensors.items() if sizes[name] <= MAX_EXAMPLE_NUMBERS}
     rows = {each.spec.name: {"instances": each.manifest.example["instances"]} for each in predictors}
     for path, verbs in document["paths"].items():
         if path.startswith(("/v1/", "/v2/models/")) and "requestBody" in verbs.get("post", {}):
@@ -68,10 +69,6 @@ def _names(names: list[str]) -> dict[str, Any]:
     constants = [name if (made := type_name(name)).isalnum() else made for name in names]
     varnames = [constant.upper() for constant in constants]
     return {"title": "ModelName", "type": "string", "enum": names, "x-enum-varnames": varnames}
-
-
-def _size(tensors: list[dict[str, Any]]) -> int:
-    return sum(len(tensor["data"]) for tensor in tensors)
 
 
 def _tensors(predictor: Predictor) -> list[dict[str, Any]]:

@@ -14,11 +14,6 @@ SCHEMES: dict[str, Any] = {
 }
 
 
-def errors_of(path: str) -> dict[str, Any]:
-    """The error body of a path's protocol."""
-    return OIP_ERROR if path.startswith(("/v1/", "/v2")) else PROBLEM
-
-
 def guard(document: dict[str, Any], *, keyed: bool) -> None:
     """Add keys and error responses to every operation. keyed: whether this service requires keys."""
     document["components"]["securitySchemes"] = SCHEMES
@@ -31,7 +26,8 @@ def guard(document: dict[str, Any], *, keyed: bool) -> None:
 
 
 def _guard(path: str, operation: dict[str, Any], keyed: bool) -> None:
-    scope, body = required_scope(path), errors_of(path)
+    # Each protocol has an error body of its own.
+    scope, body = required_scope(path), OIP_ERROR if path.startswith(("/v1/", "/v2")) else PROBLEM
     refused: dict[str, Any] = {}
     if scope == OPEN:
         operation["security"] = []

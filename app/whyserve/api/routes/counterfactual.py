@@ -3,11 +3,11 @@
 from codecs import BOM_UTF8
 from typing import cast
 
-import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
 from whyserve.api.explain.counterfactuals import Counterfactuals
+from whyserve.api.middleware.answers import json_response
 from whyserve.api.state import Service
 from whyserve.predict.decisions import Options
 
@@ -23,4 +23,4 @@ async def counterfactual(request: Request) -> Response:
     arrays = await predictor.read(body["instances"])
     found = await searches.find(request, predictor, arrays, cast("Options", body))
     answer = {"model": spec.name, "version": spec.version, "manifest": predictor.digest, "counterfactuals": found}
-    return Response(orjson.dumps(answer), media_type="application/json")
+    return json_response(answer)

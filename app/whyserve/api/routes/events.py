@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from whyserve.api.explain.wait import follow, look_up
-from whyserve.api.schemas.explanation_state import state_json
+from whyserve.api.routes.explain import state_json
 from whyserve.api.state import Service
 from whyserve.jobs import JobState
 

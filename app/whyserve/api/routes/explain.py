@@ -3,7 +3,9 @@
 import asyncio
 from codecs import BOM_UTF8
 from collections.abc import Mapping
+from typing import Any
 
+import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -14,7 +16,6 @@ from whyserve.api.explain.pictures import VARY, check_pictured, draw, picture_ki
 from whyserve.api.middleware.answers import PartsResponse
 from whyserve.api.middleware.body import MeteredReceive
 from whyserve.api.routes import replay
-from whyserve.api.schemas.explanation_state import state_json
 from whyserve.api.schemas.headers import prefers_async, wait_s
 from whyserve.api.schemas.requests import instances_limit
 from whyserve.api.state import Service
@@ -88,3 +89,15 @@ async def _read_job(request: Request, service: Service, content: bytes) -> Expla
 def accepted(request: Request, state: JobState, headers: Mapping[str, str]) -> Response:
     where = f"{request.scope['root_path']}/explanations/{state.id}"
     return Response(state_json(state), 202, {"Location": where, **headers}, JSON)
+
+
+def state_json(state: JobState) -> bytes:
+    """As ExplanationState in the OpenAPI document: the body of GET /explanations/{id} and of the events."""
+    shown: dict[str, Any] = {"id": state.id, "status": state.status.value, "progress": state.progress}
+    if state.standard_error is not None:
+        shown["standard_error"] = state.standard_error
+    if state.error:
+        shown["error"] = {"code": state.error.code, "detail": state.error.message}
+    if state.result is not None:
+        shown["result"] = orjson.Fragment(state.result)
+    return orjson.dumps(shown)

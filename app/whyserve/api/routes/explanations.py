@@ -8,9 +8,8 @@ from whyserve.api.explain import wait
 from whyserve.api.explain.job import note_explained
 from whyserve.api.explain.pictures import VARY, draw, picture_kind, selected
 from whyserve.api.openapi.responses import PICTURE_PARAMETERS, PICTURES, ExplanationState
-from whyserve.api.routes.explain import JSON, accepted
+from whyserve.api.routes.explain import JSON, accepted, state_json
 from whyserve.api.routes.replay import predictor_of
-from whyserve.api.schemas.explanation_state import state_json
 from whyserve.api.state import Service
 from whyserve.errors import InvalidInput
 from whyserve.jobs import JobState

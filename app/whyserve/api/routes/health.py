@@ -2,11 +2,11 @@
 
 from typing import Annotated, Literal
 
-import orjson
 from fastapi import APIRouter, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
+from whyserve.api.middleware.answers import json_response
 from whyserve.api.openapi.responses import Live, Ready
 from whyserve.api.state import Service
 from whyserve.errors import Unavailable
@@ -18,7 +18,7 @@ router = APIRouter(prefix="/health", tags=["health"])
 @router.get("/live", operation_id="live", response_model=Live)
 async def live() -> Response:
     """The process is running."""
-    return Response(b'{"status":"live"}', media_type="application/json")
+    return json_response({"status": "live"})
 
 
 @router.get("/ready", operation_id="ready", response_model=Ready)
@@ -37,5 +37,4 @@ async def ready(
         workers = 0  # predictions do not need the queue
     if explain == "1" and not workers:
         raise Unavailable("no worker can explain the served models yet; predictions are served", retry_after_s=1)
-    body = {"status": "ready", "models": service.catalog.names, "workers": workers}
-    return Response(orjson.dumps(body), media_type="application/json")
+    return json_response({"status": "ready", "models": service.catalog.names, "workers": workers})

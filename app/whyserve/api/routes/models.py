@@ -2,11 +2,11 @@
 
 from typing import Any
 
-import orjson
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
+from whyserve.api.middleware.answers import json_response
 from whyserve.api.openapi.components import content
 from whyserve.api.openapi.responses import ModelList
 from whyserve.api.state import Service
@@ -31,7 +31,7 @@ async def list_models(request: Request) -> Response:
         }
         for predictor in service.catalog
     ]
-    return Response(orjson.dumps({"models": listed}), media_type="application/json")
+    return json_response({"models": listed})
 
 
 # openapi/document.py adds this component.
@@ -50,7 +50,7 @@ async def show_model(request: Request, name: str) -> Response:
     manifest["certificate"]["methods"] = {
         method: _without_null(trial) for method, trial in manifest["certificate"]["methods"].items()
     }
-    return Response(orjson.dumps({"manifest": predictor.digest, **manifest}), media_type="application/json")
+    return json_response({"manifest": predictor.digest, **manifest})
 
 
 def _without_null(figures: dict[str, Any]) -> dict[str, Any]:

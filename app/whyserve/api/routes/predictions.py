@@ -5,12 +5,12 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NotRequired
 
 import numpy as np
-import orjson
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 from typing_extensions import TypedDict
 
+from whyserve.api.middleware.answers import json_response
 from whyserve.api.middleware.auth import caller_of
 from whyserve.api.routes.replay import split
 from whyserve.errors import InvalidInput, UnknownPrediction
@@ -113,7 +113,7 @@ async def listed(request: Request) -> Response:
     page: dict[str, Any] = {"predictions": list(map(_shown, heads[: int(limit)]))}
     if len(heads) > int(limit):
         page["next"] = f"{heads[int(limit) - 1]['time']}-{heads[int(limit) - 1]['id']}"
-    return Response(orjson.dumps(page), media_type="application/json")
+    return json_response(page)
 
 
 @router.get("/{id}", operation_id="getPrediction", response_model=Recorded)
@@ -123,7 +123,7 @@ async def show(request: Request, id: str) -> Response:
     found = await _recorder(request).run(lambda store, _: store.find(prediction))
     if row is not None and row >= found.head["rows"]:
         raise UnknownPrediction(f"the prediction has rows 0 to {found.head['rows'] - 1}", field="id")
-    return Response(orjson.dumps(_whole(found), option=orjson.OPT_SERIALIZE_NUMPY), media_type="application/json")
+    return json_response(_whole(found))
 
 
 @router.post("/{id}/erase", operation_id="erasePrediction", response_model=Erasure)
@@ -134,7 +134,7 @@ async def erase(request: Request, id: str) -> Response:
     from whyserve.record import erasure  # noqa: PLC0415  # few services need SQLAlchemy
 
     count = await recorder.run(lambda store, chain: erasure.erase(store, chain, prediction, row, caller))
-    return Response(orjson.dumps({"records": count}), media_type="application/json")
+    return json_response({"records": count})
 
 
 def _recorder(request: Request) -> "Recorder":

@@ -24,11 +24,6 @@ from whyserve.predict.predictor import Predictor, load_predictor
 # The name of the prediction stands near the beginning of a short body.
 FIELD, NEAR = b'"prediction"', 300
 KEPT_PREDICTORS = 4
-# The options that a replay takes from the record as they are.
-REPEATED = (
-    "method", "samples", "standard_error", "seed", "background", "outputs", "scale", "instead_of", "interactions",
-    "players", "summary", "reasons", "language", "similar",
-)  # fmt: skip
 UNKNOWN = "the record has no prediction with this id, or it is another caller's"
 
 
@@ -68,9 +63,8 @@ async def build(request: Request, service: Service, given: dict[str, Any]) -> Ex
     if hidden.omit or hidden.hash:
         names = ", ".join((*hidden.omit, *hidden.hash))
         raise PredictionGone(f"the record does not hold {names}, so it cannot explain again", field="prediction")
-    asked = head.get("asked", {})
     own = check_options(given, predictor.spec)
-    options = {name: asked[name] for name in REPEATED if name in asked}
+    options = {name: option for name, option in head.get("asked", {}).items() if name != "job"}
     if content.background:
         options["background"] = GivenBackground.pack(content.background)
     if instances := _instances(content.body):

@@ -30,12 +30,6 @@ def set_instances(request: dict[str, Any]) -> None:
     columns = request.pop("columns")
     if "instances" in request:
         raise InvalidInput('"columns" must not stand beside "instances"; send one of the two', field="columns")
-    check_lengths(columns)
-    request["instances"] = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-
-
-def check_lengths(columns: dict[str, list[Any]]) -> None:
-    """Raises InvalidInput, which names two columns of different lengths."""
     first, *others = columns
     for name in others:
         if len(columns[name]) != len(columns[first]):
@@ -44,3 +38,4 @@ def check_lengths(columns: dict[str, list[Any]]) -> None:
                 " send one value per row in each column",
                 field=f"columns.{name}",
             )
+    request["instances"] = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]

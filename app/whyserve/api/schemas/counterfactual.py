@@ -2,27 +2,19 @@
 
 from typing import Annotated, Any, get_type_hints
 
-from whyserve.api.schemas.columns import columns_type
-from whyserve.api.schemas.requests import Version
+from whyserve.api.schemas.requests import request_type
 from whyserve.api.schemas.responses import MORE_UNUSUAL, prediction_type
-from whyserve.api.schemas.rows import row_type, rows_type
+from whyserve.api.schemas.rows import row_type
 from whyserve.api.schemas.types import described, list_of, one_of, optional, type_name, typed_dict
 from whyserve.model.manifest import Manifest
 from whyserve.predict.decisions import MOST_ROWS, Options
 
 
 def counterfactual_request(manifest: Manifest) -> Any:
-    spec = manifest.spec
     options = get_type_hints(Options, include_extras=True)
-    options["output"] = Annotated[(one_of(spec.output_names), *options["output"].__metadata__)]
-    fields = {
-        "model": one_of([spec.name]),
-        "version": optional(Version),
-        "instances": optional(rows_type(manifest, MOST_ROWS)),
-        "columns": optional(columns_type(manifest, MOST_ROWS)),
-        **{name: optional(of) for name, of in options.items()},
-    }
-    return typed_dict(f"{type_name(spec.name)}CounterfactualRequest", fields)
+    options["output"] = Annotated[(one_of(manifest.spec.output_names), *options["output"].__metadata__)]
+    fields = {name: optional(of) for name, of in options.items()}
+    return request_type(manifest, "Counterfactual", MOST_ROWS, fields)
 
 
 def counterfactual_response(manifest: Manifest) -> Any:

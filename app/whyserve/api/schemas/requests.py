@@ -32,16 +32,17 @@ def instances_limit(limit: int) -> str:
 
 def predict_request(manifest: Manifest, limit: int) -> Any:
     """limit: the largest number of instances."""
-    return _request_type(manifest, "Predict", limit, {"out_of_range": optional(OutOfRangeWanted)})
+    return request_type(manifest, "Predict", limit, {"out_of_range": optional(OutOfRangeWanted)})
 
 
 def explain_request(manifest: Manifest, limit: int) -> Any:
     """limit: the largest number of instances."""
     options = explain_options(manifest.spec.output_names, manifest.spec.output_keywords, _background_type(manifest))
-    return _request_type(manifest, "Explain", limit, options)
+    return request_type(manifest, "Explain", limit, options)
 
 
-def _request_type(manifest: Manifest, kind: str, limit: int, options: dict[str, Any]) -> Any:
+def request_type(manifest: Manifest, kind: str, limit: int, options: dict[str, Any]) -> Any:
+    """A request about instances. options: its other fields."""
     name = manifest.spec.name
     fields = {
         "model": one_of([name]),

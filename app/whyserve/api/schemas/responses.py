@@ -123,6 +123,29 @@ def attributions_type(spec: ModelSpec, kind: str, description: str, *, by_token:
     return partly | whole if not spec.is_table else whole | partly
 
 
+def summary_response(manifest: Manifest) -> Any:
+    """What a summary of many rows answers."""
+    spec = manifest.spec
+    name = type_name(spec.name)
+    # A text has one mean per position, because its tokens differ from row to row.
+    means = attributions_type(spec, "AttributionMeans", "The mean absolute attribution of each.", by_token=False)
+    summarised = typed_dict(
+        f"{name}SummarisedOutput",
+        {
+            "output": one_of(spec.output_names),
+            "rows": int,
+            "mean_value": float,
+            "mean_absolute_attributions": means,
+            "players": optional(list_of(GroupValue)),
+            "largest_residual": float,
+        },
+        "One output, over the rows for which it was explained.",
+    )
+    rows = described(int, "Number of summarised rows: fewer than requested after a deadline.")
+    fields = {**computed_fields(spec), "rows": rows, "summary": list_of(summarised)}
+    return typed_dict(f"{name}SummaryResponse", fields)
+
+
 Interactions = described(
     list[list[float]], "Half of each pair's interaction, and main effects on the diagonal. A row sums to one share."
 )

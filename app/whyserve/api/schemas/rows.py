@@ -22,13 +22,6 @@ from whyserve.model.manifest import Manifest
 from whyserve.model.spec import ModelSpec
 from whyserve.model.text import most_letters
 
-INTEGER_BOUNDS = {
-    "int8": (-(2**7), 2**7 - 1),
-    "int16": (-(2**15), 2**15 - 1),
-    "int32": (-(2**31), 2**31 - 1),
-    "int64": (-(2**63), 2**63 - 1),
-    "uint8": (0, 255),
-}
 # A float32 holds every whole number between these.
 WHOLE_BOUNDS = (-(2**24), 2**24)
 ROW_ID = "id"
@@ -118,5 +111,5 @@ def _number_type(item: InputSpec, vocabulary: int | None = None, feature: Featur
         # JSON Schema counts 3.0 as an integer, and a table of numbers often holds ids in this form.
         schema = {"type": "integer", "minimum": 0, "maximum": vocabulary - 1}
         return Annotated[float, Field(ge=0, le=vocabulary - 1, multiple_of=1), WithJsonSchema(schema)]
-    low, high = INTEGER_BOUNDS.get(item.dtype, WHOLE_BOUNDS)
+    low, high = item.bounds if item.is_integer else WHOLE_BOUNDS
     return Annotated[int, Field(ge=low, le=high)]

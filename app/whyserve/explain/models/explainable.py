@@ -19,8 +19,8 @@ from whyserve.explain.models.loader import ReadFile, load_network
 from whyserve.explain.models.on_scale import Layer, Logits, network_on
 from whyserve.explain.models.row_games import RowGames, prepared
 from whyserve.explain.models.traced_network import quick_network
-from whyserve.jobs import ExplainJob, GivenBackground, unpacked
-from whyserve.model.arrays import check_arrays, read_npz
+from whyserve.jobs import ExplainJob, GivenBackground
+from whyserve.model.arrays import check_arrays, read_npz, unpacked
 from whyserve.model.bounds import Bounds
 from whyserve.model.builds import read_original
 from whyserve.model.choice import MethodChoice, choose_method

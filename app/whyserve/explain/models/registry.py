@@ -12,9 +12,8 @@ from pathlib import Path
 from whyserve.errors import ModelFault, Unavailable
 from whyserve.explain.game.device import CPU, Device
 from whyserve.explain.models.explainable import ExplainableModel, load_model
-from whyserve.model.builds import RECORDED, Each, builds, builds_of
+from whyserve.model.builds import RECORDED, Each, builds, builds_of, model_folders
 from whyserve.model.manifest import MANIFEST_FILE, read_manifest
-from whyserve.model.spec import model_folders
 
 log = logging.getLogger("whyserve.worker")
 

@@ -27,7 +27,8 @@ from whyserve.explain.pictures.elements import (
 )
 from whyserve.explain.pictures.figure import ExplainedOutput, build_figure, is_image_alone
 from whyserve.explain.pictures.words import Scale, facts
-from whyserve.jobs import ExplainJob, unpacked
+from whyserve.jobs import ExplainJob
+from whyserve.model.arrays import unpacked
 from whyserve.model.rows import Arrays, as_row
 from whyserve.model.spec import ModelSpec
 

@@ -8,7 +8,8 @@ import numpy as np
 from whyserve.explain.models.explainable import ExplainableModel
 from whyserve.explain.worker.results import Explained
 from whyserve.explain.worker.similar import similar_rows
-from whyserve.jobs import ExplainJob, unpacked
+from whyserve.jobs import ExplainJob
+from whyserve.model.arrays import unpacked
 from whyserve.model.outputs import Outputs
 from whyserve.model.reasons import LISTED, ReasonsSpec
 from whyserve.model.rows import as_row

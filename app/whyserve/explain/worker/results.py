@@ -8,7 +8,8 @@ from pydantic_core import to_json
 
 from whyserve.explain.game.base import Attribution
 from whyserve.explain.models.explainable import ExplainableModel
-from whyserve.jobs import ExplainJob, JobResult, unpacked
+from whyserve.jobs import ExplainJob, JobResult
+from whyserve.model.arrays import unpacked
 from whyserve.model.choice import MethodChoice
 from whyserve.model.outputs import Output, Outputs
 from whyserve.model.players import Partition, RowPlayers

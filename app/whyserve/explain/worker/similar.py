@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 
 from whyserve.explain.models.explainable import ExplainableModel
-from whyserve.jobs import ExplainJob, unpacked
+from whyserve.jobs import ExplainJob
+from whyserve.model.arrays import unpacked
 from whyserve.model.rows import as_row
 
 

@@ -17,9 +17,11 @@ def describe_output(
     *,
     task: str | None = None,
     thresholds: Mapping[str, float] | Sequence[float] | float | None = None,
+    numbered: bool = False,
 ) -> dict[str, Any]:
     """`task` and `output` of model.toml. table: the output of the network for the background, (rows,) or
-    (rows, outputs). thresholds: of multilabel, for each label or for all.
+    (rows, outputs). thresholds: of multilabel, for each label or for all. numbered: whether outputs without names get
+    numbers, if they may be anything.
 
     Raises ModelFault.
     """
@@ -32,7 +34,7 @@ def describe_output(
     if task == "multilabel" and not labels:
         raise ModelFault(f'task="multilabel" needs labels=[…], one for each of the {columns} outputs')
     if not labels and not names:
-        labels, names = _default_names(table, in_unit_interval)
+        labels, names = _default_names(table, in_unit_interval, numbered=numbered)
     given = labels or names
     if len(given) != columns and not (columns == 1 and len(labels) == 2 and task != "multilabel"):
         what = "labels" if labels else "names"
@@ -71,11 +73,13 @@ def stated_labels(network: Any, table: np.ndarray, labels: Sequence[str], names:
     return given or (stated if fits else [])
 
 
-def _default_names(table: np.ndarray, in_unit_interval: bool) -> tuple[list[str], list[str]]:
+def _default_names(table: np.ndarray, in_unit_interval: bool, *, numbered: bool) -> tuple[list[str], list[str]]:
     """(labels, names) if the output shows what it is: probabilities that sum to 1, or one value."""
     columns = table.shape[1]
     if columns > 1 and in_unit_interval and np.allclose(table.sum(1), 1, atol=1e-4):
         return [str(i) for i in range(columns)], []
+    if numbered:
+        return [], ["value"] if columns == 1 else [f"output_{number}" for number in range(columns)]
     if columns > 1:
         raise ModelFault(
             f"the network returns {columns} numbers per row; name them with labels=[…] for a classification,"

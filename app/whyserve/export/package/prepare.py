@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 from whyserve.errors import InvalidInput
@@ -37,12 +38,12 @@ def prepare(
     background: Any,
     *,
     choice: OutputChoice,
-    tokenizer: Any,
-    kinds: Mapping[str, str],
     categories: Mapping[str, Any],
-    preprocess: Any,
-    features: Any,
     missing: Missing,
+    tokenizer: Any = None,
+    kinds: Mapping[str, str] = MappingProxyType({}),
+    preprocess: Any = None,
+    features: Any = None,
 ) -> Prepared:
     """Run a network on its background. The arguments are those of `package`. Raises InvalidInput, ModelFault."""
     tokenizer = padded_tokenizer(tokenizer, model)

@@ -22,7 +22,7 @@ def vocabularies(spec: ModelSpec, run: Callable[[Arrays], object], rows: Arrays)
     """
     found = {}
     for item in spec.inputs:
-        largest = min(LARGEST_ID, int(np.iinfo(item.dtype).max)) if item.is_integer else LARGEST_FLOAT
+        largest = min(LARGEST_ID, item.bounds[1]) if item.is_integer else LARGEST_FLOAT
         for column, (key, feature, values) in enumerate(item.columns(rows[item.name])):
             if item.value_type(feature) is int and not (feature and feature.categories):
                 takes = taker(run, rows, item.name, column if feature else ...)
