@@ -7,10 +7,10 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from whyserve.errors import UnknownPrediction
-from whyserve.record.chain import Chain, commitment, now_us
+from whyserve.record.chain import UNKNOWN, Chain, check_row, commitment, now_us
 from whyserve.record.content import Content
 from whyserve.record.schema import BUILDS, BYTES, CHAINS, RECORDS
-from whyserve.record.store import UNKNOWN, Store, decision, related_to
+from whyserve.record.store import Store, decision, related_to
 
 
 def erase(store: Store, chain: Chain, record_id: str, row: int | None, by: str | None) -> int:
@@ -21,8 +21,9 @@ def erase(store: Store, chain: Chain, record_id: str, row: int | None, by: str |
     erasures = []
     with store.transaction(alone=True) as db:
         first = db.execute(decision(record_id)).first()
-        if first is None or (row is not None and row >= orjson.loads(first.head)["rows"]):
-            raise UnknownPrediction(UNKNOWN if first is None else f"the prediction has no row {row}", field="id")
+        if first is None:
+            raise UnknownPrediction(UNKNOWN, field="id")
+        check_row(orjson.loads(first.head), row, "id")
         for each in related_to(db, first):
             if each.content is None:
                 continue
@@ -50,6 +51,9 @@ def purge(store: Store, chain: Chain, before: int) -> int:
     """
     count = 0
     with store.transaction(alone=True) as db:
+        if db.dialect.name == "postgresql":
+            # Otherwise another process could record a decision of a build while the build is deleted.
+            db.exec_driver_sql("LOCK TABLE builds IN SHARE ROW EXCLUSIVE MODE")
         for each in db.execute(sa.select(CHAINS)).all():
             of = RECORDS.c.writer == each.writer
             end = db.scalar(sa.select(sa.func.min(RECORDS.c.seq)).where(of, RECORDS.c.time >= before))
@@ -64,7 +68,7 @@ def purge(store: Store, chain: Chain, before: int) -> int:
             db.execute(sa.update(CHAINS).where(CHAINS.c.writer == each.writer).values(**values))
         if count:
             _note_purge(store, db, chain, before)
-    store.forget(builds=count > 0)
+    store.forget()
     return count
 
 

@@ -13,14 +13,12 @@ from whyserve.api.middleware.auth import caller_of
 from whyserve.api.schemas.headers import idempotency_key
 from whyserve.api.schemas.rows import ROW_ID, takes_ids
 from whyserve.api.state import Service
-from whyserve.errors import AnswerTooLarge, InvalidInput
+from whyserve.errors import AnswerTooLarge
 from whyserve.jobs import ExplainJob, GivenBackground, PackedArray, unpacked
-from whyserve.model.choice import choose_method
-from whyserve.model.methods import method_of_interactions
 from whyserve.model.rows import Arrays, Row
-from whyserve.model.scale import scale_of, scale_options
-from whyserve.model.spec import DEFAULT_BACKGROUND
+from whyserve.model.scale import scale_options
 from whyserve.model.work import counted_work
+from whyserve.predict.explain_options import SAME, ExplainOptions
 from whyserve.predict.predictor import Predictor
 
 
@@ -34,51 +32,29 @@ async def build_job(
     Raises InvalidInput, UnknownLabel, UnsupportedMethod, AnswerTooLarge, and Unavailable if the service shuts down.
     """
     origin = await _origin(request, service)
-    options = {**_defaults(predictor, options), **options}
-    method, instances, summary = options["method"], options.get("instances"), options.get("summary", False)
-    interactions, players = options.get("interactions", False), options.get("players")
-    partition = predictor.partition_of(players)
-    if summary and partition.follows_rows:
-        partition.for_summary(asked=players is not None)
-    if interactions:
-        method = method_of_interactions("a summary" if summary else method)
-        partition.check_interactions()
-    samples, standard_error = options.get("samples"), options.get("standard_error")
-    choice = choose_method(predictor.manifest, method, samples, standard_error, players=players)
-    instead_of = options.get("instead_of")
-    scale = scale_of(predictor.spec, options.get("scale"), instead_of)
+    asked = ExplainOptions.of(predictor, options)
+    options, choice, instances = asked.given, asked.choice, options.get("instances")
     predicted = await predictor.answer(arrays)
-    outputs = predictor.outputs.wanted(options["outputs"], predicted, instead_of)
-    if reasons := options.get("reasons"):
-        outputs = predictor.outputs.including(outputs, predictor.reasons.against)
-    logits = await asyncio.to_thread(predictor.logits, arrays) if scale else None
+    outputs = asked.outputs(predictor, predicted)
+    logits = await asyncio.to_thread(predictor.logits, arrays) if asked.scale else None
     background = await _background(predictor, options["background"])
     rows = background.rows if isinstance(background, GivenBackground) else predictor.manifest.background(background)[0]
     allowed_s = min(service.settings.explain_deadline_s, options.get("deadline_s", float("inf")))
     work = counted_work(predictor.manifest, choice, sum(map(len, outputs)), rows)
-    if choice.has_errors and standard_error is not None:
+    if choice.has_errors and options.get("standard_error") is not None:
         work = work.filling(allowed_s)
-    created = time.time()
+    created, by_row = time.time(), instances and not options.get("summary")
     job = ExplainJob.of(
         predictor.spec,
         predictor.digest,
         arrays,
         predicted,
         outputs,
-        scale=scale,
+        **asked.fields,
         logits=None if logits is None else PackedArray.pack(logits),
-        ids=tuple(row.get(ROW_ID) for row in instances or ()) if takes_ids(predictor.spec) and not summary else (),
-        texts=await predictor.spans(instances) if instances and not summary else {},
-        method=method,
-        interactions=interactions,
-        samples=samples,
-        standard_error=standard_error,
-        seed=options.get("seed", 0),
+        ids=tuple(row.get(ROW_ID) for row in instances) if by_row and takes_ids(predictor.spec) else (),
+        texts=await predictor.spans(instances) if by_row else {},
         background=background,
-        players=players,
-        summary=summary,
-        reasons=options["language"] if reasons else None,
-        similar=_similar(predictor, options),
         cost=work.units,
         work=min(work.seconds, allowed_s),
         created=created,
@@ -96,63 +72,17 @@ async def build_job(
     return job.model_copy(update={"answer_bytes": expected})
 
 
-def _defaults(predictor: Predictor, options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options that a request did not name. Raises InvalidInput if the model or the request allows no reasons."""
-    common = {"method": "auto", "background": DEFAULT_BACKGROUND}
-    if not options.get("reasons"):
-        if "language" in options:
-            raise InvalidInput('"language" is the language of reasons; send "reasons": true', field="language")
-        return {**common, "outputs": "all" if options.get("summary") else "top"}
-    for other in ("summary", "players", "instead_of"):
-        if options.get(other) not in (None, False):
-            words = f'"reasons" are those of each row for the outcome in model.toml; send no "{other}"'
-            raise InvalidInput(words, field="reasons")
-    spec = predictor.reasons
-    known = (spec.language, *spec.languages)
-    if options.get("language", spec.language) not in known:
-        raise InvalidInput(f'"language" must be one of {", ".join(known)}', field="language")
-    return {**common, "outputs": [spec.against], "background": spec.background, "language": spec.language}
-
-
-def _similar(predictor: Predictor, options: Mapping[str, Any]) -> int | None:
-    """The number of similar rows that a request asks for. Raises InvalidInput if they cannot be shown."""
-    count: int | None = options.get("similar")
-    spec, is_own = predictor.spec, isinstance(options["background"], str)
-    fault = None
-    if count is None:
-        return None
-    if options.get("summary"):
-        fault = 'a summary has no similar rows; send no "summary"'
-    elif not spec.is_table:
-        fault = f"{spec.name} has inputs that are not tabular"
-    elif count and is_own and not spec.explain.show_background:
-        fault = "model.toml does not allow to show the background (explain.show_background); send 0, or a background"
-    if fault:
-        raise InvalidInput(f'"similar": {fault}', field="similar")
-    return count
-
-
 def note_explained(
-    request: Request, service: Service, predictor: Predictor, job: ExplainJob, *, outputs: Any, body: bytes = b""
+    request: Request, service: Service, predictor: Predictor, job: ExplainJob, *, outputs: Any = None, body: bytes = b""
 ) -> None:
-    """Say that the answer of this request is a decision. outputs: as requested."""
+    """Say that the answer of this request is a decision. outputs: as requested; by default, what the job says of it."""
     background = job.background
-    asked = {
-        "job": job.id,
-        "method": job.method,
-        "samples": job.samples,
-        "standard_error": job.standard_error,
-        "seed": job.seed,
-        "background": job.background_key,
-        "outputs": outputs,
-        **scale_options(job.scale),
-        "interactions": job.interactions,
-        "players": job.players,
-        "summary": job.summary,
-        "reasons": job.reasons is not None,
-        "language": job.reasons,
-        "similar": job.similar,
-    }
+    if outputs is None:  # only with these words, rows have outputs of their own
+        word = "positive" if predictor.spec.task == "multilabel" else "top"
+        outputs = job.outputs[0] if all(each == job.outputs[0] for each in job.outputs) else word
+    asked = {name: getattr(job, name) for name in ("method", "similar", *SAME)}
+    asked |= {"background": job.background_key, "outputs": outputs, **scale_options(job.scale)}
+    asked |= {"reasons": job.reasons is not None, "language": job.reasons}
     service.note(
         request.scope["state"],
         predictor,
