@@ -64,8 +64,8 @@ class Client:
     def explain(self, model: str, rows: Any, **options: Any) -> Explanation:
         """Predict and explain rows, and wait until it is done.
 
-        options: method, outputs, scale, instead_of, interactions, samples, seed, background, players, deadline_s,
-        version, as POST /explain takes them.
+        options: method, outputs, scale, instead_of, interactions, samples, standard_error, seed, background, players,
+        reasons, language, similar, deadline_s, version, as POST /explain takes them.
         """
         instances = self._instances(model, rows)
         answered = self._post("/explain", {"model": model, "instances": instances, **_given(**options)})
