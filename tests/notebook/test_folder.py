@@ -68,8 +68,9 @@ def test_it_takes_the_options_of_the_service(how, client, artifacts):
     assert explanation.facts["background"] == answer["background"]
     for name in ("reasons", "similar", "more_unusual_share", "out_of_range"):
         each = [row.get(name) for row in answer["explanations"]]
-        assert getattr(explanation, name) == (each if any(each) else None)
-        assert getattr(explanation[1], name) == (each[1:] if any(each) else None)
+        has_any = any(part is not None for part in each)
+        assert getattr(explanation, name) == (each if has_any else None)
+        assert getattr(explanation[1], name) == (each[1:] if has_any else None)
     first = [row["outputs"][0] for row in answer["explanations"]]
     assert [names[0] for names in explanation.outputs] == [each["output"] for each in first]
     np.testing.assert_array_equal(explanation.predicted[:, 0], [each["value"] for each in first])

@@ -53,7 +53,7 @@ def test_a_row_that_a_prediction_lacks_is_not_found(desk):
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("from", "yesterday"), ("from", ""), ("to", "2026-13-01"), ("to", "0001-01-01T00:00:00+23:59"), ("to", "\0"),
+        ("from", "yesterday"), ("from", ""), ("to", "2026-13-01"), ("to", "\0"),
         ("limit", "0"), ("limit", "x"), ("limit", "-1"), ("limit", "1001"), ("limit", "9" * 5000), ("limit", "٣"),
         ("after", "x"), ("after", ""), ("after", "9" * 19 + "-x"), ("after", "-1-x"), ("after", "0-\0"),
         ("model", "a\0"), ("caller", "\0"), ("whose", "me"), ("", "x"),

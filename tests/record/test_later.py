@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 
 from tests.conftest import ROOT, Running, example, rows_of, start_service
@@ -112,8 +113,20 @@ def test_an_erased_row_is_nowhere_any_more(desk, desk_place):
     rows[1][next(iter(rows[1]))] = 13.123456789
     made = post(desk, "/predict", {"model": "wine", "instances": rows}).headers["x-prediction-id"]
     other = post(desk, "/explain", {"prediction": made}).headers["x-prediction-id"]
+    # Explanations of one row, of an explanation, and of another row.
+    ids = [post(desk, "/explain", {"prediction": each}).headers["x-prediction-id"]
+           for each in (f"{made}.1", f"{other}.1", other, f"{made}.2")]  # fmt: skip
+    assert set(desk.get(f"/predictions/{made}", headers=by("audit")).json()["related"]) == {other, *ids}
     assert post(desk, f"/predictions/{made}.1/erase", {}, "audit").status_code == 403
-    assert post(desk, f"/predictions/{made}.1/erase", {}, "officer").json()["records"] >= 1
+    assert post(desk, f"/predictions/{made}.1/erase", {}, "officer").json()["records"] == 5
+    with sqlite3.connect(desk_place.removeprefix("sqlite:///")) as db:
+        for (content,) in db.execute("SELECT content FROM records WHERE content IS NOT NULL"):
+            assert b"13.123456789" not in content
+            assert np.float32(13.123456789).tobytes() not in content
+    db.close()
+    left = [desk.get(f"/predictions/{each}", headers=by("audit")).json() for each in ids]
+    assert ["answer" in each for each in left] == [False, False, True, True]
+    assert "erased" not in left[3]
     found = desk.get(f"/predictions/{made}", headers=by("audit")).json()
     assert found["sent"]["instances"] == [rows[0], None, rows[2]]
     assert found["answer"]["predictions"][1] is None
@@ -122,7 +135,7 @@ def test_an_erased_row_is_nowhere_any_more(desk, desk_place):
     assert post(desk, "/explain", {"prediction": f"{made}.2"}).status_code == 200
     assert post(desk, f"/predictions/{other}/erase", {}, "officer").json()["records"] == 1
     assert "sent" not in desk.get(f"/predictions/{other}", headers=by("audit")).json()
-    assert post(desk, f"/predictions/{made}/erase", {}, "officer").json()["records"] == 1
+    assert post(desk, f"/predictions/{made}/erase", {}, "officer").json()["records"] == 3
     path = desk_place.removeprefix("sqlite:///")
     with sqlite3.connect(path) as db:
         assert not [each for (each,) in db.execute("SELECT content FROM records WHERE id = ?", (made,)) if each]

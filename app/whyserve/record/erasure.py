@@ -25,10 +25,13 @@ def erase(store: Store, chain: Chain, record_id: str, row: int | None, by: str |
             raise UnknownPrediction(UNKNOWN, field="id")
         check_row(orjson.loads(first.head), row, "id")
         for each in related_to(db, first):
-            if each.content is None:
+            head = orjson.loads(each.head)
+            explained = head.get("asked", {}).get("prediction", "").partition(".")[2]  # one row, again
+            is_other = each.id != record_id and row is not None and explained not in ("", str(row))
+            if each.content is None or is_other:
                 continue
             kept = None
-            if row is not None and orjson.loads(each.head)["rows"] > 1:
+            if row is not None and head["rows"] > 1:
                 kept = Content.unpack(each.content).without_row(row).pack()
             salt = None if kept is None else secrets.token_bytes(16)
             is_it = RECORDS.c.id == each.id

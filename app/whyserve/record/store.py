@@ -176,6 +176,7 @@ def decision(record_id: str) -> sa.Select[Any]:
 
 
 def related_to(db: Connection, row: Any) -> Sequence[Any]:
-    """A record, the records about it, and the records about the same explanation."""
-    same = sa.or_(RECORDS.c.id == row.id, RECORDS.c.about.in_([each for each in (row.id, row.about) if each]))
+    """A record, the records about it, and the records about the same job. A job's id is longer than a record's."""
+    jobs = [row.about] if row.about and len(row.about) > len(row.id) else []
+    same = sa.or_(RECORDS.c.id == row.id, RECORDS.c.about.in_([row.id, *jobs]))
     return db.execute(sa.select(RECORDS).where(same, RECORDS.c.model.is_not(None)).order_by(RECORDS.c.time)).all()

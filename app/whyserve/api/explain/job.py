@@ -55,6 +55,7 @@ async def build_job(
         ids=tuple(row.get(ROW_ID) for row in instances) if by_row and takes_ids(predictor.spec) else (),
         texts=await predictor.spans(instances) if by_row else {},
         background=background,
+        decision=options.get("decision"),
         cost=work.units,
         work=min(work.seconds, allowed_s),
         created=created,
@@ -82,7 +83,7 @@ def note_explained(
         outputs = job.outputs[0] if all(each == job.outputs[0] for each in job.outputs) else word
     asked = {name: getattr(job, name) for name in ("method", "similar", *SAME)}
     asked |= {"background": job.background_key, "outputs": outputs, **scale_options(job.scale)}
-    asked |= {"reasons": job.reasons is not None, "language": job.reasons}
+    asked |= {"reasons": job.reasons is not None, "language": job.reasons, "prediction": job.decision}
     service.note(
         request.scope["state"],
         predictor,
@@ -91,7 +92,7 @@ def note_explained(
         kind="explanation",
         asked={name: each for name, each in asked.items() if each is not None and each is not False},
         background=unpacked(background.arrays) if isinstance(background, GivenBackground) else None,
-        about=job.id,
+        about=job.decision.partition(".")[0] if job.decision else job.id,
     )
 
 

@@ -73,7 +73,10 @@ async def build(request: Request, service: Service, given: dict[str, Any]) -> Ex
         "program": head["program"],
         "may_differ": _reasons(head, content.explained, own),
     }
-    return await build_job(request, service, predictor, arrays, {**options, **own})
+    source, row_of = options.get("prediction"), "" if row is None else f".{row}"
+    # What explains an explanation again is about the first decision.
+    first = place if source is None else source if "." in source else source + row_of
+    return await build_job(request, service, predictor, arrays, {**options, **own, "decision": first})
 
 
 def noted(request: Request, parts: Sequence[bytes]) -> Sequence[bytes]:
