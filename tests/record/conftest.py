@@ -54,7 +54,8 @@ def new_database(database) -> str:
     name = f"d{uuid.uuid4().hex}"
     with psycopg.connect(database.address, autocommit=True) as db:
         db.execute(f"CREATE DATABASE {name}")
-    return database.address.rpartition("/")[0] + "/" + name
+    address: str = database.address.rpartition("/")[0]
+    return f"{address}/{name}"
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+from typing import Any
 
 import numpy as np
 import pytest
@@ -59,7 +60,7 @@ def client(running):
         yield made
 
 
-def requests() -> dict[str, tuple[str, dict]]:
+def requests() -> dict[str, tuple[str, dict[str, Any]]]:
     one = {"model": "small", "instances": [ROW]}
     tensor = {"name": "x", "datatype": "FP32", "shape": [1, 2], "data": [OMITTED, HASHED]}
     limits = {"a": {"range": [-LIMIT, LIMIT]}}

@@ -135,7 +135,7 @@ def test_an_erased_row_is_nowhere_any_more(desk, desk_place):
     assert post(desk, "/explain", {"prediction": f"{made}.2"}).status_code == 200
     assert post(desk, f"/predictions/{other}/erase", {}, "officer").json()["records"] == 1
     assert "sent" not in desk.get(f"/predictions/{other}", headers=by("audit")).json()
-    assert post(desk, f"/predictions/{made}/erase", {}, "officer").json()["records"] == 3
+    assert post(desk, f"/predictions/{made}/erase", {}, "officer").json()["records"] == 4
     path = desk_place.removeprefix("sqlite:///")
     with sqlite3.connect(path) as db:
         assert not [each for (each,) in db.execute("SELECT content FROM records WHERE id = ?", (made,)) if each]

@@ -113,7 +113,9 @@ def test_a_dump_of_postgresql_that_was_restored_verifies(database, tmp_path):
     add(store, chain, 1, time=now_us())
     store.close()
     restored = Store.open(target, create=False)
-    assert restored.find(made[1]).content.arrays["x"].tolist()[1] == [0, 1]
+    content = restored.find(made[1]).content
+    assert content is not None
+    assert content.arrays["x"].tolist()[1] == [0, 1]
     assert not list(verify(restored, [line]))
     # It shows what it lacks, and goes on where it ends.
     assert [fault.seq for fault in verify(restored, [{**line, "seq": chain.seq, "hash": chain.last}])] == [7]

@@ -43,7 +43,7 @@ async def build_job(
     work = counted_work(predictor.manifest, choice, sum(map(len, outputs)), rows)
     if choice.has_errors and options.get("standard_error") is not None:
         work = work.filling(allowed_s)
-    created, by_row = time.time(), instances and not options.get("summary")
+    created, by_row = time.time(), [] if options.get("summary") else instances or []
     job = ExplainJob.of(
         predictor.spec,
         predictor.digest,
@@ -52,8 +52,8 @@ async def build_job(
         outputs,
         **asked.fields,
         logits=None if logits is None else PackedArray.pack(logits),
-        ids=tuple(row.get(ROW_ID) for row in instances) if by_row and takes_ids(predictor.spec) else (),
-        texts=await predictor.spans(instances) if by_row else {},
+        ids=tuple(row.get(ROW_ID) for row in by_row) if takes_ids(predictor.spec) else (),
+        texts=await predictor.spans(by_row) if by_row else {},
         background=background,
         decision=options.get("decision"),
         cost=work.units,
