@@ -98,6 +98,7 @@ class ExplainJob(_Message):
     similar: how many similar background rows each explanation has; None also without the share of more unusual rows.
     cost: counted work in units; see whyserve.model.work. work: the expected seconds.
     created, deadline: seconds since the epoch.
+    decision: the recorded prediction that is explained again, ID or ID.ROW.
     caller: the name of the caller's API key; other callers cannot read the job.
     idempotency_key, request_hash: a job with a known key is a repeat if its request_hash is equal, an error if not.
     traceparent: W3C trace context.
@@ -132,6 +133,7 @@ class ExplainJob(_Message):
     deadline: float | None = None
     request_id: str | None = None
     traceparent: str | None = None
+    decision: str | None = None
     caller: str | None = None
     idempotency_key: str | None = None
     request_hash: str | None = None

@@ -35,6 +35,16 @@ def test_an_explanation_is_the_same_as_in_process(asking, artifacts):
     assert "<svg" in ours._repr_html_()
 
 
+def test_reasons_and_similar_rows_are_kept(asking, client):
+    rows, how = rows_of("penguins", 2), {"reasons": True, "similar": 2}
+    expected = client.post("/explain", json={"model": "penguins", "instances": rows, **how}).json()["explanations"]
+    waited = asking.result(asking.explain_async("penguins", rows, **how), timeout_s=60)
+    for explanation in (asking.explain("penguins", rows, **how), waited):
+        for name in ("reasons", "similar", "more_unusual_share"):
+            assert getattr(explanation, name) == [each[name] for each in expected]
+    assert asking.explain("penguins", rows).reasons is None
+
+
 @pytest.mark.parametrize("name", ["digits", "places", "sunspots"])
 def test_other_kinds_are_drawn_too(asking, name):
     explanation = asking.explain(name, example(name)["instances"])

@@ -52,6 +52,42 @@ def test_a_frame_an_array_and_instances_are_the_same_rows(artifacts):
     assert explanation.values.shape == (4, 13, 3)
 
 
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"reasons": True, "language": "de", "similar": 2},
+        {"interactions": True, "similar": 0},
+        {"background": rows_of("penguins", 9)[4:], "similar": 1},
+    ],
+    ids=["reasons", "interactions", "background"],
+)
+def test_it_takes_the_options_of_the_service(how, client, artifacts):
+    rows = [{**row, "body_mass_g": 9000.0} if number else row for number, row in enumerate(rows_of("penguins", 2))]
+    answer = client.post("/explain", json={"model": "penguins", "instances": rows, **how}).json()
+    explanation = whyserve.load(MODELS / "penguins", artifacts).explain(rows, **how)
+    assert explanation.facts["background"] == answer["background"]
+    for name in ("reasons", "similar", "more_unusual_share", "out_of_range"):
+        each = [row.get(name) for row in answer["explanations"]]
+        has_any = any(part is not None for part in each)
+        assert near(getattr(explanation, name), each if has_any else None)
+        assert near(getattr(explanation[1], name), each[1:] if has_any else None)
+    first = [row["outputs"][0] for row in answer["explanations"]]
+    assert [names[0] for names in explanation.outputs] == [each["output"] for each in first]
+    np.testing.assert_array_equal(explanation.predicted[:, 0], [each["value"] for each in first])
+    if explanation.interactions is not None:
+        np.testing.assert_allclose(explanation.interactions[:, 0], [each["interactions"] for each in first], atol=1e-6)
+    assert (explanation.interactions is not None) == ("interactions" in how)
+
+
+def near(one, other):
+    """Whether two parts of answers are equal, up to the last digits of float32."""
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(near(each, other[key]) for key, each in one.items())
+    if isinstance(one, list):
+        return len(one) == len(other) and all(map(near, one, other))
+    return one == other or (isinstance(one, float) and abs(one - other) <= 1e-6)
+
+
 def test_wrong_use_is_refused(artifacts):
     model = whyserve.load(MODELS / "penguins", artifacts)
     row = example("penguins")["instances"][0]
@@ -61,6 +97,12 @@ def test_wrong_use_is_refused(artifacts):
         model.predict([{**row, "body_mass_g": "heavy"}])
     with pytest.raises(InvalidInput, match='unknown background "rich"; available backgrounds: default, adelie'):
         model.explain([row], background="rich")
+    with pytest.raises(InvalidInput, match='"language" must be one of en, de'):
+        model.explain([row], reasons=True, language="fr")
+    with pytest.raises(InvalidInput, match='"similar": must be 0 to 20'):
+        model.explain([row], similar=21)
+    with pytest.raises(InvalidInput, match="row 0: missing: sex"):
+        model.explain([row], background=[{key: value for key, value in row.items() if key != "sex"}])
     with pytest.raises(UnsupportedMethod):
         whyserve.load(MODELS / "breast_cancer", artifacts).explain(rows_of("breast_cancer", 1), method="exact")
 

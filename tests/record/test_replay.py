@@ -62,6 +62,7 @@ def test_recorded_decisions_are_explained_again(tmp_path):
                     for was, now in zip(old["outputs"], new["outputs"], strict=True):
                         scale = max(abs(was["value"]), 1e-9)
                         gaps = [now["attributions"][name] - each for name, each in was["attributions"].items()]
-                        assert np.abs(gaps).max() <= 1e-6 * scale
+                        # Both were computed alone. Together with other requests: tests/explain/worker/test_together.py
+                        assert np.abs(gaps).max() <= 1e-9 * scale
     finally:
         assert running.stop() == 0, running.output

@@ -134,14 +134,7 @@ def recorder(settings: ApiSettings) -> "Recorder | None":
         raise ConfigurationError(
             'WHYSERVE_RECORD: needs the extra "record": pip install "whyserve[record]", or build with EXTRAS=record'
         ) from error
-    return Recorder(
-        settings.record,
-        sync=settings.record_sync,
-        required=settings.record_required,
-        keep_days=settings.record_keep_days,
-        keep_mb=settings.record_keep_mb,
-        checkpoints=settings.record_checkpoints,
-    )
+    return Recorder(settings)
 
 
 def _adapters(settings: ApiSettings, catalog: Catalog) -> tuple[VersionedAdapter, VersionedAdapter, VersionedAdapter]:

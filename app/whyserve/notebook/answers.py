@@ -9,7 +9,7 @@ import numpy as np
 
 from whyserve.model.outputs import same_outputs
 from whyserve.model.players import by_player, names_players
-from whyserve.notebook.explanation import Draw, Explanation, ragged
+from whyserve.notebook.explanation import FURTHER, Draw, Explanation, ragged
 
 if TYPE_CHECKING:
     import shap
@@ -46,6 +46,7 @@ def from_answer(answer: Mapping[str, Any], instances: Sequence[Row], draw: Draw 
         "predicted": np.array([[each["value"] for each in row] for row in outputs]),
         "interactions": _pairs(outputs),
         "facts": {key: fact for key, fact in answer.items() if key != "explanations"},
+        **{key: [row.get(key) for row in rows] for key in FURTHER if any(key in row for row in rows)},
     }
     if any(names_players(each) for row in outputs for each in row):
         return Explanation(**_players(outputs), **common)

@@ -32,10 +32,10 @@ class ServiceError(WhyserveError):
 
 
 class Pending:
-    """An explanation that the service computes. `id` finds it again."""
+    """An explanation that the service computes. `id` finds it again. answer: if the service had it already."""
 
-    def __init__(self, id: str, model: str, instances: Instances) -> None:
-        self.id, self.model, self.instances = id, model, instances
+    def __init__(self, id: str, model: str, instances: Instances, answer: Mapping[str, Any] | None = None) -> None:
+        self.id, self.model, self.instances, self.answer = id, model, instances, answer
 
     def __repr__(self) -> str:
         return f"explanation {self.id} of {len(self.instances)} rows by {self.model}"
@@ -64,22 +64,15 @@ class Client:
     def explain(self, model: str, rows: Any, **options: Any) -> Explanation:
         """Predict and explain rows, and wait until it is done.
 
-        options: method, outputs, scale, instead_of, interactions, samples, seed, background, players, deadline_s,
-        version, as POST /explain takes them.
+        options: method, outputs, scale, instead_of, interactions, samples, standard_error, seed, background, players,
+        reasons, language, similar, deadline_s, version, as POST /explain takes them.
         """
-        instances = self._instances(model, rows)
-        answered = self._post("/explain", {"model": model, "instances": instances, **_given(**options)})
-        if answered.status_code == 202:
-            return self._wait(Pending(answered.json()["id"], model, instances), None)
-        return self._explanation(model, answered.json(), instances)
+        return self._wait(self._ask(model, rows, options), None)
 
     @short_errors
     def explain_async(self, model: str, rows: Any, **options: Any) -> Pending:
         """Have rows explained without waiting. `result` gets the explanation."""
-        instances = self._instances(model, rows)
-        body = {"model": model, "instances": instances, **_given(**options)}
-        answered = self._post("/explain", body, {"Prefer": "respond-async"})
-        return Pending(answered.json()["id"], model, instances)
+        return self._ask(model, rows, options, {"Prefer": "respond-async"})
 
     @short_errors
     def result(self, pending: Pending, timeout_s: float | None = None) -> Explanation:
@@ -125,13 +118,22 @@ class Client:
     def _post(self, path: str, body: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> httpx.Response:
         return _checked(self._http.post(path, json=body, headers=dict(headers or {})))
 
+    def _ask(
+        self, model: str, rows: Any, options: Mapping[str, Any], headers: Mapping[str, str] | None = None
+    ) -> Pending:
+        instances = self._instances(model, rows)
+        answered = self._post("/explain", {"model": model, "instances": instances, **_given(**options)}, headers)
+        answer = answered.json()
+        return Pending(answer["id"], model, instances, answer if answered.status_code == 200 else None)
+
     def _fetch_spec(self, model: str) -> ModelSpec:
         answered = _checked(self._http.get(f"/models/{model}"))
         return ModelSpec.model_validate(answered.json()["spec"])
 
     def _wait(self, pending: Pending, timeout_s: float | None) -> Explanation:
-        state = self._finished(pending.id, timeout_s)
-        return self._explanation(pending.model, state["result"], pending.instances)
+        answer = pending.answer or self._finished(pending.id, timeout_s)["result"]
+        spec, instances = self._spec(pending.model), pending.instances
+        return from_answer(answer, instances, draw_from_answer(spec, answer, instances, _arrays(spec, instances)))
 
     def _finished(self, identity: str, timeout_s: float | None) -> dict[str, Any]:
         end = None if timeout_s is None else time.monotonic() + timeout_s
@@ -151,10 +153,6 @@ class Client:
 
     def _instances(self, model: str, rows: Any) -> Instances:
         return read_instances(self._spec(model), rows)
-
-    def _explanation(self, model: str, answer: Mapping[str, Any], instances: Instances) -> Explanation:
-        spec = self._spec(model)
-        return from_answer(answer, instances, draw_from_answer(spec, answer, instances, _arrays(spec, instances)))
 
 
 def _arrays(spec: ModelSpec, instances: Instances) -> Arrays:

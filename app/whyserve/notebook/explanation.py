@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 
 Draw = Callable[["Explanation"], tuple[str, str]]
 """A one-row, one-output explanation → its picture as SVG, and the same in one sentence."""
+# Fields of an Explanation with one item for each row.
+FURTHER = ("reasons", "similar", "more_unusual_share", "out_of_range")
+BY_OUTPUT = ("attributions", "errors", "interactions", "base", "predicted")
+BY_ROW = ("outputs", "row_values", *BY_OUTPUT, *FURTHER)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -30,6 +34,7 @@ class Explanation:
     row_values: (R, E) or (R, *shape), the values of the rows themselves; of text, one array of tokens per row.
     shape: of a single image, series or tensor; None if the elements have names of their own.
     facts: what is the same for all rows: method, method_reason, scale, background and others.
+    reasons, similar, more_unusual_share, out_of_range: by row, what /explain answers; None if no row has it.
     """
 
     outputs: tuple[tuple[str, ...], ...]
@@ -42,6 +47,10 @@ class Explanation:
     errors: Any = None
     interactions: np.ndarray | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
+    reasons: Sequence[Any] | None = None
+    similar: Sequence[Any] | None = None
+    more_unusual_share: Sequence[Any] | None = None
+    out_of_range: Sequence[Any] | None = None
     draw: Draw | None = None
     numbers: tuple[int, ...] = ()  # the rows' numbers in the explanation that these rows were selected from
 
@@ -126,17 +135,8 @@ class Explanation:
         if not isinstance(rows, slice):
             place = range(len(self))[rows]
             rows = slice(place, place + 1)
-        return replace(
-            self,
-            outputs=self.outputs[rows],
-            attributions=self.attributions[rows],
-            errors=None if self.errors is None else self.errors[rows],
-            interactions=None if self.interactions is None else self.interactions[rows],
-            base=self.base[rows],
-            predicted=self.predicted[rows],
-            row_values=self.row_values[rows],
-            numbers=tuple((self.numbers or range(len(self)))[rows]),
-        )
+        by_row = {name: each[rows] for name in BY_ROW if (each := getattr(self, name)) is not None}
+        return replace(self, **by_row, numbers=tuple((self.numbers or range(len(self)))[rows]))
 
     def output(self, name: str) -> "Explanation":
         """One of the outputs. Raises ValueError if it was not explained for every row."""
@@ -156,17 +156,11 @@ class Explanation:
     def _at(self, places: Sequence[int]) -> "Explanation":
         def pick(values: Any) -> Any:
             picked = [row[place : place + 1] for row, place in zip(values, places, strict=True)]
-            return ragged(picked) if self.names is None else np.stack(picked)
+            return ragged(picked) if self.names is None and values.dtype == object else np.stack(picked)
 
-        return replace(
-            self,
-            outputs=tuple(names[place : place + 1] for names, place in zip(self.outputs, places, strict=True)),
-            attributions=pick(self.attributions),
-            errors=None if self.errors is None else pick(self.errors),
-            interactions=None if self.interactions is None else pick(self.interactions),
-            base=np.take_along_axis(self.base, np.array(places)[:, None], 1),
-            predicted=np.take_along_axis(self.predicted, np.array(places)[:, None], 1),
-        )
+        outputs = tuple(names[place : place + 1] for names, place in zip(self.outputs, places, strict=True))
+        numbers = {name: pick(each) for name in BY_OUTPUT if (each := getattr(self, name)) is not None}
+        return replace(self, outputs=outputs, **numbers)
 
     # -- other forms ----------------------------------------------------------------------------------
 

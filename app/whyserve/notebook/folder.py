@@ -13,13 +13,11 @@ from whyserve.explain.models.explainable import ExplainableModel, load_model
 from whyserve.explain.worker.batch import compute
 from whyserve.export.build import export_one
 from whyserve.export.sources import read_source
-from whyserve.jobs import ExplainJob
-from whyserve.model.choice import choose_method
+from whyserve.jobs import ExplainJob, GivenBackground
 from whyserve.model.manifest import Manifest, read_manifest
 from whyserve.model.methods import BUDGET_MAX_MS, BUDGET_MS
 from whyserve.model.rows import Arrays
-from whyserve.model.scale import Scale, scale_of
-from whyserve.model.spec import DEFAULT_BACKGROUND, ONNX_FILE, ScaleName
+from whyserve.model.spec import ONNX_FILE, ScaleName
 from whyserve.model.text import check_ids, spans_of
 from whyserve.notebook.answers import from_answer
 from whyserve.notebook.boundary import short_errors
@@ -29,6 +27,7 @@ from whyserve.notebook.predictions import Predictions
 from whyserve.notebook.progress import progress_bar
 from whyserve.notebook.rows import Instances, check_instances, read_instances
 from whyserve.predict.decisions import read_options
+from whyserve.predict.explain_options import ExplainOptions
 from whyserve.predict.predictor import Predictor, load_predictor
 
 T = TypeVar("T")
@@ -81,35 +80,41 @@ class Model:
         self,
         rows: Any,
         method: str = "auto",
-        outputs: str | Sequence[str] = "top",
+        outputs: str | Sequence[str] | None = None,
         *,
         samples: int | None = None,
         standard_error: float | None = None,
         seed: int = 0,
-        background: str = DEFAULT_BACKGROUND,
+        background: Any = None,
         scale: ScaleName | None = None,
         instead_of: str | None = None,
+        interactions: bool = False,
         players: dict[str, Any] | None = None,
+        reasons: bool = False,
+        language: str | None = None,
+        similar: int | None = None,
         progress: bool = True,
     ) -> Explanation:
         """The explanations that /explain gives for the same rows in one request.
 
         rows: as `predict` takes them. outputs: "top", the most likely label of each row, "all", a list of names, or
-        "positive", the labels of multilabel that are on.
-        standard_error: sample until every standard error is at most this. background: the name of one of the model's.
-        scale, instead_of: as in a request. players: what gets one attribution each, as /explain takes it.
+        "positive", the labels of multilabel that are on. Default: "top", or with reasons, their output.
+        standard_error: sample until every standard error is at most this. background: the name of one of the model's,
+        or rows. scale, instead_of, interactions, players, reasons, language, similar: as /explain takes them.
         progress: show a bar if it takes long.
         Raises InvalidInput, UnknownLabel, UnsupportedMethod, UnsupportedNetwork.
         """
         arrays, instances = self._read(rows)
-        if background not in self._explainable.backgrounds:
+        if isinstance(background, str) and background not in self._explainable.backgrounds:
             known = ", ".join(self._explainable.backgrounds)
             raise InvalidInput(f'unknown background "{background}"; available backgrounds: {known}')
-        self._predictor.partition_of(players)
-        choose_method(self.manifest, method, samples, standard_error, players=players)
-        on = scale_of(self._predictor.spec, scale, instead_of)
-        how = {"samples": samples, "standard_error": standard_error, "seed": seed, "background": background}
-        job = self._job(arrays, instances, outputs, on, method=method, players=players, **how)
+        if background is not None and not isinstance(background, str):
+            background = GivenBackground.pack(self._read(background)[0])
+        how = {"samples": samples, "standard_error": standard_error, "seed": seed, "background": background,
+               "outputs": outputs, "scale": scale, "instead_of": instead_of, "interactions": interactions,
+               "players": players, "reasons": reasons, "language": language, "similar": similar}  # fmt: skip
+        given = {name: each for name, each in how.items() if each is not None}
+        job = self._job(arrays, instances, {"method": method, **given})
         with progress_bar(progress) as on_progress:
             (result,) = _with_worker_threads(compute, [job], self._explainable, on_progress)
         answer = orjson.loads(result.json)
@@ -125,14 +130,21 @@ class Model:
         checked = read_options(self._predictor.spec, options)
         return self._predictor.deciding.all(self._read(rows)[0], checked)
 
-    def _job(
-        self, arrays: Arrays, instances: Instances, outputs: str | Sequence[str], scale: Scale | None, **more: Any
-    ) -> ExplainJob:
+    def _job(self, arrays: Arrays, instances: Instances, options: dict[str, Any]) -> ExplainJob:
         predictor = self._predictor
-        table, logits = predictor.table(arrays), predictor.logits(arrays) if scale else None
-        wanted = predictor.outputs.wanted(outputs, table, scale.instead_of if scale else None)
-        more |= {"scale": scale, "texts": spans_of(predictor.texts, instances)}
-        return ExplainJob.of(predictor.spec, predictor.digest, arrays, table, wanted, logits=logits, **more)
+        asked = ExplainOptions.of(predictor, options)
+        table, logits = predictor.table(arrays), predictor.logits(arrays) if asked.scale else None
+        return ExplainJob.of(
+            predictor.spec,
+            predictor.digest,
+            arrays,
+            table,
+            asked.outputs(predictor, table),
+            **asked.fields,
+            background=asked.given["background"],
+            logits=logits,
+            texts=spans_of(predictor.texts, instances),
+        )
 
     def _read(self, rows: Any) -> tuple[Arrays, Instances]:
         """The rows as arrays, and as instances of a request."""

@@ -97,7 +97,9 @@ class Search:
 
 
 class _Run:
-    """The search around one row."""
+    """The search around one row. A candidate is a number that stands for one value of one unit; those of a unit follow
+    each other, the nearest first. A choice is a row of candidates, each of another unit.
+    """
 
     def __init__(  # noqa: PLR0917
         self, search: Search, start: np.ndarray, units: list[Unit], crosses: Crosses, deadline: float, chunk: int
@@ -106,40 +108,49 @@ class _Run:
         self._arrays, self._start, self._units = search.distances.arrays, start, units
         self._crosses, self._deadline, self._chunk = crosses, deadline, chunk
         self._gains = np.full(len(units), -math.inf)  # how far a change of one unit alone moves the decision
+        sizes = [len(unit.gaps) for unit in units]
+        self._unit_of, self._first = np.repeat(np.arange(len(units)), sizes), np.cumsum([0, *sizes])
+        self._gaps = np.concatenate([np.empty(0), *(unit.gaps for unit in units)])
+        # (candidates, columns of the widest unit): the columns that a candidate sets, and to what. Units with fewer
+        # columns also set a column after the last one.
+        width = max((len(unit.columns) for unit in units), default=0)
+        self._columns, self._values = np.full((sum(sizes), width), len(start)), np.zeros((sum(sizes), width))
+        for unit, first in zip(units, self._first, strict=False):
+            place = np.s_[first : first + len(unit.gaps), : len(unit.columns)]
+            self._columns[place], self._values[place] = unit.columns, unit.values
 
-    def combined(self, count: int, most_changed: int) -> list[dict[int, int]]:
-        """Up to `count` combinations that cross, as the place of a value by unit. None contains another one."""
-        found: list[dict[int, int]] = []
+    def combined(self, count: int, most_changed: int) -> list[np.ndarray]:
+        """Up to `count` choices that cross. None contains the units of another one."""
+        found: list[np.ndarray] = []
         for size in range(1, most_changed + 1):
-            pool = self._pool(size)
-            for places in self._level(pool, size, [set(each) for each in found], count - len(found)):
-                found.append({int(pool[place, 0]): int(pool[place, 1]) for place in places})
+            known = [set(self._unit_of[each].tolist()) for each in found]
+            found += self._level(self._pool(size), size, known, count - len(found))
             if len(found) >= count or time.monotonic() > self._deadline:
                 break
         return found
 
     def _pool(self, size: int) -> np.ndarray:
-        """(candidates, 2): the units and places of the values that are combined. Units that moved most come first."""
+        """The candidates that are combined. Units that moved the decision most come first."""
         each = min(COARSE[size - 1], max(2, 2_000_000 // len(self._start) ** 2))
-        pool: list[tuple[int, int]] = []
-        for unit in np.argsort(-self._gains, kind="stable").tolist():
-            pool += [(unit, place) for place in self._units[unit].thinned(each).tolist()]
+        order = np.argsort(-self._gains, kind="stable").tolist()
+        pool = np.concatenate([np.empty(0, int), *(self._thinned(unit, each) for unit in order)])
         self.complete &= len(pool) <= MOST[size - 1]
-        return np.array(pool[: MOST[size - 1]], int).reshape(-1, 2)
+        return pool[: MOST[size - 1]]
+
+    def _thinned(self, unit: int, count: int) -> np.ndarray:
+        return np.asarray(self._first[unit] + self._units[unit].thinned(count))
 
     def _level(self, pool: np.ndarray, size: int, known: list[set[int]], count: int) -> list[np.ndarray]:
-        """Up to `count` combinations of candidates that cross, the nearest first, each of other units."""
-        units, combined = pool[:, 0], _combinations(len(pool), size)
+        """Up to `count` choices of candidates of the pool that cross, the nearest first, each of other units."""
+        left = pool[_combinations(len(pool), size)]
         # The candidates of one unit follow each other, so two of them are neighbours in a combination.
-        combined = combined[np.diff(units[combined], axis=1).all(axis=1)]
-        gaps = np.array([self._units[unit].gaps[place] for unit, place in pool.tolist()])
-        left = combined[np.argsort(gaps[combined].sum(axis=1), kind="stable")]
-        columns, values = self._set_by(pool)
+        left = left[np.diff(self._unit_of[left], axis=1).all(axis=1)]
+        left = left[np.argsort(self._gaps[left].sum(axis=1), kind="stable")]
         found: list[np.ndarray] = []
         rows_now = FIRST
 
-        def without(rows: np.ndarray, some: set[int]) -> np.ndarray:
-            return np.asarray(rows[np.isin(units, list(some))[rows].sum(axis=1) < len(some)])
+        def without(choices: np.ndarray, some: set[int]) -> np.ndarray:
+            return np.asarray(choices[np.isin(self._unit_of, list(some))[choices].sum(axis=1) < len(some)])
 
         for some in known:
             left = without(left, some)
@@ -150,65 +161,44 @@ class _Run:
             rows_now = min(rows_now, self._chunk)
             tried, left = left[:rows_now], left[rows_now:]
             rows_now *= 2
-            rows = np.repeat(np.append(self._start, 0)[None], len(tried), axis=0)
-            np.put_along_axis(
-                rows, columns[tried].reshape(len(tried), -1), values[tried].reshape(len(tried), -1), axis=1
-            )
-            margins = self._evaluate(rows[:, :-1])
+            margins = self._margins(tried)
             if size == 1:
-                np.maximum.at(self._gains, units[tried[:, 0]], -margins)
+                np.maximum.at(self._gains, self._unit_of[tried[:, 0]], -margins)
             hits = tried[margins < 0]
             while len(hits) and len(found) < count:
                 found.append(hits[0])
-                some = set(units[hits[0]].tolist())
+                some = set(self._unit_of[hits[0]].tolist())
                 hits, left = without(hits, some), without(left, some)
         return found
 
-    def _set_by(self, pool: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(candidates, columns of the widest unit) twice: which columns each candidate sets, and to what.
+    def _rows(self, choices: np.ndarray) -> np.ndarray:
+        """(choices, features): the row with the values of each choice."""
+        rows = np.repeat(np.append(self._start, 0)[None], len(choices), axis=0)
+        columns, values = (each[choices].reshape(len(choices), -1) for each in (self._columns, self._values))
+        np.put_along_axis(rows, columns, values, axis=1)
+        return np.asarray(rows[:, :-1])
 
-        Units with fewer columns also set a column after the last one.
-        """
-        width = max((len(unit.columns) for unit in self._units), default=0)
-        columns, values = np.full((len(pool), width), len(self._start)), np.zeros((len(pool), width))
-        for at, (unit, place) in enumerate(pool.tolist()):
-            own = self._units[unit]
-            columns[at, : len(own.columns)], values[at, : len(own.columns)] = own.columns, own.values[place]
-        return columns, values
+    def _margins(self, choices: np.ndarray) -> np.ndarray:
+        self.tried += len(choices)
+        return self._crosses(self._arrays(self._rows(choices)))
 
-    def _evaluate(self, rows: np.ndarray) -> np.ndarray:
-        self.tried += len(rows)
-        return self._crosses(self._arrays(rows))
+    def _together(self, choice: np.ndarray) -> np.ndarray:
+        """The nearest choice of other values of the same units that crosses."""
+        most = int(REFINED ** (1 / len(choice)))
+        ladders = [self._thinned(unit, most) for unit in self._unit_of[choice]]
+        choices = np.stack([grid.ravel() for grid in np.meshgrid(*ladders)], axis=1)
+        gaps = np.where(self._margins(choices) < 0, self._gaps[choices].sum(axis=1), np.inf)
+        return choice if gaps.min() >= self._gaps[choice].sum() else np.asarray(choices[gaps.argmin()])
 
-    def _row(self, choice: dict[int, int]) -> np.ndarray:
-        row = self._start.copy()
-        for unit, place in choice.items():
-            row[self._units[unit].columns] = self._units[unit].values[place]
-        return row
-
-    def _together(self, choice: dict[int, int]) -> dict[int, int]:
-        """The nearest combination of other values of the same units that crosses."""
-        units = [self._units[number] for number in choice]
-        ladders = [unit.thinned(int(REFINED ** (1 / len(units)))) for unit in units]
-        places = np.stack([grid.ravel() for grid in np.meshgrid(*ladders)], axis=1)
-        rows = np.repeat(self._start[None], len(places), axis=0)
-        for unit, own in zip(units, places.T, strict=True):
-            rows[:, unit.columns] = unit.values[own]
-        gaps = sum(unit.gaps[own] for unit, own in zip(units, places.T, strict=True))
-        crossing = np.where(self._evaluate(rows) < 0, gaps, np.inf)
-        if crossing.min() >= sum(self._units[number].gaps[place] for number, place in choice.items()):
-            return choice
-        return dict(zip(choice, places[crossing.argmin()].tolist(), strict=True))
-
-    def refined(self, choice: dict[int, int]) -> np.ndarray:
-        """The row of a combination, with each changed value moved back as far as the row still crosses."""
+    def refined(self, choice: np.ndarray) -> np.ndarray:
+        """The row of a choice, with each changed value moved back as far as the row still crosses."""
         if len(choice) > 1 and time.monotonic() <= self._deadline:
             choice = self._together(choice)
-        for number in [*choice, *choice]:
-            unit, end = self._units[number], choice[number]
-            if end and time.monotonic() <= self._deadline:
-                rows = np.repeat(self._row(choice)[None], end, axis=0)
-                rows[:, unit.columns] = unit.values[:end]
-                crossing = np.flatnonzero(self._evaluate(rows) < 0)
-                choice = {**choice, number: int(crossing[0])} if len(crossing) else choice
-        return self._row(choice)
+        for at in [*range(len(choice))] * 2:
+            nearer = np.arange(self._first[self._unit_of[choice[at]]], choice[at])
+            if len(nearer) and time.monotonic() <= self._deadline:
+                choices = np.repeat(choice[None], len(nearer), axis=0)
+                choices[:, at] = nearer
+                crossing = np.flatnonzero(self._margins(choices) < 0)
+                choice = choices[crossing[0]] if len(crossing) else choice
+        return np.asarray(self._rows(choice[None])[0])

@@ -211,10 +211,6 @@ class Predictor:
             self.latency.rows_within(SEARCH_PASS_S),
         )
 
-    def predict(self, instances: Sequence[Row]) -> list[dict[str, Any]]:
-        """One prediction per instance, as /predict returns it."""
-        return self.outputs.predictions(self.table(self.arrays(instances)))
-
     async def close(self) -> None:
         """Answer all waiting requests, and refuse new ones."""
         await self._batcher.close()

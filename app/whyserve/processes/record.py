@@ -1,12 +1,11 @@
 """`whyserve record`: verify, export, purge and erase the decision record."""
 
 import json
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from whyserve.errors import ConfigurationError
-from whyserve.record.chain import Chain
+from whyserve.record.chain import Chain, read_place, read_time
 from whyserve.record.erasure import erase, purge
 from whyserve.record.store import Store
 from whyserve.record.tables import export
@@ -26,12 +25,9 @@ def main(settings: RecordSettings, action: str, **given: Any) -> int:
         elif action == "export":
             faults, lines = [], [f"{export(store, given['output'])} decisions written to {given['output']}"]
         elif action == "purge":
-            faults, lines = [], [f"{purge(store, Chain(), _time(given['before']))} records deleted"]
+            faults, lines = [], [f"{purge(store, Chain(), read_time(given['before'], '--before'))} records deleted"]
         else:
-            prediction, _, row = given["prediction"].partition(".")
-            if row and not row.isdecimal():
-                raise ConfigurationError("the prediction must be ID or ID.ROW, with a row from 0")
-            count = erase(store, Chain(), prediction, int(row) if row else None, "command line")
+            count = erase(store, Chain(), *read_place(given["prediction"], "prediction"), "command line")
             faults, lines = [], [f"the content of {count} records was erased"]
     finally:
         store.close()
@@ -57,11 +53,3 @@ def _checkpoint(line: str, place: str) -> dict[str, Any]:
         return {"writer": str(found["writer"]), "seq": int(found["seq"]), "hash": found["hash"], "chains": chains}
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ConfigurationError(f"{place}: is no checkpoint; a crash may have cut it: remove the line") from error
-
-
-def _time(given: str) -> int:
-    try:
-        time = datetime.fromisoformat(given)
-    except ValueError as error:
-        raise ConfigurationError("--before: must be a time in ISO 8601, such as 2026-03-01") from error
-    return int((time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp() * 1e6)

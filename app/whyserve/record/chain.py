@@ -6,16 +6,21 @@ and its salt can be erased without a break in the chain.
 
 import hashlib
 import os
+import re
 import secrets
 import time
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
 
+from whyserve.errors import InvalidInput, UnknownPrediction
+
 # What the first record of a chain names as the hash before it.
 GENESIS = "0" * 64
 SALT_BYTES = 16
+UNKNOWN = "the record has no prediction with this id"
 
 Rec = dict[str, Any]
 """A row of the table of records."""
@@ -66,6 +71,32 @@ def commitment(salt: bytes, content: bytes) -> str:
 def now_us() -> int:
     """Microseconds since the epoch."""
     return time.time_ns() // 1000
+
+
+def read_time(given: str, field: str) -> int:
+    """Microseconds since the epoch. Raises InvalidInput."""
+    try:
+        when = datetime.fromisoformat(given)
+        return int((when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp() * 1e6)
+    except (ValueError, OverflowError):
+        words = f'"{field}" must be a time in ISO 8601, such as 2026-03-01T12:00:00Z'
+        raise InvalidInput(words, field=field) from None
+
+
+def read_place(place: str, field: str) -> tuple[str, int | None]:
+    """ID or ID.ROW. Raises InvalidInput, and UnknownPrediction for what is no id."""
+    prediction, dot, row = place.partition(".")
+    if dot and not re.fullmatch("[0-9]{1,8}", row):
+        raise InvalidInput(f'"{field}" must be ID or ID.ROW, with a row from 0', field=field)
+    if not re.fullmatch("[0-9a-f]{32}", prediction):
+        raise UnknownPrediction(UNKNOWN, field=field)
+    return prediction, int(row) if dot else None
+
+
+def check_row(head: Mapping[str, Any], row: int | None, field: str) -> None:
+    """Raises UnknownPrediction if a prediction has no such row."""
+    if row is not None and row >= head["rows"]:
+        raise UnknownPrediction(f"the prediction has rows 0 to {head['rows'] - 1}", field=field)
 
 
 def new_id() -> str:

@@ -14,6 +14,7 @@ import orjson
 
 from whyserve.model.rows import Arrays
 from whyserve.model.spec import ModelSpec
+from whyserve.record.decision import Decision
 
 # The lists of requests and answers that have one item for each row.
 BY_ROW = ("instances", "predictions", "explanations", "counterfactuals", "out_of_range")
@@ -112,6 +113,7 @@ class Hidden:
             raise ValueError("tensors have no names of columns")
         for row in [*found.get("instances", ()), *_list(found.get("background"))]:
             self._hide(row, self.names, self._digest)
+        _drop(found.get("changes", {}), self.names)  # the limits of a counterfactual
         self._hide(found.get("columns", {}), self.names, lambda column: list(map(self._digest, column)))
         if _list(found.get("out_of_range")):
             found["out_of_range"] = list(map(self._shown, found["out_of_range"]))
@@ -153,6 +155,17 @@ class Hidden:
 
     def _shown(self, outside: list[dict[str, Any]]) -> list[dict[str, Any]]:
         return [each for each in outside if each["feature"] not in self.names]
+
+
+def content_of(decision: Decision, answer: bytes, key: bytes) -> bytes:
+    """What a record keeps of a decision and its answer. key: of hashed columns."""
+    given, spec = decision.arrays, decision.spec
+    explanation = b"" if decision.explanation == answer else decision.explanation
+    filled = {name: x for name, x in decision.filled(given).items() if x is not given[name]}
+    content = Content(decision.body, answer, explanation, given, decision.background or {}, filled)
+    if spec.record.omit or spec.record.hash:
+        content = content.without(Hidden(spec, key))
+    return content.pack()
 
 
 def as_json(block: bytes) -> Any:

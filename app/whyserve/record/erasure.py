@@ -7,10 +7,10 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from whyserve.errors import UnknownPrediction
-from whyserve.record.chain import Chain, commitment, now_us
+from whyserve.record.chain import UNKNOWN, Chain, check_row, commitment, now_us
 from whyserve.record.content import Content
 from whyserve.record.schema import BUILDS, BYTES, CHAINS, RECORDS
-from whyserve.record.store import UNKNOWN, Store, decision, related_to
+from whyserve.record.store import Store, decision, related_to
 
 
 def erase(store: Store, chain: Chain, record_id: str, row: int | None, by: str | None) -> int:
@@ -21,13 +21,17 @@ def erase(store: Store, chain: Chain, record_id: str, row: int | None, by: str |
     erasures = []
     with store.transaction(alone=True) as db:
         first = db.execute(decision(record_id)).first()
-        if first is None or (row is not None and row >= orjson.loads(first.head)["rows"]):
-            raise UnknownPrediction(UNKNOWN if first is None else f"the prediction has no row {row}", field="id")
+        if first is None:
+            raise UnknownPrediction(UNKNOWN, field="id")
+        check_row(orjson.loads(first.head), row, "id")
         for each in related_to(db, first):
-            if each.content is None:
+            head = orjson.loads(each.head)
+            explained = head.get("asked", {}).get("prediction", "").partition(".")[2]  # one row, again
+            is_other = each.id != record_id and row is not None and explained not in ("", str(row))
+            if each.content is None or is_other:
                 continue
             kept = None
-            if row is not None and orjson.loads(each.head)["rows"] > 1:
+            if row is not None and head["rows"] > 1:
                 kept = Content.unpack(each.content).without_row(row).pack()
             salt = None if kept is None else secrets.token_bytes(16)
             is_it = RECORDS.c.id == each.id
@@ -50,6 +54,9 @@ def purge(store: Store, chain: Chain, before: int) -> int:
     """
     count = 0
     with store.transaction(alone=True) as db:
+        if db.dialect.name == "postgresql":
+            # Otherwise another process could record a decision of a build while the build is deleted.
+            db.exec_driver_sql("LOCK TABLE builds IN SHARE ROW EXCLUSIVE MODE")
         for each in db.execute(sa.select(CHAINS)).all():
             of = RECORDS.c.writer == each.writer
             end = db.scalar(sa.select(sa.func.min(RECORDS.c.seq)).where(of, RECORDS.c.time >= before))
@@ -64,7 +71,7 @@ def purge(store: Store, chain: Chain, before: int) -> int:
             db.execute(sa.update(CHAINS).where(CHAINS.c.writer == each.writer).values(**values))
         if count:
             _note_purge(store, db, chain, before)
-    store.forget(builds=count > 0)
+    store.forget()
     return count
 
 

@@ -8,11 +8,12 @@ facts     the version of these tables, and the key of hashed columns
 
 import secrets
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.engine import Connection, Dialect, Engine
 
 from whyserve.errors import ConfigurationError
 
@@ -61,6 +62,11 @@ BUILDS = sa.Table(
     sa.Column("model", TEXT, nullable=False),
 )
 FACTS = sa.Table("facts", META, sa.Column("name", TEXT, primary_key=True), sa.Column("value", TEXT, nullable=False))
+COLUMNS = [each.name for each in RECORDS.c]
+KEEP_BUILDS = sa.text("INSERT INTO builds (manifest, model) VALUES (:manifest, :model) ON CONFLICT DO NOTHING")
+KEEP_END = sa.text("""INSERT INTO chains (writer, seq, hash, purged_seq, purged_hash, bytes)
+VALUES (:writer, :seq, :hash, :purged_seq, :purged_hash, :bytes)
+ON CONFLICT (writer) DO UPDATE SET seq = excluded.seq, hash = excluded.hash, bytes = chains.bytes + excluded.bytes""")
 BYTES = sa.func.length(RECORDS.c.head) + sa.func.coalesce(sa.func.length(RECORDS.c.content), 0)
 
 
@@ -72,7 +78,7 @@ def engine_of(address: str, *, create: bool) -> Engine:
             url = url.set(drivername="postgresql+psycopg")
         if url.get_backend_name() not in ("sqlite", "postgresql") or not url.database:
             raise ConfigurationError("WHYSERVE_RECORD: must be sqlite:///FILE or postgresql://USER@HOST/DATABASE")
-        engine = sa.create_engine(url, pool_pre_ping=url.get_backend_name() == "postgresql", hide_parameters=True)
+        engine = sa.create_engine(url, hide_parameters=True)
     except (sa.exc.ArgumentError, ValueError) as error:
         # The message of the error may hold the password.
         raise ConfigurationError("WHYSERVE_RECORD: is not an address of a database") from error
@@ -96,8 +102,6 @@ def prepare(db: Connection, *, create: bool) -> dict[str, str]:
 
     Raises ConfigurationError if there are no tables, or if they are of a later version of Whyserve.
     """
-    if db.dialect.name == "postgresql":
-        db.execute(sa.text("SELECT pg_advisory_xact_lock(7416029)"))  # two processes may create the tables
     if create:
         META.create_all(db)
     elif not sa.inspect(db).has_table(FACTS.name):
@@ -119,10 +123,29 @@ def prepare(db: Connection, *, create: bool) -> dict[str, str]:
     return found
 
 
-def insert_new(db: Connection, table: sa.Table) -> Any:
-    """INSERT that leaves rows alone which another process has inserted."""
-    if db.dialect.name == "sqlite":
-        return sa.insert(table).prefix_with("OR IGNORE")
-    from sqlalchemy.dialects.postgresql import insert  # noqa: PLC0415
+def insert_records(db: Connection, records: Sequence[dict[str, Any]], end: dict[str, Any]) -> None:
+    """Insert records of one chain, with their builds. end: the new values of the chain's row. PostgreSQL gets a single
+    statement.
+    """
+    builds = {each["manifest"]: each["model"] for each in records if each["manifest"]}
+    if db.dialect.name == "postgresql":
+        columns = {f"_{name}": [each[name] for each in records] for name in COLUMNS}
+        named = {"manifests": list(builds), "models": list(builds.values())}
+        db.execute(_insert_all(db.dialect), {**columns, **named, **end})
+        return
+    db.execute(sa.insert(RECORDS), records)
+    if builds:
+        db.execute(KEEP_BUILDS, [{"manifest": each, "model": model} for each, model in builds.items()])
+    db.execute(KEEP_END, end)
 
-    return insert(table).on_conflict_do_nothing()
+
+@cache
+def _insert_all(dialect: Dialect) -> sa.TextClause:
+    """Arrays of columns → all rows. It is one statement: a statement of its own for each row costs much more."""
+    names = ", ".join(COLUMNS)
+    arrays = ", ".join(f"CAST(:_{each.name} AS {each.type.compile(dialect)}[])" for each in RECORDS.c)
+    builds = "CAST(:manifests AS VARCHAR[]), CAST(:models AS VARCHAR[])"
+    return sa.text(
+        f"WITH kept AS (INSERT INTO records ({names}) SELECT * FROM unnest({arrays})), named AS (INSERT INTO builds"  # noqa: S608
+        f" (manifest, model) SELECT * FROM unnest({builds}) ON CONFLICT DO NOTHING) {KEEP_END.text}"
+    )

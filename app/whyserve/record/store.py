@@ -10,12 +10,10 @@ import orjson
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
-from whyserve.errors import RecordUnavailable, UnknownPrediction, first_line
-from whyserve.record.chain import Chain, Rec
+from whyserve.errors import RecordUnavailable, UnknownPrediction, WhyserveError, first_line
+from whyserve.record.chain import UNKNOWN, Chain, Rec
 from whyserve.record.content import Content
-from whyserve.record.schema import BUILDS, CHAINS, RECORDS, engine_of, insert_new, prepare
-
-UNKNOWN = "the record has no prediction with this id"
+from whyserve.record.schema import BUILDS, CHAINS, RECORDS, engine_of, insert_records, prepare
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +33,15 @@ class Store:
 
     def __init__(self, engine: Engine, *, create: bool = True) -> None:
         self._engine = engine
+        # In PostgreSQL, one statement appends. If it also commits, there is no round trip for BEGIN and COMMIT.
+        self._appending = engine if self._is_sqlite else engine.execution_options(isolation_level="AUTOCOMMIT")
         self._shared: Connection | None = None  # of a snapshot
-        self._builds: set[str] = set()  # those that this process has entered
-        with self.transaction() as db:
-            self.key = bytes.fromhex(prepare(db, create=create)["key"])
+        try:
+            with self.transaction(alone=True) as db:  # two processes may make or migrate the tables
+                self.key = bytes.fromhex(prepare(db, create=create)["key"])
+        except WhyserveError:
+            self.close()
+            raise
 
     @classmethod
     def open(cls, address: str, *, create: bool = True) -> "Store":
@@ -57,16 +60,10 @@ class Store:
         if self._shared is not None:
             yield self._shared
             return
-        try:
-            with self._engine.begin() as db:
-                if alone:
-                    db.exec_driver_sql(
-                        "BEGIN IMMEDIATE" if self._is_sqlite else "SELECT pg_advisory_xact_lock(7416030)"
-                    )
-                yield db
-        except sa.exc.SQLAlchemyError as error:
-            why = first_line(getattr(error, "orig", None) or error)
-            raise RecordUnavailable(f"the decision record cannot be used: {why}", retry_after_s=1) from error
+        with _reported(), self._engine.begin() as db:
+            if alone:
+                db.exec_driver_sql("BEGIN IMMEDIATE" if self._is_sqlite else "SELECT pg_advisory_xact_lock(7416030)")
+            yield db
 
     @contextmanager
     def snapshot(self) -> Iterator[Self]:
@@ -85,23 +82,15 @@ class Store:
 
     def append(self, chain: Chain, records: Sequence[Rec]) -> None:
         """Write the records that were last added to a chain. They are on disk when this returns."""
-        with self.transaction() as db:
+        with _reported(), self._appending.begin() as db:
             self.append_in(db, chain, records)
 
     def append_in(self, db: Connection, chain: Chain, records: Sequence[Rec]) -> None:
         """`append` as a part of a transaction."""
-        if new := {r["manifest"]: r["model"] for r in records if r["manifest"] and r["manifest"] not in self._builds}:
-            known = set(db.scalars(sa.select(BUILDS.c.manifest).where(BUILDS.c.manifest.in_(new))))
-            if missing := [{"manifest": each, "model": model} for each, model in new.items() if each not in known]:
-                db.execute(insert_new(db, BUILDS), missing)
-        db.execute(sa.insert(RECORDS), records)
-        end = {"seq": chain.seq, "hash": chain.last}
         size = sum(len(each["head"]) + len(each["content"] or b"") for each in records)
-        mine = CHAINS.c.writer == chain.writer
-        if not db.execute(sa.update(CHAINS).where(mine).values(**end, bytes=CHAINS.c.bytes + size)).rowcount:
-            before = {"purged_seq": records[0]["seq"] - 1, "purged_hash": orjson.loads(records[0]["head"])["previous"]}
-            db.execute(sa.insert(CHAINS).values(writer=chain.writer, bytes=size, **end, **before))
-        self._builds |= new.keys()  # if the transaction fails, the writer opens a new store
+        before = {"purged_seq": records[0]["seq"] - 1, "purged_hash": orjson.loads(records[0]["head"])["previous"]}
+        end = {"writer": chain.writer, "seq": chain.seq, "hash": chain.last, "bytes": size, **before}
+        insert_records(db, records, end)
 
     def resume(self, writer: str) -> Chain:
         """A chain as it is stored; a new one if nothing of it is."""
@@ -164,16 +153,21 @@ class Store:
         with self.transaction() as db:
             return {each.manifest: each.model for each in db.execute(sa.select(BUILDS))}
 
-    def forget(self, *, builds: bool = False) -> None:
-        """Remove what SQLite's log still has of deleted content. PostgreSQL's VACUUM does it by itself, later.
-
-        builds: records of builds were deleted too, so their builds must be entered again.
-        """
-        if builds:
-            self._builds.clear()
+    def forget(self) -> None:
+        """Remove what SQLite's log still has of deleted content. PostgreSQL's VACUUM does it by itself, later."""
         if self._is_sqlite:
             with self._engine.connect() as db:
                 db.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+@contextmanager
+def _reported() -> Iterator[None]:
+    """Report the database's errors as RecordUnavailable."""
+    try:
+        yield
+    except sa.exc.SQLAlchemyError as error:
+        why = first_line(getattr(error, "orig", None) or error)
+        raise RecordUnavailable(f"the decision record cannot be used: {why}", retry_after_s=1) from error
 
 
 def decision(record_id: str) -> sa.Select[Any]:
@@ -182,6 +176,7 @@ def decision(record_id: str) -> sa.Select[Any]:
 
 
 def related_to(db: Connection, row: Any) -> Sequence[Any]:
-    """A record, the records about it, and the records about the same explanation."""
-    same = sa.or_(RECORDS.c.id == row.id, RECORDS.c.about.in_([each for each in (row.id, row.about) if each]))
+    """A record, the records about it, and the records about the same job. A job's id is longer than a record's."""
+    jobs = [row.about] if row.about and len(row.about) > len(row.id) else []
+    same = sa.or_(RECORDS.c.id == row.id, RECORDS.c.about.in_([row.id, *jobs]))
     return db.execute(sa.select(RECORDS).where(same, RECORDS.c.model.is_not(None)).order_by(RECORDS.c.time)).all()

@@ -9,6 +9,7 @@ from typing import Any
 from whyserve.record.chain import Chain, now_us
 from whyserve.record.erasure import purge, time_to_keep
 from whyserve.record.store import Store
+from whyserve.settings import ApiSettings
 
 log = logging.getLogger("whyserve.record")
 
@@ -16,9 +17,9 @@ DAY_US = 86_400 * 10**6
 
 
 class Upkeep:
-    def __init__(self, keep_days: float | None, keep_mb: int | None, checkpoints: Path | None) -> None:
-        """None: no limit, or no second store. checkpoints: the file that checkpoints are appended to as well."""
-        self._keep_days, self._keep_mb, self._checkpoints = keep_days, keep_mb, checkpoints
+    def __init__(self, settings: ApiSettings) -> None:
+        self._keep_days, self._keep_mb = settings.record_keep_days, settings.record_keep_mb
+        self._checkpoints = settings.record_checkpoints  # the second store
         self._known: dict[str, int] = {}
 
     def __call__(self, store: Store, chain: Chain) -> None:

@@ -42,7 +42,8 @@ def served(folder: Path, model: Any, background: Any, instances: list[dict[str, 
         model, folder / "models" / "mine", background=background, labels=["no", "yes"],
         artifacts=folder / "artifacts", overwrite=True, **more,
     )  # fmt: skip
-    answers = load_predictor(folder / "artifacts" / "mine", 1).predict(instances)
+    predictor = load_predictor(folder / "artifacts" / "mine", 1)
+    answers = predictor.outputs.predictions(predictor.table(predictor.arrays(instances)))
     return np.array([[each["scores"]["no"], each["scores"]["yes"]] for each in answers])
 
 

@@ -194,7 +194,8 @@ def test_ids_without_a_tokenizer_are_sent_as_integers(tmp_path):
     assert (item.kind, item.shape, item.tokenizer) == ("tokens", (5,), None)
     assert made.manifest.example["instances"] == [{"review": ids[0].tolist()}]
     predictor = load_predictor(tmp_path / "artifacts" / "opinion", 1)
-    assert predictor.predict([{"review": [2, 4, 0, 0, 0]}])[0]["label"] in LABELS
+    table = predictor.table(predictor.arrays([{"review": [2, 4, 0, 0, 0]}]))
+    assert predictor.outputs.predictions(table)[0]["label"] in LABELS
     assert made.manifest.vocabularies == {"review": 8}
     adapter = TypeAdapter(row_type(made.manifest))
     adapter.validate_python({"review": [0, 7, 0, 0, 0]})

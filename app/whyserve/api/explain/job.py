@@ -13,19 +13,14 @@ from whyserve.api.middleware.auth import caller_of
 from whyserve.api.schemas.headers import idempotency_key
 from whyserve.api.schemas.rows import ROW_ID, takes_ids
 from whyserve.api.state import Service
-from whyserve.errors import AnswerTooLarge, InvalidInput
+from whyserve.errors import AnswerTooLarge
 from whyserve.jobs import ExplainJob, GivenBackground
 from whyserve.model.arrays import unpacked
-from whyserve.model.choice import choose_method
-from whyserve.model.methods import method_of_interactions
 from whyserve.model.rows import Arrays, Row
-from whyserve.model.scale import scale_of, scale_options
-from whyserve.model.spec import DEFAULT_BACKGROUND
+from whyserve.model.scale import scale_options
 from whyserve.model.work import counted_work
+from whyserve.predict.explain_options import SAME, ExplainOptions
 from whyserve.predict.predictor import Predictor
-
-# The options of a request that are fields of its job under the same name.
-AS_REQUESTED = ("interactions", "samples", "standard_error", "seed", "players", "summary")
 
 
 async def build_job(
@@ -38,46 +33,30 @@ async def build_job(
     Raises InvalidInput, UnknownLabel, UnsupportedMethod, AnswerTooLarge, and Unavailable if the service shuts down.
     """
     origin = await _origin(request, service)
-    options = {**_defaults(predictor, options), **options}
-    method, instances, summary = options["method"], options.get("instances"), options.get("summary", False)
-    interactions, players = options.get("interactions", False), options.get("players")
-    partition = predictor.partition_of(players)
-    if summary and partition.follows_rows:
-        partition.for_summary(asked=players is not None)
-    if interactions:
-        method = method_of_interactions("a summary" if summary else method)
-        partition.check_interactions()
-    samples, standard_error = options.get("samples"), options.get("standard_error")
-    choice = choose_method(predictor.manifest, method, samples, standard_error, players=players)
-    instead_of = options.get("instead_of")
-    scale = scale_of(predictor.spec, options.get("scale"), instead_of)
+    asked = ExplainOptions.of(predictor, options)
+    options, choice, instances = asked.given, asked.choice, options.get("instances")
     predicted = await predictor.answer(arrays)
-    outputs = predictor.outputs.wanted(options["outputs"], predicted, instead_of)
-    if reasons := options.get("reasons"):
-        outputs = predictor.outputs.including(outputs, predictor.reasons.against)
-    logits = await asyncio.to_thread(predictor.logits, arrays) if scale else None
+    outputs = asked.outputs(predictor, predicted)
+    logits = await asyncio.to_thread(predictor.logits, arrays) if asked.scale else None
     background = await _background(predictor, options["background"])
     rows = background.rows if isinstance(background, GivenBackground) else predictor.manifest.background(background)[0]
     allowed_s = min(service.settings.explain_deadline_s, options.get("deadline_s", float("inf")))
     work = counted_work(predictor.manifest, choice, sum(map(len, outputs)), rows)
-    if choice.has_errors and standard_error is not None:
+    if choice.has_errors and options.get("standard_error") is not None:
         work = work.filling(allowed_s)
-    created = time.time()
+    created, by_row = time.time(), [] if options.get("summary") else instances or []
     job = ExplainJob.of(
         predictor.spec,
         predictor.digest,
         arrays,
         predicted,
         outputs,
-        scale=scale,
+        **asked.fields,
         logits=logits,
-        ids=() if summary else _ids(predictor, instances or ()),
-        texts=await predictor.spans(instances) if instances and not summary else {},
-        method=method,
+        ids=_ids(predictor, by_row),
+        texts=await predictor.spans(by_row) if by_row else {},
         background=background,
-        **{name: options[name] for name in AS_REQUESTED if name in options},
-        reasons=options["language"] if reasons else None,
-        similar=_similar(predictor, options),
+        decision=options.get("decision"),
         cost=work.units,
         work=min(work.seconds, allowed_s),
         created=created,
@@ -95,64 +74,23 @@ async def build_job(
     return job.model_copy(update={"answer_bytes": expected})
 
 
-def _defaults(predictor: Predictor, options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options that a request did not name. Raises InvalidInput if the model or the request allows no reasons."""
-    common = {"method": "auto", "background": DEFAULT_BACKGROUND}
-    if not options.get("reasons"):
-        if "language" in options:
-            raise InvalidInput('"language" is the language of reasons; send "reasons": true', field="language")
-        return {**common, "outputs": "all" if options.get("summary") else "top"}
-    for other in ("summary", "players", "instead_of"):
-        if options.get(other) not in (None, False):
-            words = f'"reasons" are those of each row for the outcome in model.toml; send no "{other}"'
-            raise InvalidInput(words, field="reasons")
-    spec = predictor.reasons
-    known = (spec.language, *spec.languages)
-    if options.get("language", spec.language) not in known:
-        raise InvalidInput(f'"language" must be one of {", ".join(known)}', field="language")
-    return {**common, "outputs": [spec.against], "background": spec.background, "language": spec.language}
-
-
 def _ids(predictor: Predictor, instances: Sequence[Row]) -> tuple[str | int | None, ...]:
     """The id of each instance; empty if none has one."""
     given = tuple(row.get(ROW_ID) for row in instances)
     return given if any(each is not None for each in given) and takes_ids(predictor.spec) else ()
 
 
-def _similar(predictor: Predictor, options: Mapping[str, Any]) -> int | None:
-    """The number of similar rows that a request asks for. Raises InvalidInput if they cannot be shown."""
-    count: int | None = options.get("similar")
-    spec, is_own = predictor.spec, isinstance(options["background"], str)
-    fault = None
-    if count is None:
-        return None
-    if options.get("summary"):
-        fault = 'a summary has no similar rows; send no "summary"'
-    elif not spec.is_table:
-        fault = f"{spec.name} has inputs that are not tabular"
-    elif count and is_own and not spec.explain.show_background:
-        fault = "model.toml does not allow to show the background (explain.show_background); send 0, or a background"
-    if fault:
-        raise InvalidInput(f'"similar": {fault}', field="similar")
-    return count
-
-
 def note_explained(
-    request: Request, service: Service, predictor: Predictor, job: ExplainJob, *, outputs: Any, body: bytes = b""
+    request: Request, service: Service, predictor: Predictor, job: ExplainJob, *, outputs: Any = None, body: bytes = b""
 ) -> None:
-    """Say that the answer of this request is a decision. outputs: as requested."""
+    """Say that the answer of this request is a decision. outputs: as requested; by default, what the job says of it."""
     background = job.background
-    asked = {
-        "job": job.id,
-        "method": job.method,
-        "background": job.background_key,
-        "outputs": outputs,
-        **scale_options(job.scale),
-        **{name: getattr(job, name) for name in AS_REQUESTED},
-        "reasons": job.reasons is not None,
-        "language": job.reasons,
-        "similar": job.similar,
-    }
+    if outputs is None:  # only with these words, rows have outputs of their own
+        word = "positive" if predictor.spec.task == "multilabel" else "top"
+        outputs = job.outputs[0] if all(each == job.outputs[0] for each in job.outputs) else word
+    asked = {name: getattr(job, name) for name in ("method", "similar", *SAME)}
+    asked |= {"background": job.background_key, "outputs": outputs, **scale_options(job.scale)}
+    asked |= {"reasons": job.reasons is not None, "language": job.reasons, "prediction": job.decision}
     service.note(
         request.scope["state"],
         predictor,
@@ -161,7 +99,7 @@ def note_explained(
         kind="explanation",
         asked={name: each for name, each in asked.items() if each is not None and each is not False},
         background=unpacked(background.arrays) if isinstance(background, GivenBackground) else None,
-        about=job.id,
+        about=job.decision.partition(".")[0] if job.decision else job.id,
     )
 
 

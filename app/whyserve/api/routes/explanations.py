@@ -51,7 +51,7 @@ async def _note(request: Request, service: Service, state: JobState) -> None:
     job = await service.queue.job(state.id)
     if not job.drawing:
         predictor = await predictor_of(service, job.model, job.version, job.digest)
-        note_explained(request, service, predictor, job, outputs=job.outputs[0] if job.outputs else None)
+        note_explained(request, service, predictor, job)
         wait.note_explanation(request, state.result or b"")
 
 

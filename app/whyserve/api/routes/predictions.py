@@ -12,8 +12,8 @@ from typing_extensions import TypedDict
 
 from whyserve.api.middleware.answers import json_response
 from whyserve.api.middleware.auth import caller_of
-from whyserve.api.routes.replay import split
 from whyserve.errors import InvalidInput, UnknownPrediction
+from whyserve.record.chain import check_row, read_place, read_time
 from whyserve.record.content import as_json
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ async def listed(request: Request) -> Response:
     time, _, last = query.get("after", "0-").partition("-")
     if not (time.isascii() and time.isdecimal() and len(time) < 19):
         raise InvalidInput('"after" must be "next" of the page before', field="after")
-    since, until = _time(request, "from"), _time(request, "to")
+    since, until = (read_time(query[name], name) if name in query else None for name in ("from", "to"))
     after = max((int(time), last), (since or 0, ""))
     equal = {"model": query.get("model"), "caller": query.get("caller")}
     heads = await _recorder(request).run(
@@ -119,17 +119,16 @@ async def listed(request: Request) -> Response:
 @router.get("/{id}", operation_id="getPrediction", response_model=Recorded)
 async def show(request: Request, id: str) -> Response:
     """A recorded decision, with its input and its answer."""
-    prediction, row = split(id, "id")
+    prediction, row = read_place(id, "id")
     found = await _recorder(request).run(lambda store, _: store.find(prediction))
-    if row is not None and row >= found.head["rows"]:
-        raise UnknownPrediction(f"the prediction has rows 0 to {found.head['rows'] - 1}", field="id")
+    check_row(found.head, row, "id")
     return json_response(_whole(found))
 
 
 @router.post("/{id}/erase", operation_id="erasePrediction", response_model=Erasure)
 async def erase(request: Request, id: str) -> Response:
     """Erase the content of a recorded decision (ID), or of one of its rows (ID.ROW), also in its explanations."""
-    prediction, row = split(id, "id")
+    prediction, row = read_place(id, "id")
     caller, recorder = caller_of(request.scope), _recorder(request)
     from whyserve.record import erasure  # noqa: PLC0415  # few services need SQLAlchemy
 
@@ -143,17 +142,6 @@ def _recorder(request: Request) -> "Recorder":
     if recorder is None:
         raise UnknownPrediction("this service keeps no record; set WHYSERVE_RECORD")
     return recorder
-
-
-def _time(request: Request, name: str) -> int | None:
-    """Microseconds since the epoch. Raises InvalidInput."""
-    if (given := request.query_params.get(name)) is None:
-        return None
-    try:
-        time = datetime.fromisoformat(given)
-        return int((time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp() * 1e6)
-    except (ValueError, OverflowError):
-        raise InvalidInput(f'"{name}" must be a time in ISO 8601, such as 2026-03-01T12:00:00Z', field=name) from None
 
 
 def _shown(head: dict[str, Any]) -> dict[str, Any]:

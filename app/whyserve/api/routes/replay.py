@@ -1,7 +1,6 @@
 """POST /explain {"prediction": ID}: explain a recorded prediction again, with the same build, seed and samples."""
 
 import asyncio
-import re
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -20,11 +19,11 @@ from whyserve.errors import InvalidInput, ModelFault, PredictionGone, UnknownPre
 from whyserve.jobs import ExplainJob, GivenBackground
 from whyserve.model.builds import RECORDED, build_folder, find_build
 from whyserve.predict.predictor import Predictor, load_predictor
+from whyserve.record.chain import UNKNOWN, check_row, read_place
 
 # The name of the prediction stands near the beginning of a short body.
 FIELD, NEAR = b'"prediction"', 300
 KEPT_PREDICTORS = 4
-UNKNOWN = "the record has no prediction with this id, or it is another caller's"
 
 
 def wanted(body: bytes) -> dict[str, Any] | None:
@@ -48,13 +47,12 @@ async def build(request: Request, service: Service, given: dict[str, Any]) -> Ex
         raise InvalidInput('"prediction" must be a string: the X-Prediction-Id of an answer', field="prediction")
     if service.record is None:
         raise InvalidInput("this service keeps no record; set WHYSERVE_RECORD", field="prediction")
-    prediction, row = split(place, "prediction")
+    prediction, row = read_place(place, "prediction")
     found = await service.record.run(lambda store, _: store.find(prediction))
     head, content, state = found.head, found.content, request.scope["state"]
     if head["caller"] != caller_of(request.scope) and "record" not in state.get("scopes", ()):
         raise UnknownPrediction(UNKNOWN, field="prediction")
-    if row is not None and row >= head["rows"]:
-        raise UnknownPrediction(f"the prediction has rows 0 to {head['rows'] - 1}", field="prediction")
+    check_row(head, row, "prediction")
     if content is None or (row in found.erased if row is not None else found.erased):
         raise PredictionGone("the content of this prediction was erased", field="prediction")
     predictor = await predictor_of(service, head["model"], head["version"], head["manifest"])
@@ -64,7 +62,7 @@ async def build(request: Request, service: Service, given: dict[str, Any]) -> Ex
         names = ", ".join((*hidden.omit, *hidden.hash))
         raise PredictionGone(f"the record does not hold {names}, so it cannot explain again", field="prediction")
     own = check_options(given, predictor.spec)
-    options = {name: option for name, option in head.get("asked", {}).items() if name != "job"}
+    options = dict(head.get("asked", {}))
     if content.background:
         options["background"] = GivenBackground.pack(content.background)
     if instances := _instances(content.body):
@@ -75,17 +73,10 @@ async def build(request: Request, service: Service, given: dict[str, Any]) -> Ex
         "program": head["program"],
         "may_differ": _reasons(head, content.explained, own),
     }
-    return await build_job(request, service, predictor, arrays, {**options, **own})
-
-
-def split(place: str, field: str) -> tuple[str, int | None]:
-    """ID or ID.ROW. Raises InvalidInput, and UnknownPrediction for what is no id."""
-    prediction, dot, row = place.partition(".")
-    if dot and not re.fullmatch("[0-9]{1,8}", row):
-        raise InvalidInput(f'"{field}" must be ID or ID.ROW, with a row from 0', field=field)
-    if not re.fullmatch("[0-9a-f]{32}", prediction):
-        raise UnknownPrediction(UNKNOWN, field=field)
-    return prediction, int(row) if dot else None
+    source, row_of = options.get("prediction"), "" if row is None else f".{row}"
+    # What explains an explanation again is about the first decision.
+    first = place if source is None else source if "." in source else source + row_of
+    return await build_job(request, service, predictor, arrays, {**options, **own, "decision": first})
 
 
 def noted(request: Request, parts: Sequence[bytes]) -> Sequence[bytes]:

@@ -10,10 +10,10 @@ from whyserve.api.schemas.types import described, list_or_text, one_of, optional
 from whyserve.model.manifest import Manifest
 from whyserve.model.methods import Method
 from whyserve.model.spec import ScaleName
+from whyserve.predict.explain_options import MOST_SIMILAR
 
 # Every explained row costs as many evaluations as the background has rows. A model's own backgrounds have as many.
 MAX_BACKGROUND_ROWS = 100
-MOST_SIMILAR = 20
 Version = described(int, "A version of the model. Default: the current version.", ge=1)
 
 PLAYERS = (
