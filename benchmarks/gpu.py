@@ -1,6 +1,6 @@
 """`deep`, `permutation` and `gradient` on a CUDA device and on the CPU: `python -m benchmarks.gpu [--small]`.
 
-It takes less than six minutes. It needs torch 2.11 or later and numpy, and no other package: PYTHONPATH=app is enough.
+It takes less than six minutes. It needs torch 2.11 or later, numpy and scipy, and no other package (PYTHONPATH=app).
 shap and captum run beside it on the same device if they are installed, and scikit-image makes the superpixels. If there
 is no CUDA device, the CPU alone is measured, and the output says so.
 

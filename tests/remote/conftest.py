@@ -68,7 +68,7 @@ def server():
             process.terminate()
 
 
-def _await(port: int, process: subprocess.Popen) -> None:
+def _await(port: int, process: "subprocess.Popen[bytes]") -> None:
     end = time.monotonic() + 60
     while time.monotonic() < end:
         assert process.poll() is None
