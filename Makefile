@@ -7,6 +7,7 @@ STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-cache-dir -c constraints.txt
 KSERVE := .venv-kserve
 RAY := .venv-ray
+S3 := .venv-s3
 AUDIT := .venv-audit
 # What to test: T=tests/queues for one folder, or a file.
 T ?= tests
@@ -14,11 +15,11 @@ T ?= tests
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help run dev check test test-slow test-corpus test-ray test-all test-docker test-fuzz test-faults test-ui install lint types export ui \
-	bench-explain bench-rivals bench-delivery bench-predict bench-deploy bench-queue attack soak audit sbom release
+.PHONY: help run dev check test test-slow test-corpus test-ray test-s3 test-all test-docker test-fuzz test-faults test-ui \
+	install lint types export ui bench-explain bench-rivals bench-delivery bench-predict bench-deploy bench-queue attack soak audit sbom release
 
 help: ## show these lines
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /make \1 \t/' | expand -t 20
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /make \1 \t/' | expand -t 20
 
 run: install ## export the models of models/ and serve them
 	@$(BIN)/whyserve up
@@ -42,7 +43,7 @@ test-corpus: install ## networks as people have them, packaged, served and compa
 test-all: test test-slow test-corpus test-fuzz test-faults test-ui test-docker ## everything that CI runs
 
 # Builds the images and runs them.
-test-docker: install ## images and containers; needs a Docker engine
+test-docker: install $(KSERVE)/.installed ## images and containers; needs a Docker engine
 	$(BIN)/python -m pytest -m docker tests/docker
 
 # In Debian's Chromium; where there is npm, the page is also built again and compared.
@@ -60,6 +61,10 @@ test-faults: install export ## processes killed, stopped and starved, many times
 # Not in .ci/run: it takes about three minutes.
 test-ray: install export $(RAY)/.installed ## files of rows on a Ray cluster of two nodes
 	$(BIN)/python -m pytest -m ray tests/batch
+
+# Not in .ci/run: it takes about two minutes.
+test-s3: install $(S3)/.installed ## models and rows in object stores, on a server of S3
+	$(S3)/bin/python -m pytest -m s3 tests/remote
 
 lint: install
 	$(BIN)/ruff check .
@@ -89,11 +94,13 @@ $(KSERVE)/.installed: tests/api/oip/kserve.txt
 	$(KSERVE)/bin/python -m pip install --quiet --disable-pip-version-check --no-cache-dir --no-deps -r $<
 	@touch $@
 
-# Ray beside our packages, which it imports from their environment.
-$(RAY)/.installed: tests/batch/ray.txt $(STAMP)
-	@test -x $(RAY)/bin/python || $(PYTHON) -m venv $(RAY)
-	$(RAY)/bin/python -m pip install --quiet --disable-pip-version-check --no-cache-dir --no-deps -r $<
-	@echo "import site; site.addsitedir('$(CURDIR)/$(VENV)/lib/python3.11/site-packages')" > $(RAY)/lib/python3.11/site-packages/whyserve-environment.pth
+# Ray, and the packages of S3 with its server, beside our packages, which they import from their environment.
+$(RAY)/.installed: tests/batch/ray.txt
+$(S3)/.installed: tests/remote/s3.txt
+$(RAY)/.installed $(S3)/.installed: $(STAMP)
+	@test -x $(@D)/bin/python || $(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --no-cache-dir --no-deps -r $(filter %.txt,$^)
+	@echo "import site; site.addsitedir('$(CURDIR)/$(VENV)/lib/python3.11/site-packages')" > $(@D)/lib/python3.11/site-packages/whyserve-environment.pth
 	@touch $@
 
 $(AUDIT)/.installed: .ci/audit.txt

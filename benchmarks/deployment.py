@@ -39,14 +39,15 @@ def free_port() -> int:
 @dataclass
 class Service:
     api: subprocess.Popen[bytes]
-    worker: subprocess.Popen[bytes]
+    workers: list[subprocess.Popen[bytes]]
     redis: redis.Redis
     port: int
 
     def cpu_s(self) -> tuple[float, float, float]:
-        """Processor time so far, in seconds: API, worker, Redis."""
+        """Processor time so far, in seconds: API, workers, Redis."""
         used: dict[str, Any] = self.redis.info("cpu")
-        return cpu_s(self.api.pid), cpu_s(self.worker.pid), used["used_cpu_user"] + used["used_cpu_sys"]
+        workers = sum(cpu_s(worker.pid) for worker in self.workers)
+        return cpu_s(self.api.pid), workers, used["used_cpu_user"] + used["used_cpu_sys"]
 
 
 def cpu_s(pid: int) -> float:
@@ -56,7 +57,7 @@ def cpu_s(pid: int) -> float:
 
 
 @contextlib.contextmanager
-def running() -> Iterator[Service]:
+def running(workers: int = 1) -> Iterator[Service]:
     api_port, redis_port = free_port(), free_port()
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         persistent = ["--appendonly", "yes", "--appendfsync", "always", "--save", "", "--dir", folder]
@@ -64,9 +65,9 @@ def running() -> Iterator[Service]:
         flags = ["--redis-url", f"redis://127.0.0.1:{redis_port}/0", "--state", folder, "--port", str(api_port)]
         program = [sys.executable, "-m", "whyserve.cli"]
         api = start(stack, *program, "api", *flags, "--cache-mb", "0")
-        worker = start(stack, *program, "worker", *flags, "--nice", "0")
+        started = [start(stack, *program, "worker", *flags, "--nice", "0") for _ in range(workers)]
         with contextlib.closing(redis.Redis(port=redis_port)) as client:
-            service = Service(api, worker, client, api_port)
+            service = Service(api, started, client, api_port)
             while not ready(service):
                 time.sleep(0.1)
             yield service
@@ -81,9 +82,10 @@ def start(stack: contextlib.ExitStack, *command: str) -> subprocess.Popen[bytes]
 
 def ready(service: Service) -> bool:
     assert service.api.poll() is None
-    assert service.worker.poll() is None
+    assert all(worker.poll() is None for worker in service.workers)
     try:
-        return bool(httpx.get(f"http://127.0.0.1:{service.port}/health/ready").json()["workers"])
+        answer = httpx.get(f"http://127.0.0.1:{service.port}/health/ready").json()
+        return bool(answer["workers"] == len(service.workers))
     except httpx.HTTPError:
         return False
 

@@ -3,8 +3,8 @@
     python -m benchmarks.ray_rows [--rows 1000000] [--cores 2]
 
 Needs an environment with Ray, such as .venv-ray. The engine's share is the processor time of the explanation method
-alone, on the same rows in memory, divided by the processor time of the processes that explain, which also read and
-check the rows and write the answers. Both are medians: of partitions, and of parts of a partition's size. The first
+divided by that of the processes that explain, which also read and check the rows and write the answers. Both are
+measured in these processes, and are medians of partitions, so that other work on the machine affects both. The first
 partition of a process also prepares the method, which is shown apart. Ray's own processes are not counted.
 """
 
@@ -40,29 +40,6 @@ def make_rows(folder: Path, count: int) -> None:
         pa.parquet.write_table(pa.table(columns), path, row_group_size=PARTITION)
 
 
-def engine_seconds(rows: Path, count: int) -> float:
-    """Processor time of the method alone, per row."""
-    import torch
-
-    from whyserve.batch.arrow import Loader
-    from whyserve.explain.game.base import Limits
-    from whyserve.tables.explain import CHUNK_ROWS
-
-    model = Loader("models", f"artifacts/{MODEL}").load()
-    explainer = model.explainer("deep")
-    table = pa.parquet.read_table(rows).slice(0, count)
-    x = torch.tensor(np.stack([column.to_numpy() for column in table.columns], axis=1))
-    outputs = torch.zeros((CHUNK_ROWS, 1), dtype=torch.int64)
-    explainer.explain({"x": x[:CHUNK_ROWS]}, outputs[: len(x)], Limits())
-    times = []
-    for some in x.split(PARTITION):
-        began = time.process_time()
-        for part in some.split(CHUNK_ROWS):
-            explainer.explain({"x": part}, outputs[: len(part)], Limits())
-        times.append((time.process_time() - began) / len(some))
-    return float(np.median(times))
-
-
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--rows", type=int, default=1_000_000)
@@ -80,12 +57,24 @@ def main() -> None:
     seconds.mkdir()
 
     class Timed(on_ray._Actor):
-        """Writes the processor time of each partition into a file."""
+        """Writes the processor time of each partition, and that of the method, into a file."""
+
+        def __init__(self, work):
+            super().__init__(work)
+            self.method = self._explainer._model.explainer("deep")
+            self.explain, self.inside = self.method.explain, 0.0
+            self.method.explain = self.timed
+
+        def timed(self, *arguments, **options):
+            began = time.process_time()
+            found = self.explain(*arguments, **options)
+            self.inside += time.process_time() - began
+            return found
 
         def __call__(self, row):
-            began = time.process_time()
+            began, self.inside = time.process_time(), 0.0
             found = super().__call__(row)
-            (seconds / str(row["number"])).write_text(str(time.process_time() - began))
+            (seconds / str(row["number"])).write_text(f"{time.process_time() - began} {self.inside}")
             return found
 
     try:
@@ -96,22 +85,19 @@ def main() -> None:
         work = on_ray.Work(loader, Question(method="deep"), EVERY, str(folder / "answers"))
         places = [str(path) for path in sorted(folder.glob("*.parquet"))]
         how = {"partition_rows": PARTITION, "force": False, "on_progress": lambda *_: None}
-        alone = [engine_seconds(folder / "rows-0000.parquet", 2 * PARTITION)]
         began = time.perf_counter()
         totals = on_ray.explain_on_ray(work, loader.load(), places, **how)
         wall = time.perf_counter() - began
-        alone.append(engine_seconds(folder / "rows-0000.parquet", 2 * PARTITION))
         assert (totals.rows, totals.refused) == (given.rows, 0)
-        spent = [float(path.read_text()) for path in seconds.iterdir()]
-        whole = float(np.median(spent)) / min(PARTITION, given.rows)
+        spent = np.array([path.read_text().split() for path in seconds.iterdir()], float)
+        whole, engine = np.median(spent, axis=0) / min(PARTITION, given.rows)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    engine = sum(alone) / 2
-    print("| rows | cores | rows/s | rows/s per core | method alone, µs | whole, µs | engine's share | preparing, s |")
+    print("| rows | cores | rows/s | rows/s per core | method, µs | whole, µs | engine's share | preparing, s |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- |")
     print(
         f"| {given.rows:,} | {given.cores} | {given.rows / wall:,.0f} | {1 / whole:,.0f} | {engine * 1e6:.1f} |"
-        f" {whole * 1e6:.1f} | {engine / whole:.2f} | {sum(spent) - whole * given.rows:.1f} |"
+        f" {whole * 1e6:.1f} | {engine / whole:.2f} | {spent[:, 0].sum() - whole * given.rows:.1f} |"
     )
 
 

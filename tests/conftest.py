@@ -28,15 +28,15 @@ from whyserve.model.spec import read_spec  # noqa: E402
 ROOT = Path(__file__).parent.parent
 # Tests that start processes, export models or take long, whatever fixtures they use.
 NOT_QUICK = (
-    "batch", "clients", "docker", "explain", "export", "faults", "kinds", "notebook", "processes", "queues", "tables",
-    "ui", "test_extending.py", "test_imports.py", "test_kinds.py", "test_readme.py",
+    "batch", "clients", "docker", "explain", "export", "faults", "kinds", "notebook", "processes", "queues", "remote",
+    "tables", "ui", "test_extending.py", "test_imports.py", "test_kinds.py", "test_readme.py",
 )  # fmt: skip
 # Files with few and long tests: they begin first, so that two processes end at about the same time.
 LONG_FIRST = ("faults", "export", "processes", "test_readme.py", "test_extending.py", "test_service.py", "explain")
 MODELS = ROOT / "models"
 START_S = 120.0
 # Marks of what has a make target of its own.
-SUITES = ("corpus", "docker", "faults", "fuzz", "ray", "slow", "ui")
+SUITES = ("corpus", "docker", "faults", "fuzz", "ray", "s3", "slow", "ui")
 
 
 def pytest_configure() -> None:

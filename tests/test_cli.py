@@ -18,7 +18,7 @@ FOREIGN = {
     "check": {"models", "port", "redis-url", "lease-s"},
     "verify": {"models", "port"},
     "explain": {"port", "redis-url", "batch-jobs", "lease-s", "nice", "keys"},
-    "api": {"models", "memory-mb", "nice", "budget-ms", "start-s"},
+    "api": {"memory-mb", "nice", "budget-ms", "start-s"},
     "worker": {"port", "cache-mb", "threads", "oidc-issuer", "budget-ms"},
     "openapi": {"port", "redis-url", "drain-s"},
     "record verify": {"models", "port", "redis-url"},

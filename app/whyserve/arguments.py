@@ -89,6 +89,8 @@ def _parser() -> argparse.ArgumentParser:
         _add_settings(command, settings)
         if name == "api":
             command.add_argument("--fd", type=int, help=argparse.SUPPRESS)
+        if name == "export":
+            command.add_argument("--only", metavar="MODEL", help="Export this model alone.")
         if name == "explain":
             _add_explain(command)
     _add_key(commands)

@@ -10,9 +10,10 @@ from typing import Any
 
 from whyserve.api.middleware.keys import fresh
 from whyserve.arguments import parse, read_settings, unknown_variables
-from whyserve.errors import WhyserveError
+from whyserve.errors import ConfigurationError, WhyserveError
 from whyserve.processes.parent import PARENT_FD, stop_with_parent
 from whyserve.processes.temporary import check_temporary_folder
+from whyserve.remote import address_of, fetch
 from whyserve.settings import (
     ApiSettings,
     CheckSettings,
@@ -77,6 +78,8 @@ def _run(command: str, settings: Common, own: dict[str, Any]) -> None:
         case NewSettings():
             from whyserve.export.package.new import write_new  # noqa: PLC0415
 
+            if address := address_of(settings.models):
+                raise ConfigurationError(f"{address}: `whyserve new` writes to a folder; add --models FOLDER")
             print(write_new(settings.models, settings.name, settings.framework))  # noqa: T201
         case VerifySettings():
             from whyserve.export.verify import verify_all  # noqa: PLC0415
@@ -86,6 +89,7 @@ def _run(command: str, settings: Common, own: dict[str, Any]) -> None:
             from whyserve.export.build import export_all  # noqa: PLC0415
 
             stop_with_parent()
+            fetch(settings.models, own["only"])
             say = partial(print, flush=True)
             export_all(
                 settings.models,
@@ -94,6 +98,7 @@ def _run(command: str, settings: Common, own: dict[str, Any]) -> None:
                 say,
                 settings.budget_max_ms,
                 record=settings.record,
+                only=own["only"],
             )
         case RecordSettings():
             from whyserve.processes.record import main as record  # noqa: PLC0415

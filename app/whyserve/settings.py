@@ -6,12 +6,13 @@ people, in `--help` and in docs/settings.md. Run `python docs/make_settings.py` 
 
 import ipaddress
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from whyserve.model.methods import BUDGET_MAX_MS, BUDGET_MS
+from whyserve.remote import local_folder
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 Count = Annotated[int, Field(ge=1)]
@@ -36,14 +37,20 @@ class Common(BaseSettings):
     )
     unused: ClassVar[frozenset[str]] = frozenset()
 
-    models: Path = Path("models")
-    """Folder that holds the model folders."""
-    artifacts: Path = Path("artifacts")
-    """Folder of exported models."""
     state: Path = Path(".whyserve")
     """Folder of the embedded queue and of lock files."""
+    models: Path = Path("models")
+    """Folder that holds the model folders, or its address in an object store, such as s3://bucket/models."""
+    artifacts: Path = Path("artifacts")
+    """Folder of exported models."""
     log_level: Literal["debug", "info", "warning", "error"] = "warning"
     """Least severe level that is logged."""
+
+    @field_validator("models", mode="before")
+    @classmethod
+    def _copied(cls, value: Any, info: ValidationInfo) -> Any:
+        """Of an address, the folder of its copy."""
+        return local_folder(str(value), info.data.get("state", Path()))
 
 
 class RecordPlace(Common):
@@ -151,8 +158,6 @@ class Settings(Common):
 
 class ApiSettings(Settings, RecordPlace):
     """`whyserve api`."""
-
-    unused = frozenset({"models"})
 
     record_sync: bool = False
     """Answer when the decision is on disk; false: it is on disk within a second."""

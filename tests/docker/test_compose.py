@@ -6,6 +6,7 @@ import time
 import httpx
 import pytest
 
+from tests.api.oip.kserve_page import check_transcript
 from tests.conftest import example, shipped
 from tests.docker.conftest import DOWN_S, IMAGES, START_S, Project, run
 
@@ -28,6 +29,10 @@ def test_every_model_predicts_and_explains_through_the_published_port(name, proj
     for output in explanation["outputs"]:
         scale = max(1.0, abs(output["value"]), abs(output["base_value"]))
         assert abs(output["residual"]) <= 1e-3 * scale
+
+
+def test_the_client_of_kserve_is_answered_by_the_containers(project: Project):
+    check_transcript(f"http://127.0.0.1:{project.port}")
 
 
 @pytest.mark.parametrize("service", ["api", "worker", "redis"])

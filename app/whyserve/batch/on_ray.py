@@ -17,9 +17,10 @@ import pyarrow.parquet
 from whyserve.batch.arrow import Loader
 from whyserve.errors import ConfigurationError, WhyserveError
 from whyserve.explain.models.explainable import ExplainableModel
+from whyserve.remote import file_system, is_address, open_bytes
 from whyserve.tables.answers import open_answers
 from whyserve.tables.explain import OnProgress, Question, TableExplainer, Totals, open_files
-from whyserve.tables.files import PARQUET, file_system, has_ending, is_address, name_of, open_bytes, open_rows, written
+from whyserve.tables.files import PARQUET, has_ending, name_of, open_rows, written
 from whyserve.tables.rows import Reading
 
 # Readers of folders of Parquet files ignore names that begin with _.
@@ -176,7 +177,7 @@ def _prepare(folder: str, plan: dict[str, Any], *, force: bool) -> set[str]:
     try:
         system, path = file_system(folder)
         system.makedirs(path, exist_ok=True)
-        names = {name_of(each) for each in system.ls(path, detail=False)}
+        names = {name_of(each) for each in system.find(path, maxdepth=1)}
         same = system.cat_file(f"{path}/{PLAN_FILE}").decode() == text if PLAN_FILE in names else not names
         if not same and not force:
             raise ConfigurationError(

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -51,18 +51,22 @@ def export_all(
     budget_max_ms: float = BUDGET_MAX_MS,
     *,
     record: str | None = None,
+    only: str | None = None,
 ) -> None:
     """Export each changed folder under `models`. say: called with one line per model. record: the decision record.
 
-    budget_ms: the time in ms per row that the default explanation method may take. budget_max_ms: the time that it may
-    take if no faster method is reliable.
+    only: the name of the one model to export. budget_ms: the time in ms per row that the default explanation method may
+    take. budget_max_ms: the time that it may take if no faster method is reliable.
     Raises ModelFault at the end, with one line per faulty model; the other models are exported.
     """
     settings = {"budget_ms": budget_ms, "budget_max_ms": budget_max_ms}
     faults: list[str] = []
     changed: list[Source] = []
     folders = model_folders(models, SPEC_FILE)
-    for folder in folders:
+    wanted = [folder for folder in folders if only in (None, folder.name)]
+    if not wanted:
+        raise ModelFault(f"{models}: no model folder {only}")
+    for folder in wanted:
         try:
             source = read_source(folder)
         except ModelFault as fault:
@@ -87,18 +91,15 @@ def _named(record: str, artifacts: Path, say: Say) -> Collection[str]:
     """The folders of the builds that the decision record names; all, if it cannot be read."""
     try:
         from whyserve.record.store import Store  # noqa: PLC0415  # few exports need SQLAlchemy
-    except ImportError:
-        say('WHYSERVE_RECORD: needs the extra "record"; all older builds are kept')
-        return {folder.name for folder in (artifacts / RECORDED).glob("*")}
-    try:
-        store = Store.open(record, create=False)
-        try:
+
+        with closing(Store.open(record, create=False)) as store:
             return {build_folder(model, digest) for digest, model in store.builds().items()}
-        finally:
-            store.close()
+    except ImportError:
+        words = 'WHYSERVE_RECORD: needs the extra "record"'
     except (RecordUnavailable, ConfigurationError) as error:
-        say(f"{error.message}; all older builds are kept")
-        return {folder.name for folder in (artifacts / RECORDED).glob("*")}
+        words = error.message
+    say(f"{words}; all older builds are kept")
+    return {folder.name for folder in (artifacts / RECORDED).glob("*")}
 
 
 def _export_and_prune(

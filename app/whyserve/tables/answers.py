@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from whyserve.errors import ConfigurationError
-from whyserve.tables.files import has_ending, is_address, written
+from whyserve.remote import file_system
+from whyserve.tables.files import has_ending, written
 
 Write = Callable[[pa.RecordBatch, Mapping[str, Any]], None]
 # A Parquet file gets a row group when so many lines or bytes wait.
@@ -108,10 +109,12 @@ def check_output(place: str, inputs: Sequence[str], *, force: bool) -> None:
     """Raises ConfigurationError for an unknown format, for an input file, and for an existing file without `force`."""
     if not has_ending(place, tuple(FORMATS)):
         raise ConfigurationError(f"{place}: unknown format; the name must end in {', '.join(FORMATS)}")
-    if is_address(place):
-        return
-    path = Path(place)
-    if any(path.exists() and Path(each).exists() and path.samefile(each) for each in inputs):
+    system, path = file_system(place)
+    exists = system.exists(path)
+    local = Path(place)
+    if exists and any(
+        place == each or (local.exists() and Path(each).exists() and local.samefile(each)) for each in inputs
+    ):
         raise ConfigurationError(f"{place}: is the file of rows; choose another name for the answers")
-    if path.exists() and not force:
+    if exists and not force:
         raise ConfigurationError(f"{place}: the file exists; add --force to replace it")

@@ -1,6 +1,6 @@
 """Open files of rows, CSV or Parquet: the names of their columns, and their rows in chunks.
 
-A place is a path, or an address that fsspec knows, such as s3://bucket/rows.parquet.
+A place is a path, or an address of an object store, such as s3://bucket/rows.parquet.
 """
 
 import codecs
@@ -17,12 +17,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
-from typing import IO, Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import pyarrow as pa
 import pyarrow.parquet
 
-from whyserve.errors import InvalidInput, first_line
+from whyserve.errors import InvalidInput, WhyserveError, first_line
+from whyserve.remote import fault, file_system, is_address, open_bytes
 
 PARQUET, CSV = (".parquet", ".pq"), (".csv", ".csv.gz", ".tsv", ".txt")
 SEPARATORS = ",;\t|"
@@ -67,19 +68,8 @@ def name_of(place: str | Path) -> str:
     return str(place).rstrip("/").rpartition("/")[2]
 
 
-def is_address(place: str | Path) -> bool:
-    return "://" in str(place)
-
-
 def has_ending(place: str | Path, endings: Sequence[str]) -> bool:
     return name_of(place).lower().endswith(tuple(endings))
-
-
-def file_system(place: str) -> tuple[Any, str]:
-    """The file system of an address, and the path in it. fsspec comes with torch; s3:// also needs s3fs."""
-    from fsspec.core import url_to_fs  # noqa: PLC0415
-
-    return url_to_fs(place)  # type: ignore[no-any-return]
 
 
 def matching(places: Sequence[str]) -> list[str]:
@@ -156,13 +146,10 @@ def _readable(place: str) -> Iterator[None]:
         ) from error
     except (OSError, EOFError, LookupError, csv.Error, pa.ArrowException) as error:
         raise InvalidInput(f"{name}: cannot be read as CSV or Parquet: {first_line(error)}") from error
-
-
-def open_bytes(place: str) -> IO[bytes]:
-    if is_address(place):
-        system, path = file_system(place)
-        return system.open(path, "rb")  # type: ignore[no-any-return]
-    return Path(place).open("rb")
+    except Exception as error:  # of a store that ended the connection
+        if isinstance(error, WhyserveError) or not is_address(place):
+            raise
+        raise fault(place, error) from error
 
 
 @contextmanager

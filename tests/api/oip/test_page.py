@@ -7,12 +7,13 @@ import sys
 
 import pytest
 
+from tests.api.oip.kserve_page import check_transcript
 from tests.conftest import ROOT
 from tests.test_readme import holds
 
 PAGE = (ROOT / "docs" / "protocols.md").read_text()
 COMMANDS = re.findall(r"```sh\n(.*?)```\n+```json\n(.*?)```", PAGE, re.DOTALL)
-(PROGRAM,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+(PROGRAM,) = re.findall(r"```python\n(import numpy.*?)```", PAGE, re.DOTALL)
 
 
 def here(block, service):
@@ -33,6 +34,10 @@ def test_the_program_prints_the_prediction(service):
         [sys.executable, "-c", here(PROGRAM, service)], capture_output=True, text=True, timeout=60, check=True
     )
     assert float(done.stdout.strip().strip("[]")) == pytest.approx(274.494, abs=1e-3)
+
+
+def test_the_program_of_kserve_prints_the_transcript(service):
+    check_transcript(service.address)
 
 
 def test_every_documented_path_exists(client):

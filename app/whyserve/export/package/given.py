@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from whyserve.errors import InvalidInput
+from whyserve.remote import is_address
 
 
 def _is_list(value: Any) -> bool:
@@ -42,7 +43,10 @@ ARGUMENTS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "version": (lambda value: type(value) is int and value >= 1, "a whole number from 1"),
     "budget_ms": (lambda value: isinstance(value, int | float) and value > 0, "a number of milliseconds above 0"),
     "budget_max_ms": (lambda value: isinstance(value, int | float) and value > 0, "a number of milliseconds above 0"),
-    "folder": (lambda value: isinstance(value, str | os.PathLike), 'a path, such as "models/churn"'),
+    "folder": (
+        lambda value: isinstance(value, str | os.PathLike) and not is_address(value),
+        'a path, such as "models/churn"',
+    ),
     "artifacts": (lambda value: isinstance(value, str | os.PathLike), 'a path, such as "artifacts"'),
 }
 OPTIONAL = ("unit", "features", "units", "groups", "categories", "missing", "kinds", "ranges")

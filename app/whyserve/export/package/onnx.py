@@ -3,18 +3,18 @@
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any, ClassVar, get_args
 
 import numpy as np
 import onnx
 
-from whyserve.errors import InvalidInput, ModelFault, first_line
+from whyserve.errors import InvalidInput, ModelFault, WhyserveError, first_line
 from whyserve.export.package.onnx_graph import Labels, class_labels, make_servable
 from whyserve.export.package.output_choice import OutputChoice
 from whyserve.model.input_spec import DType
 from whyserve.model.spec import ONNX_FILE
 from whyserve.onnx.session import check_free_rows, dtype_of, open_session
+from whyserve.remote import is_address, open_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class OnnxModel:
 
     @classmethod
     def of(cls, model: Any) -> "OnnxModel":
-        """model: an onnx.ModelProto, the path of a file, or its bytes. Raises InvalidInput, ModelFault."""
+        """model: an onnx.ModelProto, the path or address of a file, or its bytes. Raises InvalidInput, ModelFault."""
         content, given = _read(model)
         made, categories = make_servable(given)
         if content is None or made != given:
@@ -108,11 +108,19 @@ def _read(model: Any) -> tuple[bytes | None, Any]:
     if isinstance(model, onnx.ModelProto):
         return None, model
     try:
-        content = Path(model).read_bytes() if isinstance(model, str | os.PathLike) else bytes(model)
+        if is_path := isinstance(model, str | os.PathLike):
+            with open_bytes(model) as file:
+                content = file.read()
+        else:
+            content = bytes(model)
         proto = onnx.load_model_from_string(content)
         is_outside = onnx.external_data_helper.uses_external_data
-        if isinstance(model, str | os.PathLike) and any(map(is_outside, proto.graph.initializer)):
+        if is_path and any(map(is_outside, proto.graph.initializer)):
+            if is_address(model):
+                raise InvalidInput(f"{model}: has weights in other files; download all of them, and give the path")
             return None, onnx.load(model)  # with the weights that lie in other files beside it
+    except WhyserveError:  # of an object store
+        raise
     except OSError as error:
         raise InvalidInput(f"{model}: cannot be read: {error.strerror}") from error
     except Exception as error:  # protobuf and onnx have types of their own

@@ -62,8 +62,8 @@ def package(
     """Write a model folder for a trained network, export it, compare the export with the original and certify it.
 
     model: a torch nn.Module, a torch.export program, a Keras model, or an ONNX model: an onnx.ModelProto, the path of
-        an .onnx file or its bytes. It is not changed. A network with half precision is served in float32; TorchScript
-        is served as torch converts it.
+        an .onnx file, its address in an object store (s3://… or hf://…), or its bytes. It is not changed. A network
+        with half precision is served in float32; TorchScript is served as torch converts it.
     folder: the folder to write. Its name becomes the name of the model.
     background: rows of real data, (rows, …): an array, a DataFrame, or a dict of them by input name. If there are more
         than 100 rows, 100 rows drawn at random are used; `medoids` chooses representative rows instead.
@@ -96,7 +96,8 @@ def package(
         input name. After torchvision's Normalize, a channel's pair is (-mean / std, (1 - mean) / std). Default: a
         guess from the background: 0 to 1, 0 to 255, or the minimum and maximum.
     tokenizer: of a network that takes text: a Tokenizer of the tokenizers library, a fast tokenizer of transformers,
-        or the path of a tokenizer.json. The background of that input is texts, or ids of shape (rows, tokens).
+        or the path or the address of a tokenizer.json. The background of that input is texts, or ids of shape
+        (rows, tokens).
         attention_mask and token_type_ids are computed from the ids: 1 where the id is not padding, and 0.
     preprocess: of a network that takes transformed rows: the fitted scikit-learn scaler, encoder, imputer,
         ColumnTransformer or Pipeline. It becomes layers in front of the network, and `background` holds the raw rows.

@@ -13,6 +13,7 @@ from whyserve.export.package.background import dict_needed, row_of_background
 from whyserve.model.input_spec import DType, InputSpec, has_tokenizer
 from whyserve.model.spec import TOKENIZER_FILE
 from whyserve.model.text import TextReader, parse_tokenizer
+from whyserve.remote import open_bytes
 
 # Wide enough for every tokenizer. If the network takes smaller integers, running it on the background fails.
 IDS: DType = "int64"
@@ -88,7 +89,8 @@ def _content(tokenizer: Any) -> bytes:
     if isinstance(tokenizer, str | os.PathLike):
         path = Path(tokenizer)
         try:
-            return (path / TOKENIZER_FILE if path.is_dir() else path).read_bytes()
+            with open_bytes(path / TOKENIZER_FILE if path.is_dir() else tokenizer) as file:
+                return file.read()
         except OSError as error:
             raise InvalidInput(f"the tokenizer {path.name} cannot be read: {error.strerror}") from error
     tokenizer = getattr(tokenizer, "backend_tokenizer", tokenizer)  # a fast tokenizer of transformers wraps one
