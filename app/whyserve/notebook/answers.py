@@ -50,6 +50,7 @@ def from_answer(answer: Mapping[str, Any], instances: Sequence[Row], draw: Draw 
         "base": np.array([[each["base_value"] for each in row] for row in outputs]),
         "predicted": np.array([[each["value"] for each in row] for row in outputs]),
         "interactions": _pairs(outputs),
+        "tree": [[each["tree"] for each in row] for row in outputs] if "tree" in outputs[0][0] else None,
         "facts": {key: answer[key] for key in FACTS if key in answer},
     }
     if any(names_players(each) for row in outputs for each in row):

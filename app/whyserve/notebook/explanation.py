@@ -26,6 +26,7 @@ class Explanation:
     attributions: (R, K, E) float64, on `scale`; of text, one array (K, tokens of that row) per row.
     errors: the standard errors of `attributions`, in the same form; None if the method does not sample.
     interactions: (R, K, E, E) if they were asked for: half of each pair's interaction, main effects on the diagonal.
+    tree: with the method owen, by row and output: the groups of players, each with its members, value and error.
     base, predicted: (R, K), the mean output over the background, and the output of each row.
     row_values: (R, E) or (R, *shape), the values of the rows themselves; of text, one array of tokens per row.
     shape: of a single image, series or tensor; None if the elements have names of their own.
@@ -41,6 +42,7 @@ class Explanation:
     shape: tuple[int, ...] | None = None
     errors: Any = None
     interactions: np.ndarray | None = None
+    tree: Sequence[Sequence[Any]] | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
     draw: Draw | None = None
     numbers: tuple[int, ...] = ()  # the rows' numbers in the explanation that these rows were selected from
@@ -132,6 +134,7 @@ class Explanation:
             attributions=self.attributions[rows],
             errors=None if self.errors is None else self.errors[rows],
             interactions=None if self.interactions is None else self.interactions[rows],
+            tree=None if self.tree is None else self.tree[rows],
             base=self.base[rows],
             predicted=self.predicted[rows],
             row_values=self.row_values[rows],
@@ -164,6 +167,7 @@ class Explanation:
             attributions=pick(self.attributions),
             errors=None if self.errors is None else pick(self.errors),
             interactions=None if self.interactions is None else pick(self.interactions),
+            tree=self.tree and [row[place : place + 1] for row, place in zip(self.tree, places, strict=True)],
             base=np.take_along_axis(self.base, np.array(places)[:, None], 1),
             predicted=np.take_along_axis(self.predicted, np.array(places)[:, None], 1),
         )

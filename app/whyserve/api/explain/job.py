@@ -15,7 +15,7 @@ from whyserve.api.schemas.rows import ROW_ID, takes_ids
 from whyserve.api.state import Service
 from whyserve.errors import AnswerTooLarge, InvalidInput
 from whyserve.jobs import ExplainJob, GivenBackground, PackedArray, unpacked
-from whyserve.model.choice import choose_method
+from whyserve.model.choice import TREE_METHOD, choose_method
 from whyserve.model.methods import method_of_interactions
 from whyserve.model.rows import Arrays, Row
 from whyserve.model.scale import scale_of, scale_options
@@ -45,6 +45,8 @@ async def build_job(
         partition.check_interactions()
     samples, standard_error = options.get("samples"), options.get("standard_error")
     choice = choose_method(predictor.manifest, method, samples, standard_error, players=players)
+    if players and choice.method != TREE_METHOD:
+        partition.check_no_tree(TREE_METHOD)
     instead_of = options.get("instead_of")
     scale = scale_of(predictor.spec, options.get("scale"), instead_of)
     predicted = await predictor.answer(arrays)
