@@ -20,6 +20,8 @@ from whyserve.explain.methods.owen.levels import Levels
 BATCH, BATCH_SHARE = 16, 1 / 32
 # A share is shrunk where the members' values are this much larger than their sum.
 RIDGE = 0.01
+# After this share of the budget, the expansion ends if the contexts make less than LITTLE of the differences.
+TRIAL_SHARE, LITTLE = 1 / 4, 0.1
 TINY = 1e-300
 
 
@@ -47,15 +49,23 @@ class Expansion:
         self.levels, self.value, self.budget = levels, value, budget
         self.phi = torch.zeros(len(levels.inside), ends.shape[1], dtype=torch.float64)
         self.members = {group: members for group, members, _ in levels.groups}
-        # Of each group: Σ w δ Δ, (m, K), Σ w δ², (m, K), Σ w Δ², (K,), and the number of its expanded items.
+        # Of each group: Σ w δ Δ and Σ w δ², (m, K), Σ w Δ², (1, K), the number of expanded items, Σ w δ, and Σ w.
         self.fits: dict[int, list[torch.Tensor]] = {}
         self.items, self.left, self.number = list[Item](), list[Item](), 0
         self._add(len(levels.inside) - 1, levels.inside[0] & False, 1.0, *ends)
 
-    def run(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """The values and their standard errors, (nodes, K). The values of groups are the sums of their players."""
+    def run(self) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """The values and their standard errors, (nodes, K). The values of groups are the sums of their players.
+
+        None if contexts matter so little that random orders are better: they know every group from a few contexts.
+        """
+        trial = self.budget * (1 - TRIAL_SHARE) if self.budget < self.levels.cost else -1
         batch = max(BATCH, int(BATCH_SHARE * self.budget))
         while self.items:
+            if self.budget <= trial:
+                trial = -1
+                if self._depends_on_context() < LITTLE:
+                    return None
             chosen, sets = list[Item](), list[torch.Tensor]()
             while self.items and sum(map(len, sets)) < batch:
                 item = heappop(self.items)
@@ -80,6 +90,7 @@ class Expansion:
         shares = shapley_weights(sets) @ value
         apart = shares - effect / count
         parts = [weight * apart * effect, weight * apart.square(), weight * effect.square()[None], torch.ones(1, 1)]
+        parts += [weight * apart, torch.full((1, 1), weight, dtype=torch.float64)]
         known = self.fits.get(item.group, [torch.zeros(1)] * len(parts))
         self.fits[item.group] = [one + other for one, other in zip(known, parts, strict=True)]
         contexts = item.context | self.levels.union(sets, members)
@@ -90,6 +101,13 @@ class Expansion:
             for before in (~sets[:, place]).nonzero()[:, 0].tolist():
                 share = weight / (count * comb(count - 1, before.bit_count()))
                 self._add(member, contexts[before], share, value[before], value[before | 1 << place])
+
+    def _depends_on_context(self) -> float:
+        """The part of Σ δ² that comes from the differences between the contexts of a group."""
+        several = [each for each in self.fits.values() if float(each[3]) > 1]
+        whole = sum(float(square.sum()) for _, square, *_ in several)
+        common = sum(float((mean.square() / weight).sum()) for *_, mean, weight in several)
+        return 1 - common / whole if whole else 1.0
 
     def _add(self, group: int, context: torch.Tensor, weight: float, before: torch.Tensor, after: torch.Tensor) -> None:
         self.number += 1
@@ -111,7 +129,7 @@ class Expansion:
             count = len(members)
             slope, rest = torch.zeros(count, left.shape[1], dtype=torch.float64), usual
             if group in self.fits:
-                both, square, effect, number = self.fits[group]
+                both, square, effect, number, *_ = self.fits[group]
                 scale = effect + RIDGE * square.sum(0) + TINY
                 slope = both / scale
                 residual = (square - 2 * slope * both + slope.square() * effect).clamp_min(0)

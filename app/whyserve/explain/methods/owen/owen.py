@@ -38,7 +38,8 @@ class Owen:
     S samples cost at most S·2(P − 1)·B network rows per explained row; there are at least two, or four with one
     background row. How they are used:
     - If they reach 0.6 of all coalitions that the tree needs, these are evaluated, and the values are exact.
-    - If the background is small, the groups with the largest effects are expanded first (`expansion`).
+    - If the background is small, the groups with the largest effects are expanded first (`expansion`), unless contexts
+      matter little.
     - Otherwise each pair of an explained row and a background row is a game of its own, with random orders that respect
       the tree, and their reverses. The standard errors are those of the spread between the orders.
     The default is that of `permutation`, without its further rounds; limits.standard_error has no effect.
@@ -53,7 +54,7 @@ class Owen:
         self.passes = Passes(network, background, players, memory_bytes)
         names = list(map(str, range(players.count)))
         make = players.tree or (lambda _: Tree.of(names, range(players.count)))
-        self.tree = make({name: x.numpy(force=True) for name, x in background.items()})
+        self.tree = make({name: x.cpu().numpy() for name, x in background.items()})
         self.levels = on_cpu(lambda: Levels(self.tree))
 
     def explain(self, rows: Inputs, outputs: torch.Tensor, limits: Limits) -> Attribution:
@@ -102,14 +103,15 @@ class Owen:
                 return background_means(self.passes, on_device, row, outputs[None], progress)[0].cpu()
 
         ends = torch.stack([self.passes.base_values[outputs], predictions]).cpu()
-        return on_cpu(lambda: Expansion(self.levels, value, ends, budget).run())
+        expansion = on_cpu(lambda: Expansion(self.levels, value, ends, budget))
+        return on_cpu(expansion.run) or self._sampled(row, outputs, predictions, expansion.budget, progress)
 
     def _sampled(
         self, row: Inputs, outputs: torch.Tensor, predictions: torch.Tensor, budget: int, progress: Progress
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """The values of all nodes and their standard errors, (nodes, K) each, on the CPU."""
         passes, inside, count = self.passes, self.levels.inside.double(), self.passes.players.count
-        orders = budget // (2 * (count - 1))
+        orders = max(2, budget // (2 * (count - 1)))
         whole = ((predictions - passes.background_outputs[:, outputs]) / 2).cpu()
         mixer, sums = PairMixer(passes.players, row, passes.background), whole.new_zeros(count, len(outputs))
         squares = whole.new_zeros(len(inside), len(outputs))
