@@ -138,6 +138,7 @@ def test_a_summary_has_fixed_players_only(client):
         ({"image": {"absent": "night"}}, "players.image.absent"),
         ({"hold": ["image"]}, "players.hold"),
         ({"picture": {}}, "players"),
+        ({"tree": {"top": ["image[0][0][0]", "image[9][9][0]"]}}, "players.tree.top[1]"),
         ([], "players"),
     ],
 )
@@ -168,3 +169,55 @@ def test_the_chosen_players_are_named_where_a_distance_is_and_other_players_have
     other = answered(client, {**example("digits"), "players": {}})
     assert np.shape(other["explanations"][0]["outputs"][0]["attributions"]["image"]) == (8, 8, 1)
     assert not {"expected_distance", "measured_players"} & set(other)
+
+
+def test_a_tree_adds_up_over_every_protocol(client):
+    tree = {"bill": ["bill_length_mm", "bill_depth_mm"], "body": ["bill", "body_mass_g"]}
+    body = request("penguins", {"tree": tree}, method="owen")
+    answer = answered(client, body)
+    assert answer["method"] == "owen"
+    assert not {"expected_distance", "reliable"} & set(answer)
+    for explanation in answer["explanations"]:
+        for output in explanation["outputs"]:
+            shares, (outer, inner) = output["attributions"], output["tree"]
+            assert [outer["group"], outer["members"], inner["members"]] == ["body", tree["body"], tree["bill"]]
+            assert inner["value"] == pytest.approx(sum(shares[name] for name in tree["bill"]), abs=1e-12)
+            assert outer["value"] == pytest.approx(inner["value"] + shares["body_mass_g"], abs=1e-12)
+            assert abs(output["residual"]) < 1e-5
+    del body["model"]
+    assert client.post("/v1/models/penguins:explain", json=body).json()["explanations"] == answer["explanations"]
+    found = ask(client, "penguins", inputs_of(rows_of("penguins")), players=json.dumps({"tree": tree}), method="owen")
+    first, place = answer["explanations"][0]["outputs"][0]["attributions"], found.as_numpy("attributions.measured")
+    assert sorted(place[0, :, 0].tolist() + found.as_numpy("attributions.known")[0, :, 0].tolist()) == pytest.approx(
+        sorted(first.values())
+    )
+
+
+def test_natural_trees_need_no_words(client):
+    """Patches are in quadrants, which are larger than what is enumerated; a short name is one sentence."""
+    answer = answered(client, request("digits", {"image": {"patches": [8, 4]}}, method="owen", samples=2))
+    output = answer["explanations"][0]["outputs"][0]
+    quadrants = [each for each in output["tree"] if each["members"][0].startswith("rows")]
+    assert len(quadrants) == 4
+    assert all(len(each["members"]) == 4 for each in quadrants)
+    total = output["value"] - output["base_value"] - output["residual"]
+    assert sum(each["value"] for each in quadrants) == pytest.approx(total, abs=1e-9)
+    assert all(each["standard_error"] > 0 for each in quadrants)
+    words = answered(client, request("places", CASES["places"], method="owen"))
+    assert words["explanations"][0]["outputs"][0]["tree"] == []
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "field"),
+    [
+        ({}, 422, "players.tree"),
+        ({"method": "permutation"}, 422, "players.tree"),
+        ({"method": "owen", "standard_error": 0.1}, 422, "standard_error"),
+        ({"method": "owen", "interactions": True}, 422, "interactions"),
+    ],
+)
+def test_a_tree_is_for_one_method(change, status, field, client):
+    tree = {"bill": ["bill_length_mm", "bill_depth_mm"]}
+    refused = client.post("/explain", json=request("penguins", {"tree": tree}, **change))
+    assert refused.status_code == status, refused.text
+    assert field in refused.text

@@ -43,7 +43,9 @@ def test_a_limit_of_the_standard_error_needs_a_method_that_has_one():
     assert choose_auto(certificate("exact"), None, 0.01).method == "exact"
     without = certificate("gradient")
     without["methods"]["permutation"] = {"fits": False, "why": "too slow"}
-    with pytest.raises(UnsupportedMethod, match='"gradient" has no standard errors; use permutation or exact'):
+    with pytest.raises(
+        UnsupportedMethod, match='"gradient" takes no limit of the standard error; use permutation or exact'
+    ):
         choose_auto(without, None, 0.01)
 
 

@@ -233,3 +233,22 @@ def test_counterfactuals_cross_the_threshold_when_predicted_again():
         assert "c" not in first["changes"]
     with pytest.raises(InvalidInput, match="threshold"):
         explainer.counterfactual(rows[:1])
+
+
+def test_a_tree_has_its_groups_by_row_and_output():
+    """The tree of the caller, or clusters of correlated columns: radius, perimeter and area are one cluster."""
+    frame = pd.DataFrame(X, columns=NAMES)
+    players = {"tree": {"size": ["mean radius", "mean area"]}}
+    explanation = whyserve.Explainer(mlp(), frame[:60], "owen", players=players, samples=2)(frame[100:103])
+    assert np.abs(explanation.residuals).max() < 1e-6
+    one = explanation[1:].output("1")
+    assert one.tree is not None
+    assert len(one.tree) == 2
+    ((group,),) = one.tree[0]
+    assert group["members"] == players["tree"]["size"]
+    places = [NAMES.index(name) for name in group["members"]]
+    assert group["value"] == pytest.approx(explanation.values[1, places, 1].sum())
+    natural = whyserve.Explainer(mlp(), frame[:60], "owen", samples=2)(frame[100:101])
+    assert natural.tree is not None
+    clusters = [set(group["members"]) for group in natural.tree[0][0]]
+    assert any({"mean radius", "mean perimeter", "mean area"} <= each for each in clusters)

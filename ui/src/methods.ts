@@ -27,6 +27,10 @@ const METHODS: Record<Exclude<Method, "auto">, MethodInfo> = {
     text: words.methods.kernel,
     samples: true,
   },
+  owen: {
+    text: words.methods.owen,
+    samples: true,
+  },
 };
 
 /** Undefined for an unknown method. */

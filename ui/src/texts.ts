@@ -250,6 +250,7 @@ export const words = {
     gradient: "gradients were averaged on the way from the background to this row. This is approximate",
     permutation: "features were replaced in many combinations, and the effects were weighted and averaged",
     kernel: "a weighted linear model was fitted to many combinations of features",
+    owen: "features were replaced group by group, and the effects add up in every group",
   },
   decision: {
     heading: "Look up a decision",

@@ -16,6 +16,7 @@ CHOSEN_FOR_DEFAULT = "chosen and measured with the default background, not with 
 CHOSEN_FOR_SCALE = "chosen and measured on the default scale, not on this one"
 OTHER_PLAYERS = "the certificate measured other players"
 SAMPLING_METHOD = "permutation"  # accurate with few samples too, and it reports a standard error
+TREE_METHOD = "owen"
 
 Figures = Mapping[str, Any]
 """What the certificate says of a method, or of a method with a number of samples."""
@@ -41,7 +42,7 @@ class MethodChoice(NamedTuple):
     @property
     def has_errors(self) -> bool:
         """Whether the answer has standard errors."""
-        return self.method == SAMPLING_METHOD
+        return self.method in {SAMPLING_METHOD, TREE_METHOD}
 
 
 def trials(figures: Figures) -> Iterator[Figures]:
@@ -104,8 +105,8 @@ def choose_method(
     players: as in the request. Of other players than the model's, the certificate only knows whether a method finds
     gradients.
 
-    Raises UnsupportedMethod if the method does not exist, does not fit this model, or has no standard errors although
-    the request limits them.
+    Raises UnsupportedMethod if the method does not exist, does not fit this model, or takes no limit of the standard
+    error although the request has one.
     """
     methods, spec = manifest.certificate["methods"], manifest.spec
     other_players = players is not None and players != manifest.players
@@ -119,12 +120,15 @@ def choose_method(
         raise UnsupportedMethod(
             f'unknown method "{method}"; available methods: {", ".join(METHOD_NAMES)}', field="method"
         )
+    reason = None if method == requested else "set in model.toml"
+    if not METHODS[method].measured:
+        check_standard_error(method, standard_error)
+        return MethodChoice(method, reason, samples)
     # An artifact of an older version has no figures for a newer method.
     figures = methods.get(method, {"fits": False, "why": "it was exported without this method; export it again"})
     if not (figures["fits"] or (other_players and method in methods and not METHODS[method].gradients)):
         raise UnsupportedMethod(f'"{method}" cannot explain {spec.name}: {figures["why"]}', field="method")
     check_standard_error(method, standard_error)
-    reason = None if method == requested else "set in model.toml"
     known = default_background and default_scale and not other_players
     return _measured(MethodChoice(method, reason, samples), figures, standard_error, known=known)
 
@@ -158,10 +162,10 @@ def choose_auto(
 
 
 def check_standard_error(method: str, standard_error: float | None) -> None:
-    """Raises UnsupportedMethod if a limit is given and the method has no standard errors. `exact` has no error."""
+    """Raises UnsupportedMethod if a limit is given and the method takes none. `exact` has no error."""
     if standard_error is not None and method not in (SAMPLING_METHOD, "exact"):
         raise UnsupportedMethod(
-            f'"{method}" has no standard errors; use {SAMPLING_METHOD} or exact, or leave out standard_error',
+            f'"{method}" takes no limit of the standard error; use {SAMPLING_METHOD} or exact, or leave it out',
             field="standard_error",
         )
 

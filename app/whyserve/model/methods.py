@@ -9,7 +9,7 @@ from typing import Literal
 from whyserve.errors import UnsupportedMethod
 
 # "auto" is the method that the certificate chose.
-Method = Literal["auto", "exact", "deep", "gradient", "permutation", "kernel"]
+Method = Literal["auto", "exact", "deep", "gradient", "permutation", "kernel", "owen"]
 
 
 # The default times in ms per row: that the default method may take, and that it may take if no faster one is reliable.
@@ -21,11 +21,13 @@ class MethodFacts:
     """words: how the method works, in one sentence for people.
     samples: about how many samples it takes if a request does not say; 0 if it does not sample.
     gradients: whether it needs the operations of a torch network; other methods only need its outputs.
+    measured: whether the certificate measures it. The values of a tree of players are not those of its reference.
     """
 
     words: str
     samples: int = 0
     gradients: bool = False
+    measured: bool = True
 
 
 METHODS: dict[str, MethodFacts] = {
@@ -42,8 +44,12 @@ METHODS: dict[str, MethodFacts] = {
         gradients=True,
     ),
     "kernel": MethodFacts("a weighted line was fitted through many combinations of features", samples=2048),
+    "owen": MethodFacts(
+        "features were replaced group by group, and the effects add up in every group", samples=4, measured=False
+    ),
 }
 METHOD_NAMES = ("auto", *METHODS)
+MEASURED_METHODS = tuple(name for name, facts in METHODS.items() if facts.measured)
 _BY_OUTPUTS = ", ".join(name for name, facts in METHODS.items() if not facts.gradients)
 NEEDS_TORCH = f"the method needs a network of torch or Keras; for an ONNX model, use {_BY_OUTPUTS}"
 NEEDS_NUMBERS = (

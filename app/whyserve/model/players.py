@@ -16,6 +16,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from whyserve.errors import InvalidInput
+from whyserve.model.hierarchy import Tree, given_tree, natural_tree
 from whyserve.model.input_spec import AttributionForm, InputSpec
 from whyserve.model.vocabulary import NOBODY, Division, InputPlayers, check_words, divide, group_by_place
 
@@ -28,7 +29,7 @@ NUMBER_BYTES = 23
 # The bytes of a listed player in an answer: somewhat more than measured.
 PLAYER_BYTES = 120
 # The keys of `players` that are no inputs.
-HOLD, GROUPS = "hold", "groups"
+HOLD, GROUPS, TREE = "hold", "groups", "tree"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,11 @@ class RowPlayers:
     masks: Mapping[str, np.ndarray]
     parts: Sequence["_Part"]
     _groups: Mapping[str, tuple[int, list[str]]]
+    _tree: Mapping[str, list[str]] | None = None
+
+    def tree(self, background: Mapping[str, np.ndarray]) -> Tree:
+        """The tree of the request or of model.toml, else the natural one. background: (B, *shape) per input."""
+        return natural_tree(self, background) if self._tree is None else given_tree(self.names, self._tree)
 
     @property
     def count(self) -> int:
@@ -124,6 +130,20 @@ class Partition:
         self.absent = {name: each.absent for name, each in self._players.items() if each.absent is not None}
         if len(self.held) == len(spec.inputs):
             raise _fault(HOLD, "holds every input; at least one input must have players")
+        self._tree = None if any(item.name == TREE for item in spec.inputs) else self.wanted.get(TREE)
+        if self._tree is not None:
+            self._check_tree()
+
+    def _check_tree(self) -> None:
+        if self.follows_rows:
+            raise _fault(
+                TREE, "names players, but these players differ from row to row; leave it out for a natural tree"
+            )
+        try:
+            given_tree(self.fixed.names, self._tree)
+        except ValueError as error:
+            place, words = error.args
+            raise _fault(f"{TREE}{place}", words) from None
 
     @cached_property
     def key(self) -> str:
@@ -184,6 +204,11 @@ class Partition:
             raise _fault("", 'differ from row to row, so there is no summary; send "summary": false, or other players')
         return {HOLD: sorted(self.held)} if self.held else {}
 
+    def check_no_tree(self, method: str) -> None:
+        """Raises InvalidInput if the players have a tree. method: the one that explains a tree."""
+        if self._tree is not None:
+            raise _fault(TREE, f'is for one method only; send "method": "{method}", or no tree')
+
     def check_interactions(self) -> None:
         """Raises InvalidInput if players that differ from row to row forbid interactions."""
         if self.follows_rows:
@@ -228,7 +253,7 @@ class Partition:
         masks = {
             part.item.name: part.division.mask for part in parts if part.division and part.division.mask is not None
         }
-        return RowPlayers(numbers, tuple(names), masks, parts, groups)
+        return RowPlayers(numbers, tuple(names), masks, parts, groups, self._tree)
 
     def _keys_of(self, item: InputSpec) -> list[str] | None:
         """The key of each element's player, row-major; None if the elements have no keys."""
@@ -294,9 +319,9 @@ def _held(inputs: Sequence[InputSpec], wanted: Mapping[str, Any]) -> list[str]:
 def _players_of(
     inputs: Sequence[InputSpec], wanted: Mapping[str, Any], held: frozenset[str]
 ) -> dict[str, InputPlayers]:
-    names = [item.name for item in inputs]
-    if any(key not in (*names, HOLD, GROUPS) for key in wanted):
-        raise _fault("", f"has an unknown key; available keys: {', '.join((*names, HOLD, GROUPS))}")
+    known = (*(item.name for item in inputs), HOLD, GROUPS, TREE)
+    if any(key not in known for key in wanted):
+        raise _fault("", f"has an unknown key; available keys: {', '.join(known)}")
     found = {}
     for item in inputs:
         given = wanted.get(item.name, {})

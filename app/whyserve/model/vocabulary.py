@@ -99,11 +99,13 @@ class Division:
     numbers: the player of each element, in the shape of a row, 0 to n − 1, or NOBODY.
     players: of each player, its label and its place, as the answer says them. None: the elements of the input.
     mask: the label of each pixel, (height, width), where players are regions of a picture.
+    sentences: of a text, the sentence of each player.
     """
 
     numbers: np.ndarray
     players: Sequence[Mapping[str, Any]] | None = None
     mask: np.ndarray | None = field(default=None, repr=False)
+    sentences: Sequence[int] | None = None
 
 
 def check_words(item: InputSpec, players: InputPlayers) -> None:
@@ -267,7 +269,8 @@ def _superpixels(item: InputSpec, row: np.ndarray | None, count: int) -> np.ndar
 def _of_text(word: str, spans: "TokenSpans", shape: tuple[int, ...]) -> Division:
     """Tokens with one number of `words` are one player. Special tokens and padding are no players."""
     words = spans.words or tuple(range(len(spans.tokens)))
-    bounds = [match.end() for match in SENTENCE_END.finditer(spans.text)] if word == "sentences" else []
+    bounds = [match.end() for match in SENTENCE_END.finditer(spans.text)]
+    sentences: list[int] = []
     number_of: dict[int, int] = {}
     parts: list[dict[str, Any]] = []
     of_token = []
@@ -275,9 +278,11 @@ def _of_text(word: str, spans: "TokenSpans", shape: tuple[int, ...]) -> Division
         if own is None:
             of_token.append(NOBODY)
             continue
-        key = place if word == "tokens" else own if word == "words" else int(np.searchsorted(bounds, start, "right"))
+        sentence = int(np.searchsorted(bounds, start, "right"))
+        key = place if word == "tokens" else own if word == "words" else sentence
         if key not in number_of:
             number_of[key] = len(parts)
+            sentences.append(sentence)
             parts.append({"player": token, "start": start, "end": end})
         number = number_of[key]
         of_token.append(number)
@@ -287,7 +292,7 @@ def _of_text(word: str, spans: "TokenSpans", shape: tuple[int, ...]) -> Division
             letters = spans.text[part["start"] : part["end"]]
             part["start"] += len(letters) - len(letters.lstrip())  # some tokenizers count the blank before a word to it
             part["player"] = letters.strip() or token
-    return Division(np.array(of_token)[list(spans.places)].reshape(shape), parts)
+    return Division(np.array(of_token)[list(spans.places)].reshape(shape), parts, sentences=sentences)
 
 
 def _grouped(item: InputSpec, players: InputPlayers) -> Division:

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple, Self
 
-from whyserve.model.choice import MethodChoice, trials
+from whyserve.model.choice import SAMPLING_METHOD, MethodChoice, trials
 from whyserve.model.manifest import Manifest
 from whyserve.model.methods import METHODS
 
@@ -26,7 +26,9 @@ def counted_work(manifest: Manifest, choice: MethodChoice, outputs: int, backgro
     """The work of a request. outputs: the explained outputs of all rows."""
     usual = METHODS[choice.method].samples
     units = outputs * background_rows * ((choice.samples or usual) if usual else 1)
-    measured = trials(manifest.certificate["methods"][choice.method])
+    # A method that the certificate does not measure has the pace of the sampling method.
+    pace = choice.method if METHODS[choice.method].measured else SAMPLING_METHOD
+    measured = trials(manifest.certificate["methods"][pace])
     # With few samples, the time of a sample is known best.
     figures = min(measured, key=lambda each: each.get("samples", usual or 1))
     measured_units = manifest.spec.outputs_asked * manifest.background_rows * figures.get("samples", usual or 1)

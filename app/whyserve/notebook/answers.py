@@ -45,6 +45,7 @@ def from_answer(answer: Mapping[str, Any], instances: Sequence[Row], draw: Draw 
         "base": np.array([[each["base_value"] for each in row] for row in outputs]),
         "predicted": np.array([[each["value"] for each in row] for row in outputs]),
         "interactions": _pairs(outputs),
+        "tree": [[each["tree"] for each in row] for row in outputs] if "tree" in outputs[0][0] else None,
         "facts": {key: fact for key, fact in answer.items() if key != "explanations"},
         **{key: [row.get(key) for row in rows] for key in FURTHER if any(key in row for row in rows)},
     }

@@ -18,7 +18,7 @@ from whyserve.explain.models.row_games import game_players, prepared
 from whyserve.export.package.output_choice import OutputChoice
 from whyserve.jobs import GivenBackground
 from whyserve.model.choice import MethodChoice, check_standard_error, choose_auto
-from whyserve.model.methods import BUDGET_MAX_MS, BUDGET_MS, METHOD_NAMES, method_of_interactions
+from whyserve.model.methods import BUDGET_MAX_MS, BUDGET_MS, MEASURED_METHODS, METHOD_NAMES, method_of_interactions
 from whyserve.model.missing import Gaps, fills_of
 from whyserve.model.outputs import NOTHING_ON, Output, Outputs, same_length
 from whyserve.model.players import Partition
@@ -35,7 +35,7 @@ from whyserve.predict.counterfactuals import Search
 from whyserve.predict.decisions import Deciding, read_options
 
 # kernel is there for comparison: permutation is closer to exact values in less time.
-MEASURED = tuple(name for name in EXPLAINERS if name != "kernel")
+MEASURED = tuple(name for name in MEASURED_METHODS if name != "kernel")
 
 
 class Explainer:
@@ -196,12 +196,18 @@ class Explainer:
         """From columns of the network to named outputs: of two labels on one column, one has the opposite sign."""
         sign = np.array(same_length([[output.sign for output in row] for row in wanted], np.nan))
         offset = np.array(same_length([[output.offset for output in row] for row in wanted], np.nan))
-        errors, pairs = found.standard_errors, found.interactions
+        errors, pairs, of_groups = found.standard_errors, found.interactions, found.group_errors
+        attributions = sign[..., None] * found.values.double().numpy()
+        tree = None
+        if found.trees is not None and of_groups is not None:
+            parts = zip(found.trees, attributions.tolist(), of_groups.tolist(), strict=True)
+            tree = [list(map(each.described, values, of_row)) for each, values, of_row in parts]
         return Explanation(
             outputs=tuple(tuple(output.name for output in row) for row in wanted),
-            attributions=sign[..., None] * found.values.double().numpy(),
+            attributions=attributions,
             errors=None if errors is None else errors.double().numpy(),
             interactions=None if pairs is None else sign[..., None, None] * pairs.numpy(),
+            tree=tree,
             base=offset + sign * found.base_values.double().numpy(),
             predicted=offset + sign * found.predictions.double().numpy(),
             **self._elements(arrays),

@@ -18,7 +18,7 @@ Draw = Callable[["Explanation"], tuple[str, str]]
 """A one-row, one-output explanation → its picture as SVG, and the same in one sentence."""
 # Fields of an Explanation with one item for each row.
 FURTHER = ("reasons", "similar", "more_unusual_share", "out_of_range")
-BY_OUTPUT = ("attributions", "errors", "interactions", "base", "predicted")
+BY_OUTPUT = ("attributions", "errors", "interactions", "tree", "base", "predicted")
 BY_ROW = ("outputs", "row_values", *BY_OUTPUT, *FURTHER)
 
 
@@ -30,6 +30,7 @@ class Explanation:
     attributions: (R, K, E) float64, on `scale`; of text, one array (K, tokens of that row) per row.
     errors: the standard errors of `attributions`, in the same form; None if the method does not sample.
     interactions: (R, K, E, E) if they were asked for: half of each pair's interaction, main effects on the diagonal.
+    tree: with the method owen, by row and output: the groups of players, each with its members, value and error.
     base, predicted: (R, K), the mean output over the background, and the output of each row.
     row_values: (R, E) or (R, *shape), the values of the rows themselves; of text, one array of tokens per row.
     shape: of a single image, series or tensor; None if the elements have names of their own.
@@ -46,6 +47,7 @@ class Explanation:
     shape: tuple[int, ...] | None = None
     errors: Any = None
     interactions: np.ndarray | None = None
+    tree: Sequence[Sequence[Any]] | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
     reasons: Sequence[Any] | None = None
     similar: Sequence[Any] | None = None
@@ -156,6 +158,8 @@ class Explanation:
     def _at(self, places: Sequence[int]) -> "Explanation":
         def pick(values: Any) -> Any:
             picked = [row[place : place + 1] for row, place in zip(values, places, strict=True)]
+            if not isinstance(values, np.ndarray):
+                return picked
             return ragged(picked) if self.names is None and values.dtype == object else np.stack(picked)
 
         outputs = tuple(names[place : place + 1] for names, place in zip(self.outputs, places, strict=True))

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 
 from whyserve.errors import InvalidInput
-from whyserve.model.choice import MethodChoice, choose_method
+from whyserve.model.choice import TREE_METHOD, MethodChoice, choose_method
 from whyserve.model.methods import method_of_interactions
 from whyserve.model.outputs import Output
 from whyserve.model.scale import Scale, scale_of
@@ -42,6 +42,8 @@ class ExplainOptions(NamedTuple):
             partition.check_interactions()
         limits = given.get("samples"), given.get("standard_error")
         choice = choose_method(predictor.manifest, method, *limits, players=players)
+        if players and choice.method != TREE_METHOD:
+            partition.check_no_tree(TREE_METHOD)
         scale = scale_of(predictor.spec, given.get("scale"), given.get("instead_of"))
         _check_similar(predictor, given)
         language = given["language"] if given.get("reasons") else None

@@ -18,7 +18,7 @@ from whyserve.model.players import Partition
 
 PICTURE = {**IMAGE, "shape": [4, 4, 2]}
 SPEC = spec_of(PICTURE, SERIES, TEXT)
-METHODS = ("exact", "permutation", "kernel", "deep", "gradient")
+METHODS = ("exact", "permutation", "kernel", "deep", "gradient", "owen")
 
 
 class Mixed(nn.Module):

@@ -1,7 +1,7 @@
 """How large an answer will be, before it is computed."""
 
 from whyserve.jobs import ExplainJob
-from whyserve.model.choice import MethodChoice
+from whyserve.model.choice import TREE_METHOD, MethodChoice
 from whyserve.model.players import NUMBER_BYTES
 from whyserve.predict.predictor import Predictor
 
@@ -27,6 +27,8 @@ def answer_bytes(job: ExplainJob, predictor: Predictor, choice: MethodChoice) ->
     if job.interactions:
         values += NUMBER_BYTES * partition.fixed.count**2
     shares = (explained * values + TOKEN * tokens) * (2 if choice.has_errors else 1)
+    if choice.method == TREE_METHOD:
+        shares *= 2  # the groups of the tree, which are fewer than the players
     reasons = len(job.outputs) * _reasons(predictor) if job.reasons else 0
     similar = len(job.outputs) * job.similar * (_instance(predictor) + prediction + REASON) if job.similar else 0
     return ANSWER + ids + len(job.outputs) * prediction + explained * OUTPUT + shares + reasons + similar

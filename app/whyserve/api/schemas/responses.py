@@ -98,6 +98,7 @@ def _output_type(spec: ModelSpec) -> Any:
             "base_value": described(float, "The mean output over the background."),
             "attributions": attributions,
             "players": optional(list_of(GroupValue)),
+            "tree": optional(list_of(TreeGroup), "With the method owen: its groups of players, outer groups first."),
             "residual": described(float, "value − base_value − the sum of attributions."),
             "standard_errors": optional(attributions),
             "interactions": optional(Interactions),
@@ -189,6 +190,16 @@ GroupValue = typed_dict(
     "GroupValue",
     {"player": Label, "value": float, "members": list[str], "standard_error": optional(float)},
     "A group of features and inputs and its attribution.",
+)
+TreeGroup = typed_dict(
+    "TreeGroup",
+    {
+        "group": described(str, "The name of the group."),
+        "members": described(list_of(str), "Its players and groups."),
+        "value": described(float, "The sum of the attributions of its players."),
+        "standard_error": float,
+    },
+    "A group of the tree of players.",
 )
 LabelMask = typed_dict(
     "LabelMask",

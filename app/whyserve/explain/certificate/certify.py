@@ -13,9 +13,8 @@ from whyserve.explain.certificate.trial import TIME_LIMIT_S, Trial, measure, mos
 from whyserve.explain.game.base import Attribution, Explainer, Inputs, Stopped
 from whyserve.explain.game.network import Network, row_count
 from whyserve.explain.game.players import Players
-from whyserve.explain.methods.registry import EXPLAINERS
 from whyserve.model.choice import SAMPLING_METHOD, doubt, trials
-from whyserve.model.methods import BUDGET_MAX_MS
+from whyserve.model.methods import BUDGET_MAX_MS, MEASURED_METHODS
 
 ROWS = 6
 REFERENCE_SAMPLES = 64
@@ -33,7 +32,7 @@ def certify(
     *,
     asked: Callable[[np.ndarray], list[list[int]]] | None = None,
     examples: Inputs | None = None,
-    methods: Iterable[str] = tuple(EXPLAINERS),
+    methods: Iterable[str] = MEASURED_METHODS,
     on_method: Callable[[str], None] = lambda _: None,
     make: Callable[[str, Network], Explainer] | None = None,
     exact_within_s: float | None = None,

@@ -10,6 +10,8 @@ from typing import Protocol
 
 import torch
 
+from whyserve.model.hierarchy import Tree
+
 Inputs = Mapping[str, torch.Tensor]
 """One tensor per input, by name: (rows, *shape), floating point, or integers for an embedding or index lookup."""
 
@@ -51,6 +53,8 @@ class Attribution:
         effects on the diagonal. The sum of a line is the attribution of its player.
     rows_evaluated: the number of network rows that this call computed.
     complete: False if a deadline or a stop ended the method early.
+    trees: of each row, if the method explains a tree. group_errors: (R, K, G), the standard errors of their groups; the
+        value of a group is the sum of the values of its players.
     """
 
     values: torch.Tensor
@@ -60,6 +64,8 @@ class Attribution:
     rows_evaluated: int = 0
     complete: bool = True
     interactions: torch.Tensor | None = None
+    trees: Sequence[Tree] | None = None
+    group_errors: torch.Tensor | None = None
 
     @property
     def residuals(self) -> torch.Tensor:

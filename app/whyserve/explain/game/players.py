@@ -1,11 +1,13 @@
 """Players: features, or groups of elements, that share the attribution."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 
+import numpy as np
 import torch
 
 from whyserve.errors import TooManyPlayers
+from whyserve.model.hierarchy import Tree
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,10 +17,12 @@ class Players:
     count: P, the number of players.
     membership: by input name, an int64 tensor with the shape of one row of that input: the player of each element,
         0 to P − 1. A player may have elements in several inputs.
+    tree: the tree over the players for a background, (B, *shape) per input; None: the players stand side by side.
     """
 
     count: int
     membership: Mapping[str, torch.Tensor]
+    tree: Callable[[Mapping[str, np.ndarray]], Tree] | None = field(default=None, repr=False, compare=False)
     # The name of the only input, if its elements are the players in the same order: no sum is needed then.
     alone: str | None = field(init=False, repr=False, compare=False)
 
@@ -39,7 +43,7 @@ class Players:
 
     def on(self, device: torch.device) -> "Players":
         """The same players, with their membership on a device."""
-        return Players(self.count, {name: index.to(device) for name, index in self.membership.items()})
+        return replace(self, membership={name: index.to(device) for name, index in self.membership.items()})
 
     def check_limit(self, method: str, limit: int) -> None:
         """Raises TooManyPlayers if there are more players than `method` can explain."""

@@ -72,7 +72,8 @@ def prepared(
 
 def game_players(players: RowPlayers) -> Players:
     """A held element joins player 0: it is the same in every mix, so it adds nothing."""
-    return Players(players.count, {name: torch.from_numpy(n.clip(min=0)) for name, n in players.numbers.items()})
+    membership = {name: torch.from_numpy(n.clip(min=0)) for name, n in players.numbers.items()}
+    return Players(players.count, membership, players.tree)
 
 
 class RowGames:
@@ -121,6 +122,8 @@ class RowGames:
             found.append(method.explain(row, outputs[number : number + 1], _share(limits, number, total)))
         errors = [each.standard_errors for each in found if each.standard_errors is not None]
         pairs = [each.interactions for each in found if each.interactions is not None]
+        trees = [tree for each in found if each.trees is not None for tree in each.trees]
+        of_groups = [each.group_errors for each in found if each.group_errors is not None]
         return Attribution(
             padded([each.values for each in found]),
             torch.cat([each.base_values for each in found]),
@@ -129,6 +132,8 @@ class RowGames:
             sum(each.rows_evaluated for each in found),
             all(each.complete for each in found),
             torch.cat(pairs) if pairs else None,
+            trees or None,
+            padded(of_groups) if of_groups else None,
         )
 
 

@@ -11,6 +11,7 @@ from whyserve.explain.models.explainable import ExplainableModel
 from whyserve.jobs import ExplainJob, JobResult
 from whyserve.model.arrays import unpacked
 from whyserve.model.choice import MethodChoice
+from whyserve.model.hierarchy import Tree
 from whyserve.model.outputs import Output, Outputs
 from whyserve.model.players import Partition, RowPlayers
 from whyserve.model.scale import scale_facts
@@ -20,7 +21,7 @@ from whyserve.model.text import TokenSpans
 class Explained(NamedTuple):
     """The part of an Attribution that an answer holds, in float64. values, standard_errors: (R, K, P).
 
-    players: of each row, at most P. interactions: (R, K, P, P), or None.
+    players: of each row, at most P. interactions: (R, K, P, P), or None. trees, group_errors: as in an Attribution.
     """
 
     values: np.ndarray
@@ -29,13 +30,17 @@ class Explained(NamedTuple):
     complete: bool
     players: Sequence[RowPlayers]
     interactions: np.ndarray | None = None
+    trees: Sequence[Tree] | None = None
+    group_errors: np.ndarray | None = None
 
     @classmethod
     def of(cls, whole: Attribution, players: Sequence[RowPlayers]) -> Self:
         errors = whole.standard_errors
         values, base = whole.values.double().numpy(), whole.base_values.double().numpy()
         pairs = None if whole.interactions is None else whole.interactions.numpy()
-        return cls(values, base, None if errors is None else errors.double().numpy(), whole.complete, players, pairs)
+        of_groups = None if whole.group_errors is None else whole.group_errors.numpy()
+        shown = None if errors is None else errors.double().numpy()
+        return cls(values, base, shown, whole.complete, players, pairs, whole.trees, of_groups)
 
     def part(self, first: int, end: int) -> Self:
         """The rows from `first` to `end`, exclusive."""
@@ -46,6 +51,8 @@ class Explained(NamedTuple):
             standard_errors=None if errors is None else errors[first:end],
             interactions=None if self.interactions is None else self.interactions[first:end],
             players=self.players[first:end],
+            trees=self.trees and self.trees[first:end],
+            group_errors=None if self.group_errors is None else self.group_errors[first:end],
         )
 
 
@@ -157,6 +164,8 @@ def _output(
         if "players" in errors:
             for shared, error in zip(shown["players"], errors["players"], strict=True):
                 shared["standard_error"] = error["value"]
+    if explained.trees is not None and explained.group_errors is not None:
+        shown["tree"] = explained.trees[index[0]].described(values.tolist(), explained.group_errors[index].tolist())
     if explained.interactions is not None:
         pairs = output.sign * explained.interactions[index]
         shown["interactions"] = pairs[np.ix_(players.order, players.order)].tolist()
