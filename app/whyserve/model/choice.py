@@ -15,6 +15,7 @@ FEWER = ("within_budget", "within_budget_max")
 CHOSEN_FOR_DEFAULT = "chosen and measured with the default background, not with this one"
 CHOSEN_FOR_SCALE = "chosen and measured on the default scale, not on this one"
 OTHER_PLAYERS = "the certificate measured other players"
+SET_IN_SPEC = "set in model.toml"
 SAMPLING_METHOD = "permutation"  # accurate with few samples too, and it reports a standard error
 
 Figures = Mapping[str, Any]
@@ -124,7 +125,9 @@ def choose_method(
     if not (figures["fits"] or (other_players and method in methods and not METHODS[method].gradients)):
         raise UnsupportedMethod(f'"{method}" cannot explain {spec.name}: {figures["why"]}', field="method")
     check_standard_error(method, standard_error)
-    reason = None if method == requested else "set in model.toml"
+    reason = None if method == requested else SET_IN_SPEC
+    if reason and samples is None and standard_error is None:
+        samples = spec.explain.samples
     known = default_background and default_scale and not other_players
     return _measured(MethodChoice(method, reason, samples), figures, standard_error, known=known)
 
