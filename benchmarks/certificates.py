@@ -32,4 +32,4 @@ def cell(figures: dict[str, Any]) -> str:
         return "–"
     distance = "?" if figures["distance"] is None else f"{figures['distance']:.2g}"
     samples = f" · {figures['samples']} samples" if "samples" in figures else ""
-    return f"{distance} · {figures['ms_per_row']:.2g} ms{samples}"
+    return f"{distance} · {figures['counted_ms']:.2g} ms{samples}"

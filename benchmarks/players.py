@@ -136,8 +136,8 @@ def lstm() -> Iterator[str]:
 
 def sensors() -> Iterator[str]:
     players = {"x": {"windows": 20, "channels": True}}
-    line = figures(*series(2000, 8, 10, 1), players=players, samples=1)
-    yield f"LSTM, 2,000 steps × 8 sensors, 10 background rows, {players}, 1 sample: {line}"
+    line = figures(*series(2000, 8, 10, 1), players=players, samples=3)
+    yield f"LSTM, 2,000 steps × 8 sensors, 10 background rows, {players}, 3 samples: {line}"
 
 
 def photograph() -> Iterator[str]:

@@ -26,7 +26,7 @@ def folder(tmp_path_factory):
         capture_output=True, text=True, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "coffee: espresso, palace: palace" in done.stdout
+    assert "flower: daisy, coffee: espresso" in done.stdout
     toml = (made / "model.toml").read_text()
     assert "[224, 224, 3]" in toml
     (made / "model.toml").write_text(toml.replace("[224, 224, 3]", f"[{SIZE}, {SIZE}, 3]"))
