@@ -15,7 +15,7 @@ T ?= tests
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help run dev check test test-slow test-corpus test-ray test-s3 test-all test-docker test-fuzz test-faults test-ui \
+.PHONY: help run photographs dev check test test-slow test-corpus test-ray test-s3 test-all test-docker test-fuzz test-faults test-ui \
 	install lint types export ui bench-explain bench-rivals bench-delivery bench-predict bench-deploy bench-queue attack soak audit sbom release
 
 help: ## show these lines
@@ -23,6 +23,11 @@ help: ## show these lines
 
 run: install ## export the models of models/ and serve them
 	@$(BIN)/whyserve up
+
+# Not one of models/: its weights are 18 MB of a package that only the tests install, and its export takes a minute.
+photographs: install ## serve EfficientNet, and explain photographs by their regions
+	@$(BIN)/python examples/photographs/make.py
+	@$(BIN)/whyserve up --models examples --artifacts .whyserve/examples
 
 dev: install ## the same, and start again when the code or a model changes
 	@$(BIN)/watchfiles --sigint-timeout 40 "$(BIN)/whyserve up" app/whyserve models

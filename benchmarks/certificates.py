@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.pages import put, table
+from whyserve.model.choice import default_figures
 
 
 def main() -> None:
@@ -13,16 +14,22 @@ def main() -> None:
     for path in sorted(Path("artifacts").glob("*/manifest.json")):
         manifest = json.loads(path.read_text(encoding="utf-8"))
         certificate = manifest["certificate"]
-        methods = list(certificate["methods"])
-        cells = [cell(certificate["methods"][name], name == certificate["default"]) for name in methods]
-        lines.append([manifest["spec"]["name"], *cells])
-    put("explaining.md", "certificates", table(["model", *methods], lines))
+        methods, default = list(certificate["methods"]), certificate["default"]
+        cells = [cell(figures) for figures in certificate["methods"].values()]
+        cells[methods.index(default)] = f"**{cell({'fits': True, **default_figures(certificate)})}**"
+        lines.append([manifest["spec"]["name"], players(certificate["players"]), *cells])
+    put("explaining.md", "certificates", table(["model", "players", *methods], lines))
 
 
-def cell(figures: dict[str, Any], is_default: bool) -> str:
+def players(wanted: dict[str, Any]) -> str:
+    """The players of a certificate, such as "patches [3, 3]"."""
+    found = [f"{word} {value}" for words in wanted.values() for word, value in words.items()]
+    return ", ".join(found) or "elements"
+
+
+def cell(figures: dict[str, Any]) -> str:
     if not figures["fits"]:
         return "–"
-    figures = figures["within_budget"] if is_default and "within_budget" in figures else figures
     distance = "?" if figures["distance"] is None else f"{figures['distance']:.2g}"
-    words = f"{distance} · {figures['ms_per_row']:.2g} ms"
-    return f"**{words}**" if is_default else words
+    samples = f" · {figures['samples']} samples" if "samples" in figures else ""
+    return f"{distance} · {figures['counted_ms']:.2g} ms{samples}"

@@ -163,6 +163,7 @@ def test_the_chosen_players_are_named_where_a_distance_is_and_other_players_have
     answer = answered(client, example("digits"))
     assert len(answer["explanations"][0]["outputs"][0]["attributions"]["image"]) == 9
     assert answer["expected_distance"] <= 0.05
+    assert 20 * 2 * 8 * answer["samples"] <= 2200  # network rows: background rows, both of a pair, players but one
     assert answer["measured_players"] == chosen == client.get("/models/digits").json()["certificate"]["players"]
     tensors = ask(client, "digits", inputs_of(rows_of("digits"))).get_response()
     assert json.loads(tensors["parameters"]["measured_players"]) == chosen

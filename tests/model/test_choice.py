@@ -3,7 +3,7 @@
 import pytest
 
 from whyserve.errors import UnsupportedMethod
-from whyserve.model.choice import choose_auto, doubt, trials, warnings
+from whyserve.model.choice import choose_auto, choose_method, doubt, trials, warnings
 from whyserve.model.manifest import read_manifest
 
 
@@ -61,3 +61,14 @@ def test_an_export_warns_of_doubts_and_of_times_that_are_far_off(artifacts):
     assert warnings(manifest.model_copy(update={"certificate": made})) == [
         "measured times are far from those by counted work: exact 3.1 times"
     ]
+
+
+def test_the_samples_of_model_toml_are_those_of_its_method(artifacts):
+    manifest, _ = read_manifest(artifacts / "wine")
+    explain = manifest.spec.explain.model_copy(update={"method": "permutation", "samples": 2})
+    made = manifest.model_copy(update={"spec": manifest.spec.model_copy(update={"explain": explain})})
+    groups = {"groups": {"colour": ["hue", "color_intensity"]}}
+    assert [choose_method(made, method).samples for method in ("auto", "permutation", "gradient")] == [2, 2, None]
+    assert choose_method(made, players=groups).samples == 2
+    assert choose_method(made, samples=3).samples == 3
+    assert choose_method(made, standard_error=0.1).samples is None

@@ -75,6 +75,8 @@ def test_the_keys_are_the_features_and_the_other_inputs(tmp_path):
             'the background name "request" is reserved',
         ),
         (("[output]", '[explain.backgrounds]\n"A b" = "x.npz"\n[output]'), "explain.backgrounds.A b"),
+        (("[output]", "[explain]\nsamples = 4\n[output]"), 'samples needs a method that samples; method is "auto"'),
+        (("[output]", '[explain]\nmethod = "deep"\nsamples = 4\n[output]'), "samples needs a method that samples"),
     ],
 )
 def test_a_fault_is_one_line_that_names_the_file(tmp_path, change, words):

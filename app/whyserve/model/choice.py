@@ -15,6 +15,7 @@ FEWER = ("within_budget", "within_budget_max")
 CHOSEN_FOR_DEFAULT = "chosen and measured with the default background, not with this one"
 CHOSEN_FOR_SCALE = "chosen and measured on the default scale, not on this one"
 OTHER_PLAYERS = "the certificate measured other players"
+SET_IN_SPEC = "set in model.toml"
 SAMPLING_METHOD = "permutation"  # accurate with few samples too, and it reports a standard error
 TREE_METHOD = "owen"
 
@@ -110,9 +111,12 @@ def choose_method(
     """
     methods, spec = manifest.certificate["methods"], manifest.spec
     other_players = players is not None and players != manifest.players
-    if other_players and requested == "auto":
-        return MethodChoice(SAMPLING_METHOD, OTHER_PLAYERS, samples)
-    method = spec.explain.method if requested == "auto" else requested
+    needs_players = other_players and requested == "auto"
+    method = SAMPLING_METHOD if needs_players else spec.explain.method if requested == "auto" else requested
+    if method == spec.explain.method and samples is None and standard_error is None:
+        samples = spec.explain.samples
+    if needs_players:
+        return MethodChoice(method, OTHER_PLAYERS, samples)
     if method == "auto":
         is_default = {"default_background": default_background, "default_scale": default_scale}
         return choose_auto(manifest.certificate, samples, standard_error, **is_default)
@@ -120,7 +124,7 @@ def choose_method(
         raise UnsupportedMethod(
             f'unknown method "{method}"; available methods: {", ".join(METHOD_NAMES)}', field="method"
         )
-    reason = None if method == requested else "set in model.toml"
+    reason = None if method == requested else SET_IN_SPEC
     if not METHODS[method].measured:
         check_standard_error(method, standard_error)
         return MethodChoice(method, reason, samples)

@@ -51,11 +51,13 @@ class OutputSpec(Strict):
 class ExplainSpec(Strict):
     """backgrounds: the files of further backgrounds by name; a request can choose one. The certificate describes
     `background` and `scale` only.
+    samples: of `method`, for a request that names no number.
     players: what gets one attribution each, by input; see whyserve.model.vocabulary. Default: every element.
     show_background: whether answers may show rows of the backgrounds.
     """
 
     method: Method = "auto"
+    samples: Annotated[int, Field(ge=1, le=100_000)] | None = None
     scale: ScaleName = "output"
     background: str = "background.npz"
     backgrounds: dict[ModelName, str] = Field(default_factory=dict)
@@ -66,6 +68,8 @@ class ExplainSpec(Strict):
     def _consistent(self) -> Self:
         if taken := {DEFAULT_BACKGROUND, REQUEST_BACKGROUND} & set(self.backgrounds):
             raise ValueError(f'the background name "{min(taken)}" is reserved; choose another name')
+        if self.samples and not (self.method in METHODS and METHODS[self.method].samples):
+            raise ValueError(f'samples needs a method that samples; method is "{self.method}"')
         return self
 
     @property

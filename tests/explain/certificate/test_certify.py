@@ -8,6 +8,7 @@ from torch import nn
 
 from whyserve.errors import WhyserveError
 from whyserve.explain.certificate.certify import certify, choose_default
+from whyserve.explain.certificate.counting import PER_SECOND, Count
 from whyserve.explain.certificate.trial import MARGIN, Trial, most_samples
 from whyserve.explain.game.network import Network
 from whyserve.explain.game.players import Players
@@ -133,6 +134,57 @@ def test_a_sampling_method_may_be_the_most_accurate_with_fewer_samples():
     methods["deep"] = figures(0.1, 1)
     assert choose_default(methods, 20)["default"] == "deep"
     assert "samples" not in choose_default(methods, 20)
+
+
+def test_near_enough_is_decided_by_the_time():
+    few = {**figures(0.04, 3), "samples": 2}
+    sampling = {**figures(0.01, 5), "within_budget": few}
+    methods = {"exact": figures(0, 14), "deep": figures(0.06, 1), "permutation": sampling}
+    assert choose_default(methods, 20)["default"] == "exact"
+    assert choose_default(methods, 20, near=0.05) == {
+        "default": "permutation",
+        "reason": "fastest method within 5% of the reference: 4.0% from the reference, 3 ms, with 2 samples; "
+        "more samples improve it",
+        "samples": 2,
+    }
+    assert choose_default(methods, 2, near=0.05)["default"] == "deep"
+
+
+def test_the_fewest_samples_that_are_near_enough_are_found():
+    """All 510 coalitions of nine features cost more than a few samples."""
+    how = {"background": 64, "methods": ("exact", "permutation")}
+    made = certificate(9, near=0.1, **how)
+    sampling = made["methods"]["permutation"]
+    few = sampling["within_budget"]
+    assert (made["default"], made["samples"]) == ("permutation", few["samples"])
+    assert few["distance"] <= 0.05  # half of it, because other rows may be farther
+    assert few["counted_ms"] < 0.8 * sampling["counted_ms"]
+    assert certificate(9, near=1e-6, **how)["default"] == "exact"
+
+
+def test_a_slow_network_is_measured_on_one_row_with_a_shorter_reference():
+    """Work is counted, so a network outside torch can be as slow as it likes. This one takes 20 ms a row."""
+    slow = Network(network(20, 1).module, ("x",), has_gradients=False, file_bytes=2_000_000_000)
+    x = torch.randn(2, 20, generator=torch.Generator().manual_seed(1))
+    players, given = Players.elements({"x": (20,)}), {"x": x[:1]}
+    made = certify(slow, {"x": x[1:]}, players, 20, examples=given, chosen=("permutation", 4))
+    assert made["rows"] == 1
+    assert made["reference"].startswith("permutation with 48 samples, relative standard error 0.")
+    assert made["methods"]["permutation"]["distance"] <= 0.2
+    assert 2900 < made["methods"]["permutation"]["counted_ms"] < 3500  # 152 rows
+
+
+def test_a_method_is_stopped_when_its_progress_shows_that_it_needs_more_time():
+    count = Count()
+    within = count.limits(10).on_progress
+    assert within is not None
+    count.work = 3 * PER_SECOND  # before the first report, as for a guide
+    assert within(0.0)
+    count.work = 4 * PER_SECOND
+    assert within(0.09)  # 11 s
+    assert not within(0.07)  # 14 s
+    count.work = 10 * PER_SECOND
+    assert not within(0.99)
 
 
 def test_the_number_of_samples_is_the_most_within_the_budget():

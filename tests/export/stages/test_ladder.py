@@ -9,7 +9,7 @@ from whyserve.explain.game.network import Network
 from whyserve.explain.methods.exact import Exact
 from whyserve.explain.models.row_games import game_players
 from whyserve.export.stages.ladder import NEAR, Ladder, rungs
-from whyserve.model.choice import default_figures
+from whyserve.model.choice import default_figures, trials
 from whyserve.model.spec import ModelSpec
 
 SERIES = {"name": "series", "kind": "sequence", "dtype": "float32", "shape": [24]}
@@ -48,9 +48,9 @@ def test_players_or_a_method_of_model_toml_leave_no_choice():
     assert rungs(spec_of(SERIES, method="deep")) == [{}]
 
 
-def certified(steps, budget_ms=20.0, background=8):
+def certified(steps, budget_ms=20.0, background=8, **explain):
     torch.manual_seed(0)
-    spec = spec_of({**SERIES, "shape": [steps]})
+    spec = spec_of({**SERIES, "shape": [steps]}, **explain)
     network = Network(nn.Sequential(nn.Linear(steps, 16), nn.Tanh(), nn.Linear(16, 1)), ("series",))
     rows = {"series": torch.randn(background, steps)}
     ladder = Ladder(spec, network, rows, (budget_ms, 2000.0), lambda table: [[0]] * len(table), lambda _: None)
@@ -61,6 +61,7 @@ def test_few_elements_stay_the_players():
     _, found = certified(8)
     assert found.certificate["players"] == {}
     assert found.certificate["reference"] == "exact enumeration"
+    assert found.certificate["default"] == "exact"  # the most accurate one
 
 
 def test_many_elements_become_windows_and_the_distance_is_that_to_their_own_exact_values():
@@ -70,6 +71,9 @@ def test_many_elements_become_windows_and_the_distance_is_that_to_their_own_exac
     assert certificate["players_reason"] == "finest players within 5% of exact values in 20 ms per row"
     assert certificate["reference"] == "exact enumeration"
     assert default_figures(certificate)["distance"] <= NEAR
+    near = [each for figures in certificate["methods"].values() if figures["fits"] for each in trials(figures)]
+    near = [each for each in near if each["distance"] <= NEAR]
+    assert default_figures(certificate)["counted_ms"] == min(each["counted_ms"] for each in near)
     row, outputs = {"series": ladder.background["series"][:1]}, torch.zeros(1, 1, dtype=torch.int64)
     limits = Limits(samples=certificate.get("samples"))
     answer = ladder.prepare(found.partition, certificate["default"]).explain(row, outputs, limits).values
@@ -85,3 +89,15 @@ def test_without_a_method_in_time_the_finest_small_players_are_taken():
         "finest of at most 16 players; none are known to be within 5%"
     )
     assert found.certificate["reason"].startswith("no method within 0.001 ms per row is accurate")
+
+
+def test_the_method_and_the_samples_of_model_toml_are_measured_and_are_the_default():
+    _, found = certified(8, method="permutation", samples=2)
+    certificate = found.certificate
+    assert (certificate["default"], certificate["samples"]) == ("permutation", 2)
+    assert certificate["reason"] == "set in model.toml"
+    assert default_figures(certificate) == certificate["methods"]["permutation"]
+    assert certificate["methods"]["exact"]["fits"]
+    _, usual = certified(8, method="permutation")
+    assert usual.certificate["default"] == "permutation"
+    assert "samples" not in usual.certificate

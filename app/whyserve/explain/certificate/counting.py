@@ -17,6 +17,9 @@ OPERATION, BYTE, FLOP = 4_000_000, 100, 20
 # A network outside torch: each call, and each row per byte of its file. A dense layer uses every weight once per row.
 CALL, FILE_BYTE = 20_000_000, 10
 PER_SECOND = 10**12
+# After this share of the time that a method may take, its progress says how much time it needs. It is stopped at this
+# factor of the time.
+KNOWN, FAR = 0.1, 1.25
 
 
 class Count(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -50,6 +53,17 @@ class Count(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return replace(network, run=run)
 
     def limits(self, seconds: float, samples: int | None = None, seed: int = 0) -> Limits:
-        """Limits that stop a method after work of so many more seconds."""
-        end = self.work + seconds * PER_SECOND
-        return Limits(samples=samples, seed=seed, on_progress=lambda _: self.work < end)
+        """Limits that stop a method after work of so many more seconds, or when its progress says that it needs
+        clearly more.
+        """
+        begun, most, first = self.work, seconds * PER_SECOND, list[tuple[float, int]]()
+
+        def is_within(share: float) -> bool:
+            spent = self.work - begun
+            if not first:
+                first.append((share, spent))
+            # The work before the first report, such as the guide of a method, is not a part of the progress.
+            is_slow = spent > KNOWN * most and spent - first[0][1] > FAR * (share - first[0][0]) * most
+            return spent < most and not is_slow
+
+        return Limits(samples=samples, seed=seed, on_progress=is_within)

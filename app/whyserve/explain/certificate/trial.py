@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -26,6 +26,8 @@ PRECISION = 16
 MOST_SAMPLES = 64
 # The clock runs for so many rows. It shows the time of this machine, and decides nothing.
 TIMED_ROWS = 3
+# A call of so many counted seconds is not repeated: the filling of caches and the counting hardly matter.
+LONG_S = 1.0
 # A smaller effect, as a share of the output's scale, counts as this share: its residual is rounding.
 LEAST_EFFECT = 1e-4
 TINY = 1e-300
@@ -55,12 +57,17 @@ class Trial:
             return self.make(method, network)
         return EXPLAINERS[method](network, self.background, self.players)
 
+    def first(self, rows: int) -> "Trial":
+        """The same with at most so many rows."""
+        some = {name: x[:rows] for name, x in self.rows.items()}
+        return replace(self, rows=some, outputs=self.outputs[:rows])
+
     def explain(self, explainer: Explainer, limits: Limits, rows: int | None = None) -> Attribution:
         """The explanations of the first `rows` rows, each alone, as in a request. Raises Stopped."""
-        parts = []
-        for row in range(row_count(self.rows) if rows is None else rows):
+        parts, count = [], row_count(self.rows) if rows is None else rows
+        for row in range(count):
             one = {name: x[row : row + 1] for name, x in self.rows.items()}
-            parts.append(explainer.explain(one, self.outputs[row : row + 1], limits))
+            parts.append(explainer.explain(one, self.outputs[row : row + 1], limits.part(row, count)))
         if not all(part.complete for part in parts):
             raise Stopped
         errors = [part.standard_errors for part in parts if part.standard_errors is not None]
@@ -71,13 +78,20 @@ class Trial:
             standard_errors=padded(errors) if errors else None,
         )
 
+    def counted(self, explainer: Explainer, samples: int | None, rows: int) -> tuple[Attribution, float, float]:
+        """The explanations of the first rows, and the counted and the measured seconds of this call.
+
+        Raises Stopped if the counted work exceeds TIME_LIMIT_S.
+        """
+        work, began = self.count.work, time.monotonic()
+        with self.count:
+            found = self.explain(explainer, self.count.limits(TIME_LIMIT_S, samples), rows)
+        return found, (self.count.work - work) / PER_SECOND, time.monotonic() - began
+
     def counted_s(self, explainer: Explainer, samples: int) -> float:
         """The counted seconds of the first row, after a call that fills the caches."""
-        with self.count:
-            self.explain(explainer, self.count.limits(TIME_LIMIT_S, samples), rows=1)
-            before = self.count.work
-            self.explain(explainer, self.count.limits(TIME_LIMIT_S, samples), rows=1)
-        return (self.count.work - before) / PER_SECOND
+        self.counted(explainer, samples, 1)
+        return self.counted(explainer, samples, 1)[1]
 
 
 def measure(name: str, trial: Trial, reference: Attribution | None, samples: int | None = None) -> dict[str, Any]:
@@ -122,16 +136,15 @@ def most_samples(name: str, trial: Trial, budget_ms: float) -> int:
 
 def _figures(explainer: Explainer, trial: Trial, reference: Attribution | None, samples: int | None) -> dict[str, Any]:
     """Raises Stopped if the counted work exceeds TIME_LIMIT_S."""
-    count, rows = trial.count, row_count(trial.rows)
-    with count:
-        # The first call fills the caches, and finds early that a method is too slow.
-        trial.explain(explainer, count.limits(TIME_LIMIT_S, samples), rows=1)
-        before = count.work
-        answer = trial.explain(explainer, count.limits(TIME_LIMIT_S, samples))
-        counted_s = (count.work - before) / PER_SECOND
-    began, timed = time.monotonic(), min(rows, TIMED_ROWS)
-    trial.explain(explainer, Limits(samples=samples), timed)
-    measured_s = time.monotonic() - began
+    rows = timed = row_count(trial.rows)
+    # The first call fills the caches, and finds early that a method is too slow.
+    answer, counted_s, measured_s = trial.counted(explainer, samples, 1)
+    if rows > 1 or counted_s < LONG_S:
+        answer, counted_s, measured_s = trial.counted(explainer, samples, rows)
+    if counted_s < LONG_S * rows:
+        began, timed = time.monotonic(), min(rows, TIMED_ROWS)
+        trial.explain(explainer, Limits(samples=samples), timed)
+        measured_s = time.monotonic() - began
     scale = float(answer.predictions.abs().amax().clamp_min(TINY))
     residual = float(answer.residuals.abs().amax())
     effect = float((answer.predictions - answer.base_values).abs().amax())

@@ -5,7 +5,7 @@ tensor of shape (rows, *shape). A network returns (rows, outputs).
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
@@ -39,6 +39,11 @@ class Limits:
     interactions: bool = False
     on_progress: Callable[[float], bool] | None = None
     on_error: Callable[[float], None] | None = None
+
+    def part(self, number: int, total: int) -> "Limits":
+        """The limits of part `number` of `total`: its progress is a part of the whole progress."""
+        report = self.on_progress
+        return replace(self, on_progress=report and (lambda share: report((number + share) / total)))
 
 
 @dataclass(frozen=True, slots=True)

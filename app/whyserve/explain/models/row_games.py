@@ -5,7 +5,6 @@ A held element has the explained row's value in every background row, so no meth
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -119,7 +118,7 @@ class RowGames:
             players = of_rows[number]
             background = game_background(self._inputs, self._background, row, players, self._partition)
             method = self._prepare(background, game_players(players))
-            found.append(method.explain(row, outputs[number : number + 1], _share(limits, number, total)))
+            found.append(method.explain(row, outputs[number : number + 1], limits.part(number, total)))
         errors = [each.standard_errors for each in found if each.standard_errors is not None]
         pairs = [each.interactions for each in found if each.interactions is not None]
         trees = [tree for each in found if each.trees is not None for tree in each.trees]
@@ -135,12 +134,6 @@ class RowGames:
             trees or None,
             padded(of_groups) if of_groups else None,
         )
-
-
-def _share(limits: Limits, number: int, total: int) -> Limits:
-    """The limits of one row of `total`: it reports its part of the whole progress."""
-    report = limits.on_progress
-    return replace(limits, on_progress=report and (lambda share: report((number + share) / total)))
 
 
 def game_background(

@@ -59,8 +59,9 @@ class Ladder:
     def certified(self) -> Certified:
         """The players of model.toml, or the finest ones with a method near exact values within the budget.
 
-        If there are none, the finest ones of at most MOST_PLAYERS players, else the elements. Players that follow the
-        rows are counted in one row.
+        Elements get the most accurate method within the budget. Coarser players get the fastest one that is near
+        enough: a person who wants more accuracy asks for it. If no players are near enough, the finest ones of at most
+        MOST_PLAYERS players, else the elements. Players that follow the rows are counted in one row.
         Raises WhyserveError if no method fits.
         """
         first, *coarser = rungs(self.spec)
@@ -70,7 +71,7 @@ class Ladder:
         tried = [each for each in map(partial(Partition, self.spec), (first, *coarser)) if _is_small(each)]
         for partition in tried:
             with suppress(Stopped, WhyserveError):
-                found = self._certified(partition, exact_within_s=EXACT_S)
+                found = self._certified(partition, is_tried=True)
                 figures = default_figures(found.certificate)
                 if figures["distance"] <= NEAR and figures["counted_ms"] <= budget_ms:
                     reason = f"finest players within {share} in {budget_ms:g} ms per row"
@@ -82,12 +83,15 @@ class Ladder:
         found.certificate["players_reason"] = reason
         return found
 
-    def _certified(self, partition: Partition, *, exact_within_s: float | None = None) -> Certified:
+    def _certified(self, partition: Partition, *, is_tried: bool = False) -> Certified:
+        explain = self.spec.explain
+        chosen = None if explain.method == "auto" else (explain.method, explain.samples)
         elements = Partition(self.spec, {}) if partition.follows_rows else partition
         certificate = certify(
             self.network, self.background, game_players(elements.fixed), *self.budgets_ms, asked=self.asked,
             examples=self.examples, on_method=self.on_method, make=partial(self.prepare, partition),
-            exact_within_s=exact_within_s,
+            exact_within_s=EXACT_S if is_tried else None,
+            near=NEAR if is_tried and partition.wanted else None, chosen=chosen,
         )  # fmt: skip
         return Certified(partition, {"players": partition.wanted, **certificate})
 
