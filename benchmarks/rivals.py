@@ -25,7 +25,9 @@ from whyserve.explain.game.base import Inputs, Limits
 from whyserve.explain.game.network import Network
 from whyserve.explain.game.players import Players
 from whyserve.explain.methods.permutation.permutation import Permutation, evaluates_all
-from whyserve.explain.models.explainable import load_model, players_of
+from whyserve.explain.models.explainable import load_model
+from whyserve.explain.models.row_games import game_players
+from whyserve.model.players import Partition
 
 SHIPPED = ("breast_cancer", "wine", "penguins", "sunspots")
 SAMPLES = {"breast_cancer": (1, 2, 8), "wine": (1, 2, 8), "penguins": (1, 2), "sunspots": (1, 2, 4)}
@@ -66,7 +68,8 @@ def wide(players: int) -> tuple[Network, Inputs, Inputs, Players]:
 def shipped(name: str) -> tuple[Network, Inputs, Inputs, Players]:
     model = load_model(MODELS, Path("artifacts") / name, 1 << 28)
     rows = {key: x[:: max(1, len(x) // ROWS)][:ROWS] for key, x in model.background.items()}
-    return model.network, model.background, rows, players_of(model.spec)
+    # Every element is a player, also where the model has groups.
+    return model.network, model.background, rows, game_players(Partition(model.spec, {}).fixed)
 
 
 class Joined(nn.Module):

@@ -56,12 +56,12 @@ def tiers(players: int) -> torch.Tensor:
 
 
 def make_design(players: int, pairs: int, profile: int, seed: int, number: int) -> Design:
-    """The design of a number of pairs. Designs with different numbers are independent.
+    """The design of a number of pairs. Designs with another number, or of other pairs, are independent.
 
     With w = weight, Σ w · g(S) · (P − 1) · (1 / |S| for a member, −1 / (P − |S|) for another player) is an unbiased
     estimate of the Shapley values of any game with g(all players) = 0. The correction applies it to the residuals.
     """
-    generator = torch.Generator().manual_seed((seed * 1009 + number) % (1 << 63))
+    generator = torch.Generator().manual_seed(((seed * 1009 + number) * 8209 + pairs) % (1 << 63))
     ends, weights = _size_plan(players, pairs)
     # Systematic sampling: one place in each interval of length 1.
     place = torch.arange(pairs) + torch.rand(1, generator=generator, dtype=torch.float64)

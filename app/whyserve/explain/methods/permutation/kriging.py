@@ -15,8 +15,8 @@ from numpy.polynomial.legendre import leggauss
 REACH = 2.0
 # The nugget, relative to the variance of g: rounding errors of the network are not interpolated.
 NUGGET = 1e-7
-# Gauss-Legendre quadrature over 0 … 1: exact up to effects of 16 players.
-NODES = [((1 + x) / 2, w / 2) for x, w in zip(*(part.tolist() for part in leggauss(8)), strict=True)]
+# Gauss-Legendre quadrature over −1 … 1: exact up to effects of 16 players.
+NODES, NODE_WEIGHTS = (torch.tensor(part) for part in leggauss(8))
 
 
 def krige(present: torch.Tensor, weight: torch.Tensor, sizes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -40,13 +40,13 @@ def krige(present: torch.Tensor, weight: torch.Tensor, sizes: torch.Tensor) -> t
 def _cross_covariance(signs: torch.Tensor, rho: torch.Tensor) -> torch.Tensor:
     """Cov(φ, g), (P, M), at `signs`, (M, P), with φ_p = Σ_{T∋p} 2 c_T / |T|, up to the factor Π cosh ρ.
 
-    For z = τ s, Cov(φ_p, g(s)) = 2 z_p ∫ E(u) du over 0 … 1, where E is the even part of Π (1 + u z_q) over the other
-    players q: the power u^(|T| − 1) integrates to 1 / |T|.
+    For z = τ s, Cov(φ_p, g(s)) = z_p ∫ Π (1 + u z_q) du over −1 … 1, with the product over the other players q: the
+    odd powers of u cancel, and u^(|T| − 1) gives 2 / |T|. Without player p, the product of all has a factor less.
     """
-    z = rho.tanh() * signs
-    even = torch.zeros_like(z)
-    for node, weight in NODES:
-        for factors in (1 + node * z, 1 - node * z):
-            even += weight / 2 * factors.prod(1, keepdim=True) / factors
-    scale: torch.Tensor = 2 * rho.cosh().log().sum().exp() * (z * even).T
-    return scale
+    tau = rho.tanh()[:, None]
+    # log(1 + u z) = log(1 − (u τ)²) / 2 + s artanh(u τ). Π cosh ρ is in the logarithm too.
+    u = tau * NODES
+    constant = torch.log1p(-u.square()).sum(0) / 2 + rho.cosh().log().sum()
+    product = torch.addmm(constant, signs, u.atanh()).exp_() * NODE_WEIGHTS
+    member, other = (tau * (factor.reciprocal() @ product.T) for factor in (1 + u, 1 - u))
+    return torch.where(signs.T > 0, member, -other)

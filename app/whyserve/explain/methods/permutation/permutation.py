@@ -22,6 +22,7 @@ from whyserve.explain.game.network import Network, row_count
 from whyserve.explain.game.players import Players
 from whyserve.explain.methods.deep.deep import Deep
 from whyserve.explain.methods.permutation.estimator import Estimate
+from whyserve.explain.methods.permutation.first_layer import FirstLayer, linear_steps
 from whyserve.explain.methods.permutation.guide import changes
 from whyserve.explain.methods.permutation.rounds import Rounds
 from whyserve.explain.methods.permutation.sampling import SampleRequest, sample
@@ -66,6 +67,9 @@ class Permutation:
     def __init__(self, network: Network, background: Inputs, players: Players, *, memory_bytes: int = 1 << 30) -> None:
         self.passes = Passes(network, background, players, memory_bytes)
         self.deep = _deep(network, background, players, memory_bytes)
+        self.first: FirstLayer | None = None
+        if self.deep and (steps := linear_steps(self.deep.program)):
+            self.first = FirstLayer(self.deep.program, steps, network, self.passes.background, players)
         self.rounds = Rounds(self.passes.rows, players.count)
         self.memory_bytes = memory_bytes
 
@@ -74,6 +78,7 @@ class Permutation:
         other = copy(self)
         other.passes = Passes(self.passes.network, background, players, self.memory_bytes)
         other.deep = self.deep and self.deep.again(background, players)
+        other.first = self.first and self.first.again(other.passes.background, players)
         other.rounds = self.rounds.of(other.passes.rows, players.count)
         return other
 
@@ -149,10 +154,10 @@ class Permutation:
         if self.deep is not None:
             shares = self.deep.pair_shares(row, outputs[None]).movedim(0, -1)
             if bool(torch.isfinite(shares).all()):
-                return SampleRequest(row, outputs, predictions, shares)
+                return SampleRequest(row, outputs, predictions, shares, first=self.first)
         shares = torch.zeros(self.passes.rows, self.passes.players.count, len(outputs), dtype=torch.float64)
         change = changes(self.passes.players, row, self.passes.background)
-        return SampleRequest(row, outputs, predictions, shares, change)
+        return SampleRequest(row, outputs, predictions, shares, change, self.first)
 
     def _all(
         self, estimate: Estimate, active: torch.Tensor, rows: Inputs, outputs: torch.Tensor, progress: Progress

@@ -4,6 +4,7 @@ A round depends on the seed, on the numbers of pairs of its designs, and on the 
 serves the next explained rows.
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import dataclass, fields
@@ -22,6 +23,10 @@ T = TypeVar("T")
 
 # At least this many designs, or one per background row; at most this many background rows share a design.
 DESIGNS = 10
+# Designs with more than this number of pairs take longer to make than to use. Those with equal numbers are one design …
+MOST_APART = 64
+# … if the first tier has at least so many labels: with fewer, their errors would be too similar.
+LEAST_LABELS = 3
 # This share of the pairs is spread evenly over the background rows, the rest in proportion to the guide's shares.
 EVEN_SHARE = 0.5
 # The numbers of pairs of the designs differ by multiples of this share of the mean, so that few designs are needed.
@@ -87,8 +92,7 @@ class Rounds:
         similar Σ|share| share a design. What is drawn depends on the seed and on `shares` only.
         """
         device = shares.device
-        labels = uncounted(partial(random_labels, self.rows, self.players, seed), device)
-        tie, by_rank = (part.to(device) for part in labels)
+        tie, by_rank = random_labels(self.rows, self.players, seed, device)
         if not (everything := float(shares.sum())) > 0:
             shares, everything = torch.ones_like(shares), float(shares.numel())
         # Equal shares get random ranks.
@@ -100,10 +104,12 @@ class Rounds:
         profile = sum(top > most for most in FIRST_TIER)
 
         def make() -> Round:
-            made = []
-            for number, (count, _) in enumerate(plan):
+            made, seen = [], Counter[int]()
+            for count, _ in plan:
+                number = 0 if count > MOST_APART and first >= LEAST_LABELS else seen[count]
                 of_design = (self.players, count, profile, seed, number)
                 made.append(self._designs.get(of_design, partial(make_design, *of_design)))
+                seen[count] += 1
             return stack(made, [sharing for _, sharing in plan]).on(device)
 
         found = self._rounds.get((self.players, profile, seed, plan), partial(uncounted, make, device))
@@ -121,11 +127,15 @@ def uncounted(make: Callable[[], T], device: torch.device) -> T:
 
 
 @lru_cache(maxsize=4)
-def random_labels(rows: int, players: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+def random_labels(rows: int, players: int, seed: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
     """(B, P) each: numbers in [0, 1), which order equal shares, and the label of each rank."""
-    generator = torch.Generator().manual_seed(seed)
-    tie, order = torch.rand(2, rows, players, generator=generator, dtype=torch.float64)
-    return tie, (tiers(players) + 0.999 * order).argsort(1)
+
+    def make() -> tuple[torch.Tensor, torch.Tensor]:
+        generator = torch.Generator().manual_seed(seed)
+        tie, order = torch.rand(2, rows, players, generator=generator, dtype=torch.float64)
+        return tie.to(device), (tiers(players) + 0.999 * order).argsort(1).to(device)
+
+    return uncounted(make, device)
 
 
 def allocate(ascending: Sequence[float], pairs: int, existing: int) -> tuple[tuple[int, int], ...]:
@@ -137,10 +147,9 @@ def allocate(ascending: Sequence[float], pairs: int, existing: int) -> tuple[tup
     groups, first, ideal, given = max(min(rows, DESIGNS), rows // DESIGNS), 0, 0.0, 0
     for number in range(groups):
         last = rows * (number + 1) // groups
-        # What rounding takes from one design, the next one gets. The last one gets the rest.
+        # What rounding takes from one design, the next one gets.
         ideal += pairs * (EVEN_SHARE * (last - first) + (1 - EVEN_SHARE) * sum(ascending[first:last]))
-        unit = 1 if number == groups - 1 else step
-        count = min(existing - 1, max(1, unit * round((ideal - given) / (last - first) / unit)))
+        count = min(existing - 1, max(1, step * round((ideal - given) / (last - first) / step)))
         given += count * (last - first)
         made.append((count, last - first))
         first = last

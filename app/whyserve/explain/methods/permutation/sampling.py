@@ -7,6 +7,7 @@ import torch
 from whyserve.explain.game.base import Inputs, Stopped
 from whyserve.explain.game.evaluation import Passes, Progress, ranges
 from whyserve.explain.game.masking import PairMixer
+from whyserve.explain.methods.permutation.first_layer import FirstLayer
 from whyserve.explain.methods.permutation.guide import fit
 from whyserve.explain.methods.permutation.rounds import Draw, Round, Rounds
 
@@ -17,6 +18,7 @@ class SampleRequest:
 
     shares: (B, P, K) float64, the guide: a first guess of φ in each pair. change: (B, P), what guide.changes gives, if
         the guide is fitted to the values of each round.
+    first: the network in two parts, if it is of a kind for which this is cheaper.
     """
 
     row: Inputs
@@ -24,6 +26,7 @@ class SampleRequest:
     predictions: torch.Tensor
     shares: torch.Tensor
     change: torch.Tensor | None = None
+    first: FirstLayer | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +68,14 @@ def sample(
 def half_differences(passes: Passes, request: SampleRequest, draw: Draw, progress: Progress) -> torch.Tensor:
     """g, (N, K) float64, of the coalitions of a round. Raises Stopped between chunks."""
     drawn, rows, labels = draw
-    mixer, halves = PairMixer(passes.players, request.row, passes.background), []
+    first, halves = request.first, []
+    rest = first.rest if first else None
+    mix = first.mixer(request.row) if first else PairMixer(passes.players, request.row, passes.background).mix
     for part in ranges(len(drawn.slot), max(1, passes.chunk_rows // 2)):
         if not progress.go_on():
             raise Stopped
         slot = drawn.slot[part]
-        out = passes(mixer.mix(drawn.present[part].gather(1, labels[slot]), rows[slot]))
+        out = passes(mix(drawn.present[part].gather(1, labels[slot]), rows[slot]), rest)
         one, other = out.index_select(1, request.outputs).double().chunk(2)
         halves.append((one - other) / 2)
         progress.done += len(out)
@@ -109,12 +114,13 @@ def combine(drawn: Round, g: torch.Tensor, whole: torch.Tensor, shares: torch.Te
     values = torch.cat([g, g.new_zeros(1, outputs), whole]).index_select(0, drawn.index)
     values = values.reshape(designs, -1, guide.shape[-1])
     rest = torch.baddbmm(values, drawn.signs, guide, alpha=-1)
-    # A guide that leaves more than it explains is not used.
-    before, after = (x[:, :-1].reshape(-1, outputs).square().sum(0) for x in (values, rest))
-    if bool((after >= before).any()):
-        used = (after < before).repeat(guide.shape[-1] // outputs)
-        guide, rest = guide * used, torch.where(used, rest, values)
+    # Without and with the guide. A guide is used where the leave-one-out residuals say that it helps.
+    variances = drawn.spread @ (drawn.residual @ torch.cat([values, rest], -1)).square_()
+    without, variance = variances.chunk(2, -1)
+    before, after = variances.reshape(*variances.shape[:2], 2, -1, outputs).sum((0, 1, 3))
+    if bool((after > before).any()):
+        used = (after <= before).repeat(guide.shape[-1] // outputs)
+        guide, rest, variance = guide * used, torch.where(used, rest, values), torch.where(used, variance, without)
     estimate = torch.baddbmm(guide, drawn.estimate, rest)
-    variance = drawn.spread @ (drawn.residual @ rest).square_()
     both = [x.reshape(*x.shape[:2], -1, outputs) for x in (estimate, variance)]
     return torch.cat(both, -1).transpose(1, 2).flatten(0, 1)

@@ -27,10 +27,17 @@ def softmax(step: Step, _: Program) -> BoundRule:
         total, total0 = x.logsumexp(dim, keepdim=True), x0.logsumexp(dim, keepdim=True)
         # One shift for both sides keeps the differences of the logits.
         shift = torch.maximum(total, total0)
-        weight = _mean(x - shift, x0 - shift) / _mean(total - shift, total0 - shift)
+        here, base = [x - shift, total - shift], [x0 - shift, total0 - shift]
         if not logarithmic:
-            g = g * _mean(x - total, x0 - total0)
-        yield source, g - weight * g.sum(dim, keepdim=True)
+            here.append(x - total)
+            base.append(x0 - total0)
+        # One call for all of them: for a few columns, the calls take more time than the numbers.
+        of_x, of_total, *of_p = _mean(torch.cat(here, dim), torch.cat(base, dim)).split(
+            [x.shape[dim] for x in here], dim
+        )
+        for each in of_p:
+            g = g * each
+        yield source, g - of_x / of_total * g.sum(dim, keepdim=True)
 
     return BoundRule(step.slot, back, frozenset((source,)))
 
