@@ -13,7 +13,7 @@ from whyserve.explain.pictures.elements import elements, flat, waterfall_bars
 from whyserve.explain.pictures.panels import overlay
 from whyserve.explain.pictures.words import Scale, adds_up, plain
 from whyserve.jobs import Drawing, ExplainJob, PackedArray
-from whyserve.model.input_spec import Feature, InputSpec
+from whyserve.model.input_spec import Feature, FilledWith, InputSpec
 from whyserve.model.spec import ModelSpec, OutputSpec
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -188,7 +188,7 @@ def test_missing_values_are_marked():
     """NaN reaches the network; a filled value is shown with a mark."""
     features = (
         Feature(name="income", missing=True),
-        Feature(name="age", missing={"fill": "median"}),
+        Feature(name="age", missing=FilledWith(fill="median")),
         Feature(name="b"),
     )
     spec = spec_of(InputSpec(name="x", features=features))

@@ -74,9 +74,9 @@ def series_panels(
     if len(bars) > 1:
         title = "adds or takes away" + (f", {scale.unit}" if scale.unit else "")
         drawn.append((BARS, partial(_draw_bars, bars=bars, scale=scale), title))
-    for number, (tall, draw, title) in enumerate(drawn, 1):
+    for number, (tall, part, title) in enumerate(drawn, 1):
         last = number == len(drawn)
-        finish = partial(_finish, draw=draw, steps=len(values), title=title, last=last)
+        finish = partial(_finish, draw=part, steps=len(values), title=title, last=last)
         yield Panel(TITLE + tall + (AXIS if last else 0), *place, TITLE, tall, finish)
 
 
