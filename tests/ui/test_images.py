@@ -54,4 +54,5 @@ def test_on_a_phone_and_in_the_dark(page, service, shot):
     page.emulate_media(color_scheme="dark")
     opened(page, service, "penguins", now={"island": "Biscoe", "body_mass_g": "5000"})
     expect(page.locator(".changed .picture svg")).to_be_visible()
-    shot("page-phone")
+    page.locator(".changed").evaluate("it => it.scrollIntoView()")
+    shot("page-phone", whole=False)

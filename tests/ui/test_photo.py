@@ -32,6 +32,7 @@ PIXELS = """async (source) => { const image = new Image(); image.src = source; a
 # Whether a picture is warm: how much red its pixels have above green and blue, where they have any.
 NETWORK = """
 import torch
+from torch import nn
 
 
 class Warm(nn.Module):
