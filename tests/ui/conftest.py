@@ -69,11 +69,11 @@ def page(browser: Browser, console: Console) -> Iterator[Page]:
 
 @pytest.fixture
 def shot(page, tmp_path):
-    """Save the page as an image with this name. WHYSERVE_IMAGES=1 writes it to docs/images."""
+    """Save the page, or what is in view, as an image. WHYSERVE_IMAGES=1 writes it to docs/images."""
     folder = ROOT / "docs" / "images" if os.environ.get("WHYSERVE_IMAGES") else tmp_path
 
-    def save(name):
-        page.screenshot(path=folder / f"{name}.png", full_page=True)
+    def save(name, whole=True):
+        page.screenshot(path=folder / f"{name}.png", full_page=whole)
         assert (folder / f"{name}.png").stat().st_size > 10_000
 
     return save

@@ -1,10 +1,10 @@
-"""Accessibility (axe, keyboard, phone width, both themes), size and time to the first picture."""
+"""Accessibility (axe, keyboard, phone width, both themes)."""
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
-from tests.ui.test_row import PREDICTION, opened
+from tests.ui.test_row import opened
 
 pytestmark = pytest.mark.ui
 
@@ -59,14 +59,3 @@ def test_everything_can_be_reached_by_keyboard(page, service):
         page.keyboard.press("Tab")
         reached.add(page.evaluate("document.activeElement.id || document.activeElement.textContent.trim()"))
     assert {"field-bmi", "field-bp", "SVG", "PNG", "Advanced", "The numbers"} <= reached
-
-
-def test_the_page_is_small_and_shows_the_first_picture_within_5_s(page, service):
-    opened(page, service, "fclayer")
-    loaded = page.evaluate("performance.getEntriesByType('resource').concat(performance.getEntriesByType('navigation'))"
-                           ".reduce((sum, entry) => sum + entry.transferSize, 0)")  # fmt: skip
-    assert 0 < loaded < 150_000
-    page.goto("about:blank")
-    page.goto(f"{service.address}/#model=fclayer")
-    expect(page.locator(".why .picture svg")).to_be_visible(timeout=5000)
-    expect(page.locator(PREDICTION)).to_be_visible()

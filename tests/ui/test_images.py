@@ -35,7 +35,7 @@ def test_a_table(page, service, artifacts, shot):
     opened_table(page, service, "penguins")
     page.get_by_label("Paste a table").fill(as_csv(table("penguins", artifacts, 100)))
     explain(page)
-    expect(page.get_by_test_id("summed")).to_contain_text("100 rows")
+    expect(page.get_by_test_id("summed")).to_have_text("100 rows, explained for Adelie.")
     expect(page.locator(".picture > svg")).to_be_visible()
     shot("page-rows")
 
@@ -47,3 +47,12 @@ def test_the_panels_below_an_explanation(page, service, shot):
     expect(page.locator("[data-testid=counterfactuals] li")).to_have_count(3)
     expect(page.locator("[data-testid=similar] tbody tr")).to_have_count(5)
     shot("page-more")
+
+
+def test_on_a_phone_and_in_the_dark(page, service, shot):
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.emulate_media(color_scheme="dark")
+    opened(page, service, "penguins", now={"island": "Biscoe", "body_mass_g": "5000"})
+    expect(page.locator(".changed .picture svg")).to_be_visible()
+    page.locator(".changed").evaluate("it => it.scrollIntoView()")
+    shot("page-phone", whole=False)

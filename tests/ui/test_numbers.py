@@ -76,3 +76,15 @@ def test_a_value_outside_the_range_has_a_banner_with_both_bounds(page, service, 
     length.fill("49")
     expect(banner).to_have_count(0)
     expect(page.locator(".field .warning")).to_have_count(0)
+
+
+def test_a_table_with_semicolons_has_decimal_commas_if_they_are_chosen(page, service):
+    opened_table(page, service, "fclayer")
+    page.get_by_label("Numbers are written with a decimal comma").check()
+    page.get_by_label("Paste a table").fill("bmi;bp\n36,1;100,500\n3.950;100\n30;90\n")
+    explain(page)
+    expect(page.get_by_test_id("summed")).to_contain_text("2 rows")
+    lines = page.locator("[data-testid=rows-table] tbody tr")
+    expect(lines.nth(0)).to_contain_text("bmi = 36.1 kg/m²")
+    expect(lines.nth(0)).to_contain_text("bp = 100.5")
+    expect(lines.nth(1)).to_contain_text("This can mean 3950 or 3,950.")

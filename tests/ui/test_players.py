@@ -46,7 +46,7 @@ def test_regions_are_outlined_over_the_picture(players, page, service, client):
         below = sum(labels[at] != labels[at + 8] for at in range(56))
         assert drawn.count("M") == right + below
     largest = max(shares, key=lambda share: abs(share["value"]))
-    expect(page.get_by_test_id("strongest")).to_contain_text(f"the largest effect is {largest['player']}: ")
+    expect(page.get_by_test_id("strongest")).to_contain_text(f"the largest effect is {largest['player']}, ")
     page.get_by_role("button", name="Picture", exact=True).click()
     expect(line).to_have_count(0)
     check_numbers(page, shares, 100)

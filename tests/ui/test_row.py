@@ -2,6 +2,7 @@
 
 import json
 import re
+from datetime import UTC, datetime
 from io import BytesIO
 from urllib.parse import parse_qs, quote, urlsplit
 from xml.etree import ElementTree
@@ -261,6 +262,10 @@ def test_the_picture_of_a_change_is_saved_as_it_is_shown(page, service):
         page.locator(".changed").get_by_role("button", name="SVG").click()
     text = "".join(ElementTree.fromstring(download.value.path().read_text()).itertext())
     assert "island = Biscoe" in text
+    # As in the service's own pictures: the method, the background and the day.
+    assert "Method: exact. Compared with 100 rows of the background. penguins, version 1." in text
+    day = datetime.now(UTC)
+    assert f"{day:%B} {day.day}, {day.year}" in text
     with page.expect_download() as download:
         page.locator(".changed").get_by_role("button", name="PNG").click()
     image = Image.open(BytesIO(download.value.path().read_bytes()))

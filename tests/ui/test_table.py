@@ -239,3 +239,56 @@ def test_the_saved_table_holds_id_label_and_all_outputs(page, service, client, a
         assert row["prediction"] == prediction["label"]
         for label, score in prediction["scores"].items():
             assert float(row[f"score {label}"]) == pytest.approx(score, abs=1e-6)
+
+
+def test_quoted_cells_hold_separators_quotes_and_line_breaks(page, service):
+    """The page reads CSV like Python's csv module."""
+    names = ['Île-de-France, "Paris"', "Nouvelle\nZélande", '"Roma"', "a;b", "Deutschland "]
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerows([["id", "name"], *enumerate(names)])
+    opened(page, service, "places")
+    with page.expect_request("**/predict") as asked:
+        page.get_by_label("Paste a table").fill(text.getvalue())
+        explain(page)
+    sent = [instance["name"] for instance in asked.value.post_data_json["instances"]]
+    assert sent == [name.strip() for name in names]
+    expect(page.locator(SUMMED)).to_contain_text("rows, explained for")
+    page.get_by_test_id("filter").select_option("all")
+    expect(page.locator("[data-testid=rows-table] tbody tr")).to_have_count(5)
+
+
+def test_a_batch_with_refused_rows_explains_all_others(page, service, artifacts, console):
+    """Refused rows at the start, in the middle side by side, and at the end."""
+    rows = [{"id": f"P{at}", **row} for at, row in enumerate(table("penguins", artifacts, 60))]
+    refused = [0, 1, 2, 30, 31, 45, 59]
+    for at in refused:
+        rows[at]["island"] = "Mars"
+    opened(page, service, "penguins")
+    page.get_by_label("Paste a table").fill(as_csv(rows))
+    explain(page)
+    expect(page.locator(SUMMED)).to_have_text("53 rows, explained for Adelie.")
+    page.get_by_test_id("filter").select_option("refused")
+    ids = page.locator("[data-testid=rows-table] tbody tr th")
+    expect(ids).to_have_count(7)
+    assert ids.all_inner_texts() == [f"P{at}" for at in refused]
+    console.expect("422")
+
+
+def test_all_rows_of_a_large_table_are_explained_on_request(page, service, artifacts):
+    opened(page, service, "linear")
+    rows = [{"bmi": 27 + row / 100, "bp": 95 + row / 50} for row in range(1200)]
+    page.get_by_label("Paste a table").fill(as_csv(rows))
+    explain(page)
+    expect(page.locator(SUMMED)).to_contain_text("1,200 rows")
+    expect(page.get_by_role("button", name="Reasons")).to_have_count(0)
+    page.get_by_test_id("explain-all").click()
+    page.get_by_role("button", name="Reasons").click()
+    page.get_by_role("button", name="Reasons").click()
+    # The model is linear, so the row that is farthest from the average has the largest reason.
+    expect(page.locator("[data-testid=rows-table] tbody tr th").first).to_have_text("1200")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="CSV").click()
+    kept = list(csv.DictReader(io.StringIO(download.value.path().read_text())))
+    assert len(kept) == 1200
+    assert all(row["value"] for row in kept)

@@ -8,7 +8,7 @@ import { explain } from "./api/explain";
 import { toRow, type TypedRow } from "./model";
 import { ambiguous, changed, current, explainOptions, model, modelFields, output, start, updateAddress } from "./state";
 
-/** A prediction is requested while a person types, an explanation only after a pause. */
+/** A prediction is requested while a person types, an explanation only after a pause. Those of another model: at once. */
 const PREDICT_AFTER_MS = 60;
 const EXPLAIN_AFTER_MS = 250;
 
@@ -77,13 +77,13 @@ export function startUpdates() {
   effect(() => {
     const [shown, typed] = [model.value, current.value];
     if (!shown || Object.keys(ambiguous.value).length) return;
-    predictionQuery.ask(PREDICT_AFTER_MS, ({ signal }) => predict(shown.spec.name, typed, signal), shown !== last);
+    predictionQuery.ask(shown === last ? PREDICT_AFTER_MS : 0, ({ signal }) => predict(shown.spec.name, typed, signal), shown !== last);
   });
   effect(() => {
     const [shown, typed, wanted] = [model.value, current.value, output.value];
     void explainOptions.value;
     if (!shown || Object.keys(ambiguous.value).length) return;
-    explanationQuery.ask(EXPLAIN_AFTER_MS, (watch) => explainRow(typed, wanted ? [wanted] : "top", watch), shown !== last);
+    explanationQuery.ask(shown === last ? EXPLAIN_AFTER_MS : 0, (watch) => explainRow(typed, wanted ? [wanted] : "top", watch), shown !== last);
     last = shown;
   });
   effect(() => {

@@ -96,5 +96,6 @@ export function residualText({ value, base_value, residual }: OutputExplanation,
 
 export function durationText(ms: number | undefined): string {
   if (ms === undefined) return "";
-  return ms < 1000 ? words.facts.ms(String(Math.max(1, Math.round(ms)))) : words.facts.s(digits(2).format(ms / 1000));
+  if (ms < 1000) return words.facts.ms(String(Math.max(1, Math.round(ms))));
+  return ms < 120_000 ? words.facts.s(digits(2).format(ms / 1000)) : words.facts.min(digits(2).format(ms / 60_000));
 }

@@ -7,6 +7,7 @@ import { explanationQuery, startUpdates, predictionQuery } from "./answers";
 import { startDecision } from "./decision/state";
 import { startPanels } from "./more/state";
 import { loadModels } from "./state";
+import { startTable } from "./table/actions";
 
 const root = document.getElementById("page");
 if (!root) throw new Error("index.html has a place for the page");
@@ -14,6 +15,7 @@ render(<App />, root);
 startUpdates();
 startPanels();
 startDecision();
+startTable();
 void loadModels();
 
 addEventListener("popstate", () => void loadModels());

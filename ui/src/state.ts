@@ -38,7 +38,7 @@ export const explainOptions = computed(() => ({
 export const view = signal<View>("row");
 /** The id of the recorded decision to show: ID or ID.ROW. */
 export const decision = signal<string | null>(null);
-/** The row of the table that is open as one row: its position in the table's present order. */
+/** The row of the table that is open as one row: its line in the table. */
 export const opened = signal<number | null>(null);
 /** Whether the list of models is being loaded. */
 export const loading = signal(true);

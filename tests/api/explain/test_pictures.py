@@ -204,3 +204,12 @@ def test_the_preferred_type_is_chosen(accept, kind):
 def test_unsupported_types_are_not_acceptable(accept):
     with pytest.raises(NotAcceptable):
         picture_kind(Headers({"accept": accept}))
+
+
+def test_a_value_outside_the_range_is_named_in_the_picture(client):
+    request = one_output("penguins", client)
+    request["instances"][0]["bill_length_mm"] = -5
+    (outside,) = client.post("/explain", json=request).json()["explanations"][0]["out_of_range"]
+    shown = " ".join(texts(parsed(client.post("/explain", json=request, headers=SVG))))
+    assert "Do not rely on this: outside the model's range: bill_length_mm = −5 (range " in shown
+    assert f"{outside['low']:.4g} to {outside['high']:.4g}" in shown

@@ -6,13 +6,15 @@ import xml.etree.ElementTree as ET
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from whyserve.explain.pictures.draw import draw_job
 from whyserve.explain.pictures.elements import elements, flat, waterfall_bars
+from whyserve.explain.pictures.panels import overlay
 from whyserve.explain.pictures.words import Scale, adds_up, plain
 from whyserve.jobs import Drawing, ExplainJob
 from whyserve.model.arrays import PackedArray
-from whyserve.model.input_spec import Feature, InputSpec
+from whyserve.model.input_spec import Feature, FilledWith, InputSpec
 from whyserve.model.spec import ModelSpec, OutputSpec
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -65,7 +67,9 @@ def test_unusual_names_are_only_text():
     assert "a<b>&amp;</svg><script> = 1 kg" in shown
     assert any(text.startswith("tab and line") for text in shown)
     assert any(text.startswith("身長 é = 3") for text in shown)
-    assert any(text.startswith("wwww") and text.endswith("…") and len(text) == 34 for text in shown)
+    # A long name has lines, and only a very long one is cut.
+    assert [len(text) for text in shown if text.startswith("ww")] == [34, 34, 32]
+    assert any(text.startswith("ww") and text.endswith("…") for text in shown)
     assert picture(job_of(spec, arrays, output, "png"), spec).startswith(b"\x89PNG")
 
 
@@ -166,3 +170,55 @@ def test_a_probability_is_in_percent_and_a_logit_is_not():
     logit = Scale.of(OutputSpec(labels=labels, scores="logits"))
     assert (logit.value(0.25), logit.change(2.0)) == ("0.25", "+2")
     assert Scale.of(OutputSpec(names=("y",), unit="points", scores="values")).value(3.0) == "3 points"
+
+
+LONG = "months since the last payment that was more than thirty days late"
+
+
+def test_long_labels_are_wrapped_and_nothing_is_cut():
+    features = (Feature(name=LONG, unit="months"), Feature(name="age"))
+    spec = spec_of(InputSpec(name="x", features=features))
+    svg = picture(job_of(spec, {"x": np.array([[7.0, 41.0]], np.float32)}, explained({LONG: 1.0, "age": -0.5})), spec)
+    assert f"{LONG} = 7 months" in " ".join(texts(svg))
+    # The lines of a label are inside the picture and not over those of the next bar.
+    label = [part for part in ET.fromstring(svg).iter(f"{SVG}text") if part.text and part.text in f"{LONG} = 7 months"]
+    assert len(label) == 3
+
+
+def test_missing_values_are_marked():
+    """NaN reaches the network; a filled value is shown with a mark."""
+    features = (
+        Feature(name="income", missing=True),
+        Feature(name="age", missing=FilledWith(fill="median")),
+        Feature(name="b"),
+    )
+    spec = spec_of(InputSpec(name="x", features=features))
+    output = explained({"income": 1.0, "age": -0.5, "b": 0.25}, missing={"income": True, "age": True})
+    arrays = {"x": np.array([[np.nan, 41.0, 2.0]], np.float32)}
+    svg = picture(job_of(spec, arrays, output), spec)
+    shown = " ".join(texts(svg))
+    assert "income = missing " in shown
+    assert "age = 41 (filled in: missing)" in shown
+    assert "b = 2 " in shown
+    description = ET.fromstring(svg).findtext(f"{SVG}desc") or ""
+    assert "income = missing: +1" in description
+    assert "age = 41 (filled in: missing): −0.5" in description
+
+
+def test_a_picture_names_its_day():
+    spec = spec_of(InputSpec(name="x", features=(Feature(name="a"),)))
+    job = job_of(spec, {"x": np.ones((1, 1), np.float32)}, explained({"a": 1.0}))
+    later = job.model_copy(update={"created": 1_764_000_000.0})
+    assert any(text.endswith("version 1. 1970-01-01.") for text in texts(picture(job, spec)))
+    assert any(text.endswith("version 1. 2025-11-24.") for text in texts(picture(later, spec)))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_picture_is_grey_where_nothing_has_an_effect(channels):
+    """So that the only colours are those of the effects. Light stays light."""
+    levels = np.linspace(0, 1, 12, dtype=np.float32).reshape(3, 4, 1) * np.ones(channels, np.float32)
+    axes = Figure().subplots()
+    overlay(axes, levels if channels == 3 else levels[..., 0], np.zeros((3, 4)))
+    drawn = np.asarray(axes.images[0].get_array())
+    assert np.ptp(drawn, axis=-1).max() == 0
+    assert (np.diff(drawn[..., 0].ravel()) > 0).all()

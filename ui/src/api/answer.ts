@@ -123,3 +123,8 @@ export function flat(nested: Nested | undefined): number[] {
 export function sum(numbers: number[]): number {
   return numbers.reduce((total, number) => total + number, 0);
 }
+
+/** The label with the second largest score; undefined without one. */
+export function secondLabel({ scores }: Prediction): string | undefined {
+  return Object.entries(scores ?? {}).sort(([, one], [, other]) => other - one)[1]?.[0];
+}

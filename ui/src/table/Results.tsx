@@ -1,30 +1,23 @@
 /** The list of rows: prediction, score and reasons of each; sorted, filtered, 50 per page. A row opens as one row. */
-import { scaleOf } from "../format";
+import { secondLabel } from "../api/answer";
+import { durationText, scaleOf } from "../format";
 import { model } from "../state";
 import { words } from "../texts";
-import { labelOf, scoreOf } from "./rows";
-import { filter, labels, lines, openLine, page, results, sorting, topReasons, type Column, type Line } from "./run";
-
-const ROWS_PER_PAGE = 50;
+import { explainAll, openRow } from "./actions";
+import { labelOf, scoreOf, type Row } from "./rows";
+import { isLacking, msPerRow, progress, stopped } from "./run";
+import { allExplained, eachSecond, explained, filter, isLarge, labels, page, pages, predictedRows, refusedRows, shownLines, shownPage, sorting, topReasons, type Column } from "./state";
 
 export function Results() {
-  const found = results.value;
-  if (!found || found.rows.length + found.errors.length === 0) return null;
-  const pages = Math.max(1, Math.ceil(lines.value.length / ROWS_PER_PAGE));
-  const at = Math.min(page.value, pages - 1);
+  const faults = refusedRows.value.length > 0;
+  if (predictedRows.value.length === 0 && !faults) return null;
   return (
     <div class="card listed">
       <p class="asked">
         <Filter />
-        <span role="status" data-testid="page">
-          {words.table.page(at + 1, pages)}
-        </span>
-        <button type="button" disabled={at === 0} onClick={() => (page.value = at - 1)}>
-          {words.table.previousPage}
-        </button>
-        <button type="button" disabled={at >= pages - 1} onClick={() => (page.value = at + 1)}>
-          {words.table.nextPage}
-        </button>
+        <Pages />
+        <EachSecond />
+        <Whole />
       </p>
       <div class="scroll all" tabIndex={0} role="region" aria-label={words.table.caption}>
         <table class="rows" data-testid="rows-table">
@@ -33,18 +26,60 @@ export function Results() {
               <Head column="line" title={words.table.row} />
               <Head column="prediction" title={words.table.predicted} />
               <Head column="score" title={words.table.score} />
-              <Head column="reasons" title={words.table.reasons} />
-              {found.errors.length > 0 && <th scope="col">{words.table.problem}</th>}
+              {allExplained.value ? <Head column="reasons" title={words.table.reasons} /> : <th scope="col">{words.table.reasons}</th>}
+              {faults && <th scope="col">{words.table.problem}</th>}
             </tr>
           </thead>
           <tbody>
-            {lines.value.slice(at * ROWS_PER_PAGE, (at + 1) * ROWS_PER_PAGE).map((line, place) => (
-              <OneLine key={line.line} line={line} place={at * ROWS_PER_PAGE + place} faults={found.errors.length > 0} />
+            {shownLines.value.map((row) => (
+              <OneLine key={row.line} row={row} faults={faults} />
             ))}
           </tbody>
         </table>
       </div>
     </div>
+  );
+}
+
+function Pages() {
+  const [at, all] = [shownPage.value, pages.value];
+  return (
+    <>
+      <span role="status" data-testid="page">
+        {words.table.page(at + 1, all)}
+      </span>
+      <button type="button" disabled={at === 0} onClick={() => (page.value = at - 1)}>
+        {words.table.previousPage}
+      </button>
+      <button type="button" disabled={at >= all - 1} onClick={() => (page.value = at + 1)}>
+        {words.table.nextPage}
+      </button>
+    </>
+  );
+}
+
+/** A button that explains each row's label instead of its second most likely one, and a button that leaves this. */
+function EachSecond() {
+  const first = predictedRows.value[0]?.prediction;
+  if (first?.label === undefined || secondLabel(first) === undefined) return null;
+  return (
+    <button type="button" aria-pressed={eachSecond.value} data-testid="each-second" onClick={() => (eachSecond.value = !eachSecond.value)}>
+      {words.table.eachSecond}
+    </button>
+  );
+}
+
+/** For a large table: which rows are explained, and a button that explains all of them. */
+function Whole() {
+  const count = predictedRows.value.length;
+  if (!isLarge.value || progress.value || allExplained.value) return null;
+  return (
+    <>
+      <button type="button" data-testid="explain-all" onClick={explainAll}>
+        {words.table.explainAll(count, durationText(msPerRow.value * count))}
+      </button>
+      <span class="hint">{words.table.inView}</span>
+    </>
   );
 }
 
@@ -61,9 +96,8 @@ function Head({ column, title }: { column: Column; title: string }) {
 }
 
 function Filter() {
-  const { rows = [], errors = [] } = results.value ?? {};
   const { kind, label } = filter.value;
-  const value = kind === "label" ? `label:${label}` : kind;
+  const refused = refusedRows.value.length;
   const pick = (text: string) => {
     filter.value = text.startsWith("label:") ? { kind: "label", label: text.slice(6) } : { kind: text === "refused" ? "refused" : "all" };
     page.value = 0;
@@ -71,38 +105,50 @@ function Filter() {
   return (
     <label>
       {words.table.filter}{" "}
-      <select data-testid="filter" value={value} onChange={(event) => pick(event.currentTarget.value)}>
-        <option value="all">{words.table.all(rows.length + errors.length)}</option>
+      <select data-testid="filter" value={kind === "label" ? `label:${label}` : kind} onChange={(event) => pick(event.currentTarget.value)}>
+        <option value="all">{words.table.all(predictedRows.value.length + refused)}</option>
         {labels.value.map(([name, count]) => (
           <option key={name} value={`label:${name}`}>
             {words.table.only(name, count)}
           </option>
         ))}
-        {errors.length > 0 && <option value="refused">{words.table.refusedOnly(errors.length)}</option>}
+        {refused > 0 && <option value="refused">{words.table.refusedOnly(refused)}</option>}
       </select>
     </label>
   );
 }
 
-function OneLine({ line: { id, row, refused }, place, faults }: { line: Line; place: number; faults: boolean }) {
+function OneLine({ row, faults }: { row: Row; faults: boolean }) {
   const shown = model.value;
   if (!shown) return null;
+  void explained.value; // the row is filled in place
+  const { id, prediction, fault } = row;
+  const opens = prediction !== undefined && fault === undefined;
   const scale = scaleOf(shown);
   return (
-    <tr class={row ? "opens" : "refused"} onClick={() => row && openLine(place)}>
+    <tr class={opens ? "opens" : "refused"} onClick={() => openRow(row)}>
       <th scope="row">
-        {row ? (
-          <button type="button" class="quiet" aria-label={words.table.open(id)} onClick={(event) => (event.stopPropagation(), openLine(place))}>
+        {opens ? (
+          <button type="button" class="quiet" aria-label={words.table.open(id)} onClick={(event) => (event.stopPropagation(), openRow(row))}>
             {id}
           </button>
         ) : (
           id
         )}
       </th>
-      <td>{row && (labelOf(row.prediction) || scale.value(scoreOf(row.prediction)))}</td>
-      <td>{row && scale.value(scoreOf(row.prediction))}</td>
-      <td>{row && topReasons(row).map((one) => `${one.label} (${scaleOf(shown, row.scale).change(one.value)})`).join(", ")}</td>
-      {faults && <td class="fault">{refused?.message}</td>}
+      <td>{opens && (labelOf(prediction) || scale.value(scoreOf(prediction)))}</td>
+      <td>{opens && scale.value(scoreOf(prediction))}</td>
+      <td>{isLacking(row) ? !stopped.value && "…" : reasonsText(row)}</td>
+      {faults && <td class="fault">{fault}</td>}
     </tr>
   );
+}
+
+/** The three largest reasons with their sign. */
+function reasonsText(row: Row): string {
+  const [shown, why] = [model.value, row.why];
+  if (!shown || !why) return "";
+  const scale = scaleOf(shown, why.terms.scale);
+  const listed = topReasons(row).map((one) => `${one.label} (${scale.change(one.value)})`).join(", ");
+  return eachSecond.value && why.insteadOf !== undefined ? words.table.instead(why.insteadOf, listed) : listed;
 }

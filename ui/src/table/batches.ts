@@ -1,93 +1,109 @@
-/** Explains many rows in batches. A refused row keeps its fault, and the other rows are explained. */
-import { RequestError, type ExplainRequest } from "../api/client";
+/** Predicts and explains many rows in batches. A refused row keeps its fault, and the other rows are sent again. */
+import type { Prediction } from "../api/answer";
+import { RequestError, api, dataOf, type ExplainRequest, type PredictRequest } from "../api/client";
 import { explain, pause } from "../api/explain";
-import { ambiguities, toRow, type Field } from "../model";
-import type { InputRow, Row } from "./rows";
+import { toRow, type Field } from "../model";
+import { contributions } from "../why/contributions";
+import type { Row } from "./rows";
 
-const ROWS_PER_REQUEST = 50;
-/** The page is drawn again at most this often. */
-const TELL_MS = 300;
+/** The limits of one request. The service takes 1,000 instances and 32 MB. */
+const PREDICTED = 1000;
+const EXPLAINED = 50;
+const MOST_CHARACTERS = 2_000_000;
 const RETRY_S = 3;
 
-export interface Batches {
+export interface Job {
   model: string;
-  output: string;
-  /** The options of the requests. */
-  options: object;
   fields: Field[];
-  rows: InputRow[];
   signal: AbortSignal;
-  onChange: (soFar: Results) => void;
+  /** Called after each request, and with a reason while the service cannot answer. */
+  onChange: (waitReason?: string) => void;
 }
 
-export interface Refused {
-  id: string;
-  line: number;
-  message: string;
-}
-
-export interface Results {
-  done: number;
-  rows: Row[];
-  errors: Refused[];
-  /** Why the run waits; undefined while it runs. */
-  waitReason?: string;
+/** What is explained of each row: an output, and the output that it is compared with. */
+export interface Question {
+  outputOf: (row: Row) => { output: string; insteadOf?: string };
+  /** The other options of the requests. */
+  options: object;
 }
 
 /** Raises RequestError if another attempt would not help. */
-export async function explainAll(job: Batches): Promise<void> {
-  const [rows, errors]: [Row[], Refused[]] = [[], []];
-  let told = 0;
-  const tell = (part = 0, waitReason?: string) => {
-    told = performance.now();
-    job.onChange({ done: rows.length + errors.length + part, rows: [...rows], errors: [...errors].sort((one, other) => one.line - other.line), waitReason });
-  };
-  const refuse = (place: number, message: string) => errors.push({ id: job.rows[place]?.id ?? "", line: place + 1, message });
-  const waiting: number[] = [];
-  job.rows.forEach(({ typed, fault }, place) => {
-    const [key, reading] = Object.entries(fault ? {} : ambiguities(job.fields, typed))[0] ?? [];
-    if (fault) refuse(place, fault);
-    else if (key) refuse(place, `${key}: ${reading}`);
-    else waiting.push(place);
+export function predictRows(job: Job, rows: Row[]): Promise<void> {
+  return inBatches(job, rows, PREDICTED, async (instances, batch) => {
+    const body = { model: job.model, instances } as unknown as PredictRequest;
+    const { predictions } = await dataOf(api.POST("/predict", { body, signal: job.signal }));
+    batch.forEach((row, place) => (row.prediction = predictions[place] as Prediction));
   });
-  waiting.reverse(); // so that a batch is taken from the end, without moving the others
+}
+
+/** onProgress: how many rows of this call were explained so far. Raises RequestError if another attempt would not help. */
+export async function explainRows(job: Job, rows: Row[], { outputOf, options }: Question, onProgress: (done: number) => void): Promise<void> {
+  const groups = new Map<string, Row[]>();
+  for (const row of rows) {
+    const { output, insteadOf } = outputOf(row);
+    const key = JSON.stringify([output, insteadOf]);
+    groups.set(key, [...(groups.get(key) ?? []), row]);
+  }
+  let before = 0;
+  for (const [first, ...others] of groups.values()) {
+    if (!first) continue;
+    const { output, insteadOf } = outputOf(first);
+    await inBatches(job, [first, ...others], EXPLAINED, async (instances, batch) => {
+      const body = { model: job.model, instances, outputs: [output], ...options, ...(insteadOf === undefined ? {} : { instead_of: insteadOf }) } as unknown as ExplainRequest;
+      const { explanations, method, background, scale, reliable_reason } = await explain(body, { signal: job.signal, onState: ({ progress }) => onProgress(before + progress * batch.length) });
+      const terms = { method, background, scale, reliable_reason };
+      explanations.forEach(({ outputs: [explained] }, place) => {
+        const row = batch[place];
+        if (!row) return;
+        if (!explained) throw new Error("an explanation has the output that was asked for");
+        const largest = Math.max(0, ...contributions(job.fields, explained, row.typed).map((one) => Math.abs(one.value)));
+        row.why = { explained, insteadOf, terms, largest };
+      });
+      before += batch.length;
+    });
+  }
+}
+
+/** Each batch is within the limits of a request. */
+async function inBatches(job: Job, rows: Row[], most: number, send: (instances: object[], batch: Row[]) => Promise<void>): Promise<void> {
+  const waiting = [...rows].reverse(); // so that a batch is taken from the end, without moving the others
+  let size = most;
   while (waiting.length) {
-    const batch = waiting.splice(-ROWS_PER_REQUEST).reverse();
+    const batch: Row[] = [];
+    for (let characters = 0; batch.length < size && characters < MOST_CHARACTERS; ) {
+      const row = waiting.pop();
+      if (!row) break;
+      batch.push(row);
+      for (const text of Object.values(row.typed)) characters += text.length;
+    }
     try {
-      rows.push(...(await explainBatch(job, batch, (progress) => tell(progress * batch.length))));
+      await send(batch.map((row) => toRow(job.fields, row.typed)), batch);
+      size = Math.min(most, 2 * size);
     } catch (error) {
       if (!(error instanceof RequestError)) throw error;
-      const refused = rowErrors(error, batch);
-      waiting.push(...batch.filter((place) => !refused.has(place)).reverse());
-      if (refused.size) refused.forEach((message, place) => refuse(place, message));
-      else if (error.status === 0 || error.status === 503) {
-        tell(0, error.message);
+      const refused = rowErrors(error);
+      refused.forEach((message, place) => {
+        const row = batch[place];
+        if (row) row.fault = message;
+      });
+      waiting.push(...batch.filter((row) => row.fault === undefined).reverse());
+      // The rows before the first refused one are known to be good, so they are the next batch.
+      if (refused.size) size = Math.max(1, Math.min(...refused.keys()));
+      else if (error.status === 0 || error.status === 429 || error.status === 503) {
+        job.onChange(error.message);
         await pause(1000 * (error.retryAfterS ?? RETRY_S), job.signal);
-      } else throw error;
+      } else if (error.problem?.code === "too_many_instances" && batch.length > 1) most = size = Math.ceil(batch.length / 2);
+      else throw error;
     }
-    if (performance.now() - told > TELL_MS) tell();
+    job.onChange();
   }
-  tell();
 }
 
-async function explainBatch({ model, output, options, fields, rows, signal }: Batches, batch: number[], onProgress: (share: number) => void): Promise<Row[]> {
-  const instances = batch.map((place) => toRow(fields, rows[place]?.typed ?? {}));
-  const body = { model, instances, outputs: [output], ...options } as unknown as ExplainRequest;
-  const answer = await explain(body, { signal, onState: ({ progress }) => onProgress(progress) });
-  const { scale, reliable_reason: unreliable } = answer;
-  return answer.explanations.flatMap(({ outputs: [explained], prediction }, at) => {
-    const place = batch[at];
-    const row = place === undefined ? undefined : rows[place];
-    return explained && row && place !== undefined ? [{ id: row.id, typed: row.typed, line: place + 1, explained, prediction, scale, unreliable }] : [];
-  });
-}
-
-/** The first message for each wrong row, by its place in the table. */
-function rowErrors({ problem }: RequestError, batch: number[]): Map<number, string> {
+/** The first message for each refused row, by its place in the batch. */
+function rowErrors({ problem }: RequestError): Map<number, string> {
   const found = new Map<number, string>();
   for (const { instance, message } of problem?.errors ?? []) {
-    const place = instance === undefined ? undefined : batch[instance];
-    if (place !== undefined && !found.has(place)) found.set(place, message.replace(/^instances\[\d+\]: /, ""));
+    if (typeof instance === "number" && !found.has(instance)) found.set(instance, message.replace(/^instances\[\d+\]: /, ""));
   }
   return found;
 }

@@ -1,150 +1,148 @@
-/** The table on the page: its text, its run and its results. They are kept while one of its rows is open. */
+/** Reads the table, predicts all of its rows, and explains those in view, those of the pictures or all of them. */
 import { computed, signal } from "@preact/signals";
-import { csvFormatRows } from "d3-dsv";
 
-import { RequestError } from "../api/client";
+import { secondLabel } from "../api/answer";
+import type { RequestError } from "../api/client";
 import { outputs } from "../model";
-import { current, explainOptions, model, modelFields, opened, output, start, view } from "../state";
-import { words } from "../texts";
-import { bySize } from "../why/reasons";
-import { contributions, type Contribution } from "../why/contributions";
-import { explainAll, type Refused, type Results } from "./batches";
-import { fromCells, labelOf, readTable, scoreOf, type Row, type Table } from "./rows";
+import { explainOptions, model, modelFields, output, view } from "../state";
+import { explainRows, predictRows, type Job, type Question } from "./batches";
+import { readInput } from "./input";
+import type { Row } from "./rows";
+import { eachSecond, explained, pictured, predictedRows, results, shownLines } from "./state";
 
-export const text = signal("");
-/** A table from a Parquet file, which has no text. */
-const binary = signal<{ head: string[]; rows: unknown[][] } | null>(null);
-/** The model that the text is for. The text is replaced only when the model changes. */
-const textModel = signal("");
-export const running = signal<AbortController | null>(null);
-export const total = signal(0);
-export const results = signal<Results | null>(null);
-export const inputError = signal("");
-export const ignored = signal<string[]>([]);
+const EXPLAINED = 50;
+/** Rows with several questions are explained in larger batches, so that their requests are not too small. */
+const EXPLAINED_EACH = 250;
+/** The list is drawn again at most this often while rows are predicted. */
+const TELL_MS = 300;
+
+/** kind: what is being done; done, total: rows; waitReason: why the service cannot answer now. */
+export interface Progress {
+  kind: "reading" | "predicting" | "explaining";
+  done: number;
+  total: number;
+  waitReason?: string;
+}
+export const progress = signal<Progress | null>(null);
+/** Whether the run was stopped, by a person or an error, before it ended. */
+export const stopped = signal(false);
 export const requestError = signal<RequestError | null>(null);
+/** Columns that the model does not have. */
+export const ignored = signal<string[]>([]);
+/** The time that one explained row took, as of the last batch. */
+export const msPerRow = signal(0);
 
-export type Column = "line" | "prediction" | "score" | "reasons";
-export const sorting = signal<{ column: Column; down: boolean }>({ column: "line", down: false });
-/** A label, or all rows, or the refused ones. */
-export const filter = signal<{ kind: "all" | "refused" | "label"; label?: string }>({ kind: "all" });
-export const page = signal(0);
-
-/** A line of the table of results: an explained row, or a refused one. */
-export interface Line {
-  id: string;
-  line: number;
-  row?: Row;
-  refused?: Refused;
-}
-
-/** The largest reasons of a row. */
-export function topReasons(row: Row, most = 3): Contribution[] {
-  return bySize(contributions(modelFields.value, row.explained, row.typed)).filter((one) => one.value !== 0).slice(0, most);
-}
-
-/** The labels among the results, with their number of rows. */
-export const labels = computed(() => {
-  const counts = new Map<string, number>();
-  for (const row of results.value?.rows ?? []) {
-    const label = labelOf(row.prediction);
-    if (label) counts.set(label, (counts.get(label) ?? 0) + 1);
-  }
-  return [...counts].sort(([one], [other]) => one.localeCompare(other));
-});
-
-/** The filtered lines in the chosen order. */
-export const lines = computed((): Line[] => {
-  const { rows = [], errors = [] } = results.value ?? {};
-  const { kind, label } = filter.value;
-  const explained = kind === "refused" ? [] : rows.filter((row) => kind === "all" || labelOf(row.prediction) === label);
-  const refused = kind === "label" ? [] : errors;
-  const all: Line[] = [...explained.map((row) => ({ id: row.id, line: row.line, row })), ...refused.map((one) => ({ id: one.id, line: one.line, refused: one }))];
-  const { column, down } = sorting.value;
-  const value = ({ line, row }: Line): number | string => {
-    if (column === "line") return line;
-    if (!row) return column === "prediction" ? "\uffff" : Number.POSITIVE_INFINITY;
-    if (column === "prediction") return labelOf(row.prediction) || scoreOf(row.prediction);
-    return column === "score" ? scoreOf(row.prediction) : Math.abs(topReasons(row, 1)[0]?.value ?? 0);
-  };
-  const keyed = all.map((one) => ({ one, key: value(one) }));
-  keyed.sort((a, b) => (a.key < b.key ? -1 : a.key > b.key ? 1 : a.one.line - b.one.line));
-  const sorted = keyed.map(({ one }) => one);
-  return down ? sorted.reverse() : sorted;
-});
-
-/** Show a line as one row, or close the open row. */
-export function openLine(place: number | null) {
-  const row = place === null ? undefined : lines.value[place]?.row;
-  if (place === null || !row) return void ([opened.value, view.value] = [null, "table"]);
-  [start.value, current.value, opened.value, view.value] = [row.typed, row.typed, place, "row"];
-}
-
-/** The initial table: the column names and the form's row, or the example as JSON for other kinds of input. */
-function template(): string {
-  const tabular = modelFields.value.every((field) => ["number", "category", "text"].includes(field.kind));
-  if (!tabular) return JSON.stringify(model.value?.example.instances ?? []);
-  const keys = modelFields.value.map((field) => field.key);
-  return csvFormatRows([keys, keys.map((key) => current.value[key] ?? "")]);
-}
-
-export function resetFor(name: string) {
-  if (textModel.value === name) return;
-  stop();
-  [text.value, textModel.value, results.value, inputError.value, requestError.value, opened.value, binary.value] = [template(), name, null, "", null, null, null];
-}
-
-export function setTable(written: string) {
-  [text.value, binary.value] = [written, null];
-}
-
-/** Read a file into the table: CSV or JSON as text, Parquet as cells. */
-export async function takeFile(file: File | undefined) {
-  if (!file) return;
-  inputError.value = "";
-  try {
-    if (!/\.(parquet|pq)$/i.test(file.name)) return setTable(await readText(file));
-    const { readParquet } = await import("./parquet");
-    binary.value = await readParquet(file);
-    text.value = csvFormatRows([binary.value.head, ...binary.value.rows.slice(0, 20).map((row) => row.map((cell) => String(cell ?? "")))]);
-  } catch (error) {
-    inputError.value = words.table.noFile(file.name, (error as Error).message);
-  }
-}
-
-/** The text of a file in UTF-8 or, with its mark, in UTF-16. */
-async function readText(file: File): Promise<string> {
-  const bytes = new Uint8Array(await file.arrayBuffer());
-  const name = bytes[0] === 0xff && bytes[1] === 0xfe ? "utf-16le" : bytes[0] === 0xfe && bytes[1] === 0xff ? "utf-16be" : "utf-8";
-  return new TextDecoder(name, { fatal: true }).decode(bytes);
-}
-
-function readInput(): Table {
-  return binary.value ? fromCells(binary.value.head, binary.value.rows, modelFields.value) : readTable(text.value, modelFields.value);
-}
-
-export async function explainRows() {
+/** What is explained. key: equal for equal questions. */
+export const question = computed((): Question & { key: string } => {
   const shown = model.value;
-  if (!shown) return;
-  [inputError.value, requestError.value, results.value, page.value, filter.value] = ["", null, null, 0, { kind: "all" }];
-  const control = new AbortController();
-  try {
-    const table = readInput();
-    [total.value, ignored.value, running.value] = [table.rows.length, table.ignored, control];
-    const wanted = output.value ?? outputs(shown)[0] ?? "";
-    await explainAll({
-      model: shown.spec.name, output: wanted, options: { ...explainOptions.value, samples: undefined, instead_of: undefined },
-      fields: modelFields.value, rows: table.rows, signal: control.signal, onChange: (state) => (results.value = state),
-    });
-  } catch (error) {
-    if (control.signal.aborted) return;
-    if (error instanceof RequestError) requestError.value = error;
-    else inputError.value = (error as Error).message;
-  } finally {
-    if (running.value === control) running.value = null;
+  const chosen = output.value ?? (shown ? (outputs(shown)[0] ?? "") : "");
+  const { instead_of: insteadOf, ...options } = explainOptions.value as { instead_of?: string; scale?: string };
+  const key = JSON.stringify([chosen, explainOptions.value, eachSecond.value]);
+  if (!eachSecond.value) return { key, outputOf: () => ({ output: chosen, insteadOf }), options };
+  const outputOf = ({ prediction = {} }: Row) => ({ output: prediction.label ?? chosen, insteadOf: secondLabel(prediction) });
+  return { key, outputOf, options: { ...options, scale: undefined } };
+});
+
+export const isLacking = (row: Row) => row.prediction !== undefined && row.fault === undefined && !row.why;
+
+export class Run {
+  /** Whether all rows are explained, and not only those in view and of the pictures. */
+  isWhole = false;
+  private readonly control = new AbortController();
+  private explaining = new AbortController();
+  private asked = question.peek();
+  private loop: Promise<void> | undefined;
+  private isPredicted = false;
+  private isShown = false;
+
+  constructor(private readonly name: string) {}
+
+  get isOver() {
+    return this.control.signal.aborted;
+  }
+
+  stop() {
+    this.control.abort();
+    this.explaining.abort();
+  }
+
+  /** Raises Error for an unreadable table, and RequestError. */
+  async execute() {
+    progress.value = { kind: "reading", done: 0, total: 0 };
+    const { rows, ignored: columns } = await readInput();
+    if (this.isOver) return;
+    [ignored.value, results.value] = [columns, { rows }];
+    const waiting = rows.filter((row) => row.fault === undefined);
+    let told = Number.NEGATIVE_INFINITY;
+    const tell = (waitReason?: string) => {
+      const done = waiting.filter((row) => row.prediction || row.fault !== undefined).length;
+      progress.value = { kind: "predicting", done, total: waiting.length, waitReason };
+      if (done === 0 || performance.now() - told < TELL_MS) return;
+      told = performance.now();
+      results.value = { rows };
+    };
+    tell();
+    await predictRows(this.job(this.control.signal, tell), waiting);
+    this.isPredicted = true;
+    results.value = { rows };
+    await this.explain(true);
+  }
+
+  /** Explain what is needed and not explained. isShown: show the progress. Raises RequestError. */
+  async explain(isShown = false) {
+    this.isShown ||= isShown;
+    this.tell(0);
+    const loop = (this.loop ??= this.explainNeeded(this.explaining.signal));
+    try {
+      await loop;
+    } finally {
+      if (this.loop === loop) [this.loop, this.isShown] = [undefined, false];
+    }
+  }
+
+  /** Forget the explanations if the question has changed. Returns whether it has. */
+  renew(): boolean {
+    if (this.asked.key === question.peek().key) return false;
+    this.explaining.abort();
+    [this.asked, this.explaining, this.loop] = [question.peek(), new AbortController(), undefined];
+    for (const row of results.peek()?.rows ?? []) row.why = undefined;
+    explained.value = explained.peek() + 1;
+    return true;
+  }
+
+  private async explainNeeded(signal: AbortSignal) {
+    const asked = this.asked;
+    const job = this.job(signal, (waitReason) => this.tell(0, waitReason));
+    for (let rows = this.needed(); rows.length; rows = this.needed()) {
+      const began = performance.now();
+      await explainRows(job, rows, asked, (part) => this.tell(part));
+      if (signal.aborted) return;
+      msPerRow.value = (performance.now() - began) / rows.length;
+      explained.value++;
+      if (rows.some((row) => row.fault !== undefined)) results.value = { rows: results.peek()?.rows ?? [] };
+    }
+  }
+
+  private needed(): Row[] {
+    const inView = view.peek() === "table" ? shownLines.peek().filter(isLacking) : [];
+    if (inView.length || !this.isPredicted) return inView;
+    return this.target().filter(isLacking).slice(0, eachSecond.peek() ? EXPLAINED_EACH : EXPLAINED);
+  }
+
+  private target(): Row[] {
+    return this.isWhole ? predictedRows.peek() : pictured.peek();
+  }
+
+  /** part: how many rows of the running batch are explained. */
+  private tell(part: number, waitReason?: string) {
+    if (!this.isPredicted || !this.isShown) return;
+    const target = this.target();
+    const done = Math.min(target.length, part + target.filter((row) => row.why).length);
+    progress.value = { kind: "explaining", done, total: target.length, waitReason };
+  }
+
+  private job(signal: AbortSignal, onChange: Job["onChange"]): Job {
+    return { model: this.name, fields: modelFields.peek(), signal, onChange };
   }
 }
 
-export function stop() {
-  running.value?.abort();
-  running.value = null;
-}

@@ -12,11 +12,12 @@ interface Props {
   /** The content of the picture as text, for screen readers. */
   description: string;
   heading?: string;
-  /** The request whose picture the service draws. Without one, the picture of the page is saved. */
+  /** The request whose picture the service draws. Without one, the picture of the page is saved, with the note below. */
   request?: ExplainRequest;
+  note?: string;
 }
 
-export function Chart({ draw, title, description, heading, request }: Props) {
+export function Chart({ draw, title, description, heading, request, note = "" }: Props) {
   const place = useRef<HTMLDivElement>(null);
   const [width, setWidth] = useState(0);
   const colours = theme.value;
@@ -33,7 +34,7 @@ export function Chart({ draw, title, description, heading, request }: Props) {
     svg.setAttribute("aria-hidden", "true");
     place.current?.replaceChildren(svg);
   }, [draw, width, colours]);
-  const save = (kind: "svg" | "png") => void (request ? download(request, title, kind) : downloadDrawn(draw, title, kind));
+  const save = (kind: "svg" | "png") => void (request ? download(request, title, kind) : downloadDrawn(draw, title, note, kind));
   return (
     <figure class="chart">
       {heading && <figcaption>{heading}</figcaption>}

@@ -89,7 +89,7 @@ function OneImage({ field, why, explained, most, heading }: OneProps) {
     [shown, field, why, shares, most, view, strength],
   );
   if (!shown) return null;
-  const region = strongestPart(field, explained.attributions[field.key], shares.share, scaleOf(shown, why.answer.scale));
+  const region = strongestPart(field, explained.attributions[field.key], shares, scaleOf(shown, why.answer.scale));
   return (
     <div>
       <Chart draw={draw} heading={heading} title={words.image.title(field.title, explained.output)} description={words.image.described(field.title, explained.output, region)} request={why.request(explained.output)} />

@@ -1,7 +1,7 @@
 /** The prediction for the current row. */
 import { batch } from "@preact/signals";
 
-import type { Prediction as Said } from "../api/answer";
+import { secondLabel, type Prediction as Said } from "../api/answer";
 import { explanationQuery, outside, predictionQuery, startQuery } from "../answers";
 import { formatNumber, share, type Scale, scaleOf } from "../format";
 import { changed, insteadOf, model, modelFields, output, threshold } from "../state";
@@ -107,15 +107,16 @@ function Decision({ scores }: { scores?: Record<string, number> }) {
 }
 
 /** A button that explains the predicted label instead of the second most likely one, and a button that leaves this. */
-function WhyNot({ value: { label, scores } }: { value: Said }) {
-  const [, second] = Object.entries(scores ?? {}).sort(([, one], [, other]) => other - one);
-  if (label === undefined || !second) return null;
+function WhyNot({ value }: { value: Said }) {
+  const { label } = value;
+  const second = secondLabel(value);
+  if (label === undefined || second === undefined) return null;
   const compared = insteadOf.value !== null;
-  const click = () => batch(() => ([output.value, insteadOf.value] = compared ? [null, null] : [label, second[0]]));
+  const click = () => batch(() => ([output.value, insteadOf.value] = compared ? [null, null] : [label, second]));
   return (
     <p>
       <button type="button" class="quiet" data-testid="why-not" onClick={click}>
-        {compared ? words.prediction.whyAlone(output.value ?? label) : words.prediction.whyNot(label, second[0])}
+        {compared ? words.prediction.whyAlone(output.value ?? label) : words.prediction.whyNot(label, second)}
       </button>
     </p>
   );

@@ -15,7 +15,7 @@ import type { Comparison } from "./comparison";
 import { Explained, isImageAlone, Unreliable } from "./Explained";
 import { said } from "./Prediction";
 import { Progress } from "./Progress";
-import { changeSentence, explainedName } from "./sentences";
+import { changeSentence, explainedName, savedNote } from "./sentences";
 
 export function Why() {
   const { value, asking, error, cancelled } = explanationQuery.state.value;
@@ -100,7 +100,7 @@ function WhatChanged({ why, explained, before }: Comparison) {
       <p data-testid="changed">
         {changeSentence(fields, changed.value, start.value, current.value)} {from === to ? words.why.stayed(to) : words.why.went(from, to)}
       </p>
-      {!isImageAlone() && <Chart draw={draw} heading={words.why.changeChart(explainedName(why, explained))} title={words.why.changeChart(explainedName(why, explained))} description={`${words.why.changedBy}: ${listed}.`} />}
+      {!isImageAlone() && <Chart draw={draw} heading={words.why.changeChart(explainedName(why, explained))} note={savedNote(shown, why.answer)} title={words.why.changeChart(explainedName(why, explained))} description={`${words.why.changedBy}: ${listed}.`} />}
     </div>
   );
 }

@@ -1,5 +1,6 @@
 /** Downloads of a picture as SVG or PNG: the picture of the service, or one of the page in the light theme. */
 import { api, dataOf, type ExplainRequest } from "../api/client";
+import { LOCALE } from "../texts";
 import { LIGHT } from "../theme";
 import { FONT, node, sized, type Canvas, type Svg } from "./draw";
 
@@ -8,6 +9,9 @@ const WIDTH = 760;
 const DENSITY = 2;
 const EDGE = 16;
 const TITLE_PX = 34;
+const NOTE_PX = 16;
+
+const day = new Intl.DateTimeFormat(LOCALE, { dateStyle: "long" });
 
 export type Draw = (canvas: Canvas) => Svg;
 
@@ -18,9 +22,9 @@ export async function download(body: ExplainRequest, title: string, kind: "svg" 
   save(drawn as Blob, title, kind);
 }
 
-/** Save a picture that only the page draws: of a change, or of many rows. */
-export async function downloadDrawn(draw: Draw, title: string, kind: "svg" | "png"): Promise<void> {
-  const svg = framed(draw({ width: WIDTH, theme: LIGHT }), title);
+/** Save a picture that only the page draws, of a change or of many rows, with the note and the date below it. */
+export async function downloadDrawn(draw: Draw, title: string, note: string, kind: "svg" | "png"): Promise<void> {
+  const svg = framed(draw({ width: WIDTH, theme: LIGHT }), title, [note, day.format(new Date())]);
   const drawn = new Blob([new XMLSerializer().serializeToString(svg)], { type: "image/svg+xml" });
   save(kind === "svg" ? drawn : await png(drawn, Number(svg.getAttribute("width")), Number(svg.getAttribute("height"))), title, kind);
 }
@@ -34,15 +38,16 @@ export function save(content: Blob, title: string, ending: string): void {
   setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
 }
 
-function framed(inner: Svg, title: string): Svg {
+function framed(inner: Svg, title: string, notes: string[]): Svg {
   const width = Number(inner.getAttribute("width")) + 2 * EDGE;
-  const height = Number(inner.getAttribute("height")) + TITLE_PX + EDGE;
+  const height = Number(inner.getAttribute("height")) + TITLE_PX + EDGE + NOTE_PX * notes.length;
   const whole = sized(node("svg", { "font-family": FONT }) as Svg, width, height);
   const paper = node("rect", { width, height, fill: LIGHT.paper });
   const caption = node("text", { x: EDGE, y: 23, fill: LIGHT.ink, "font-size": 15, "font-weight": 600 }, title);
   inner.setAttribute("x", String(EDGE));
   inner.setAttribute("y", String(TITLE_PX));
-  whole.append(paper, caption, inner);
+  const lines = notes.map((note, place) => node("text", { x: EDGE, y: height - EDGE - NOTE_PX * (notes.length - 1 - place), fill: LIGHT.muted, "font-size": 11 }, note));
+  whole.append(paper, caption, inner, ...lines);
   return whole;
 }
 

@@ -39,6 +39,9 @@ export function heat({ shape, image, shares: { share, regions }, range, most, vi
   if (regions && strength > 0) {
     const path = { d: outlines(regions, seen.width), fill: "none", transform: `scale(${size.width / seen.width} ${size.height / seen.height})`, "vector-effect": "non-scaling-stroke" };
     svg.append(node("path", { ...path, stroke: theme.paper, "stroke-width": 3 }), node("path", { ...path, stroke: theme.ink, "stroke-width": 1, class: "outlines" }));
+    // The region that the sentence names has a thicker line.
+    const strongest = regions[share.reduce((best, one, pixel) => (Math.abs(one) > Math.abs(share[best] ?? 0) ? pixel : best), 0)];
+    svg.append(node("path", { ...path, d: outlines(regions.map((one) => (one === strongest ? 1 : 0)), seen.width), stroke: theme.ink, "stroke-width": 3.5, class: "strongest" }));
   }
   svg.append(node("rect", { ...size, fill: "none", stroke: theme.rule }));
   return stacked([svg, colourScale(width, theme, most, scale)], { width, theme });
@@ -63,16 +66,29 @@ function tint(share: number, largest: number, strength: number, theme: Theme): n
   return [...rgb(share < 0 ? theme.down : theme.up), 255 * strength * Math.min(1, Math.abs(share) / largest)];
 }
 
+/** The number, from 0 to 8, of the ninth of a picture that holds a place. */
+function ninth({ width, height }: { width: number; height: number }, column: number, row: number): number {
+  return 3 * Math.floor((3 * row) / height) + Math.floor((3 * column) / width);
+}
+
 /** The part of the picture with the largest effect, as text: one of nine regions. */
 export function strongestRegion(shape: number[], share: number[], scale: Scale): string {
-  const { width, height } = pixelSize(shape);
+  const size = pixelSize(shape);
   const sums = Array.from({ length: 9 }, () => 0);
   share.forEach((value, pixel) => {
-    const [column, row] = [Math.floor((3 * (pixel % width)) / width), Math.floor((3 * Math.floor(pixel / width)) / height)];
-    sums[3 * row + column] = (sums[3 * row + column] ?? 0) + value;
+    const at = ninth(size, pixel % size.width, Math.floor(pixel / size.width));
+    sums[at] = (sums[at] ?? 0) + value;
   });
   const at = sums.reduce((best, value, place) => (Math.abs(value) > Math.abs(sums[best] ?? 0) ? place : best), 0);
   return words.image.strongest(words.image.regions[at] ?? "", scale.change(sums[at] ?? 0), scale.unit);
+}
+
+/** Where the middle of a region is: the name of one of nine parts of the picture. */
+export function regionOf(shape: number[], regions: number[], region: number): string {
+  const size = pixelSize(shape);
+  const own = regions.flatMap((one, pixel) => (one === region ? [pixel] : []));
+  const mean = (of: (pixel: number) => number) => own.reduce((total, pixel) => total + of(pixel), 0) / (own.length || 1);
+  return words.image.regions[ninth(size, mean((pixel) => pixel % size.width), mean((pixel) => Math.floor(pixel / size.width)))] ?? "";
 }
 
 function rgb(hex: string): number[] {

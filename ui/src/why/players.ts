@@ -28,7 +28,7 @@ export function pixelShares(shape: number[], given: Attribution | undefined, mas
 }
 
 /** Whether two players are channels of the same region. */
-const samePlace = (one: Player, other: Player) => one.label === other.label && String(one.box) === String(other.box);
+export const samePlace = (one: Player, other: Player) => one.label === other.label && String(one.box) === String(other.box);
 
 function covers({ box, label }: Player, column: number, row: number, of?: number): boolean {
   if (label !== undefined) return label === of;

@@ -1,11 +1,12 @@
 /** The explanation in sentences: the average, the reasons for and against, and what a change did. */
-import { isPlayers, numbersOf, sum, type Attribution, type OutputExplanation } from "../api/answer";
+import { isPlayers, numbersOf, sum, type Answer, type Attribution, type OutputExplanation } from "../api/answer";
 import type { RowExplanation } from "../answers";
 import { roughShare, type Scale } from "../format";
-import { heading, type Field } from "../model";
+import { heading, type Field, type Manifest } from "../model";
 import { words } from "../texts";
 import { contributions, valueText, type Contribution } from "./contributions";
-import { strongestRegion } from "./heat";
+import { regionOf, strongestRegion } from "./heat";
+import { samePlace, type PixelShares } from "./players";
 import { bySize, reasonsOf, totalSize } from "./reasons";
 
 /** Bars that are farther from exact values than this share of their mean size are called rough. */
@@ -50,11 +51,14 @@ export function scaleMeaning({ answer }: RowExplanation, { output }: OutputExpla
   return answer.scale === undefined ? null : words.scales.meaning[answer.scale](output, answer.instead_of ?? "");
 }
 
-/** The part of a picture with the largest effect: a player, or else one of nine regions. share: of each pixel. */
-export function strongestPart({ shape }: Field, given: Attribution | undefined, share: number[], scale: Scale): string {
+/** The part of a picture with the largest effect: a player, or else one of nine regions. */
+export function strongestPart({ shape }: Field, given: Attribution | undefined, { share, regions }: PixelShares, scale: Scale): string {
   if (!isPlayers(given)) return strongestRegion(shape, share, scale);
   const [first] = [...given].sort((one, other) => Math.abs(other.value) - Math.abs(one.value));
-  return first ? words.image.strongestPlayer(first.player, scale.change(first.value), scale.unit) : "";
+  if (!first) return "";
+  const isPlace = first.box !== undefined || first.label !== undefined;
+  const place = isPlace && regions ? regionOf(shape, regions, given.findIndex((one) => samePlace(one, first))) : "";
+  return words.image.strongestPlayer(first.player, place, scale.change(first.value), scale.unit);
 }
 
 /** "You changed island from Torgersen to Biscoe. …" */
@@ -83,4 +87,9 @@ export function accuracyWarning({ answer }: RowExplanation, explained: OutputExp
   if (distance === undefined && own !== undefined) return own > ROUGH ? words.why.uncertain(roughShare(own)) : null;
   if (distance === undefined) return words.why.unmeasured;
   return distance > ROUGH ? words.why.rough(roughShare(distance)) : null;
+}
+
+/** The line below a saved picture: how its explanations were made. */
+export function savedNote({ spec }: Manifest, { method, background }: Pick<Answer, "method" | "background">): string {
+  return words.why.savedNote(method, background.rows, background.name, spec.name, spec.version);
 }

@@ -94,7 +94,7 @@ const strengthOf = (part: number) => 0.6 * Math.min(1, part);
 /** The name of a channel, and its attribution if it is one player. */
 function channelName({ name, spans, scale }: Series, channel: number, channels: number): string {
   const own = spans?.filter((span) => span.channel === channel) ?? [];
-  const shown = own[0]?.name ?? (channels > 1 ? words.series.channel(channel + 1) : name);
+  const shown = own[0]?.name ?? (channels > 1 ? words.series.channel(channel) : name);
   return own.length ? words.series.channelShare(shown, scale.change(sum(own.map(({ value }) => value)))) : shown;
 }
 
@@ -103,7 +103,7 @@ function heatmap({ attribution, most }: Series, channels: number, { width, theme
   const svg = node("svg", { width, height: channels * CELL_PX + 8, "font-size": FONT_PX, fill: theme.ink }) as Svg;
   const cell = (width - LEFT_PX - 12) / attribution.length;
   for (let channel = 0; channel < channels; channel++) {
-    svg.append(node("text", { x: LEFT_PX - 6, y: channel * CELL_PX + 14, "text-anchor": "end", fill: theme.muted }, words.series.channel(channel + 1)));
+    svg.append(node("text", { x: LEFT_PX - 6, y: channel * CELL_PX + 14, "text-anchor": "end", fill: theme.muted }, words.series.channel(channel)));
     attribution.forEach((step, place) => {
       const share = flat(step)[channel] ?? 0;
       const fill = { fill: share < 0 ? theme.down : theme.up, "fill-opacity": Math.min(1, Math.abs(share) / most) };

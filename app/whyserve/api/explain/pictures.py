@@ -109,8 +109,7 @@ def _drawing(job: ExplainJob, answer: bytes, kind: Kind, at: tuple[int, str], li
     row, name = at
     explanation = body["explanations"][row]
     output = next(each for each in explanation["outputs"] if each["output"] == name)
-    masks = {"masks": explanation["masks"]} if "masks" in explanation else {}
-    body["explanations"] = [{"prediction": explanation["prediction"], "outputs": [output], **masks}]
+    body["explanations"] = [{**explanation, "outputs": [output]}]
     created = time.time()
     change = {
         "id": new_id(),

@@ -3,7 +3,6 @@
 import gzip
 import hashlib
 import mimetypes
-from dataclasses import dataclass
 from pathlib import Path
 
 from starlette.requests import Request
@@ -31,20 +30,6 @@ IMMUTABLE, REVALIDATE = "public, max-age=31536000, immutable", "no-cache"
 NOT_SERVED = {"sources.json"}
 
 
-@dataclass(frozen=True, slots=True)
-class _File:
-    plain: bytes
-    compressed: bytes
-    headers: dict[str, str]
-
-    def answer(self, request: Request) -> Response:
-        if request.headers.get("if-none-match") == self.headers["ETag"]:
-            return Response(status_code=304, headers=self.headers)
-        if accepts_gzip(request.headers.get("accept-encoding", "").encode("latin-1")):
-            return Response(self.compressed, headers={**self.headers, "Content-Encoding": "gzip"})
-        return Response(self.plain, headers=self.headers)
-
-
 def page_routes() -> list[Route]:
     """One route per file. The files are read here, so that no request waits for the disk or the compression."""
     files = {path.relative_to(STATIC).as_posix(): path for path in sorted(STATIC.rglob("*")) if path.is_file()}
@@ -60,9 +45,13 @@ def _route(name: str, path: Path) -> Route:
         "Cache-Control": IMMUTABLE if name.startswith("assets/") else REVALIDATE,
         "ETag": f'W/"{hashlib.sha256(plain).hexdigest()[:32]}"',
     }
-    file = _File(plain, gzip.compress(plain, 9, mtime=0), headers)
+    compressed = gzip.compress(plain, 9, mtime=0)
 
     async def answer(request: Request) -> Response:
-        return file.answer(request)
+        if request.headers.get("if-none-match") == headers["ETag"]:
+            return Response(status_code=304, headers=headers)
+        if accepts_gzip(request.headers.get("accept-encoding", "").encode("latin-1")):
+            return Response(compressed, headers={**headers, "Content-Encoding": "gzip"})
+        return Response(plain, headers=headers)
 
     return Route("/" + name.removesuffix(".html").removesuffix("index"), answer, include_in_schema=False)

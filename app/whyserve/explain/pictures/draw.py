@@ -1,4 +1,4 @@
-"""Draw one explained output of one row, as SVG or PNG. Equal explanations give equal bytes."""
+"""Draw one explained output of one row, as SVG or PNG. Explanations that are equal give equal bytes on the same day."""
 
 import base64
 import io
@@ -6,6 +6,7 @@ import json
 import re
 import warnings
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any, Literal
 from xml.sax.saxutils import escape
 
@@ -32,6 +33,7 @@ from whyserve.model.arrays import unpacked
 from whyserve.model.rows import Arrays, as_row
 from whyserve.model.spec import ModelSpec
 
+MAX_NAME = 34  # characters of an output in the title
 # Names in requests are not parsed as formulas, text in SVG stays text, and identifiers in SVG are not random.
 STYLE: Any = {
     "text.parse_math": False,
@@ -52,7 +54,8 @@ def draw_job(job: ExplainJob, spec: ModelSpec) -> bytes:
     explained = ExplainedOutput(
         spec, as_row(spec, arrays, 0), arrays, answer, output, Scale.of(spec.output, answer.get("scale"))
     )
-    return to_json({"data": base64.b64encode(_draw(explained, drawing.kind)).decode()})
+    day = datetime.fromtimestamp(job.created, UTC).date()
+    return to_json({"data": base64.b64encode(_draw(explained, drawing.kind, f" {day}.")).decode()})
 
 
 def svg_and_words(
@@ -64,13 +67,15 @@ def svg_and_words(
     return _draw(explained, "svg").decode(), words
 
 
-def _draw(explained: ExplainedOutput, kind: Literal["svg", "png"]) -> bytes:
+def _draw(explained: ExplainedOutput, kind: Literal["svg", "png"], note: str = "") -> bytes:
+    """note: follows the last line below the picture."""
     spec, output, scale = explained.spec, explained.output, explained.scale
     bars = waterfall_bars(output, elements(spec, explained.row, output))
     other = explained.answer.get("instead_of")
-    instead = "" if other is None else f" instead of {clean(other)}"
-    title = f"Why {spec.name} says {clean(output['output'])}{instead}: {scale.value(output['value'])}"
-    notes = facts(explained.answer, output, scale)
+    instead = "" if other is None else f" instead of {clean(other, MAX_NAME)}"
+    title = f"Why {spec.name} says {clean(output['output'], MAX_NAME)}{instead}: {scale.value(output['value'])}"
+    *notes, last = facts(explained.answer, output, scale)
+    notes.append(last + note)
     # The style also applies while the canvas draws. A character that the font lacks becomes a box, without a warning.
     with matplotlib.rc_context(STYLE), warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -1,16 +1,18 @@
 """Arrange the panels of a picture from top to bottom: title, texts, waterfall, images, series, notes."""
 
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from whyserve.explain.pictures import panels, text
 from whyserve.explain.pictures.elements import Bar, listed_players
+from whyserve.explain.pictures.panels import Panel
+from whyserve.explain.pictures.series import series_panels
 from whyserve.explain.pictures.words import Scale
 from whyserve.model.input_spec import InputSpec
 from whyserve.model.rows import Arrays
@@ -19,7 +21,7 @@ from whyserve.model.spec import ModelSpec
 # Sizes in inches.
 WIDTH, LEFT, RIGHT, HEAD, FOOT, GAP = 7.2, 2.4, 0.25, 0.55, 0.2, 0.35
 BAR, AXIS, LINE, TOKENS = 0.27, 0.55, 0.17, 0.28
-IMAGE, LEGEND, SERIES = 3.6, 0.35, 3.9
+IMAGE, LEGEND = 3.6, 0.35
 MATRIX, MATRIX_HEAD = 4.3, 1.7
 DPI = 100
 # The longest title, in characters, at full size. A longer title has a smaller font.
@@ -47,59 +49,46 @@ def is_image_alone(spec: ModelSpec) -> bool:
     return len(spec.inputs) == 1 and spec.inputs[0].image_axes() is not None
 
 
-class _Page:
-    """Places axes from top to bottom. Lengths are in inches, measured from the top left corner of the next panel."""
-
-    def __init__(self, figure: Figure, height: float) -> None:
-        self._figure, self._height, self._top = figure, height, height - HEAD
-
-    def axes(self, left: float, below: float, width: float, height: float) -> Axes:
-        bottom = self._top - below - height
-        return self._figure.add_axes((left / WIDTH, bottom / self._height, width / WIDTH, height / self._height))
-
-    def advance(self, height: float) -> None:
-        self._top -= height
-
-
 def build_figure(explained: ExplainedOutput, bars: list[Bar], title: str, notes: list[str]) -> Figure:
-    spec, attributions = explained.spec, explained.output["attributions"]
-    drawn = [item for item in spec.inputs if item.name in attributions]
-    images = [item for item in drawn if item.image_axes()]
-    sequences = [item for item in drawn if item.kind == "sequence"]
-    texts = [
-        text.lines_of(attributions[item.name])
-        for item in spec.inputs
-        if item.kind == "tokens" and text.is_text(attributions.get(item.name))
-    ]
     note_lines = [line for note in notes for line in textwrap.wrap(note, NOTE_WIDTH)]
-    bars_height = 0.0 if is_image_alone(spec) else BAR * (len(bars) + 2)
-    text_heights = [TOKENS * len(lines) + GAP for lines in texts]
-    image_heights = [_image_size(item)[1] + LEGEND + GAP for item in images]
-    pairs = explained.output.get("interactions")
-    panel_heights = [*([bars_height + AXIS] if bars_height else []), *image_heights, *(SERIES for _ in sequences)]
-    matrix_height = MATRIX_HEAD + MATRIX + GAP if pairs else 0.0
-    height = HEAD + sum(text_heights) + sum(panel_heights) + matrix_height + LINE * len(note_lines) + FOOT
-
+    found = list(_panels(explained, bars))
+    height = HEAD + sum(panel.height for panel in found) + LINE * len(note_lines) + FOOT
     figure = Figure((WIDTH, height), DPI, facecolor=panels.PAPER)
     _write(figure, title, note_lines, height)
-    page = _Page(figure, height)
-    for lines, text_height in zip(texts, text_heights, strict=True):
-        text.draw_tokens(page.axes(0.2, 0, WIDTH - 0.4, text_height - GAP), lines)
-        page.advance(text_height)
-    if bars_height:
-        panels.waterfall(page.axes(LEFT, 0, WIDTH - LEFT - RIGHT, bars_height), explained.output, bars, explained.scale)
-        page.advance(bars_height + AXIS)
-    for item, image_height in zip(images, image_heights, strict=True):
-        outlined = bool(listed_players(explained.output, item.name))
-        panels.overlay(page.axes(0.2, 0, *_image_size(item)), *_image(item, explained), outlined=outlined)
-        page.advance(image_height)
-    for item in sequences:
-        _draw_series(page, item, explained)
-        page.advance(SERIES)
-    if pairs:
-        axes, names = page.axes(LEFT, MATRIX_HEAD, MATRIX, MATRIX), explained.answer["interaction_players"]
-        panels.matrix(axes, pairs, names, explained.scale)
+    top = height - HEAD
+    for panel in found:
+        bottom = top - panel.below - panel.tall
+        box = (panel.left / WIDTH, bottom / height, panel.width / WIDTH, panel.tall / height)
+        panel.draw(figure.add_axes(box))
+        top -= panel.height
     return figure
+
+
+def _panels(explained: ExplainedOutput, bars: list[Bar]) -> Iterator[Panel]:
+    spec, output, scale = explained.spec, explained.output, explained.scale
+    drawn = [item for item in spec.inputs if item.name in output["attributions"]]
+    for item in drawn:
+        if item.kind == "tokens" and text.is_text(tokens := output["attributions"][item.name]):
+            lines = text.lines_of(tokens)
+            tall = TOKENS * len(lines)
+            yield Panel(tall + GAP, 0.2, WIDTH - 0.4, 0, tall, partial(text.draw_tokens, lines=lines))
+    if not is_image_alone(spec):
+        longest = max((panels.wrapped(bar.label).count("\n") for bar in bars), default=0)
+        tall = BAR * (1 + 0.5 * longest) * (len(bars) + 2)
+        waterfall = partial(panels.waterfall, output=output, bars=bars, scale=scale)
+        yield Panel(tall + AXIS, LEFT, WIDTH - LEFT - RIGHT, 0, tall, waterfall)
+    for item in drawn:
+        if item.image_axes():
+            (width, tall), (levels, attributions) = _image_size(item), _image(item, explained)
+            outlined = bool(listed_players(output, item.name))
+            overlay = partial(panels.overlay, levels=levels, attributions=attributions, outlined=outlined)
+            yield Panel(tall + LEGEND + GAP, 0.2, width, 0, tall, overlay)
+        elif item.kind == "sequence":
+            yield from series_panels(item, explained.row[item.name], output, scale, (0.9, WIDTH - 0.9 - RIGHT))
+    if pairs := output.get("interactions"):
+        names = explained.answer["interaction_players"]
+        matrix = partial(panels.matrix, pairs=pairs, players=names, scale=scale)
+        yield Panel(MATRIX_HEAD + MATRIX + GAP, LEFT, MATRIX, MATRIX_HEAD, MATRIX, matrix)
 
 
 def _write(figure: Figure, title: str, note_lines: list[str], height: float) -> None:
@@ -126,21 +115,6 @@ def _player_map(item: InputSpec, players: list[Mapping[str, Any]], answer: Mappi
         else:
             found[regions == player.get("label", 0)] += player["value"]
     return found
-
-
-def _draw_series(page: _Page, item: InputSpec, explained: ExplainedOutput) -> None:
-    width = WIDTH - 0.9 - RIGHT
-    listed = listed_players(explained.output, item.name)
-    panels.series(
-        page.axes(0.9, 0.25, width, 1.3),
-        page.axes(0.9, 1.95, width, 1.4),
-        name=item.name,
-        values=explained.row[item.name],
-        attributions=[] if listed else explained.output["attributions"][item.name],
-        errors=None if listed else explained.output.get("standard_errors", {}).get(item.name),
-        windows=[(x.get("start", 0), x.get("end", item.shape[0]), x["value"]) for x in listed],
-        scale=explained.scale,
-    )
 
 
 def _axes(item: InputSpec) -> tuple[int, int, int | None]:

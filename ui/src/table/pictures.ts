@@ -1,14 +1,17 @@
 /** Summaries of many rows: one dot per row and feature, or the mean |attribution| of each feature. */
 import * as Plot from "@observablehq/plot";
 
-import type { Field } from "../model";
+import type { Field, TypedRow } from "../model";
 import { toNumber } from "../numbers";
 import { words } from "../texts";
 import { barChart, wrapped } from "../why/bars";
 import type { Scale } from "../format";
 import { FONT_PX, measured, node, withoutStyles, stacked, type Canvas, type Svg } from "../why/draw";
 import { contributions } from "../why/contributions";
-import type { Row } from "./rows";
+import type { Reasons } from "./rows";
+
+/** An explained row of a picture. */
+export type Explained = Reasons & { typed: TypedRow };
 
 const MAX_FEATURES = 12;
 const SWARM_PX = 46;
@@ -26,25 +29,26 @@ export interface Summary {
 }
 
 /** The mean |attribution| of each feature, the largest first. */
-export function meanSizes(fields: Field[], rows: Row[]): Summary[] {
+export function meanSizes(fields: Field[], rows: Explained[]): Summary[] {
   const sums = new Map<string, number>();
-  for (const row of rows) for (const { key, value } of contributions(fields, row.explained, row.typed)) sums.set(key, (sums.get(key) ?? 0) + Math.abs(value));
+  for (const { explained, typed } of rows) for (const { key, value } of contributions(fields, explained, typed)) sums.set(key, (sums.get(key) ?? 0) + Math.abs(value));
   const title = (key: string) => fields.find((field) => field.key === key && !field.group)?.title ?? key;
   return [...sums].map(([key, total]) => ({ key, title: title(key), mean: total / rows.length })).sort((one, other) => other.mean - one.mean);
 }
 
-export function bars(fields: Field[], rows: Row[], scale: Scale, canvas: Canvas): Svg {
+export function bars(fields: Field[], rows: Explained[], scale: Scale, canvas: Canvas): Svg {
   const shown = meanSizes(fields, rows).slice(0, MAX_FEATURES);
   const listed = shown.map(({ title, mean }) => ({ label: title, bars: [{ from: 0, to: mean, colour: canvas.theme.down }], texts: [scale.change(mean).replace("+", "")] }));
   return barChart({ rows: listed, domain: [0, shown[0]?.mean || 1], origin: 0, axis: scale.axis, axisLabel: words.table.meanAxis(scale.unit) }, canvas);
 }
 
-export function swarm(fields: Field[], rows: Row[], scale: Scale, { width, theme }: Canvas): Svg {
+export function swarm(fields: Field[], rows: Explained[], scale: Scale, { width, theme }: Canvas): Svg {
   const largest = meanSizes(fields, rows).slice(0, MAX_FEATURES);
   const shown = largest.map((one) => one.key);
   const marginLeft = Math.round(Math.min(200, 0.36 * width));
   const r = rows.length > 200 ? 1.8 : 3;
-  const dots = spreadDots(shown.map((key) => dotsOf(fields, rows, key)), (1.6 * r) / (width - marginLeft), (2 * r) / SWARM_PX);
+  const shares = rows.map(({ explained, typed }) => new Map(contributions(fields, explained, typed).map(({ key, value }) => [key, value])));
+  const dots = spreadDots(shown.map((key) => dotsOf(fields.find((one) => one.key === key), rows.map(({ typed }) => typed[key] ?? ""), shares.map((of) => of.get(key) ?? 0))), (1.6 * r) / (width - marginLeft), (2 * r) / SWARM_PX);
   const colour = ({ level }: Dot) => (level === null ? theme.rest : mix(theme.low, theme.high, level));
   const plot = Plot.plot({
     width, height: SWARM_PX * shown.length + 46, marginLeft, marginRight: 16, marginTop: 4, marginBottom: 40,
@@ -83,17 +87,16 @@ function spreadDots(features: Dot[][], column: number, apart: number): (Dot & { 
   });
 }
 
-function dotsOf(fields: Field[], rows: Row[], key: string): Dot[] {
-  const field = fields.find((one) => one.key === key);
-  const levels = rows.map(({ typed }) => {
-    if (field?.kind === "number") return toNumber(typed[key] ?? "");
-    return field?.kind === "category" ? field.categories.indexOf(typed[key] ?? "") : null;
+/** texts, shares: of each row, the value of the feature and its effect. */
+function dotsOf(field: Field | undefined, texts: string[], shares: number[]): Dot[] {
+  const levels = texts.map((text) => {
+    if (field?.kind === "number") return toNumber(text);
+    return field?.kind === "category" ? field.categories.indexOf(text) : null;
   });
   const numbers = levels.filter((one): one is number => typeof one === "number");
   const [low, high] = field?.kind === "category" ? [0, field.categories.length - 1] : [Math.min(...numbers), Math.max(...numbers)];
-  return rows.map(({ explained, typed }, place) => {
+  return shares.map((value, place) => {
     const level = levels[place];
-    const value = contributions(fields, explained, typed).find((one) => one.key === key)?.value ?? 0;
     return { value, level: typeof level === "number" && high > low ? (level - low) / (high - low) : null };
   });
 }
