@@ -47,6 +47,6 @@ class FastHistogram(Collector):
             below, buckets = 0, []
             for bound, count in zip((*self._bounds, float("inf")), list(each.counts), strict=True):
                 below += count
-                buckets.append((floatToGoString(bound), below))
+                buckets.append((floatToGoString(bound), below))  # type: ignore[no-untyped-call]
             family.add_metric(values, buckets, each.total)
         yield family

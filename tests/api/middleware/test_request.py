@@ -5,6 +5,7 @@ import gc
 import re
 import socket
 import threading
+from typing import Any
 
 import pytest
 
@@ -182,8 +183,15 @@ def test_a_request_leaves_nothing_for_the_garbage_collector():
         for _ in range(count):
             await middleware({**scope, "state": {}}, receive, send)
 
-    sent = []
-    scope = {"type": "http", "method": "POST", "path": "/predict", "headers": [], "client": None, "root_path": ""}
+    sent: list[str] = []
+    scope: dict[str, Any] = {
+        "type": "http",
+        "method": "POST",
+        "path": "/predict",
+        "headers": [],
+        "client": None,
+        "root_path": "",
+    }
     middleware = RequestMiddleware(
         endpoint, lambda _: endpoint, ApiSettings(), BodyMemory(1 << 20, 1 << 20), asyncio.Event()
     )

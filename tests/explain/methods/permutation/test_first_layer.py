@@ -1,3 +1,5 @@
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import nn
@@ -30,14 +32,14 @@ def normed() -> nn.Sequential:
 
 
 SPREAD = torch.linspace(0.1, 300, 12)
-PLAIN = {
+PLAIN: dict[str, Callable[[], nn.Module]] = {
     "plain": mlp,
     "scaled": lambda: Of(lambda x, rest: rest((x - SPREAD.to(x.dtype)) / SPREAD.to(x.dtype)).softmax(-1), mlp()),
     "batch norm": normed,
     "a picture": lambda: nn.Sequential(nn.Flatten(), mlp()),
     "linear": lambda: nn.Linear(12, 2),
 }
-OTHERS = {
+OTHERS: dict[str, Callable[[], nn.Module]] = {
     "convolution": lambda: nn.Sequential(nn.Unflatten(1, (1, 12)), nn.Conv1d(1, 2, 3), nn.Flatten(), nn.Linear(20, 1)),
     "layer norm": lambda: mlp(nn.LayerNorm(8)),
     "around the layer": lambda: Of(lambda x, rest: rest(x) + x[:, :3], mlp()),
@@ -90,5 +92,7 @@ def test_permutation_uses_it_for_each_background():
     again = method.again(other, players)
     assert method.first is not None
     assert again.first is not None
-    assert torch.allclose(again.first.hidden, Permutation(method.passes.network, other, players).first.hidden)
+    fresh = Permutation(method.passes.network, other, players).first
+    assert fresh is not None
+    assert torch.allclose(again.first.hidden, fresh.hidden)
     assert len(method.first.hidden) == 9

@@ -77,7 +77,7 @@ class Expansion:
                 chosen.append(item)
                 sets.append(item.context | self.levels.union(coalitions(count)[1:-1], self.members[item.group]))
             if chosen:
-                values = torch.split(self.value(torch.cat(sets)), list(map(len, sets)))  # type: ignore[no-untyped-call]
+                values = torch.split(self.value(torch.cat(sets)), list(map(len, sets)))
                 for item, inner in zip(chosen, values, strict=True):
                     self._expand(item, torch.cat([item.before[None], inner, item.after[None]]))
         return self._shared()

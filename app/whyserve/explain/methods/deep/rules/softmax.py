@@ -32,9 +32,8 @@ def softmax(step: Step, _: Program) -> BoundRule:
             here.append(x - total)
             base.append(x0 - total0)
         # One call for all of them: for a few columns, the calls take more time than the numbers.
-        of_x, of_total, *of_p = _mean(torch.cat(here, dim), torch.cat(base, dim)).split(
-            [x.shape[dim] for x in here], dim
-        )
+        means = _mean(torch.cat(here, dim), torch.cat(base, dim))
+        of_x, of_total, *of_p = torch.split(means, [x.shape[dim] for x in here], dim)
         for each in of_p:
             g = g * each
         yield source, g - of_x / of_total * g.sum(dim, keepdim=True)
