@@ -24,7 +24,7 @@ help: ## show these lines
 run: install ## export the models of models/ and serve them
 	@$(BIN)/whyserve up
 
-# Not one of models/: its weights are 18 MB of a package that only the tests install, and its export takes a minute.
+# Not one of models/: its weights are 18 MB of a package that only the tests install, and its export takes minutes.
 photographs: install ## serve EfficientNet, and explain photographs by their regions
 	@$(BIN)/python examples/photographs/make.py
 	@$(BIN)/whyserve up --models examples --artifacts .whyserve/examples
