@@ -191,3 +191,27 @@ def test_one_player_gets_everything():
     found = method.explain({"x": ROWS[:1, :1]}, OUTPUTS, Limits())
     assert found.values.shape == (1, 2, 1)
     assert found.residuals.abs().max() < 1e-12
+
+
+def pairs(members):
+    """A tree of groups of two."""
+    half = len(members) // 2
+    return members[0] if half == 0 else (str(members), [pairs(members[:half]), pairs(members[half:])])
+
+
+@pytest.mark.parametrize(
+    ("slope", "most"), [(3.0, 0.5), (0.05, 1e-3)], ids=["contexts matter", "contexts matter little"]
+)
+def test_with_one_background_row_the_largest_groups_are_expanded_unless_contexts_matter_little(slope, most):
+    first, last = drawn(32, 6), drawn(6, 2)
+    network = Network(Lambda(lambda _, x: torch.tanh(slope * x @ first / 6) @ last), ("x",))
+    method = made(pairs(list(range(32)))[1], network, drawn(1, 32))
+    rows = {"x": drawn(1, 32)}
+    truth = method.explain(rows, OUTPUTS, Limits(samples=100))
+    assert truth.rows_evaluated == 682 + 1  # all coalitions of the tree
+    found = method.explain(rows, OUTPUTS, Limits(samples=5))
+    assert found.rows_evaluated <= 5 * 62 + 1
+    assert found.residuals.abs().max() < 1e-9
+    assert (found.values - truth.values).abs().mean() / truth.values.abs().mean() < most
+    inside = (found.values - truth.values).abs() <= 3 * found.standard_errors
+    assert inside.double().mean() > 0.8

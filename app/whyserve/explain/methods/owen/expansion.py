@@ -120,24 +120,29 @@ class Expansion:
         The error of a share is its spread over the expanded items of its group, moved towards that of all groups.
         """
         left, size, variance = (torch.zeros_like(self.phi) for _ in range(3))
+        missing = left.new_zeros(len(left), 1)  # the weight of the contexts in which a group was not expanded
         for item in self.left:
+            missing[item.group] += item.weight
             left[item.group] += item.weight * (item.after - item.before)
             size[item.group] += item.weight * (item.after - item.before).abs()
         spread, effects = (sum((each[at].sum(0) for each in self.fits.values()), left.new_zeros(1)) for at in (1, 2))
         usual = spread / (effects + RIDGE * spread + TINY)
         for group, members, _ in self.levels.groups:
             count = len(members)
-            slope, rest = torch.zeros(count, left.shape[1], dtype=torch.float64), usual
+            slope, error = torch.zeros(count, left.shape[1], dtype=torch.float64), usual * size[group].square()
             if group in self.fits:
-                both, square, effect, number, *_ = self.fits[group]
+                both, square, effect, number, _, weight = self.fits[group]
                 scale = effect + RIDGE * square.sum(0) + TINY
                 slope = both / scale
                 residual = (square - 2 * slope * both + slope.square() * effect).clamp_min(0)
                 rest = (residual * number / scale + usual) / (number + 1)
+                # Members may differ where their sum is small, too.
+                error = torch.maximum(rest * size[group].square(), residual / weight * missing[group].square())
             share = 1 / count + slope
             left[members] += share * left[group]
             size[members] += share.abs() * size[group]
-            variance[members] = share.square() * variance[group] + rest * size[group].square()
+            missing[members] += missing[group]
+            variance[members] = share.square() * variance[group] + error
         self.phi += left
         players = self.levels.players
         self.phi[players:] = self.levels.inside[players:].double() @ self.phi[:players]
