@@ -13,8 +13,8 @@ from whyserve.explain.pictures.elements import elements, flat, waterfall_bars
 from whyserve.explain.pictures.panels import overlay
 from whyserve.explain.pictures.words import Scale, adds_up, plain
 from whyserve.jobs import Drawing, ExplainJob, PackedArray
-from whyserve.model.input_spec import Feature, InputSpec
 from whyserve.model.fill import FilledWith
+from whyserve.model.input_spec import Feature, InputSpec
 from whyserve.model.spec import ModelSpec, OutputSpec
 
 SVG = "{http://www.w3.org/2000/svg}"
