@@ -1,7 +1,6 @@
 """Missing values in a served model: they reach the network as NaN or as a category of their own, or are filled."""
 
 import json
-import re
 import shutil
 from typing import Any
 
@@ -172,8 +171,7 @@ def test_pictures_draw_a_missing_value(client):
     body = {"model": "credit", "instances": [NULLS]}
     answer = client.post("/explain", json=body, headers={"Accept": "image/svg+xml"})
     assert answer.status_code == 200
-    assert "income = missing" in answer.text
-    assert re.search(r"age = [\d.]+ \(filled in: missing\)", answer.text)
+    assert all(f"{name} = missing" in answer.text for name in NULLS)
 
 
 def test_the_document_allows_null_where_a_feature_may_be_missing(client):

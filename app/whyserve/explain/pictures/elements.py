@@ -1,6 +1,6 @@
 """The parts of a row that have an attribution (features, steps, tokens), with labels, and the bars of a waterfall."""
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,7 +59,7 @@ def elements(spec: ModelSpec, row: Mapping[str, Any], output: Mapping[str, Any])
                 continue
             found += _parts(item, row[item.name], output["attributions"][item.name], errors.get(item.name), spec)
             continue
-        for key, label in _labels(item, row, output.get("missing", ())).items():
+        for key, label in _labels(item, row).items():
             if key not in seen and key in output["attributions"]:
                 seen.add(key)
                 found.append(Element(clean(label), output["attributions"][key], errors.get(key, 0.0)))
@@ -73,16 +73,15 @@ def listed_players(output: Mapping[str, Any], name: str) -> list[Mapping[str, An
     return given if isinstance(given, list) and given and isinstance(given[0], Mapping) and "player" in given[0] else []
 
 
-def _labels(item: InputSpec, row: Mapping[str, Any], missing: Container[str]) -> dict[str, str]:
-    """The label of each player, by key: a feature with its value, otherwise the key alone. missing: filled features."""
+def _labels(item: InputSpec, row: Mapping[str, Any]) -> dict[str, str]:
+    """The label of each player, by key: a feature with its value, otherwise the key alone."""
     labels = {key: key for key in item.attribution_forms()}
     for feature in item.features:
         if not feature.group:
             value = row[feature.name]
             shown = "missing" if value is None else value if isinstance(value, str) else plain(value)
             unit = f" {feature.unit}" if feature.unit and value is not None else ""
-            filled = " (filled in: missing)" if feature.name in missing and value is not None else ""
-            labels[feature.name] = f"{feature.name} = {shown}{unit}{filled}"
+            labels[feature.name] = f"{feature.name} = {shown}{unit}"
     return labels
 
 
