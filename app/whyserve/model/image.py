@@ -68,9 +68,13 @@ class Pictures:
         found = ((item, Layout.of(item)) for item in spec.inputs)
         self._inputs = [(item, layout) for item, layout in found if layout is not None]
 
+    def __bool__(self) -> bool:
+        """Whether the model takes image files."""
+        return bool(self._inputs)
+
     def found(self, rows: Sequence[Row]) -> bool:
         """Whether a row holds a file."""
-        return bool(self._inputs) and any(isinstance(row[item.name], str) for item, _ in self._inputs for row in rows)
+        return any(isinstance(row[item.name], str) for item, _ in self._inputs for row in rows)
 
     def __call__(self, rows: Sequence[Row], place: str = "instances") -> Sequence[Row]:
         """The rows with numbers in place of files. place: the field of the request that holds the rows.

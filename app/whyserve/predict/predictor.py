@@ -77,7 +77,7 @@ class Predictor:
         )
         self._gaps = Gaps(self.spec, manifest.fills) if manifest.fills else None
         self.texts = texts or {}
-        self._pictures, self._read = Pictures(self.spec), RowReader(self.spec, self.texts)
+        self._pictures, self._read = Pictures(self.spec) or None, RowReader(self.spec, self.texts)
         self._plain = PlainRows(self.spec) if PlainRows.is_plain(self.spec) else None
 
     def read_plain(self, request: dict[str, Any]) -> Arrays | None:
@@ -86,7 +86,7 @@ class Predictor:
 
     async def read(self, instances: Sequence[Row], place: str = "instances") -> Arrays:
         """Like `arrays`, but other requests run between the texts, and while image files are decoded."""
-        if self._pictures.found(instances):
+        if self._pictures and self._pictures.found(instances):
             # Pillow releases Python's lock while it decodes.
             return await asyncio.get_running_loop().run_in_executor(DECODER, self.arrays, instances, place)
         if not self.texts:
@@ -122,7 +122,8 @@ class Predictor:
         Raises InvalidInput if a number overflows its dtype, or a text or picture does not fit the model, and
         TooManyInstances.
         """
-        instances = self._pictures(instances, place)
+        if self._pictures:
+            instances = self._pictures(instances, place)
         try:
             return self._read(instances, place, first)
         except OverflowError:

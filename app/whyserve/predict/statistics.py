@@ -30,7 +30,8 @@ class Statistics:
         self._lock = threading.Lock()
 
     def answered(self, rows: int, ns: int) -> None:
-        self.succeeded.add(ns)
+        self.succeeded.count += 1
+        self.succeeded.ns += ns
         self.rows += rows
         self.last_s = time.time()
 
@@ -40,7 +41,8 @@ class Statistics:
             batch = self._batches.get(rows)
             if batch is None:
                 batch = self._batches[rows] = Duration()
-            batch.add(ns)
+            batch.count += 1
+            batch.ns += ns
 
     def batches(self) -> dict[int, Duration]:
         """A copy, by rows per batch."""

@@ -66,26 +66,22 @@ class SingleWrite:
             self._head = message
             return
         head, self._head = self._head, None
-        if head is None or not self._fits_one_write(head, message):
+        cycle = self._cycle
+        # uvicorn handles streams, errors, slow peers and connections that end.
+        if (
+            head is None or message.get("more_body") or cycle.disconnected or not cycle.keep_alive
+            or cycle.flow.write_paused or head["status"] != 200 or (b"connection", b"close") in head["headers"]
+        ):  # fmt: skip
             if head is not None:
                 await self._uvicorn_send(head)
             await self._uvicorn_send(message)
             return
-        lines = [STATUS_LINE[head["status"]]]
+        lines = [STATUS_LINE[200]]
         for name, value in head["headers"]:
             lines += (name, b": ", value, b"\r\n")
         lines += (b"\r\n", message.get("body", b""))
-        cycle = self._cycle
         cycle.response_started = cycle.response_complete = True
         cycle.transport.write(b"".join(lines))
         # As uvicorn does after the last byte of an answer, in the same order.
         cycle.message_event.set()
         cycle.on_response()
-
-    def _fits_one_write(self, head: Message, message: Message) -> bool:
-        """False for streams, errors, slow peers and connections that end: uvicorn handles these."""
-        cycle = self._cycle
-        return not (
-            message.get("more_body") or cycle.disconnected or not cycle.keep_alive or cycle.flow.write_paused
-            or head["status"] != 200 or (b"connection", b"close") in head["headers"]
-        )  # fmt: skip

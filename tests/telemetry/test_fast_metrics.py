@@ -1,11 +1,11 @@
-"""The fast histogram against prometheus_client's own."""
+"""The fast metrics against prometheus_client's own."""
 
 import random
 import re
 
-from prometheus_client import REGISTRY, CollectorRegistry, Histogram, generate_latest
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram, generate_latest
 
-from whyserve.telemetry.histogram import FastHistogram
+from whyserve.telemetry.fast_metrics import FastCounter, FastHistogram
 
 BUCKETS = (0.5, 1.0, 2.0, 10.0)
 
@@ -16,7 +16,7 @@ def text_of(registry, name):
     return sorted(line for line in lines if re.search(rf"\b{name}", line) and "_created" not in line)
 
 
-def test_the_text_is_that_of_the_library():
+def test_the_text_of_a_histogram_is_that_of_the_library():
     other = CollectorRegistry()
     own = FastHistogram("own_seconds", "Seconds.", ["model"], buckets=BUCKETS)
     library = Histogram("own_seconds", "Seconds.", ["model"], buckets=BUCKETS, registry=other)
@@ -27,5 +27,20 @@ def test_the_text_is_that_of_the_library():
         library.labels(model).observe(value)
     try:
         assert text_of(REGISTRY, "own_seconds") == text_of(other, "own_seconds")
+    finally:
+        REGISTRY.unregister(own)
+
+
+def test_the_text_of_a_counter_is_that_of_the_library():
+    other = CollectorRegistry()
+    own = FastCounter("own_requests", "Requests.", ["model", "status"])
+    library = Counter("own_requests", "Requests.", ["model", "status"], registry=other)
+    numbers = random.Random(3)
+    for _ in range(50):
+        labels = numbers.choice("ab"), numbers.choice(("200", "422"))
+        own.inc(*labels)
+        library.labels(*labels).inc()
+    try:
+        assert text_of(REGISTRY, "own_requests") == text_of(other, "own_requests")
     finally:
         REGISTRY.unregister(own)

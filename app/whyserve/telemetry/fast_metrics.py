@@ -1,11 +1,11 @@
-"""A histogram for what happens thousands of times per second: prometheus_client's own takes four times as long."""
+"""Metrics of what happens thousands of times per second: prometheus_client's own take four times as long."""
 
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from threading import Lock
 
 from prometheus_client import REGISTRY
-from prometheus_client.core import HistogramMetricFamily
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
@@ -49,4 +49,26 @@ class FastHistogram(Collector):
                 below += count
                 buckets.append((floatToGoString(bound), below))  # type: ignore[no-untyped-call]
             family.add_metric(values, buckets, each.total)
+        yield family
+
+
+class FastCounter(Collector):
+    """Like FastHistogram, for a Counter. One thread counts."""
+
+    def __init__(self, name: str, documentation: str, labels: Sequence[str]) -> None:
+        self._family = name, documentation, None, tuple(labels)
+        self.counts: dict[tuple[str, ...], int] = {}
+        REGISTRY.register(self)
+
+    def inc(self, *values: str) -> None:
+        """values: one per label, in their order."""
+        self.counts[values] = self.counts.get(values, 0) + 1
+
+    def describe(self) -> Iterator[CounterMetricFamily]:
+        yield CounterMetricFamily(*self._family)
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        family = CounterMetricFamily(*self._family)
+        for values, count in list(self.counts.items()):
+            family.add_metric(values, count)
         yield family
