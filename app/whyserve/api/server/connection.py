@@ -80,6 +80,8 @@ class Connection(HttpToolsProtocol):
         cycle = self.cycle
         if cycle is None or cycle.more_body or cycle.scope is not self.scope:
             self._count_overhead(len(data))
+        elif self._closes_after_body and cycle.response_complete:
+            self.transport.close()
         if self._held is not None:
             self._start_held(*self._held)
 
@@ -126,8 +128,6 @@ class Connection(HttpToolsProtocol):
     # -- heads that are not taken as they are -------------------------------------------------------------
 
     def on_headers_complete(self) -> None:
-        if self.parser.should_upgrade():
-            return  # uvicorn then calls _unsupported_upgrade_warning
         names = dict(self.headers)  # the fastest way to see that no name is duplicate
         if (len(names) < len(self.headers) or b"host" not in names) and not self._has_valid_host():
             raise ValueError("a request needs one Host header (RFC 9112, section 3.2)")
@@ -136,16 +136,11 @@ class Connection(HttpToolsProtocol):
     def _has_valid_host(self) -> bool:
         return self.parser.get_http_version() != "1.1" or [name for name, _ in self.headers].count(b"host") == 1
 
-    def on_message_complete(self) -> None:
-        if not self.parser.should_upgrade():
-            super().on_message_complete()
-            if self._closes_after_body and self.cycle is not None and self.cycle.response_complete:
-                self.transport.close()
-
     def _should_upgrade(self) -> bool:
-        return False
+        """True, so that uvicorn makes no cycle of a request with an upgrade, and calls `handle_websocket_upgrade`."""
+        return True
 
-    def _unsupported_upgrade_warning(self) -> None:
+    def handle_websocket_upgrade(self) -> None:
         """Ignore an upgrade (RFC 9110, section 7.8). The parser has stopped before the body, so a new parser reads the
         head again without the upgrade, and then the body.
         """
