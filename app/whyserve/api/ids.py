@@ -45,7 +45,8 @@ class Ids:
         return is_own and time.time() - int.from_bytes(start[:TIME_BYTES]) <= self._keep_s
 
     def _seal(self, start: bytes, caller: str | None) -> bytes:
-        return hmac.digest(self._secret, start + repr(caller).encode(), "sha256")[:SEAL_BYTES]
+        # Every explanation has an id, and keyed BLAKE2 takes a third of the time of HMAC with SHA-256.
+        return hashlib.blake2b(start + repr(caller).encode(), key=self._secret, digest_size=SEAL_BYTES).digest()
 
 
 def read_secret(settings: Settings) -> bytes:

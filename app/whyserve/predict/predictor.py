@@ -78,6 +78,8 @@ class Predictor:
         self._gaps = Gaps(self.spec, manifest.fills) if manifest.fills else None
         self.texts = texts or {}
         self._pictures, self._read = Pictures(self.spec) or None, RowReader(self.spec, self.texts)
+        # Otherwise, other requests run while `read` reads.
+        self.reads_at_once = not (self.texts or self._pictures)
         self._plain = PlainRows(self.spec) if PlainRows.is_plain(self.spec) else None
 
     def read_plain(self, request: dict[str, Any]) -> Arrays | None:

@@ -57,10 +57,10 @@ class FastCounter(Collector):
 
     def __init__(self, name: str, documentation: str, labels: Sequence[str]) -> None:
         self._family = name, documentation, None, tuple(labels)
-        self.counts: dict[tuple[str, ...], int] = {}
+        self.counts: dict[tuple[str | int, ...], int] = {}
         REGISTRY.register(self)
 
-    def inc(self, *values: str) -> None:
+    def inc(self, *values: str | int) -> None:
         """values: one per label, in their order."""
         self.counts[values] = self.counts.get(values, 0) + 1
 
@@ -70,5 +70,5 @@ class FastCounter(Collector):
     def collect(self) -> Iterator[CounterMetricFamily]:
         family = CounterMetricFamily(*self._family)
         for values, count in list(self.counts.items()):
-            family.add_metric(values, count)
+            family.add_metric(list(map(str, values)), count)
         yield family

@@ -21,13 +21,13 @@ BATCH_ROWS = FastHistogram("whyserve_batch_rows", "Rows per run of ONNX Runtime.
 QUEUE_DEPTH = Gauge("whyserve_queue_depth", "Explanations in the queue that are not final.")
 DIRECT_WAITING = Gauge("whyserve_direct_waiting", "Explanations of this process that callers wait for.")
 WORKERS = Gauge("whyserve_workers", "Workers that are ready.")
-EXPLANATION_S = Histogram(
+EXPLANATION_S = FastHistogram(
     "whyserve_explanation_seconds",
     "Seconds from an explanation's request to its result. One process counts each explanation.",
     ["model", "method"],
     buckets=SHORT_S,
 )
-RESIDUAL = Histogram(
+RESIDUAL = FastHistogram(
     "whyserve_explanation_residual",
     "Largest |residual| of an explanation, divided by its largest |value − base value|.",
     ["model", "method"],

@@ -208,6 +208,70 @@ def test_a_request_leaves_nothing_for_the_garbage_collector():
     assert len(sent) == 2 * 112
 
 
+class WholeSend:
+    """A `send` with `write_whole`, which says whether it wrote."""
+
+    def __init__(self, *, writes: bool) -> None:
+        self.writes, self.whole, self.messages = writes, b"", list[Any]()
+
+    def write_whole(self, answer: bytes) -> bool:
+        self.whole = answer if self.writes else b""
+        return self.writes
+
+    async def __call__(self, message: Any) -> None:
+        self.messages.append(message)
+
+
+async def sent_by(send: WholeSend, answer: Any, *, shutting_down: bool = False, headers: Any = ()) -> tuple[Any, bytes]:
+    """The headers and the content that a request for this answer sends."""
+
+    async def endpoint(scope, receive, send):
+        await send(answer)
+
+    async def receive() -> Any:
+        raise AssertionError("this endpoint reads no body")
+
+    end = asyncio.Event()
+    if shutting_down:
+        end.set()
+    given = [(b"x-request-id", b"one"), *headers]
+    scope = {"type": "http", "method": "POST", "path": "/predict", "headers": given, "client": None, "root_path": ""}
+    middleware = RequestMiddleware(endpoint, lambda _: endpoint, ApiSettings(), BodyMemory(1 << 20, 1 << 20), end)
+    await middleware({**scope, "state": {}}, receive, send)
+    if send.whole:
+        head, _, content = send.whole.partition(b"\r\n\r\n")
+        return sorted(tuple(line.split(b": ", 1)) for line in head.split(b"\r\n")), content
+    head, *parts = send.messages
+    return sorted(head["headers"]), b"".join(part["body"] for part in parts)
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize("headers", [(), ((b"server-timing", b"queue;dur=1"), (b"vary", b"Accept"))])
+def test_an_answer_in_one_step_is_the_answer_in_messages(headers):
+    fast, slow = WholeSend(writes=True), WholeSend(writes=False)
+    content = b'{"a":1}'
+    wanted = asyncio.run(sent_by(slow, json_answer(content, headers)))
+    assert asyncio.run(sent_by(fast, json_answer(content, headers))) == wanted
+    assert fast.whole
+    assert not fast.messages
+    assert len(slow.messages) == 2
+    assert wanted[1] == content
+    assert set(headers) < set(wanted[0])
+
+
+@pytest.mark.quick
+def test_an_answer_is_sent_in_messages_if_it_may_be_compressed_or_closes_the_connection():
+    long, gzip = json_answer(b"1" * 2000), ((b"accept-encoding", b"gzip"),)
+    packed = WholeSend(writes=True)
+    found, _ = asyncio.run(sent_by(packed, long, headers=gzip))
+    assert (b"content-encoding", b"gzip") in found
+    assert not packed.whole
+    closing = WholeSend(writes=True)
+    found, _ = asyncio.run(sent_by(closing, json_answer(b"{}"), shutting_down=True))
+    assert (b"connection", b"close") in found
+    assert not closing.whole
+
+
 PATHS = (
     "/health/live",
     "/v2/health/ready",

@@ -29,7 +29,7 @@ class App:
         self.go_on = asyncio.Event()
         self.started = threading.Event()
 
-    def is_quick(self, scope: Any) -> bool:
+    def quick(self, scope: Any) -> bool:
         return bool(scope["path"] != "/slow")
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> Any:

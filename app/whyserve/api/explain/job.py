@@ -84,6 +84,8 @@ def note_explained(
     request: Request, service: Service, predictor: Predictor, job: ExplainJob, *, outputs: Any = None, body: bytes = b""
 ) -> None:
     """Say that the answer of this request is a decision. outputs: as requested; by default, what the job says of it."""
+    if service.record is None:
+        return
     background = job.background
     if outputs is None:  # only with these words, rows have outputs of their own
         word = "positive" if predictor.spec.task == "multilabel" else "top"

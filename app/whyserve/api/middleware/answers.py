@@ -22,16 +22,19 @@ FASTEST, GZIP_FRAME = 1, 31
 GZIP = re.compile(rb"(?:^|[\s,])(?:gzip|\*)(?!\s*;\s*q=0(?:\.0*)?\s*(?:,|$))")
 
 
-class PartsResponse(Response):
-    """JSON in parts, which only `send_answer` joins. A part that occurs many times is in memory once."""
+class PartsAnswer:
+    """JSON in parts, for quick endpoints. A part that occurs many times is in memory once, if the whole is large."""
 
     def __init__(self, parts: Sequence[bytes], headers: Mapping[str, str]) -> None:
-        length = {"Content-Length": str(sum(map(len, parts)))}
-        super().__init__(headers={**headers, **length}, media_type="application/json")
         self._parts = parts
+        self._headers = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        size = sum(map(len, self._parts))
+        if size <= LARGE:
+            await send(json_answer(b"".join(self._parts), self._headers))
+            return
+        await send(json_head(size, self._headers))
         await send({"type": "http.response.body", "parts": self._parts})
 
 
@@ -40,18 +43,18 @@ def json_response(body: Any, status: int = 200) -> Response:
     return Response(orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY), status, media_type="application/json")
 
 
-def json_answer(content: bytes) -> Message:
+def json_answer(content: bytes, headers: Sequence[tuple[bytes, bytes]] = ()) -> Message:
     """A complete answer of JSON as one message, which RequestMiddleware sends as the two messages of ASGI.
 
     For quick endpoints: a Response, or a second message, costs too much beside a small model's prediction.
     """
-    return {"type": JSON_ANSWER, "body": content}
+    return {"type": JSON_ANSWER, "body": content, "headers": headers}
 
 
-def json_head(content: bytes) -> Message:
-    """The head of the answer of `json_answer`."""
-    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(content))]
-    return {"type": "http.response.start", "status": 200, "headers": headers}
+def json_head(size: int, headers: Sequence[tuple[bytes, bytes]]) -> Message:
+    """The head of an answer of JSON. size: of its content, bytes."""
+    own = [(b"content-type", b"application/json"), (b"content-length", b"%d" % size)]
+    return {"type": "http.response.start", "status": 200, "headers": [*own, *headers]}
 
 
 async def send_answer(

@@ -41,6 +41,13 @@ PROBES = (*HEALTH, "/metrics")
 # No cache may keep an answer, and no browser may guess its type.
 SAFETY_HEADERS = ((b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store"))
 
+# A whole answer of `json_answer` after its status line: its length, the request's id, its own headers, its content.
+WHOLE_JSON = (
+    b"content-type: application/json\r\ncontent-length: %d\r\nx-request-id: %b\r\n"
+    + b"".join(name + b": " + value + b"\r\n" for name, value in SAFETY_HEADERS)
+    + b"%b\r\n%b"
+)
+
 # The headers that this module adds.
 OF_EVERY_ANSWER = {b"x-request-id", b"connection", *(name for name, _ in SAFETY_HEADERS)}
 
@@ -64,16 +71,13 @@ class RequestMiddleware:
         """
         proxied: Any = ProxyHeadersMiddleware(app, settings.trusted_proxies)  # type: ignore[arg-type]  # uvicorn's types
         self._app: ASGIApp = proxied  # it reads X-Forwarded-Proto, for redirects
-        self._quick, self._body_memory = quick, body_memory
+        self.quick, self._body_memory = quick, body_memory
         self._admission, self._max_requests = Admission(settings, body_memory), settings.max_requests
         self._record = record
         self._shutting_down, self._prefix = shutting_down, Prefix(settings.root_path, proxied.trusted_hosts)
         self._has_prefix = bool(settings.root_path)
         self._in_flight, self._streams = 0, Streams()
         self._observe = _Observer()
-
-    def is_quick(self, scope: Scope) -> bool:
-        return self._quick(scope) is not None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -97,7 +101,10 @@ class RequestMiddleware:
                 head = self._complete(message, identity, quick=quick is not None)
                 return
             if message["type"] == JSON_ANSWER:
-                head = self._complete(json_head(message["body"]), identity, quick=True)
+                if "decision" not in state and self._wrote_whole(send, message, identity, headers):
+                    status = 200
+                    return
+                head = self._complete(json_head(len(message["body"]), message["headers"]), identity, quick=True)
                 message["type"] = "http.response.body"
             if head is not None:
                 start, head = head, None
@@ -117,7 +124,7 @@ class RequestMiddleware:
             if self._in_flight > self._max_requests and not scope["path"].startswith(HEALTH):
                 raise Busy(f"the service has {self._max_requests} requests in flight; retry later", retry_after_s=1)
             self._admission(scope, headers)
-            quick = self._quick(scope)
+            quick = self.quick(scope)
             receive = _inflated(scope, receive, headers) if b"content-encoding" in headers else receive
             endpoint = quick or (self._streamed if scope["path"].endswith(EVENTS) else self._metered)
             await endpoint(scope, receive, send_with_identity)
@@ -139,6 +146,18 @@ class RequestMiddleware:
             # The peer must not send its next request on this connection.
             head["headers"].append((b"connection", b"close"))
         return head
+
+    def _wrote_whole(self, send: Send, answer: Message, identity: bytes, headers: Headers) -> bool:
+        """Whether the message of `json_answer` could be sent in one step. Other messages cost as much as parsing the
+        request. headers: of the request.
+        """
+        body: bytes = answer["body"]
+        write = getattr(send, "write_whole", None)  # of api/server/inline.py
+        if write is None or self._shutting_down.is_set() or (len(body) > SMALL and b"accept-encoding" in headers):
+            return False
+        more = b"".join([b"%b: %b\r\n" % header for header in answer["headers"]]) if answer["headers"] else b""
+        sent: bool = write(WHOLE_JSON % (len(body), identity, more, body))
+        return sent
 
     async def _recorded(self, state: MutableMapping[str, Any], path: str, head: Message, message: Message) -> Message:
         """Record the decision of an answer that is about to be sent. Returns the message with the body to send.
@@ -224,7 +243,7 @@ class _Observer:
     def __call__(self, scope: Scope, status: int, seconds: float) -> None:
         model = scope["state"].get("model", "")
         route = scope["state"].get("route") or getattr(scope.get("route"), "path", "other")
-        REQUESTS.inc(route, model, str(status))
+        REQUESTS.inc(route, model, status)
         observed = self._seconds.get((route, model))
         if observed is None:
             observed = self._seconds[route, model] = REQUEST_S.labels(route, model)

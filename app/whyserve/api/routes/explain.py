@@ -8,12 +8,12 @@ from typing import Any
 import orjson
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from whyserve.api.explain import wait
 from whyserve.api.explain.job import build_job
 from whyserve.api.explain.pictures import VARY, check_pictured, draw, picture_kind
-from whyserve.api.middleware.answers import PartsResponse
+from whyserve.api.middleware.answers import PartsAnswer
 from whyserve.api.middleware.body import MeteredReceive
 from whyserve.api.routes import replay
 from whyserve.api.schemas.headers import prefers_async, wait_s
@@ -42,7 +42,7 @@ class Explain:
         finally:
             metered.release()
 
-    async def _answer(self, request: Request) -> Response:
+    async def _answer(self, request: Request) -> ASGIApp:
         """Predict in this process, let a worker explain the predictions, and wait unless the caller prefers 202."""
         service = self._service
         request.scope["state"]["route"] = "/explain"
@@ -58,7 +58,7 @@ class Explain:
                 request, outcome, {"Preference-Applied": "respond-async"} if prefers_async(request.headers) else {}
             )
         if not kind:
-            return PartsResponse(replay.noted(request, outcome.parts), {**outcome.headers, **VARY})
+            return PartsAnswer(replay.noted(request, outcome.parts), {**outcome.headers, **VARY})
         wait.note_explanation(request, outcome.body)
         picture = await draw(request, service, job, outcome.body, kind=kind, at=(0, job.outputs[0][0]))
         picture.headers.update(outcome.headers)

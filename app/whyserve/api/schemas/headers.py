@@ -29,6 +29,8 @@ def wait_s(headers: Headers, limit_s: float) -> float:
 def _preferences(headers: Headers) -> dict[str, str]:
     """By name. If a name is repeated, the first one counts (RFC 7240)."""
     found: dict[str, str] = {}
+    if "prefer" not in headers:
+        return found
     for part in ",".join(headers.getlist("prefer")).split(","):
         name, _, value = part.split(";")[0].partition("=")
         found.setdefault(name.strip().lower(), value.strip().strip('"'))

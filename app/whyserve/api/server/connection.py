@@ -4,12 +4,11 @@ A request that arrives whole costs one comparison more than in uvicorn. Counting
 """
 
 import asyncio
-import sys
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from httptools import HttpParserUpgrade, HttpRequestParser
+from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from whyserve.api.server.inline import SingleWrite, run_inline
@@ -58,8 +57,8 @@ class Connection(HttpToolsProtocol):
         super().__init__(*arguments, **options)
         self._batch = batch
         self._closes_after_body = False
-        self._overhead_bytes, self._body_grew, self._received = 0, False, b""
-        self._is_quick: Callable[[Any], bool] = getattr(self.app, "is_quick", lambda scope: False)
+        self._overhead_bytes, self._body_grew = 0, False
+        self._quick: Callable[[Any], Any] = getattr(self.app, "quick", lambda scope: None)
         # A request to a quick endpoint whose head has been parsed. Its body may follow in the same packet.
         self._held: tuple[RequestResponseCycle, Any] | None = None
 
@@ -75,8 +74,14 @@ class Connection(HttpToolsProtocol):
         if len(data) > MAX_HEAD_BYTES and not self._in_body() and data.find(b"\r\n\r\n", 0, MAX_HEAD_BYTES) < 0:
             self._refuse_head()
             return
-        self._received = data
-        super().data_received(data)
+        try:
+            self.parser.feed_data(data)
+        except HttpParserUpgrade as stopped:
+            self._read_without_upgrade(data[stopped.args[0] :])
+            return
+        except HttpParserError:
+            self.send_400_response(NOT_HTTP)
+            return
         cycle = self.cycle
         if cycle is None or cycle.more_body or cycle.scope is not self.scope:
             self._count_overhead(len(data))
@@ -91,7 +96,7 @@ class Connection(HttpToolsProtocol):
             # An early answer must not close the connection while the peer still sends the body: the peer, such as
             # nginx, would lose the answer. The connection closes when the body is read.
             cycle.keep_alive, self._closes_after_body = True, True
-        if cycle.more_body and self._is_quick(cycle.scope):
+        if cycle.more_body and self._quick(cycle.scope):
             self._held = cycle, app
         else:
             super()._start_asgi_task(cycle, app)
@@ -137,16 +142,13 @@ class Connection(HttpToolsProtocol):
         return self.parser.get_http_version() != "1.1" or [name for name, _ in self.headers].count(b"host") == 1
 
     def _should_upgrade(self) -> bool:
-        """True, so that uvicorn makes no cycle of a request with an upgrade, and calls `handle_websocket_upgrade`."""
+        """True, so that uvicorn makes no cycle of a request with an upgrade."""
         return True
 
-    def handle_websocket_upgrade(self) -> None:
+    def _read_without_upgrade(self, rest: bytes) -> None:
         """Ignore an upgrade (RFC 9110, section 7.8). The parser has stopped before the body, so a new parser reads the
-        head again without the upgrade, and then the body.
+        head again without the upgrade, and then the body. rest: the bytes after the head.
         """
-        stopped = sys.exc_info()[1]
-        assert isinstance(stopped, HttpParserUpgrade), "uvicorn calls this while it handles the parser's exception"
-        rest = self._received[stopped.args[0] :]
         # "Connection" would name the upgrade again. Of its other values, only "close" has a meaning here.
         kept = [(name, value) for name, value in self.headers if name not in (b"upgrade", b"connection")]
         if any(name == b"connection" and b"close" in value.lower() for name, value in self.headers):
@@ -183,7 +185,7 @@ class Connection(HttpToolsProtocol):
         self.transport.set_protocol(DiscardInput(self))
 
     def send_400_response(self, msg: str) -> None:
-        self.transport.write(refusal(400, "malformed_request", NOT_HTTP))
+        self.transport.write(refusal(400, "malformed_request", msg))
         self.transport.close()
 
     # -- deadlines -------------------------------------------------------------------------------------

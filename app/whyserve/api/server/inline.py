@@ -51,26 +51,33 @@ class SingleWrite:
     uvicorn's own `send`, which uvicorn passes to this object.
     """
 
-    __slots__ = ("_app", "_cycle", "_head", "_uvicorn_send")
+    __slots__ = ("_app", "_cycle")
 
     def __init__(self, app: Any, cycle: RequestResponseCycle) -> None:
         self._app, self._cycle = app, cycle
-        self._head: Message | None = None
 
     def __call__(self, scope: Any, receive: Any, send: Any) -> Any:  # uvicorn's types of ASGI, not Starlette's
-        self._uvicorn_send = send
-        return self._app(scope, receive, self._send)
+        return self._app(scope, receive, SingleSend(self._cycle, send))
 
-    async def _send(self, message: Message) -> None:
+
+class SingleSend:
+    """The `send` that SingleWrite gives its application."""
+
+    __slots__ = ("_cycle", "_head", "_uvicorn_send")
+
+    def __init__(self, cycle: RequestResponseCycle, uvicorn_send: Any) -> None:
+        self._cycle, self._uvicorn_send = cycle, uvicorn_send
+        self._head: Message | None = None
+
+    async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self._head = message
             return
         head, self._head = self._head, None
-        cycle = self._cycle
         # uvicorn handles streams, errors, slow peers and connections that end.
         if (
-            head is None or message.get("more_body") or cycle.disconnected or not cycle.keep_alive
-            or cycle.flow.write_paused or head["status"] != 200 or (b"connection", b"close") in head["headers"]
+            head is None or message.get("more_body") or head["status"] != 200 or not self._is_plain()
+            or (b"connection", b"close") in head["headers"]
         ):  # fmt: skip
             if head is not None:
                 await self._uvicorn_send(head)
@@ -80,8 +87,26 @@ class SingleWrite:
         for name, value in head["headers"]:
             lines += (name, b": ", value, b"\r\n")
         lines += (b"\r\n", message.get("body", b""))
+        self._write(b"".join(lines))
+
+    def write_whole(self, answer: bytes) -> bool:
+        """Write a complete answer with status 200, from its first header on, instead of sending messages.
+
+        Returns False if the connection needs uvicorn's own `send`. Then nothing is written.
+        """
+        if not self._is_plain():
+            return False
+        self._write(STATUS_LINE[200] + answer)
+        return True
+
+    def _is_plain(self) -> bool:
+        cycle = self._cycle
+        return cycle.keep_alive and not cycle.disconnected and not cycle.flow.write_paused
+
+    def _write(self, answer: bytes) -> None:
+        cycle = self._cycle
         cycle.response_started = cycle.response_complete = True
-        cycle.transport.write(b"".join(lines))
+        cycle.transport.write(answer)
         # As uvicorn does after the last byte of an answer, in the same order.
         cycle.message_event.set()
         cycle.on_response()
