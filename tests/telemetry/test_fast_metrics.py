@@ -5,7 +5,7 @@ import re
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram, generate_latest
 
-from whyserve.telemetry.fast_metrics import FastCounter, FastHistogram
+from whyserve.telemetry.fast_metrics import FastHistogram, RequestMetrics
 
 BUCKETS = (0.5, 1.0, 2.0, 10.0)
 
@@ -31,16 +31,20 @@ def test_the_text_of_a_histogram_is_that_of_the_library():
         REGISTRY.unregister(own)
 
 
-def test_the_text_of_a_counter_is_that_of_the_library():
+def test_the_text_of_requests_is_that_of_the_library():
     other = CollectorRegistry()
-    own = FastCounter("own_requests", "Requests.", ["model", "status"])
-    library = Counter("own_requests", "Requests.", ["model", "status"], registry=other)
+    own = RequestMetrics(("own_requests", "Requests."), ("own_seconds", "Seconds."), buckets=BUCKETS)
+    counter = Counter("own_requests", "Requests.", ["route", "model", "status"], registry=other)
+    histogram = Histogram("own_seconds", "Seconds.", ["route", "model"], buckets=BUCKETS, registry=other)
     numbers = random.Random(3)
-    for _ in range(50):
-        labels = numbers.choice("ab"), numbers.choice(("200", "422"))
-        own.inc(*labels)
-        library.labels(*labels).inc()
+    for _ in range(100):
+        route, model, status = numbers.choice(("/a", "/b")), numbers.choice("ab"), numbers.choice((200, 422))
+        seconds = numbers.choice((*BUCKETS, numbers.uniform(0, 20)))
+        own.observe(route, model, status, seconds)
+        counter.labels(route, model, status).inc()
+        histogram.labels(route, model).observe(seconds)
     try:
-        assert text_of(REGISTRY, "own_requests") == text_of(other, "own_requests")
+        for name in ("own_requests", "own_seconds"):
+            assert text_of(REGISTRY, name) == text_of(other, name)
     finally:
         REGISTRY.unregister(own)

@@ -2,7 +2,7 @@
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
-from whyserve.telemetry.fast_metrics import FastCounter, FastHistogram
+from whyserve.telemetry.fast_metrics import FastHistogram, RequestMetrics
 
 SHORT_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 ROWS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0)
@@ -10,11 +10,9 @@ SHARES = (1e-9, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1, 1.0)
 
 # -- the API ---------------------------------------------------------------------------------------
 
-REQUESTS = FastCounter("whyserve_requests", "Answered requests.", ["route", "model", "status"])
-REQUEST_S = FastHistogram(
-    "whyserve_request_seconds",
-    "Seconds from a request's head to the last byte of its answer.",
-    ["route", "model"],
+REQUESTS = RequestMetrics(
+    ("whyserve_requests", "Answered requests."),
+    ("whyserve_request_seconds", "Seconds from a request's head to the last byte of its answer."),
     buckets=SHORT_S,
 )
 BATCH_ROWS = FastHistogram("whyserve_batch_rows", "Rows per run of ONNX Runtime.", ["model"], buckets=ROWS)

@@ -33,7 +33,13 @@ STATUS: Sequence[tuple[type[WhyserveError], int]] = (
     (errors.ExplanationTimeout, 504),
     (errors.ExplanationCancelled, 409),
 )
-HTTP_CODES = {404: "not_found", 405: "method_not_allowed", 406: "not_acceptable", 413: "body_too_large"}
+HTTP_CODES = {
+    400: "malformed_request",
+    404: "not_found",
+    405: "method_not_allowed",
+    406: "not_acceptable",
+    413: "body_too_large",
+}
 REQUEST_SHAPE = '{"model": …, "instances": […]}'
 MAX_FAULTS = 20
 MAX_NAME_LENGTH = 100

@@ -1,7 +1,8 @@
-"""Checks that every request passes before any work is done for it: key, rate, size, media type."""
+"""Checks that every request passes before any work is done for it: host, key, rate, size, media type."""
 
 from collections.abc import Mapping
 
+from starlette.exceptions import HTTPException
 from starlette.types import Scope
 
 from whyserve.api.middleware.auth import Authentication
@@ -16,7 +17,7 @@ REQUEST_LIMIT = "this key has used its request limit"
 
 
 class Admission:
-    """Raises Unauthorized, Forbidden, RateLimited, TooLarge, UnsupportedMediaType."""
+    """Raises HTTPException, Unauthorized, Forbidden, RateLimited, TooLarge, UnsupportedMediaType."""
 
     def __init__(self, settings: ApiSettings, body_memory: BodyMemory) -> None:
         """Raises ConfigurationError if the keys are invalid."""
@@ -26,6 +27,9 @@ class Admission:
 
     def __call__(self, scope: Scope, headers: Headers) -> None:
         path: str = scope["path"]
+        # Only requests with two headers of one name have fewer in the mapping: counting the hosts takes longer.
+        if (len(headers) < len(scope["headers"]) or b"host" not in headers) and not _has_one_host(scope):
+            raise HTTPException(400, "a request needs one Host header (RFC 9112, section 3.2); send it once")
         if self._authentication is not None:
             caller, scopes = self._authentication.identity(path, headers)
             scope["state"].update(caller=caller, scopes=scopes)
@@ -41,3 +45,7 @@ class Admission:
             # Without a Content-Type the body is taken for JSON, the only type that is accepted here.
             if kind is not None and not kind[:16].lower() == b"application/json":
                 raise UnsupportedMediaType("the body must be JSON; send Content-Type: application/json")
+
+
+def _has_one_host(scope: Scope) -> bool:
+    return scope.get("http_version") != "1.1" or [name for name, _ in scope["headers"]].count(b"host") == 1

@@ -24,9 +24,8 @@ from whyserve.api.middleware.prefix import FORWARDED_PREFIX, Prefix
 from whyserve.api.middleware.streams import EVENTS, Streams
 from whyserve.errors import Busy, RecordUnavailable
 from whyserve.settings import ApiSettings
-from whyserve.telemetry.fast_metrics import Observations
 from whyserve.telemetry.logs import request_id, trace_id, trace_of
-from whyserve.telemetry.metrics import REQUEST_S, REQUESTS
+from whyserve.telemetry.metrics import REQUESTS
 
 if TYPE_CHECKING:
     from whyserve.record.decision import Decision
@@ -77,7 +76,6 @@ class RequestMiddleware:
         self._shutting_down, self._prefix = shutting_down, Prefix(settings.root_path, proxied.trusted_hosts)
         self._has_prefix = bool(settings.root_path)
         self._in_flight, self._streams = 0, Streams()
-        self._observe = _Observer()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -135,7 +133,7 @@ class RequestMiddleware:
                 await from_exception(path, error)(scope, receive, send_with_identity)
         finally:
             self._in_flight -= 1
-            self._observe(scope, status, time.perf_counter() - start)
+            _observe(scope, status, time.perf_counter() - start)
 
     def _complete(self, head: Message, identity: bytes, *, quick: bool) -> Message:
         """A head with the headers of every answer. quick: it has none of them yet."""
@@ -234,21 +232,13 @@ def _identify(scope: Scope, headers: Headers) -> bytes:
     return identity.encode()
 
 
-class _Observer:
-    """Counts, times and logs requests by route and model."""
-
-    def __init__(self) -> None:
-        self._seconds: dict[tuple[str, str], Observations] = {}
-
-    def __call__(self, scope: Scope, status: int, seconds: float) -> None:
-        model = scope["state"].get("model", "")
-        route = scope["state"].get("route") or getattr(scope.get("route"), "path", "other")
-        REQUESTS.inc(route, model, status)
-        observed = self._seconds.get((route, model))
-        if observed is None:
-            observed = self._seconds[route, model] = REQUEST_S.labels(route, model)
-        observed.observe(seconds)
-        if log.isEnabledFor(logging.INFO):
-            level = logging.DEBUG if scope["path"].startswith(PROBES) else logging.INFO
-            extra = {"method": scope["method"], "route": route, "model": model, "status": status}
-            log.log(level, "answered", extra={**extra, "ms": round(1e3 * seconds, 3)})
+def _observe(scope: Scope, status: int, seconds: float) -> None:
+    """Count, time and log a request by route and model."""
+    state = scope["state"]
+    model = state.get("model", "")
+    route = state.get("route") or getattr(scope.get("route"), "path", "other")
+    REQUESTS.observe(route, model, status, seconds)
+    if log.isEnabledFor(logging.INFO):
+        level = logging.DEBUG if scope["path"].startswith(PROBES) else logging.INFO
+        extra = {"method": scope["method"], "route": route, "model": model, "status": status}
+        log.log(level, "answered", extra={**extra, "ms": round(1e3 * seconds, 3)})

@@ -130,16 +130,7 @@ class Connection(HttpToolsProtocol):
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
 
-    # -- heads that are not taken as they are -------------------------------------------------------------
-
-    def on_headers_complete(self) -> None:
-        names = dict(self.headers)  # the fastest way to see that no name is duplicate
-        if (len(names) < len(self.headers) or b"host" not in names) and not self._has_valid_host():
-            raise ValueError("a request needs one Host header (RFC 9112, section 3.2)")
-        super().on_headers_complete()
-
-    def _has_valid_host(self) -> bool:
-        return self.parser.get_http_version() != "1.1" or [name for name, _ in self.headers].count(b"host") == 1
+    # -- upgrades ----------------------------------------------------------------------------------------
 
     def _should_upgrade(self) -> bool:
         """True, so that uvicorn makes no cycle of a request with an upgrade."""
