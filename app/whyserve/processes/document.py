@@ -24,12 +24,7 @@ async def _write(settings: DocumentSettings, out: TextIO) -> None:
         # The service needs a queue. A temporary one leaves the queue of a running service alone.
         alone = settings.model_copy(update={"state": Path(state), "redis_url": None})
         queue = open_queue(alone)
-        service = Service.build(alone, catalog, queue, lambda: open_source(alone, "document"))
-        json.dump(
-            create_api(service).openapi(),
-            out,
-            indent=1,
-            ensure_ascii=False,
-        )
+        service = Service(alone, catalog, queue, lambda: open_source(alone, "document"))
+        json.dump(create_api(service).openapi(), out, indent=1, ensure_ascii=False)
         out.write("\n")
         await queue.close()
