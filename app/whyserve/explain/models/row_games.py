@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from scipy.ndimage import gaussian_filter
 
-from whyserve.explain.game.base import Attribution, Explainer, Inputs, Limits, padded
+from whyserve.explain.game.base import Attribution, Explainer, Inputs, Limits, row_by_row
 from whyserve.explain.game.device import CPU, Device
-from whyserve.explain.game.network import Network
+from whyserve.explain.game.network import Network, row_count
 from whyserve.explain.game.players import Players
 from whyserve.explain.methods.deep.deep import Deep
 from whyserve.explain.methods.permutation.permutation import Permutation
@@ -21,7 +21,7 @@ from whyserve.explain.methods.registry import EXPLAINERS
 from whyserve.model.input_spec import InputSpec
 from whyserve.model.players import Partition, RowPlayers
 from whyserve.model.spec import ModelSpec
-from whyserve.model.text import TextReader
+from whyserve.model.text import TextReader, TokenSpans
 from whyserve.model.vocabulary import NOBODY, Absent
 
 # The width of the blur, as a share of the longest side or of the number of steps.
@@ -99,41 +99,39 @@ class RowGames:
 
     def players_of(self, rows: Inputs) -> Sequence[RowPlayers]:
         """The players of each row. Raises InvalidInput."""
-        count = len(next(iter(rows.values())))
-        if not self._partition.follows_rows:
-            return [self._partition.fixed] * count
-        found = []
-        for at in range(count):
-            row = {name: x[at].numpy() for name, x in rows.items()}
-            texts = {name: self._texts[name].spans_of_ids(row[name].tolist()) for name in self._partition.texts}
-            found.append(self._partition.of(row, texts))
-        return found
+        return self._players or players_of(self._partition, rows, self._texts)
 
     def explain(self, rows: Inputs, outputs: torch.Tensor, limits: Limits) -> Attribution:
         """Row by row, as the method does. Raises what the method raises."""
-        found, total = [], len(outputs)
-        of_rows = self._players or self.players_of(rows)
-        for number in range(total):
-            row = {name: x[number : number + 1] for name, x in rows.items()}
+        of_rows = self.players_of(rows)
+
+        def prepared_for(number: int, row: Inputs) -> Explainer:
             players = of_rows[number]
             background = game_background(self._inputs, self._background, row, players, self._partition)
-            method = self._prepare(background, game_players(players))
-            found.append(method.explain(row, outputs[number : number + 1], limits.part(number, total)))
-        errors = [each.standard_errors for each in found if each.standard_errors is not None]
-        pairs = [each.interactions for each in found if each.interactions is not None]
-        trees = [tree for each in found if each.trees is not None for tree in each.trees]
-        of_groups = [each.group_errors for each in found if each.group_errors is not None]
-        return Attribution(
-            padded([each.values for each in found]),
-            torch.cat([each.base_values for each in found]),
-            torch.cat([each.predictions for each in found]),
-            padded(errors) if errors else None,
-            sum(each.rows_evaluated for each in found),
-            all(each.complete for each in found),
-            torch.cat(pairs) if pairs else None,
-            trees or None,
-            padded(of_groups) if of_groups else None,
-        )
+            return self._prepare(background, game_players(players))
+
+        return row_by_row(prepared_for, rows, outputs, limits)
+
+
+def players_of(
+    partition: Partition,
+    rows: Inputs,
+    texts: Mapping[str, TextReader],
+    given: Sequence[Mapping[str, TokenSpans]] = (),
+) -> Sequence[RowPlayers]:
+    """The players of each row. Raises InvalidInput.
+
+    texts: the readers, for players of texts. given: of each row, the tokens of the texts that are known already.
+    """
+    count = row_count(rows)
+    if not partition.follows_rows:
+        return [partition.fixed] * count
+    found = []
+    for at in range(count):
+        row, known = {name: x[at].numpy() for name, x in rows.items()}, given[at] if given else {}
+        unknown = [name for name in partition.texts if name not in known]
+        found.append(partition.of(row, {**known, **{n: texts[n].spans_of_ids(row[n].tolist()) for n in unknown}}))
+    return found
 
 
 def game_background(
