@@ -8,7 +8,7 @@ import pytest
 from tests.record.conftest import new_database
 from tests.record.test_content import ROW, SPEC
 from whyserve.errors import RecordUnavailable
-from whyserve.record.decision import Decision
+from whyserve.record.content import Decision
 from whyserve.record.store import Store
 from whyserve.record.verify import verify
 from whyserve.record.writer import Recorder

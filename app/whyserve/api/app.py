@@ -18,7 +18,7 @@ from whyserve.api.oip import v1
 from whyserve.api.oip.infer import Infer, is_infer
 from whyserve.api.openapi.document import document
 from whyserve.api.promotion import LAST_SHARE
-from whyserve.api.routes import events, explanations, health, metrics, models, predictions
+from whyserve.api.routes import explanations, models, predictions, probes
 from whyserve.api.routes.counterfactual import counterfactual
 from whyserve.api.routes.docs import docs_routes
 from whyserve.api.routes.explain import Explain
@@ -93,11 +93,9 @@ def create_api(service: Service) -> FastAPI:
     app.router.routes.append(Route("/explain", Explain(service), methods=["POST"], include_in_schema=False))
     app.router.routes.append(Route("/counterfactual", counterfactual, methods=["POST"], include_in_schema=False))
     app.include_router(explanations.router)
-    app.include_router(events.router)
     app.include_router(predictions.router)
     app.include_router(models.router)
-    app.include_router(health.router)
-    app.include_router(metrics.router)
+    app.include_router(probes.router)
     app.router.routes.extend(docs_routes())
     app.router.routes.extend(page_routes())
     for kind in (WhyserveError, HTTPException, Exception):

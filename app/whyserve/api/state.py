@@ -11,10 +11,9 @@ from whyserve.api.middleware.body import BodyMemory
 from whyserve.api.middleware.otel import traced
 from whyserve.api.middleware.rate_limit import RateLimit
 from whyserve.api.promotion import Promoted
-from whyserve.api.schemas.columns import set_instances
 from whyserve.api.schemas.counterfactual import counterfactual_request
 from whyserve.api.schemas.duplicate_keys import check_duplicate_keys
-from whyserve.api.schemas.requests import explain_request, predict_request
+from whyserve.api.schemas.requests import explain_request, predict_request, set_instances
 from whyserve.api.schemas.versions import VersionedAdapter
 from whyserve.delivery.dispatcher import Dispatcher
 from whyserve.errors import ConfigurationError
@@ -22,7 +21,7 @@ from whyserve.model.rows import Arrays
 from whyserve.predict.catalog import Catalog
 from whyserve.predict.predictor import Predictor
 from whyserve.queue_protocols import JobQueue, JobSource
-from whyserve.record.decision import Decision
+from whyserve.record.content import Decision
 from whyserve.settings import ApiSettings
 
 if TYPE_CHECKING:

@@ -15,8 +15,7 @@ from redis.exceptions import RedisError
 from whyserve.delivery.redis_stream import connection
 from whyserve.errors import Unavailable
 from whyserve.jobs import ExplainJob, JobError, JobMetrics, JobState, JobStatus, Lease, WorkerRecord
-from whyserve.queues.refusals import key_reused, no_room, queue_full, too_large, unknown_explanation
-from whyserve.queues.terms import VERSION, Terms
+from whyserve.queues.terms import VERSION, Terms, key_reused, no_room, queue_full, too_large, unknown_explanation
 
 LUA = Path(__file__).with_name("lua")
 SCRIPT = "\n".join((LUA / f"{name}.lua").read_text(encoding="utf-8") for name in ("keys", "delivery", "api", "worker"))

@@ -18,8 +18,7 @@ from whyserve.jobs import ExplainJob, JobError, JobMetrics, JobState, JobStatus,
 from whyserve.queues.contents import REQUEST, RESULT, delete_old, get, give_back_space, make_room, put
 from whyserve.queues.line import expire, hand_back, next_jobs, next_place
 from whyserve.queues.queue_file import QueueFile, is_damage
-from whyserve.queues.refusals import key_reused, no_room, queue_full, too_large, unknown_explanation
-from whyserve.queues.terms import Terms
+from whyserve.queues.terms import Terms, key_reused, no_room, queue_full, too_large, unknown_explanation
 
 # The largest value in an SQLite file.
 MOST_BYTES = 1_000_000_000
