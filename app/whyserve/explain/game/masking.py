@@ -59,6 +59,17 @@ class Mask:
         return sum(x.nbytes for part in (self.present, self.base) for x in part.values())
 
 
+def mask_of(players: Players, present: torch.Tensor, background: Inputs) -> Mask:
+    """The mask of coalitions, (a, c, P) bool, and background rows, (a, c, *shape) per input."""
+    by_element, base = {}, {}
+    for name, index in players.membership.items():
+        mask = present[..., index]
+        base[name] = background[name].masked_fill(mask, 0)
+        # The coalitions of background_means are (a, 1, P), and its background is (1, c, *shape).
+        by_element[name] = mask.to(base[name].dtype).expand(base[name].shape).contiguous()
+    return Mask(by_element, base)
+
+
 class PairMixer:
     """Mixes of one explained row with background rows, for coalitions and their complements."""
 
@@ -129,24 +140,3 @@ class Kept(Generic[T]):
         self._bytes += value.nbytes
         while self._bytes > KEPT_BYTES:
             self._bytes -= self._kept.popitem(last=False)[1].nbytes
-
-
-class Masks:
-    """The masks of the players, kept by key."""
-
-    def __init__(self, players: Players) -> None:
-        self.players = players
-        self._kept = Kept[Mask]()
-
-    def get(self, key: Hashable, present: Callable[[], torch.Tensor], background: Inputs) -> Mask:
-        """The mask of present(), (a, c, P) bool, and the background, (a, c, *shape)."""
-        return self._kept.get(key, lambda: self._make(present(), background))
-
-    def _make(self, present: torch.Tensor, background: Inputs) -> Mask:
-        by_element, base = {}, {}
-        for name, index in self.players.membership.items():
-            mask = present[..., index]
-            base[name] = background[name].masked_fill(mask, 0)
-            # The coalitions of background_means are (a, 1, P), and its background is (1, c, *shape).
-            by_element[name] = mask.to(base[name].dtype).expand(base[name].shape).contiguous()
-        return Mask(by_element, base)
