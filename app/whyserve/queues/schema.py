@@ -6,8 +6,6 @@ next job.
 
 import sqlite3
 
-from whyserve.queues.terms import VERSION
-
 # The -wal file is cut to this size after a large transaction.
 WAL_BYTES = 4 << 20
 TABLES = """
@@ -51,10 +49,9 @@ def prepare(db: sqlite3.Connection) -> None:
     db.execute("PRAGMA foreign_keys=ON")
     # A commit is on disk before it returns: an accepted job survives the end of the process and of the machine.
     db.execute("PRAGMA synchronous=FULL")
-    if db.execute("PRAGMA user_version").fetchone()[0] == VERSION:
+    if db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
         return
     db.execute("BEGIN IMMEDIATE")
     for statement in TABLES.split(";")[:-1]:
         db.execute(statement)
-    db.execute(f"PRAGMA user_version={VERSION}")
     db.execute("COMMIT")

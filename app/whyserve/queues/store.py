@@ -13,7 +13,7 @@ from typing import ClassVar
 
 from pydantic import ValidationError
 
-from whyserve.errors import ConfigurationError, Unavailable
+from whyserve.errors import Unavailable
 from whyserve.jobs import ExplainJob, JobError, JobMetrics, JobState, JobStatus, Lease, WorkerRecord
 from whyserve.queues.contents import REQUEST, RESULT, delete_old, get, give_back_space, make_room, put
 from whyserve.queues.line import expire, hand_back, next_jobs, next_place
@@ -47,7 +47,7 @@ class Store:
                 yield self._file.connection()
             except (sqlite3.DataError, OverflowError) as error:
                 raise too_large(MOST_BYTES, MOST_BYTES) from error
-            except (sqlite3.Error, OSError, ValidationError, ConfigurationError) as error:
+            except (sqlite3.Error, OSError, ValidationError) as error:
                 if is_damage(error):
                     self._file.replace(error)
                 # Other messages may hold a path, which a caller must not see.

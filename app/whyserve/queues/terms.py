@@ -8,7 +8,7 @@ from whyserve.queue_protocols import ALIVE_LEASES, MAX_DELIVERIES, OVERDUE_S, TI
 from whyserve.settings import Settings
 
 # Raise it when a message (whyserve.jobs), a table or a Redis key changes. A program never reads another version's jobs:
-# a queue file of another version is set aside, and the version is part of every Redis key.
+# the version is a part of the name of the queue's file and of every Redis key.
 VERSION = 9
 
 

@@ -5,6 +5,7 @@ A held element has the explained row's value in every background row, so no meth
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
@@ -66,7 +67,7 @@ def prepared(
         make = partial(EXPLAINERS[method], network, memory_bytes=memory_bytes)
         return device.prepared(make, background, game_players(partition.fixed))
     prepare = preparer(method, network, background, spec, memory_bytes, device=device)
-    return RowGames(prepare, spec.inputs, background, partition, texts=texts)
+    return RowGames(prepare, spec.inputs, background, partition, texts=texts or {})
 
 
 def game_players(players: RowPlayers) -> Players:
@@ -75,31 +76,23 @@ def game_players(players: RowPlayers) -> Players:
     return Players(players.count, membership, players.tree)
 
 
+@dataclass(frozen=True, slots=True)
 class RowGames:
-    """One method for rows that each have a game of their own. Attributions of rows with fewer players end with 0."""
+    """One method for rows that each have a game of their own. Attributions of rows with fewer players end with 0.
 
-    def __init__(
-        self,
-        prepare: Prepare,
-        inputs: Sequence[InputSpec],
-        background: Inputs,
-        partition: Partition,
-        players: Sequence[RowPlayers] | None = None,
-        *,
-        texts: Mapping[str, TextReader] | None = None,
-    ) -> None:
-        """players: of each row to explain, if they are known already. texts: the readers, for players of texts."""
-        self._texts = texts or {}
-        self._prepare, self._inputs, self._background = prepare, inputs, background
-        self._partition, self._players = partition, players
+    players: of each row to explain, if they are known already. texts: the readers, for players of texts.
+    """
 
-    def with_players(self, players: Sequence[RowPlayers]) -> "RowGames":
-        """The same games for rows whose players are known."""
-        return RowGames(self._prepare, self._inputs, self._background, self._partition, players)
+    prepare: Prepare
+    inputs: Sequence[InputSpec]
+    background: Inputs
+    partition: Partition
+    players: Sequence[RowPlayers] | None = None
+    texts: Mapping[str, TextReader] = field(default_factory=dict)
 
     def players_of(self, rows: Inputs) -> Sequence[RowPlayers]:
         """The players of each row. Raises InvalidInput."""
-        return self._players or players_of(self._partition, rows, self._texts)
+        return self.players or players_of(self.partition, rows, self.texts)
 
     def explain(self, rows: Inputs, outputs: torch.Tensor, limits: Limits) -> Attribution:
         """Row by row, as the method does. Raises what the method raises."""
@@ -107,8 +100,8 @@ class RowGames:
 
         def prepared_for(number: int, row: Inputs) -> Explainer:
             players = of_rows[number]
-            background = game_background(self._inputs, self._background, row, players, self._partition)
-            return self._prepare(background, game_players(players))
+            background = game_background(self.inputs, self.background, row, players, self.partition)
+            return self.prepare(background, game_players(players))
 
         return row_by_row(prepared_for, rows, outputs, limits)
 
