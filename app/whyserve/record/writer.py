@@ -217,7 +217,7 @@ class Recorder:
 
     def _open(self) -> None:
         """Open the store, with the chain as it is on disk. Raises ConfigurationError and RecordUnavailable."""
-        self._store = self._store or Store.open(self._address)
+        self._store = self._store or Store(self._address)
         stored = self._store.resume(self._chain.writer)
         # A commit without an answer may have succeeded.
         end, count = self._attempt

@@ -1,10 +1,10 @@
 """A model in the worker: the original network, its backgrounds, and the prepared explanation methods."""
 
 import json
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, lru_cache, partial
+from math import inf
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -15,6 +15,7 @@ import torch
 from whyserve.errors import InvalidInput, ModelFault
 from whyserve.explain.game.base import Explainer
 from whyserve.explain.game.device import CPU, Device
+from whyserve.explain.game.masking import Kept
 from whyserve.explain.game.network import Network
 from whyserve.explain.models.loader import ReadFile, load_network
 from whyserve.explain.models.on_scale import Layer, Logits, network_on
@@ -39,10 +40,9 @@ from whyserve.model.text import TextReader, text_readers
 Background = str | GivenBackground
 """The name of one of the model's backgrounds, or the rows of a request."""
 
-# How many methods stay prepared for backgrounds, scales and players of requests, and how many players are kept: one user
-# often explains many rows with the same ones.
+# How many methods stay prepared for backgrounds, scales and players of requests, and how many players: one user often
+# explains many rows with the same ones.
 KEPT_OF_REQUESTS = 4
-_Key = tuple[str, str, Scale | None, str]
 
 
 def to_tensors(arrays: Arrays) -> dict[str, torch.Tensor]:
@@ -83,8 +83,8 @@ class ExplainableModel:
         self._comparisons: dict[str, tuple[Distances, np.ndarray]] = {}
         # Prepared methods, by method, background (the name of one of the model's, the digest of a request's), scale and
         # players.
-        self._prepared: dict[_Key, Explainer] = {}
-        self._request_prepared: OrderedDict[_Key, Explainer] = OrderedDict()
+        self._prepared = Kept[Explainer](inf, lambda _: 1)
+        self._request_prepared = Kept[Explainer](KEPT_OF_REQUESTS, lambda _: 1)
         self._lock = Lock()
 
     @cached_property
@@ -165,15 +165,9 @@ class ExplainableModel:
         partition = partition or self.partition
         key = (method, background if isinstance(background, str) else background.sha256, scale, partition.key)
         is_own = isinstance(background, str) and scale == self.scale and partition.key == self.partition.key
+        prepare = partial(self._prepare, method, background, scale, partition)
         with self._lock:
-            kept = self._prepared if is_own else self._request_prepared
-            if key not in kept:
-                kept[key] = self._prepare(method, background, scale, partition)
-            if kept is self._request_prepared:
-                self._request_prepared.move_to_end(key)
-                if len(kept) > KEPT_OF_REQUESTS:
-                    self._request_prepared.popitem(last=False)
-            found = kept[key]
+            found = (self._prepared if is_own else self._request_prepared).get(key, prepare)
         return replace(found, players=players) if isinstance(found, RowGames) and players else found
 
     def tensors(self, arrays: Arrays) -> dict[str, torch.Tensor]:
