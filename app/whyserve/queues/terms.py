@@ -1,10 +1,10 @@
 """What both queues share: the version of what they hold, their settings, and the errors that they raise."""
 
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 from whyserve.errors import AnswerTooLarge, IdempotencyKeyReused, QueueFull, UnknownExplanation
-from whyserve.queue_protocols import ALIVE_LEASES, MAX_DELIVERIES, OVERDUE_S, TIMED_OUT, WORKER_LOST
+from whyserve.queue_protocols import ALIVE_LEASES
 from whyserve.settings import Settings
 
 # Raise it when a message (whyserve.jobs), a table or a Redis key changes. A program never reads another version's jobs:
@@ -30,24 +30,6 @@ class Terms:
     @property
     def alive_s(self) -> float:
         return ALIVE_LEASES * self.lease_s
-
-    # -- as arguments of the Redis queue's transactions ------------------------------------------------
-
-    @property
-    def keep(self) -> int:
-        return max(1, round(self.keep_s))
-
-    @property
-    def expiry(self) -> list[Any]:
-        return [self.keep, TIMED_OUT.model_dump_json()]
-
-    @property
-    def leasing(self) -> list[Any]:
-        return [self.lease_s, OVERDUE_S]
-
-    @property
-    def taking(self) -> list[Any]:
-        return [*self.leasing, MAX_DELIVERIES, WORKER_LOST.model_dump_json(), *self.expiry]
 
 
 def queue_full(waiting: int) -> QueueFull:
