@@ -20,10 +20,9 @@ from whyserve.api.openapi.document import document
 from whyserve.api.promotion import LAST_SHARE
 from whyserve.api.routes import explanations, models, predictions, probes
 from whyserve.api.routes.counterfactual import counterfactual
-from whyserve.api.routes.docs import docs_routes
 from whyserve.api.routes.explain import Explain
 from whyserve.api.routes.oip import oip_router
-from whyserve.api.routes.page import page_routes
+from whyserve.api.routes.page import docs_routes, page_routes
 from whyserve.api.routes.predict import Predict
 from whyserve.api.state import Service
 from whyserve.delivery.listening import listening
@@ -80,7 +79,7 @@ def create_api(service: Service) -> FastAPI:
         title="Whyserve",
         version=__version__,
         lifespan=lifespan,
-        docs_url=None,  # routes/docs.py has a page whose script comes from no CDN
+        docs_url=None,  # routes/page.py has one whose script comes from no CDN
         redoc_url=None,
         # FastAPI's spans would leave out /predict; middleware/otel.py traces all requests.
         telemetry={"tracing": False, "metrics": False, "logs": False},
@@ -96,8 +95,7 @@ def create_api(service: Service) -> FastAPI:
     app.include_router(predictions.router)
     app.include_router(models.router)
     app.include_router(probes.router)
-    app.router.routes.extend(docs_routes())
-    app.router.routes.extend(page_routes())
+    app.router.routes.extend([*docs_routes(), *page_routes()])
     for kind in (WhyserveError, HTTPException, Exception):
         app.add_exception_handler(kind, on_exception)
 

@@ -12,13 +12,12 @@ from whyserve.explain.models.explainable import ExplainableModel
 from whyserve.explain.models.row_games import players_of
 from whyserve.explain.worker.reasons import further_fields
 from whyserve.explain.worker.results import Explained, answer
-from whyserve.explain.worker.summary import summarise
+from whyserve.explain.worker.summary import OnProgress, summarise
 from whyserve.jobs import ExplainJob, JobResult
 from whyserve.model.choice import MethodChoice
 from whyserve.model.outputs import same_length
 from whyserve.model.players import Partition
 
-OnProgress = Callable[[float], bool]
 OnError = Callable[[float], None] | None
 
 
