@@ -28,6 +28,7 @@ from typing import Any
 from redis import Redis
 
 from benchmarks.predict_load import Figures, Load, drive, http_request
+from whyserve.queues.queue_file import QUEUE_FILE
 
 ROOT = Path(__file__).parent.parent
 BASELINE = "8a3ca99"
@@ -53,7 +54,7 @@ class Service:
         return (int(fields[11]) + int(fields[12])) / TICKS
 
     def stored_bytes(self) -> int:
-        return sum(path.stat().st_size for path in self.state.glob("queue.sqlite3*"))
+        return sum(path.stat().st_size for path in self.state.glob(f"{QUEUE_FILE}*"))
 
 
 def command(module: str, *arguments: str) -> list[str]:

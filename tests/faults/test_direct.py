@@ -15,6 +15,7 @@ from tests.conftest import Running
 from tests.faults.conftest import ASYNC, FATAL, SLOW, ask, metric, outcome, submit
 from tests.faults.test_worker import await_final, await_lines
 from tests.test_service import children
+from whyserve.queues.queue_file import QUEUE_FILE
 
 KILLS, CALLERS = 50, 16
 LEASE_S = 1.0
@@ -233,6 +234,6 @@ def test_a_worker_that_is_told_to_stop_finishes_its_job_under_its_lease(start, t
             assert float(answers[0].headers["Server-Timing"].split(",")[0].removeprefix("queue;dur=")) < 1000
         else:
             assert await_final(client, job)["status"] == "done"
-            db = sqlite3.connect(tmp_path / "q" / "queue.sqlite3")
+            db = sqlite3.connect(tmp_path / "q" / QUEUE_FILE)
             assert db.execute("SELECT deliveries FROM jobs").fetchall() == [(1,)]
             db.close()

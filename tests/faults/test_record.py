@@ -57,7 +57,7 @@ def kill_api(running: Running) -> None:
 
 
 def check(place: str, acknowledged: list[str]) -> None:
-    store = Store.open(place)
+    store = Store(place)
     kept = {each.id for each in store.every("prediction")}
     assert not [each for each in acknowledged if each not in kept]
     assert not list(verify(store))

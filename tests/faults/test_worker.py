@@ -12,6 +12,7 @@ import pytest
 from tests.conftest import Running
 from tests.faults.conftest import FATAL, SLOW, SOMEWHAT, ask, metric, outcome, submit
 from tests.test_service import children
+from whyserve.queues.queue_file import QUEUE_FILE
 
 KILLS, JOBS = 50, 500
 
@@ -70,7 +71,7 @@ def test_fifty_kills_over_five_hundred_jobs_lose_and_repeat_nothing(start, tmp_p
         for number in (0, 250, 499):
             fresh = client.post("/explain", json=ask(float(number % 600), SOMEWHAT)).json()
             assert states[number]["result"]["explanations"] == fresh["explanations"]
-    with sqlite3.connect(tmp_path / "q" / "queue.sqlite3") as db:
+    with sqlite3.connect(tmp_path / "q" / QUEUE_FILE) as db:
         counted = db.execute(
             "SELECT count(*), (SELECT count(*) FROM contents WHERE part = 'result'), sum(deliveries > 1) FROM jobs"
         ).fetchone()

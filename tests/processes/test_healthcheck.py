@@ -15,7 +15,7 @@ from tests.queues.redis_server import free_port
 from whyserve.errors import ConfigurationError, Unavailable
 from whyserve.explain.worker.progress import REPORT_EVERY_S, JobProgress
 from whyserve.jobs import Lease
-from whyserve.processes.heartbeat import Heartbeat
+from whyserve.processes.healthcheck import Heartbeat
 
 
 def check(role: str, **environment: str) -> tuple[int, str]:

@@ -7,7 +7,7 @@ import pytest
 
 from tests.conftest import Running, start_service
 from tests.export.folders import torch_folder
-from tests.queues.test_versions import KEPT, jobs_in, version_4
+from tests.queues.test_versions import OTHER, jobs_in, version_4
 from whyserve.export.build import export_all
 from whyserve.model.manifest import FORMAT, MANIFEST_FILE
 
@@ -35,7 +35,7 @@ def test_api_and_worker_refuse_artifacts_of_another_version_with_one_line(role, 
 
 
 @pytest.mark.slow
-def test_up_exports_again_and_sets_the_queue_file_aside(older):
+def test_up_exports_again_and_leaves_the_other_queue_alone(older):
     service = start_service(older / "artifacts", older / "q", models=older / "models")
     try:
         with service.client() as client:
@@ -44,5 +44,5 @@ def test_up_exports_again_and_sets_the_queue_file_aside(older):
     finally:
         assert service.stop() == 0, service.output
     assert sum(f"this program needs {FORMAT}); exporting small again" in line for line in service.lines) == 1
-    assert sum(f"renamed to {KEPT}. Unfinished explanations in it: 1;" in line for line in service.lines) == 1
-    assert jobs_in(older / "q" / KEPT) == [("accepted", "queued"), ("old", "done")]
+    assert sum(f"{OTHER}: made by another version" in line for line in service.lines) == 1
+    assert jobs_in(older / "q" / OTHER) == [("accepted", "queued"), ("old", "done")]

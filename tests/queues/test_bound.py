@@ -16,6 +16,7 @@ from whyserve.errors import AnswerTooLarge, QueueFull, UnknownExplanation
 from whyserve.jobs import JobStatus
 from whyserve.model.arrays import PackedArray
 from whyserve.queue_protocols import JobQueue, JobSource
+from whyserve.queues.queue_file import QUEUE_FILE
 
 MIB = 1 << 20
 BOUND = 8 * MIB
@@ -147,7 +148,7 @@ def test_the_file_gives_its_space_back(tmp_path):
     worker = world.worker(keep_s=1, keep_bytes=64 * MIB)
 
     def size() -> int:
-        return sum(path.stat().st_size for path in tmp_path.glob("queue.sqlite3*"))
+        return sum(path.stat().st_size for path in tmp_path.glob(f"{QUEUE_FILE}*"))
 
     async def scene(queue: JobQueue) -> None:
         for _ in range(20):
@@ -172,12 +173,12 @@ def test_a_file_of_many_large_jobs_stays_within_its_bound(tmp_path):
         for _ in range(12):
             await queue.submit(pictured(MIB, answer_bytes=2 * MIB))
             assert worker.finish(await off_loop(one, worker), b"7" * (2 * MIB))
-            largest = max(largest, sum(path.stat().st_size for path in tmp_path.glob("queue.sqlite3")))
+            largest = max(largest, sum(path.stat().st_size for path in tmp_path.glob(QUEUE_FILE)))
         assert largest < BOUND + 6 * MIB  # the spare pages
 
     run(world, scene, keep_bytes=BOUND)
     worker.close()
-    with closing(sqlite3.connect(tmp_path / "queue.sqlite3")) as db:
+    with closing(sqlite3.connect(tmp_path / QUEUE_FILE)) as db:
         parts = db.execute("SELECT count(*), count(DISTINCT job || part) FROM contents").fetchone()
         assert parts[0] == parts[1] == 2 * db.execute("SELECT count(*) FROM jobs").fetchone()[0]
 

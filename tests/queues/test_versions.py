@@ -14,9 +14,9 @@ import redis
 
 from tests.queues.conftest import TERMS, job
 from tests.queues.redis_server import RedisServer
-from whyserve.errors import ConfigurationError
 from whyserve.jobs import JobStatus
 from whyserve.queues.factory import open_queue, open_source
+from whyserve.queues.queue_file import QUEUE_FILE
 from whyserve.queues.store import Store
 from whyserve.queues.terms import VERSION
 from whyserve.settings import Settings
@@ -56,13 +56,13 @@ INSERT INTO jobs (id, lane, digest, body, status, result, finished)
   VALUES ('old', 'd/auto', 'd', '{}', 'done', '{}', 1);
 PRAGMA user_version=4;
 """
-KEPT = "queue.sqlite3.version-4"
+OTHER = "queue.sqlite3"
 
 
 def version_4(state: Path) -> sqlite3.Connection:
     """A queue file of version 4, still open, with an accepted and a finished job."""
     state.mkdir(parents=True, exist_ok=True)
-    db = sqlite3.connect(state / "queue.sqlite3", isolation_level=None)
+    db = sqlite3.connect(state / OTHER, isolation_level=None)
     db.executescript(VERSION_4)
     return db
 
@@ -91,52 +91,21 @@ def submit_to(settings: Settings) -> int:
     return asyncio.run(main())
 
 
-def test_a_queue_file_of_another_version_is_renamed_with_its_jobs(tmp_path, caplog):
-    version_4(tmp_path).close()
-    assert submit_to(Settings(state=tmp_path)) == 1
+def test_a_queue_file_of_another_version_stays_and_is_reported_once(tmp_path, caplog):
+    """Also while a program of that version uses it."""
+    with closing(version_4(tmp_path)):
+        for depth in (1, 2):
+            assert submit_to(Settings(state=tmp_path)) == depth
     (line,) = warnings(caplog)
-    assert "queue version 4, this program needs" in line
-    assert f"renamed to {KEPT}. Unfinished explanations in it: 1;" in line
-    assert "Delete the file, or rename it back" in line
-    assert jobs_in(tmp_path / KEPT) == [("accepted", "queued"), ("old", "done")]
-    assert {path.name for path in tmp_path.iterdir() if path.name.startswith(KEPT)} == {KEPT}
-
-
-def test_the_files_of_a_killed_program_keep_what_its_wal_file_holds(tmp_path, caplog):
-    """A killed program leaves its last transactions in the -wal file."""
-    other = tmp_path / "running"
-    db = version_4(other)
-    for path in list(other.iterdir()):
-        (tmp_path / path.name).write_bytes(path.read_bytes())
-    db.close()
-    assert (tmp_path / "queue.sqlite3-wal").stat().st_size > 0
-    Store(tmp_path, TERMS).close()
-    assert len(warnings(caplog)) == 1
-    assert jobs_in(tmp_path / KEPT) == [("accepted", "queued"), ("old", "done")]
-
-
-def test_a_second_file_of_the_same_version_does_not_replace_the_first(tmp_path):
-    for _ in range(2):
-        version_4(tmp_path).close()
-        Store(tmp_path, TERMS).close()
-        for path in tmp_path.glob("queue.sqlite3"):
-            path.unlink()
-    assert len(jobs_in(tmp_path / KEPT)) == len(jobs_in(tmp_path / f"{KEPT}.2")) == 2
-
-
-def test_a_file_that_a_running_program_of_another_version_uses_is_left_alone(tmp_path):
-    with closing(version_4(tmp_path)) as db:
-        with pytest.raises(ConfigurationError, match=r"in use by another version of Whyserve \(queue version 4"):
-            Store(tmp_path, TERMS)
-        assert db.execute("SELECT count(*) FROM jobs").fetchone() == (2,)
-    Store(tmp_path, TERMS).close()
-    assert len(jobs_in(tmp_path / KEPT)) == 2
+    assert f"{OTHER}: made by another version of Whyserve; this program uses {QUEUE_FILE}." in line
+    assert "Unfinished explanations in it: 1;" in line
+    assert jobs_in(tmp_path / OTHER) == [("accepted", "queued"), ("old", "done")]
 
 
 def test_a_queue_of_this_version_is_opened_again_with_its_jobs(tmp_path, caplog):
     assert [submit_to(Settings(state=tmp_path)) for _ in range(3)] == [1, 2, 3]
     assert warnings(caplog) == []
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["queue.lock", "queue.sqlite3"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [QUEUE_FILE, "queue.lock"]
 
 
 def start(state: Path, together: Barrier) -> None:
@@ -163,9 +132,8 @@ def test_processes_that_start_together_use_one_new_file(older, tmp_path):
         for process in started:
             process.join(60)
         assert [process.exitcode for process in started] == [0, 0, 0]
-        assert len(jobs_in(state / "queue.sqlite3")) == 3
-        kept = [path.name for path in state.iterdir() if ".version-" in path.name]
-        assert kept == ([KEPT] if older else [])
+        assert len(jobs_in(state / QUEUE_FILE)) == 3
+        assert (state / OTHER).exists() == older
 
 
 @pytest.fixture
@@ -175,7 +143,7 @@ def own_redis(tmp_path):
     server.stop()
 
 
-def test_redis_keys_of_an_older_version_are_named_and_not_read(own_redis, caplog):
+def test_redis_keys_of_an_older_version_are_not_read(own_redis):
     with redis.Redis.from_url(own_redis.url) as client:
         # As version 4 leaves an accepted job.
         client.hset("whyserve:job:accepted", mapping={"status": "queued", "lane": "d/auto", "body": "{}", "once": ""})
@@ -193,23 +161,8 @@ def test_redis_keys_of_an_older_version_are_named_and_not_read(own_redis, caplog
         assert source.take(5) == []
         source.close()
 
-        lines = warnings(caplog)
-        assert len(lines) == 2  # the API's and the worker's
-        assert all(
-            "keys of an older version" in line and "Unfinished explanations in them: 1;" in line for line in lines
-        )
         after = {key: client.dump(key) for key in client.scan_iter()}
         assert before.items() <= after.items()
         new = after.keys() - before.keys()
         assert new
         assert all(key.startswith(f"whyserve:{VERSION}:".encode()) for key in new)
-        # The pattern in the line matches the older version's keys and no others.
-        pattern = lines[0].partition("--pattern '")[2].partition("'")[0]
-        assert set(client.scan_iter(pattern)) == before.keys()
-
-
-def test_an_empty_redis_and_one_of_this_version_need_no_line(own_redis, caplog):
-    settings = Settings(redis_url=own_redis.url)
-    assert [submit_to(settings) for _ in range(2)] == [1, 2]
-    open_source(settings, "w1").close()
-    assert warnings(caplog) == []

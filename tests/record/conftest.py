@@ -68,6 +68,6 @@ def address(request, tmp_path):
 
 @pytest.fixture
 def store(address):
-    opened = Store.open(address)
+    opened = Store(address)
     yield opened
     opened.close()

@@ -31,7 +31,7 @@ def root(tmp_path_factory):
 @pytest.fixture(scope="module")
 def place(root):
     """A record with decisions of the day before yesterday and of this morning."""
-    store, chain = Store.open(f"sqlite:///{root}/record.sqlite3"), Chain()
+    store, chain = Store(f"sqlite:///{root}/record.sqlite3"), Chain()
     add(store, chain, 3, time=now_us() - 2 * DAY, model="old")
     add(store, chain, 3, time=now_us() - DAY // 2, model="recent")
     store.close()

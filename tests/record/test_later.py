@@ -140,7 +140,7 @@ def test_an_erased_row_is_nowhere_any_more(desk, desk_place):
     with sqlite3.connect(path) as db:
         assert not [each for (each,) in db.execute("SELECT content FROM records WHERE id = ?", (made,)) if each]
     db.close()
-    store = Store.open(desk_place)
+    store = Store(desk_place)
     assert not list(verify(store))
     store.close()
 

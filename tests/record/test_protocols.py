@@ -29,7 +29,7 @@ def recorded(artifacts, place, tmp_path_factory):
 
 @pytest.fixture
 def store(place):
-    opened = Store.open(place)
+    opened = Store(place)
     yield opened
     opened.close()
 
@@ -125,7 +125,7 @@ def test_without_sync_a_decision_is_on_disk_within_a_second(artifacts, tmp_path)
             db.close()
     finally:
         assert running.stop() == 0, running.output
-    store = Store.open(place)
+    store = Store(place)
     assert len(store.heads(limit=100)) == 20
     assert not list(verify(store))
     store.close()

@@ -88,7 +88,7 @@ def test_what_is_too_old_or_too_much_goes_at_the_next_checkpoint(limit, store, t
 
 
 def test_a_backup_that_was_restored_verifies(tmp_path):
-    store, chain = Store.open(f"sqlite:///{tmp_path}/record.sqlite3"), Chain()
+    store, chain = Store(f"sqlite:///{tmp_path}/record.sqlite3"), Chain()
     made = add(store, chain, 5, time=now_us())
     with sqlite3.connect(tmp_path / "record.sqlite3") as db, sqlite3.connect(tmp_path / "backup.sqlite3") as backup:
         db.backup(backup)
@@ -96,7 +96,7 @@ def test_a_backup_that_was_restored_verifies(tmp_path):
     backup.close()
     add(store, chain, 5, time=now_us())
     store.close()
-    restored = Store.open(f"sqlite:///{tmp_path}/backup.sqlite3")
+    restored = Store(f"sqlite:///{tmp_path}/backup.sqlite3")
     assert restored.find(made[-1]).head["seq"] == 5
     assert not list(verify(restored))
     restored.close()
@@ -104,7 +104,7 @@ def test_a_backup_that_was_restored_verifies(tmp_path):
 
 def test_a_dump_of_postgresql_that_was_restored_verifies(database, tmp_path):
     source, target, chain = new_database(database), new_database(database), Chain()
-    store = Store.open(source)
+    store = Store(source)
     made = add(store, chain, 5, time=now_us())
     assert erase(store, chain, made[1], 0, "me") == 1
     line = {"writer": chain.writer, "seq": chain.seq, "hash": chain.last, "chains": {}}
@@ -112,7 +112,7 @@ def test_a_dump_of_postgresql_that_was_restored_verifies(database, tmp_path):
         subprocess.run([FOLDERS[-1] / program, "-d", place, *more, tmp_path / "dump.sql"], check=True)
     add(store, chain, 1, time=now_us())
     store.close()
-    restored = Store.open(target, create=False)
+    restored = Store(target, create=False)
     content = restored.find(made[1]).content
     assert content is not None
     assert content.arrays["x"].tolist()[1] == [0, 1]
@@ -128,14 +128,14 @@ def test_a_dump_of_postgresql_that_was_restored_verifies(database, tmp_path):
 def test_a_record_of_a_later_version_is_refused(address, monkeypatch):
     with monkeypatch.context() as later:
         later.setattr("whyserve.record.schema.VERSION", 99)
-        Store.open(address).close()
+        Store(address).close()
     with pytest.raises(ConfigurationError, match="later version"):
-        Store.open(address)
+        Store(address)
 
 
 def test_an_older_record_is_migrated(address, monkeypatch):
     chain = Chain()
-    store = Store.open(address)
+    store = Store(address)
     (made, *_) = add(store, chain, 1, time=now_us())
     store.close()
     steps = {1: ["ALTER TABLE builds ADD COLUMN size BIGINT"], 2: ["UPDATE builds SET size = 7"]}
@@ -143,7 +143,7 @@ def test_an_older_record_is_migrated(address, monkeypatch):
     monkeypatch.setattr("whyserve.record.schema.MIGRATIONS", steps)
     # Several processes start at once.
     with ThreadPoolExecutor(3) as pool:
-        opened = list(pool.map(Store.open, [address] * 3))
+        opened = list(pool.map(Store, [address] * 3))
     with opened[0].transaction() as db:
         assert db.exec_driver_sql("SELECT size FROM builds").all() == [(7,)]
         assert db.exec_driver_sql("SELECT value FROM facts WHERE name = 'version'").all() == [("3",)]
@@ -164,12 +164,12 @@ def test_an_older_record_is_migrated(address, monkeypatch):
 )
 def test_an_invalid_address_is_refused(address, message):
     with pytest.raises(ConfigurationError, match=message):
-        Store.open(address)
+        Store(address)
 
 
 def test_no_message_has_the_password():
     with pytest.raises(RecordUnavailable) as raised:
-        Store.open("postgresql://me:s3cret@127.0.0.1:1/record")
+        Store("postgresql://me:s3cret@127.0.0.1:1/record")
     assert "s3cret" not in raised.value.message
 
 
@@ -186,5 +186,5 @@ def test_a_record_is_verified_while_it_grows(store):
 
 def test_a_missing_record_is_not_made_by_those_who_read_it(tmp_path):
     with pytest.raises(ConfigurationError, match="there is no decision record"):
-        Store.open(f"sqlite:///{tmp_path}/wrong.sqlite3", create=False)
+        Store(f"sqlite:///{tmp_path}/wrong.sqlite3", create=False)
     assert not list(tmp_path.iterdir())

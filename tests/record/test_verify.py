@@ -17,7 +17,7 @@ COLUMNS = ("id", "time", "kind", "model", "manifest", "caller", "about", "head",
 
 def fill(path: Path, chains: int = 2, records: int = 12) -> None:
     """Chains of decisions, an erasure, a purge and checkpoints."""
-    store = Store.open(f"sqlite:///{path}")
+    store = Store(f"sqlite:///{path}")
     made = [Chain() for _ in range(chains)]
     known: dict[str, int] = {}
     start = now_us()
@@ -73,7 +73,7 @@ def found_of(source: Path, copy: Path, way: str, seeds: range) -> int:
             db.execute("PRAGMA journal_mode=DELETE")
             tamper(db, way, random.Random(seed))
         db.close()
-        store = Store.open(f"sqlite:///{copy}")
+        store = Store(f"sqlite:///{copy}")
         found += bool(list(verify(store)))
         store.close()
         for ending in ("-wal", "-shm"):
@@ -90,7 +90,7 @@ def test_every_change_is_found(way, count, tmp_path):
 
 def test_a_cut_end_is_found_by_another_chain_or_a_second_store(tmp_path):
     path = tmp_path / "record.sqlite3"
-    store = Store.open(f"sqlite:///{path}")
+    store = Store(f"sqlite:///{path}")
     one, other = Chain(), Chain()
     for _ in range(3):
         store.append(one, [one.add("prediction", b"1")])

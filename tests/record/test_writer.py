@@ -8,7 +8,7 @@ import pytest
 from tests.record.conftest import new_database
 from tests.record.test_content import ROW, SPEC
 from whyserve.errors import RecordUnavailable
-from whyserve.record.decision import Decision
+from whyserve.record.content import Decision
 from whyserve.record.store import Store
 from whyserve.record.verify import verify
 from whyserve.record.writer import Recorder
@@ -64,7 +64,7 @@ def test_decisions_that_come_together_wait_for_one_commit(address, commits):
     assert commits[:3] == [16] * 3
     # Callers that send their next decision when the one before is on disk stay together.
     assert commits[3:] == [4] * 10
-    store = Store.open(address)
+    store = Store(address)
     assert not list(verify(store))
     store.close()
 
@@ -77,7 +77,7 @@ def test_without_sync_a_reader_finds_what_was_answered_before(address, commits):
         assert found.head["id"] == made[-1]
         last = await keep(recorder)
         await recorder.close()
-        store = Store.open(address)
+        store = Store(address)
         assert store.find(last).head["id"] == last
         store.close()
 

@@ -18,12 +18,11 @@ from whyserve.api.oip import v1
 from whyserve.api.oip.infer import Infer, is_infer
 from whyserve.api.openapi.document import document
 from whyserve.api.promotion import LAST_SHARE
-from whyserve.api.routes import events, explanations, health, metrics, models, predictions
+from whyserve.api.routes import explanations, models, predictions, probes
 from whyserve.api.routes.counterfactual import counterfactual
-from whyserve.api.routes.docs import docs_routes
 from whyserve.api.routes.explain import Explain
 from whyserve.api.routes.oip import oip_router
-from whyserve.api.routes.page import page_routes
+from whyserve.api.routes.page import docs_routes, page_routes
 from whyserve.api.routes.predict import Predict
 from whyserve.api.state import Service
 from whyserve.delivery.listening import listening
@@ -80,7 +79,7 @@ def create_api(service: Service) -> FastAPI:
         title="Whyserve",
         version=__version__,
         lifespan=lifespan,
-        docs_url=None,  # routes/docs.py has a page whose script comes from no CDN
+        docs_url=None,  # routes/page.py has one whose script comes from no CDN
         redoc_url=None,
         # FastAPI's spans would leave out /predict; middleware/otel.py traces all requests.
         telemetry={"tracing": False, "metrics": False, "logs": False},
@@ -93,13 +92,10 @@ def create_api(service: Service) -> FastAPI:
     app.router.routes.append(Route("/explain", Explain(service), methods=["POST"], include_in_schema=False))
     app.router.routes.append(Route("/counterfactual", counterfactual, methods=["POST"], include_in_schema=False))
     app.include_router(explanations.router)
-    app.include_router(events.router)
     app.include_router(predictions.router)
     app.include_router(models.router)
-    app.include_router(health.router)
-    app.include_router(metrics.router)
-    app.router.routes.extend(docs_routes())
-    app.router.routes.extend(page_routes())
+    app.include_router(probes.router)
+    app.router.routes.extend([*docs_routes(), *page_routes()])
     for kind in (WhyserveError, HTTPException, Exception):
         app.add_exception_handler(kind, on_exception)
 

@@ -70,12 +70,8 @@ class ExplanationCache:
         if not keys:
             return
         body: dict[str, Any] = orjson.loads(answer)
-        rows: Sequence[Any] = body.pop("explanations")
-        if not body.get("complete", True):
-            return
-        head = _compact(body)
-        for key, row in zip(keys, rows, strict=True):
-            self._put(key, (head, _compact(row)))
+        rows = [_compact(row) for row in body.pop("explanations")]
+        self.put(keys, JobResult(_compact(body), rows, complete=body.get("complete", True)))
 
     def forget(self, job_id: str) -> list[bytes] | None:
         """Drop an expected job. Returns its rows' keys."""

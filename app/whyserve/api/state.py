@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable, MutableMapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from whyserve.api.cache import ExplanationCache
@@ -12,10 +11,9 @@ from whyserve.api.middleware.body import BodyMemory
 from whyserve.api.middleware.otel import traced
 from whyserve.api.middleware.rate_limit import RateLimit
 from whyserve.api.promotion import Promoted
-from whyserve.api.schemas.columns import set_instances
 from whyserve.api.schemas.counterfactual import counterfactual_request
 from whyserve.api.schemas.duplicate_keys import check_duplicate_keys
-from whyserve.api.schemas.requests import explain_request, predict_request
+from whyserve.api.schemas.requests import explain_request, predict_request, set_instances
 from whyserve.api.schemas.versions import VersionedAdapter
 from whyserve.delivery.dispatcher import Dispatcher
 from whyserve.errors import ConfigurationError
@@ -23,7 +21,7 @@ from whyserve.model.rows import Arrays
 from whyserve.predict.catalog import Catalog
 from whyserve.predict.predictor import Predictor
 from whyserve.queue_protocols import JobQueue, JobSource
-from whyserve.record.decision import Decision
+from whyserve.record.content import Decision
 from whyserve.settings import ApiSettings
 
 if TYPE_CHECKING:
@@ -36,12 +34,12 @@ EXPLAIN_BURST_S = 10.0
 EXPLAIN_LIMIT = "this key has used its explanation limit"
 
 
-@dataclass(slots=True)
 class Service:
     """The state of the API process. One event loop owns it.
 
     catalog, predict_adapter, explain_adapter, counterfactual_adapter: the served models and the parsers of their
         requests. `replace_catalog` changes them together, in one step of the loop.
+    explain_limit: the largest number of instances in a request to explain; a summary may have more than other ones.
     cache: explanations by row.
     ids: makes the ids of explanations, and recognises them.
     direct, promoted: the jobs that callers wait for, and those of them that went on to the queue.
@@ -54,56 +52,35 @@ class Service:
     release_waiters: set shortly before the shutdown ends. Requests that wait for an explanation then answer 202.
     """
 
-    settings: ApiSettings
-    catalog: Catalog
-    queue: JobQueue
-    predict_adapter: VersionedAdapter
-    explain_adapter: VersionedAdapter
-    counterfactual_adapter: VersionedAdapter
-    cache: ExplanationCache
-    body_memory: BodyMemory
-    explain_rate_limit: RateLimit | None
-    ids: Ids
-    direct: Dispatcher
-    promoted: Promoted
-    record: "Recorder | None" = None
-    tracer: "Tracer | None" = None
-    load_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    shutting_down: asyncio.Event = field(default_factory=asyncio.Event)
-    release_waiters: asyncio.Event = field(default_factory=asyncio.Event)
-
-    @classmethod
-    def build(
-        cls,
+    def __init__(
+        self,
         settings: ApiSettings,
         catalog: Catalog,
         queue: JobQueue,
         open_source: Callable[[], JobSource],
         tracer: "Tracer | None" = None,
-    ) -> "Service":
+    ) -> None:
         """open_source: opens the worker's side of the queue, at the first promotion."""
-        catalog = traced(catalog, tracer) if tracer else catalog
-        explain_rate, direct = settings.max_explain_cost_s, Dispatcher(settings.queue_depth)
-        return cls(
-            settings,
-            catalog,
-            queue,
-            *_adapters(settings, catalog),
-            ExplanationCache(settings.cache_mb << 20),
-            BodyMemory(settings.max_body_mb << 20, settings.max_inflight_mb << 20),
-            RateLimit(explain_rate, EXPLAIN_BURST_S, EXPLAIN_LIMIT) if explain_rate else None,
-            Ids(read_secret(settings), settings.keep_results_s),
-            direct,
-            Promoted(direct, open_source),
-            recorder(settings),
-            tracer,
-        )
+        self.settings, self.queue, self.tracer = settings, queue, tracer
+        self.explain_limit = max(settings.max_instances, settings.max_summary_rows)
+        self.cache = ExplanationCache(settings.cache_mb << 20)
+        self.body_memory = BodyMemory(settings.max_body_mb << 20, settings.max_inflight_mb << 20)
+        rate = settings.max_explain_cost_s
+        self.explain_rate_limit = RateLimit(rate, EXPLAIN_BURST_S, EXPLAIN_LIMIT) if rate else None
+        self.ids = Ids(read_secret(settings), settings.keep_results_s)
+        self.direct = Dispatcher(settings.queue_depth)
+        self.promoted = Promoted(self.direct, open_source)
+        self.record = recorder(settings)
+        self.load_lock, self.shutting_down, self.release_waiters = asyncio.Lock(), asyncio.Event(), asyncio.Event()
+        self.replace_catalog(catalog)
 
     def replace_catalog(self, catalog: Catalog) -> None:
         """Serve these models from now on. Requests in flight finish with the models that they started with."""
-        catalog = traced(catalog, self.tracer) if self.tracer else catalog
-        self.predict_adapter, self.explain_adapter, self.counterfactual_adapter = _adapters(self.settings, catalog)
-        self.catalog = catalog
+        self.catalog = traced(catalog, self.tracer) if self.tracer else catalog
+        limit, explain_limit = self.settings.max_instances, self.explain_limit
+        self.predict_adapter = VersionedAdapter(self.catalog, lambda manifest: predict_request(manifest, limit))
+        self.explain_adapter = VersionedAdapter(self.catalog, lambda manifest: explain_request(manifest, explain_limit))
+        self.counterfactual_adapter = VersionedAdapter(self.catalog, counterfactual_request)
 
     def note(self, state: State, predictor: Predictor, body: bytes, arrays: Arrays, **more: Any) -> None:
         """Say that the answer of a request is a decision, if decisions are recorded. more: fields of Decision."""
@@ -135,13 +112,3 @@ def recorder(settings: ApiSettings) -> "Recorder | None":
             'WHYSERVE_RECORD: needs the extra "record": pip install "whyserve[record]", or build with EXTRAS=record'
         ) from error
     return Recorder(settings)
-
-
-def _adapters(settings: ApiSettings, catalog: Catalog) -> tuple[VersionedAdapter, VersionedAdapter, VersionedAdapter]:
-    limit = settings.max_instances
-    explain_limit = max(limit, settings.max_summary_rows)
-    return (
-        VersionedAdapter(catalog, lambda manifest: predict_request(manifest, limit)),
-        VersionedAdapter(catalog, lambda manifest: explain_request(manifest, explain_limit)),
-        VersionedAdapter(catalog, counterfactual_request),
-    )

@@ -30,13 +30,10 @@ class Loader:
     artifact: str
     memory_mb: int = 512
 
-    def load(self) -> ExplainableModel:
-        """Raises ModelFault, DigestMismatch."""
-        return _loaded(self)
-
 
 @lru_cache(KEPT_MODELS)
-def _loaded(loader: Loader) -> ExplainableModel:
+def loaded(loader: Loader) -> ExplainableModel:
+    """Raises ModelFault, DigestMismatch."""
     os.environ.setdefault("KERAS_BACKEND", "torch")  # Keras reads this variable at its import.
     torch.set_num_threads(1)  # An engine runs one process per core.
     keep_freed_memory()
@@ -70,7 +67,7 @@ class Explainer:
 
     @cached_property
     def _explainer(self) -> TableExplainer:
-        return TableExplainer(self._loader.load(), self._question, self._reading)
+        return TableExplainer(loaded(self._loader), self._question, self._reading)
 
     @property
     def schema(self) -> pa.Schema:

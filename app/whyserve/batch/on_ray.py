@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet
 
-from whyserve.batch.arrow import Loader
+from whyserve.batch.arrow import Loader, loaded
 from whyserve.errors import ConfigurationError, WhyserveError
 from whyserve.explain.models.explainable import ExplainableModel
 from whyserve.remote import file_system, is_address, open_bytes
@@ -119,7 +119,7 @@ class _Actor:
 
     def __init__(self, work: Work) -> None:
         self._work = work
-        self._explainer = TableExplainer(work.loader.load(), work.question, work.reading)
+        self._explainer = TableExplainer(loaded(work.loader), work.question, work.reading)
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         try:

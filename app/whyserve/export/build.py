@@ -92,7 +92,7 @@ def _named(record: str, artifacts: Path, say: Say) -> Collection[str]:
     try:
         from whyserve.record.store import Store  # noqa: PLC0415  # few exports need SQLAlchemy
 
-        with closing(Store.open(record, create=False)) as store:
+        with closing(Store(record, create=False)) as store:
             return {build_folder(model, digest) for digest, model in store.builds().items()}
     except ImportError:
         words = 'WHYSERVE_RECORD: needs the extra "record"'

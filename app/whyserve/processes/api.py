@@ -87,7 +87,7 @@ def main(settings: ApiSettings, listening: socket.socket | None = None) -> None:
         if settings.providers:
             log.info("%s: ONNX Runtime uses %s", predictor.spec.name, ", ".join(predictor.accelerators) or "the CPU")
     spans = open_tracer("api")
-    service = Service.build(
+    service = Service(
         settings, catalog, open_queue(settings), lambda: open_source(settings, f"api-{new_id()[:12]}"), spans
     )
     app = with_cors(create_app(service), listed(settings.cors_origins))

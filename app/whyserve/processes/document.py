@@ -15,21 +15,11 @@ from whyserve.settings import DocumentSettings
 
 def main(settings: DocumentSettings, out: TextIO) -> None:
     """Write the document to `out` as JSON. Raises ModelFault, DigestMismatch."""
-    asyncio.run(_write(settings, out))
-
-
-async def _write(settings: DocumentSettings, out: TextIO) -> None:
     catalog = load_catalog(settings.artifacts, settings.threads)
     with tempfile.TemporaryDirectory() as state:
         # The service needs a queue. A temporary one leaves the queue of a running service alone.
         alone = settings.model_copy(update={"state": Path(state), "redis_url": None})
-        queue = open_queue(alone)
-        service = Service.build(alone, catalog, queue, lambda: open_source(alone, "document"))
-        json.dump(
-            create_api(service).openapi(),
-            out,
-            indent=1,
-            ensure_ascii=False,
-        )
+        service = Service(alone, catalog, open_queue(alone), lambda: open_source(alone, "document"))
+        json.dump(create_api(service).openapi(), out, indent=1, ensure_ascii=False)
         out.write("\n")
-        await queue.close()
+        asyncio.run(service.queue.close())

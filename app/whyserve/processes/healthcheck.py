@@ -1,4 +1,4 @@
-"""`python -m whyserve.processes.healthcheck api|worker`: the health check of a container.
+"""`python -m whyserve.processes.healthcheck api|worker`: a container's health check, and the worker's side of it.
 
 Prints "healthy" or the problem; the exit code is 0 or 1. It runs every few seconds, so it imports only modules that
 load fast.
@@ -8,9 +8,35 @@ import http.client
 import os
 import sys
 import time
+from pathlib import Path
+
+from whyserve.errors import ConfigurationError
 
 TIMEOUT_S = 2.0
 STALE_S = 60.0  # longer than one forward pass of any network
+
+
+class Heartbeat:
+    """Touches the worker's file when it is called: after each answer of the queue, and between the chunks of a
+    computation.
+
+    The threads that renew leases do not call it: they go on even when the computing thread hangs.
+    """
+
+    def __init__(self, file: Path) -> None:
+        """Raises ConfigurationError if the file cannot be written."""
+        self._file = file
+        try:
+            self._file.unlink(missing_ok=True)
+            self._file.touch()
+            self._file.unlink()
+        except OSError as error:
+            raise ConfigurationError(
+                f"WHYSERVE_HEALTH_FILE: cannot write {file}: {error.strerror}; name another file"
+            ) from error
+
+    def __call__(self) -> None:
+        self._file.touch()
 
 
 def api() -> str | None:

@@ -17,7 +17,7 @@ def main(settings: RecordSettings, action: str, **given: Any) -> int:
     """Returns the exit code: 1 if a record has a fault. Raises WhyserveError."""
     if settings.record is None:
         raise ConfigurationError("WHYSERVE_RECORD: is not set; set it to the address of the decision record")
-    store = Store.open(settings.record, create=False)
+    store = Store(settings.record, create=False)
     try:
         if action == "verify":
             faults = list(verify(store, _checkpoints(given["checkpoints"])))

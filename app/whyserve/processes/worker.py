@@ -14,7 +14,7 @@ from whyserve.explain.game.device import open_device
 from whyserve.explain.models.registry import ModelRegistry
 from whyserve.explain.worker.worker import Worker
 from whyserve.jobs import new_id
-from whyserve.processes.heartbeat import Heartbeat
+from whyserve.processes.healthcheck import Heartbeat
 from whyserve.processes.loading import reported
 from whyserve.processes.metrics import serve_metrics
 from whyserve.processes.parent import stop_with_parent

@@ -1,6 +1,6 @@
-"""The embedded queue's file: opened, followed when it was replaced, and set aside when it cannot be used.
+"""The embedded queue's file: opened, followed when it was replaced, and set aside when it is damaged.
 
-A file of another version of Whyserve, and a damaged file, are renamed, and a new file takes their place.
+The version is a part of its name, so no program opens the file of another version.
 """
 
 import errno
@@ -19,11 +19,11 @@ from whyserve.queues.terms import VERSION
 
 log = logging.getLogger("whyserve.queue")
 
-QUEUE_FILE, LOCK_FILE = "queue.sqlite3", "queue.lock"
+QUEUE_FILE, LOCK_FILE = f"queue-{VERSION}.sqlite3", "queue.lock"
 DAMAGED = f"{QUEUE_FILE}.damaged"
 # SQLite keeps the newest transactions and an index of them in two more files.
 ENDINGS = ("", "-wal", "-shm")
-# How long an older program that is ending may keep its file locked.
+# How long the count of what is left in another file may wait for it.
 LOCKED_S = 1.0
 # How long a call waits for another process's transaction.
 BUSY_S = 10.0
@@ -53,7 +53,7 @@ class QueueFile:
     def connection(self) -> sqlite3.Connection:
         """A connection to the file that has the queue's name now. Another process may have set the older file aside.
 
-        Raises sqlite3.Error, OSError, and ConfigurationError while another version of Whyserve uses the file.
+        Raises sqlite3.Error and OSError.
         """
         if self._db is None or _identity(self._path) != self._opened:
             self.close()
@@ -70,7 +70,8 @@ class QueueFile:
         return self._db
 
     def _open(self) -> None:
-        _set_aside_other_version(self._path)
+        if not self._path.exists():
+            _report_other_versions(self._path)
         db = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False, timeout=BUSY_S)
         try:
             prepare(db)
@@ -92,12 +93,11 @@ class QueueFile:
         for ending in ENDINGS:
             with suppress(FileNotFoundError):
                 self._path.with_name(self._path.name + ending).rename(kept.with_name(kept.name + ending))
-        with closing(sqlite3.connect(kept, timeout=LOCKED_S)) as db:
-            log.error(
-                f"{self._path}: the file is damaged ({first_line(error)}); renamed to {kept.name}, and a new queue was"
-                f" created. Unfinished explanations that can still be read in it: {_unfinished(db)}. All explanations"
-                " in it are lost to the service: their callers get status 410, and must ask again."
-            )
+        log.error(
+            f"{self._path}: the file is damaged ({first_line(error)}); renamed to {kept.name}, and a new queue was"
+            f" created. Unfinished explanations that can still be read in it: {_unfinished(kept)}. All explanations"
+            " in it are lost to the service: their callers get status 410, and must ask again."
+        )
 
     def close(self) -> None:
         if self._db is not None:
@@ -135,46 +135,22 @@ def _locked(path: Path) -> Iterator[None]:
         yield
 
 
-def _set_aside_other_version(path: Path) -> None:
-    """Rename a file of another version. Raises ConfigurationError while another process has that file open."""
-    if not path.exists():
-        return
-    with closing(sqlite3.connect(path, isolation_level=None, timeout=LOCKED_S)) as db:
-        (version,) = db.execute("PRAGMA user_version").fetchone()
-        (tables,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        if version == VERSION or not tables:
-            return
-        unfinished = _unfinished(db)
-        _leave_wal_mode(db, path, version)
-    kept = _free_name(path.with_name(f"{path.name}.version-{version}"))
-    path.rename(kept)
-    log.warning(
-        f"{path}: made by another version of Whyserve (queue version {version}, this program needs {VERSION}); "
-        f"renamed to {kept.name}. Unfinished explanations in it: {unfinished}; they will not be computed. "
-        "Delete the file, or rename it back and start the other version to finish them."
-    )
+def _report_other_versions(path: Path) -> None:
+    """Log that another version of Whyserve has left its queue in this folder. Its files stay as they are."""
+    for other in sorted(path.parent.glob("queue*.sqlite3")):
+        log.warning(
+            f"{other}: made by another version of Whyserve; this program uses {path.name}. Unfinished explanations in"
+            f" it: {_unfinished(other)}; only that version computes them. Delete the file, or start that version."
+        )
 
 
-def _unfinished(db: sqlite3.Connection) -> int:
+def _unfinished(path: Path) -> int:
     """The number of unfinished jobs that can be read in a file, which may be damaged."""
     count = 0
-    with suppress(sqlite3.Error):
+    with suppress(sqlite3.Error), closing(sqlite3.connect(path, timeout=LOCKED_S)) as db:
         for _ in db.execute("SELECT 1 FROM jobs NOT INDEXED WHERE finished IS NULL"):
             count += 1
     return count
-
-
-def _leave_wal_mode(db: sqlite3.Connection, path: Path, version: int) -> None:
-    # This moves the -wal file's content into the file itself, and fails while another process has the file open.
-    try:
-        (mode,) = db.execute("PRAGMA journal_mode=DELETE").fetchone()
-    except sqlite3.OperationalError:
-        mode = "wal"
-    if mode == "wal":
-        raise ConfigurationError(
-            f"WHYSERVE_STATE: {path} is in use by another version of Whyserve (queue version {version}, this program "
-            f"needs {VERSION}); stop that version, or set another folder"
-        )
 
 
 def _free_name(wanted: Path) -> Path:

@@ -4,7 +4,6 @@ A Redis that is down is no error: predictions need no Redis, and explanations st
 without an address and a refused user are errors of the settings.
 """
 
-import logging
 import socket
 import time
 
@@ -14,18 +13,13 @@ from redis.exceptions import AuthenticationError, AuthorizationError, NoPermissi
 from whyserve.delivery.redis_stream import connection
 from whyserve.errors import ConfigurationError
 from whyserve.queues.redis_store import PREFIX, SCRIPT
-from whyserve.queues.terms import VERSION
 
-log = logging.getLogger("whyserve.queue")
-
-# Prefixes of older versions; up to version 4 it held no version.
-OLDER_PREFIXES = ("whyserve:", *(f"whyserve:{version}:" for version in range(5, VERSION)))
 RETRY_S = 0.2
 SETTING = "WHYSERVE_REDIS_URL"
 
 
 def check_redis(url: str, wait_s: float) -> None:
-    """Connect once, and log a warning for each older version that has left keys.
+    """Connect once.
 
     Raises ConfigurationError if Redis refuses the user or if the host has no address within `wait_s`, and ValueError if
     the URL is invalid.
@@ -36,7 +30,6 @@ def check_redis(url: str, wait_s: float) -> None:
         while True:
             try:
                 script(keys=[PREFIX], args=["workers"])
-                _warn_of_older_versions(client)
                 return
             except (AuthenticationError, AuthorizationError) as error:
                 raise ConfigurationError(
@@ -56,18 +49,6 @@ def check_redis(url: str, wait_s: float) -> None:
                         f"{SETTING}: Redis cannot be reached ({why}); start Redis, or change the address"
                     ) from error
             time.sleep(RETRY_S)
-
-
-def _warn_of_older_versions(client: redis.Redis) -> None:
-    for prefix in OLDER_PREFIXES:
-        if client.exists(f"{prefix}place", f"{prefix}turns", f"{prefix}open"):
-            # Names of keys without a version begin with a letter: the pattern leaves newer versions' keys alone.
-            pattern = f"{prefix}[a-z]*"
-            log.warning(
-                f"Redis holds keys of an older version of Whyserve ({pattern}). Unfinished explanations in them: "
-                f"{client.zcard(f'{prefix}open')}; only that version computes them. When it no longer runs, delete the "
-                f"keys: redis-cli --scan --pattern '{pattern}' | xargs -d '\\n' redis-cli unlink"
-            )
 
 
 def _is_unknown_host(error: BaseException | None) -> bool:

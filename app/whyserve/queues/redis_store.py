@@ -15,8 +15,8 @@ from redis.exceptions import RedisError
 from whyserve.delivery.redis_stream import connection
 from whyserve.errors import Unavailable
 from whyserve.jobs import ExplainJob, JobError, JobMetrics, JobState, JobStatus, Lease, WorkerRecord
-from whyserve.queues.refusals import key_reused, no_room, queue_full, too_large, unknown_explanation
-from whyserve.queues.terms import VERSION, Terms
+from whyserve.queue_protocols import MAX_DELIVERIES, OVERDUE_S, TIMED_OUT, WORKER_LOST
+from whyserve.queues.terms import VERSION, Terms, key_reused, no_room, queue_full, too_large, unknown_explanation
 
 LUA = Path(__file__).with_name("lua")
 SCRIPT = "\n".join((LUA / f"{name}.lua").read_text(encoding="utf-8") for name in ("keys", "delivery", "api", "worker"))
@@ -34,6 +34,11 @@ class RedisStore:
     def __init__(self, url: str, terms: Terms, prefix: str = PREFIX) -> None:
         """Raises ValueError if the URL is invalid."""
         self._terms, self._prefix = terms, prefix
+        # Arguments of several transactions.
+        self._keep = max(1, round(terms.keep_s))
+        self._expiry: list[Any] = [self._keep, TIMED_OUT.model_dump_json()]
+        self._leasing = [terms.lease_s, OVERDUE_S]
+        self._taking = [*self._leasing, MAX_DELIVERIES, WORKER_LOST.model_dump_json(), *self._expiry]
         self._redis = redis.Redis.from_url(url, **connection())
         self._script = self._redis.register_script(SCRIPT)
         # Renewed are only the leases that take() returned. If its answer was lost, the leases end by themselves.
@@ -56,13 +61,13 @@ class RedisStore:
         terms, body = self._terms, _checked(job.model_dump_json().encode())
         deadline = "+inf" if job.deadline is None or math.isinf(job.deadline) else job.deadline
         return [
-            *terms.expiry, "alone" if job.is_heavy else "", job.id, job.batch_key, job.digest, body, deadline,
+            *self._expiry, "alone" if job.is_heavy else "", job.id, job.batch_key, job.digest, body, deadline,
             job.idempotency_key or "", job.request_hash or "", job.caller or "", round(1e6 * job.work), terms.depth,
             job.answer_bytes, terms.keep_bytes,
         ]  # fmt: skip
 
     def state(self, job_id: str) -> JobState:
-        status, progress, result, error, caller, standard_error = self._call("state", job_id, *self._terms.expiry)
+        status, progress, result, error, caller, standard_error = self._call("state", job_id, *self._expiry)
         if status is None:
             raise unknown_explanation()
         why = JobError.model_validate_json(error) if error else None
@@ -78,10 +83,10 @@ class RedisStore:
         return ExplainJob.model_validate_json(body)
 
     def cancel(self, job_id: str) -> None:
-        self._call("cancel", job_id, self._terms.keep)
+        self._call("cancel", job_id, self._keep)
 
     def depth(self) -> int:
-        return int(self._call("depth", *self._terms.expiry))
+        return int(self._call("depth", *self._expiry))
 
     def workers(self) -> list[WorkerRecord]:
         found = self._call("workers")
@@ -97,12 +102,12 @@ class RedisStore:
 
     def take(self, owner: str, digests: Sequence[str], limit: int, beside: bool = False) -> list[Lease]:
         which = "beside" if beside else ""
-        while (found := self._call("take", owner, which, limit, *self._terms.taking)) is None:
+        while (found := self._call("take", owner, which, limit, *self._taking)) is None:
             self.announce(owner, digests)
         return [self._leased(ExplainJob.model_validate_json(body), int(fence)) for body, fence in found]
 
     def adopt(self, owner: str, job: ExplainJob) -> Lease:
-        _accepted(self._call("adopt", owner, *self._terms.leasing, *self._submission(job)))
+        _accepted(self._call("adopt", owner, *self._leasing, *self._submission(job)))
         return self._leased(job, 1)
 
     def _leased(self, job: ExplainJob, fence: int) -> Lease:
@@ -116,7 +121,7 @@ class RedisStore:
         status = JobStatus.failed if error else JobStatus.done
         content = ("error", error.model_dump_json()) if error else ("result", _checked(result or b""))
         done = self._call(
-            "finish", owner, lease.job.id, lease.fence, status.value, *content, self._terms.keep,
+            "finish", owner, lease.job.id, lease.fence, status.value, *content, self._keep,
             metrics.model_dump_json() if metrics else "", self._terms.keep_bytes,
         )  # fmt: skip
         if isinstance(done, bytes):

@@ -1,12 +1,10 @@
-"""The embedded queue's tables. `line` orders the queued jobs: a job that is running or final has no row in it.
+"""The embedded queue's tables. `place` orders the queued jobs, then their order of arrival.
 
 Places are seconds of counted work, by start-time fair queueing (Goyal, Vin & Cheng 1996). `turns`: of each caller's
 next job.
 """
 
 import sqlite3
-
-from whyserve.queues.terms import VERSION
 
 # The -wal file is cut to this size after a large transaction.
 WAL_BYTES = 4 << 20
@@ -19,6 +17,7 @@ CREATE TABLE jobs (
   caller TEXT,
   idempotency_key TEXT UNIQUE,
   request_hash TEXT,
+  place REAL NOT NULL DEFAULT 0,
   deadline REAL,               -- this and all other times: seconds since the epoch
   status TEXT NOT NULL DEFAULT 'queued',
   progress REAL NOT NULL DEFAULT 0,
@@ -31,9 +30,7 @@ CREATE TABLE jobs (
 );
 CREATE TABLE contents (        -- apart from jobs: a change of a job's row must not write them again
   job TEXT NOT NULL REFERENCES jobs ON DELETE CASCADE, part TEXT NOT NULL, body BLOB NOT NULL, PRIMARY KEY (job, part));
-CREATE TABLE line (number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, batch_key TEXT NOT NULL,
-  digest TEXT NOT NULL, place REAL NOT NULL, tried INTEGER NOT NULL DEFAULT 0);
-CREATE INDEX places ON line (place);
+CREATE INDEX line ON jobs (place) WHERE status = 'queued';
 CREATE TABLE turns (caller TEXT PRIMARY KEY, place REAL NOT NULL);
 CREATE INDEX open ON jobs (deadline) WHERE finished IS NULL;
 CREATE INDEX leased ON jobs (lease_until) WHERE status = 'running';
@@ -52,10 +49,9 @@ def prepare(db: sqlite3.Connection) -> None:
     db.execute("PRAGMA foreign_keys=ON")
     # A commit is on disk before it returns: an accepted job survives the end of the process and of the machine.
     db.execute("PRAGMA synchronous=FULL")
-    if db.execute("PRAGMA user_version").fetchone()[0] == VERSION:
+    if db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
         return
     db.execute("BEGIN IMMEDIATE")
     for statement in TABLES.split(";")[:-1]:
         db.execute(statement)
-    db.execute(f"PRAGMA user_version={VERSION}")
     db.execute("COMMIT")

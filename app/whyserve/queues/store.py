@@ -13,13 +13,12 @@ from typing import ClassVar
 
 from pydantic import ValidationError
 
-from whyserve.errors import ConfigurationError, Unavailable
+from whyserve.errors import Unavailable
 from whyserve.jobs import ExplainJob, JobError, JobMetrics, JobState, JobStatus, Lease, WorkerRecord
 from whyserve.queues.contents import REQUEST, RESULT, delete_old, get, give_back_space, make_room, put
-from whyserve.queues.line import expire, hand_back, join, next_jobs
+from whyserve.queues.line import expire, hand_back, next_jobs, next_place
 from whyserve.queues.queue_file import QueueFile, is_damage
-from whyserve.queues.refusals import key_reused, no_room, queue_full, too_large, unknown_explanation
-from whyserve.queues.terms import Terms
+from whyserve.queues.terms import Terms, key_reused, no_room, queue_full, too_large, unknown_explanation
 
 # The largest value in an SQLite file.
 MOST_BYTES = 1_000_000_000
@@ -48,7 +47,7 @@ class Store:
                 yield self._file.connection()
             except (sqlite3.DataError, OverflowError) as error:
                 raise too_large(MOST_BYTES, MOST_BYTES) from error
-            except (sqlite3.Error, OSError, ValidationError, ConfigurationError) as error:
+            except (sqlite3.Error, OSError, ValidationError) as error:
                 if is_damage(error):
                     self._file.replace(error)
                 # Other messages may hold a path, which a caller must not see.
@@ -98,15 +97,14 @@ class Store:
         if not make_room(db, size + expected, limit):
             raise no_room(limit)
         db.execute(
-            "INSERT INTO jobs (id, batch_key, digest, expected, caller, idempotency_key, request_hash, deadline)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO jobs (id, batch_key, digest, expected, caller, idempotency_key, request_hash, deadline, place)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 job.id, job.batch_key, job.digest, job.answer_bytes,
-                job.caller, job.idempotency_key, job.request_hash, job.deadline,
+                job.caller, job.idempotency_key, job.request_hash, job.deadline, next_place(db, job),
             ),
         )  # fmt: skip
         put(db, job.id, REQUEST, body)
-        join(db, job)
         return job.id
 
     def state(self, job_id: str) -> JobState:
@@ -139,7 +137,6 @@ class Store:
                 "UPDATE jobs SET status = 'cancelled', finished = ? WHERE id = ? AND finished IS NULL",
                 (time.time(), job_id),
             )
-            db.execute("DELETE FROM line WHERE id = ?", (job_id,))
 
     def depth(self) -> int:
         with self._reading() as db:
@@ -187,7 +184,6 @@ class Store:
             return self._lease(db, owner, job.id)
 
     def _lease(self, db: sqlite3.Connection, owner: str, job_id: str) -> Lease:
-        db.execute("DELETE FROM line WHERE id = ?", (job_id,))
         (fence,) = db.execute(
             "UPDATE jobs SET status = 'running', owner = ?, lease_until = ?, deliveries = deliveries + 1"
             " WHERE id = ? RETURNING deliveries",

@@ -1,15 +1,15 @@
-"""What both queues share: the version of what they hold, and their settings."""
+"""What both queues share: the version of what they hold, their settings, and the errors that they raise."""
 
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
-from whyserve.queue_protocols import ALIVE_LEASES, MAX_DELIVERIES, OVERDUE_S, TIMED_OUT, WORKER_LOST
+from whyserve.errors import AnswerTooLarge, IdempotencyKeyReused, QueueFull, UnknownExplanation
+from whyserve.queue_protocols import ALIVE_LEASES
 from whyserve.settings import Settings
 
 # Raise it when a message (whyserve.jobs), a table or a Redis key changes. A program never reads another version's jobs:
-# a queue file of another version is set aside, and the version is part of every Redis key. Versions up to 4 had no
-# version in their Redis keys.
-VERSION = 8
+# the version is a part of the name of the queue's file and of every Redis key.
+VERSION = 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,20 +31,33 @@ class Terms:
     def alive_s(self) -> float:
         return ALIVE_LEASES * self.lease_s
 
-    # -- as arguments of the Redis queue's transactions ------------------------------------------------
 
-    @property
-    def keep(self) -> int:
-        return max(1, round(self.keep_s))
+def queue_full(waiting: int) -> QueueFull:
+    return QueueFull(f"the queue is full: {waiting} explanations are not finished; try again later", retry_after_s=1)
 
-    @property
-    def expiry(self) -> list[Any]:
-        return [self.keep, TIMED_OUT.model_dump_json()]
 
-    @property
-    def leasing(self) -> list[Any]:
-        return [self.lease_s, OVERDUE_S]
+def no_room(limit: int) -> QueueFull:
+    return QueueFull(
+        f"the queue is full: unfinished explanations and their answers need all of its {_mib(limit)}; try again later",
+        retry_after_s=1,
+    )
 
-    @property
-    def taking(self) -> list[Any]:
-        return [*self.leasing, MAX_DELIVERIES, WORKER_LOST.model_dump_json(), *self.expiry]
+
+def too_large(size: int, limit: int) -> AnswerTooLarge:
+    """size: bytes of the request and its answer."""
+    return AnswerTooLarge(
+        f"the request and its answer take about {_mib(size)}, but the queue keeps at most {_mib(limit)}; send fewer "
+        'instances per request, explain fewer "outputs", or raise WHYSERVE_KEEP_RESULTS_MB'
+    )
+
+
+def _mib(size: int) -> str:
+    return f"{size / (1 << 20):.3g} MiB"
+
+
+def key_reused() -> IdempotencyKeyReused:
+    return IdempotencyKeyReused("this Idempotency-Key was used with a different request; use a new key")
+
+
+def unknown_explanation() -> UnknownExplanation:
+    return UnknownExplanation("unknown explanation id, or its result has expired")

@@ -7,20 +7,41 @@ import hmac
 from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import orjson
 
 from whyserve.model.rows import Arrays
 from whyserve.model.spec import ModelSpec
-from whyserve.record.decision import Decision
 
 # The lists of requests and answers that have one item for each row.
 BY_ROW = ("instances", "predictions", "explanations", "counterfactuals", "out_of_range")
 ARRAYS = ("arrays", "background", "filled")
 SIZE = 4  # bytes of the length of the head
 Edit = Callable[[dict[str, Any]], None]
+
+
+@dataclass(slots=True)
+class Decision:
+    """What an endpoint knows of a decision before it answers.
+
+    body: as sent. arrays: with markers for missing values. filled: gives the arrays that the network gets.
+
+    asked: the options of an explanation. about: the id of an explanation that is delivered in parts.
+    background, explanation: as of Content.
+    """
+
+    spec: ModelSpec
+    manifest: str
+    filled: Callable[[Arrays], Arrays]
+    body: bytes
+    arrays: Arrays
+    kind: Literal["prediction", "explanation", "counterfactual"] = "prediction"
+    asked: dict[str, Any] | None = None
+    background: Arrays | None = None
+    about: str | None = None
+    explanation: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)

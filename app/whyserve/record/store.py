@@ -8,7 +8,7 @@ from typing import Any, Self
 
 import orjson
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.engine import Connection
 
 from whyserve.errors import RecordUnavailable, UnknownPrediction, WhyserveError, first_line
 from whyserve.record.chain import UNKNOWN, Chain, Rec
@@ -31,10 +31,15 @@ class Found:
 class Store:
     """Thread-safe. Every method raises RecordUnavailable if the database does not answer."""
 
-    def __init__(self, engine: Engine, *, create: bool = True) -> None:
-        self._engine = engine
+    def __init__(self, address: str, *, create: bool = True) -> None:
+        """Open the record. create: make it if there is none.
+
+        Raises ConfigurationError if the address is invalid, if there is no record, or if it is of a later version.
+        """
+        self._engine = engine_of(address, create=create)
         # In PostgreSQL, one statement appends. If it also commits, there is no round trip for BEGIN and COMMIT.
-        self._appending = engine if self._is_sqlite else engine.execution_options(isolation_level="AUTOCOMMIT")
+        level = {} if self._is_sqlite else {"isolation_level": "AUTOCOMMIT"}
+        self._appending = self._engine.execution_options(**level)
         self._shared: Connection | None = None  # of a snapshot
         try:
             with self.transaction(alone=True) as db:  # two processes may make or migrate the tables
@@ -42,14 +47,6 @@ class Store:
         except WhyserveError:
             self.close()
             raise
-
-    @classmethod
-    def open(cls, address: str, *, create: bool = True) -> "Store":
-        """Open the record. create: make it if there is none.
-
-        Raises ConfigurationError if the address is invalid, if there is no record, or if it is of a later version.
-        """
-        return cls(engine_of(address, create=create), create=create)
 
     def close(self) -> None:
         self._engine.dispose()

@@ -15,8 +15,7 @@ from whyserve import __version__
 from whyserve.errors import RecordUnavailable, WhyserveError
 from whyserve.model.rows import row_count
 from whyserve.record.chain import Chain, new_id, now_us
-from whyserve.record.content import content_of
-from whyserve.record.decision import Decision
+from whyserve.record.content import Decision, content_of
 from whyserve.record.store import Store
 from whyserve.record.upkeep import Upkeep
 from whyserve.settings import ApiSettings
@@ -218,7 +217,7 @@ class Recorder:
 
     def _open(self) -> None:
         """Open the store, with the chain as it is on disk. Raises ConfigurationError and RecordUnavailable."""
-        self._store = self._store or Store.open(self._address)
+        self._store = self._store or Store(self._address)
         stored = self._store.resume(self._chain.writer)
         # A commit without an answer may have succeeded.
         end, count = self._attempt

@@ -14,7 +14,10 @@ PROTOCOL = "http/protobuf"
 
 def open_tracer(role: str) -> "Tracer | None":
     """A tracer, or None without tracing. Logs one warning if OTEL_* asks for something unsupported."""
-    if not _is_enabled():
+    is_off = os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
+    if is_off or os.environ.get("OTEL_TRACES_EXPORTER", "").strip().lower() not in ("", "otlp"):
+        return None
+    if not _variable("ENDPOINT"):
         return None
     if (protocol := _variable("PROTOCOL") or PROTOCOL) != PROTOCOL:
         log.warning("no traces: OTEL_EXPORTER_OTLP_PROTOCOL is %s; set it to %s", protocol, PROTOCOL)
@@ -25,14 +28,6 @@ def open_tracer(role: str) -> "Tracer | None":
         log.warning("no traces: OTEL_EXPORTER_OTLP_ENDPOINT is set; install the extra otel")
         return None
     return Tracer(role)
-
-
-def _is_enabled() -> bool:
-    if os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
-        return False
-    if os.environ.get("OTEL_TRACES_EXPORTER", "").strip().lower() not in ("", "otlp"):
-        return False
-    return bool(_variable("ENDPOINT"))
 
 
 def _variable(name: str) -> str | None:

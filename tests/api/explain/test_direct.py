@@ -13,6 +13,7 @@ import pytest
 
 from tests.conftest import example, start_service
 from tests.queues.redis_server import RedisServer
+from whyserve.queues.queue_file import QUEUE_FILE
 
 # Twenty players: all coalitions would take minutes.
 SLOW = {
@@ -36,7 +37,7 @@ def asker(artifacts: Path, state: Path) -> Iterator[httpx.Client]:
 
 def jobs(state: Path) -> list[tuple[Any, ...]]:
     """Of the queue: status and number of deliveries of each job."""
-    db = sqlite3.connect(state / "queue.sqlite3")
+    db = sqlite3.connect(state / QUEUE_FILE)
     try:
         return db.execute("SELECT status, deliveries FROM jobs ORDER BY rowid").fetchall()
     finally:

@@ -10,6 +10,7 @@ import pytest
 
 from tests.conftest import Running, example, rows_of, start_service
 from whyserve.api.middleware.keys import fresh
+from whyserve.queues.queue_file import QUEUE_FILE
 
 KEYS = {name: fresh(name, ["explain"]) for name in ("ann", "bob")}
 BOUND_MB, KEEP_S = 2, 20
@@ -88,7 +89,7 @@ def test_a_result_that_newer_ones_replaced_is_gone(ann, bob, state):
     assert codes(ann, ids[0]) == {(410, "explanation_gone")}
     assert codes(bob, ids[0]) == codes(bob, ids[-1]) == {(404, "unknown_explanation")}
     assert final(ann, ids[-1]).json()["result"]["explanations"]
-    assert (state / "queue.sqlite3").stat().st_size < (BOUND_MB + 5) * MIB
+    assert (state / QUEUE_FILE).stat().st_size < (BOUND_MB + 5) * MIB
 
 
 def test_an_answer_that_would_be_too_large_is_refused_before_it_is_computed(ann):
@@ -110,7 +111,7 @@ def test_an_answer_that_would_be_too_large_is_refused_before_it_is_computed(ann)
 
 def test_many_asynchronous_jobs_with_pictures_stay_within_the_bound(ann, state):
     """Each is accepted, or refused for now; every accepted one is answered."""
-    file, largest, accepted = state / "queue.sqlite3", 0, []
+    file, largest, accepted = state / QUEUE_FILE, 0, []
     for seed in range(100, 124):  # none of them is in the cache
         request = {"model": "digits", "instances": rows_of("digits", 40), "outputs": "all", "seed": seed, **ELEMENTS}
         answer = ann.post("/explain", json={**request, "method": "deep"}, headers=ASYNC)

@@ -130,9 +130,7 @@ def test_no_key_is_ever_logged(guarded, asker):
 def test_exactly_these_paths_need_admin(artifacts, tmp_path):
     """A path without a rule needs admin. These need it on purpose."""
     settings = ApiSettings(artifacts=artifacts, state=tmp_path)
-    service = Service.build(
-        settings, load_catalog(artifacts, 1), open_queue(settings), lambda: open_source(settings, "w1")
-    )
+    service = Service(settings, load_catalog(artifacts, 1), open_queue(settings), lambda: open_source(settings, "w1"))
     paths = {
         path
         for path in _paths(create_api(service))

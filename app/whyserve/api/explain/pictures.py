@@ -4,6 +4,7 @@ import base64
 import re
 import time
 from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -49,21 +50,18 @@ def _kind(accept: str) -> Kind | None:
 
 
 MediaRange = tuple[int, float, str]
-"""(precision, weight, prefix). The prefix is image/png, image/ or empty; precision 2, 1 or 0."""
+"""(precision, weight, pattern) of a range such as image/png, image/* or */*."""
 
 
 def _media_range(part: str) -> MediaRange:
     name, *parameters = (piece.strip().lower() for piece in part.split(";"))
     weight = next((each[2:] for each in parameters if each.startswith("q=")), "1")
-    quality = float(weight) if re.fullmatch(r"[01](\.\d{0,3})?", weight) else 0.0
-    kind, _, subtype = name.partition("/")
-    return (kind != "*") + (subtype != "*"), quality, "" if kind == "*" else f"{kind}/" if subtype == "*" else name
+    return -name.count("*"), float(weight) if re.fullmatch(r"[01](\.\d{0,3})?", weight) else 0.0, name
 
 
 def _weight(name: str, ranges: Sequence[MediaRange]) -> float:
     """The weight of the most precise range that matches."""
-    matching = [each for each in ranges if name == each[2] or (each[0] < 2 and name.startswith(each[2]))]
-    return max(matching)[1] if matching else 0.0
+    return max((each for each in ranges if fnmatchcase(name, each[2])), default=(0, 0.0))[1]
 
 
 def check_pictured(job: ExplainJob) -> None:

@@ -28,7 +28,7 @@ from whyserve.telemetry.logs import request_id, trace_id, trace_of
 from whyserve.telemetry.metrics import REQUESTS
 
 if TYPE_CHECKING:
-    from whyserve.record.decision import Decision
+    from whyserve.record.content import Decision
     from whyserve.record.writer import Recorder
 
 log = logging.getLogger("whyserve.access")

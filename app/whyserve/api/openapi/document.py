@@ -32,33 +32,28 @@ CACHED = {
     "X-Cache": header("hit: the result was in the cache.", enum=["hit", "miss"]),
     "Server-Timing": header(TIMING),
 }
-RESPONSES = {
-    "Predict": responses.predict_response,
-    "Explain": responses.explain_response,
-    "Counterfactual": counterfactual.counterfactual_response,
-}
-SUMMARIES = {
-    "Predict": "Predict",
-    "Explain": "Predict and explain",
-    "Counterfactual": "The nearest rows for which the model decides otherwise",
+# By kind: the summary of the operation, and the type of its answer.
+KINDS = {
+    "Predict": ("Predict", responses.predict_response),
+    "Explain": ("Predict and explain", responses.explain_response),
+    "Counterfactual": (
+        "The nearest rows for which the model decides otherwise",
+        counterfactual.counterfactual_response,
+    ),
 }
 
 
 def document(app: FastAPI, service: Service) -> dict[str, Any]:
     """The complete document, for the served models."""
     base = get_openapi(title="Whyserve", version=app.version, description=DESCRIPTION, routes=app.routes)
-    predictors, settings = list(service.catalog), service.settings
+    predictors, limit = list(service.catalog), service.settings.max_instances
     manifests = [predictor.manifest for predictor in predictors]
-    limit = settings.max_instances
-    explain_limit = max(limit, settings.max_summary_rows)
     components = base.setdefault("components", {}).setdefault("schemas", {})
     _add_models(components, manifests)
     add_protocols(base, predictors, limit)
-    base["paths"]["/predict"] = {
-        "post": _operation("predict", "Predict", manifests, components, lambda m: requests.predict_request(m, limit))
-    }
-    explain = _operation(
-        "explain", "Explain", manifests, components, lambda m: requests.explain_request(m, explain_limit)
+    _add_operation(base, "Predict", manifests, lambda manifest: requests.predict_request(manifest, limit))
+    explain = _add_operation(
+        base, "Explain", manifests, lambda manifest: requests.explain_request(manifest, service.explain_limit)
     )
     explain["parameters"] = [parameter("Prefer", "header", PREFER), IDEMPOTENCY_KEY]
     explain["responses"]["200"]["headers"] = CACHED
@@ -68,17 +63,12 @@ def document(app: FastAPI, service: Service) -> dict[str, Any]:
         "headers": {"Location": header("The address of its state.")},
         "content": content("ExplanationState"),
     }
-    base["paths"]["/explain"] = {"post": explain}
-    tables = [manifest for manifest in manifests if manifest.spec.is_table]
-    if tables:
-        request = counterfactual.counterfactual_request
-        base["paths"]["/counterfactual"] = {
-            "post": _operation("counterfactual", "Counterfactual", tables, components, request)
-        }
+    if tables := [manifest for manifest in manifests if manifest.spec.is_table]:
+        _add_operation(base, "Counterfactual", tables, counterfactual.counterfactual_request)
     # The service never sends FastAPI's own error body.
     for name in ("HTTPValidationError", "ValidationError"):
         components.pop(name, None)
-    guard(base, keyed=settings.is_guarded)
+    guard(base, keyed=service.settings.is_guarded)
     return base
 
 
@@ -103,24 +93,21 @@ def _add_models(components: dict[str, Any], manifests: list[Manifest]) -> None:
     components["ModelDescription"] = described
 
 
-def _operation(
-    name: str,
-    kind: str,
-    manifests: list[Manifest],
-    components: dict[str, Any],
-    request: Callable[[Manifest], Any],
+def _add_operation(
+    base: dict[str, Any], kind: str, manifests: list[Manifest], request: Callable[[Manifest], Any]
 ) -> dict[str, Any]:
-    response = RESPONSES[kind]
+    """Add POST /predict, for the kind Predict, with the types of requests and answers of each model."""
+    name, (summary, response), components = kind.lower(), KINDS[kind], base["components"]["schemas"]
     for manifest in manifests:
         add(components, request(manifest), "validation")
         add(components, response(manifest), "serialization")
     _add_union(components, f"{kind}Request", manifests)
     _add_union(components, f"{kind}Response", manifests)
     examples = {m.spec.name: {"value": m.example} for m in manifests}
-    return {
+    operation = {
         "operationId": name,
         "tags": [name],
-        "summary": SUMMARIES[kind],
+        "summary": summary,
         "requestBody": {
             "required": True,
             "content": {JSON: {"schema": ref(f"{kind}Request"), "examples": examples}},
@@ -129,6 +116,8 @@ def _operation(
             "200": {"description": "One result per instance, in the same order.", "content": content(f"{kind}Response")}
         },
     }
+    base["paths"][f"/{name}"] = {"post": operation}
+    return operation
 
 
 def _add_union(components: dict[str, Any], name: str, manifests: list[Manifest]) -> None:

@@ -28,6 +28,10 @@ def guard(document: dict[str, Any], *, keyed: bool) -> None:
 def _guard(path: str, operation: dict[str, Any], keyed: bool) -> None:
     # Each protocol has an error body of its own.
     scope, body = required_scope(path), OIP_ERROR if path.startswith(("/v1/", "/v2")) else PROBLEM
+
+    def refusal(words: str, headers: dict[str, Any] | None = None) -> dict[str, Any]:
+        return {"description": words, **({"headers": headers} if headers else {}), "content": body}
+
     refused: dict[str, Any] = {}
     if scope == OPEN:
         operation["security"] = []
@@ -35,26 +39,15 @@ def _guard(path: str, operation: dict[str, Any], keyed: bool) -> None:
         roles = [] if scope == ANY else [scope]
         if keyed:
             operation["security"] = [{name: roles} for name in SCHEMES]
-        asks = {"WWW-Authenticate": header("How to send a key.")}
-        refused["401"] = {"description": "A valid key is missing.", "headers": asks, "content": body}
+        refused["401"] = refusal("A valid key is missing.", {"WWW-Authenticate": header("How to send a key.")})
         if roles:
-            refused["403"] = {"description": f"The key does not have the scope {scope}.", "content": body}
+            refused["403"] = refusal(f"The key does not have the scope {scope}.")
     if "requestBody" in operation:
-        refused["413"] = {"description": "The body is too large.", "content": body}
+        refused["413"] = refusal("The body is too large.")
     if not path.startswith("/health/"):
-        refused["429"] = {
-            "description": "The key has used its request or explanation limit.",
-            "headers": RETRY_AFTER,
-            "content": body,
-        }
-    ranges = {
-        "4XX": {"description": "The request is wrong. The detail says what and where.", "content": body},
-        "5XX": {
-            "description": "The service cannot answer now. The detail says why.",
-            "headers": RETRY_AFTER,
-            "content": body,
-        },
-    }
+        refused["429"] = refusal("The key has used its request or explanation limit.", RETRY_AFTER)
+    refused["4XX"] = refusal("The request is wrong. The detail says what and where.")
+    refused["5XX"] = refusal("The service cannot answer now. The detail says why.", RETRY_AFTER)
     # The service never sends FastAPI's own error body.
     successes = {status: each for status, each in operation["responses"].items() if status[0] in "23"}
-    operation["responses"] = successes | refused | ranges
+    operation["responses"] = successes | refused

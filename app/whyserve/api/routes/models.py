@@ -20,11 +20,7 @@ async def list_models(request: Request) -> Response:
     service: Service = request.app.state.service
     listed = [
         {
-            "name": predictor.spec.name,
-            "version": predictor.spec.version,
-            "framework": predictor.spec.framework,
-            "task": predictor.spec.task,
-            "description": predictor.spec.description,
+            **predictor.spec.model_dump(include={"name", "version", "framework", "task", "description"}),
             "outputs": predictor.spec.output_names,
             "method": predictor.manifest.certificate["default"],
             **({"providers": used} if (used := predictor.accelerators) else {}),

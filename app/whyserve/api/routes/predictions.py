@@ -12,6 +12,7 @@ from typing_extensions import TypedDict
 
 from whyserve.api.middleware.answers import json_response
 from whyserve.api.middleware.auth import caller_of
+from whyserve.api.openapi.components import parameter
 from whyserve.errors import InvalidInput, UnknownPrediction
 from whyserve.record.chain import check_row, read_place, read_time
 from whyserve.record.content import as_json
@@ -30,10 +31,7 @@ QUERY = {
     "limit": f"Records of a page, at most {MOST}. Default: {PAGE}.",
     "after": "`next` of the page before.",
 }
-PARAMETERS = [
-    {"name": name, "in": "query", "required": False, "description": words, "schema": {"type": "string"}}
-    for name, words in QUERY.items()
-]
+PARAMETERS = [parameter(name, "query", words) for name, words in QUERY.items()]
 
 
 class RecordHead(TypedDict):

@@ -13,7 +13,7 @@ from whyserve import __version__
 from whyserve.api.explain.job import build_job
 from whyserve.api.middleware.auth import caller_of
 from whyserve.api.oip.explain import check_options
-from whyserve.api.schemas.columns import set_instances
+from whyserve.api.schemas.requests import set_instances
 from whyserve.api.state import Service
 from whyserve.errors import InvalidInput, ModelFault, PredictionGone, UnknownPrediction
 from whyserve.jobs import ExplainJob, GivenBackground

@@ -1,6 +1,7 @@
 """Refuse a JSON object that has one key twice: parsers differ in which of the two values they keep."""
 
 import json
+from collections import Counter
 from typing import Any
 
 from whyserve.errors import DuplicateKey
@@ -37,10 +38,5 @@ def check_duplicate_keys(body: bytes, request: dict[str, Any]) -> None:
 def _object(pairs: list[tuple[str, Any]]) -> _Object:
     made = _Object(pairs)
     if len(made) < len(pairs):
-        seen: set[str] = set()
-        for key, _ in pairs:
-            if key in seen:
-                made.duplicate = key
-                break
-            seen.add(key)
+        made.duplicate = Counter(key for key, _ in pairs).most_common(1)[0][0]
     return made

@@ -10,7 +10,7 @@ import torch
 
 from whyserve.errors import WhyserveError
 from whyserve.explain.certificate.counting import PER_SECOND, Count
-from whyserve.explain.game.base import Attribution, Explainer, Inputs, Limits, Stopped, padded
+from whyserve.explain.game.base import Attribution, Explainer, Inputs, Limits, Stopped, row_by_row
 from whyserve.explain.game.network import Network, row_count
 from whyserve.explain.game.players import Players
 from whyserve.explain.methods.registry import EXPLAINERS
@@ -64,19 +64,11 @@ class Trial:
 
     def explain(self, explainer: Explainer, limits: Limits, rows: int | None = None) -> Attribution:
         """The explanations of the first `rows` rows, each alone, as in a request. Raises Stopped."""
-        parts, count = [], row_count(self.rows) if rows is None else rows
-        for row in range(count):
-            one = {name: x[row : row + 1] for name, x in self.rows.items()}
-            parts.append(explainer.explain(one, self.outputs[row : row + 1], limits.part(row, count)))
-        if not all(part.complete for part in parts):
+        some = self.rows if rows is None else {name: x[:rows] for name, x in self.rows.items()}
+        found = row_by_row(lambda *_: explainer, some, self.outputs[:rows], limits)
+        if not found.complete:
             raise Stopped
-        errors = [part.standard_errors for part in parts if part.standard_errors is not None]
-        return Attribution(
-            values=padded([part.values for part in parts]),
-            base_values=torch.cat([part.base_values for part in parts]),
-            predictions=torch.cat([part.predictions for part in parts]),
-            standard_errors=padded(errors) if errors else None,
-        )
+        return found
 
     def counted(self, explainer: Explainer, samples: int | None, rows: int) -> tuple[Attribution, float, float]:
         """The explanations of the first rows, and the counted and the measured seconds of this call.

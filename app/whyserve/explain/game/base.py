@@ -6,7 +6,7 @@ tensor of shape (rows, *shape). A network returns (rows, outputs).
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 
@@ -78,10 +78,8 @@ class Attribution:
         return self.predictions - self.base_values - self.values.sum(-1)
 
 
-def padded(values: Sequence[torch.Tensor]) -> torch.Tensor:
-    """(1, K, P) of each row → (R, K, largest P): a row with fewer players ends with 0."""
-    width = max(each.shape[-1] for each in values)
-    return torch.cat([torch.nn.functional.pad(each, (0, width - each.shape[-1])) for each in values])
+# The fields that are tensors with one item for each row.
+TENSORS = ("values", "base_values", "predictions", "standard_errors", "interactions", "group_errors")
 
 
 class Stopped(Exception):
@@ -102,3 +100,29 @@ class Explainer(Protocol):
         non-finite value, and Stopped if a deadline or a stop comes before there is a result.
         """
         ...
+
+
+def row_by_row(
+    method_of: Callable[[int, Inputs], Explainer], rows: Inputs, outputs: torch.Tensor, limits: Limits
+) -> Attribution:
+    """Explain each row with a method of its own. A row with fewer players than others ends with 0.
+
+    method_of: the method for a row, of which it gets the number and the inputs, (1, *shape) each.
+    Raises what the methods raise.
+    """
+    parts, total = [], len(outputs)
+    for number in range(total):
+        row = {name: x[number : number + 1] for name, x in rows.items()}
+        method = method_of(number, row)
+        parts.append(method.explain(row, outputs[number : number + 1], limits.part(number, total)))
+
+    def joined(name: str) -> torch.Tensor | None:
+        """(1, K, P) of each row → (R, K, largest P); None if no row has it."""
+        found = [x for part in parts if (x := getattr(part, name)) is not None]
+        width = max((x.shape[-1] for x in found), default=0)
+        return torch.cat([torch.nn.functional.pad(x, (0, width - x.shape[-1])) for x in found]) if found else None
+
+    named: dict[str, Any] = {name: joined(name) for name in TENSORS}
+    trees = [tree for part in parts for tree in part.trees or ()]
+    evaluated, complete = sum(part.rows_evaluated for part in parts), all(part.complete for part in parts)
+    return Attribution(**named, rows_evaluated=evaluated, complete=complete, trees=trees or None)

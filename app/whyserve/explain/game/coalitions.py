@@ -8,6 +8,7 @@ import torch
 
 from whyserve.explain.game.base import Inputs, Stopped
 from whyserve.explain.game.evaluation import Passes, Progress, ranges
+from whyserve.explain.game.masking import mask_of
 from whyserve.explain.game.network import row_count
 
 
@@ -47,10 +48,10 @@ def background_means(
     ):
         if not progress.go_on():
             raise Stopped
+        background = {name: x[None, background_slice] for name, x in passes.background.items()}
         mask = passes.masks.get(
             key and (key, coalition_slice.start, coalition_slice.stop, background_slice.start, background_slice.stop),
-            partial(torch.unsqueeze, present[coalition_slice], 1),
-            {name: x[None, background_slice] for name, x in passes.background.items()},
+            partial(mask_of, passes.players, present[coalition_slice].unsqueeze(1), background),
         )
         out = passes(mask.fill({name: x[row_slice] for name, x in rows.items()})).reshape(-1, *mask.shape, passes.width)
         selected = out.take_along_dim(outputs[row_slice, None, None, :], -1).double().sum(2)

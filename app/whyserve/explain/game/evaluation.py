@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_leaves
 from whyserve.errors import InvalidInput, UnsupportedNetwork
 from whyserve.explain.game.base import Inputs, Limits
 from whyserve.explain.game.device import Halving, rows_in
-from whyserve.explain.game.masking import Masks
+from whyserve.explain.game.masking import Kept, Mask
 from whyserve.explain.game.network import Network, not_finite, row_count
 from whyserve.explain.game.players import Players
 
@@ -41,7 +41,7 @@ class Passes(Halving):
         self.players = players
         self.background = check_background(background, players, nan=network.takes_nan)
         self.rows = row_count(self.background)
-        self.masks = Masks(players)
+        self.masks = Kept[Mask]()
         self.row_bytes = activation_bytes(network, {name: x[:1] for name, x in self.background.items()})
         in_cache, on = max(MIN_ROWS, CACHE_BYTES // self.row_bytes), next(iter(self.background.values())).device
         self.chunk_rows = rows_in(memory_bytes, self.row_bytes, in_cache, on)

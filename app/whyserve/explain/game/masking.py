@@ -3,8 +3,9 @@
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 from threading import Lock
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, TypeVar
 
 import torch
 
@@ -59,6 +60,17 @@ class Mask:
         return sum(x.nbytes for part in (self.present, self.base) for x in part.values())
 
 
+def mask_of(players: Players, present: torch.Tensor, background: Inputs) -> Mask:
+    """The mask of coalitions, (a, c, P) bool, and background rows, (a, c, *shape) per input."""
+    by_element, base = {}, {}
+    for name, index in players.membership.items():
+        mask = present[..., index]
+        base[name] = background[name].masked_fill(mask, 0)
+        # The coalitions of background_means are (a, 1, P), and its background is (1, c, *shape).
+        by_element[name] = mask.to(base[name].dtype).expand(base[name].shape).contiguous()
+    return Mask(by_element, base)
+
+
 class PairMixer:
     """Mixes of one explained row with background rows, for coalitions and their complements."""
 
@@ -92,22 +104,16 @@ def as_bits(x: torch.Tensor) -> torch.Tensor:
     return x.view(BITS[x.dtype.itemsize])
 
 
-class Sized(Protocol):
-    """A value that knows its size in memory."""
-
-    @property
-    def nbytes(self) -> int: ...
-
-
-T = TypeVar("T", bound=Sized)
+T = TypeVar("T")
 
 
 class Kept(Generic[T]):
-    """A cache by key: the most recently used values, at most KEPT_BYTES together. Thread-safe."""
+    """A cache by key: the most recently used values, whose sizes together are at most `most`. Thread-safe."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: float = KEPT_BYTES, size: Callable[[T], float] = attrgetter("nbytes")) -> None:
+        self._most, self._size = most, size
         self._kept: OrderedDict[Hashable, T] = OrderedDict()
-        self._bytes = 0
+        self._held = 0.0
         self._lock = Lock()
 
     def get(self, key: Hashable, make: Callable[[], T]) -> T:
@@ -117,36 +123,10 @@ class Kept(Generic[T]):
                 self._kept.move_to_end(key)
                 return self._kept[key]
         value = make()
-        if key is not None and value.nbytes <= KEPT_BYTES:
-            with self._lock:
-                self._keep(key, value)
+        with self._lock:
+            if key is not None and key not in self._kept and self._size(value) <= self._most:
+                self._kept[key] = value
+                self._held += self._size(value)
+                while self._held > self._most:
+                    self._held -= self._size(self._kept.popitem(last=False)[1])
         return value
-
-    def _keep(self, key: Hashable, value: T) -> None:
-        if key in self._kept:
-            return
-        self._kept[key] = value
-        self._bytes += value.nbytes
-        while self._bytes > KEPT_BYTES:
-            self._bytes -= self._kept.popitem(last=False)[1].nbytes
-
-
-class Masks:
-    """The masks of the players, kept by key."""
-
-    def __init__(self, players: Players) -> None:
-        self.players = players
-        self._kept = Kept[Mask]()
-
-    def get(self, key: Hashable, present: Callable[[], torch.Tensor], background: Inputs) -> Mask:
-        """The mask of present(), (a, c, P) bool, and the background, (a, c, *shape)."""
-        return self._kept.get(key, lambda: self._make(present(), background))
-
-    def _make(self, present: torch.Tensor, background: Inputs) -> Mask:
-        by_element, base = {}, {}
-        for name, index in self.players.membership.items():
-            mask = present[..., index]
-            base[name] = background[name].masked_fill(mask, 0)
-            # The coalitions of background_means are (a, 1, P), and its background is (1, c, *shape).
-            by_element[name] = mask.to(base[name].dtype).expand(base[name].shape).contiguous()
-        return Mask(by_element, base)

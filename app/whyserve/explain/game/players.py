@@ -60,11 +60,8 @@ class Players:
             return elements[self.alone].flatten(start_dim=elements[self.alone].ndim - self.membership[self.alone].ndim)
         total: torch.Tensor | None = None
         for name, index in self.membership.items():
-            flat = (
-                elements[name].flatten(start_dim=elements[name].ndim - index.ndim)
-                if index.ndim
-                else elements[name].unsqueeze(-1)
-            )
+            leading = elements[name].shape[: elements[name].ndim - index.ndim]
+            flat = elements[name].reshape(*leading, index.numel())
             part = flat.new_zeros(*flat.shape[:-1], self.count).index_add_(-1, index.reshape(-1), flat)
             total = part if total is None else total + part
         assert total is not None, "a network has at least one input"

@@ -1,9 +1,10 @@
 """A model in the worker: the original network, its backgrounds, and the prepared explanation methods."""
 
 import json
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from functools import cached_property, partial
+from dataclasses import replace
+from functools import cached_property, lru_cache, partial
+from math import inf
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -14,6 +15,7 @@ import torch
 from whyserve.errors import InvalidInput, ModelFault
 from whyserve.explain.game.base import Explainer
 from whyserve.explain.game.device import CPU, Device
+from whyserve.explain.game.masking import Kept
 from whyserve.explain.game.network import Network
 from whyserve.explain.models.loader import ReadFile, load_network
 from whyserve.explain.models.on_scale import Layer, Logits, network_on
@@ -38,10 +40,9 @@ from whyserve.model.text import TextReader, text_readers
 Background = str | GivenBackground
 """The name of one of the model's backgrounds, or the rows of a request."""
 
-# How many methods stay prepared for backgrounds, scales and players of requests: one user often explains many rows with
-# the same ones.
+# How many methods stay prepared for backgrounds, scales and players of requests, and how many players: one user often
+# explains many rows with the same ones.
 KEPT_OF_REQUESTS = 4
-_Key = tuple[str, str, Scale | None, str]
 
 
 def to_tensors(arrays: Arrays) -> dict[str, torch.Tensor]:
@@ -77,13 +78,13 @@ class ExplainableModel:
         self.device = device if self._original.has_gradients else CPU
         self._original.module.to(self.device.torch)
         self.scale = scale_of(self.spec)  # the default
-        self._partitions: dict[str, Partition] = {}
+        self._partition = lru_cache(KEPT_OF_REQUESTS)(lambda players: Partition(self.spec, json.loads(players)))
         self.partition = self.partition_of(None)
         self._comparisons: dict[str, tuple[Distances, np.ndarray]] = {}
         # Prepared methods, by method, background (the name of one of the model's, the digest of a request's), scale and
         # players.
-        self._prepared: dict[_Key, Explainer] = {}
-        self._request_prepared: OrderedDict[_Key, Explainer] = OrderedDict()
+        self._prepared = Kept[Explainer](inf, lambda _: 1)
+        self._request_prepared = Kept[Explainer](KEPT_OF_REQUESTS, lambda _: 1)
         self._lock = Lock()
 
     @cached_property
@@ -129,12 +130,7 @@ class ExplainableModel:
         summary: rows are summarised, so players that differ from row to row are refused; the model's own then are the
         elements.
         """
-        key = json.dumps(self.manifest.players if wanted is None else wanted, sort_keys=True)
-        if (partition := self._partitions.get(key)) is None:
-            partition = Partition(self.spec, json.loads(key))
-            self._partitions[key] = partition
-            if len(self._partitions) > KEPT_OF_REQUESTS:
-                self._partitions.pop(next(iter(self._partitions)), None)
+        partition = self._partition(json.dumps(self.manifest.players if wanted is None else wanted, sort_keys=True))
         if summary and partition.follows_rows:
             return self.partition_of(partition.for_summary(asked=wanted is not None))
         return partition
@@ -169,16 +165,10 @@ class ExplainableModel:
         partition = partition or self.partition
         key = (method, background if isinstance(background, str) else background.sha256, scale, partition.key)
         is_own = isinstance(background, str) and scale == self.scale and partition.key == self.partition.key
+        prepare = partial(self._prepare, method, background, scale, partition)
         with self._lock:
-            kept = self._prepared if is_own else self._request_prepared
-            if key not in kept:
-                kept[key] = self._prepare(method, background, scale, partition)
-            if kept is self._request_prepared:
-                self._request_prepared.move_to_end(key)
-                if len(kept) > KEPT_OF_REQUESTS:
-                    self._request_prepared.popitem(last=False)
-            found = kept[key]
-        return found.with_players(players) if isinstance(found, RowGames) and players else found
+            found = (self._prepared if is_own else self._request_prepared).get(key, prepare)
+        return replace(found, players=players) if isinstance(found, RowGames) and players else found
 
     def tensors(self, arrays: Arrays) -> dict[str, torch.Tensor]:
         """Rows of a job or of a request as the network gets them. Raises InvalidInput."""

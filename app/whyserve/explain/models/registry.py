@@ -3,10 +3,10 @@
 import logging
 import threading
 import time
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 
 from whyserve.errors import ModelFault, Unavailable
@@ -40,7 +40,7 @@ class ModelRegistry:
         self._known: dict[Path, tuple[int | None, str]] = {}  # loaded builds: the manifest's time, the digest
         # Builds that only the decision record names, by digest. The last few that a job needed stay loaded.
         self._recorded: dict[str, Path] = {}
-        self._replayed: OrderedDict[str, ExplainableModel] = OrderedDict()
+        self._replayed = lru_cache(KEPT_REPLAYED)(self._load_model)
         self._failed: dict[Path, tuple[str, float]] = {}  # the reason, and when to try again
         found = builds(artifacts)
         for name in each(found):
@@ -58,12 +58,7 @@ class ModelRegistry:
         """Loads a build that only the decision record names. Raises ModelFault if it cannot be loaded."""
         if digest in self._loaded or digest not in self._recorded:
             return self._loaded.get(digest)
-        if digest not in self._replayed:
-            self._replayed[digest] = self._load_model(self._recorded[digest])
-        self._replayed.move_to_end(digest)
-        if len(self._replayed) > KEPT_REPLAYED:
-            self._replayed.popitem(last=False)
-        return self._replayed[digest]
+        return self._replayed(self._recorded[digest])
 
     @property
     def digests(self) -> list[str]:

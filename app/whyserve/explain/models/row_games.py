@@ -5,15 +5,16 @@ A held element has the explained row's value in every background row, so no meth
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
 import torch
 from scipy.ndimage import gaussian_filter
 
-from whyserve.explain.game.base import Attribution, Explainer, Inputs, Limits, padded
+from whyserve.explain.game.base import Attribution, Explainer, Inputs, Limits, row_by_row
 from whyserve.explain.game.device import CPU, Device
-from whyserve.explain.game.network import Network
+from whyserve.explain.game.network import Network, row_count
 from whyserve.explain.game.players import Players
 from whyserve.explain.methods.deep.deep import Deep
 from whyserve.explain.methods.permutation.permutation import Permutation
@@ -21,7 +22,7 @@ from whyserve.explain.methods.registry import EXPLAINERS
 from whyserve.model.input_spec import InputSpec
 from whyserve.model.players import Partition, RowPlayers
 from whyserve.model.spec import ModelSpec
-from whyserve.model.text import TextReader
+from whyserve.model.text import TextReader, TokenSpans
 from whyserve.model.vocabulary import NOBODY, Absent
 
 # The width of the blur, as a share of the longest side or of the number of steps.
@@ -66,7 +67,7 @@ def prepared(
         make = partial(EXPLAINERS[method], network, memory_bytes=memory_bytes)
         return device.prepared(make, background, game_players(partition.fixed))
     prepare = preparer(method, network, background, spec, memory_bytes, device=device)
-    return RowGames(prepare, spec.inputs, background, partition, texts=texts)
+    return RowGames(prepare, spec.inputs, background, partition, texts=texts or {})
 
 
 def game_players(players: RowPlayers) -> Players:
@@ -75,65 +76,55 @@ def game_players(players: RowPlayers) -> Players:
     return Players(players.count, membership, players.tree)
 
 
+@dataclass(frozen=True, slots=True)
 class RowGames:
-    """One method for rows that each have a game of their own. Attributions of rows with fewer players end with 0."""
+    """One method for rows that each have a game of their own. Attributions of rows with fewer players end with 0.
 
-    def __init__(
-        self,
-        prepare: Prepare,
-        inputs: Sequence[InputSpec],
-        background: Inputs,
-        partition: Partition,
-        players: Sequence[RowPlayers] | None = None,
-        *,
-        texts: Mapping[str, TextReader] | None = None,
-    ) -> None:
-        """players: of each row to explain, if they are known already. texts: the readers, for players of texts."""
-        self._texts = texts or {}
-        self._prepare, self._inputs, self._background = prepare, inputs, background
-        self._partition, self._players = partition, players
+    players: of each row to explain, if they are known already. texts: the readers, for players of texts.
+    """
 
-    def with_players(self, players: Sequence[RowPlayers]) -> "RowGames":
-        """The same games for rows whose players are known."""
-        return RowGames(self._prepare, self._inputs, self._background, self._partition, players)
+    prepare: Prepare
+    inputs: Sequence[InputSpec]
+    background: Inputs
+    partition: Partition
+    players: Sequence[RowPlayers] | None = None
+    texts: Mapping[str, TextReader] = field(default_factory=dict)
 
     def players_of(self, rows: Inputs) -> Sequence[RowPlayers]:
         """The players of each row. Raises InvalidInput."""
-        count = len(next(iter(rows.values())))
-        if not self._partition.follows_rows:
-            return [self._partition.fixed] * count
-        found = []
-        for at in range(count):
-            row = {name: x[at].numpy() for name, x in rows.items()}
-            texts = {name: self._texts[name].spans_of_ids(row[name].tolist()) for name in self._partition.texts}
-            found.append(self._partition.of(row, texts))
-        return found
+        return self.players or players_of(self.partition, rows, self.texts)
 
     def explain(self, rows: Inputs, outputs: torch.Tensor, limits: Limits) -> Attribution:
         """Row by row, as the method does. Raises what the method raises."""
-        found, total = [], len(outputs)
-        of_rows = self._players or self.players_of(rows)
-        for number in range(total):
-            row = {name: x[number : number + 1] for name, x in rows.items()}
+        of_rows = self.players_of(rows)
+
+        def prepared_for(number: int, row: Inputs) -> Explainer:
             players = of_rows[number]
-            background = game_background(self._inputs, self._background, row, players, self._partition)
-            method = self._prepare(background, game_players(players))
-            found.append(method.explain(row, outputs[number : number + 1], limits.part(number, total)))
-        errors = [each.standard_errors for each in found if each.standard_errors is not None]
-        pairs = [each.interactions for each in found if each.interactions is not None]
-        trees = [tree for each in found if each.trees is not None for tree in each.trees]
-        of_groups = [each.group_errors for each in found if each.group_errors is not None]
-        return Attribution(
-            padded([each.values for each in found]),
-            torch.cat([each.base_values for each in found]),
-            torch.cat([each.predictions for each in found]),
-            padded(errors) if errors else None,
-            sum(each.rows_evaluated for each in found),
-            all(each.complete for each in found),
-            torch.cat(pairs) if pairs else None,
-            trees or None,
-            padded(of_groups) if of_groups else None,
-        )
+            background = game_background(self.inputs, self.background, row, players, self.partition)
+            return self.prepare(background, game_players(players))
+
+        return row_by_row(prepared_for, rows, outputs, limits)
+
+
+def players_of(
+    partition: Partition,
+    rows: Inputs,
+    texts: Mapping[str, TextReader],
+    given: Sequence[Mapping[str, TokenSpans]] = (),
+) -> Sequence[RowPlayers]:
+    """The players of each row. Raises InvalidInput.
+
+    texts: the readers, for players of texts. given: of each row, the tokens of the texts that are known already.
+    """
+    count = row_count(rows)
+    if not partition.follows_rows:
+        return [partition.fixed] * count
+    found = []
+    for at in range(count):
+        row, known = {name: x[at].numpy() for name, x in rows.items()}, given[at] if given else {}
+        unknown = [name for name in partition.texts if name not in known]
+        found.append(partition.of(row, {**known, **{n: texts[n].spans_of_ids(row[n].tolist()) for n in unknown}}))
+    return found
 
 
 def game_background(

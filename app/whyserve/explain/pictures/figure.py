@@ -21,7 +21,7 @@ from whyserve.model.spec import ModelSpec
 # Sizes in inches.
 WIDTH, LEFT, RIGHT, HEAD, FOOT, GAP = 7.2, 2.4, 0.25, 0.55, 0.2, 0.35
 BAR, AXIS, LINE, TOKENS = 0.27, 0.55, 0.17, 0.28
-IMAGE, LEGEND = 3.6, 0.35
+IMAGE, LEGEND = 3.6, 0.35  # of an image, the longer side
 MATRIX, MATRIX_HEAD = 4.3, 1.7
 DPI = 100
 # The longest title, in characters, at full size. A longer title has a smaller font.
@@ -79,7 +79,8 @@ def _panels(explained: ExplainedOutput, bars: list[Bar]) -> Iterator[Panel]:
         yield Panel(tall + AXIS, LEFT, WIDTH - LEFT - RIGHT, 0, tall, waterfall)
     for item in drawn:
         if item.image_axes():
-            (width, tall), (levels, attributions) = _image_size(item), _image(item, explained)
+            levels, attributions = _image(item, explained)
+            tall, width = (IMAGE * side / max(attributions.shape) for side in attributions.shape)
             outlined = bool(listed_players(output, item.name))
             overlay = partial(panels.overlay, levels=levels, attributions=attributions, outlined=outlined)
             yield Panel(tall + LEGEND + GAP, 0.2, width, 0, tall, overlay)
@@ -121,12 +122,6 @@ def _axes(item: InputSpec) -> tuple[int, int, int | None]:
     axes = item.image_axes()
     assert axes is not None, "only images are drawn as such"
     return axes
-
-
-def _image_size(item: InputSpec) -> tuple[float, float]:
-    """Width and height in inches; the larger is IMAGE."""
-    rows, columns, _ = _axes(item)
-    return IMAGE * min(1.0, columns / rows), IMAGE * min(1.0, rows / columns)
 
 
 def _image(item: InputSpec, explained: ExplainedOutput) -> tuple[np.ndarray, np.ndarray]:

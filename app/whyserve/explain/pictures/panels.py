@@ -75,10 +75,7 @@ def overlay(axes: Axes, levels: np.ndarray, attributions: np.ndarray, *, outline
     """
     # Without colours of its own, and with less contrast, the picture lets the colours of the attributions stand out.
     grey = levels @ LUMINANCE if levels.ndim == 3 else levels
-    image = 1 - 0.62 * (1 - grey[..., None])
-    strength = np.sqrt(np.abs(attributions) / (np.abs(attributions).max() or 1.0))[..., None] * 0.84
-    tint = np.where(attributions[..., None] < 0, rgb(FILL["down"]), rgb(FILL["up"]))
-    axes.imshow(np.clip(image + strength * (tint - image), 0, 1), interpolation="nearest", aspect="equal")
+    axes.imshow(tinted(attributions, 1 - 0.62 * (1 - grey[..., None])), interpolation="nearest", aspect="equal")
     if outlined:
         height, width = attributions.shape
         rows, columns = np.nonzero(np.diff(attributions, axis=1))
@@ -100,9 +97,7 @@ def overlay(axes: Axes, levels: np.ndarray, attributions: np.ndarray, *, outline
 def matrix(axes: Axes, pairs: Sequence[Sequence[float]], players: Sequence[str], scale: Scale) -> None:
     """Draw interactions, (players, players): the colour is the sign, its strength the size."""
     values = np.array(pairs)
-    strength = np.sqrt(np.abs(values) / (np.abs(values).max() or 1.0))[..., None] * 0.84
-    tint = np.where(values[..., None] < 0, rgb(FILL["down"]), rgb(FILL["up"]))
-    axes.imshow(rgb(PAPER) + strength * (tint - rgb(PAPER)), interpolation="nearest", aspect="equal")
+    axes.imshow(tinted(values), interpolation="nearest", aspect="equal")
     names = [wrapped(player) for player in players]
     axes.set_xticks(range(len(names)), names, rotation=90)
     axes.set_yticks(range(len(names)), names)
@@ -124,6 +119,17 @@ def bare(axes: Axes) -> None:
         edge.set_visible(False)
     axes.tick_params(length=0, labelsize=SMALL, labelcolor=INK)
     axes.set_axisbelow(True)
+
+
+def tinted(values: np.ndarray, on: np.ndarray | None = None, strength: float = 0.84) -> np.ndarray:
+    """Colours, (…, 3) of 0 to 1, over those of `on`, the paper by default: the sign of a value, as strong as its size.
+
+    strength: of the largest value.
+    """
+    on, size = rgb(PAPER) if on is None else on, np.abs(values)
+    share = strength * np.sqrt(size / (size.max() or 1.0))[..., None]
+    full = np.where(values[..., None] < 0, rgb(FILL["down"]), rgb(FILL["up"]))
+    return np.asarray(np.clip(on + share * (full - on), 0, 1))
 
 
 def rgb(colour: str) -> np.ndarray:

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from whyserve.explain.pictures.elements import clean
-from whyserve.explain.pictures.panels import FILL, INK, PAPER, rgb
+from whyserve.explain.pictures.panels import INK, tinted
 
 # A monospaced font, so that positions can be counted in characters.
 FONT, SIZE, COLUMNS = ["DejaVu Sans Mono", "monospace"], 9.5, 80
@@ -43,9 +43,8 @@ def draw_tokens(axes: Axes, lines: Sequence[TextLine]) -> None:
     axes.set_axis_off()
     axes.set_xlim(0, COLUMNS)
     axes.set_ylim(len(lines), 0)
-    for number, line in enumerate(lines):
-        for column, text, share in line:
-            full = rgb(FILL["down" if share < 0 else "up"])
-            colour = rgb(PAPER) + STRENGTH * np.sqrt(abs(share)) * (full - rgb(PAPER))
-            box = {"facecolor": tuple(colour), "edgecolor": "none", "pad": 2.5}
-            axes.text(column, number + 0.5, text, family=FONT, fontsize=SIZE, color=INK, va="center", bbox=box)
+    placed = [(number + 0.5, *token) for number, line in enumerate(lines) for token in line]
+    colours = tinted(np.array([share for *_, share in placed]), strength=STRENGTH)
+    for (y, column, text, _), colour in zip(placed, colours, strict=True):
+        box = {"facecolor": tuple(colour), "edgecolor": "none", "pad": 2.5}
+        axes.text(column, y, text, family=FONT, fontsize=SIZE, color=INK, va="center", bbox=box)

@@ -1,7 +1,7 @@
 """Compute jobs with one batch key as one batch of rows."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
@@ -9,15 +9,15 @@ import torch
 
 from whyserve.explain.game.base import Attribution, Limits
 from whyserve.explain.models.explainable import ExplainableModel
+from whyserve.explain.models.row_games import players_of
 from whyserve.explain.worker.reasons import further_fields
 from whyserve.explain.worker.results import Explained, answer
-from whyserve.explain.worker.summary import summarise
+from whyserve.explain.worker.summary import OnProgress, summarise
 from whyserve.jobs import ExplainJob, JobResult
 from whyserve.model.choice import MethodChoice
 from whyserve.model.outputs import same_length
-from whyserve.model.players import Partition, RowPlayers
+from whyserve.model.players import Partition
 
-OnProgress = Callable[[float], bool]
 OnError = Callable[[float], None] | None
 
 
@@ -54,10 +54,11 @@ def attribute(
     job, partition = jobs[0], model.partition_of(jobs[0].players)
     choice = _choice(job, model, partition)
     rows, columns = _rows(jobs, model), _columns(jobs, model)
-    players = _players(jobs, model, partition, rows) if partition.follows_rows else None
+    texts = [{name: spans[row] for name, spans in job.texts.items()} for job in jobs for row in range(len(job.outputs))]
+    players = players_of(partition, rows, model.texts, texts)
     explainer = model.explainer(choice.method, job.background, job.scale, partition, players)
     attributions = explainer.explain(rows, columns, _limits(jobs, choice, on_progress, on_error))
-    return choice, partition, Explained.of(attributions, players or [partition.fixed] * len(columns))
+    return choice, partition, Explained.of(attributions, players)
 
 
 def _summary(job: ExplainJob, model: ExplainableModel, on_progress: OnProgress) -> JobResult:
@@ -97,20 +98,6 @@ def _limits(
         on_progress=on_progress,
         on_error=on_error,
     )
-
-
-def _players(
-    jobs: Sequence[ExplainJob], model: ExplainableModel, partition: Partition, rows: Mapping[str, torch.Tensor]
-) -> list[RowPlayers]:
-    """The players of each row. The tokens of a text come with the job, or from its ids. Raises InvalidInput."""
-    given = [{name: spans[row] for name, spans in job.texts.items()} for job in jobs for row in range(len(job.outputs))]
-    found = []
-    for number, texts in enumerate(given):
-        row = {name: x[number].numpy() for name, x in rows.items()}
-        readers = {name: model.texts[name] for name in partition.texts if name not in texts}
-        decoded = {name: reader.spans_of_ids(row[name].tolist()) for name, reader in readers.items()}
-        found.append(partition.of(row, {**texts, **decoded}))
-    return found
 
 
 def _rows(jobs: Sequence[ExplainJob], model: ExplainableModel) -> dict[str, torch.Tensor]:

@@ -1,4 +1,7 @@
-"""The reasons of one row for people: the features that pushed towards its outcome, with their texts."""
+"""What only some requests ask for of a row: reasons for people, and the background rows that are most similar to it.
+
+The reasons are the features that pushed most towards the outcome of the row, with their texts.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,7 +10,6 @@ import numpy as np
 
 from whyserve.explain.models.explainable import ExplainableModel
 from whyserve.explain.worker.results import Explained
-from whyserve.explain.worker.similar import similar_rows
 from whyserve.jobs import ExplainJob
 from whyserve.model.arrays import unpacked
 from whyserve.model.outputs import Outputs
@@ -22,7 +24,7 @@ ROUNDING = 1e-6
 
 def further_fields(job: ExplainJob, model: ExplainableModel, explained: Explained, row: int) -> dict[str, Any]:
     """The fields of one explanation that only some requests ask for. explained: the job's rows and output columns."""
-    similar = {} if job.similar is None else similar_rows(job, model, row, job.similar)
+    similar = {} if job.similar is None else _similar(job, model, row, job.similar)
     spec = model.spec.reasons
     if job.reasons is None or spec is None:
         return similar
@@ -93,3 +95,26 @@ def _principal(
         for player in allowed[: spec.most]
         if pushes[player] > rounding
     ]
+
+
+def _similar(job: ExplainJob, model: ExplainableModel, row: int, count: int) -> dict[str, Any]:
+    """The fields `similar`, if rows are wanted, and `more_unusual_share`: how unusual the row is among them."""
+    distances, table = model.comparison(job.background)
+    rows = {name: array[row : row + 1] for name, array in unpacked(job.rows).items()}
+    own = distances.table(model.gaps.filled(rows))
+    share = {"more_unusual_share": float(distances.more_unusual(own)[0])}
+    if not count:
+        return share
+    gaps = distances.to_background(own)[0]
+    predictions = model.outputs.predictions(table)
+    nearest = np.argsort(gaps, kind="stable")[:count].tolist()
+    shown = [
+        {
+            "row": place,
+            "distance": float(gaps[place]),
+            "instance": as_row(model.spec, distances.arrays(distances.background[place : place + 1]), 0),
+            "prediction": predictions[place],
+        }
+        for place in nearest
+    ]
+    return {"similar": shown, **share}

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from pydantic_core import to_json
 
-from whyserve.explain.game.base import Attribution
+from whyserve.explain.game.base import TENSORS, Attribution
 from whyserve.explain.models.explainable import ExplainableModel
 from whyserve.jobs import ExplainJob, JobResult
 from whyserve.model.arrays import unpacked
@@ -35,25 +35,17 @@ class Explained(NamedTuple):
 
     @classmethod
     def of(cls, whole: Attribution, players: Sequence[RowPlayers]) -> Self:
-        errors = whole.standard_errors
-        values, base = whole.values.double().numpy(), whole.base_values.double().numpy()
-        pairs = None if whole.interactions is None else whole.interactions.numpy()
-        of_groups = None if whole.group_errors is None else whole.group_errors.numpy()
-        shown = None if errors is None else errors.double().numpy()
-        return cls(values, base, shown, whole.complete, players, pairs, whole.trees, of_groups)
+        arrays: dict[str, Any] = {
+            name: None if (x := getattr(whole, name)) is None else x.double().numpy()
+            for name in TENSORS
+            if name in cls._fields
+        }
+        return cls(**arrays, complete=whole.complete, players=players, trees=whole.trees)
 
     def part(self, first: int, end: int) -> Self:
         """The rows from `first` to `end`, exclusive."""
-        errors = self.standard_errors
-        return self._replace(
-            values=self.values[first:end],
-            base_values=self.base_values[first:end],
-            standard_errors=None if errors is None else errors[first:end],
-            interactions=None if self.interactions is None else self.interactions[first:end],
-            players=self.players[first:end],
-            trees=self.trees and self.trees[first:end],
-            group_errors=None if self.group_errors is None else self.group_errors[first:end],
-        )
+        by_row = {name: x for name, x in self._asdict().items() if x is not None and name != "complete"}
+        return self._replace(**{name: x[first:end] for name, x in by_row.items()})
 
 
 def answer(
