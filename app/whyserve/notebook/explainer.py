@@ -91,18 +91,10 @@ class Explainer:
         if method not in METHOD_NAMES:
             raise UnsupportedMethod(f'unknown method "{method}"; available methods: {", ".join(METHOD_NAMES)}')
         made = InMemory.of(
-            model,
-            background,
-            choice=OutputChoice(output, reduce),
-            task=task,
-            thresholds=thresholds,
-            labels=labels,
-            names=names,
-            features=features,
-            players=players or {},
-            categories=categories or {},
-            missing=missing or {},
-        )
+            model, background, choice=OutputChoice(output, reduce), task=task, thresholds=thresholds,
+            labels=labels or (), names=names or (), features=features, players=players or {},
+            categories=categories or {}, missing=missing or {},
+        )  # fmt: skip
         self.spec, self.network, self.notes = made.spec, made.network, made.notes
         self.background = to_tensors(made.background)
         self._gaps = Gaps(made.spec, fills_of(made.spec, made.background))

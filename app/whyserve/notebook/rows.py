@@ -79,27 +79,19 @@ def check_instances(spec: ModelSpec, arrays: Arrays, instances: Sequence[Mapping
 def row_values_of(spec: ModelSpec, arrays: Arrays) -> np.ndarray:
     """The rows as an Explanation shows them: (rows, *shape) of one array, else (rows, elements), categories by name."""
     (first, *others) = spec.inputs
-    if not others and not first.is_tabular:
-        return arrays[first.name]
     if not others and not any(feature.categories or feature.group for feature in first.features):
         return arrays[first.name]
     columns: dict[str, np.ndarray] = {}
     for item in spec.inputs:
         flat = arrays[item.name].reshape(len(arrays[item.name]), -1).astype(object)
         for place in range(flat.shape[1]):
-            feature = item.features[place] if item.is_tabular else None
-            key = feature.player if feature else f"{item.name}/{place}"
-            # A group has no value of its own.
-            columns[key] = (
-                np.full(len(flat), "", object) if feature and feature.group else _named(feature, flat[:, place])
-            )
+            feature, column = item.features[place] if item.is_tabular else None, flat[:, place]
+            if feature and feature.group:  # a group has no value of its own
+                column = np.full(len(flat), "", object)
+            elif feature and feature.categories:
+                column = np.array([*feature.categories, None], object)[column.astype(int)]
+            columns[feature.player if feature else f"{item.name}/{place}"] = column
     return np.stack(list(columns.values()), axis=1)
-
-
-def _named(feature: Feature | None, column: np.ndarray) -> np.ndarray:
-    if feature is None or not feature.categories:
-        return column
-    return np.array([[*feature.categories, None][int(code)] for code in column], object)
 
 
 def _integers(array: np.ndarray) -> np.ndarray:

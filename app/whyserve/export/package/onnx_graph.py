@@ -12,6 +12,7 @@ import onnx
 
 from whyserve.errors import ModelFault
 from whyserve.export.package.background import identifier
+from whyserve.export.stages.onnx_logits import rename_tensor
 from whyserve.onnx.graph_check import DOMAINS
 
 Labels = tuple[str, ...]
@@ -105,7 +106,7 @@ def _front(value: Any, graph: Any) -> tuple[dict[str, Labels], list[Any]]:
         ]
         at = after
     if at != old:
-        _rename_uses(graph, old, at)
+        rename_tensor(graph, old, at)
     return categories, nodes
 
 
@@ -133,11 +134,3 @@ def _readers(name: str, graph: Any) -> Iterator[Any]:
             yield from _readers(node.output[0], graph)
         elif name in node.input:
             yield node
-
-
-def _rename_uses(graph: Any, old: str, new: str) -> None:
-    for node in graph.node:
-        node.input[:] = [new if name == old else name for name in node.input]
-        for attribute in node.attribute:
-            for inner in [attribute.g, *attribute.graphs] if attribute.type in {5, 10} else ():
-                _rename_uses(inner, old, new)

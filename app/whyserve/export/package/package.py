@@ -19,7 +19,7 @@ from whyserve.export.package.given import check_arguments
 from whyserve.export.package.ids import token_inputs
 from whyserve.export.package.inputs import describe_inputs
 from whyserve.export.package.output_choice import OutputChoice
-from whyserve.export.package.outputs import describe_output, stated_labels
+from whyserve.export.package.outputs import describe_output
 from whyserve.export.package.prepare import prepare
 from whyserve.export.package.report import Packaged
 from whyserve.export.progress import step, steps_shown
@@ -123,34 +123,16 @@ def package(
     choice = OutputChoice(output, reduce)
     rows, gaps = fill_gaps(background, missing or {})
     prepared = prepare(
-        model,
-        rows,
-        choice=choice,
-        tokenizer=tokenizer,
-        kinds=kinds or {},
-        categories=categories or {},
-        preprocess=preprocess,
-        features=features,
-        missing=gaps,
-    )
+        model, rows, choice=choice, tokenizer=tokenizer, kinds=kinds or {}, categories=categories or {},
+        preprocess=preprocess, features=features, missing=gaps,
+    )  # fmt: skip
     tried, text, origin = prepared.tried, prepared.text, prepared.origin
-    network, arrays, columns, table = tried.network, tried.arrays, tried.columns, tried.table
+    network, arrays = tried.network, tried.arrays
+    tokens = {} if features else token_inputs(network, arrays, tried.columns)
     inputs, guesses = describe_inputs(
-        arrays,
-        columns,
-        tried.whole,
-        features=features if preprocess is None else None,
-        units=units or {},
-        groups=groups or {},
-        kinds={**({} if features else token_inputs(network, arrays, columns)), **(kinds or {})},
-        ranges=ranges or {},
-        texts=text.kinds,
-    )
-    labels = stated_labels(network, table, labels, names)
-    names = list(map(str, names)) or ([] if labels else choice.heads)
-    described_output = describe_output(table, labels, names, unit, task=task, thresholds=thresholds)
-    if hasattr(network, "tensor"):
-        described_output["output"]["tensor"] = network.tensor
+        tried, features if preprocess is None else None, units=units or {}, groups=groups or {},
+        kinds={**tokens, **(kinds or {})}, ranges=ranges or {}, texts=text.kinds,
+    )  # fmt: skip
     described = {
         "name": folder.name,
         "version": version,
@@ -158,7 +140,7 @@ def package(
         "description": description,
         "source": source or origin,
         "inputs": inputs,
-        **described_output,
+        **describe_output(tried, labels, list(names) or choice.heads, unit, task=task, thresholds=thresholds),
     }
     if precision := network.precision(arrays):
         described["precision"] = precision
@@ -174,7 +156,7 @@ def package(
     budgets_ms = (budget_ms, budget_max_ms)
     manifest = write_folder(folder, spec, files, arrays, text.example, artifacts=artifacts, budgets_ms=budgets_ms)
     origins = (f"from {origin}",) if origin else ()
-    notes = origins + tried.notes + guesses + compared + background_notes(spec, columns, table)
+    notes = origins + tried.notes + guesses + compared + background_notes(spec, tried)
     return Packaged.of(folder, manifest, artifacts, notes)
 
 

@@ -12,6 +12,7 @@ import tf2onnx
 from whyserve.errors import ModelFault, first_line
 from whyserve.export.progress import step
 from whyserve.export.stages.keras_ops import HANDLERS, traced_inline
+from whyserve.export.stages.onnx_logits import rename_tensor
 from whyserve.export.stages.stage import Table, Task, main, no_onnx_operation, original_outputs
 from whyserve.model.keras_file import keras_order, open_keras
 from whyserve.model.rows import Arrays
@@ -46,18 +47,15 @@ def export(task: Task) -> None:
     proto, _ = tf2onnx.convert.from_function(
         function, input_signature=signature, opset=OPSET, custom_op_handlers=HANDLERS
     )
-    _check_operators(place, proto)
-    _keep_constants(proto, concrete.graph, {item.name for item in spec.inputs})
-    _name_output(proto, spec.output.tensor)
-    task.path(ONNX_FILE).write_bytes(proto.SerializeToString())
-
-
-def _check_operators(place: str, proto) -> None:  # type: ignore[no-untyped-def]
-    """Raises ModelFault for an operation that tf2onnx could not convert; it leaves such a node in the graph."""
+    # tf2onnx leaves an operation that it cannot convert in the graph.
     known = {schema.name for schema in onnx.defs.get_all_schemas()}
-    foreign = sorted({node.op_type for node in proto.graph.node} - known)
-    if foreign:
+    if foreign := sorted({node.op_type for node in proto.graph.node} - known):
         raise ModelFault(f"{place}: {no_onnx_operation('TensorFlow', foreign)}")
+    _keep_constants(proto, concrete.graph, {item.name for item in spec.inputs})
+    # tf2onnx names the output after a node of TensorFlow.
+    rename_tensor(proto.graph, proto.graph.output[0].name, spec.output.tensor)
+    proto.graph.output[0].name = spec.output.tensor
+    task.path(ONNX_FILE).write_bytes(proto.SerializeToString())
 
 
 def _keep_constants(proto, graph: tf.Graph, inputs: set[str]) -> None:  # type: ignore[no-untyped-def]
@@ -72,15 +70,6 @@ def _keep_constants(proto, graph: tf.Graph, inputs: set[str]) -> None:  # type: 
         if value.name in used:
             constant = graph.get_operation_by_name(value.name.removesuffix(":0")).get_attr("value")
             proto.graph.initializer.append(onnx.numpy_helper.from_array(tf.make_ndarray(constant), value.name))
-
-
-def _name_output(proto, name: str) -> None:  # type: ignore[no-untyped-def]  # an onnx.ModelProto
-    """Rename the output of the graph to the name in model.toml; tf2onnx names it after a node of TensorFlow."""
-    output = proto.graph.output[0]
-    old, output.name = output.name, name
-    for node in proto.graph.node:
-        node.output[:] = [name if value == old else value for value in node.output]
-        node.input[:] = [name if value == old else value for value in node.input]
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -9,29 +10,21 @@ import tensorflow as tf
 from tf2onnx.utils import map_onnx_to_numpy_type
 
 
-def _one_minus_erf(context: Any, node: Any, name: str, _: Any) -> Any:
-    """erfc(x) = 1 − erf(x); the exact gelu of Keras uses it."""
-    return _in_two_steps(context, node, name, "Erf", lambda one, value: ("Sub", [one, value]))
-
-
-def _exp_minus_one(context: Any, node: Any, name: str, _: Any) -> Any:
-    """expm1(x) = exp(x) − 1; the celu of Keras uses it."""
-    return _in_two_steps(context, node, name, "Exp", lambda one, value: ("Sub", [value, one]))
-
-
-def _in_two_steps(context: Any, node: Any, name: str, first: str, second: Callable[..., tuple[str, list[str]]]) -> Any:
+def _difference(operator: str, one_first: bool, context: Any, node: Any, name: str, _: Any) -> Any:
+    """1 − operator(x), or operator(x) − 1."""
     dtype = context.get_dtype(node.input[0])
     shape = context.get_shape(node.output[0])
     one = context.make_const(f"{name}__one", np.ones((), map_onnx_to_numpy_type(dtype))).output[0]
-    inner = context.make_node(first, [node.input[0]], name=f"{name}__{first}").output[0]
+    inner = context.make_node(operator, [node.input[0]], name=f"{name}__{operator}").output[0]
     context.remove_node(name)
-    operator, given = second(one, inner)
-    return context.make_node(operator, given, outputs=[node.output[0]], name=name, dtypes=[dtype], shapes=[shape])
+    given = [one, inner] if one_first else [inner, one]
+    return context.make_node("Sub", given, outputs=[node.output[0]], name=name, dtypes=[dtype], shapes=[shape])
 
 
+# The exact gelu of Keras uses erfc(x) = 1 − erf(x), and its celu uses expm1(x) = exp(x) − 1.
 HANDLERS: dict[str, tuple[Callable[..., Any], list[Any]]] = {
-    "Erfc": (_one_minus_erf, []),
-    "Expm1": (_exp_minus_one, []),
+    "Erfc": (partial(_difference, "Erf", True), []),
+    "Expm1": (partial(_difference, "Exp", False), []),
 }
 
 
