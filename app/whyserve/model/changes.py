@@ -36,7 +36,7 @@ class CounterfactualSpec(Strict):
 
 def check_changes(spec: "ModelSpec", changes: Changes, place: str) -> None:
     """Raises InvalidInput, which names the place, for a feature that the model lacks or that cannot change so."""
-    features = {f.player: (item, f) for item in spec.inputs for f in item.features}
+    features = {f.player: (item, f) for item, _, f in spec.features}
     for key, change in changes.items():
         where = f"{place}.{key}"
         if key not in features:

@@ -33,9 +33,8 @@ class Distances:
 
     def __init__(self, spec: ModelSpec, background: Arrays) -> None:
         self._spec = spec
-        features = [(item, feature) for item in spec.inputs for feature in item.features]
-        self._is_number = np.array([is_number(*each) for each in features])
-        self._weights = np.array([0.5 if feature.group else 1.0 for _, feature in features])
+        self._is_number = np.array([is_number(item, feature) for item, _, feature in spec.features])
+        self._weights = np.array([0.5 if feature.group else 1.0 for _, _, feature in spec.features])
         self.background = self.table(background)
         self._is_number &= (self._weights == 1) | ~np.isin(self.background, (0, 1)).all(axis=0)
         self._scales = [_scale(column) for column in self.background.T]

@@ -4,7 +4,8 @@ Every decision that depends on the kind of an input is made here. Other modules 
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
 
@@ -45,6 +46,11 @@ def has_tokenizer(kind: str) -> bool:
 
 class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def repeated(names: Iterable[str]) -> list[str]:
+    """The names that appear more than once, sorted."""
+    return sorted(name for name, count in Counter(names).items() if count > 1)
 
 
 def one_line(error: ValidationError) -> str:

@@ -23,12 +23,7 @@ class Gaps:
 
     def __init__(self, spec: ModelSpec, fills: Mapping[str, float]) -> None:
         """fills: what the network gets for a missing value, by feature, as in the manifest."""
-        self._columns = [
-            (item, column, feature, fills.get(feature.name))
-            for item in spec.inputs
-            for column, feature in enumerate(item.features)
-            if feature.missing
-        ]
+        self._columns = [(*each, fills.get(each[2].name)) for each in spec.features if each[2].missing]
 
     def filled(self, arrays: Arrays) -> Arrays:
         """What the network gets: each missing value with a fill is replaced. arrays: (rows, *shape) by input."""

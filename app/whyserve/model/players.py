@@ -38,12 +38,11 @@ class RowPlayers:
 
     numbers: the player of each element, by input, in the shape of a row; NOBODY for a held element. A group, or a
         feature group of model.toml, is one player in all its places.
-    names: of all players. masks: the label of each pixel, by input, where players are regions of a picture.
+    names: of all players.
     """
 
     numbers: Mapping[str, np.ndarray]
     names: Sequence[str]
-    masks: Mapping[str, np.ndarray]
     parts: Sequence["_Part"]
     _groups: Mapping[str, tuple[int, list[str]]]
     _tree: Mapping[str, list[str]] | None = None
@@ -78,7 +77,14 @@ class RowPlayers:
     @property
     def facts(self) -> dict[str, Any]:
         """What an answer says once for a row: {"masks": …}, each mask as [label, how often in a row] row-major."""
-        masks = {name: {"shape": list(mask.shape), "runs": _runs(mask)} for name, mask in self.masks.items()}
+        found = {item.name: part.mask for item, _, _, part in self.parts if part and part.mask is not None}
+        masks = {
+            name: {
+                "shape": list(mask.shape),
+                "runs": [[label, sum(1 for _ in run)] for label, run in groupby(mask.ravel().tolist())],
+            }
+            for name, mask in found.items()
+        }
         return {"masks": masks} if masks else {}
 
     def described(self, values: np.ndarray, texts: Mapping[str, "TokenSpans"] | None = None) -> dict[str, Any]:
@@ -126,7 +132,8 @@ class Partition:
         self.inputs = spec.inputs
         self.held = frozenset(_held(spec.inputs, self.wanted))
         self._players = _players_of(spec.inputs, self.wanted, self.held)
-        self._group_of, self._groups = _groups(spec, self.wanted, self._players, self.held)
+        # The group of each feature or whole input that is in one, and the members of each group.
+        self._group_of, self.groups = _groups(spec, self.wanted, self._players, self.held)
         self.absent = {name: each.absent for name, each in self._players.items() if each.absent is not None}
         if len(self.held) == len(spec.inputs):
             raise _fault(HOLD, "holds every input; at least one input must have players")
@@ -182,13 +189,8 @@ class Partition:
             divided = any(players.word for players in self._players.values())
             divisions = [part.division for part in self.fixed.parts if part.division] if divided else []
             listed = sum(len(division.players) for division in divisions if division.players is not None)
-            return sum(sizes) + PLAYER_BYTES * (listed + len(self._groups))
+            return sum(sizes) + PLAYER_BYTES * (listed + len(self.groups))
         return sum(sizes) + PLAYER_BYTES * sum(players.superpixels or 0 for players in self._players.values())
-
-    @property
-    def groups(self) -> Mapping[str, Sequence[str]]:
-        """The members of each group."""
-        return self._groups
 
     @property
     def has_one_reference(self) -> bool:
@@ -240,7 +242,7 @@ class Partition:
                 new = [key for key in dict.fromkeys(keys) if key not in shared]
                 shared.update(zip(new, range(len(names), len(names) + len(new)), strict=True))
                 names += new
-                groups |= {key: (shared[key], self._groups[key]) for key in new if key in self._groups}
+                groups |= {key: (shared[key], self.groups[key]) for key in new if key in self.groups}
                 parts.append(_Part(item, {key: shared[key] for key in new if key not in groups}))
                 numbers[item.name] = np.array([shared[key] for key in keys]).reshape(item.row_shape)
                 continue
@@ -250,10 +252,7 @@ class Partition:
             names += self._names(item, division)
         if not names:
             raise InvalidInput('"players": this row has no player, because all its tokens are special', field="players")
-        masks = {
-            part.item.name: part.division.mask for part in parts if part.division and part.division.mask is not None
-        }
-        return RowPlayers(numbers, tuple(names), masks, parts, groups, self._tree)
+        return RowPlayers(numbers, tuple(names), parts, groups, self._tree)
 
     def _keys_of(self, item: InputSpec) -> list[str] | None:
         """The key of each element's player, row-major; None if the elements have no keys."""
@@ -334,13 +333,12 @@ def _players_of(
             raise _fault(item.name, "is held, so it has no players; remove it here or from hold")
         try:
             found[item.name] = InputPlayers.model_validate(given)
+            check_words(item, found[item.name])
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in _plain(first["loc"]))
             words = first["msg"].removeprefix("Value error, ")
             raise _fault(f"{item.name}{path[:100]}", f"is not valid: {words[:1].lower()}{words[1:]}") from None
-        try:
-            check_words(item, found[item.name])
         except ValueError as error:
             place, _, words = str(error).partition(": ")
             raise _fault(f"{item.name}.{place}", f"is not valid: {words}") from None
@@ -387,10 +385,6 @@ def _members(name: str, given: Any) -> list[str]:
     if not isinstance(given, list) or not given or not all(isinstance(each, str) for each in given):
         raise _fault(f"{GROUPS}.{name}"[:100], "must be a list of features and inputs, and must not be empty")
     return given
-
-
-def _runs(mask: np.ndarray) -> list[list[int]]:
-    return [[label, sum(1 for _ in run)] for label, run in groupby(mask.ravel().tolist())]
 
 
 def _form_bytes(form: AttributionForm) -> int:

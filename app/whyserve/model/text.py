@@ -88,14 +88,15 @@ class TextReader:
         found = self._encoded(text)
         tokens = _with_accents(text, [(t, *offsets) for t, offsets in zip(found.tokens, found.offsets, strict=True)])
         words = _words(text, tokens, found)
-        places, rest = list(range(len(tokens))), self._length - len(tokens)
-        if not rest:
-            return TokenSpans(tokens=tuple(tokens), places=tuple(places), words=words, text=text)
-        if self._pad_left:
-            padded, places = [(self._pad_token, 0, 0), *tokens], [*[0] * rest, *(place + 1 for place in places)]
-            return TokenSpans(tokens=tuple(padded), places=tuple(places), words=(None, *words), text=text)
-        padded, places = [*tokens, (self._pad_token, len(text), len(text))], [*places, *[len(tokens)] * rest]
-        return TokenSpans(tokens=tuple(padded), places=tuple(places), words=(*words, None), text=text)
+        count, rest = len(tokens), self._length - len(tokens)
+        places = [*range(count)]
+        if rest and self._pad_left:
+            tokens, words = [(self._pad_token, 0, 0), *tokens], (None, *words)
+            places = [*[0] * rest, *range(1, count + 1)]
+        elif rest:
+            tokens, words = [*tokens, (self._pad_token, len(text), len(text))], (*words, None)
+            places += [count] * rest
+        return TokenSpans(tokens=tuple(tokens), places=tuple(places), words=words, text=text)
 
     def spans_of_ids(self, ids: Sequence[int]) -> TokenSpans:
         """The tokens of ids, whose text is not known: of the decoded text, or each id by itself if that differs."""

@@ -15,6 +15,7 @@ from whyserve.explain.methods.registry import EXPLAINERS
 from whyserve.explain.models.explainable import to_tensors
 from whyserve.explain.models.on_scale import ending_of, network_on
 from whyserve.explain.models.row_games import game_players, prepared
+from whyserve.explain.worker.results import Explained
 from whyserve.export.package.output_choice import OutputChoice
 from whyserve.jobs import GivenBackground
 from whyserve.model.choice import MethodChoice, check_standard_error, choose_auto
@@ -188,19 +189,18 @@ class Explainer:
         """From columns of the network to named outputs: of two labels on one column, one has the opposite sign."""
         sign = np.array(same_length([[output.sign for output in row] for row in wanted], np.nan))
         offset = np.array(same_length([[output.offset for output in row] for row in wanted], np.nan))
-        errors, pairs, of_groups = found.standard_errors, found.interactions, found.group_errors
-        attributions = sign[..., None] * found.values.double().numpy()
-        tree = None
-        if found.trees is not None and of_groups is not None:
-            parts = zip(found.trees, attributions.tolist(), of_groups.tolist(), strict=True)
+        shown = Explained.of(found, [self._partition.fixed] * len(wanted))
+        attributions, pairs, tree = sign[..., None] * shown.values, shown.interactions, None
+        if shown.trees is not None and shown.group_errors is not None:
+            parts = zip(shown.trees, attributions.tolist(), shown.group_errors.tolist(), strict=True)
             tree = [list(map(each.described, values, of_row)) for each, values, of_row in parts]
         return Explanation(
             outputs=tuple(tuple(output.name for output in row) for row in wanted),
             attributions=attributions,
-            errors=None if errors is None else errors.double().numpy(),
-            interactions=None if pairs is None else sign[..., None, None] * pairs.numpy(),
+            errors=shown.standard_errors,
+            interactions=None if pairs is None else sign[..., None, None] * pairs,
             tree=tree,
-            base=offset + sign * found.base_values.double().numpy(),
+            base=offset + sign * shown.base_values,
             predicted=offset + sign * found.predictions.double().numpy(),
             **self._elements(arrays),
             facts=facts,

@@ -10,7 +10,7 @@ from whyserve.errors import InvalidInput
 from whyserve.export.package.given import is_frame
 from whyserve.model.arrays import check_arrays
 from whyserve.model.fill import TO_ALLOW
-from whyserve.model.input_spec import Feature, InputSpec
+from whyserve.model.input_spec import Feature, InputSpec, repeated
 from whyserve.model.missing import is_absent
 from whyserve.model.rows import Arrays, as_row, row_count
 from whyserve.model.spec import ModelSpec
@@ -56,7 +56,7 @@ def read_instances(spec: ModelSpec, rows: Any, texts: Mapping[str, TextReader] =
     if is_frame(rows) and not all(item.is_tabular for item in spec.inputs):
         rows = rows.to_dict("records")
     if isinstance(rows, Sequence) and not isinstance(rows, str) and rows and isinstance(rows[0], Mapping):
-        markers = {f.name for item in spec.inputs for f in item.features if f.missing}
+        markers = {f.name for _, _, f in spec.features if f.missing}
         return [{k: None if k in markers and is_absent(value) else value for k, value in row.items()} for row in rows]
     arrays = read_rows(spec, rows)
     return [as_row(spec, arrays, number, texts) for number in range(row_count(arrays))]
@@ -111,7 +111,7 @@ def _from_frame(item: InputSpec, frame: Any) -> np.ndarray:
         raise InvalidInput(f'"{item.name}" is of kind {item.kind}: give it as an array (rows, …), not as a DataFrame')
     names = [str(name) for name in frame.columns]
     missing = [feature.name for feature in item.features if feature.name not in names]
-    twice = sorted({name for name in names if names.count(name) > 1})
+    twice = repeated(names)
     if missing or twice:
         words = [f"missing columns: {', '.join(missing)}"] if missing else []
         words += [f"duplicate columns: {', '.join(twice)}"] if twice else []

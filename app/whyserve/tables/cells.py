@@ -8,6 +8,7 @@ import json
 import math
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -40,10 +41,8 @@ def input_reader(item: InputSpec, columns: dict[str, int], text: TextReader | No
             for feature in item.features
         ]
         return lambda line: [_read(name, read, line[column]) for name, read, column in cells]
-    column = columns[item.name]
-    if text is not None:
-        return lambda line: _read(item.name, lambda cell: _ids(text, cell), line[column])
-    return lambda line: _read(item.name, lambda cell: _array(item, cell), line[column])
+    column, read = columns[item.name], partial(_array, item) if text is None else partial(_ids, text)
+    return lambda line: _read(item.name, read, line[column])
 
 
 def _read(name: str, read: Reader, cell: Any) -> Any:

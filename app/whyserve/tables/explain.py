@@ -32,6 +32,10 @@ KEPT_FAULTS = 10
 OnProgress = Callable[[float, int], object]
 
 
+# Fields of a Question that are fields of a job too.
+OF_JOB = ("method", "samples", "standard_error", "seed", "background", "players")
+
+
 @dataclass(frozen=True, slots=True)
 class Question:
     """The parameters of a request to /explain; they apply to every row."""
@@ -204,10 +208,5 @@ class TableExplainer:
             scale=self._scale,
             logits=logits,
             texts={name: tuple(map(model.texts[name].spans, texts[rows])) for name, texts in read.texts.items()},
-            method=question.method,
-            samples=question.samples,
-            standard_error=question.standard_error,
-            seed=question.seed,
-            background=question.background,
-            players=question.players,
+            **{name: getattr(question, name) for name in OF_JOB},
         )

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from whyserve.errors import InvalidInput
+from whyserve.model.input_spec import repeated
 from whyserve.model.rows import Arrays
 from whyserve.model.spec import ModelSpec
 from whyserve.model.text import TextReader, check_ids
@@ -167,7 +168,7 @@ def _check_columns(place: str, spec: ModelSpec, names: Sequence[str], ignored: S
     if unknown := [name for name in names if name not in spec.keys and name not in ignored and not is_index(name)]:
         flags = " ".join(f"--drop {shlex.quote(name)}" for name in unknown)
         faults.append(f"unknown: {', '.join(unknown)}; to ignore them, add {flags}")
-    if twice := sorted({name for name in names if names.count(name) > 1 and name in spec.keys}):
+    if twice := [name for name in repeated(names) if name in spec.keys]:
         faults.append(f"there twice: {', '.join(twice)}")
     if faults:
         raise InvalidInput(f"{place}columns {'; '.join(faults)}", field=(missing or unknown or twice)[0])

@@ -49,7 +49,7 @@ def check_replacement(folder: Path, spec: ModelSpec) -> None:
     facts = {
         "framework": (old.framework, spec.framework),
         "inputs": (old.keys, spec.keys),
-        "categories": (_categories(old), _categories(spec)),
+        "categories": (old.categories, spec.categories),
         "outputs": (old.output_names, spec.output_names),
     }
     if different := [name for name, (before, now) in facts.items() if before != now]:
@@ -57,10 +57,6 @@ def check_replacement(folder: Path, spec: ModelSpec) -> None:
             f"{folder} holds a model with other {' and '.join(different)}; choose another folder, or pass"
             " overwrite=True to replace it"
         )
-
-
-def _categories(spec: ModelSpec) -> dict[str, tuple[str, ...]]:
-    return {f.name: f.categories for item in spec.inputs for f in item.features if f.categories}
 
 
 def check_codes(network: Any, arrays: Arrays, columns: Mapping[str, list[dict[str, Any]]]) -> None:

@@ -117,20 +117,13 @@ def program_files(
     model: Any, names: tuple[str, ...], call: tuple[Any, ...], choice: OutputChoice, arrays: Mapping[str, Any]
 ) -> dict[str, bytes]:
     """torch.export of a model on the torch backend."""
-    from torch import nn  # noqa: PLC0415  # never in a process in which Keras runs on another backend
-
+    # Never in a process in which Keras runs on another backend.
     from whyserve.explain.graph.export import traceable  # noqa: PLC0415
     from whyserve.export.package.torch import TorchModel  # noqa: PLC0415
+    from whyserve.export.package.torch_operations import Wrapped  # noqa: PLC0415
 
-    class Plain(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.model = model
+    def forward(network: Any, *tensors: Any) -> Any:
+        return _called(network, call, dict(zip(names, tensors, strict=True)), choice)
 
-    def forward(*tensors: Any) -> Any:
-        return _called(model, call, dict(zip(names, tensors, strict=True)), choice)
-
-    plain = Plain()
-    plain.forward = forward
     with traceable(model):
-        return TorchModel(plain, names).files(arrays)
+        return TorchModel(Wrapped(model, forward), names).files(arrays)
