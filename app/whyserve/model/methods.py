@@ -58,6 +58,13 @@ NEEDS_NUMBERS = (
 )
 
 
+def check_method(method: str) -> None:
+    """Raises UnsupportedMethod if no method has this name."""
+    if method not in METHOD_NAMES:
+        known = ", ".join(METHOD_NAMES)
+        raise UnsupportedMethod(f'unknown method "{method}"; available methods: {known}', field="method")
+
+
 def method_of_interactions(method: str) -> str:
     """The method of a request for interactions. Raises UnsupportedMethod for a method that computes none."""
     if method not in {"auto", "exact"}:

@@ -6,12 +6,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from whyserve.errors import InvalidInput, UnsupportedMethod
+from whyserve.errors import InvalidInput
 from whyserve.explain.certificate.certify import certify
 from whyserve.explain.game.base import Attribution, Limits
 from whyserve.explain.game.base import Explainer as Method
 from whyserve.explain.game.network import Network
-from whyserve.explain.methods.registry import EXPLAINERS
 from whyserve.explain.models.explainable import to_tensors
 from whyserve.explain.models.on_scale import ending_of, network_on
 from whyserve.explain.models.row_games import game_players, prepared
@@ -19,7 +18,7 @@ from whyserve.explain.worker.results import Explained
 from whyserve.export.package.output_choice import OutputChoice
 from whyserve.jobs import GivenBackground
 from whyserve.model.choice import MethodChoice, check_standard_error, choose_auto
-from whyserve.model.methods import BUDGET_MAX_MS, BUDGET_MS, MEASURED_METHODS, METHOD_NAMES, method_of_interactions
+from whyserve.model.methods import BUDGET_MAX_MS, BUDGET_MS, MEASURED_METHODS, check_method, method_of_interactions
 from whyserve.model.missing import Gaps, fills_of
 from whyserve.model.outputs import NOTHING_ON, Output, Outputs, same_length
 from whyserve.model.players import Partition
@@ -89,8 +88,7 @@ class Explainer:
         budget_ms: float = BUDGET_MS,
         budget_max_ms: float = BUDGET_MAX_MS,
     ) -> None:
-        if method not in METHOD_NAMES:
-            raise UnsupportedMethod(f'unknown method "{method}"; available methods: {", ".join(METHOD_NAMES)}')
+        check_method(method)
         made = InMemory.of(
             model, background, choice=OutputChoice(output, reduce), task=task, thresholds=thresholds,
             labels=labels or (), names=names or (), features=features, players=players or {},
@@ -239,6 +237,7 @@ class Explainer:
     ) -> MethodChoice:
         if method == "auto":
             return choose_auto(self.certificate, samples, standard_error, default_scale=default_scale)
+        check_method(method)
         check_standard_error(method, standard_error)
         return MethodChoice(method, samples=samples)
 
@@ -246,8 +245,6 @@ class Explainer:
         return network_on(self.spec, self.network, scale, self._ending, self.background)
 
     def _prepared(self, method: str, scale: Scale | None) -> Method:
-        if method not in EXPLAINERS:
-            raise UnsupportedMethod(f'unknown method "{method}"; available methods: {", ".join(METHOD_NAMES)}')
         if (method, scale) not in self._ready:
             self._ready[method, scale] = self._made(method, self._network_on(scale))
         return self._ready[method, scale]

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from whyserve.errors import InvalidInput
+from whyserve.export.package.background import codes_of
 from whyserve.export.package.given import is_frame
 from whyserve.model.arrays import check_arrays
 from whyserve.model.fill import TO_ALLOW
@@ -122,25 +123,22 @@ def _from_frame(item: InputSpec, frame: Any) -> np.ndarray:
 
 def _column(item: InputSpec, feature: Feature, column: Any) -> np.ndarray:
     missing = column.isna().to_numpy()
-    if missing.any():
-        if not feature.missing:
-            row = int(np.flatnonzero(missing)[0])
-            words = f"there is no value; fill it or drop the row; {TO_ALLOW}"
-            raise InvalidInput(f'column "{feature.name}", row {row}: {words}')
-        present = _column(item, feature, column[~missing].infer_objects())
-        values = np.full(len(missing), item.marker(feature), np.float64)
-        values[~missing] = present
-        return values
-    if not feature.categories:
-        values = column.to_numpy()
-        if values.dtype.kind not in "iufb":
-            raise InvalidInput(f'column "{feature.name}" must hold numbers; it has dtype {column.dtype}')
-        return np.asarray(values)
-    codes = {name: code for code, name in enumerate(feature.categories)}
-    unknown: Sequence[str] = sorted({str(value) for value in column} - set(codes))
-    if unknown:
-        raise InvalidInput(
-            f'column "{feature.name}": unknown categories: {", ".join(unknown[:20])};'
-            f" known categories: {', '.join(feature.categories)}"
-        )
-    return np.array([codes[str(value)] for value in column])
+    present = column[~missing].infer_objects() if missing.any() else column
+    if missing.any() and not feature.missing:
+        words = f"there is no value; fill it or drop the row; {TO_ALLOW}"
+        raise InvalidInput(f'column "{feature.name}", row {int(missing.argmax())}: {words}')
+    if feature.categories:
+        if unknown := sorted({str(value) for value in present} - set(feature.categories)):
+            raise InvalidInput(
+                f'column "{feature.name}": unknown categories: {", ".join(unknown[:20])};'
+                f" known categories: {', '.join(feature.categories)}"
+            )
+        return codes_of(column, feature.categories)
+    numbers = present.to_numpy()
+    if numbers.dtype.kind not in "iufb":
+        raise InvalidInput(f'column "{feature.name}" must hold numbers; it has dtype {present.dtype}')
+    if not missing.any():
+        return np.asarray(numbers)
+    values = np.full(len(missing), item.marker(feature), np.float64)
+    values[~missing] = numbers
+    return values

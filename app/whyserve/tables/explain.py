@@ -19,9 +19,9 @@ from whyserve.model.rows import Arrays
 from whyserve.model.scale import scale_of
 from whyserve.model.spec import DEFAULT_BACKGROUND, ScaleName
 from whyserve.tables.answers import open_answers
-from whyserve.tables.files import Chunk, RowsFile, name_of, open_rows
+from whyserve.tables.files import Chunk, name_of, open_rows
 from whyserve.tables.lines import columns_of, lines_of, schema_of
-from whyserve.tables.rows import EVERY, Reading, RowsRead, TableReader, check_rows, read_rows
+from whyserve.tables.rows import EVERY, Reading, RowsRead, TableReader, read_rows
 
 # Rows that are explained together: at most so many, with inputs of at most so many bytes.
 CHUNK_ROWS, CHUNK_BYTES = 1024, 1 << 23
@@ -96,7 +96,8 @@ def explain_files(
     Raises InvalidInput, UnknownLabel, UnsupportedMethod, ConfigurationError.
     """
     explainer, totals = TableExplainer(model, question, reading), Totals()
-    readers = [(file, explainer.reader(file.names, f"{file.name}: ")) for file in open_files(places, reading)]
+    files = [open_rows(place, reading.dialect) for place in places]
+    readers = [(file, explainer.reader(file.names, f"{file.name}: ")) for file in files]
     count = sum(file.count for file, _ in readers)
     with open_answers(answers, explainer.schema) as write:
         for file, reader in readers:
@@ -110,14 +111,6 @@ def explain_files(
                 totals.add(len(chunk), found.faults, file.name)
                 say(1.0)
     return totals
-
-
-def open_files(places: Sequence[str | Path], reading: Reading) -> list[RowsFile]:
-    """Raises InvalidInput if a file cannot be read or has no rows."""
-    files = [open_rows(place, reading.dialect) for place in places]
-    for file in files:
-        check_rows(file)
-    return files
 
 
 def read_given(place: str | Path, model: ExplainableModel, reading: Reading) -> GivenBackground:

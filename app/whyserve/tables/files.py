@@ -111,23 +111,28 @@ def written(place: str | Path) -> Iterator[Path]:
 
 
 def open_rows(place: str | Path, dialect: Dialect) -> RowsFile:
-    """Raises InvalidInput if the file has another format, cannot be read, or has no heading.
+    """Raises InvalidInput if the file has another format, cannot be read, or has no heading or no rows.
 
     A CSV file is read once to count its rows, so that a fault of its encoding is found before any row is explained.
     """
     place = str(place)
     with _readable(place):
         if has_ending(place, PARQUET):
-            with _parquet(place) as file:
-                return RowsFile(place, file.schema_arrow.names, file.metadata.num_rows, partial(_parquet_chunks, place))
-        if not has_ending(place, CSV):
+            with _parquet(place) as content:
+                names, count = content.schema_arrow.names, content.metadata.num_rows
+            file = RowsFile(place, names, count, partial(_parquet_chunks, place))
+        elif has_ending(place, CSV):
+            lines = _csv_lines(place, dialect)
+            heading = next(lines, None)
+            if heading is None:
+                raise InvalidInput(f"{name_of(place)}: the file is empty; its first line must name the columns")
+            names, count = [name.strip() for name in heading], sum(1 for _ in lines)
+            file = RowsFile(place, names, count, partial(_csv_chunks, place, dialect))
+        else:
             raise InvalidInput(f"{name_of(place)}: unknown format; the name must end in {FORMATS}")
-        lines = _csv_lines(place, dialect)
-        heading = next(lines, None)
-        if heading is None:
-            raise InvalidInput(f"{name_of(place)}: the file is empty; its first line must name the columns")
-        names, count = [name.strip() for name in heading], sum(1 for _ in lines)
-        return RowsFile(place, names, count, partial(_csv_chunks, place, dialect))
+    if not file.count:
+        raise InvalidInput(f"{file.name}: the file has no rows")
+    return file
 
 
 def is_index(name: str) -> bool:

@@ -18,7 +18,7 @@ from whyserve.model.spec import ModelSpec
 from whyserve.model.text import TextReader, check_ids
 from whyserve.tables.cells import input_reader
 from whyserve.tables.columns import read_columns
-from whyserve.tables.files import Chunk, Dialect, RowsFile, is_index, open_rows
+from whyserve.tables.files import Chunk, Dialect, is_index, open_rows
 
 DETECTED = Dialect()
 
@@ -150,14 +150,7 @@ def read_rows(
     reader = TableReader(
         spec, file.names, reading, texts=texts or {}, vocabularies=vocabularies or {}, place=f"{file.name}: "
     )
-    check_rows(file)
     return reader.read(next(file.chunks(file.count, 0)))
-
-
-def check_rows(file: RowsFile) -> None:
-    """Raises InvalidInput if a file has no rows."""
-    if not file.count:
-        raise InvalidInput(f"{file.name}: the file has no rows")
 
 
 def _check_columns(place: str, spec: ModelSpec, names: Sequence[str], ignored: Sequence[str]) -> None:

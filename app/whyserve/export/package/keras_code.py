@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import keras
 import numpy as np
 
-from whyserve.errors import InvalidInput, ModelFault
+from whyserve.errors import ModelFault
 from whyserve.export.comparison import BOUND, largest_gap
 from whyserve.export.package.keras_operations import OPERATIONS
 from whyserve.export.package.output_choice import OutputChoice
@@ -42,6 +42,10 @@ class KerasCode:
     framework: ClassVar[str] = "torch"
     origin: ClassVar[str] = "a Keras model with Python code, exported through Keras's torch backend"
     dtype: ClassVar[str] = "float32"
+    no_front: ClassVar[str] = (
+        "preprocess cannot be put in front of a Keras model with Python code; make the scaling a layer of the model,"
+        " such as keras.layers.Normalization(mean=scaler.mean_, variance=scaler.var_)"
+    )
 
     @classmethod
     def of_subclass(cls, model: Any) -> "KerasCode":
@@ -66,16 +70,6 @@ class KerasCode:
     def with_output(self, choice: OutputChoice) -> "KerasCode":
         """The model with one tensor as its output, (rows,) or (rows, outputs)."""
         return replace(self, choice=choice)
-
-    def with_front(self, front: Any) -> Any:
-        """Raises InvalidInput."""
-        raise InvalidInput(
-            "preprocess cannot be put in front of a Keras model with Python code; make the scaling a layer of the"
-            " model, such as keras.layers.Normalization(mean=scaler.mean_, variance=scaler.var_)"
-        )
-
-    def precision(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """None: the model computes in its own types."""
 
     def run(self, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
         """The output of the caller's own model for rows, (rows, …) by input. Raises what Keras raises."""

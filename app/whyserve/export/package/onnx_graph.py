@@ -56,7 +56,11 @@ def make_servable(model: Any) -> tuple[Any, dict[str, Labels]]:
     constants = {tensor.name for tensor in graph.initializer}
     for node in graph.node:
         if node.op_type == "ZipMap":
-            _leave_out(node, graph)
+            node.op_type, node.domain = "Identity", ""
+            del node.attribute[:]
+            for output in graph.output:
+                if output.name == node.output[0]:
+                    output.ClearField("type")  # ONNX Runtime infers it
     for value in graph.input:
         if value.name not in constants:
             stated, nodes = _front(value, graph)
@@ -73,14 +77,6 @@ def make_servable(model: Any) -> tuple[Any, dict[str, Labels]]:
     if edited != model and not any(each.domain in DOMAINS for each in edited.opset_import):
         edited.opset_import.append(onnx.helper.make_opsetid("", 13))  # a forest alone has operators of ai.onnx.ml only
     return edited, categories
-
-
-def _leave_out(node: Any, graph: Any) -> None:
-    node.op_type, node.domain = "Identity", ""
-    del node.attribute[:]
-    for output in graph.output:
-        if output.name == node.output[0]:
-            output.ClearField("type")  # ONNX Runtime infers it
 
 
 def _front(value: Any, graph: Any) -> tuple[dict[str, Labels], list[Any]]:

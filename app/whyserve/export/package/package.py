@@ -142,7 +142,7 @@ def package(
         "inputs": inputs,
         **describe_output(tried, labels, list(names) or choice.heads, unit, task=task, thresholds=thresholds),
     }
-    if precision := network.precision(arrays):
+    if hasattr(network, "precision") and (precision := network.precision(arrays)):
         described["precision"] = precision
     try:
         spec = ModelSpec.model_validate(described)

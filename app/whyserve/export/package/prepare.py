@@ -55,6 +55,8 @@ def prepare(
         tokenizer, kinds = next(iter(inside.texts.values())), {**dict.fromkeys(inside.texts, "tokens"), **kinds}
     text = read_texts(tokenizer, as_served(network, background, categories), network, kinds)
     if preprocess is not None:
+        if hasattr(network, "no_front"):
+            raise InvalidInput(network.no_front)
         front = Front.of(preprocess, text.background, features)
         network, layers = network.with_front(front)
     if front and missing:
