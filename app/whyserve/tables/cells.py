@@ -21,10 +21,7 @@ from whyserve.model.missing import is_absent
 from whyserve.model.text import TextReader
 
 # By the chosen decimal separator: the other one, followed by exactly three digits.
-TWO_READINGS = {
-    ".": re.compile(r"([-+]?)([1-9]\d*),(\d{3})"),
-    ",": re.compile(r"([-+]?)([1-9]\d*)\.(\d{3})"),
-}
+TWO_READINGS = {".": re.compile(r"([-+]?)([1-9]\d*),(\d{3})"), ",": re.compile(r"([-+]?)([1-9]\d*)\.(\d{3})")}
 Reader = Callable[[Any], Any]
 
 
