@@ -221,6 +221,10 @@ class InputSpec(Strict):
             return bool
         return int if self.is_integer or (feature is not None and feature.whole) else float
 
+    def is_number(self, feature: Feature) -> bool:
+        """Whether a feature's values have an order."""
+        return not feature.categories and self.value_type(feature) is not bool
+
     def columns(self, array: np.ndarray) -> Iterator[tuple[str, Feature | None, np.ndarray]]:
         """The key, the feature and the values of each key of an instance. array: (rows, *shape)."""
         if not self.is_tabular:
@@ -291,6 +295,10 @@ class InputSpec(Strict):
         if marker is None:
             return np.zeros(values.shape, bool)
         return np.asarray(np.isnan(values) if np.isnan(marker) else values == marker)
+
+    def present(self, feature: Feature, values: np.ndarray) -> np.ndarray:
+        """The values of a feature, (rows,), that are not missing."""
+        return np.asarray(values[~self.is_missing(feature, values)])
 
     def missing_in(self, array: np.ndarray) -> np.ndarray | None:
         """The same for each element of rows, (rows, *shape); None if every value must be there."""

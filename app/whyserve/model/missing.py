@@ -66,15 +66,12 @@ def fills_of(spec: ModelSpec, background: Arrays) -> dict[str, float]:
     Raises InvalidInput if a feature has no value in the background.
     """
     fills: dict[str, float] = {}
-    for item in spec.inputs:
-        for name, feature, column in item.columns(background[item.name]):
-            if feature is None or not feature.missing:
-                continue
-            present = column[~item.is_missing(feature, column)]
-            if not len(present):
-                raise InvalidInput(f'"{name}" is missing in every row; give rows with values of it')
-            if isinstance(feature.missing, FilledWith):
-                fills[name] = _fill(item, feature, feature.missing.fill, present)
+    for item, column, feature in spec.features:
+        present = item.present(feature, background[item.name][:, column])
+        if feature.missing and not len(present):
+            raise InvalidInput(f'"{feature.name}" is missing in every row; give rows with values of it')
+        if isinstance(feature.missing, FilledWith):
+            fills[feature.name] = _fill(item, feature, feature.missing.fill, present)
     return fills
 
 

@@ -211,7 +211,7 @@ def check_ids(inputs: Sequence[InputSpec], vocabularies: Mapping[str, int], arra
     for item in inputs if vocabularies else ():
         for key, feature, column in item.columns(arrays[item.name]):
             count = vocabularies.get(key)
-            ids = column[~item.is_missing(feature, column)] if feature and feature.missing else column
+            ids = item.present(feature, column) if feature and feature.missing else column
             if count is not None and (ids.min(initial=0) < 0 or ids.max(initial=0) >= count):
                 what = "feature" if feature else "input"
                 raise InvalidInput(f'{what} "{key}" holds an id outside the range 0 to {count - 1}', field=key)
