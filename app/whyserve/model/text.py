@@ -11,10 +11,9 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
 
 from whyserve.errors import InvalidInput, ModelFault, first_line
-from whyserve.model.input_spec import InputSpec
+from whyserve.model.input_spec import InputSpec, Strict
 from whyserve.model.spec import ModelSpec
 
 # The characters that a text may have per token of the input. No real text needs as many, and the work stays small.
@@ -28,7 +27,7 @@ def most_letters(item: InputSpec) -> int:
     return LETTERS_A_TOKEN * item.shape[0]
 
 
-class TokenSpans(BaseModel):
+class TokenSpans(Strict):
     """The tokens of one text, each with the characters that it covers.
 
     tokens: (token, start, end), where text[start:end] are the characters, counted in Unicode code points.
@@ -36,8 +35,6 @@ class TokenSpans(BaseModel):
         covers no character and stands at the end of the text, or at its start with left padding.
     words: the word of each token, by the tokenizer's count; None for a special token and for the padding.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     tokens: tuple[tuple[str, int, int], ...]
     places: tuple[int, ...]
