@@ -6,7 +6,7 @@ RowPlayers: the player of every element, and the answer's form of their attribut
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
@@ -29,7 +29,7 @@ NUMBER_BYTES = 23
 # The bytes of a listed player in an answer: somewhat more than measured.
 PLAYER_BYTES = 120
 # The keys of `players` that are no inputs.
-HOLD, GROUPS, TREE = "hold", "groups", "tree"
+WORDS = HOLD, GROUPS, TREE = "hold", "groups", "tree"
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,16 +130,48 @@ class Partition:
         """
         self.wanted = dict(spec.explain.players if wanted is None else wanted)
         self.inputs = spec.inputs
-        self.held = frozenset(_held(spec.inputs, self.wanted))
-        self._players = _players_of(spec.inputs, self.wanted, self.held)
+        names = [item.name for item in spec.inputs]
+        if any(key not in (*names, *WORDS) for key in self.wanted):
+            raise _fault("", f"has an unknown key; available keys: {', '.join((*names, *WORDS))}")
+        # The players of an input are an object. An input may have the name of a word.
+        words = {key: x for key, x in self.wanted.items() if key not in names or not isinstance(x, Mapping)}
+        self.held = _held(words.get(HOLD, []), names)
+        of_inputs = {name: {} if name in words and name in WORDS else self.wanted.get(name, {}) for name in names}
+        self._players = {item.name: _players_of(item, of_inputs[item.name], self.held) for item in spec.inputs}
         # The group of each feature or whole input that is in one, and the members of each group.
-        self._group_of, self.groups = _groups(spec, self.wanted, self._players, self.held)
+        self._group_of, self.groups = self._grouped(spec, words.get(GROUPS, {}))
         self.absent = {name: each.absent for name, each in self._players.items() if each.absent is not None}
         if len(self.held) == len(spec.inputs):
             raise _fault(HOLD, "holds every input; at least one input must have players")
-        self._tree = None if any(item.name == TREE for item in spec.inputs) else self.wanted.get(TREE)
+        self._tree = words.get(TREE)
         if self._tree is not None:
             self._check_tree()
+
+    def _grouped(self, spec: "ModelSpec", across: Any) -> tuple[dict[str, str], dict[str, list[str]]]:
+        if not isinstance(across, Mapping):
+            raise _fault(GROUPS, "must be an object: the members of each group, by its name")
+        pairs = [(name, each, f"{GROUPS}.{name}") for name, given in across.items() for each in _members(name, given)]
+        for item in spec.inputs:
+            places = group_by_place(item, self._players[item.name], len(item.features)) if item.is_tabular else {}
+            pairs += [(group, item.keys[at], f"{item.name}.{GROUPS}.{group}") for at, group in places.items()]
+        held_keys = {key for item in spec.inputs if item.name in self.held for key in item.keys}
+        group_of: dict[str, str] = {}
+        groups: dict[str, list[str]] = {}
+        for group, member, place in pairs:
+            if member not in spec.keys:
+                raise _fault(place, "has an unknown member; members are features, and inputs that have no features")
+            if member in held_keys:
+                raise _fault(place, f'holds "{member}", which is held, so it is no player')
+            if member in group_of:
+                raise _fault(place, f'holds "{member}", which is already in the group "{group_of[member]}"')
+            if group in spec.keys or group in spec.groups:
+                words = "has the name of a feature, of an input or of a group of model.toml; choose another"
+                raise _fault(place, words)
+            if member in self._players and self._players[member].word:
+                raise _fault(member, f'is in the group "{group}", so it has no players of its own')
+            group_of[member] = group
+            groups.setdefault(group, []).append(member)
+        return group_of, groups
 
     def _check_tree(self) -> None:
         if self.follows_rows:
@@ -303,82 +335,34 @@ def _fault(place: str, words: str) -> InvalidInput:
     return InvalidInput(f'"{field}" {words}', field=field)
 
 
-def _held(inputs: Sequence[InputSpec], wanted: Mapping[str, Any]) -> list[str]:
-    held, names = wanted.get(HOLD, []), [item.name for item in inputs]
-    if isinstance(held, Mapping) and HOLD in names:
-        return []
+def _held(held: Any, names: Sequence[str]) -> frozenset[str]:
     if not isinstance(held, list):
         raise _fault(HOLD, "must be a list of inputs")
     for place, name in enumerate(held):
         if name not in names:
             raise _fault(f"{HOLD}[{place}]", f"must be one of the inputs: {', '.join(names)}")
-    return held
+    return frozenset(held)
 
 
-def _players_of(
-    inputs: Sequence[InputSpec], wanted: Mapping[str, Any], held: frozenset[str]
-) -> dict[str, InputPlayers]:
-    known = (*(item.name for item in inputs), HOLD, GROUPS, TREE)
-    if any(key not in known for key in wanted):
-        raise _fault("", f"has an unknown key; available keys: {', '.join(known)}")
-    found = {}
-    for item in inputs:
-        given = wanted.get(item.name, {})
-        if not isinstance(given, Mapping):
-            if item.name in (HOLD, GROUPS):
-                given = {}
-            else:
-                raise _fault(item.name, "must be an object")
-        if given and item.name in held:
-            raise _fault(item.name, "is held, so it has no players; remove it here or from hold")
-        try:
-            found[item.name] = InputPlayers.model_validate(given)
-            check_words(item, found[item.name])
-        except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False)[0]
-            path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in _plain(first["loc"]))
-            words = first["msg"].removeprefix("Value error, ")
-            raise _fault(f"{item.name}{path[:100]}", f"is not valid: {words[:1].lower()}{words[1:]}") from None
-        except ValueError as error:
-            place, _, words = str(error).partition(": ")
-            raise _fault(f"{item.name}.{place}", f"is not valid: {words}") from None
-    return found
-
-
-def _plain(place: Iterable[int | str]) -> list[int | str]:
-    """The parts of pydantic's place that stand in the request; others name types of a union."""
-    return [part for part in place if isinstance(part, int) or part.isidentifier()]
-
-
-def _groups(
-    spec: "ModelSpec", wanted: Mapping[str, Any], players: Mapping[str, InputPlayers], held: frozenset[str]
-) -> tuple[dict[str, str], dict[str, list[str]]]:
-    """The group of each feature or whole input that is in one, and the members of each group."""
-    across = wanted.get(GROUPS, {}) if not any(item.name == GROUPS for item in spec.inputs) else {}
-    if not isinstance(across, Mapping):
-        raise _fault(GROUPS, "must be an object: the members of each group, by its name")
-    pairs = [(name, member, f"{GROUPS}.{name}") for name, given in across.items() for member in _members(name, given)]
-    for item in spec.inputs:
-        if item.is_tabular:
-            places = group_by_place(item, players[item.name], len(item.features))
-            pairs += [(group, item.keys[at], f"{item.name}.{GROUPS}.{group}") for at, group in places.items()]
-    held_keys = {key for item in spec.inputs if item.name in held for key in item.keys}
-    group_of: dict[str, str] = {}
-    groups: dict[str, list[str]] = {}
-    for group, member, place in pairs:
-        if member not in spec.keys:
-            raise _fault(place, "has an unknown member; members are features, and inputs that have no features")
-        if member in held_keys:
-            raise _fault(place, f'holds "{member}", which is held, so it is no player')
-        if member in group_of:
-            raise _fault(place, f'holds "{member}", which is already in the group "{group_of[member]}"')
-        if group in spec.keys or group in spec.groups:
-            raise _fault(place, "has the name of a feature, of an input or of a group of model.toml; choose another")
-        if member in players and players[member].word:
-            raise _fault(member, f'is in the group "{group}", so it has no players of its own')
-        group_of[member] = group
-        groups.setdefault(group, []).append(member)
-    return group_of, groups
+def _players_of(item: InputSpec, given: Any, held: frozenset[str]) -> InputPlayers:
+    if not isinstance(given, Mapping):
+        raise _fault(item.name, "must be an object")
+    if given and item.name in held:
+        raise _fault(item.name, "is held, so it has no players; remove it here or from hold")
+    try:
+        players = InputPlayers.model_validate(given)
+        check_words(item, players)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        # Other parts of pydantic's place name types of a union.
+        parts = [part for part in first["loc"] if isinstance(part, int) or part.isidentifier()]
+        path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts)
+        words = first["msg"].removeprefix("Value error, ")
+        raise _fault(f"{item.name}{path[:100]}", f"is not valid: {words[:1].lower()}{words[1:]}") from None
+    except ValueError as error:
+        place, _, words = str(error).partition(": ")
+        raise _fault(f"{item.name}.{place}", f"is not valid: {words}") from None
+    return players
 
 
 def _members(name: str, given: Any) -> list[str]:
