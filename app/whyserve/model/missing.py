@@ -25,6 +25,10 @@ class Gaps:
         """fills: what the network gets for a missing value, by feature, as in the manifest."""
         self._columns = [(*each, fills.get(each[2].name)) for each in spec.features if each[2].missing]
 
+    def __bool__(self) -> bool:
+        """Whether a request may send null."""
+        return bool(self._columns)
+
     def filled(self, arrays: Arrays) -> Arrays:
         """What the network gets: each missing value with a fill is replaced. arrays: (rows, *shape) by input."""
         filled = dict(arrays)

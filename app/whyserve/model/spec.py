@@ -211,11 +211,6 @@ class ModelSpec(Strict):
         return any(item.takes_nan for item in self.inputs)
 
     @property
-    def has_missing(self) -> bool:
-        """Whether a request may send null."""
-        return any(feature.missing for _, _, feature in self.features)
-
-    @property
     def groups(self) -> set[str]:
         """The names of groups of features."""
         return {f.group for _, _, f in self.features if f.group}
