@@ -11,7 +11,6 @@ from whyserve.explain.models.explainable import to_tensors
 from whyserve.explain.models.loader import KerasNetwork, load_torch
 from whyserve.explain.models.onnx_network import load_onnx
 from whyserve.explain.models.traced_network import traced_network
-from whyserve.export.package.gaps import fill_gaps
 from whyserve.export.package.inputs import describe_inputs
 from whyserve.export.package.output_choice import OutputChoice
 from whyserve.export.package.outputs import describe_output
@@ -50,8 +49,7 @@ class InMemory:
     ) -> "InMemory":
         """output: the arguments task and thresholds. Raises InvalidInput, ModelFault, UnsupportedNetwork."""
         _check_backend(model)
-        background, gaps = fill_gaps(background, missing)
-        prepared = prepare(model, background, choice=choice, categories=categories, missing=gaps)
+        prepared = prepare(model, background, choice=choice, categories=categories, missing=missing)
         if prepared.text.kinds:
             raise InvalidInput("a network that takes text needs a model folder; use whyserve.package and whyserve.load")
         tried = prepared.tried

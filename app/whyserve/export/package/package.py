@@ -14,7 +14,6 @@ from whyserve.errors import InvalidInput, ModelFault
 from whyserve.export.build import export_one
 from whyserve.export.package.checks import background_notes, check_place, check_replacement
 from whyserve.export.package.folder import to_toml, write_folder
-from whyserve.export.package.gaps import fill_gaps
 from whyserve.export.package.given import check_arguments
 from whyserve.export.package.ids import token_inputs
 from whyserve.export.package.inputs import describe_inputs
@@ -121,10 +120,9 @@ def package(
     check_place(folder)
     step(f"{folder.name}: running the network on the background")
     choice = OutputChoice(output, reduce)
-    rows, gaps = fill_gaps(background, missing or {})
     prepared = prepare(
-        model, rows, choice=choice, tokenizer=tokenizer, kinds=kinds or {}, categories=categories or {},
-        preprocess=preprocess, features=features, missing=gaps,
+        model, background, choice=choice, tokenizer=tokenizer, kinds=kinds or {}, categories=categories or {},
+        preprocess=preprocess, features=features, missing=missing or {},
     )  # fmt: skip
     tried, text, origin = prepared.tried, prepared.text, prepared.origin
     network, arrays = tried.network, tried.arrays
