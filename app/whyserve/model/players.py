@@ -203,14 +203,14 @@ class Partition:
         """The form of each attribution of an answer, by key. Groups are listed under "players" and have no key."""
         found: dict[str, AttributionForm] = {}
         for item in self.inputs:
-            if item.name in self.held or item.name in self._group_of:
+            if item.name in self.held:
                 continue
-            forms = item.attribution_forms()
-            if self._players[item.name].word and not item.is_tabular:
-                forms = dict.fromkeys(forms, AttributionForm(players=True))
-            grouped = {f.player for f in item.features if f.name in self._group_of}
-            kept = {f.player for f in item.features if f.name not in self._group_of}
-            found |= {key: form for key, form in forms.items() if key in kept or key not in grouped}
+            if (keys := self._keys_of(item)) is not None:
+                found |= {key: AttributionForm() for key in keys if key not in self.groups}
+            elif self._players[item.name].word:
+                found[item.name] = AttributionForm(players=True)
+            else:
+                found |= item.attribution_forms()
         return found
 
     @cached_property
