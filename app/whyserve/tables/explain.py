@@ -19,9 +19,9 @@ from whyserve.model.rows import Arrays
 from whyserve.model.scale import scale_of
 from whyserve.model.spec import DEFAULT_BACKGROUND, ScaleName
 from whyserve.tables.answers import open_answers
-from whyserve.tables.files import Chunk, name_of, open_rows
+from whyserve.tables.files import Chunk, open_rows
 from whyserve.tables.lines import columns_of, lines_of, schema_of
-from whyserve.tables.rows import EVERY, Reading, RowsRead, TableReader, read_rows
+from whyserve.tables.rows import EVERY, Reading, RowsRead, TableReader
 
 # Rows that are explained together: at most so many, with inputs of at most so many bytes.
 CHUNK_ROWS, CHUNK_BYTES = 1024, 1 << 23
@@ -117,9 +117,11 @@ def read_given(place: str | Path, model: ExplainableModel, reading: Reading) -> 
     """A background from a file of rows. Raises InvalidInput if any cell is invalid: skipping a row would change the
     background.
     """
-    read = read_rows(place, model.spec, reading, vocabularies=model.manifest.vocabularies)
+    file, known = open_rows(place, reading.dialect), model.manifest.vocabularies
+    reader = TableReader(model.spec, file.names, reading, vocabularies=known, place=f"{file.name}: ")
+    read = reader.read(next(file.chunks(file.count, 0)))
     for fault in read.faults.values():
-        raise InvalidInput(f"{name_of(place)}: {fault}", field="background")
+        raise InvalidInput(f"{file.name}: {fault}", field="background")
     return GivenBackground.pack(read.arrays)
 
 

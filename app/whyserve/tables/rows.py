@@ -6,6 +6,7 @@ The table has one column for each key of an instance.
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from whyserve.model.spec import ModelSpec
 from whyserve.model.text import TextReader, check_ids
 from whyserve.tables.cells import input_reader
 from whyserve.tables.columns import read_columns
-from whyserve.tables.files import Chunk, Dialect, is_index, open_rows
+from whyserve.tables.files import Chunk, Dialect, is_index
 
 DETECTED = Dialect()
 
@@ -64,8 +65,8 @@ class TableReader:
         names: Sequence[str],
         reading: Reading,
         *,
-        texts: Mapping[str, TextReader],
-        vocabularies: Mapping[str, int],
+        texts: Mapping[str, TextReader] = MappingProxyType({}),
+        vocabularies: Mapping[str, int] = MappingProxyType({}),
         place: str = "",
     ) -> None:
         """names: of the columns. texts: the readers by name of each input that is sent as text. vocabularies: the
@@ -133,24 +134,6 @@ class TableReader:
         if isinstance(chunk, pa.RecordBatch):
             return [str(cell) for cell in chunk.column(column).to_pylist()]
         return [line[column] if column < len(line) else "" for line in chunk]
-
-
-def read_rows(
-    place: Any,
-    spec: ModelSpec,
-    reading: Reading = EVERY,
-    texts: Mapping[str, TextReader] | None = None,
-    vocabularies: Mapping[str, int] | None = None,
-) -> RowsRead:
-    """All rows of a file. Parameters as of TableReader.
-
-    Raises InvalidInput if no row can be used: the file cannot be read, is empty, lacks a column or has an unknown one.
-    """
-    file = open_rows(place, reading.dialect)
-    reader = TableReader(
-        spec, file.names, reading, texts=texts or {}, vocabularies=vocabularies or {}, place=f"{file.name}: "
-    )
-    return reader.read(next(file.chunks(file.count, 0)))
 
 
 def _check_columns(place: str, spec: ModelSpec, names: Sequence[str], ignored: Sequence[str]) -> None:
