@@ -60,9 +60,8 @@ NEEDS_NUMBERS = (
 
 def check_method(method: str) -> None:
     """Raises UnsupportedMethod if no method has this name."""
-    if method not in METHOD_NAMES:
-        known = ", ".join(METHOD_NAMES)
-        raise UnsupportedMethod(f'unknown method "{method}"; available methods: {known}', field="method")
+    if method not in (names := ("auto", *METHODS)):
+        raise UnsupportedMethod(f'unknown method "{method}"; available methods: {", ".join(names)}', field="method")
 
 
 def method_of_interactions(method: str) -> str:
