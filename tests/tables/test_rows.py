@@ -17,12 +17,18 @@ from whyserve.model.arrays import read_npz
 from whyserve.model.fill import TO_ALLOW
 from whyserve.model.rows import as_row
 from whyserve.model.spec import read_spec
-from whyserve.tables.files import Dialect
-from whyserve.tables.rows import Reading, read_rows
+from whyserve.tables.files import Dialect, open_rows
+from whyserve.tables.rows import EVERY, Reading, TableReader
 
 LINEAR = read_spec(MODELS / "linear")
 PENGUINS = read_spec(MODELS / "penguins")
 DIGITS = read_spec(MODELS / "digits")
+
+
+def read_rows(place, spec, reading=EVERY, **known):
+    file = open_rows(place, reading.dialect)
+    reader = TableReader(spec, file.names, reading, place=f"{file.name}: ", **known)
+    return reader.read(next(file.chunks(file.count, 0)))
 
 
 def text(tmp_path, content):

@@ -19,7 +19,7 @@ from whyserve.errors import ConfigurationError, WhyserveError
 from whyserve.explain.models.explainable import ExplainableModel
 from whyserve.remote import file_system, is_address, open_bytes
 from whyserve.tables.answers import open_answers
-from whyserve.tables.explain import OnProgress, Question, TableExplainer, Totals, open_files
+from whyserve.tables.explain import OnProgress, Question, TableExplainer, Totals
 from whyserve.tables.files import PARQUET, has_ending, name_of, open_rows, written
 from whyserve.tables.rows import Reading
 
@@ -105,7 +105,7 @@ def _partitions(
         raise ConfigurationError(f"{wrong[0]}: --engine ray reads Parquet files only")
     found: list[Partition] = []
     first = 1
-    for file in open_files(places, reading):
+    for file in [open_rows(place, reading.dialect) for place in places]:
         explainer.reader(file.names, f"{file.name}: ")
         place = file.place if is_address(file.place) else str(Path(file.place).absolute())
         for skip in range(0, file.count, size):

@@ -79,7 +79,12 @@ def export_all(
             say(f"{why}; exporting {source.spec.name} again")
         changed.append(source)
     with recorded_only(artifacts, partial(_named, record, artifacts, say) if record else None):
-        faults += _export_and_prune(changed, artifacts, settings, say, folders)
+        faults += _export(changed, artifacts, settings, say) if changed else []
+        for folder in folders:
+            for line in set_aside_unreadable(artifacts, folder.name):
+                say(line)
+        for name in prune(artifacts, {folder.name for folder in folders}):
+            say(f"{name}: artifact removed, because the model folder no longer exists")
     count, size = recorded_size(artifacts)
     if count:
         say(f"{count} older builds are kept for the decision record ({size / (1 << 20):.1f} MiB)")
@@ -100,19 +105,6 @@ def _named(record: str, artifacts: Path, say: Say) -> Collection[str]:
         words = error.message
     say(f"{words}; all older builds are kept")
     return {folder.name for folder in (artifacts / RECORDED).glob("*")}
-
-
-def _export_and_prune(
-    changed: Sequence[Source], artifacts: Path, settings: dict[str, float], say: Say, folders: Sequence[Path]
-) -> list[str]:
-    """Export the changed models, and remove what no folder stands for. Returns the faults."""
-    faults = _export(changed, artifacts, settings, say) if changed else []
-    for folder in folders:
-        for line in set_aside_unreadable(artifacts, folder.name):
-            say(line)
-    for name in prune(artifacts, {folder.name for folder in folders}):
-        say(f"{name}: artifact removed, because the model folder no longer exists")
-    return faults
 
 
 def export_one(folder: Path, artifacts: Path, budget_ms: float, budget_max_ms: float = BUDGET_MAX_MS) -> Manifest:

@@ -59,7 +59,7 @@ def trial_rows(
     examples: further real rows. vocabularies: the number of ids, by the name of each input that is sent as text.
     gaps: adds incomplete rows, if a feature may be missing.
     """
-    incomplete, lacking = gaps.rows_to_try(background) if gaps and spec.has_missing else ({}, ())
+    incomplete, lacking = gaps.rows_to_try(background) if gaps else ({}, ())
     background = gaps.filled(background) if gaps else background
     bounds = {i.name: _bounds(i, background[i.name], (vocabularies or {}).get(i.name)) for i in spec.inputs}
     rng = np.random.default_rng(0)

@@ -69,11 +69,10 @@ class Source:
     def ranges(self) -> dict[str, tuple[float, float]]:
         """The minimum and maximum of each numeric feature in the background."""
         return {
-            name: (float(present.min()), float(present.max()))
-            for item in self.spec.inputs
-            for name, feature, column in item.columns(self.background[item.name])
-            if feature and not feature.categories and item.value_type(feature) is not bool
-            for present in [column[~item.is_missing(feature, column)]]
+            feature.name: (float(present.min()), float(present.max()))
+            for item, column, feature in self.spec.features
+            if item.is_number(feature)
+            for present in [item.present(feature, self.background[item.name][:, column])]
         }
 
 

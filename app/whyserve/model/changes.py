@@ -36,13 +36,13 @@ class CounterfactualSpec(Strict):
 
 def check_changes(spec: "ModelSpec", changes: Changes, place: str) -> None:
     """Raises InvalidInput, which names the place, for a feature that the model lacks or that cannot change so."""
-    features = {f.player: (item, f) for item in spec.inputs for f in item.features}
+    features = {f.player: (item, f) for item, _, f in spec.features}
     for key, change in changes.items():
         where = f"{place}.{key}"
         if key not in features:
             raise InvalidInput(f"{where}: neither a feature without a group nor a group of this model", field=where)
         item, feature = features[key]
-        is_number = not (feature.group or feature.categories or item.value_type(feature) is bool)
+        is_number = not feature.group and item.is_number(feature)
         if not is_number and (change.only or change.step or change.range):
             raise InvalidInput(f"{where}: only, step and range need a number", field=where)
         if change.categories is not None and not feature.categories:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from whyserve.errors import UnsupportedMethod
 from whyserve.model.manifest import Manifest
-from whyserve.model.methods import METHOD_NAMES, METHODS
+from whyserve.model.methods import METHODS, check_method
 
 # Above these, an answer is not reliable: the distance to the reference, and the residual as a share of the effect.
 MOST_DISTANCE, MOST_RESIDUAL = 0.3, 0.05
@@ -120,10 +120,7 @@ def choose_method(
     if method == "auto":
         is_default = {"default_background": default_background, "default_scale": default_scale}
         return choose_auto(manifest.certificate, samples, standard_error, **is_default)
-    if method not in METHODS:
-        raise UnsupportedMethod(
-            f'unknown method "{method}"; available methods: {", ".join(METHOD_NAMES)}', field="method"
-        )
+    check_method(method)
     reason = None if method == requested else SET_IN_SPEC
     if not METHODS[method].measured:
         check_standard_error(method, standard_error)

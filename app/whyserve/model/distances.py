@@ -5,18 +5,12 @@ from functools import cached_property
 
 import numpy as np
 
-from whyserve.model.input_spec import Feature, InputSpec
 from whyserve.model.rows import Arrays
 from whyserve.model.spec import ModelSpec
 
 # "Unusual" is measured by the distance to this nearest background row.
 NEIGHBOURS = 5
 ROUNDING = 1e-9  # of a distance
-
-
-def is_number(item: InputSpec, feature: Feature) -> bool:
-    """Whether a feature's values have an order."""
-    return not feature.categories and item.value_type(feature) is not bool
 
 
 def differ(one: np.ndarray, other: np.ndarray) -> np.ndarray:
@@ -33,9 +27,8 @@ class Distances:
 
     def __init__(self, spec: ModelSpec, background: Arrays) -> None:
         self._spec = spec
-        features = [(item, feature) for item in spec.inputs for feature in item.features]
-        self._is_number = np.array([is_number(*each) for each in features])
-        self._weights = np.array([0.5 if feature.group else 1.0 for _, feature in features])
+        self._is_number = np.array([item.is_number(feature) for item, _, feature in spec.features])
+        self._weights = np.array([0.5 if feature.group else 1.0 for _, _, feature in spec.features])
         self.background = self.table(background)
         self._is_number &= (self._weights == 1) | ~np.isin(self.background, (0, 1)).all(axis=0)
         self._scales = [_scale(column) for column in self.background.T]

@@ -4,7 +4,8 @@ Every decision that depends on the kind of an input is made here. Other modules 
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
 
@@ -45,6 +46,11 @@ def has_tokenizer(kind: str) -> bool:
 
 class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def repeated(names: Iterable[str]) -> list[str]:
+    """The names that appear more than once, sorted."""
+    return sorted(name for name, count in Counter(names).items() if count > 1)
 
 
 def one_line(error: ValidationError) -> str:
@@ -215,6 +221,10 @@ class InputSpec(Strict):
             return bool
         return int if self.is_integer or (feature is not None and feature.whole) else float
 
+    def is_number(self, feature: Feature) -> bool:
+        """Whether a feature's values have an order."""
+        return not feature.categories and self.value_type(feature) is not bool
+
     def columns(self, array: np.ndarray) -> Iterator[tuple[str, Feature | None, np.ndarray]]:
         """The key, the feature and the values of each key of an instance. array: (rows, *shape)."""
         if not self.is_tabular:
@@ -285,6 +295,10 @@ class InputSpec(Strict):
         if marker is None:
             return np.zeros(values.shape, bool)
         return np.asarray(np.isnan(values) if np.isnan(marker) else values == marker)
+
+    def present(self, feature: Feature, values: np.ndarray) -> np.ndarray:
+        """The values of a feature, (rows,), that are not missing."""
+        return np.asarray(values[~self.is_missing(feature, values)])
 
     def missing_in(self, array: np.ndarray) -> np.ndarray | None:
         """The same for each element of rows, (rows, *shape); None if every value must be there."""

@@ -58,6 +58,12 @@ NEEDS_NUMBERS = (
 )
 
 
+def check_method(method: str) -> None:
+    """Raises UnsupportedMethod if no method has this name."""
+    if method not in (names := ("auto", *METHODS)):
+        raise UnsupportedMethod(f'unknown method "{method}"; available methods: {", ".join(names)}', field="method")
+
+
 def method_of_interactions(method: str) -> str:
     """The method of a request for interactions. Raises UnsupportedMethod for a method that computes none."""
     if method not in {"auto", "exact"}:

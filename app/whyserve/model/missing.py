@@ -23,12 +23,11 @@ class Gaps:
 
     def __init__(self, spec: ModelSpec, fills: Mapping[str, float]) -> None:
         """fills: what the network gets for a missing value, by feature, as in the manifest."""
-        self._columns = [
-            (item, column, feature, fills.get(feature.name))
-            for item in spec.inputs
-            for column, feature in enumerate(item.features)
-            if feature.missing
-        ]
+        self._columns = [(*each, fills.get(each[2].name)) for each in spec.features if each[2].missing]
+
+    def __bool__(self) -> bool:
+        """Whether a request may send null."""
+        return bool(self._columns)
 
     def filled(self, arrays: Arrays) -> Arrays:
         """What the network gets: each missing value with a fill is replaced. arrays: (rows, *shape) by input."""
@@ -71,15 +70,12 @@ def fills_of(spec: ModelSpec, background: Arrays) -> dict[str, float]:
     Raises InvalidInput if a feature has no value in the background.
     """
     fills: dict[str, float] = {}
-    for item in spec.inputs:
-        for name, feature, column in item.columns(background[item.name]):
-            if feature is None or not feature.missing:
-                continue
-            present = column[~item.is_missing(feature, column)]
-            if not len(present):
-                raise InvalidInput(f'"{name}" is missing in every row; give rows with values of it')
-            if isinstance(feature.missing, FilledWith):
-                fills[name] = _fill(item, feature, feature.missing.fill, present)
+    for item, column, feature in spec.features:
+        present = item.present(feature, background[item.name][:, column])
+        if feature.missing and not len(present):
+            raise InvalidInput(f'"{feature.name}" is missing in every row; give rows with values of it')
+        if isinstance(feature.missing, FilledWith):
+            fills[feature.name] = _fill(item, feature, feature.missing.fill, present)
     return fills
 
 

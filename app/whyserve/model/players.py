@@ -6,7 +6,7 @@ RowPlayers: the player of every element, and the answer's form of their attribut
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
@@ -29,7 +29,7 @@ NUMBER_BYTES = 23
 # The bytes of a listed player in an answer: somewhat more than measured.
 PLAYER_BYTES = 120
 # The keys of `players` that are no inputs.
-HOLD, GROUPS, TREE = "hold", "groups", "tree"
+WORDS = HOLD, GROUPS, TREE = "hold", "groups", "tree"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +38,11 @@ class RowPlayers:
 
     numbers: the player of each element, by input, in the shape of a row; NOBODY for a held element. A group, or a
         feature group of model.toml, is one player in all its places.
-    names: of all players. masks: the label of each pixel, by input, where players are regions of a picture.
+    names: of all players.
     """
 
     numbers: Mapping[str, np.ndarray]
     names: Sequence[str]
-    masks: Mapping[str, np.ndarray]
     parts: Sequence["_Part"]
     _groups: Mapping[str, tuple[int, list[str]]]
     _tree: Mapping[str, list[str]] | None = None
@@ -78,7 +77,14 @@ class RowPlayers:
     @property
     def facts(self) -> dict[str, Any]:
         """What an answer says once for a row: {"masks": …}, each mask as [label, how often in a row] row-major."""
-        masks = {name: {"shape": list(mask.shape), "runs": _runs(mask)} for name, mask in self.masks.items()}
+        found = {item.name: part.mask for item, _, _, part in self.parts if part and part.mask is not None}
+        masks = {
+            name: {
+                "shape": list(mask.shape),
+                "runs": [[label, sum(1 for _ in run)] for label, run in groupby(mask.ravel().tolist())],
+            }
+            for name, mask in found.items()
+        }
         return {"masks": masks} if masks else {}
 
     def described(self, values: np.ndarray, texts: Mapping[str, "TokenSpans"] | None = None) -> dict[str, Any]:
@@ -124,15 +130,48 @@ class Partition:
         """
         self.wanted = dict(spec.explain.players if wanted is None else wanted)
         self.inputs = spec.inputs
-        self.held = frozenset(_held(spec.inputs, self.wanted))
-        self._players = _players_of(spec.inputs, self.wanted, self.held)
-        self._group_of, self._groups = _groups(spec, self.wanted, self._players, self.held)
+        names = [item.name for item in spec.inputs]
+        if any(key not in (*names, *WORDS) for key in self.wanted):
+            raise _fault("", f"has an unknown key; available keys: {', '.join((*names, *WORDS))}")
+        # The players of an input are an object. An input may have the name of a word.
+        words = {key: x for key, x in self.wanted.items() if key not in names or not isinstance(x, Mapping)}
+        self.held = _held(words.get(HOLD, []), names)
+        of_inputs = {name: {} if name in words and name in WORDS else self.wanted.get(name, {}) for name in names}
+        self._players = {item.name: _players_of(item, of_inputs[item.name], self.held) for item in spec.inputs}
+        # The group of each feature or whole input that is in one, and the members of each group.
+        self._group_of, self.groups = self._grouped(spec, words.get(GROUPS, {}))
         self.absent = {name: each.absent for name, each in self._players.items() if each.absent is not None}
         if len(self.held) == len(spec.inputs):
             raise _fault(HOLD, "holds every input; at least one input must have players")
-        self._tree = None if any(item.name == TREE for item in spec.inputs) else self.wanted.get(TREE)
+        self._tree = words.get(TREE)
         if self._tree is not None:
             self._check_tree()
+
+    def _grouped(self, spec: "ModelSpec", across: Any) -> tuple[dict[str, str], dict[str, list[str]]]:
+        if not isinstance(across, Mapping):
+            raise _fault(GROUPS, "must be an object: the members of each group, by its name")
+        pairs = [(name, each, f"{GROUPS}.{name}") for name, given in across.items() for each in _members(name, given)]
+        for item in spec.inputs:
+            places = group_by_place(item, self._players[item.name], len(item.features)) if item.is_tabular else {}
+            pairs += [(group, item.keys[at], f"{item.name}.{GROUPS}.{group}") for at, group in places.items()]
+        held_keys = {key for item in spec.inputs if item.name in self.held for key in item.keys}
+        group_of: dict[str, str] = {}
+        groups: dict[str, list[str]] = {}
+        for group, member, place in pairs:
+            if member not in spec.keys:
+                raise _fault(place, "has an unknown member; members are features, and inputs that have no features")
+            if member in held_keys:
+                raise _fault(place, f'holds "{member}", which is held, so it is no player')
+            if member in group_of:
+                raise _fault(place, f'holds "{member}", which is already in the group "{group_of[member]}"')
+            if group in spec.keys or group in spec.groups:
+                words = "has the name of a feature, of an input or of a group of model.toml; choose another"
+                raise _fault(place, words)
+            if member in self._players and self._players[member].word:
+                raise _fault(member, f'is in the group "{group}", so it has no players of its own')
+            group_of[member] = group
+            groups.setdefault(group, []).append(member)
+        return group_of, groups
 
     def _check_tree(self) -> None:
         if self.follows_rows:
@@ -164,14 +203,14 @@ class Partition:
         """The form of each attribution of an answer, by key. Groups are listed under "players" and have no key."""
         found: dict[str, AttributionForm] = {}
         for item in self.inputs:
-            if item.name in self.held or item.name in self._group_of:
+            if item.name in self.held:
                 continue
-            forms = item.attribution_forms()
-            if self._players[item.name].word and not item.is_tabular:
-                forms = dict.fromkeys(forms, AttributionForm(players=True))
-            grouped = {f.player for f in item.features if f.name in self._group_of}
-            kept = {f.player for f in item.features if f.name not in self._group_of}
-            found |= {key: form for key, form in forms.items() if key in kept or key not in grouped}
+            if (keys := self._keys_of(item)) is not None:
+                found |= {key: AttributionForm() for key in keys if key not in self.groups}
+            elif self._players[item.name].word:
+                found[item.name] = AttributionForm(players=True)
+            else:
+                found |= item.attribution_forms()
         return found
 
     @cached_property
@@ -182,13 +221,8 @@ class Partition:
             divided = any(players.word for players in self._players.values())
             divisions = [part.division for part in self.fixed.parts if part.division] if divided else []
             listed = sum(len(division.players) for division in divisions if division.players is not None)
-            return sum(sizes) + PLAYER_BYTES * (listed + len(self._groups))
+            return sum(sizes) + PLAYER_BYTES * (listed + len(self.groups))
         return sum(sizes) + PLAYER_BYTES * sum(players.superpixels or 0 for players in self._players.values())
-
-    @property
-    def groups(self) -> Mapping[str, Sequence[str]]:
-        """The members of each group."""
-        return self._groups
 
     @property
     def has_one_reference(self) -> bool:
@@ -240,7 +274,7 @@ class Partition:
                 new = [key for key in dict.fromkeys(keys) if key not in shared]
                 shared.update(zip(new, range(len(names), len(names) + len(new)), strict=True))
                 names += new
-                groups |= {key: (shared[key], self._groups[key]) for key in new if key in self._groups}
+                groups |= {key: (shared[key], self.groups[key]) for key in new if key in self.groups}
                 parts.append(_Part(item, {key: shared[key] for key in new if key not in groups}))
                 numbers[item.name] = np.array([shared[key] for key in keys]).reshape(item.row_shape)
                 continue
@@ -250,10 +284,7 @@ class Partition:
             names += self._names(item, division)
         if not names:
             raise InvalidInput('"players": this row has no player, because all its tokens are special', field="players")
-        masks = {
-            part.item.name: part.division.mask for part in parts if part.division and part.division.mask is not None
-        }
-        return RowPlayers(numbers, tuple(names), masks, parts, groups, self._tree)
+        return RowPlayers(numbers, tuple(names), parts, groups, self._tree)
 
     def _keys_of(self, item: InputSpec) -> list[str] | None:
         """The key of each element's player, row-major; None if the elements have no keys."""
@@ -304,93 +335,40 @@ def _fault(place: str, words: str) -> InvalidInput:
     return InvalidInput(f'"{field}" {words}', field=field)
 
 
-def _held(inputs: Sequence[InputSpec], wanted: Mapping[str, Any]) -> list[str]:
-    held, names = wanted.get(HOLD, []), [item.name for item in inputs]
-    if isinstance(held, Mapping) and HOLD in names:
-        return []
+def _held(held: Any, names: Sequence[str]) -> frozenset[str]:
     if not isinstance(held, list):
         raise _fault(HOLD, "must be a list of inputs")
     for place, name in enumerate(held):
         if name not in names:
             raise _fault(f"{HOLD}[{place}]", f"must be one of the inputs: {', '.join(names)}")
-    return held
+    return frozenset(held)
 
 
-def _players_of(
-    inputs: Sequence[InputSpec], wanted: Mapping[str, Any], held: frozenset[str]
-) -> dict[str, InputPlayers]:
-    known = (*(item.name for item in inputs), HOLD, GROUPS, TREE)
-    if any(key not in known for key in wanted):
-        raise _fault("", f"has an unknown key; available keys: {', '.join(known)}")
-    found = {}
-    for item in inputs:
-        given = wanted.get(item.name, {})
-        if not isinstance(given, Mapping):
-            if item.name in (HOLD, GROUPS):
-                given = {}
-            else:
-                raise _fault(item.name, "must be an object")
-        if given and item.name in held:
-            raise _fault(item.name, "is held, so it has no players; remove it here or from hold")
-        try:
-            found[item.name] = InputPlayers.model_validate(given)
-        except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False)[0]
-            path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in _plain(first["loc"]))
-            words = first["msg"].removeprefix("Value error, ")
-            raise _fault(f"{item.name}{path[:100]}", f"is not valid: {words[:1].lower()}{words[1:]}") from None
-        try:
-            check_words(item, found[item.name])
-        except ValueError as error:
-            place, _, words = str(error).partition(": ")
-            raise _fault(f"{item.name}.{place}", f"is not valid: {words}") from None
-    return found
-
-
-def _plain(place: Iterable[int | str]) -> list[int | str]:
-    """The parts of pydantic's place that stand in the request; others name types of a union."""
-    return [part for part in place if isinstance(part, int) or part.isidentifier()]
-
-
-def _groups(
-    spec: "ModelSpec", wanted: Mapping[str, Any], players: Mapping[str, InputPlayers], held: frozenset[str]
-) -> tuple[dict[str, str], dict[str, list[str]]]:
-    """The group of each feature or whole input that is in one, and the members of each group."""
-    across = wanted.get(GROUPS, {}) if not any(item.name == GROUPS for item in spec.inputs) else {}
-    if not isinstance(across, Mapping):
-        raise _fault(GROUPS, "must be an object: the members of each group, by its name")
-    pairs = [(name, member, f"{GROUPS}.{name}") for name, given in across.items() for member in _members(name, given)]
-    for item in spec.inputs:
-        if item.is_tabular:
-            places = group_by_place(item, players[item.name], len(item.features))
-            pairs += [(group, item.keys[at], f"{item.name}.{GROUPS}.{group}") for at, group in places.items()]
-    held_keys = {key for item in spec.inputs if item.name in held for key in item.keys}
-    group_of: dict[str, str] = {}
-    groups: dict[str, list[str]] = {}
-    for group, member, place in pairs:
-        if member not in spec.keys:
-            raise _fault(place, "has an unknown member; members are features, and inputs that have no features")
-        if member in held_keys:
-            raise _fault(place, f'holds "{member}", which is held, so it is no player')
-        if member in group_of:
-            raise _fault(place, f'holds "{member}", which is already in the group "{group_of[member]}"')
-        if group in spec.keys or group in spec.groups:
-            raise _fault(place, "has the name of a feature, of an input or of a group of model.toml; choose another")
-        if member in players and players[member].word:
-            raise _fault(member, f'is in the group "{group}", so it has no players of its own')
-        group_of[member] = group
-        groups.setdefault(group, []).append(member)
-    return group_of, groups
+def _players_of(item: InputSpec, given: Any, held: frozenset[str]) -> InputPlayers:
+    if not isinstance(given, Mapping):
+        raise _fault(item.name, "must be an object")
+    if given and item.name in held:
+        raise _fault(item.name, "is held, so it has no players; remove it here or from hold")
+    try:
+        players = InputPlayers.model_validate(given)
+        check_words(item, players)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        # Other parts of pydantic's place name types of a union.
+        parts = [part for part in first["loc"] if isinstance(part, int) or part.isidentifier()]
+        path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts)
+        words = first["msg"].removeprefix("Value error, ")
+        raise _fault(f"{item.name}{path[:100]}", f"is not valid: {words[:1].lower()}{words[1:]}") from None
+    except ValueError as error:
+        place, _, words = str(error).partition(": ")
+        raise _fault(f"{item.name}.{place}", f"is not valid: {words}") from None
+    return players
 
 
 def _members(name: str, given: Any) -> list[str]:
     if not isinstance(given, list) or not given or not all(isinstance(each, str) for each in given):
         raise _fault(f"{GROUPS}.{name}"[:100], "must be a list of features and inputs, and must not be empty")
     return given
-
-
-def _runs(mask: np.ndarray) -> list[list[int]]:
-    return [[label, sum(1 for _ in run)] for label, run in groupby(mask.ravel().tolist())]
 
 
 def _form_bytes(form: AttributionForm) -> int:

@@ -37,7 +37,11 @@ class RowReader:
 
     def __init__(self, spec: ModelSpec, texts: Mapping[str, TextReader] | None = None) -> None:
         """texts: the readers by name of each input that is sent as text."""
-        self._readers = [(i.name, _reader(i), np.dtype(i.dtype), len(i.keys), _form(i)) for i in spec.inputs]
+        # The last: the struct format of the numbers of a tabular input; None for other inputs.
+        self._readers = [
+            (i.name, _reader(i), np.dtype(i.dtype), len(i.keys), STRUCT_FORMATS.get(i.dtype) if i.is_tabular else None)
+            for i in spec.inputs
+        ]
         self._texts = texts or {}
 
     def __call__(self, rows: Sequence[Row], place: str = "instances", first: int = 0) -> Arrays:
@@ -73,11 +77,6 @@ class RowReader:
         return ids
 
 
-def _form(spec: InputSpec) -> str | None:
-    """The struct format of the numbers of a tabular input; None for other inputs."""
-    return STRUCT_FORMATS.get(spec.dtype) if spec.is_tabular else None
-
-
 def pack(numbers: Iterable[float], shape: Sequence[int], form: str) -> np.ndarray:
     """An array of Python's numbers, in half of NumPy's time. form: of struct, "f" or "d".
 
@@ -107,10 +106,7 @@ def _reader(spec: InputSpec) -> Any:
         {label: code for code, label in enumerate(feature.categories)} if feature.categories else None
         for feature in spec.features
     ]
-    if not spec.markers:
-        pairs = list(zip(names, codes, strict=True))
-        return lambda row: [row[name] if code is None else code[row[name]] for name, code in pairs]
-    known = list(zip(names, codes, spec.markers, strict=True))
+    known = list(zip(names, codes, map(spec.marker, spec.features), strict=True))
     return lambda row: [
         marker if (value := row[name]) is None else value if code is None else code[value]
         for name, code, marker in known

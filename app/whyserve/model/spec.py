@@ -2,7 +2,6 @@
 
 import re
 import tomllib
-from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -10,7 +9,7 @@ from pydantic import Field, StringConstraints, ValidationError, model_validator
 
 from whyserve.errors import InvalidInput, ModelFault, first_line
 from whyserve.model.changes import CounterfactualSpec, check_changes
-from whyserve.model.input_spec import InputSpec, Strict, has_tokenizer, one_line
+from whyserve.model.input_spec import Feature, InputSpec, Strict, has_tokenizer, one_line, repeated
 from whyserve.model.methods import METHODS, NEEDS_NUMBERS, NEEDS_TORCH, Method
 from whyserve.model.players import Partition
 from whyserve.model.reasons import ReasonsSpec
@@ -157,10 +156,10 @@ class ModelSpec(Strict):
             ("output name", self.output.names),
             ("input", [i.name for i in self.inputs]),
             ("feature or input name", self.keys),
-            *((f'category of "{f.name}":', f.categories or ()) for i in self.inputs for f in i.features),
+            *((f'category of "{name}":', categories) for name, categories in self.categories.items()),
         ):
-            if duplicate := next((name for name, count in Counter(given).items() if count > 1), None):
-                raise ValueError(f'the {what} "{duplicate}" appears twice')
+            if twice := repeated(given):
+                raise ValueError(f'the {what} "{twice[0]}" appears twice')
         if taken := self.groups & set(self.keys):
             raise ValueError(f'the group "{min(taken)}" has the name of a feature or an input; choose another name')
         return self
@@ -192,9 +191,19 @@ class ModelSpec(Strict):
         """The keys of an instance: each tabular feature, and each other input."""
         return tuple(key for item in self.inputs for key in item.keys)
 
+    @property
+    def features(self) -> list[tuple[InputSpec, int, Feature]]:
+        """Every feature, with its input and its column there."""
+        return [(item, column, feature) for item in self.inputs for column, feature in enumerate(item.features)]
+
+    @property
+    def categories(self) -> dict[str, tuple[str, ...]]:
+        """The categories of each feature that has some."""
+        return {f.name: f.categories for _, _, f in self.features if f.categories}
+
     def members(self, group: str) -> list[str]:
         """The names of the features of a group."""
-        return [f.name for item in self.inputs for f in item.features if f.group == group]
+        return [f.name for _, _, f in self.features if f.group == group]
 
     @property
     def takes_nan(self) -> bool:
@@ -202,14 +211,9 @@ class ModelSpec(Strict):
         return any(item.takes_nan for item in self.inputs)
 
     @property
-    def has_missing(self) -> bool:
-        """Whether a request may send null."""
-        return any(feature.missing for item in self.inputs for feature in item.features)
-
-    @property
     def groups(self) -> set[str]:
         """The names of groups of features."""
-        return {f.group for item in self.inputs for f in item.features if f.group}
+        return {f.group for _, _, f in self.features if f.group}
 
     @property
     def output_names(self) -> tuple[str, ...]:

@@ -11,10 +11,9 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
 
 from whyserve.errors import InvalidInput, ModelFault, first_line
-from whyserve.model.input_spec import InputSpec
+from whyserve.model.input_spec import InputSpec, Strict
 from whyserve.model.spec import ModelSpec
 
 # The characters that a text may have per token of the input. No real text needs as many, and the work stays small.
@@ -28,7 +27,7 @@ def most_letters(item: InputSpec) -> int:
     return LETTERS_A_TOKEN * item.shape[0]
 
 
-class TokenSpans(BaseModel):
+class TokenSpans(Strict):
     """The tokens of one text, each with the characters that it covers.
 
     tokens: (token, start, end), where text[start:end] are the characters, counted in Unicode code points.
@@ -36,8 +35,6 @@ class TokenSpans(BaseModel):
         covers no character and stands at the end of the text, or at its start with left padding.
     words: the word of each token, by the tokenizer's count; None for a special token and for the padding.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     tokens: tuple[tuple[str, int, int], ...]
     places: tuple[int, ...]
@@ -88,14 +85,15 @@ class TextReader:
         found = self._encoded(text)
         tokens = _with_accents(text, [(t, *offsets) for t, offsets in zip(found.tokens, found.offsets, strict=True)])
         words = _words(text, tokens, found)
-        places, rest = list(range(len(tokens))), self._length - len(tokens)
-        if not rest:
-            return TokenSpans(tokens=tuple(tokens), places=tuple(places), words=words, text=text)
-        if self._pad_left:
-            padded, places = [(self._pad_token, 0, 0), *tokens], [*[0] * rest, *(place + 1 for place in places)]
-            return TokenSpans(tokens=tuple(padded), places=tuple(places), words=(None, *words), text=text)
-        padded, places = [*tokens, (self._pad_token, len(text), len(text))], [*places, *[len(tokens)] * rest]
-        return TokenSpans(tokens=tuple(padded), places=tuple(places), words=(*words, None), text=text)
+        count, rest = len(tokens), self._length - len(tokens)
+        places = [*range(count)]
+        if rest and self._pad_left:
+            tokens, words = [(self._pad_token, 0, 0), *tokens], (None, *words)
+            places = [*[0] * rest, *range(1, count + 1)]
+        elif rest:
+            tokens, words = [*tokens, (self._pad_token, len(text), len(text))], (*words, None)
+            places += [count] * rest
+        return TokenSpans(tokens=tuple(tokens), places=tuple(places), words=words, text=text)
 
     def spans_of_ids(self, ids: Sequence[int]) -> TokenSpans:
         """The tokens of ids, whose text is not known: of the decoded text, or each id by itself if that differs."""
@@ -210,7 +208,7 @@ def check_ids(inputs: Sequence[InputSpec], vocabularies: Mapping[str, int], arra
     for item in inputs if vocabularies else ():
         for key, feature, column in item.columns(arrays[item.name]):
             count = vocabularies.get(key)
-            ids = column[~item.is_missing(feature, column)] if feature and feature.missing else column
+            ids = item.present(feature, column) if feature and feature.missing else column
             if count is not None and (ids.min(initial=0) < 0 or ids.max(initial=0) >= count):
                 what = "feature" if feature else "input"
                 raise InvalidInput(f'{what} "{key}" holds an id outside the range 0 to {count - 1}', field=key)

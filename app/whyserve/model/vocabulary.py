@@ -4,7 +4,7 @@
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, StringConstraints, model_validator
 
-from whyserve.model.input_spec import InputSpec
+from whyserve.model.input_spec import InputSpec, repeated
 
 if TYPE_CHECKING:
     from whyserve.model.text import TokenSpans
@@ -141,16 +141,24 @@ def divide(
         return _of_text(word, spans, item.row_shape)
     if word == "groups":
         return _grouped(item, players)
-    if item.image_axes():
-        return _of_image(item, players, row)
+    if axes := item.image_axes():
+        return _of_image(item, axes, players, row)
     return _of_series(item, players)
 
 
-def _of_image(item: InputSpec, players: InputPlayers, row: np.ndarray | None) -> Division:
-    height, width, axis = _image_axes(item)
+def _of_image(
+    item: InputSpec, axes: tuple[int, int, int | None], players: InputPlayers, row: np.ndarray | None
+) -> Division:
+    height, width, axis = axes
     mask = None
     if players.superpixels or players.mask is not None:
-        mask = _superpixels(item, row, players.superpixels) if players.superpixels else _label_mask(item, players)
+        if players.superpixels:
+            assert row is not None, "superpixels follow the row"
+            mask = _superpixels(row, axis, players.superpixels)
+        elif len(players.mask or ()) != height or any(len(labels) != width for labels in players.mask or ()):
+            raise ValueError(f"mask: must be {height} rows of {width} labels")
+        else:
+            mask = np.array(players.mask)
         labels, numbers = np.unique(mask, return_inverse=True)
         space = numbers.reshape(height, width)
         parts = [{"player": f"region {label}", "label": label} for label in labels.tolist()]
@@ -212,7 +220,8 @@ def _times_channels(
     names = [f"channel {number}" for number in range(count)] if channels is True else channels
     if len(names) != count:
         raise ValueError(f"channels: {len(names)} names, but the input has {count} channels")
-    _check_apart("channels", names)
+    if twice := repeated(names):
+        raise ValueError(f'channels: the name "{twice[0]}" appears twice')
     both = [
         {**part, "player": f"{name}, {part['player']}" if part else name, "channel": name}
         for part in parts
@@ -233,32 +242,16 @@ def _numbered(ends: Sequence[int]) -> np.ndarray:
     return np.repeat(np.arange(len(ends) - 1), np.diff(ends))
 
 
-def _image_axes(item: InputSpec) -> tuple[int, int, int | None]:
-    axes = item.image_axes()
-    assert axes is not None, "check_words has refused other inputs"
-    return axes
-
-
-def _label_mask(item: InputSpec, players: InputPlayers) -> np.ndarray:
-    height, width, _ = _image_axes(item)
-    rows = players.mask or []
-    if len(rows) != height or any(len(row) != width for row in rows):
-        raise ValueError(f"mask: must be {height} rows of {width} labels")
-    return np.array(rows)
-
-
-def _superpixels(item: InputSpec, row: np.ndarray | None, count: int) -> np.ndarray:
+def _superpixels(row: np.ndarray, axis: int | None, count: int) -> np.ndarray:
     """(height, width): SLIC (Achanta et al. 2012) on the explained picture."""
     from skimage.segmentation import slic  # noqa: PLC0415 (only the worker has it, and it is slow to import)
 
-    assert row is not None, "superpixels follow the row"
-    height, width, axis = _image_axes(item)
     levels = row.astype(np.float64) if axis is None else np.moveaxis(row, axis, -1).astype(np.float64)
     low, high = levels.min(), levels.max()
     levels = (levels - low) / (high - low or 1.0)
     found: np.ndarray = slic(
         levels,
-        n_segments=min(count, height * width),
+        n_segments=min(count, levels.shape[0] * levels.shape[1]),
         compactness=10.0 if levels.ndim == 3 and levels.shape[-1] == 3 else COMPACTNESS,
         channel_axis=None if axis is None else -1,
         start_label=0,
@@ -322,11 +315,3 @@ def group_by_place(item: InputSpec, players: InputPlayers, size: int) -> dict[in
                 raise ValueError(f'groups.{group}: "{member}" is already in the group "{group_of[place]}"')
             group_of[place] = group
     return group_of
-
-
-def _check_apart(word: str, names: Iterable[str]) -> None:
-    seen: set[str] = set()
-    for name in names:
-        if name in seen:
-            raise ValueError(f'{word}: the name "{name}" appears twice')
-        seen.add(name)

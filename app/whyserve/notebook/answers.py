@@ -39,19 +39,24 @@ def from_answer(answer: Mapping[str, Any], instances: Sequence[Row], draw: Draw 
     outputs = same_outputs([each["outputs"] for each in rows], np.nan)
     first = outputs[0][0]["attributions"]
     keys = list(first)
+    has_errors = "standard_errors" in outputs[0][0]
+
+    def numbers(field: str) -> np.ndarray | None:
+        return np.array([[each[field] for each in row] for row in outputs]) if field in outputs[0][0] else None
+
     common: dict[str, Any] = {
         "draw": draw,
         "outputs": tuple(tuple(each["output"] for each in row["outputs"]) for row in rows),
-        "base": np.array([[each["base_value"] for each in row] for row in outputs]),
-        "predicted": np.array([[each["value"] for each in row] for row in outputs]),
-        "interactions": _pairs(outputs),
+        "base": numbers("base_value"),
+        "predicted": numbers("value"),
+        "interactions": numbers("interactions"),
         "tree": [[each["tree"] for each in row] for row in outputs] if "tree" in outputs[0][0] else None,
         "facts": {key: fact for key, fact in answer.items() if key != "explanations"},
         **{key: [row.get(key) for row in rows] for key in FURTHER if any(key in row for row in rows)},
     }
     if any(names_players(each) for row in outputs for each in row):
-        return Explanation(**_players(outputs), **common)
-    if any(_is_text(first[key]) for key in keys):
+        return Explanation(**_listed(outputs, has_errors), **common)
+    if any(isinstance(part, list) and part and isinstance(part[0], Mapping) for part in first.values()):
         if len(keys) > 1:
             raise ValueError("text beside other inputs cannot be shown as one row of values")
         texts = [str(instance[keys[0]]) for instance in instances]
@@ -59,7 +64,9 @@ def from_answer(answer: Mapping[str, Any], instances: Sequence[Row], draw: Draw 
             if not row[0]["output"]:  # no output of this row is explained: its text is one piece
                 whole = {keys[0]: [{"token": text, "start": 0, "end": len(text), "value": np.nan}]}
                 row[:] = [{**each, "attributions": whole, "standard_errors": whole} for each in row]
-        return Explanation(names=None, **_text(outputs, texts, keys[0]), **common)
+        tokens = [row[0]["attributions"][keys[0]] for row in outputs]
+        pieces = [_pieces(each, text) for each, text in zip(tokens, texts, strict=True)]
+        return Explanation(**_listed(outputs, has_errors, pieces), **common)
     parts = {key: np.shape(first[key]) for key in keys}
     names = tuple(key + "".join(f"[{i}]" for i in place) for key, shape in parts.items() for place in np.ndindex(shape))
     alone = len(parts) == 1 and () not in parts.values()
@@ -68,7 +75,7 @@ def from_answer(answer: Mapping[str, Any], instances: Sequence[Row], draw: Draw 
         names=names,
         shape=next(iter(parts.values())) if alone else None,
         attributions=_stacked(outputs, "attributions", keys),
-        errors=_stacked(outputs, "standard_errors", keys) if "standard_errors" in outputs[0][0] else None,
+        errors=_stacked(outputs, "standard_errors", keys) if has_errors else None,
         row_values=np.stack(
             [row[0] if alone else np.concatenate([part.astype(object).ravel() for part in row]) for row in row_values]
         ),
@@ -76,27 +83,24 @@ def from_answer(answer: Mapping[str, Any], instances: Sequence[Row], draw: Draw 
     )
 
 
-def _pairs(outputs: Sequence[Sequence[Row]]) -> np.ndarray | None:
-    if "interactions" not in outputs[0][0]:
-        return None
-    return np.array([[each["interactions"] for each in row] for row in outputs])
-
-
-def _players(outputs: Sequence[Sequence[Row]]) -> dict[str, Any]:
-    """Named players, the same in every row, or one array of names and values per row."""
+def _listed(
+    outputs: Sequence[Sequence[Row]], has_errors: bool, pieces: Sequence[Sequence[str]] | None = None
+) -> dict[str, Any]:
+    """Players with the same names in every row, or one array of names and values per row. pieces: of texts."""
     found = [[by_player(each) for each in row] for row in outputs]
     names = [tuple(name for name, *_ in row[0]) for row in found]
     values = [np.array([[value for _, value, _ in each] for each in row]) for row in found]
     errors = [np.array([[error for *_, error in each] for each in row]) for row in found]
-    if not any("standard_errors" in each for row in outputs for each in row):
-        errors = []
-    if len(set(names)) == 1:
-        shown = np.full((len(names), len(names[0])), "", object)
-        return {"names": names[0], "row_values": shown, "attributions": np.stack(values),
-                "errors": np.stack(errors) if errors else None}  # fmt: skip
-    shown = ragged([np.array(each) for each in names])
-    return {"names": None, "row_values": shown, "attributions": ragged(values),
-            "errors": ragged(errors) if errors else None}  # fmt: skip
+    is_same = pieces is None and len(set(names)) == 1
+    joined = np.stack if is_same else ragged
+    return {
+        "names": names[0] if is_same else None,
+        "row_values": np.full((len(names), len(names[0])), "", object)
+        if is_same
+        else ragged([np.array(each) for each in pieces or names]),
+        "attributions": joined(values),
+        "errors": joined(errors) if has_errors else None,
+    }
 
 
 def _stacked(outputs: Sequence[Sequence[Row]], field: str, keys: Sequence[str]) -> np.ndarray:
@@ -123,22 +127,6 @@ def _levels(picture: str, shape: tuple[int, ...]) -> np.ndarray:
     if levels.ndim == 3 and levels.shape != shape:
         levels = np.moveaxis(levels, 2, 0)
     return levels.reshape(shape)
-
-
-def _is_text(part: Any) -> bool:
-    return isinstance(part, list) and bool(part) and isinstance(part[0], Mapping)
-
-
-def _text(outputs: Sequence[Sequence[Row]], texts: Sequence[str], key: str) -> dict[str, Any]:
-    def values(field: str) -> np.ndarray:
-        return ragged([np.array([[token["value"] for token in each[field][key]] for each in row]) for row in outputs])
-
-    tokens = [row[0]["attributions"][key] for row in outputs]
-    return {
-        "attributions": values("attributions"),
-        "errors": values("standard_errors") if "standard_errors" in outputs[0][0] else None,
-        "row_values": ragged([np.array(_pieces(each, text)) for each, text in zip(tokens, texts, strict=True)]),
-    }
 
 
 def _pieces(tokens: Sequence[Row], text: str) -> list[str]:

@@ -57,8 +57,7 @@ class Client:
     @short_errors
     def predict(self, model: str, rows: Any, *, version: int | None = None) -> Predictions:
         """One answer per row."""
-        body = {"model": model, "instances": self._instances(model, rows), **_given(version=version)}
-        return Predictions(self._post("/predict", body).json()["predictions"])
+        return Predictions(self._post("/predict", model, rows, {"version": version})[0].json()["predictions"])
 
     @short_errors
     def explain(self, model: str, rows: Any, **options: Any) -> Explanation:
@@ -84,8 +83,8 @@ class Client:
         """The mean absolute attribution of each feature over many rows: one column per output, the largest first."""
         import pandas as pd  # noqa: PLC0415
 
-        body = {"model": model, "instances": self._instances(model, rows), "summary": True, **_given(**options)}
-        state = self._finished(self._post("/explain", body).json()["id"], None)
+        answered, _ = self._post("/explain", model, rows, {"summary": True, **options})
+        state = self._finished(answered.json()["id"], None)
         columns = {}
         for output in state["result"]["summary"]:
             numbers = output["mean_absolute_attributions"]
@@ -100,8 +99,8 @@ class Client:
         options: output, threshold, count, most_changed, changes, deadline_s, version, as POST /counterfactual takes
         them. Returns its `counterfactuals`.
         """
-        body = {"model": model, "instances": self._instances(model, rows), **_given(**options)}
-        found: list[dict[str, Any]] = self._post("/counterfactual", body).json()["counterfactuals"]
+        answered, _ = self._post("/counterfactual", model, rows, options)
+        found: list[dict[str, Any]] = answered.json()["counterfactuals"]
         return found
 
     def close(self) -> None:
@@ -115,14 +114,19 @@ class Client:
 
     # -- requests -------------------------------------------------------------------------------------
 
-    def _post(self, path: str, body: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> httpx.Response:
-        return _checked(self._http.post(path, json=body, headers=dict(headers or {})))
+    def _post(
+        self, path: str, model: str, rows: Any, options: Mapping[str, Any], headers: Mapping[str, str] | None = None
+    ) -> tuple[httpx.Response, Instances]:
+        """The answer for some rows, and the rows as they were sent."""
+        instances = read_instances(self._spec(model), rows)
+        given = {name: value for name, value in options.items() if value is not None}
+        body = {"model": model, "instances": instances, **given}
+        return _checked(self._http.post(path, json=body, headers=headers)), instances
 
     def _ask(
         self, model: str, rows: Any, options: Mapping[str, Any], headers: Mapping[str, str] | None = None
     ) -> Pending:
-        instances = self._instances(model, rows)
-        answered = self._post("/explain", {"model": model, "instances": instances, **_given(**options)}, headers)
+        answered, instances = self._post("/explain", model, rows, options, headers)
         answer = answered.json()
         return Pending(answer["id"], model, instances, answer if answered.status_code == 200 else None)
 
@@ -149,11 +153,6 @@ class Client:
                 raise TimeoutError(f"explanation {identity} is not done: {state['progress']:.0%}")
             time.sleep(POLL_S)
 
-    # -- rows and answers -----------------------------------------------------------------------------
-
-    def _instances(self, model: str, rows: Any) -> Instances:
-        return read_instances(self._spec(model), rows)
-
 
 def _arrays(spec: ModelSpec, instances: Instances) -> Arrays:
     """The arrays of rows without text and without pictures; none of others."""
@@ -174,7 +173,3 @@ def _checked(answered: httpx.Response) -> httpx.Response:
     except (ValueError, KeyError, TypeError):
         words = f"the service answered {answered.status_code} to {answered.request.url.path}"
         raise ServiceError(answered.status_code, "http_error", words) from None
-
-
-def _given(**options: Any) -> dict[str, Any]:
-    return {name: value for name, value in options.items() if value is not None}

@@ -6,19 +6,19 @@ from typing import Any
 import numpy as np
 import torch
 
-from whyserve.errors import InvalidInput, UnsupportedMethod
+from whyserve.errors import InvalidInput
 from whyserve.explain.certificate.certify import certify
 from whyserve.explain.game.base import Attribution, Limits
 from whyserve.explain.game.base import Explainer as Method
 from whyserve.explain.game.network import Network
-from whyserve.explain.methods.registry import EXPLAINERS
 from whyserve.explain.models.explainable import to_tensors
 from whyserve.explain.models.on_scale import ending_of, network_on
 from whyserve.explain.models.row_games import game_players, prepared
+from whyserve.explain.worker.results import Explained
 from whyserve.export.package.output_choice import OutputChoice
 from whyserve.jobs import GivenBackground
 from whyserve.model.choice import MethodChoice, check_standard_error, choose_auto
-from whyserve.model.methods import BUDGET_MAX_MS, BUDGET_MS, MEASURED_METHODS, METHOD_NAMES, method_of_interactions
+from whyserve.model.methods import BUDGET_MAX_MS, BUDGET_MS, MEASURED_METHODS, check_method, method_of_interactions
 from whyserve.model.missing import Gaps, fills_of
 from whyserve.model.outputs import NOTHING_ON, Output, Outputs, same_length
 from whyserve.model.players import Partition
@@ -88,21 +88,12 @@ class Explainer:
         budget_ms: float = BUDGET_MS,
         budget_max_ms: float = BUDGET_MAX_MS,
     ) -> None:
-        if method not in METHOD_NAMES:
-            raise UnsupportedMethod(f'unknown method "{method}"; available methods: {", ".join(METHOD_NAMES)}')
+        check_method(method)
         made = InMemory.of(
-            model,
-            background,
-            choice=OutputChoice(output, reduce),
-            task=task,
-            thresholds=thresholds,
-            labels=labels,
-            names=names,
-            features=features,
-            players=players or {},
-            categories=categories or {},
-            missing=missing or {},
-        )
+            model, background, choice=OutputChoice(output, reduce), task=task, thresholds=thresholds,
+            labels=labels or (), names=names or (), features=features, players=players or {},
+            categories=categories or {}, missing=missing or {},
+        )  # fmt: skip
         self.spec, self.network, self.notes = made.spec, made.network, made.notes
         self.background = to_tensors(made.background)
         self._gaps = Gaps(made.spec, fills_of(made.spec, made.background))
@@ -196,19 +187,18 @@ class Explainer:
         """From columns of the network to named outputs: of two labels on one column, one has the opposite sign."""
         sign = np.array(same_length([[output.sign for output in row] for row in wanted], np.nan))
         offset = np.array(same_length([[output.offset for output in row] for row in wanted], np.nan))
-        errors, pairs, of_groups = found.standard_errors, found.interactions, found.group_errors
-        attributions = sign[..., None] * found.values.double().numpy()
-        tree = None
-        if found.trees is not None and of_groups is not None:
-            parts = zip(found.trees, attributions.tolist(), of_groups.tolist(), strict=True)
+        shown = Explained.of(found, [self._partition.fixed] * len(wanted))
+        attributions, pairs, tree = sign[..., None] * shown.values, shown.interactions, None
+        if shown.trees is not None and shown.group_errors is not None:
+            parts = zip(shown.trees, attributions.tolist(), shown.group_errors.tolist(), strict=True)
             tree = [list(map(each.described, values, of_row)) for each, values, of_row in parts]
         return Explanation(
             outputs=tuple(tuple(output.name for output in row) for row in wanted),
             attributions=attributions,
-            errors=None if errors is None else errors.double().numpy(),
-            interactions=None if pairs is None else sign[..., None, None] * pairs.numpy(),
+            errors=shown.standard_errors,
+            interactions=None if pairs is None else sign[..., None, None] * pairs,
             tree=tree,
-            base=offset + sign * found.base_values.double().numpy(),
+            base=offset + sign * shown.base_values,
             predicted=offset + sign * found.predictions.double().numpy(),
             **self._elements(arrays),
             facts=facts,
@@ -247,6 +237,7 @@ class Explainer:
     ) -> MethodChoice:
         if method == "auto":
             return choose_auto(self.certificate, samples, standard_error, default_scale=default_scale)
+        check_method(method)
         check_standard_error(method, standard_error)
         return MethodChoice(method, samples=samples)
 
@@ -254,8 +245,6 @@ class Explainer:
         return network_on(self.spec, self.network, scale, self._ending, self.background)
 
     def _prepared(self, method: str, scale: Scale | None) -> Method:
-        if method not in EXPLAINERS:
-            raise UnsupportedMethod(f'unknown method "{method}"; available methods: {", ".join(METHOD_NAMES)}')
         if (method, scale) not in self._ready:
             self._ready[method, scale] = self._made(method, self._network_on(scale))
         return self._ready[method, scale]

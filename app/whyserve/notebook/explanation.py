@@ -88,6 +88,11 @@ class Explanation:
         """The outputs explained, if they are the same for every row; else None, see `outputs`."""
         return list(self.outputs[0]) if len(set(self.outputs)) == 1 else None
 
+    @property
+    def _known(self) -> str:
+        """The outputs explained of any row, for messages."""
+        return ", ".join(dict.fromkeys(each for names in self.outputs for each in names))
+
     # -- numbers --------------------------------------------------------------------------------------
 
     @property
@@ -144,9 +149,8 @@ class Explanation:
         """One of the outputs. Raises ValueError if it was not explained for every row."""
         places = [names.index(name) if name in names else None for names in self.outputs]
         if None in places:
-            known = ", ".join(dict.fromkeys(each for names in self.outputs for each in names))
             raise ValueError(
-                f'"{name}" was not explained for every row; explained outputs: {known};'
+                f'"{name}" was not explained for every row; explained outputs: {self._known};'
                 f' explain again with outputs=["{name}"]'
             )
         return self._at([int(place or 0) for place in places])
@@ -198,9 +202,8 @@ class Explanation:
         one = self if output is None else self.output(output)
         names = one.output_names
         if names is None:
-            known = ", ".join(dict.fromkeys(each for outputs in one.outputs for each in outputs))
             raise ValueError(
-                f"the rows explain different outputs ({known}), which cannot be drawn together;"
+                f"the rows explain different outputs ({one._known}), which cannot be drawn together;"
                 " name one that was explained for every row, or select rows, as in explanation[0]"
             )
         values, base, label = one.values, one.base_values, names[0] if len(names) == 1 else names

@@ -11,16 +11,15 @@ from whyserve.explain.models.explainable import to_tensors
 from whyserve.explain.models.loader import KerasNetwork, load_torch
 from whyserve.explain.models.onnx_network import load_onnx
 from whyserve.explain.models.traced_network import traced_network
-from whyserve.export.package.gaps import fill_gaps
 from whyserve.export.package.inputs import describe_inputs
 from whyserve.export.package.output_choice import OutputChoice
-from whyserve.export.package.outputs import describe_output, stated_labels
+from whyserve.export.package.outputs import describe_output
 from whyserve.export.package.prepare import prepare
 from whyserve.model.input_spec import InputSpec
 from whyserve.model.keras_file import open_keras
 from whyserve.model.players import Partition
 from whyserve.model.rows import Arrays
-from whyserve.model.spec import KERAS_FILE, ExplainSpec, ModelSpec, Task
+from whyserve.model.spec import KERAS_FILE, ExplainSpec, ModelSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,42 +39,28 @@ class InMemory:
         background: Any,
         *,
         choice: OutputChoice,
-        task: Task | None,
-        thresholds: Any,
-        labels: Sequence[str] | None,
-        names: Sequence[str] | None,
+        labels: Sequence[str],
+        names: Sequence[str],
         features: Sequence[str] | None,
         players: Mapping[str, Mapping[str, Any]],
         categories: Mapping[str, Sequence[str]],
         missing: Mapping[str, Any],
+        **output: Any,
     ) -> "InMemory":
-        """Raises InvalidInput, ModelFault, UnsupportedNetwork."""
+        """output: the arguments task and thresholds. Raises InvalidInput, ModelFault, UnsupportedNetwork."""
         _check_backend(model)
-        background, gaps = fill_gaps(background, missing)
-        prepared = prepare(model, background, choice=choice, categories=categories, missing=gaps)
+        prepared = prepare(model, background, choice=choice, categories=categories, missing=missing)
         if prepared.text.kinds:
             raise InvalidInput("a network that takes text needs a model folder; use whyserve.package and whyserve.load")
         tried = prepared.tried
-        packaged, arrays, columns, table = tried.network, tried.arrays, tried.columns, tried.table
-        described, _ = describe_inputs(
-            arrays, columns, tried.whole, features=features, units={}, groups={}, kinds={}, ranges={}, texts={}
-        )
-        labels = stated_labels(packaged, table, labels or (), names or ())
-        width = 1 if table.ndim == 1 else table.shape[1]
-        given = list(map(str, labels)), list(map(str, names or choice.heads))
-        output = describe_output(table, *given, task=task, thresholds=thresholds, numbered=True)
-        if packaged.framework == "onnx":
-            output["output"]["tensor"] = packaged.tensor
-        spec = ModelSpec(
-            name="notebook",
-            framework=packaged.framework,
-            inputs=tuple(InputSpec(**item) for item in described),
-            **output,
-        )
+        packaged, arrays = tried.network, tried.arrays
+        inputs = tuple(InputSpec(**item) for item in describe_inputs(tried, features)[0])
+        described = describe_output(tried, labels, list(names) or choice.heads, numbered=True, **output)
+        spec = ModelSpec(name="notebook", framework=packaged.framework, inputs=inputs, **described)
         Partition(spec, players)
         spec = spec.model_copy(update={"explain": ExplainSpec(players=dict(players))})
         network = replace(_network(packaged, spec, arrays), takes_nan=spec.takes_nan)
-        return cls(spec, network, arrays, width, tried.notes)
+        return cls(spec, network, arrays, tried.table.shape[1], tried.notes)
 
 
 def _check_backend(model: Any) -> None:

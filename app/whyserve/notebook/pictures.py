@@ -28,7 +28,9 @@ def draw_from_arrays(spec: ModelSpec, arrays: Arrays) -> Draw:
             output["standard_errors"] = players.described(one.errors[0][0])["attributions"]
         if one.interactions is not None:
             output["interactions"] = one.interactions[0][0].tolist()
-        return _picture(spec, as_row(spec, here, 0), here, one.facts, output)
+        from whyserve.explain.pictures.draw import svg_and_words  # noqa: PLC0415  # matplotlib, if a picture is wanted
+
+        return svg_and_words(spec, as_row(spec, here, 0), here, one.facts, output)
 
     return draw
 
@@ -42,14 +44,8 @@ def draw_from_answer(
         (number,) = one.numbers
         output = next(each for each in answer["explanations"][number]["outputs"] if each["output"] == one.outputs[0][0])
         here = {name: array[number : number + 1] for name, array in arrays.items()}
-        return _picture(spec, instances[number], here, answer, output)
+        from whyserve.explain.pictures.draw import svg_and_words  # noqa: PLC0415  # matplotlib, if a picture is wanted
+
+        return svg_and_words(spec, instances[number], here, answer, output)
 
     return draw
-
-
-def _picture(
-    spec: ModelSpec, row: Mapping[str, Any], arrays: Arrays, answer: Mapping[str, Any], output: Mapping[str, Any]
-) -> tuple[str, str]:
-    from whyserve.explain.pictures.draw import svg_and_words  # noqa: PLC0415  # matplotlib, if a picture is wanted
-
-    return svg_and_words(spec, row, arrays, answer, output)

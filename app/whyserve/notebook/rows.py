@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 
 from whyserve.errors import InvalidInput
+from whyserve.export.package.background import codes_of
 from whyserve.export.package.given import is_frame
 from whyserve.model.arrays import check_arrays
 from whyserve.model.fill import TO_ALLOW
-from whyserve.model.input_spec import Feature, InputSpec
+from whyserve.model.input_spec import Feature, InputSpec, repeated
 from whyserve.model.missing import is_absent
 from whyserve.model.rows import Arrays, as_row, row_count
 from whyserve.model.spec import ModelSpec
@@ -56,7 +57,7 @@ def read_instances(spec: ModelSpec, rows: Any, texts: Mapping[str, TextReader] =
     if is_frame(rows) and not all(item.is_tabular for item in spec.inputs):
         rows = rows.to_dict("records")
     if isinstance(rows, Sequence) and not isinstance(rows, str) and rows and isinstance(rows[0], Mapping):
-        markers = {f.name for item in spec.inputs for f in item.features if f.missing}
+        markers = {f.name for _, _, f in spec.features if f.missing}
         return [{k: None if k in markers and is_absent(value) else value for k, value in row.items()} for row in rows]
     arrays = read_rows(spec, rows)
     return [as_row(spec, arrays, number, texts) for number in range(row_count(arrays))]
@@ -79,27 +80,19 @@ def check_instances(spec: ModelSpec, arrays: Arrays, instances: Sequence[Mapping
 def row_values_of(spec: ModelSpec, arrays: Arrays) -> np.ndarray:
     """The rows as an Explanation shows them: (rows, *shape) of one array, else (rows, elements), categories by name."""
     (first, *others) = spec.inputs
-    if not others and not first.is_tabular:
-        return arrays[first.name]
     if not others and not any(feature.categories or feature.group for feature in first.features):
         return arrays[first.name]
     columns: dict[str, np.ndarray] = {}
     for item in spec.inputs:
         flat = arrays[item.name].reshape(len(arrays[item.name]), -1).astype(object)
         for place in range(flat.shape[1]):
-            feature = item.features[place] if item.is_tabular else None
-            key = feature.player if feature else f"{item.name}/{place}"
-            # A group has no value of its own.
-            columns[key] = (
-                np.full(len(flat), "", object) if feature and feature.group else _named(feature, flat[:, place])
-            )
+            feature, column = item.features[place] if item.is_tabular else None, flat[:, place]
+            if feature and feature.group:  # a group has no value of its own
+                column = np.full(len(flat), "", object)
+            elif feature and feature.categories:
+                column = np.array([*feature.categories, None], object)[column.astype(int)]
+            columns[feature.player if feature else f"{item.name}/{place}"] = column
     return np.stack(list(columns.values()), axis=1)
-
-
-def _named(feature: Feature | None, column: np.ndarray) -> np.ndarray:
-    if feature is None or not feature.categories:
-        return column
-    return np.array([[*feature.categories, None][int(code)] for code in column], object)
 
 
 def _integers(array: np.ndarray) -> np.ndarray:
@@ -119,7 +112,7 @@ def _from_frame(item: InputSpec, frame: Any) -> np.ndarray:
         raise InvalidInput(f'"{item.name}" is of kind {item.kind}: give it as an array (rows, …), not as a DataFrame')
     names = [str(name) for name in frame.columns]
     missing = [feature.name for feature in item.features if feature.name not in names]
-    twice = sorted({name for name in names if names.count(name) > 1})
+    twice = repeated(names)
     if missing or twice:
         words = [f"missing columns: {', '.join(missing)}"] if missing else []
         words += [f"duplicate columns: {', '.join(twice)}"] if twice else []
@@ -130,25 +123,22 @@ def _from_frame(item: InputSpec, frame: Any) -> np.ndarray:
 
 def _column(item: InputSpec, feature: Feature, column: Any) -> np.ndarray:
     missing = column.isna().to_numpy()
-    if missing.any():
-        if not feature.missing:
-            row = int(np.flatnonzero(missing)[0])
-            words = f"there is no value; fill it or drop the row; {TO_ALLOW}"
-            raise InvalidInput(f'column "{feature.name}", row {row}: {words}')
-        present = _column(item, feature, column[~missing].infer_objects())
-        values = np.full(len(missing), item.marker(feature), np.float64)
-        values[~missing] = present
-        return values
-    if not feature.categories:
-        values = column.to_numpy()
-        if values.dtype.kind not in "iufb":
-            raise InvalidInput(f'column "{feature.name}" must hold numbers; it has dtype {column.dtype}')
-        return np.asarray(values)
-    codes = {name: code for code, name in enumerate(feature.categories)}
-    unknown: Sequence[str] = sorted({str(value) for value in column} - set(codes))
-    if unknown:
-        raise InvalidInput(
-            f'column "{feature.name}": unknown categories: {", ".join(unknown[:20])};'
-            f" known categories: {', '.join(feature.categories)}"
-        )
-    return np.array([codes[str(value)] for value in column])
+    present = column[~missing].infer_objects() if missing.any() else column
+    if missing.any() and not feature.missing:
+        words = f"there is no value; fill it or drop the row; {TO_ALLOW}"
+        raise InvalidInput(f'column "{feature.name}", row {int(missing.argmax())}: {words}')
+    if feature.categories:
+        if unknown := sorted({str(value) for value in present} - set(feature.categories)):
+            raise InvalidInput(
+                f'column "{feature.name}": unknown categories: {", ".join(unknown[:20])};'
+                f" known categories: {', '.join(feature.categories)}"
+            )
+        return codes_of(column, feature.categories)
+    numbers = present.to_numpy()
+    if numbers.dtype.kind not in "iufb":
+        raise InvalidInput(f'column "{feature.name}" must hold numbers; it has dtype {present.dtype}')
+    if not missing.any():
+        return np.asarray(numbers)
+    values = np.full(len(missing), item.marker(feature), np.float64)
+    values[~missing] = numbers
+    return values

@@ -9,7 +9,7 @@ from functools import lru_cache
 import numpy as np
 
 from whyserve.model.changes import Change, Changes
-from whyserve.model.distances import Distances, is_number
+from whyserve.model.distances import Distances
 from whyserve.model.input_spec import Feature, InputSpec
 from whyserve.model.spec import ModelSpec
 
@@ -67,7 +67,7 @@ class Ladders:
         known = known[~np.isnan(known).any(axis=1)]
         if feature.group:
             values = np.unique(known, axis=0)
-        elif is_number(item, feature):
+        elif item.is_number(feature):
             values = self._numbers(item, feature, known[:, 0], start[columns[0]], limits)
         else:
             values = _codes(feature, limits)

@@ -42,24 +42,20 @@ def open_answers(place: str | Path, schema: pa.Schema) -> Iterator[Write]:
 def _parquet(path: Path, schema: pa.Schema) -> Iterator[Write]:
     kept: dict[str, Any] = {"rows": 0, "refused": 0}
     held: list[pa.RecordBatch] = []
-    waiting = {"lines": 0, "bytes": 0}
     texts = [each.name for each in schema if pa.types.is_string(each.type)]
     with pa.parquet.ParquetWriter(path, schema, use_dictionary=texts) as file:
 
         def flush() -> None:
             file.write_table(pa.Table.from_batches(held, schema))
             held.clear()
-            waiting.update(lines=0, bytes=0)
 
         def write(lines: pa.RecordBatch, facts: Mapping[str, Any]) -> None:
             kept.update({name: fact for name, fact in facts.items() if name not in OF_CHUNK})
             kept["rows"] += facts["rows"]
             kept["refused"] += facts["refused"]
             held.append(lines)
-            waiting["lines"] += len(lines)
-            waiting["bytes"] += lines.nbytes
             # Small row groups would make the file's index grow with the number of rows, in memory and on disk.
-            if waiting["lines"] >= GROUP_LINES or waiting["bytes"] >= GROUP_BYTES:
+            if sum(map(len, held)) >= GROUP_LINES or sum(each.nbytes for each in held) >= GROUP_BYTES:
                 flush()
 
         yield write

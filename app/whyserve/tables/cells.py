@@ -8,6 +8,7 @@ import json
 import math
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,10 +21,7 @@ from whyserve.model.missing import is_absent
 from whyserve.model.text import TextReader
 
 # By the chosen decimal separator: the other one, followed by exactly three digits.
-TWO_READINGS = {
-    ".": re.compile(r"([-+]?)([1-9]\d*),(\d{3})"),
-    ",": re.compile(r"([-+]?)([1-9]\d*)\.(\d{3})"),
-}
+TWO_READINGS = {".": re.compile(r"([-+]?)([1-9]\d*),(\d{3})"), ",": re.compile(r"([-+]?)([1-9]\d*)\.(\d{3})")}
 Reader = Callable[[Any], Any]
 
 
@@ -40,10 +38,8 @@ def input_reader(item: InputSpec, columns: dict[str, int], text: TextReader | No
             for feature in item.features
         ]
         return lambda line: [_read(name, read, line[column]) for name, read, column in cells]
-    column = columns[item.name]
-    if text is not None:
-        return lambda line: _read(item.name, lambda cell: _ids(text, cell), line[column])
-    return lambda line: _read(item.name, lambda cell: _array(item, cell), line[column])
+    column, read = columns[item.name], partial(_array, item) if text is None else partial(_ids, text)
+    return lambda line: _read(item.name, read, line[column])
 
 
 def _read(name: str, read: Reader, cell: Any) -> Any:

@@ -37,7 +37,8 @@ def _column(item: InputSpec, feature: Feature, column: pa.Array) -> tuple[np.nda
     is_bool, is_number = pa.types.is_boolean(kind), pa.types.is_integer(kind) or pa.types.is_floating(kind)
     if feature.categories and (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
         codes = pa.compute.index_in(column, pa.array([*feature.categories], kind)).fill_null(-1).to_numpy()
-        return codes, (codes >= 0) & _is_not_empty(column)
+        is_empty = pa.compute.equal(column, "").fill_null(True)  # an empty text can mean a missing value
+        return codes, (codes >= 0) & ~is_empty.to_numpy(zero_copy_only=False)
     if item.value_type(feature) is bool and is_bool:
         return column.fill_null(False).to_numpy(zero_copy_only=False), column.is_valid().to_numpy(zero_copy_only=False)
     if feature.categories or item.value_type(feature) is bool or not is_number:
@@ -52,8 +53,3 @@ def _column(item: InputSpec, feature: Feature, column: pa.Array) -> tuple[np.nda
     if item.value_type(feature) is int:
         valid &= values == np.rint(values)
     return values, valid
-
-
-def _is_not_empty(column: pa.Array) -> np.ndarray:
-    """An empty text can mean a missing value."""
-    return np.asarray(pa.compute.not_equal(column, "").fill_null(False).to_numpy(zero_copy_only=False))

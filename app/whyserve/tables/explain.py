@@ -19,9 +19,9 @@ from whyserve.model.rows import Arrays
 from whyserve.model.scale import scale_of
 from whyserve.model.spec import DEFAULT_BACKGROUND, ScaleName
 from whyserve.tables.answers import open_answers
-from whyserve.tables.files import Chunk, RowsFile, name_of, open_rows
+from whyserve.tables.files import Chunk, open_rows
 from whyserve.tables.lines import columns_of, lines_of, schema_of
-from whyserve.tables.rows import EVERY, Reading, RowsRead, TableReader, check_rows, read_rows
+from whyserve.tables.rows import EVERY, Reading, RowsRead, TableReader
 
 # Rows that are explained together: at most so many, with inputs of at most so many bytes.
 CHUNK_ROWS, CHUNK_BYTES = 1024, 1 << 23
@@ -30,6 +30,10 @@ KEPT_FAULTS = 10
 
 # Called with the number of rows done, which may be a fraction, and the number of all rows.
 OnProgress = Callable[[float, int], object]
+
+
+# Fields of a Question that are fields of a job too.
+OF_JOB = ("method", "samples", "standard_error", "seed", "background", "players")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +96,8 @@ def explain_files(
     Raises InvalidInput, UnknownLabel, UnsupportedMethod, ConfigurationError.
     """
     explainer, totals = TableExplainer(model, question, reading), Totals()
-    readers = [(file, explainer.reader(file.names, f"{file.name}: ")) for file in open_files(places, reading)]
+    files = [open_rows(place, reading.dialect) for place in places]
+    readers = [(file, explainer.reader(file.names, f"{file.name}: ")) for file in files]
     count = sum(file.count for file, _ in readers)
     with open_answers(answers, explainer.schema) as write:
         for file, reader in readers:
@@ -108,21 +113,15 @@ def explain_files(
     return totals
 
 
-def open_files(places: Sequence[str | Path], reading: Reading) -> list[RowsFile]:
-    """Raises InvalidInput if a file cannot be read or has no rows."""
-    files = [open_rows(place, reading.dialect) for place in places]
-    for file in files:
-        check_rows(file)
-    return files
-
-
 def read_given(place: str | Path, model: ExplainableModel, reading: Reading) -> GivenBackground:
     """A background from a file of rows. Raises InvalidInput if any cell is invalid: skipping a row would change the
     background.
     """
-    read = read_rows(place, model.spec, reading, vocabularies=model.manifest.vocabularies)
+    file, known = open_rows(place, reading.dialect), model.manifest.vocabularies
+    reader = TableReader(model.spec, file.names, reading, vocabularies=known, place=f"{file.name}: ")
+    read = reader.read(next(file.chunks(file.count, 0)))
     for fault in read.faults.values():
-        raise InvalidInput(f"{name_of(place)}: {fault}", field="background")
+        raise InvalidInput(f"{file.name}: {fault}", field="background")
     return GivenBackground.pack(read.arrays)
 
 
@@ -204,10 +203,5 @@ class TableExplainer:
             scale=self._scale,
             logits=logits,
             texts={name: tuple(map(model.texts[name].spans, texts[rows])) for name, texts in read.texts.items()},
-            method=question.method,
-            samples=question.samples,
-            standard_error=question.standard_error,
-            seed=question.seed,
-            background=question.background,
-            players=question.players,
+            **{name: getattr(question, name) for name in OF_JOB},
         )

@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -110,22 +111,28 @@ def written(place: str | Path) -> Iterator[Path]:
 
 
 def open_rows(place: str | Path, dialect: Dialect) -> RowsFile:
-    """Raises InvalidInput if the file has another format, cannot be read, or has no heading.
+    """Raises InvalidInput if the file has another format, cannot be read, or has no heading or no rows.
 
     A CSV file is read once to count its rows, so that a fault of its encoding is found before any row is explained.
     """
     place = str(place)
     with _readable(place):
         if has_ending(place, PARQUET):
-            with _parquet(place) as file:
-                return RowsFile(place, file.schema_arrow.names, file.metadata.num_rows, _parquet_chunks(place))
-        if not has_ending(place, CSV):
+            with _parquet(place) as content:
+                names, count = content.schema_arrow.names, content.metadata.num_rows
+            file = RowsFile(place, names, count, partial(_parquet_chunks, place))
+        elif has_ending(place, CSV):
+            lines = _csv_lines(place, dialect)
+            heading = next(lines, None)
+            if heading is None:
+                raise InvalidInput(f"{name_of(place)}: the file is empty; its first line must name the columns")
+            names, count = [name.strip() for name in heading], sum(1 for _ in lines)
+            file = RowsFile(place, names, count, partial(_csv_chunks, place, dialect))
+        else:
             raise InvalidInput(f"{name_of(place)}: unknown format; the name must end in {FORMATS}")
-        lines = _csv_lines(place, dialect)
-        heading = next(lines, None)
-        if heading is None:
-            raise InvalidInput(f"{name_of(place)}: the file is empty; its first line must name the columns")
-        return RowsFile(place, [name.strip() for name in heading], sum(1 for _ in lines), _csv_chunks(place, dialect))
+    if not file.count:
+        raise InvalidInput(f"{file.name}: the file has no rows")
+    return file
 
 
 def is_index(name: str) -> bool:
@@ -158,18 +165,15 @@ def _parquet(place: str) -> Iterator[pa.parquet.ParquetFile]:
         yield file
 
 
-def _parquet_chunks(place: str) -> Callable[[int, int], Iterator[Chunk]]:
-    def chunks(rows: int, skip: int) -> Iterator[Chunk]:
-        with _readable(place), _parquet(place) as file:
-            groups, before = [], 0
-            for group in range(file.num_row_groups):
-                before += file.metadata.row_group(group).num_rows
-                if before > skip:
-                    groups.append(group)
-            skip -= before - sum(file.metadata.row_group(group).num_rows for group in groups)
-            yield from _of_size(file.iter_batches(rows, groups, use_threads=False), rows, skip)
-
-    return chunks
+def _parquet_chunks(place: str, rows: int, skip: int) -> Iterator[Chunk]:
+    with _readable(place), _parquet(place) as file:
+        groups, before = [], 0
+        for group in range(file.num_row_groups):
+            before += file.metadata.row_group(group).num_rows
+            if before > skip:
+                groups.append(group)
+        skip -= before - sum(file.metadata.row_group(group).num_rows for group in groups)
+        yield from _of_size(file.iter_batches(rows, groups, use_threads=False), rows, skip)
 
 
 def _of_size(batches: Iterable[pa.RecordBatch], rows: int, skip: int) -> Iterator[pa.RecordBatch]:
@@ -185,14 +189,11 @@ def _of_size(batches: Iterable[pa.RecordBatch], rows: int, skip: int) -> Iterato
         yield pa.concat_batches(held)
 
 
-def _csv_chunks(place: str, dialect: Dialect) -> Callable[[int, int], Iterator[Chunk]]:
-    def chunks(rows: int, skip: int) -> Iterator[Chunk]:
-        with _readable(place):
-            lines = islice(_csv_lines(place, dialect), 1 + skip, None)
-            while chunk := list(islice(lines, rows)):
-                yield chunk
-
-    return chunks
+def _csv_chunks(place: str, dialect: Dialect, rows: int, skip: int) -> Iterator[Chunk]:
+    with _readable(place):
+        lines = islice(_csv_lines(place, dialect), 1 + skip, None)
+        while chunk := list(islice(lines, rows)):
+            yield chunk
 
 
 def _csv_lines(place: str, dialect: Dialect) -> Iterator[list[str]]:

@@ -6,18 +6,20 @@ The table has one column for each key of an instance.
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from whyserve.errors import InvalidInput
+from whyserve.model.input_spec import repeated
 from whyserve.model.rows import Arrays
 from whyserve.model.spec import ModelSpec
 from whyserve.model.text import TextReader, check_ids
 from whyserve.tables.cells import input_reader
 from whyserve.tables.columns import read_columns
-from whyserve.tables.files import Chunk, Dialect, RowsFile, is_index, open_rows
+from whyserve.tables.files import Chunk, Dialect, is_index
 
 DETECTED = Dialect()
 
@@ -63,8 +65,8 @@ class TableReader:
         names: Sequence[str],
         reading: Reading,
         *,
-        texts: Mapping[str, TextReader],
-        vocabularies: Mapping[str, int],
+        texts: Mapping[str, TextReader] = MappingProxyType({}),
+        vocabularies: Mapping[str, int] = MappingProxyType({}),
         place: str = "",
     ) -> None:
         """names: of the columns. texts: the readers by name of each input that is sent as text. vocabularies: the
@@ -134,31 +136,6 @@ class TableReader:
         return [line[column] if column < len(line) else "" for line in chunk]
 
 
-def read_rows(
-    place: Any,
-    spec: ModelSpec,
-    reading: Reading = EVERY,
-    texts: Mapping[str, TextReader] | None = None,
-    vocabularies: Mapping[str, int] | None = None,
-) -> RowsRead:
-    """All rows of a file. Parameters as of TableReader.
-
-    Raises InvalidInput if no row can be used: the file cannot be read, is empty, lacks a column or has an unknown one.
-    """
-    file = open_rows(place, reading.dialect)
-    reader = TableReader(
-        spec, file.names, reading, texts=texts or {}, vocabularies=vocabularies or {}, place=f"{file.name}: "
-    )
-    check_rows(file)
-    return reader.read(next(file.chunks(file.count, 0)))
-
-
-def check_rows(file: RowsFile) -> None:
-    """Raises InvalidInput if a file has no rows."""
-    if not file.count:
-        raise InvalidInput(f"{file.name}: the file has no rows")
-
-
 def _check_columns(place: str, spec: ModelSpec, names: Sequence[str], ignored: Sequence[str]) -> None:
     """Raises InvalidInput, which names every column that is missing, unknown or there twice."""
     faults = []
@@ -167,7 +144,7 @@ def _check_columns(place: str, spec: ModelSpec, names: Sequence[str], ignored: S
     if unknown := [name for name in names if name not in spec.keys and name not in ignored and not is_index(name)]:
         flags = " ".join(f"--drop {shlex.quote(name)}" for name in unknown)
         faults.append(f"unknown: {', '.join(unknown)}; to ignore them, add {flags}")
-    if twice := sorted({name for name in names if names.count(name) > 1 and name in spec.keys}):
+    if twice := [name for name in repeated(names) if name in spec.keys]:
         faults.append(f"there twice: {', '.join(twice)}")
     if faults:
         raise InvalidInput(f"{place}columns {'; '.join(faults)}", field=(missing or unknown or twice)[0])

@@ -103,7 +103,7 @@ def test_a_model_that_was_not_called_is_refused():
 
 def test_a_notebook_explains_a_model_with_code_and_leaves_it_trainable():
     model = activated()
-    given: dict[str, Any] = {"labels": None, "names": ["a", "b"], "features": None, "players": {}, "categories": {}}
+    given: dict[str, Any] = {"labels": (), "names": ["a", "b"], "features": None, "players": {}, "categories": {}}
     made = InMemory.of(model, ROWS, choice=OutputChoice(), task=None, thresholds=None, missing={}, **given)
     found = made.network({"x": torch.from_numpy(ROWS)})
     np.testing.assert_allclose(found.numpy(), ops.convert_to_numpy(model(ROWS)), atol=1e-6)

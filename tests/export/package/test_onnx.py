@@ -76,7 +76,7 @@ def test_a_pipeline_takes_a_table_with_text_as_it_was_trained_on(encoder, alone)
     assert dict(zip(network.names, network.dtypes, strict=True)) == {
         "plan": "int64", "land": "int64", "age__y_": "float64", "visits": "int64",
     }  # fmt: skip
-    assert stated_labels(network, tried.table, (), ()) == ["no", "yes"]
+    assert stated_labels(network, 2, (), ()) == ["no", "yes"]
     assert given.SerializeToString() == before
 
 
@@ -103,10 +103,9 @@ def test_columns_in_another_order_are_found_by_name_and_others_are_refused():
 
 def test_labels_in_another_order_than_the_model_s_are_refused():
     network = network_of(to_onnx(encoded(OneHotEncoder()), TABLE[:1]))
-    table = np.ones((3, 2))
-    assert stated_labels(network, table, ["stays", "leaves"], ()) == ["stays", "leaves"]
+    assert stated_labels(network, 2, ["stays", "leaves"], ()) == ["stays", "leaves"]
     with pytest.raises(ModelFault, match="the order of the labels in the model is no, yes"):
-        stated_labels(network, table, ["yes", "no"], ())
+        stated_labels(network, 2, ["yes", "no"], ())
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "int64", "int32", "uint8"])

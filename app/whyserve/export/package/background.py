@@ -10,6 +10,7 @@ import numpy as np
 from whyserve.errors import InvalidInput
 from whyserve.export.package.gaps import TO_STATE
 from whyserve.export.package.given import is_frame, plain_array, plain_background
+from whyserve.model.input_spec import repeated
 from whyserve.model.missing import is_absent
 from whyserve.model.rows import Arrays, row_count
 
@@ -200,7 +201,7 @@ def check_columns(
 ) -> None:
     """Raises InvalidInput, which names every column that cannot be read and says what to do."""
     labels = [str(label) for label in frame.columns]
-    if twice := sorted({label for label in labels if labels.count(label) > 1}):
+    if twice := repeated(labels):
         raise InvalidInput(f"the background has duplicate columns: {', '.join(twice)}; keep each column once")
     if gaps := [label for label, column in frame.items() if column.isna().any() and str(label) not in missing]:
         rows = ", ".join(f"{label} (first in row {int(frame[label].isna().to_numpy().argmax())})" for label in gaps)

@@ -15,9 +15,8 @@ from whyserve.explain.methods.exact import Exact
 from whyserve.explain.methods.permutation.permutation import Permutation
 from whyserve.explain.models.explainable import to_tensors
 from whyserve.explain.models.onnx_network import outside_torch
-from whyserve.export.package.network import as_served, network_of
 from whyserve.export.package.output_choice import OutputChoice
-from whyserve.export.package.trials import try_background
+from whyserve.export.package.prepare import prepare
 from whyserve.model.rows import Arrays
 
 # Up to this number of players, every coalition is evaluated. With more players, permutations are sampled.
@@ -80,9 +79,8 @@ def medoids(
     model, background, categories, output, reduce: as for `package`. Distances between rows use features scaled to
     standard deviation 1, and categories as one-hot columns. Raises InvalidInput, ModelFault.
     """
-    network = network_of(model, background).with_output(OutputChoice(output, reduce))
-    given = as_served(network, background, categories or {})
-    found = try_background(network, given, most=None, categories=categories or {})
+    choice = OutputChoice(output, reduce)
+    found = prepare(model, background, choice=choice, categories=categories or {}, most=None).tried
     points = _points(found.arrays, found.columns)
     total = len(points)
     if not 1 <= rows < total:

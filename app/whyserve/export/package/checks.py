@@ -49,7 +49,7 @@ def check_replacement(folder: Path, spec: ModelSpec) -> None:
     facts = {
         "framework": (old.framework, spec.framework),
         "inputs": (old.keys, spec.keys),
-        "categories": (_categories(old), _categories(spec)),
+        "categories": (old.categories, spec.categories),
         "outputs": (old.output_names, spec.output_names),
     }
     if different := [name for name, (before, now) in facts.items() if before != now]:
@@ -57,10 +57,6 @@ def check_replacement(folder: Path, spec: ModelSpec) -> None:
             f"{folder} holds a model with other {' and '.join(different)}; choose another folder, or pass"
             " overwrite=True to replace it"
         )
-
-
-def _categories(spec: ModelSpec) -> dict[str, tuple[str, ...]]:
-    return {f.name: f.categories for item in spec.inputs for f in item.features if f.categories}
 
 
 def check_codes(network: Any, arrays: Arrays, columns: Mapping[str, list[dict[str, Any]]]) -> None:
@@ -143,15 +139,13 @@ def _compare(what: str, table: np.ndarray, answers: np.ndarray, kept: np.ndarray
         )
 
 
-def background_notes(
-    spec: ModelSpec, columns: Mapping[str, list[dict[str, Any]]], table: np.ndarray
-) -> tuple[str, ...]:
-    """What people should know of a background. table: the network's output for it."""
+def background_notes(spec: ModelSpec, tried: Tried) -> tuple[str, ...]:
+    """What people should know of a background."""
+    table, rows = tried.table, len(tried.table)
     notes = [_answers_text(spec, table)]
-    rows = len(table)
     if rows == 1:
         notes.append("the background has one row: each attribution is a difference from this row alone")
-    for feature in (feature for features in columns.values() for feature in features):
+    for feature in (feature for features in tried.columns.values() for feature in features):
         count = len(feature.get("categories", ()))
         if count >= rows > 2:
             notes.append(f'column "{feature["name"]}" has {count} categories in {rows} rows: is it an identifier?')
@@ -165,7 +159,6 @@ def background_notes(
 
 def _answers_text(spec: ModelSpec, table: np.ndarray) -> str:
     """How many rows get each label; of a regression, the range of each output."""
-    table = table.reshape(len(table), -1)
     if spec.task == "regression":
         ranges = zip(spec.output_names, table.min(0), table.max(0), strict=True)
         return "on the background: " + ", ".join(f"{name} {low:.4g} to {high:.4g}" for name, low, high in ranges)

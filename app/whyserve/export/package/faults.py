@@ -21,18 +21,9 @@ WHOLE_BATCH = (
 COUNT = r"Constraints violated|specialized|ConstraintViolation|marked batch as dynamic|L\['.*'\]\.size|shape '\["
 # By a pattern in the type and message of an error of torch.export: the reason, and what to do.
 UNTRACEABLE = (
-    (
-        r"vmap|functorch|'constant'",
-        "it uses torch.vmap or torch.func; write the same with operations over all rows",
-    ),
-    (
-        r"\.numpy\(\)|numpy\.|__array__",
-        "it leaves torch for NumPy; use operations of torch instead",
-    ),
-    (
-        COUNT,
-        f"its code depends on the number of rows; {WHOLE_BATCH}",
-    ),
+    (r"vmap|functorch|'constant'", "it uses torch.vmap or torch.func; write the same with operations over all rows"),
+    (r"\.numpy\(\)|numpy\.|__array__", "it leaves torch for NumPy; use operations of torch instead"),
+    (COUNT, f"its code depends on the number of rows; {WHOLE_BATCH}"),
     (
         r"GuardOnDataDependent|data-dependent|DataDependent|SymBool|SymFloat|_local_scalar_dense|\bu\d+\b",
         "its code depends on the values of the rows (an if, a size or a Python number from a tensor); use torch.where,"

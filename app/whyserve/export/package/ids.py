@@ -80,14 +80,6 @@ def _with_integers(network: Any, arrays: Arrays, name: str, table: np.ndarray) -
     return network, arrays
 
 
-def set_whole(features: Mapping[str, list[dict[str, Any]]], whole: Whole) -> None:
-    """Mark the columns of ids among the features of their inputs, by input."""
-    for name, columns in whole.items():
-        for column in columns:
-            if features[name] and not features[name][column].get("boolean"):
-                features[name][column]["whole"] = True
-
-
 def token_inputs(network: Any, arrays: Arrays, columns: Mapping[str, Any]) -> dict[str, str]:
     """The kind "tokens" for each input of integers that are ids of one table, such as the tokens of a text.
 

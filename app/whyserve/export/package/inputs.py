@@ -1,39 +1,38 @@
 """The inputs of a network, described for model.toml from the background and the arguments of `package`."""
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from whyserve.errors import InvalidInput
 from whyserve.export.package.background import ENCODE
-from whyserve.export.package.ids import Whole, set_whole
+from whyserve.export.package.trials import Tried
 from whyserve.model.input_spec import has_features, has_range
 from whyserve.model.rows import Arrays
 from whyserve.model.spec import TOKENIZER_FILE
 
 Described = dict[str, Any]
+NONE: Mapping[str, Any] = MappingProxyType({})
 
 
 def describe_inputs(
-    arrays: Arrays,
-    columns: Mapping[str, list[Described]],
-    whole: Whole,
-    *,
+    tried: Tried,
     features: Mapping[str, Sequence[str]] | Sequence[str] | None,
-    units: Mapping[str, str],
-    groups: Mapping[str, Sequence[str]],
-    kinds: Mapping[str, str],
-    ranges: Mapping[str, Sequence[Any]],
-    texts: Mapping[str, str],
+    *,
+    units: Mapping[str, str] = NONE,
+    groups: Mapping[str, Sequence[str]] = NONE,
+    kinds: Mapping[str, str] = NONE,
+    ranges: Mapping[str, Sequence[Any]] = NONE,
+    texts: Mapping[str, str] = NONE,
 ) -> tuple[list[Described], tuple[str, ...]]:
     """[[inputs]] of model.toml, and notes for people on what was guessed.
 
-    arrays: the background by input. columns: the features of each input that came as a DataFrame.
-    whole: the columns that are cast to integers.
     texts: the kind of each input that is sent as text, by name. The others are arguments of `package`.
     Raises InvalidInput.
     """
+    arrays = tried.arrays
     for argument, given in (("kinds", kinds), ("features", features if isinstance(features, Mapping) else {})):
         if unknown := [name for name in given if name not in arrays]:
             raise InvalidInput(_unknown(argument, ", ".join(unknown), "input", list(arrays)))
@@ -41,12 +40,18 @@ def describe_inputs(
     inputs = []
     for name, array in arrays.items():
         names = features.get(name) if isinstance(features, Mapping) else features if len(arrays) == 1 else None
-        described = _describe(name, array, columns.get(name), names, kinds.get(name) or kind_of(array))
+        described = _describe(name, array, tried.columns.get(name), names, kinds.get(name) or kind_of(array))
         inputs.append({**described, "tokenizer": TOKENIZER_FILE} if name in texts else described)
-    set_whole({item["name"]: item.get("features", []) for item in inputs}, whole)
-    _set_in_features(inputs, "units", [(name, "unit", unit) for name, unit in units.items()])
-    members = [(name, "group", group) for group, names in groups.items() for name in names]
-    _set_in_features(inputs, "groups", members)
+        for column in tried.whole.get(name, ()) if "features" in described else ():
+            if not described["features"][column].get("boolean"):
+                described["features"][column]["whole"] = True
+    by_name = {feature["name"]: feature for item in inputs for feature in item.get("features", ())}
+    group_of = {name: group for group, members in groups.items() for name in members}
+    for argument, key, values in (("units", "unit", units), ("groups", "group", group_of)):
+        if unknown := [name for name in values if name not in by_name]:
+            raise InvalidInput(_unknown(argument, ", ".join(unknown), "feature", list(by_name)))
+        for name, value in values.items():
+            by_name[name][key] = value
     return inputs, _set_ranges(inputs, arrays, ranges)
 
 
@@ -96,15 +101,6 @@ def _describe(name: str, array: np.ndarray, columns: Any, names: Sequence[str] |
             f" {ENCODE}"
         )
     return {**described, "features": columns}
-
-
-def _set_in_features(inputs: list[Described], argument: str, values: Sequence[tuple[str, str, str]]) -> None:
-    """Set (feature name, key, value) in the features. argument: of `package`, for messages."""
-    features = {feature["name"]: feature for item in inputs for feature in item.get("features", ())}
-    if unknown := dict.fromkeys(name for name, _, _ in values if name not in features):
-        raise InvalidInput(_unknown(argument, ", ".join(unknown), "feature", list(features)))
-    for name, key, value in values:
-        features[name][key] = value
 
 
 def _set_ranges(inputs: list[Described], arrays: Arrays, ranges: Mapping[str, Any]) -> tuple[str, ...]:

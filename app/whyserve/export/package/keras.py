@@ -29,16 +29,6 @@ def _has_code(layer: Any) -> bool:
     return any(not str(each.__module__).startswith("keras.") for each in owners)
 
 
-def _check_layers(layers: Sequence[Any]) -> None:
-    """Raises ModelFault for a layer that keeps a state between calls."""
-    for layer in layers:
-        if getattr(layer, "stateful", False):
-            raise ModelFault(
-                f'layer "{layer.name}" ({type(layer).__name__}) is stateful, so an answer depends on earlier requests;'
-                " build the model with stateful=False, and copy the weights with set_weights(old.get_weights())"
-            )
-
-
 @dataclass(frozen=True, slots=True)
 class KerasModel:
     """A Keras model. names, dtypes, shapes (without the rows): of its inputs, in the order of the model.
@@ -62,7 +52,13 @@ class KerasModel:
         if (found := without_front(model)) is not None:
             model, front = found
         layers = model._flatten_layers()
-        _check_layers(layers)
+        for layer in layers:
+            if getattr(layer, "stateful", False):
+                raise ModelFault(
+                    f'layer "{layer.name}" ({type(layer).__name__}) is stateful, so an answer depends on earlier'
+                    " requests; build the model with stateful=False, and copy the weights with"
+                    " set_weights(old.get_weights())"
+                )
         if not model.built or not getattr(model, "inputs", None):
             return KerasCode.of_subclass(model)
         for tensor in model.inputs:

@@ -6,7 +6,7 @@ import traceback
 import keras
 
 from whyserve.errors import ModelFault, WhyserveError, first_line
-from whyserve.export.package.keras_code import MODEL_FILE, KerasCode, program_files
+from whyserve.export.package.keras_code import MODEL_FILE, KerasCode
 from whyserve.export.package.keras_copy import Foreign
 from whyserve.export.stages.stage import Table, Task, main
 
@@ -25,10 +25,10 @@ def export(task: Task) -> None:
     keras.config.disable_traceback_filtering()  # frames name the layer
     try:
         # The file comes from the process of the caller, which started this one.
-        model, names, call, choice = pickle.loads(task.path(MODEL_FILE).read_bytes())  # noqa: S301
+        code: KerasCode = pickle.loads(task.path(MODEL_FILE).read_bytes())  # noqa: S301
         arrays = task.rows()
-        task.save(Table.NETWORK, KerasCode(model, names, call, choice=choice).run(arrays))
-        for name, content in program_files(model, names, call, choice, arrays).items():
+        task.save(Table.NETWORK, code.run(arrays))
+        for name, content in code.files(arrays).items():
             task.path(name).write_bytes(content)
     except WhyserveError:
         raise

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import keras
 import numpy as np
 
-from whyserve.errors import InvalidInput, ModelFault
+from whyserve.errors import ModelFault
 from whyserve.export.comparison import BOUND, largest_gap
 from whyserve.export.package.keras_operations import OPERATIONS
 from whyserve.export.package.output_choice import OutputChoice
@@ -42,6 +42,10 @@ class KerasCode:
     framework: ClassVar[str] = "torch"
     origin: ClassVar[str] = "a Keras model with Python code, exported through Keras's torch backend"
     dtype: ClassVar[str] = "float32"
+    no_front: ClassVar[str] = (
+        "preprocess cannot be put in front of a Keras model with Python code; make the scaling a layer of the model,"
+        " such as keras.layers.Normalization(mean=scaler.mean_, variance=scaler.var_)"
+    )
 
     @classmethod
     def of_subclass(cls, model: Any) -> "KerasCode":
@@ -67,32 +71,28 @@ class KerasCode:
         """The model with one tensor as its output, (rows,) or (rows, outputs)."""
         return replace(self, choice=choice)
 
-    def with_front(self, front: Any) -> Any:
-        """Raises InvalidInput."""
-        raise InvalidInput(
-            "preprocess cannot be put in front of a Keras model with Python code; make the scaling a layer of the"
-            " model, such as keras.layers.Normalization(mean=scaler.mean_, variance=scaler.var_)"
-        )
-
-    def precision(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """None: the model computes in its own types."""
-
     def run(self, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
         """The output of the caller's own model for rows, (rows, …) by input. Raises what Keras raises."""
-        table: np.ndarray = keras.ops.convert_to_numpy(_called(self.model, self.call, arrays, self.choice))
+        table: np.ndarray = keras.ops.convert_to_numpy(self._called(self.model, arrays))
         return table
+
+    def _called(self, model: Any, given: Mapping[str, Any]) -> Any:
+        tensors = {name: keras.ops.convert_to_tensor(x) for name, x in given.items()}
+        result = model(*keras.tree.map_structure(lambda name: given[name], self.call), training=False)
+        kind = type(next(iter(tensors.values()))).__mro__[-2]  # the tensors of one backend have several classes
+        return self.choice.of(result, tensors, replace(OPERATIONS, tensor=kind))
 
     def files(self, arrays: Mapping[str, np.ndarray]) -> dict[str, bytes]:
         """The content of network.py and weights.safetensors. arrays: rows to compare on. Raises ModelFault."""
         if keras.backend.backend() == "torch":
-            return program_files(self.model, self.names, self.call, self.choice, arrays)
+            return self._program(arrays)
         from whyserve.export.package.keras_copy import copied  # noqa: PLC0415  # needs a package of the export
 
         with tempfile.TemporaryDirectory(prefix="whyserve-") as folder:
             place = Path(folder, "copy")
             place.mkdir()
             task = Task("", str(place), {}, {}, 0)
-            (place / MODEL_FILE).write_bytes(copied((self.model, self.names, self.call, self.choice)))
+            (place / MODEL_FILE).write_bytes(copied(replace(self, front=None)))
             task.save_rows(dict(arrays))
             run_stage(MODULE, [task], "torch")
             if fault := task.fault():
@@ -105,32 +105,15 @@ class KerasCode:
                 )
             return {name: (place / name).read_bytes() for name in (NETWORK_FILE, WEIGHTS_FILE)}
 
+    def _program(self, arrays: Mapping[str, np.ndarray]) -> dict[str, bytes]:
+        """torch.export of a model on the torch backend."""
+        # Never in a process in which Keras runs on another backend.
+        from whyserve.explain.graph.export import traceable  # noqa: PLC0415
+        from whyserve.export.package.torch import TorchModel  # noqa: PLC0415
+        from whyserve.export.package.torch_operations import Wrapped  # noqa: PLC0415
 
-def _called(model: Any, call: tuple[Any, ...], given: Mapping[str, Any], choice: OutputChoice) -> Any:
-    tensors = {name: keras.ops.convert_to_tensor(x) for name, x in given.items()}
-    result = model(*keras.tree.map_structure(lambda name: given[name], call), training=False)
-    kind = type(next(iter(tensors.values()))).__mro__[-2]  # the tensors of one backend have several classes
-    return choice.of(result, tensors, replace(OPERATIONS, tensor=kind))
+        def forward(model: Any, *tensors: Any) -> Any:
+            return self._called(model, dict(zip(self.names, tensors, strict=True)))
 
-
-def program_files(
-    model: Any, names: tuple[str, ...], call: tuple[Any, ...], choice: OutputChoice, arrays: Mapping[str, Any]
-) -> dict[str, bytes]:
-    """torch.export of a model on the torch backend."""
-    from torch import nn  # noqa: PLC0415  # never in a process in which Keras runs on another backend
-
-    from whyserve.explain.graph.export import traceable  # noqa: PLC0415
-    from whyserve.export.package.torch import TorchModel  # noqa: PLC0415
-
-    class Plain(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.model = model
-
-    def forward(*tensors: Any) -> Any:
-        return _called(model, call, dict(zip(names, tensors, strict=True)), choice)
-
-    plain = Plain()
-    plain.forward = forward
-    with traceable(model):
-        return TorchModel(plain, names).files(arrays)
+        with traceable(self.model):
+            return TorchModel(Wrapped(self.model, forward), self.names).files(arrays)

@@ -23,13 +23,10 @@ from whyserve.export.package.keras_graph import Graph, graph_of
 # Other frameworks than the torch backend's; a copy cannot call them.
 FOREIGN = ("tensorflow", "jax", "jaxlib")
 # Attributes of Keras that a copy keeps. The other ones of a new layer or model belong to its backend.
-KEPT: tuple[str, ...] = (
-    "_auto_config",
-    "_allow_non_tensor_positional_args",
-    "_build_shapes_dict",
-    "_convert_input_args",
-)
-KEPT += ("_input_spec", "_path", "_supports_masking")
+KEPT = (
+    "_auto_config", "_allow_non_tensor_positional_args", "_build_shapes_dict", "_convert_input_args", "_input_spec",
+    "_path", "_supports_masking",
+)  # fmt: skip
 TRAINING = {"_compile_config", "_compiled_trainable_state", "_eval_epoch_iterator", "history", "optimizer"}
 TRAINING |= {"stop_training", "_functional", "_torch_params"}
 USELESS = (keras.optimizers.Optimizer, keras.losses.Loss, keras.metrics.Metric, keras.callbacks.Callback)

@@ -2,7 +2,6 @@
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 from whyserve.errors import InvalidInput
@@ -59,9 +58,3 @@ def _check_parts(model: Any, keras: Any) -> None:
                 f'"{name}" of the torch module is a Keras layer, and Keras runs on {keras.backend.backend()} here;'
                 " package the Keras model by itself, or set KERAS_BACKEND=torch before keras is imported"
             )
-
-
-def as_served(network: Any, background: Any, categories: Mapping[str, Sequence[str]]) -> Any:
-    """A background in the form that the network takes without its own preprocessing. Raises InvalidInput."""
-    front = getattr(network, "front", None)
-    return front.background(background, categories) if front else background

@@ -27,6 +27,10 @@ class OnnxModel:
     """
 
     framework: ClassVar[str] = "onnx"
+    no_front: ClassVar[str] = (
+        "an ONNX model is served as it is, without preprocess; convert the whole pipeline to ONNX, as in"
+        " skl2onnx.to_onnx(make_pipeline(scaler, model), …)"
+    )
     content: bytes
     session: Any
     names: tuple[str, ...]
@@ -59,16 +63,6 @@ class OnnxModel:
         changed = replace(self, chosen=choice.output)
         assert changed.tensor
         return changed
-
-    def precision(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """None: the file is served as it is."""
-
-    def with_front(self, front: Any) -> "OnnxModel":
-        """Raises InvalidInput."""
-        raise InvalidInput(
-            "an ONNX model is served as it is, without preprocess; convert the whole pipeline to ONNX, as in"
-            " skl2onnx.to_onnx(make_pipeline(scaler, model), …)"
-        )
 
     @property
     def tensor(self) -> str:

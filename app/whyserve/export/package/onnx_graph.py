@@ -12,6 +12,7 @@ import onnx
 
 from whyserve.errors import ModelFault
 from whyserve.export.package.background import identifier
+from whyserve.export.stages.onnx_logits import rename_tensor
 from whyserve.onnx.graph_check import DOMAINS
 
 Labels = tuple[str, ...]
@@ -55,7 +56,11 @@ def make_servable(model: Any) -> tuple[Any, dict[str, Labels]]:
     constants = {tensor.name for tensor in graph.initializer}
     for node in graph.node:
         if node.op_type == "ZipMap":
-            _leave_out(node, graph)
+            node.op_type, node.domain = "Identity", ""
+            del node.attribute[:]
+            for output in graph.output:
+                if output.name == node.output[0]:
+                    output.ClearField("type")  # ONNX Runtime infers it
     for value in graph.input:
         if value.name not in constants:
             stated, nodes = _front(value, graph)
@@ -72,14 +77,6 @@ def make_servable(model: Any) -> tuple[Any, dict[str, Labels]]:
     if edited != model and not any(each.domain in DOMAINS for each in edited.opset_import):
         edited.opset_import.append(onnx.helper.make_opsetid("", 13))  # a forest alone has operators of ai.onnx.ml only
     return edited, categories
-
-
-def _leave_out(node: Any, graph: Any) -> None:
-    node.op_type, node.domain = "Identity", ""
-    del node.attribute[:]
-    for output in graph.output:
-        if output.name == node.output[0]:
-            output.ClearField("type")  # ONNX Runtime infers it
 
 
 def _front(value: Any, graph: Any) -> tuple[dict[str, Labels], list[Any]]:
@@ -105,7 +102,7 @@ def _front(value: Any, graph: Any) -> tuple[dict[str, Labels], list[Any]]:
         ]
         at = after
     if at != old:
-        _rename_uses(graph, old, at)
+        rename_tensor(graph, old, at)
     return categories, nodes
 
 
@@ -133,11 +130,3 @@ def _readers(name: str, graph: Any) -> Iterator[Any]:
             yield from _readers(node.output[0], graph)
         elif name in node.input:
             yield node
-
-
-def _rename_uses(graph: Any, old: str, new: str) -> None:
-    for node in graph.node:
-        node.input[:] = [new if name == old else name for name in node.input]
-        for attribute in node.attribute:
-            for inner in [attribute.g, *attribute.graphs] if attribute.type in {5, 10} else ():
-                _rename_uses(inner, old, new)

@@ -6,11 +6,12 @@ from typing import Any
 import numpy as np
 
 from whyserve.errors import ModelFault
+from whyserve.export.package.trials import Tried
 from whyserve.export.rows import output_not_finite
 
 
 def describe_output(
-    table: np.ndarray,
+    tried: Tried,
     labels: Sequence[str],
     names: Sequence[str],
     unit: str | None = None,
@@ -19,17 +20,13 @@ def describe_output(
     thresholds: Mapping[str, float] | Sequence[float] | float | None = None,
     numbered: bool = False,
 ) -> dict[str, Any]:
-    """`task` and `output` of model.toml. table: the output of the network for the background, (rows,) or
-    (rows, outputs). thresholds: of multilabel, for each label or for all. numbered: whether outputs without names get
-    numbers, if they may be anything.
-
-    Raises ModelFault.
+    """`task` and `output` of model.toml. thresholds: of multilabel, for each label or for all. numbered: whether
+    outputs without names get numbers, if they may be anything. Raises ModelFault.
     """
-    columns = 1 if table.ndim == 1 else table.shape[1]
-    table = table.reshape(len(table), columns)
-    if not np.isfinite(table).all():
-        row = int((~np.isfinite(table).all(axis=1)).argmax())
-        raise ModelFault(output_not_finite(f"row {row} of the background"))
+    table, columns = tried.table, tried.table.shape[1]
+    if not (finite := np.isfinite(table).all(axis=1)).all():
+        raise ModelFault(output_not_finite(f"row {int(finite.argmin())} of the background"))
+    labels, names = stated_labels(tried.network, columns, labels, names), list(map(str, names))
     in_unit_interval = bool(((table >= 0) & (table <= 1)).all())
     if task == "multilabel" and not labels:
         raise ModelFault(f'task="multilabel" needs labels=[…], one for each of the {columns} outputs')
@@ -45,9 +42,11 @@ def describe_output(
         output: dict[str, Any] = {"labels": labels, "scores": "probabilities" if in_unit_interval else "logits"}
         if thresholds is not None:
             output["thresholds"] = _thresholds(thresholds, labels)
-        return {"task": task or "classification", "output": output}
-    output = {"names": names, **({"unit": unit} if unit else {}), "scores": "values"}
-    return {"task": task or "regression", "output": output}
+    else:
+        output = {"names": names, **({"unit": unit} if unit else {}), "scores": "values"}
+    if hasattr(tried.network, "tensor"):
+        output["tensor"] = tried.network.tensor
+    return {"task": task or ("classification" if labels else "regression"), "output": output}
 
 
 def _thresholds(thresholds: Mapping[str, float] | Sequence[float] | float, labels: Sequence[str]) -> list[float]:
@@ -60,7 +59,7 @@ def _thresholds(thresholds: Mapping[str, float] | Sequence[float] | float, label
     return [float(each) for each in several]
 
 
-def stated_labels(network: Any, table: np.ndarray, labels: Sequence[str], names: Sequence[str]) -> list[str]:
+def stated_labels(network: Any, columns: int, labels: Sequence[str], names: Sequence[str]) -> list[str]:
     """The caller's labels, or else the labels that the network states itself, as ONNX classifiers do, if they fit.
 
     Raises ModelFault if both are the same labels in different orders.
@@ -68,7 +67,6 @@ def stated_labels(network: Any, table: np.ndarray, labels: Sequence[str], names:
     given, stated = list(map(str, labels)), list(getattr(network, "labels", ()))
     if given != stated and sorted(given) == sorted(stated):
         raise ModelFault(f"the order of the labels in the model is {', '.join(stated)}; give labels in this order")
-    columns = 1 if table.ndim == 1 else table.shape[1]
     fits = not names and (len(stated) == columns or (columns == 1 and len(stated) == 2))
     return given or (stated if fits else [])
 

@@ -14,12 +14,11 @@ from whyserve.errors import InvalidInput, ModelFault
 from whyserve.export.build import export_one
 from whyserve.export.package.checks import background_notes, check_place, check_replacement
 from whyserve.export.package.folder import to_toml, write_folder
-from whyserve.export.package.gaps import fill_gaps
 from whyserve.export.package.given import check_arguments
 from whyserve.export.package.ids import token_inputs
 from whyserve.export.package.inputs import describe_inputs
 from whyserve.export.package.output_choice import OutputChoice
-from whyserve.export.package.outputs import describe_output, stated_labels
+from whyserve.export.package.outputs import describe_output
 from whyserve.export.package.prepare import prepare
 from whyserve.export.package.report import Packaged
 from whyserve.export.progress import step, steps_shown
@@ -121,36 +120,17 @@ def package(
     check_place(folder)
     step(f"{folder.name}: running the network on the background")
     choice = OutputChoice(output, reduce)
-    rows, gaps = fill_gaps(background, missing or {})
     prepared = prepare(
-        model,
-        rows,
-        choice=choice,
-        tokenizer=tokenizer,
-        kinds=kinds or {},
-        categories=categories or {},
-        preprocess=preprocess,
-        features=features,
-        missing=gaps,
-    )
+        model, background, choice=choice, tokenizer=tokenizer, kinds=kinds or {}, categories=categories or {},
+        preprocess=preprocess, features=features, missing=missing or {},
+    )  # fmt: skip
     tried, text, origin = prepared.tried, prepared.text, prepared.origin
-    network, arrays, columns, table = tried.network, tried.arrays, tried.columns, tried.table
+    network, arrays = tried.network, tried.arrays
+    tokens = {} if features else token_inputs(network, arrays, tried.columns)
     inputs, guesses = describe_inputs(
-        arrays,
-        columns,
-        tried.whole,
-        features=features if preprocess is None else None,
-        units=units or {},
-        groups=groups or {},
-        kinds={**({} if features else token_inputs(network, arrays, columns)), **(kinds or {})},
-        ranges=ranges or {},
-        texts=text.kinds,
-    )
-    labels = stated_labels(network, table, labels, names)
-    names = list(map(str, names)) or ([] if labels else choice.heads)
-    described_output = describe_output(table, labels, names, unit, task=task, thresholds=thresholds)
-    if hasattr(network, "tensor"):
-        described_output["output"]["tensor"] = network.tensor
+        tried, features if preprocess is None else None, units=units or {}, groups=groups or {},
+        kinds={**tokens, **(kinds or {})}, ranges=ranges or {}, texts=text.kinds,
+    )  # fmt: skip
     described = {
         "name": folder.name,
         "version": version,
@@ -158,9 +138,9 @@ def package(
         "description": description,
         "source": source or origin,
         "inputs": inputs,
-        **described_output,
+        **describe_output(tried, labels, list(names) or choice.heads, unit, task=task, thresholds=thresholds),
     }
-    if precision := network.precision(arrays):
+    if hasattr(network, "precision") and (precision := network.precision(arrays)):
         described["precision"] = precision
     try:
         spec = ModelSpec.model_validate(described)
@@ -174,7 +154,7 @@ def package(
     budgets_ms = (budget_ms, budget_max_ms)
     manifest = write_folder(folder, spec, files, arrays, text.example, artifacts=artifacts, budgets_ms=budgets_ms)
     origins = (f"from {origin}",) if origin else ()
-    notes = origins + tried.notes + guesses + compared + background_notes(spec, columns, table)
+    notes = origins + tried.notes + guesses + compared + background_notes(spec, tried)
     return Packaged.of(folder, manifest, artifacts, notes)
 
 

@@ -39,14 +39,13 @@ class Packaged:
     def __repr__(self) -> str:
         manifest, spec, certificate = self.manifest, self.manifest.spec, self.manifest.certificate
         figures = default_figures(certificate)
-        categories = {f.name: f.categories for item in spec.inputs for f in item.features if f.categories}
         lines = [
             ("model", f"{spec.name}, version {spec.version}, from {spec.framework}, in {self.folder}"),
             ("inputs", ", ".join(f"{item.name} ({item.size_text}, {item.dtype})" for item in spec.inputs)),
             ("outputs", f"{', '.join(spec.output_names[:12])} ({spec.output.scores})"),
             *(
                 ("categories", f"{name}: " + ", ".join(f"{code} {each}" for code, each in enumerate(order)))
-                for name, order in categories.items()
+                for name, order in spec.categories.items()
             ),
             ("parity", parity_text(manifest.parity)),
             *([("precision", f"float32; {spec.precision.text}")] if spec.precision else []),

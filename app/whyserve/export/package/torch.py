@@ -16,14 +16,7 @@ from whyserve.errors import ModelFault
 from whyserve.export.comparison import compared
 from whyserve.export.package.calls import call_with
 from whyserve.export.package.output_choice import OutputChoice
-from whyserve.export.package.torch_operations import (
-    HALF,
-    OPERATIONS,
-    Wrapped,
-    code_in_float32,
-    half_dtype,
-    in_float32,
-)
+from whyserve.export.package.torch_operations import HALF, OPERATIONS, Wrapped, code_in_float32, half_dtype, in_float32
 from whyserve.export.package.torch_source import write_program
 from whyserve.export.package.tracing import Recorder, traced
 from whyserve.export.package.unwrap import unwrapped

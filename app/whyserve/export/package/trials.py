@@ -35,8 +35,7 @@ class Tried:
     network: the given network, or one that takes ids as integers instead of floating-point numbers.
     arrays: its rows in the dtypes of the network, by input, (rows, …). kept: their places in the given background.
     columns: the features of each input that came as a DataFrame. whole: columns that the network casts to integers.
-    table: the output, (rows,) or (rows, outputs).
-    notes: for people.
+    table: the output, (rows, outputs). notes: for people.
     """
 
     network: Any
@@ -84,7 +83,7 @@ def try_background(
             _check_values(table, network.run(cast), alone)
             network, cast, whole = find_ids(network, cast, table)
             notes = (f"the background is {most} of the {rows} given rows, drawn at random",) if len(kept) < rows else ()
-            return Tried(network, cast, columns, whole, table, kept, notes)
+            return Tried(network, cast, columns, whole, table.reshape(len(kept), -1), kept, notes)
     # An error of the network says more than a background that some wrong reading could not read, and an error about
     # values says more than one about the types of a wrong choice.
     raised = [fault for fault in faults if not isinstance(fault, InvalidInput)]

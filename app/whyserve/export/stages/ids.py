@@ -37,13 +37,18 @@ def taker(run: Callable[[Arrays], object], rows: Arrays, name: str, place: Any =
     def takes(number: int) -> bool:
         row = {key: array[:1].copy() for key, array in rows.items()}
         row[name][(slice(None), place)] = number
-        try:
-            run(row)
-        except Exception:  # each framework has its own type
-            return False
-        return True
+        return succeeds(run, row)
 
     return takes
+
+
+def succeeds(run: Callable[[Arrays], object], rows: Arrays) -> bool:
+    """Whether a network takes rows."""
+    try:
+        run(rows)
+    except Exception:  # each framework has its own type
+        return False
+    return True
 
 
 def limit_of_ids(takes: Callable[[int], bool], valid: np.ndarray, largest: int) -> int | None:

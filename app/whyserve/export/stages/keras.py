@@ -1,6 +1,10 @@
 """The Keras stage of an export: a Keras model becomes ONNX, in a process in which Keras runs on TensorFlow."""
 
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
@@ -8,10 +12,11 @@ import numpy as np
 import onnx
 import tensorflow as tf
 import tf2onnx
+from tf2onnx.utils import map_onnx_to_numpy_type
 
 from whyserve.errors import ModelFault, first_line
 from whyserve.export.progress import step
-from whyserve.export.stages.keras_ops import HANDLERS, traced_inline
+from whyserve.export.stages.onnx_logits import rename_tensor
 from whyserve.export.stages.stage import Table, Task, main, no_onnx_operation, original_outputs
 from whyserve.model.keras_file import keras_order, open_keras
 from whyserve.model.rows import Arrays
@@ -46,18 +51,15 @@ def export(task: Task) -> None:
     proto, _ = tf2onnx.convert.from_function(
         function, input_signature=signature, opset=OPSET, custom_op_handlers=HANDLERS
     )
-    _check_operators(place, proto)
-    _keep_constants(proto, concrete.graph, {item.name for item in spec.inputs})
-    _name_output(proto, spec.output.tensor)
-    task.path(ONNX_FILE).write_bytes(proto.SerializeToString())
-
-
-def _check_operators(place: str, proto) -> None:  # type: ignore[no-untyped-def]
-    """Raises ModelFault for an operation that tf2onnx could not convert; it leaves such a node in the graph."""
+    # tf2onnx leaves an operation that it cannot convert in the graph.
     known = {schema.name for schema in onnx.defs.get_all_schemas()}
-    foreign = sorted({node.op_type for node in proto.graph.node} - known)
-    if foreign:
+    if foreign := sorted({node.op_type for node in proto.graph.node} - known):
         raise ModelFault(f"{place}: {no_onnx_operation('TensorFlow', foreign)}")
+    _keep_constants(proto, concrete.graph, {item.name for item in spec.inputs})
+    # tf2onnx names the output after a node of TensorFlow.
+    rename_tensor(proto.graph, proto.graph.output[0].name, spec.output.tensor)
+    proto.graph.output[0].name = spec.output.tensor
+    task.path(ONNX_FILE).write_bytes(proto.SerializeToString())
 
 
 def _keep_constants(proto, graph: tf.Graph, inputs: set[str]) -> None:  # type: ignore[no-untyped-def]
@@ -74,13 +76,40 @@ def _keep_constants(proto, graph: tf.Graph, inputs: set[str]) -> None:  # type: 
             proto.graph.initializer.append(onnx.numpy_helper.from_array(tf.make_ndarray(constant), value.name))
 
 
-def _name_output(proto, name: str) -> None:  # type: ignore[no-untyped-def]  # an onnx.ModelProto
-    """Rename the output of the graph to the name in model.toml; tf2onnx names it after a node of TensorFlow."""
-    output = proto.graph.output[0]
-    old, output.name = output.name, name
-    for node in proto.graph.node:
-        node.output[:] = [name if value == old else value for value in node.output]
-        node.input[:] = [name if value == old else value for value in node.input]
+def _difference(operator: str, one_first: bool, context: Any, node: Any, name: str, _: Any) -> Any:
+    """1 − operator(x), or operator(x) − 1."""
+    dtype = context.get_dtype(node.input[0])
+    shape = context.get_shape(node.output[0])
+    one = context.make_const(f"{name}__one", np.ones((), map_onnx_to_numpy_type(dtype))).output[0]
+    inner = context.make_node(operator, [node.input[0]], name=f"{name}__{operator}").output[0]
+    context.remove_node(name)
+    given = [one, inner] if one_first else [inner, one]
+    return context.make_node("Sub", given, outputs=[node.output[0]], name=name, dtypes=[dtype], shapes=[shape])
+
+
+# The exact gelu of Keras uses erfc(x) = 1 − erf(x), and its celu uses expm1(x) = exp(x) − 1.
+HANDLERS: dict[str, tuple[Callable[..., Any], list[Any]]] = {
+    "Erfc": (partial(_difference, "Erf", True), []),
+    "Expm1": (partial(_difference, "Exp", False), []),
+}
+
+
+@contextmanager
+def traced_inline() -> Iterator[None]:
+    """Make Keras trace a convolution in groups inline, not as a call of a compiled function, which ONNX does not have.
+
+    Keras compiles such a convolution because TensorFlow cannot run it on a CPU. Here it is only traced.
+    """
+    compiled = tf.function
+
+    def plain(function: Any = None, **_: Any) -> Any:
+        return function if function is not None else lambda given: given
+
+    tf.function = plain
+    try:
+        yield
+    finally:
+        tf.function = compiled
 
 
 if __name__ == "__main__":

@@ -68,7 +68,9 @@ class Ladder:
         if not coarser:
             return self._certified(Partition(self.spec, first))
         share, (budget_ms, _) = f"{NEAR:.0%} of exact values", self.budgets_ms
-        tried = [each for each in map(partial(Partition, self.spec), (first, *coarser)) if _is_small(each)]
+        every = [Partition(self.spec, players) for players in (first, *coarser)]
+        # Exact values may be known of these. The words of a row are counted when it is explained.
+        tried = [each for each in every if each.follows_rows or each.fixed.count <= MOST_PLAYERS]
         for partition in tried:
             with suppress(Stopped, WhyserveError):
                 found = self._certified(partition, is_tried=True)
@@ -115,8 +117,3 @@ def _coarser(item: InputSpec) -> list[dict[str, Any]]:
     if item.kind == "sequence":
         return [{"windows": number} for number in (10, 5) if number < item.shape[0]]
     return [{"words": True}] if item.tokenizer else []
-
-
-def _is_small(partition: Partition) -> bool:
-    """Whether exact values may be known. The words of a row are counted when it is explained."""
-    return partition.follows_rows or partition.fixed.count <= MOST_PLAYERS

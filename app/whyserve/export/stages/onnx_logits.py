@@ -1,5 +1,7 @@
 """Let an ONNX graph that ends in softmax or sigmoid also return the argument of this operation, the logits."""
 
+from typing import Any
+
 import onnx
 
 from whyserve.model.manifest import LOGITS
@@ -22,9 +24,17 @@ def with_logits(content: bytes, output: str) -> bytes | None:
     if logits in {value.name for value in graph.output}:
         return None
     element = next(value.type.tensor_type.elem_type for value in graph.output if value.name == output)
-    for each in graph.node:
-        each.output[:] = [LOGITS if name == logits else name for name in each.output]
-        each.input[:] = [LOGITS if name == logits else name for name in each.input]
+    rename_tensor(graph, logits, LOGITS)
     graph.output.append(onnx.helper.make_tensor_value_info(LOGITS, element, None))
     made: bytes = proto.SerializeToString()
     return made
+
+
+def rename_tensor(graph: Any, old: str, new: str) -> None:
+    """Rename a tensor in all nodes of an onnx.GraphProto, and in the graphs inside its nodes."""
+    for node in graph.node:
+        node.output[:] = [new if name == old else name for name in node.output]
+        node.input[:] = [new if name == old else name for name in node.input]
+        for attribute in node.attribute:
+            for inner in [attribute.g, *attribute.graphs] if attribute.type in {5, 10} else ():
+                rename_tensor(inner, old, new)

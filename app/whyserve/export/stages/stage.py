@@ -26,8 +26,9 @@ import numpy as np
 from whyserve.errors import ModelFault, WhyserveError, first_line
 from whyserve.export.progress import MARK, STEPS, is_shown, step
 from whyserve.export.sources import read_unchanged
+from whyserve.export.stages.ids import succeeds
 from whyserve.model.arrays import read_npz
-from whyserve.model.rows import Arrays, row_count
+from whyserve.model.rows import Arrays, each_row, row_count
 from whyserve.model.spec import ModelSpec, read_spec
 
 FAULT_FILE, FACTS_FILE = "fault.txt", "facts.json"
@@ -190,7 +191,7 @@ def original_outputs(task: Task, spec: ModelSpec, call: Callable[[Arrays], np.nd
     try:
         return in_batches(call, rows)
     except Exception:
-        taken = np.array([_takes(call, rows, number) for number in range(row_count(rows))])
+        taken = np.array([succeeds(call, row) for row in each_row(rows)])
         if not taken[: task.real].all():
             if fault := _without_room(spec, rows, taken):
                 raise ModelFault(fault) from None
@@ -213,14 +214,6 @@ def _without_room(spec: ModelSpec, rows: Arrays, taken: np.ndarray) -> str | Non
                         f' does not take it; give its lookup {count + 1} entries, or set missing = {{ fill = "mode" }}'
                     )
     return None
-
-
-def _takes(call: Callable[[Arrays], np.ndarray], rows: Arrays, number: int) -> bool:
-    try:
-        call({name: array[number : number + 1] for name, array in rows.items()})
-    except Exception:  # each framework has its own type
-        return False
-    return True
 
 
 def in_batches(call: Callable[[Arrays], np.ndarray], rows: Arrays, batch: int = BATCH) -> np.ndarray:

@@ -25,15 +25,7 @@ from whyserve.export.rows import output_not_finite
 from whyserve.export.stages.ids import vocabularies
 from whyserve.export.stages.ladder import Certified, Ladder
 from whyserve.export.stages.onnx_logits import with_logits
-from whyserve.export.stages.stage import (
-    Rows,
-    Table,
-    Task,
-    in_batches,
-    main,
-    no_onnx_operation,
-    original_outputs,
-)
+from whyserve.export.stages.stage import Rows, Table, Task, in_batches, main, no_onnx_operation, original_outputs
 from whyserve.model.manifest import Ending
 from whyserve.model.missing import Gaps
 from whyserve.model.outputs import Output, Outputs
