@@ -150,7 +150,11 @@ class Partition:
     def _grouped(self, spec: "ModelSpec", across: Any) -> tuple[dict[str, str], dict[str, list[str]]]:
         if not isinstance(across, Mapping):
             raise _fault(GROUPS, "must be an object: the members of each group, by its name")
-        pairs = [(name, each, f"{GROUPS}.{name}") for name, given in across.items() for each in _members(name, given)]
+        for name, members in across.items():
+            if not isinstance(members, list) or not members or not all(isinstance(each, str) for each in members):
+                words = "must be a list of features and inputs, and must not be empty"
+                raise _fault(f"{GROUPS}.{name}"[:100], words)
+        pairs = [(name, each, f"{GROUPS}.{name}") for name, members in across.items() for each in members]
         for item in spec.inputs:
             places = group_by_place(item, self._players[item.name], len(item.features)) if item.is_tabular else {}
             pairs += [(group, item.keys[at], f"{item.name}.{GROUPS}.{group}") for at, group in places.items()]
@@ -363,12 +367,6 @@ def _players_of(item: InputSpec, given: Any, held: frozenset[str]) -> InputPlaye
         place, _, words = str(error).partition(": ")
         raise _fault(f"{item.name}.{place}", f"is not valid: {words}") from None
     return players
-
-
-def _members(name: str, given: Any) -> list[str]:
-    if not isinstance(given, list) or not given or not all(isinstance(each, str) for each in given):
-        raise _fault(f"{GROUPS}.{name}"[:100], "must be a list of features and inputs, and must not be empty")
-    return given
 
 
 def _form_bytes(form: AttributionForm) -> int:

@@ -117,13 +117,10 @@ def check_words(item: InputSpec, players: InputPlayers) -> None:
     allowed |= set() if item.is_tabular else {"axis"}
     allowed |= {"absent"} if item.is_float and not item.is_tabular else set()
     if wrong := sorted(given - allowed):
-        raise ValueError(f'{wrong[0]}: "{item.name}" is {_kind(item)}; available words: {", ".join(sorted(allowed))}')
+        kind = "a text" if item.tokenizer else f"an input of kind {item.kind} and shape {list(item.row_shape)}"
+        raise ValueError(f'{wrong[0]}: "{item.name}" is {kind}; available words: {", ".join(sorted(allowed))}')
     if not players.follows_rows:
         divide(item, players)
-
-
-def _kind(item: InputSpec) -> str:
-    return "a text" if item.tokenizer else f"an input of kind {item.kind} and shape {list(item.row_shape)}"
 
 
 def divide(
