@@ -12,7 +12,7 @@ import tf2onnx
 from whyserve.errors import ModelFault, first_line
 from whyserve.export.progress import step
 from whyserve.export.stages.keras_ops import HANDLERS, traced_inline
-from whyserve.export.stages.stage import Table, Task, main, no_onnx_operation, original_outputs
+from whyserve.export.stages.stage import Table, Task, no_onnx_operation, original_outputs
 from whyserve.model.keras_file import keras_order, open_keras
 from whyserve.model.rows import Arrays
 from whyserve.model.spec import KERAS_FILE, ONNX_FILE
@@ -81,7 +81,3 @@ def _name_output(proto, name: str) -> None:  # type: ignore[no-untyped-def]  # a
     for node in proto.graph.node:
         node.output[:] = [name if value == old else value for value in node.output]
         node.input[:] = [name if value == old else value for value in node.input]
-
-
-if __name__ == "__main__":
-    main(export)

@@ -30,7 +30,6 @@ from whyserve.export.stages.stage import (
     Table,
     Task,
     in_batches,
-    main,
     no_onnx_operation,
     original_outputs,
 )
@@ -49,6 +48,8 @@ TRACED_ROWS = 3
 
 
 def export(task: Task) -> None:
+    torch.set_num_threads(1)
+    keep_freed_memory()
     spec = task.spec()
     step(f"{spec.name}: loading the network")
     network = load_network(spec, task.read)
@@ -161,9 +162,3 @@ def _cause(error: BaseException) -> str:
     if lacking := re.search(r"No ONNX function found for <OpOverload\(op='([\w.]+)'", str(error)):
         return no_onnx_operation("torch", [lacking[1]])
     return f"torch.onnx cannot export the network: {first_line(error)}"
-
-
-if __name__ == "__main__":
-    torch.set_num_threads(1)
-    keep_freed_memory()
-    main(export)
