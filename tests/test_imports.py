@@ -4,6 +4,7 @@ import gc
 import os
 import subprocess
 import sys
+from importlib import import_module
 
 import pytest
 
@@ -52,7 +53,7 @@ def test_nothing_is_collected_during_an_import_and_what_was_set_is_set_again(ena
             assert not gc.isenabled()
         assert gc.isenabled() == enabled
         with pytest.raises(ModuleNotFoundError), importing():
-            import no_such_module  # noqa: F401
+            import_module("no_such_module")
         assert gc.isenabled() == enabled
     finally:
         (gc.enable if before else gc.disable)()
