@@ -54,14 +54,14 @@ test-docker: install $(KSERVE)/.installed ## images and containers; needs a Dock
 # In Debian's Chromium; where there is npm, the page is also built again and compared.
 test-ui: install export ## the page, in a real browser
 	@if command -v npm >/dev/null; then npm --prefix ui ci --silent; fi
-	$(BIN)/python -m pytest -m ui tests/ui
+	$(PYTEST) -m ui tests/ui
 
 # WHYSERVE_FUZZ=0.1 takes a tenth of the requests, the same each time: that is for CI.
 test-fuzz: install export ## thousands of generated requests
 	$(BIN)/python -m pytest -m fuzz
 
 test-faults: install export ## processes killed, stopped and starved, many times over
-	$(BIN)/python -m pytest -m faults
+	$(PYTEST) -m faults tests/faults tests/delivery
 
 # Not in .ci/run: it takes about three minutes.
 test-ray: install export $(RAY)/.installed ## files of rows on a Ray cluster of two nodes

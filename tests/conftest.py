@@ -1,13 +1,17 @@
 """What tests share: exported models, and a service that really runs."""
 
+import atexit
+import gc
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +25,9 @@ os.environ.setdefault("MPLCONFIGDIR", str(STATE / "matplotlib"))
 import httpx  # noqa: E402
 import pytest  # noqa: E402
 
+from whyserve.imports import importing  # noqa: E402
 from whyserve.model.arrays import read_npz  # noqa: E402
+from whyserve.model.builds import BUILDS  # noqa: E402
 from whyserve.model.rows import as_row  # noqa: E402
 from whyserve.model.spec import read_spec  # noqa: E402
 
@@ -31,8 +37,15 @@ NOT_QUICK = (
     "batch", "clients", "docker", "explain", "export", "faults", "kinds", "notebook", "processes", "queues", "remote",
     "tables", "ui", "test_extending.py", "test_imports.py", "test_kinds.py", "test_readme.py",
 )  # fmt: skip
-# Files with few and long tests: they begin first, so that two processes end at about the same time.
-LONG_FIRST = ("faults", "export", "processes", "test_readme.py", "test_extending.py", "test_service.py", "explain")
+# Folders and files with few and long tests: they begin first, so that two processes end at about the same time.
+LONG_FIRST = (
+    "test_redis_services.py", "faults", "export", "processes", "test_readme.py", "test_extending.py",
+    "test_service.py", "explain",
+)  # fmt: skip
+# The folders that `make test-faults` collects.
+FAULTS = ("faults", "delivery")
+# The mark of all tests of a file.
+OF_ALL = re.compile(r"^pytestmark = \[?pytest\.mark\.(\w+)", re.MULTILINE)
 MODELS = ROOT / "models"
 START_S = 120.0
 # Marks of what has a make target of its own.
@@ -45,16 +58,41 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out the files of suites that do not run: the imports of their libraries take seconds."""
+    if collection_path.is_dir() or not collection_path.name.startswith("test_"):
+        return None
+    marked, chosen = OF_ALL.search(collection_path.read_text()), config.option.markexpr
+    if not marked or marked[1] not in SUITES or not chosen:
+        return None
+    # The expressions of pytest's -m are Python's.
+    return None if eval(chosen, {}, defaultdict(bool, {marked[1]: True})) else True
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Import all tests without garbage collections. Later collections leave out the libraries."""
+    with importing():
+        collected = yield
+    gc.freeze()
+    atexit.register(gc.freeze)
+    return collected
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what `make check` runs (tests without exported models, services and long computations); long files first."""
     for item in items:
         folder = item.path.relative_to(ROOT / "tests").parts[0]
         needs = getattr(item, "fixturenames", ())
         slow = any(item.get_closest_marker(name) for name in SUITES)
+        if item.get_closest_marker("faults") and folder not in FAULTS:
+            raise pytest.UsageError(f"{item.nodeid}: `make test-faults` collects {' and '.join(FAULTS)} only")
         if folder not in NOT_QUICK and "artifacts" not in needs and not slow:
             item.add_marker(pytest.mark.quick)
     order = {name: place for place, name in enumerate(LONG_FIRST)}
-    items.sort(key=lambda item: order.get(item.path.relative_to(ROOT / "tests").parts[0], len(order)))
+    items.sort(
+        key=lambda item: min(order.get(part, len(order)) for part in item.path.relative_to(ROOT / "tests").parts)
+    )
 
 
 def shipped() -> list[str]:
@@ -161,6 +199,16 @@ def artifacts() -> Path:
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     return folder
+
+
+@pytest.fixture(scope="session")
+def light(artifacts: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The models folder and the artifacts folder of fclayer alone: without Keras, a service starts in half the time."""
+    root, build = tmp_path_factory.mktemp("light"), (artifacts / "fclayer").resolve()
+    shutil.copytree(MODELS / "fclayer", root / "models" / "fclayer")
+    shutil.copytree(build, root / "artifacts" / BUILDS / build.name)
+    (root / "artifacts" / "fclayer").symlink_to(Path(BUILDS, build.name))
+    return root / "models", root / "artifacts"
 
 
 def start_service(artifacts: Path, state: Path, *flags: str, models: Path = MODELS, **environment: str) -> Running:

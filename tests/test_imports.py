@@ -1,10 +1,14 @@
 """Each process imports its own dependencies and no other process's."""
 
+import gc
 import os
 import subprocess
 import sys
+from importlib import import_module
 
 import pytest
+
+from whyserve.imports import importing
 
 CODE = "import sys; import {module}; print(' '.join(sorted({{name.split('.')[0] for name in sys.modules}})))"
 
@@ -38,3 +42,18 @@ def test_opentelemetry_is_imported_only_if_traces_are_on(module):
         [sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True
     )  # fmt: skip
     assert done.stdout.splitlines()[-1] == "False"
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_nothing_is_collected_during_an_import_and_what_was_set_is_set_again(enabled):
+    before = gc.isenabled()
+    try:
+        (gc.enable if enabled else gc.disable)()
+        with importing():
+            assert not gc.isenabled()
+        assert gc.isenabled() == enabled
+        with pytest.raises(ModuleNotFoundError), importing():
+            import_module("no_such_module")
+        assert gc.isenabled() == enabled
+    finally:
+        (gc.enable if before else gc.disable)()

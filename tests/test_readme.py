@@ -99,6 +99,7 @@ def test_the_blocks_run_and_the_answers_are_true(checkout, port):
         stranger.presses_ctrl_c(service)
 
 
+@pytest.mark.slow
 def test_the_notebook_s_lines_run(tmp_path):
     stranger = Stranger(tmp_path, 0)
     program = [str(ROOT / ".venv" / "bin" / "python"), "-W", "ignore", "-c"]

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.conftest import MODELS, example, numbers_of, shipped, start_service
+from tests.conftest import MODELS, Running, example, numbers_of, shipped, start_service
 from whyserve.explain.models.explainable import load_model, to_tensors
 from whyserve.model.manifest import read_manifest
 from whyserve.model.rows import RowReader
@@ -133,14 +134,15 @@ def test_each_process_loads_its_own_libraries_only(service, client):
         assert library not in loaded["worker"]
 
 
-def test_a_dead_worker_is_replaced_and_ctrl_c_stops_all_processes(artifacts, tmp_path):
-    service = start_service(artifacts, tmp_path)
+def test_a_dead_worker_is_replaced_and_ctrl_c_stops_all_processes(light, tmp_path):
+    models, artifacts = light
+    service = start_service(artifacts, tmp_path / "q", models=models)
     try:
         with service.client() as client:
             first = children(service.process.pid)
             os.kill(first["worker"], signal.SIGKILL)
             # Sent while no worker runs: the request waits for the next one.
-            answer = client.post("/explain", json=example("linear"))
+            answer = client.post("/explain", json=example("fclayer"))
             assert answer.status_code == 200
         service.await_line(r"the worker died \(by SIGKILL\); starting another")
         assert children(service.process.pid)["worker"] != first["worker"]
@@ -150,8 +152,9 @@ def test_a_dead_worker_is_replaced_and_ctrl_c_stops_all_processes(artifacts, tmp
     assert not re.search(r"Traceback|Error", service.output)
 
 
-def test_no_process_outlives_a_killed_supervisor(artifacts, tmp_path):
-    service = start_service(artifacts, tmp_path)
+def test_no_process_outlives_a_killed_supervisor(light, tmp_path):
+    models, artifacts = light
+    service = start_service(artifacts, tmp_path / "q", models=models)
     assert service.address
     pids = list(children(service.process.pid).values())
     service.stop(signal.SIGKILL)
@@ -185,14 +188,10 @@ def test_a_second_service_on_the_same_state_or_port_is_refused(service, artifact
     assert f"cannot listen on 127.0.0.1:{port}" in taken.output
 
 
-def test_a_model_with_a_changed_file_is_not_served(artifacts, tmp_path):
+def test_a_model_with_a_changed_file_is_not_served(light, tmp_path):
     """A network that differs from the exported one ends the worker, and so the start of the service."""
-    import shutil
-
-    from tests.conftest import Running
-
-    shutil.copytree(MODELS, tmp_path / "models")
-    shutil.copytree(artifacts, tmp_path / "artifacts", symlinks=True)
+    for folder in light:
+        shutil.copytree(folder, tmp_path / folder.name, symlinks=True)
     original = tmp_path / "artifacts" / "fclayer" / "original"
     shutil.copytree(MODELS / "fclayer", original, dirs_exist_ok=True)
     weights = original / "weights.safetensors"

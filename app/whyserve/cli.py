@@ -1,16 +1,19 @@
 """`whyserve up | export | check | verify | new | api | worker | explain | openapi | record | key`."""
 
+import atexit
+import gc
 import os
 import signal
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 from whyserve.api.middleware.keys import fresh
 from whyserve.arguments import parse, read_settings, unknown_variables
 from whyserve.errors import ConfigurationError, WhyserveError
+from whyserve.imports import importing
 from whyserve.processes.parent import PARENT_FD, stop_with_parent
 from whyserve.processes.temporary import check_temporary_folder
 from whyserve.remote import address_of, fetch
@@ -65,66 +68,88 @@ def _prepare(command: str, settings: Common) -> None:
 
 def _run(command: str, settings: Common, own: dict[str, Any]) -> None:
     _prepare(command, settings)
-    # Imported here, because each process loads its own dependencies only.
+    with importing():
+        run = _entry(command, settings, own)
+    gc.freeze()
+    atexit.register(gc.freeze)  # else Python's own last collections visit all objects of the libraries
+    if (code := run()) is not None:
+        sys.exit(code)
+
+
+def _entry(command: str, settings: Common, own: dict[str, Any]) -> Callable[[], int | None]:
+    """The command as a function, which returns the exit code; each process imports its own dependencies only."""
+    run: Callable[[], int | None]
     match settings:
         case UpSettings():
             from whyserve.processes.supervisor import main as up  # noqa: PLC0415
 
-            up(settings)
+            run = partial(up, settings)
         case CheckSettings():
             from whyserve.export.package.package import check  # noqa: PLC0415
 
-            print(check(settings.folder, settings.budget_ms, settings.budget_max_ms))  # noqa: T201
+            run = partial(_say_what, check, settings.folder, settings.budget_ms, settings.budget_max_ms)
         case NewSettings():
             from whyserve.export.package.new import write_new  # noqa: PLC0415
 
             if address := address_of(settings.models):
                 raise ConfigurationError(f"{address}: `whyserve new` writes to a folder; add --models FOLDER")
-            print(write_new(settings.models, settings.name, settings.framework))  # noqa: T201
+            run = partial(_say_what, write_new, settings.models, settings.name, settings.framework)
         case VerifySettings():
             from whyserve.export.verify import verify_all  # noqa: PLC0415
 
-            sys.exit(verify_all(settings.artifacts, lambda line: print(line, flush=True)))  # noqa: T201
+            run = partial(verify_all, settings.artifacts, _say)
         case ExportSettings():
-            from whyserve.export.build import export_all  # noqa: PLC0415
-
-            stop_with_parent()
-            fetch(settings.models, own["only"])
-            say = partial(print, flush=True)
-            export_all(
-                settings.models,
-                settings.artifacts,
-                settings.budget_ms,
-                say,
-                settings.budget_max_ms,
-                record=settings.record,
-                only=own["only"],
-            )
+            run = partial(_export, settings, own["only"])
         case RecordSettings():
             from whyserve.processes.record import main as record  # noqa: PLC0415
 
-            sys.exit(record(settings, **own))
+            run = partial(record, settings, **own)
         case DocumentSettings():
             from whyserve.processes.document import main as document  # noqa: PLC0415
 
-            document(settings, sys.stdout)
+            run = partial(document, settings, sys.stdout)
         case ApiSettings():
             from whyserve.processes.api import main as api  # noqa: PLC0415
 
-            api(settings, socket.socket(fileno=own["fd"]) if own["fd"] is not None else None)
+            run = partial(api, settings, socket.socket(fileno=own["fd"]) if own["fd"] is not None else None)
         case WorkerSettings():
             # Keras reads this variable at its import.
             os.environ["KERAS_BACKEND"] = "torch"
             from whyserve.processes.worker import main as worker  # noqa: PLC0415
 
-            worker(settings)
+            run = partial(worker, settings)
         case TableSettings():
             os.environ["KERAS_BACKEND"] = "torch"
             from whyserve.processes.table import main as explain  # noqa: PLC0415
 
-            sys.exit(explain(settings, **own))
+            run = partial(explain, settings, **own)
         case _:
             raise AssertionError(command)
+    return run
+
+
+def _export(settings: ExportSettings, only: str | None) -> None:
+    from whyserve.export.build import export_all  # noqa: PLC0415
+
+    stop_with_parent()
+    fetch(settings.models, only)
+    export_all(
+        settings.models,
+        settings.artifacts,
+        settings.budget_ms,
+        _say,
+        settings.budget_max_ms,
+        record=settings.record,
+        only=only,
+    )
+
+
+def _say_what(answer: Callable[..., object], *given: Any) -> None:
+    _say(str(answer(*given)))
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)  # noqa: T201
 
 
 if __name__ == "__main__":

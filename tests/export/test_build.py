@@ -54,16 +54,6 @@ def test_an_artifact_has_the_names_of_the_spec_and_a_symbolic_batch(exported):
     }
 
 
-def test_without_an_example_the_first_background_row_is_the_example(tmp_path):
-    folder = torch_folder(tmp_path / "models", "plain")
-    (folder / "example.json").unlink()
-    export_all(tmp_path / "models", tmp_path / "artifacts", 20, lambda line: None)
-    manifest, _ = read_manifest(tmp_path / "artifacts" / "plain")
-    a, b = np.load(folder / "background.npz")["x"][0]
-    assert manifest.example == {"model": "plain", "instances": [{"a": float(str(a)), "b": float(str(b))}]}
-    assert "example.json" not in manifest.files
-
-
 def test_only_a_changed_folder_is_exported_again(exported):
     root, _ = exported
     said: list[str] = []
@@ -106,7 +96,7 @@ def test_a_file_with_another_digest_is_refused(exported, tmp_path):
 
 def test_each_faulty_folder_gives_one_line_and_the_good_one_is_exported(tmp_path):
     models = tmp_path / "models"
-    torch_folder(models, "good")
+    (torch_folder(models, "good") / "example.json").unlink()
     torch_folder(models, "raises", "raise RuntimeError('no such thing')")
     torch_folder(models, "wide", outputs=3)
     torch_folder(models, "mixes", "return self.layer(x - x.mean(0))")
@@ -157,6 +147,11 @@ def test_each_faulty_folder_gives_one_line_and_the_good_one_is_exported(tmp_path
     assert str(tmp_path) not in caught.value.message
     assert any(line.startswith("good: exported") for line in said)
     assert [path.name for path in (tmp_path / "artifacts").iterdir() if path.name != ".builds"] == ["good"]
+    # Without an example, the first row of the background is the example.
+    manifest, _ = read_manifest(tmp_path / "artifacts" / "good")
+    a, b = np.load(models / "good" / "background.npz")["x"][0]
+    assert manifest.example == {"model": "good", "instances": [{"a": float(str(a)), "b": float(str(b))}]}
+    assert "example.json" not in manifest.files
 
 
 def test_shipped_models_are_within_parity_and_certified(artifacts):

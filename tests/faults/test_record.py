@@ -31,7 +31,7 @@ class Callers:
         with httpx.Client(base_url=self._address, timeout=10, trust_env=False) as client:
             while not self._stopping.is_set():
                 try:
-                    answer = client.post("/predict", json=example("wine"))
+                    answer = client.post("/predict", json=example("fclayer"))
                 except httpx.TransportError:
                     continue
                 if answer.status_code == 200:
@@ -85,16 +85,16 @@ def kill_again_and_again(running: Running, database: Postgres | None) -> list[st
 @pytest.mark.faults
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
 @pytest.mark.timeout(600)
-def test_no_acknowledged_record_is_lost(kind, artifacts, tmp_path):
+def test_no_acknowledged_record_is_lost(kind, light, tmp_path):
+    models, artifacts = light
+    more = {"WHYSERVE_RECORD_SYNC": "true"}
     if kind == "sqlite":
         place = f"sqlite:///{tmp_path}/record.sqlite3"
-        running = start_service(artifacts, tmp_path / "q", WHYSERVE_RECORD=place, WHYSERVE_RECORD_SYNC="true")
+        running = start_service(artifacts, tmp_path / "q", models=models, WHYSERVE_RECORD=place, **more)
         check(place, kill_again_and_again(running, None))
         return
     if not FOLDERS:
         pytest.skip("PostgreSQL is not installed")
     with postgres() as database:
-        running = start_service(
-            artifacts, tmp_path / "q", WHYSERVE_RECORD=database.address, WHYSERVE_RECORD_SYNC="true"
-        )
+        running = start_service(artifacts, tmp_path / "q", models=models, WHYSERVE_RECORD=database.address, **more)
         check(database.address, kill_again_and_again(running, database))

@@ -95,7 +95,9 @@ def test_a_new_version_is_loaded_under_load_beside_the_old_one(world):
         assert load(client, "nobody/load").status_code == 404
 
 
-@pytest.mark.parametrize("fault", ["changed", "truncated", "no JSON"])
+@pytest.mark.parametrize(
+    "fault", ["changed", *(pytest.param(name, marks=pytest.mark.slow) for name in ("truncated", "no JSON"))]
+)
 def test_a_broken_build_changes_nothing_and_no_process_starts_on_it(world, tmp_path, fault):
     service, models, artifacts = world
     with service.client() as client:

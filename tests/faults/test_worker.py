@@ -29,6 +29,7 @@ def test_a_job_that_ends_its_worker_fails_after_three_tries_and_other_jobs_compl
         assert client.post("/explain", json=ask(2.0)).status_code == 200
 
 
+@pytest.mark.slow
 def test_a_job_that_ends_its_worker_during_a_summary_does_not_fail_the_summary(start):
     service = start()
     with service.client() as client:

@@ -38,13 +38,14 @@ def test_an_api_that_does_not_answer_is_not_healthy():
     assert "does not answer" in words
 
 
-def test_a_worker_is_healthy_when_it_has_reached_its_queue(artifacts, tmp_path):
+def test_a_worker_is_healthy_when_it_has_reached_its_queue(light, tmp_path):
+    models, artifacts = light
     file = tmp_path / "worker.alive"
     assert check("worker", WHYSERVE_HEALTH_FILE=str(file)) == (
         1,
         "the worker has not reached the queue since its start",
     )
-    flags = ["--models", str(MODELS), "--artifacts", str(artifacts), "--state", str(tmp_path / "state")]
+    flags = ["--models", str(models), "--artifacts", str(artifacts), "--state", str(tmp_path / "state")]
     worker = Running(["worker", *flags, "--health-file", str(file)])
     try:
         end = time.monotonic() + 120
@@ -89,18 +90,10 @@ def test_a_long_computation_touches_the_file_while_its_source_answers(is_lost, t
     assert (tmp_path / "alive").exists() is not is_lost
 
 
-def test_an_idle_worker_touches_the_file(artifacts, tmp_path):
+def test_an_idle_worker_touches_the_file(light, tmp_path):
+    models, artifacts = light
     file = tmp_path / "alive"
-    flags = [
-        "--artifacts",
-        str(artifacts),
-        "--models",
-        str(MODELS),
-        "--state",
-        str(tmp_path),
-        "--health-file",
-        str(file),
-    ]
+    flags = ["--models", str(models), "--artifacts", str(artifacts), "--state", str(tmp_path)]
     worker = Running(["worker", *flags, "--health-file", str(file)])
     try:
         end = time.monotonic() + 120

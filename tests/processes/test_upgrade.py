@@ -1,6 +1,7 @@
 """Starting on what another version of Whyserve left: artifacts and a queue file."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -12,11 +13,19 @@ from whyserve.export.build import export_all
 from whyserve.model.manifest import FORMAT, MANIFEST_FILE
 
 
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with one model and its artifact."""
+    root = tmp_path_factory.mktemp("small")
+    torch_folder(root / "models", "small")
+    export_all(root / "models", root / "artifacts", 20, lambda _: None)
+    return root
+
+
 @pytest.fixture
-def older(tmp_path: Path) -> Path:
+def older(exported: Path, tmp_path: Path) -> Path:
     """A folder with one model, its artifact in format 1, and a queue file of version 4."""
-    torch_folder(tmp_path / "models", "small")
-    export_all(tmp_path / "models", tmp_path / "artifacts", 20, lambda _: None)
+    shutil.copytree(exported, tmp_path, symlinks=True, dirs_exist_ok=True)
     path = tmp_path / "artifacts" / "small" / MANIFEST_FILE
     path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 1}))
     version_4(tmp_path / "q").close()

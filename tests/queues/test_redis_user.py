@@ -158,10 +158,11 @@ def test_an_unknown_host_is_named_without_the_password():
     assert PASSWORD not in caught.value.message
 
 
-def test_a_worker_waits_for_a_redis_that_starts_later(tmp_path, artifacts):
+def test_a_worker_waits_for_a_redis_that_starts_later(tmp_path, light):
+    models, artifacts = light
     port = free_port()
     url = f"redis://127.0.0.1:{port}/0"
-    flags = ["--models", str(MODELS), "--artifacts", str(artifacts), "--state", str(tmp_path / "state")]
+    flags = ["--models", str(models), "--artifacts", str(artifacts), "--state", str(tmp_path / "state")]
     file = tmp_path / "alive"
     worker = Running(["worker", *flags, "--redis-url", url, "--redis-wait-s", "60", "--health-file", str(file)])
     server = subprocess.Popen(

@@ -111,14 +111,15 @@ def test_a_promised_explanation_is_recorded_when_it_is_delivered(recorded, store
     assert store.find(first).related == [second]
 
 
-def test_without_sync_a_decision_is_on_disk_within_a_second(artifacts, tmp_path):
+def test_without_sync_a_decision_is_on_disk_within_a_second(light, tmp_path):
+    models, artifacts = light
     place = f"sqlite:///{tmp_path}/record.sqlite3"
-    running = start_service(artifacts, tmp_path / "state", WHYSERVE_RECORD=place)
+    running = start_service(artifacts, tmp_path / "state", models=models, WHYSERVE_RECORD=place)
     running.await_line("ready on ")
     try:
         with running.client() as client:
             for _ in range(20):
-                found = client.post("/predict", json=example("wine")).headers["x-prediction-id"]
+                found = client.post("/predict", json=example("fclayer")).headers["x-prediction-id"]
             time.sleep(1)
             with sqlite3.connect(tmp_path / "record.sqlite3") as db:
                 assert db.execute("SELECT count(*) FROM records WHERE id = ?", (found,)).fetchone() == (1,)
@@ -132,21 +133,25 @@ def test_without_sync_a_decision_is_on_disk_within_a_second(artifacts, tmp_path)
 
 
 @pytest.mark.parametrize("required", ["true", "false"])
-def test_a_record_that_cannot_be_made(required, artifacts, tmp_path):
+def test_a_record_that_cannot_be_made(required, light, tmp_path):
+    models, artifacts = light
     place, settings = f"sqlite:///{tmp_path}/none/record.sqlite3", {"WHYSERVE_RECORD_REQUIRED": required}
-    running = start_service(artifacts, tmp_path / "state", WHYSERVE_RECORD=place, **settings)
+    running = start_service(artifacts, tmp_path / "state", models=models, WHYSERVE_RECORD=place, **settings)
     running.await_line("ready on ")
     try:
         with running.client() as client:
-            answers = [client.post("/predict", json=example("wine")), client.post("/explain", json=example("wine"))]
-            old = client.post("/v1/models/wine:explain", json={"instances": example("wine")["instances"]})
+            answers = [
+                client.post("/predict", json=example("fclayer")),
+                client.post("/explain", json=example("fclayer")),
+            ]
+            old = client.post("/v1/models/fclayer:explain", json={"instances": example("fclayer")["instances"]})
             if required == "true":
                 assert [each.status_code for each in [*answers, old]] == [503, 503, 503]
                 assert {each.json()["code"] for each in answers} == {"record_unavailable"}
                 assert "error" in old.json()
                 Path(tmp_path / "none").mkdir()  # the database is back
                 for _ in range(50):
-                    back = client.post("/predict", json=example("wine"))
+                    back = client.post("/predict", json=example("fclayer"))
                     if back.status_code == 200:
                         break
                     time.sleep(0.1)

@@ -172,12 +172,13 @@ def _awaited(collector: Collector, name: str, model: str | None = None) -> list[
 
 
 @pytest.mark.slow
-def test_an_unavailable_collector_delays_nothing(artifacts, tmp_path):
-    endpoint = "http://127.0.0.1:9"
-    service = start_service(artifacts, tmp_path, OTEL_EXPORTER_OTLP_ENDPOINT=endpoint, NO_PROXY="127.0.0.1")
+def test_an_unavailable_collector_delays_nothing(light, tmp_path):
+    models, artifacts = light
+    settings = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9", "NO_PROXY": "127.0.0.1"}
+    service = start_service(artifacts, tmp_path / "q", models=models, **settings)
     service.await_line(r"ready on ")
     with service.client() as client:
-        client.post("/explain", json=example("linear")).raise_for_status()
+        client.post("/explain", json=example("fclayer")).raise_for_status()
     assert service.stop(timeout_s=29) == 0, service.output
     assert "killed" not in service.output
 

@@ -4,6 +4,7 @@ import tempfile
 from pathlib import Path
 
 from whyserve.errors import ModelFault
+from whyserve.imports import importing
 from whyserve.model.spec import KERAS_FILE, ModelSpec
 
 # Also the message for a folder that has model.h5 instead of model.keras.
@@ -15,7 +16,8 @@ def open_keras(content: bytes):  # type: ignore[no-untyped-def]  # Keras is unty
     """Load a Keras model. Raises ValueError, also for an HDF5 file and for a Lambda layer with Python code."""
     if content.startswith(HDF5):
         raise ValueError(f"the file has the HDF5 format. {HDF5_REFUSED}")
-    import keras  # noqa: PLC0415
+    with importing():
+        import keras  # noqa: PLC0415
 
     # Keras reads only from a path. The copy has the bytes whose digest was checked, and no other process changes it.
     with tempfile.TemporaryDirectory() as folder:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
 import resource
 import signal
@@ -102,6 +103,7 @@ def main(settings: ApiSettings, listening: socket.socket | None = None) -> None:
         proxy_headers=False,
         timeout_graceful_shutdown=int(settings.drain_s),
     )
+    gc.freeze()  # no collection visits the libraries and the models
     try:
         with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises SIGINT again too
             Server(config, service, settings.drain_s).run(sockets=[listening])

@@ -1,5 +1,6 @@
 """The worker process: computes explanations on the original networks."""
 
+import gc
 import os
 import signal
 import threading
@@ -52,6 +53,7 @@ def main(settings: WorkerSettings) -> None:
         alive=Heartbeat(settings.health_file) if settings.health_file else lambda: None,
         spans=spans,
     )
+    gc.freeze()  # no collection visits the networks
     stop_on_signal(worker.stop)
     stop_with_parent()
     try:

@@ -32,8 +32,9 @@ def test_probes_are_not_logged_at_info(start_api):
 
 
 @pytest.mark.parametrize("host", ["::", "[::]"])
-def test_two_colons_as_host_serve_both_address_families(host, artifacts, tmp_path):
-    running = start_service(artifacts, tmp_path, "--host", host, "--allow-anonymous", "true")
+def test_two_colons_as_host_serve_both_address_families(host, light, tmp_path):
+    models, artifacts = light
+    running = start_service(artifacts, tmp_path / "q", "--host", host, "--allow-anonymous", "true", models=models)
     try:
         running.await_line(r"ready on http://\[::\]:(\d+)")
         port = running.address.rpartition(":")[2]

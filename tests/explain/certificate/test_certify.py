@@ -1,6 +1,7 @@
 """The certificate: what is measured, the reference, and the choice of the default method."""
 
 import multiprocessing
+import os
 
 import pytest
 import torch
@@ -70,9 +71,10 @@ def spin():
         pass
 
 
+@pytest.mark.slow
 def test_a_busy_machine_changes_no_choice_and_no_figure_but_the_times():
     idle = certificate(18, budget_ms=2, background=64)
-    busy = [multiprocessing.get_context("spawn").Process(target=spin, daemon=True) for _ in range(3)]
+    busy = [multiprocessing.get_context("spawn").Process(target=spin, daemon=True) for _ in range(os.cpu_count() or 1)]
     for process in busy:
         process.start()
     try:
@@ -198,6 +200,7 @@ def test_the_number_of_samples_is_the_most_within_the_budget():
     assert most_samples("permutation", trial, 1e-6) == 0
 
 
+@pytest.mark.slow
 def test_more_samples_are_tried_if_nothing_within_the_budget_is_reliable():
     """The product of 12 features has effects of all orders."""
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shutil
 import subprocess
 import sys
 from typing import Any
@@ -110,9 +111,21 @@ def test_a_background_of_padding_is_tried_on_a_real_text(tmp_path):
     assert deep["distance"] > 0
 
 
-def test_a_tokenizer_in_the_folder_is_used_without_being_named(tmp_path):
-    packaged(tmp_path, Opinion())
-    folder = tmp_path / "models" / "opinion"
+@pytest.fixture(scope="module")
+def once(tmp_path_factory):
+    """A model folder, packaged once."""
+    root = tmp_path_factory.mktemp("once")
+    packaged(root, Opinion())
+    return root / "models" / "opinion"
+
+
+@pytest.fixture
+def folder(once, tmp_path):
+    """A copy of the model folder, to change."""
+    return shutil.copytree(once, tmp_path / "models" / "opinion")
+
+
+def test_a_tokenizer_in_the_folder_is_used_without_being_named(folder):
     told = (folder / "model.toml").read_text()
     (folder / "model.toml").write_text(told.replace('tokenizer = "tokenizer.json"\n', ""))
     assert read_spec(folder).inputs[0].tokenizer == "tokenizer.json"
@@ -159,9 +172,7 @@ def test_a_fault_gives_one_line_and_leaves_no_folder(fault, tmp_path):
         ({"example": {"review": 3}}, "opinion/example.json: not a valid request for this model"),
     ],
 )
-def test_a_faulty_folder_is_named(change, said, tmp_path):
-    packaged(tmp_path, Opinion())
-    folder = tmp_path / "models" / "opinion"
+def test_a_faulty_folder_is_named(change, said, folder):
     if "tokenizer" in change:
         (folder / "tokenizer.json").write_text(change["tokenizer"])
     if "ids" in change:

@@ -11,6 +11,7 @@ from whyserve.explain.game.coalitions import background_means
 from whyserve.explain.game.evaluation import Passes, Progress, check_rows
 from whyserve.explain.game.network import Network, row_count
 from whyserve.explain.game.players import Players
+from whyserve.imports import importing
 
 # shap solves a regression with one column per player and one line per coalition, 2048 more lines than columns.
 MOST_PLAYERS = 512
@@ -59,7 +60,8 @@ class Kernel:
 
     def _row(self, row: Inputs, outputs: torch.Tensor, samples: int, progress: Progress) -> torch.Tensor:
         """The attributions of one row, (K, P) float64."""
-        import shap  # noqa: PLC0415 (the import takes seconds, and most workers never need it)
+        with importing():
+            import shap  # noqa: PLC0415 (the import takes seconds, and most workers never need it)
 
         count = self.passes.players.count
 

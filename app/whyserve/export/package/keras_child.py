@@ -8,7 +8,7 @@ import keras
 from whyserve.errors import ModelFault, WhyserveError, first_line
 from whyserve.export.package.keras_code import MODEL_FILE, KerasCode
 from whyserve.export.package.keras_copy import Foreign
-from whyserve.export.stages.stage import Table, Task, main
+from whyserve.export.stages.stage import Table, Task
 
 
 def _words(error: Exception) -> str:
@@ -34,7 +34,3 @@ def export(task: Task) -> None:
         raise
     except Exception as error:  # the layers are the caller's own
         raise ModelFault(_words(error)) from error
-
-
-if __name__ == "__main__":
-    main(export)

@@ -17,7 +17,7 @@ from tf2onnx.utils import map_onnx_to_numpy_type
 from whyserve.errors import ModelFault, first_line
 from whyserve.export.progress import step
 from whyserve.export.stages.onnx_logits import rename_tensor
-from whyserve.export.stages.stage import Table, Task, main, no_onnx_operation, original_outputs
+from whyserve.export.stages.stage import Table, Task, no_onnx_operation, original_outputs
 from whyserve.model.keras_file import keras_order, open_keras
 from whyserve.model.rows import Arrays
 from whyserve.model.spec import KERAS_FILE, ONNX_FILE
@@ -110,7 +110,3 @@ def traced_inline() -> Iterator[None]:
         yield
     finally:
         tf.function = compiled
-
-
-if __name__ == "__main__":
-    main(export)

@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_map
 
 from whyserve.explain.game.network import Network
 from whyserve.explain.models.loader import load_network
-from whyserve.export.stages.stage import Table, Task, in_batches, main
+from whyserve.export.stages.stage import Table, Task, in_batches
 from whyserve.model.rows import Arrays
 
 
@@ -35,6 +35,7 @@ def _widened(value: Any) -> Any:
 
 
 def export(task: Task) -> None:
+    torch.set_num_threads(1)
     network = load_network(task.spec(), task.read)
     wide = Network(copy.deepcopy(network.module).double(), network.names)
     torch.set_default_dtype(torch.float64)
@@ -47,8 +48,3 @@ def export(task: Task) -> None:
         return outputs
 
     task.save(Table.EXACT, in_batches(run, task.rows()))
-
-
-if __name__ == "__main__":
-    torch.set_num_threads(1)
-    main(export)

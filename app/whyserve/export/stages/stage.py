@@ -1,7 +1,7 @@
 """The stages of an export. Each stage has its own process, because Keras has one backend per process.
 
-    python -m whyserve.export.stages.keras TASK.json …
-    python -m whyserve.export.stages.torch TASK.json …
+    python -m whyserve.export.stages whyserve.export.stages.keras TASK.json …
+    python -m whyserve.export.stages whyserve.export.stages.torch TASK.json …
 
 A task names a model folder and a work folder. The stage writes its results to the work folder, or fault.txt with one
 line that says what is wrong. The fault of one model therefore does not stop the export of the others.
@@ -116,7 +116,7 @@ def run_stage(module: str, tasks: Sequence[Task], keras_backend: str) -> None:
     quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "0", "CUDA_VISIBLE_DEVICES": "-1"}
     last = "no output"
     with subprocess.Popen(  # noqa: S603
-        [sys.executable, "-W", "ignore", "-m", module, *files],
+        [sys.executable, "-W", "ignore", "-m", "whyserve.export.stages", module, *files],
         env={**os.environ, **quiet, **steps, "KERAS_BACKEND": keras_backend},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -163,10 +163,10 @@ def ended_with_parent(work: Sequence[Path]) -> Iterator[None]:
         raise
 
 
-def main(stage: Callable[[Task], None]) -> None:
-    """Run a stage for each task named on the command line."""
-    with ended_with_parent([Path(file).parent for file in sys.argv[1:]]):
-        for file in sys.argv[1:]:
+def main(stage: Callable[[Task], None], files: Sequence[str]) -> None:
+    """Run a stage for each task. files: of the tasks."""
+    with ended_with_parent([Path(file).parent for file in files]):
+        for file in files:
             task = Task(**json.loads(Path(file).read_text()))
             try:
                 stage(task)

@@ -25,7 +25,7 @@ from whyserve.export.rows import output_not_finite
 from whyserve.export.stages.ids import vocabularies
 from whyserve.export.stages.ladder import Certified, Ladder
 from whyserve.export.stages.onnx_logits import with_logits
-from whyserve.export.stages.stage import Rows, Table, Task, in_batches, main, no_onnx_operation, original_outputs
+from whyserve.export.stages.stage import Rows, Table, Task, in_batches, no_onnx_operation, original_outputs
 from whyserve.model.manifest import Ending
 from whyserve.model.missing import Gaps
 from whyserve.model.outputs import Output, Outputs
@@ -41,6 +41,8 @@ TRACED_ROWS = 3
 
 
 def export(task: Task) -> None:
+    torch.set_num_threads(1)
+    keep_freed_memory()
     spec = task.spec()
     step(f"{spec.name}: loading the network")
     network = load_network(spec, task.read)
@@ -153,9 +155,3 @@ def _cause(error: BaseException) -> str:
     if lacking := re.search(r"No ONNX function found for <OpOverload\(op='([\w.]+)'", str(error)):
         return no_onnx_operation("torch", [lacking[1]])
     return f"torch.onnx cannot export the network: {first_line(error)}"
-
-
-if __name__ == "__main__":
-    torch.set_num_threads(1)
-    keep_freed_memory()
-    main(export)

@@ -8,7 +8,9 @@ import pytest
 from tests.explain.approximators import APPROXIMATORS, comparison
 
 
-@pytest.mark.parametrize("name", ["breast_cancer", "penguins", "wine"])
+@pytest.mark.parametrize(
+    "name", ["penguins", *(pytest.param(name, marks=pytest.mark.slow) for name in ("breast_cancer", "wine"))]
+)
 def test_none_is_more_accurate_than_permutation(name, artifacts):
     logging.getLogger("shapiq").setLevel(logging.ERROR)
     compared = comparison(artifacts, name)

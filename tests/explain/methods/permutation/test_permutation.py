@@ -152,7 +152,7 @@ def test_is_accurate_on_trained_networks(data, kind):
     assert answer.complete
 
 
-@pytest.mark.parametrize("samples", [1, 2, 4, 12, 30, None])
+@pytest.mark.parametrize("samples", [1, 2, None, *(pytest.param(n, marks=pytest.mark.slow) for n in (4, 12, 30))])
 def test_standard_errors_are_reliable(samples):
     """Over networks, small backgrounds and seeds, 98 % of values lie within three standard errors of the truth."""
     within, ratios = [], []
