@@ -20,8 +20,9 @@ from whyserve.explain.game.players import Players
 # The activations of one chunk should fit the processor's cache. A small network runs at half its speed with larger
 # chunks; with much smaller chunks, the overhead of each operation dominates.
 CACHE_BYTES = 6 << 20
-# The smallest chunk of a large network, because of the same overhead.
-MIN_ROWS = 256
+# A larger network has fewer than MIN_ROWS rows in a chunk only if their activations are more than LARGE_BYTES. Beyond
+# that, the overhead no longer matters, and a convolutional network runs at half its speed or less.
+MIN_ROWS, LARGE_BYTES = 256, 32 << 20
 
 
 class Passes(Halving):
@@ -43,8 +44,8 @@ class Passes(Halving):
         self.rows = row_count(self.background)
         self.masks = Masks(players)
         self.row_bytes = activation_bytes(network, {name: x[:1] for name, x in self.background.items()})
-        in_cache, on = max(MIN_ROWS, CACHE_BYTES // self.row_bytes), next(iter(self.background.values())).device
-        self.chunk_rows = rows_in(memory_bytes, self.row_bytes, in_cache, on)
+        on = next(iter(self.background.values())).device
+        self.chunk_rows = rows_in(memory_bytes, self.row_bytes, quick_rows(network, self.row_bytes), on)
         self.background_outputs = self.table(self.background)
         self.base_values = self.background_outputs.mean(0)
         self.width = self.background_outputs.shape[1]
@@ -74,6 +75,15 @@ class Passes(Halving):
 def ranges(count: int, step: int) -> Iterator[slice]:
     """Consecutive slices of at most `step` that cover 0 … count."""
     return (slice(first, min(first + step, count)) for first in range(0, count, step))
+
+
+def quick_rows(network: Network, row_bytes: int) -> int:
+    """The number of rows in the chunk that takes the least time per row. row_bytes: the activations of one row.
+
+    A pass reads the weights once, so a network with many weights needs as many bytes of activations.
+    """
+    most = max(LARGE_BYTES, sum(weight.nbytes for weight in network.module.parameters()))
+    return max(1, CACHE_BYTES // row_bytes, min(MIN_ROWS, most // row_bytes))
 
 
 def all_finite(x: torch.Tensor) -> bool:
