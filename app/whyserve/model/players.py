@@ -18,7 +18,15 @@ from pydantic import ValidationError
 from whyserve.errors import InvalidInput
 from whyserve.model.hierarchy import Tree, given_tree, natural_tree
 from whyserve.model.input_spec import AttributionForm, InputSpec
-from whyserve.model.vocabulary import NOBODY, Division, InputPlayers, check_words, divide, group_by_place
+from whyserve.model.vocabulary import (
+    ABSENT_TOKENS,
+    NOBODY,
+    Division,
+    InputPlayers,
+    check_words,
+    divide,
+    group_by_place,
+)
 
 if TYPE_CHECKING:
     from whyserve.model.spec import ModelSpec
@@ -128,6 +136,11 @@ class Partition:
         self._players = _players_of(spec.inputs, self.wanted, self.held)
         self._group_of, self._groups = _groups(spec, self.wanted, self._players, self.held)
         self.absent = {name: each.absent for name, each in self._players.items() if each.absent is not None}
+        for item in spec.inputs:
+            beside = [other.name for other in spec.inputs if other is not item and other.shape == item.shape]
+            if self.absent.get(item.name) == "removal" and beside:
+                words = f'cannot be removal, because "{beside[0]}" has one value per token too; send "mask"'
+                raise _fault(f"{item.name}.absent", words)
         if len(self.held) == len(spec.inputs):
             raise _fault(HOLD, "holds every input; at least one input must have players")
         self._tree = None if any(item.name == TREE for item in spec.inputs) else self.wanted.get(TREE)
@@ -218,6 +231,11 @@ class Partition:
     def texts(self) -> list[str]:
         """The inputs whose players need the tokens of a text."""
         return [item.name for item in self.inputs if item.tokenizer and self._players[item.name].follows_rows]
+
+    @property
+    def needs_ids(self) -> bool:
+        """Whether an absent token is the mask token, or is removed, so that the tokenizer must say its id."""
+        return any(absent in ABSENT_TOKENS for absent in self.absent.values())
 
     @cached_property
     def fixed(self) -> RowPlayers:

@@ -64,7 +64,7 @@ class Passes(Halving):
         with torch.no_grad():
             out = self.in_halves(
                 slice(0, row_count(inputs)),
-                lambda part: network({name: x[part] for name, x in inputs.items()}),
+                lambda part: network(network.cut({name: x[part] for name, x in inputs.items()})),
                 lambda one, other: torch.cat([one, other]),
             )
         if not all_finite(out):
