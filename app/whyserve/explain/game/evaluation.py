@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from math import isfinite
 from typing import Any
@@ -16,13 +17,15 @@ from whyserve.explain.game.device import Halving, rows_in
 from whyserve.explain.game.masking import Masks
 from whyserve.explain.game.network import Network, not_finite, row_count
 from whyserve.explain.game.players import Players
+from whyserve.explain.game.pointwise import ONE_DNN_ROWS, QuickPointwise
 
 # The activations of one chunk should fit the processor's cache. A small network runs at half its speed with larger
 # chunks; with much smaller chunks, the overhead of each operation dominates.
 CACHE_BYTES = 6 << 20
 # A larger network has fewer than MIN_ROWS rows in a chunk only if their activations are more than LARGE_BYTES. Beyond
-# that, the overhead no longer matters, and a convolutional network runs at half its speed or less.
-MIN_ROWS, LARGE_BYTES = 256, 32 << 20
+# that, the overhead no longer matters, and a convolutional network runs at half its speed or less. With fewer than
+# LEAST_ROWS rows, matrix products are slower.
+MIN_ROWS, LARGE_BYTES, LEAST_ROWS = 256, 32 << 20, 4
 
 
 class Passes(Halving):
@@ -61,7 +64,8 @@ class Passes(Halving):
         network: another one that gives the same table from other inputs.
         """
         network = network or self.network
-        with torch.no_grad():
+        few = self.chunk_rows < ONE_DNN_ROWS and next(iter(inputs.values())).device.type == "cpu"
+        with torch.no_grad(), QuickPointwise() if few and torch.backends.mkldnn.is_available() else nullcontext():
             out = self.in_halves(
                 slice(0, row_count(inputs)),
                 lambda part: network(network.cut({name: x[part] for name, x in inputs.items()})),
@@ -83,7 +87,7 @@ def quick_rows(network: Network, row_bytes: int) -> int:
     A pass reads the weights once, so a network with many weights needs as many bytes of activations.
     """
     most = max(LARGE_BYTES, sum(weight.nbytes for weight in network.module.parameters()))
-    return max(1, CACHE_BYTES // row_bytes, min(MIN_ROWS, most // row_bytes))
+    return max(LEAST_ROWS, CACHE_BYTES // row_bytes, min(MIN_ROWS, most // row_bytes))
 
 
 def all_finite(x: torch.Tensor) -> bool:
