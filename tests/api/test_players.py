@@ -199,6 +199,9 @@ def test_a_tree_adds_up_over_every_protocol(client):
     assert sorted(place[0, :, 0].tolist() + found.as_numpy("attributions.known")[0, :, 0].tolist()) == pytest.approx(
         sorted(first.values())
     )
+    assert found.as_numpy("groups")[0].tolist() == [b"body", b"bill"]
+    values = [each["value"] for each in answer["explanations"][0]["outputs"][0]["tree"]]
+    np.testing.assert_allclose(found.as_numpy("group_attributions")[0, :, 0], values, atol=1e-9)
 
 
 def test_natural_trees_need_no_words(client):
