@@ -122,8 +122,9 @@ def test_passes_measure_memory_and_background_with_the_trace():
 
 
 LENGTH = 12
-IDS = spec_of({"name": "t", "kind": "tokens", "dtype": "int64", "shape": [LENGTH], "tokenizer": "tokenizer.json"})
-MASKED = spec_of(*IDS.inputs, {"name": "mask", "kind": "tensor", "dtype": "int64", "shape": [LENGTH]})
+TEXT = {"name": "t", "kind": "tokens", "dtype": "int64", "shape": [LENGTH], "tokenizer": "tokenizer.json"}
+IDS = spec_of(TEXT)
+MASKED = spec_of(TEXT, {"name": "mask", "kind": "tensor", "dtype": "int64", "shape": [LENGTH]})
 
 
 class Attention(nn.Module):

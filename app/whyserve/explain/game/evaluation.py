@@ -64,8 +64,8 @@ class Passes(Halving):
         network: another one that gives the same table from other inputs.
         """
         network = network or self.network
-        few = self.chunk_rows < ONE_DNN_ROWS and next(iter(inputs.values())).device.type == "cpu"
-        with torch.no_grad(), QuickPointwise() if few and torch.backends.mkldnn.is_available() else nullcontext():
+        is_slow = self.chunk_rows < ONE_DNN_ROWS and next(iter(inputs.values())).device.type == "cpu"
+        with torch.no_grad(), QuickPointwise() if is_slow else nullcontext():
             out = self.in_halves(
                 slice(0, row_count(inputs)),
                 lambda part: network(network.cut({name: x[part] for name, x in inputs.items()})),

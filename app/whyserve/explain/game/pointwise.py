@@ -16,6 +16,7 @@ class QuickPointwise(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func in CONVOLUTIONS and len(args) == 7 and not kwargs:
             x, weight, bias, stride, padding, dilation, groups = args
-            if weight.shape[2:] == (1, 1) and x.dtype is torch.float32 and isinstance(padding, tuple | list):
+            is_pointwise = weight.shape[2:] == (1, 1) and isinstance(padding, tuple | list)
+            if is_pointwise and x.dtype is torch.float32 and torch._C._has_mkldnn:
                 return torch.mkldnn_convolution(x, weight, bias, padding, stride, dilation, groups)
         return func(*args, **(kwargs or {}))

@@ -56,6 +56,7 @@ def reference_row(item: InputSpec, absent: Absent, row: torch.Tensor, background
             values, [width if axis in sides else 0 for axis in range(values.ndim)], mode="nearest"
         )
         return torch.from_numpy(np.ascontiguousarray(blurred)).to(row.dtype)[None]
+    assert not isinstance(absent, str), "with_ids has replaced the words of texts"
     return torch.full_like(row, absent)
 
 

@@ -208,8 +208,9 @@ class ExplainableModel:
             network = network_on(self.spec, self.network, scale, self.manifest.ending, of_network)
         memory_bytes = self.device.pass_bytes(self._memory_bytes)
         texts = self.texts if partition.needs_ids else None
-        of_device = {"memory_bytes": memory_bytes, "device": self.device}
-        return prepared(method, network, rows, self.spec, partition, texts=texts, **of_device)
+        return prepared(
+            method, network, rows, self.spec, partition, memory_bytes=memory_bytes, texts=texts, device=self.device
+        )
 
     def describe_background(self, background: Background, partition: Partition) -> dict[str, Any]:
         """The description of a background in a response. absent: by input, its reference row instead of those rows."""
