@@ -25,6 +25,7 @@ from whyserve.explain.game.network import Network, row_count
 from whyserve.explain.models.explainable import load_background, load_model
 from whyserve.explain.models.loader import load_network
 from whyserve.explain.models.row_games import prepared
+from whyserve.explain.models.traced_network import quick_network
 from whyserve.export.sources import read_source
 from whyserve.export.stages.ladder import Ladder
 from whyserve.model.methods import BUDGET_MAX_MS, BUDGET_MS
@@ -181,11 +182,11 @@ def sentence() -> Iterator[str]:
     )
     reader = TextReader(spec.inputs[0], tokenizer.to_str().encode(), "tokenizer.json")
     rows = {"text": torch.tensor([reader.ids(WORDS)])}
-    background = {"text": torch.full_like(rows["text"], vocabulary["[MASK]"])}
-    network = Network(Sentence().eval().requires_grad_(False), ("text",))
-    players = {"text": {"words": True}}
-    line = figures(spec, network, background, rows, players=players, samples=1, texts={"text": reader})
-    yield f"DistilBERT, {players}, background of [MASK], 1 sample: {line}"
+    network = quick_network(spec, Network(Sentence().eval().requires_grad_(False), ("text",)), rows)
+    for absent in ("mask", "removal"):
+        players = {"text": {"words": True, "absent": absent}}
+        line = figures(spec, network, rows, rows, players=players, samples=1, texts={"text": reader})
+        yield f"DistilBERT, {players}, 1 sample: {line}"
 
 
 def main(artifacts: Path, wanted: list[str]) -> None:

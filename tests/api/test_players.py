@@ -101,9 +101,16 @@ def test_a_held_input_has_no_tensor_of_its_own(client):
     assert found.as_numpy("attributions").shape[1] == found.as_numpy("players").shape[1] == 4
 
 
-def test_absent_is_named_beside_the_background(client):
-    answer = answered(client, request("digits", {"image": {"patches": [2, 2], "absent": "blur"}}))
-    assert answer["background"]["absent"] == {"image": "blur"}
+@pytest.mark.parametrize(
+    ("name", "key", "players"),
+    [
+        ("digits", "image", {"patches": [2, 2], "absent": "blur"}),
+        ("places", "name", {"words": True, "absent": "removal"}),
+    ],
+)
+def test_absent_is_named_beside_the_background(name, key, players, client):
+    answer = answered(client, request(name, {key: players}))
+    assert answer["background"]["absent"] == {key: players["absent"]}
     assert answer["background"]["rows"] == 1
 
 
@@ -192,6 +199,9 @@ def test_a_tree_adds_up_over_every_protocol(client):
     assert sorted(place[0, :, 0].tolist() + found.as_numpy("attributions.known")[0, :, 0].tolist()) == pytest.approx(
         sorted(first.values())
     )
+    assert found.as_numpy("groups")[0].tolist() == [b"body", b"bill"]
+    values = [each["value"] for each in answer["explanations"][0]["outputs"][0]["tree"]]
+    np.testing.assert_allclose(found.as_numpy("group_attributions")[0, :, 0], values, atol=1e-9)
 
 
 def test_natural_trees_need_no_words(client):

@@ -56,6 +56,10 @@ NEEDS_NUMBERS = (
     "the method multiplies differences of the inputs, and the network gets NaN for missing values; use"
     f" {_BY_OUTPUTS}, or set `missing` to a fill in model.toml"
 )
+NEEDS_PLACES = (
+    "the method compares tokens at the same place, and removed tokens move the others; use"
+    f' {_BY_OUTPUTS}, or send "absent": "mask"'
+)
 
 
 def check_method(method: str) -> None:

@@ -18,7 +18,15 @@ from pydantic import ValidationError
 from whyserve.errors import InvalidInput
 from whyserve.model.hierarchy import Tree, given_tree, natural_tree
 from whyserve.model.input_spec import AttributionForm, InputSpec
-from whyserve.model.vocabulary import NOBODY, Division, InputPlayers, check_words, divide, group_by_place
+from whyserve.model.vocabulary import (
+    ABSENT_TOKENS,
+    NOBODY,
+    Division,
+    InputPlayers,
+    check_words,
+    divide,
+    group_by_place,
+)
 
 if TYPE_CHECKING:
     from whyserve.model.spec import ModelSpec
@@ -141,6 +149,11 @@ class Partition:
         # The group of each feature or whole input that is in one, and the members of each group.
         self._group_of, self.groups = self._grouped(spec, words.get(GROUPS, {}))
         self.absent = {name: each.absent for name, each in self._players.items() if each.absent is not None}
+        for item in spec.inputs:
+            beside = [other.name for other in spec.inputs if other is not item and other.shape == item.shape]
+            if self.absent.get(item.name) == "removal" and beside:
+                words = f'cannot be removal, because "{beside[0]}" has one value per token too; send "mask"'
+                raise _fault(f"{item.name}.absent", words)
         if len(self.held) == len(spec.inputs):
             raise _fault(HOLD, "holds every input; at least one input must have players")
         self._tree = words.get(TREE)
@@ -256,6 +269,11 @@ class Partition:
     def texts(self) -> list[str]:
         """The inputs whose players need the tokens of a text."""
         return [item.name for item in self.inputs if item.tokenizer and self._players[item.name].follows_rows]
+
+    @property
+    def needs_ids(self) -> bool:
+        """Whether an absent token is the mask token, or is removed, so that the tokenizer must say its id."""
+        return any(absent in ABSENT_TOKENS for absent in self.absent.values())
 
     @cached_property
     def fixed(self) -> RowPlayers:

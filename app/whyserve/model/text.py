@@ -51,7 +51,10 @@ class TokenSpans(Strict):
 
 
 class TextReader:
-    """Reads the texts of one input. Threads may call it at the same time."""
+    """Reads the texts of one input. Threads may call it at the same time.
+
+    pad: the id of padding. pad_left: whether padding is before the text.
+    """
 
     def __init__(self, item: InputSpec, content: bytes, place: str) -> None:
         """content: of tokenizer.json. place: its name in messages. Raises ModelFault."""
@@ -64,10 +67,10 @@ class TextReader:
             raise ModelFault(f"{place}: {words}")
         padding: dict[str, Any] = self._tokenizer.padding or {}
         self._tokenizer.no_padding()
-        self._pad = int(padding.get("pad_id", 0))
-        self._pad_token = str(padding.get("pad_token") or self._tokenizer.id_to_token(self._pad) or "[PAD]")
-        self._pad_left = padding.get("direction") == "left"
-        self._unknown = {self._pad, _unknown_id(self._tokenizer, json.loads(content)["model"])}
+        self.pad = int(padding.get("pad_id", 0))
+        self._pad_token = str(padding.get("pad_token") or self._tokenizer.id_to_token(self.pad) or "[PAD]")
+        self.pad_left = padding.get("direction") == "left"
+        self._unknown = {self.pad, _unknown_id(self._tokenizer, json.loads(content)["model"])}
         for trial in ("a", "a " * (self._most_letters // 2)):
             faultless(partial(self._tokenizer.encode, trial), place, panics_only=True)
 
@@ -77,8 +80,8 @@ class TextReader:
         Raises InvalidInput; the message follows the name of the input.
         """
         ids: list[int] = self._encoded(text, known).ids
-        padding = [self._pad] * (self._length - len(ids))
-        return padding + ids if self._pad_left else ids + padding
+        padding = [self.pad] * (self._length - len(ids))
+        return padding + ids if self.pad_left else ids + padding
 
     def spans(self, text: str) -> TokenSpans:
         """The tokens of a text and the characters that they cover. Raises InvalidInput."""
@@ -87,7 +90,7 @@ class TextReader:
         words = _words(text, tokens, found)
         count, rest = len(tokens), self._length - len(tokens)
         places = [*range(count)]
-        if rest and self._pad_left:
+        if rest and self.pad_left:
             tokens, words = [(self._pad_token, 0, 0), *tokens], (None, *words)
             places = [*[0] * rest, *range(1, count + 1)]
         elif rest:
@@ -103,10 +106,16 @@ class TextReader:
                 return self.spans(text)
         except InvalidInput:
             pass
-        special = {self._pad, *(i for i, token in self._tokenizer.get_added_tokens_decoder().items() if token.special)}
+        special = {self.pad, *(i for i, token in self._tokenizer.get_added_tokens_decoder().items() if token.special)}
         tokens = tuple((self._tokenizer.id_to_token(i) or str(i), 0, 0) for i in ids)
         words = tuple(None if i in special else place for place, i in enumerate(ids))
         return TokenSpans(tokens=tokens, places=tuple(range(len(tokens))), words=words)
+
+    @property
+    def mask(self) -> int | None:
+        """The id of the mask token, such as [MASK] or <mask>; None if the tokenizer has none."""
+        added = self._tokenizer.get_added_tokens_decoder().items()
+        return next((i for i, token in added if token.content.strip("[]<>|").lower() == "mask"), None)
 
     def knows(self, text: str) -> bool:
         """Whether the text has a known token and is short enough."""
@@ -118,7 +127,7 @@ class TextReader:
 
     def text(self, ids: Sequence[int]) -> str:
         """A text for ids, as the tokenizer decodes them; not always the text that they come from."""
-        text: str = self._tokenizer.decode([i for i in ids if i != self._pad])
+        text: str = self._tokenizer.decode([i for i in ids if i != self.pad])
         return text
 
     def _encoded(self, text: str, known: bool = True) -> Any:

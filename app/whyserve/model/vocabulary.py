@@ -28,7 +28,7 @@ Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 Count = Annotated[int, Field(ge=1, le=MAX_PLAYERS)]
 Pair = Annotated[list[Count], Field(min_length=2, max_length=2)]
 Names = Annotated[list[Name], Field(min_length=1, max_length=MAX_PLAYERS)]
-Absent = Literal["blur", "mean"] | FiniteFloat
+Absent = Literal["blur", "mean", "mask", "removal"] | FiniteFloat
 
 
 class InputPlayers(BaseModel):
@@ -40,7 +40,8 @@ class InputPlayers(BaseModel):
     windows: number of windows. window: steps per window. step_names: a name for each step; without windows, each step
     is a player. channels: each channel is a player, or a name for each channel.
     words, sentences, tokens: of a text. groups: features of a table, or positions along `axis` of another input.
-    absent: what an absent element is instead of the background's: blur or mean of the picture or series, or a number.
+    absent: what an absent element is instead of the background's: blur or mean of the picture or series, or a number;
+    of a text, the mask token or removal.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -90,6 +91,7 @@ FOLLOW_ROWS = {"superpixels", "words", "sentences", "tokens"}
 OF_IMAGES = {"patches", "patch", "superpixels", "mask", "channels"}
 OF_SERIES = {"windows", "window", "channels", "step_names"}
 OF_TEXTS = {"words", "sentences", "tokens"}
+ABSENT_TOKENS = ("mask", "removal")
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,10 +117,16 @@ def check_words(item: InputSpec, players: InputPlayers) -> None:
     allowed |= OF_IMAGES if item.image_axes() else OF_SERIES if item.kind == "sequence" else set()
     allowed |= OF_TEXTS if item.tokenizer else set()
     allowed |= set() if item.is_tabular else {"axis"}
-    allowed |= {"absent"} if item.is_float and not item.is_tabular else set()
+    allowed |= {"absent"} if item.tokenizer or (item.is_float and not item.is_tabular) else set()
+    kind = "a text" if item.tokenizer else f"an input of kind {item.kind} and shape {list(item.row_shape)}"
     if wrong := sorted(given - allowed):
-        kind = "a text" if item.tokenizer else f"an input of kind {item.kind} and shape {list(item.row_shape)}"
         raise ValueError(f'{wrong[0]}: "{item.name}" is {kind}; available words: {", ".join(sorted(allowed))}')
+    if players.absent is not None and (players.absent in ABSENT_TOKENS) != bool(item.tokenizer):
+        words = ", ".join(ABSENT_TOKENS) if item.tokenizer else "blur, mean, or a number"
+        raise ValueError(f'absent: "{item.name}" is {kind}; available values: {words}')
+    if item.tokenizer and players.absent and players.word not in OF_TEXTS:
+        # Elements count special tokens and padding too. These must stay as they are.
+        raise ValueError(f"absent: needs one of {', '.join(sorted(OF_TEXTS))}")
     if not players.follows_rows:
         divide(item, players)
 

@@ -134,6 +134,21 @@ def test_a_group_has_one_value_at_its_first_feature():
     np.testing.assert_array_equal(found["attributions.place"], [[[0.25], [0.25]]])
 
 
+def test_a_tree_has_tensors_of_its_groups():
+    spec = ModelSpec.model_validate(
+        {"name": "m", "framework": "torch", "task": "regression", "output": {"names": ["age"]},
+         "inputs": [{"name": "x", "features": [{"name": "mass"}, {"name": "size"}]}]}
+    )  # fmt: skip
+    output = {"output": "age", "value": 4.0, "base_value": 1.0, "residual": 0.0, "attributions": {"mass": 1, "size": 2}}
+    group = {"group": "body", "members": ["mass", "size"], "value": 3.0, "standard_error": 0.5}
+    found = tensors_of(spec, [{"outputs": [{**output, "tree": []}]}, {"outputs": [{**output, "tree": [group]}]}])
+    assert found["groups"].tolist() == [[b""], [b"body"]]
+    np.testing.assert_array_equal(found["group_attributions"], [[[0.0]], [[3.0]]])
+    np.testing.assert_array_equal(found["group_standard_errors"], [[[0.0]], [[0.5]]])
+    np.testing.assert_array_equal(found["attributions"], [[[1], [2]], [[1], [2]]])
+    assert "groups" not in tensors_of(spec, [{"outputs": [output]}])
+
+
 def test_a_slow_explanation_gets_a_503_with_its_address(narrow):
     """These clients do not know 202. They get the explanation's address in the error."""
     tensor = {"name": "image", "datatype": "FP32", "shape": [1, 8, 8, 1], "data": [0.5] * 64}

@@ -1,4 +1,4 @@
-"""The axioms of Shapley values on partitions of every kind, held inputs, and absent values."""
+"""The axioms of Shapley values on partitions of every kind, and held inputs."""
 
 from functools import partial
 from itertools import combinations
@@ -13,7 +13,7 @@ from torch import nn
 from tests.model.test_players import IMAGE, SERIES, SPANS, TEXT, spec_of
 from whyserve.explain.game.base import Limits
 from whyserve.explain.game.network import Network
-from whyserve.explain.models.row_games import RowGames, game_background, game_players, preparer, reference_row
+from whyserve.explain.models.row_games import RowGames, game_background, game_players, preparer
 from whyserve.model.players import Partition
 
 PICTURE = {**IMAGE, "shape": [4, 4, 2]}
@@ -172,20 +172,3 @@ def test_rows_with_fewer_players_end_with_zeros():
     assert found.residuals.abs().max() < 1e-6
     assert shares == sorted(shares)
     assert shares[-1] == 1
-
-
-def test_absent_is_one_reference_row():
-    (image, past, _), row = SPEC.inputs, ROW
-    assert (reference_row(past, 0.5, row["past"], BACKGROUND["past"]) == 0.5).all()
-    mean = reference_row(past, "mean", row["past"], BACKGROUND["past"])
-    torch.testing.assert_close(mean[0], BACKGROUND["past"].mean(0))
-    blurred = reference_row(image, "blur", row["image"], BACKGROUND["image"])
-    assert blurred.var() < 0.8 * row["image"].var()
-    # The channels are not mixed: a constant channel stays as it is.
-    plain = row["image"].clone()
-    plain[..., 1] = 2.0
-    torch.testing.assert_close(reference_row(image, "blur", plain, BACKGROUND["image"])[..., 1], plain[..., 1])
-    partition = Partition(SPEC, PARTITIONS["blur"])
-    background = game_background(SPEC.inputs, BACKGROUND, ROW, partition.fixed, partition)
-    assert {len(x) for x in background.values()} == {1}
-    assert partition.has_one_reference

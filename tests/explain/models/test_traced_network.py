@@ -8,12 +8,15 @@ from torch import nn
 
 from tests.explain.zoo.case import Case, Lambda
 from tests.explain.zoo.networks import CASES
+from tests.model.test_players import spec_of
 from whyserve.errors import UnsupportedNetwork
 from whyserve.explain.game.base import Limits
+from whyserve.explain.game.evaluation import Passes
 from whyserve.explain.game.network import Network
+from whyserve.explain.game.players import Players
 from whyserve.explain.methods.gradient import Gradient
 from whyserve.explain.methods.permutation.permutation import Permutation
-from whyserve.explain.models.traced_network import traced_network
+from whyserve.explain.models.traced_network import traced_network, without_padding
 
 KERAS = [case for case in CASES if case.keras]
 
@@ -116,3 +119,64 @@ def test_passes_measure_memory_and_background_with_the_trace():
     )
     assert traced.row_bytes >= 0.5 * own.row_bytes
     assert torch.allclose(traced.base_values, own.base_values, rtol=1e-5, atol=1e-6)
+
+
+LENGTH = 12
+TEXT = {"name": "t", "kind": "tokens", "dtype": "int64", "shape": [LENGTH], "tokenizer": "tokenizer.json"}
+IDS = spec_of(TEXT)
+MASKED = spec_of(TEXT, {"name": "mask", "kind": "tensor", "dtype": "int64", "shape": [LENGTH]})
+
+
+class Attention(nn.Module):
+    """A layer of attention to the tokens with a mask of 1, and the first token's output."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.word, self.last = nn.Embedding(20, 8), nn.Linear(8, 2)
+        self.columns = set()
+
+    def forward(self, t, mask):
+        self.columns.add(t.shape[1])
+        x = self.word(t)
+        attended = nn.functional.scaled_dot_product_attention(x, x, x, attn_mask=(mask != 0)[:, None])
+        return self.last(attended[:, 0])
+
+
+def texts():
+    """Rows with 2 to 9 tokens, and their mask. Id 0 is padding."""
+    t = torch.randint(1, 20, (6, LENGTH), generator=torch.Generator().manual_seed(1))
+    for row, tokens in zip(t, (2, 3, 5, 6, 8, 9), strict=True):
+        row[tokens:] = 0
+    return {"t": t, "mask": (t != 0).long()}
+
+
+@pytest.mark.parametrize("spec", [IDS, MASKED], ids=["ids", "ids and mask"])
+def test_passes_have_no_column_that_is_padding_in_every_row(spec):
+    attention, rows = Attention().eval().requires_grad_(False), texts()
+    alone = Lambda(lambda _, t: attention(t, (t != 0).long()))
+    network = Network(alone if spec is IDS else attention, tuple(item.name for item in spec.inputs))
+    quick, rows = without_padding(spec, network, rows), {name: rows[name] for name in network.names}
+    assert quick.padding == dict.fromkeys(network.names, 0)
+    expected = network(rows).double()
+    attention.columns.clear()
+    passes = Passes(quick, rows, Players.elements(dict.fromkeys(rows, (LENGTH,))), 1 << 20)
+    torch.testing.assert_close(passes.background_outputs, expected, rtol=0, atol=1e-6)
+    assert 9 in attention.columns
+    # One row of two tokens that are not padding.
+    assert passes({name: x[:1] for name, x in rows.items()}).shape == (1, 2)
+    assert 2 in attention.columns
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda module, t: module.last(module.word(t).mean(1)),  # padding has an effect
+        lambda module, t: module.last(module.word(t).reshape(-1, LENGTH, 8)[:, 0]),  # one length only
+    ],
+    ids=["padding counts", "one length"],
+)
+def test_a_network_that_needs_padding_keeps_it(function):
+    network = Network(Lambda(function, word=nn.Embedding(20, 8), last=nn.Linear(8, 2)), ("t",))
+    assert network(texts()).shape == (6, 2)
+    assert without_padding(IDS, network, texts()) is network

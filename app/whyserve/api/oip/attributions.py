@@ -8,7 +8,8 @@ name and zeros. `reasons`, `similar` and `more_unusual_share`, if the request wa
 row.
 
 If the request or the model names players, `attributions` is (R, players, K) for all inputs together, and `players` has
-the name of each, (R, players) BYTES. A row with fewer players ends with empty names and zeros.
+the name of each, (R, players) BYTES. A row with fewer players ends with empty names and zeros. The groups of a tree of
+players are in the same form: `groups`, `group_attributions` and `group_standard_errors`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,6 +23,7 @@ from whyserve.model.players import by_player, names_players
 from whyserve.model.spec import ModelSpec
 
 INPUT_SHAPED = ("attributions", "standard_errors")
+OF_GROUPS = ("groups", "group_attributions", "group_standard_errors")
 # Fields of an explanation that become tensors (R,) of JSON.
 AS_JSON = ("reasons", "similar", "more_unusual_share")
 
@@ -38,6 +40,7 @@ def names_of(spec: ModelSpec) -> list[str]:
         "interactions",
         *([] if len(spec.inputs) == 1 else INPUT_SHAPED),
         "players",
+        *OF_GROUPS,
         *AS_JSON,
     ]
 
@@ -68,9 +71,14 @@ def tensors_of(spec: ModelSpec, explanations: Sequence[Any]) -> dict[str, np.nda
     for name in AS_JSON:
         if name in explanations[0]:
             found[name] = np.array([orjson.dumps(row[name]) for row in explanations], dtype=object)
+    trees = [[output.get("tree", ()) for output in outputs] for outputs in table]
+    if any(tree for outputs in trees for tree in outputs):
+        groups = [[[(g["group"], g["value"], g["standard_error"]) for g in tree] for tree in row] for row in trees]
+        found |= _listed(groups, OF_GROUPS)
     elements = {key for item in spec.inputs for key in item.attribution_forms()}
     if any(names_players(output) or set(output["attributions"]) != elements for outputs in table for output in outputs):
-        return found | _of_players(table)
+        names = [name for name in INPUT_SHAPED if name in table[0][0]]
+        return found | _listed([[by_player(output) for output in row] for row in table], ["players", *names])
     for name in INPUT_SHAPED:
         if name not in table[0][0]:
             continue
@@ -81,18 +89,19 @@ def tensors_of(spec: ModelSpec, explanations: Sequence[Any]) -> dict[str, np.nda
     return found
 
 
-def _of_players(table: Sequence[Sequence[Mapping[str, Any]]]) -> dict[str, np.ndarray]:
-    """`players`, (R, players), and attributions and standard errors of them, (R, players, K)."""
-    rows = [[by_player(output) for output in outputs] for outputs in table]
+def _listed(rows: Sequence[Sequence[Sequence[Sequence[Any]]]], names: Sequence[str]) -> dict[str, np.ndarray]:
+    """The first tensor of `names` are labels, (R, entries); the others are numbers, (R, entries, K).
+
+    rows: by row and output, a list of entries: a label, and a number for each of the other tensors.
+    """
     width = max(len(outputs[0]) for outputs in rows)
-    names = [[name.encode() for name, *_ in outputs[0]] for outputs in rows]
-    found = {"players": np.array([[*row, *[b""] * (width - len(row))] for row in names], dtype=object)}
-    for place, name in enumerate(INPUT_SHAPED, 1):
-        if name in table[0][0]:
-            numbers = [[[each[place] for each in output] for output in outputs] for outputs in rows]
-            padded = [[[*output, *[0.0] * (width - len(output))] for output in outputs] for outputs in numbers]
-            found[name] = np.moveaxis(np.array(padded, np.float64), 1, -1)
-    return found
+    labels = np.full((len(rows), width), b"", dtype=object)
+    numbers = np.zeros((len(names) - 1, len(rows), width, len(rows[0])))
+    for row, outputs in enumerate(rows):
+        labels[row, : len(outputs[0])] = [label.encode() for label, *_ in outputs[0]]
+        for column, entries in enumerate(outputs):
+            numbers[:, row, : len(entries), column] = np.transpose([entry[1 : len(names)] for entry in entries])
+    return dict(zip(names, [labels, *numbers], strict=True))
 
 
 def _values(spec: ModelSpec, by_key: Mapping[str, Any]) -> list[Any]:

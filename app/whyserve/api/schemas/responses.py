@@ -243,7 +243,7 @@ BackgroundUsed = typed_dict(
         "name": described(str, "default, the name of another background of the model, or request."),
         "rows": int,
         "sha256": str,
-        "absent": optional(dict[str, str | float], "By input: blur, mean or number."),
+        "absent": optional(dict[str, str | float], "By input: blur, mean, mask, removal or number."),
     },
     "The background that was used. request: its rows came with the request.",
 )

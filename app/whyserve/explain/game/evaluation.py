@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from math import isfinite
 from typing import Any
@@ -16,12 +17,15 @@ from whyserve.explain.game.device import Halving, rows_in
 from whyserve.explain.game.masking import Kept, Mask
 from whyserve.explain.game.network import Network, not_finite, row_count
 from whyserve.explain.game.players import Players
+from whyserve.explain.game.pointwise import ONE_DNN_ROWS, QuickPointwise
 
 # The activations of one chunk should fit the processor's cache. A small network runs at half its speed with larger
 # chunks; with much smaller chunks, the overhead of each operation dominates.
 CACHE_BYTES = 6 << 20
-# The smallest chunk of a large network, because of the same overhead.
-MIN_ROWS = 256
+# A larger network has fewer than MIN_ROWS rows in a chunk only if their activations are more than LARGE_BYTES. Beyond
+# that, the overhead no longer matters, and a convolutional network runs at half its speed or less. With fewer than
+# LEAST_ROWS rows, matrix products are slower.
+MIN_ROWS, LARGE_BYTES, LEAST_ROWS = 256, 32 << 20, 4
 
 
 class Passes(Halving):
@@ -43,8 +47,8 @@ class Passes(Halving):
         self.rows = row_count(self.background)
         self.masks = Kept[Mask]()
         self.row_bytes = activation_bytes(network, {name: x[:1] for name, x in self.background.items()})
-        in_cache, on = max(MIN_ROWS, CACHE_BYTES // self.row_bytes), next(iter(self.background.values())).device
-        self.chunk_rows = rows_in(memory_bytes, self.row_bytes, in_cache, on)
+        on = next(iter(self.background.values())).device
+        self.chunk_rows = rows_in(memory_bytes, self.row_bytes, quick_rows(network, self.row_bytes), on)
         self.background_outputs = self.table(self.background)
         self.base_values = self.background_outputs.mean(0)
         self.width = self.background_outputs.shape[1]
@@ -60,10 +64,11 @@ class Passes(Halving):
         network: another one that gives the same table from other inputs.
         """
         network = network or self.network
-        with torch.no_grad():
+        is_slow = self.chunk_rows < ONE_DNN_ROWS and next(iter(inputs.values())).device.type == "cpu"
+        with torch.no_grad(), QuickPointwise() if is_slow else nullcontext():
             out = self.in_halves(
                 slice(0, row_count(inputs)),
-                lambda part: network({name: x[part] for name, x in inputs.items()}),
+                lambda part: network(network.cut({name: x[part] for name, x in inputs.items()})),
                 lambda one, other: torch.cat([one, other]),
             )
         if not all_finite(out):
@@ -74,6 +79,15 @@ class Passes(Halving):
 def ranges(count: int, step: int) -> Iterator[slice]:
     """Consecutive slices of at most `step` that cover 0 … count."""
     return (slice(first, min(first + step, count)) for first in range(0, count, step))
+
+
+def quick_rows(network: Network, row_bytes: int) -> int:
+    """The number of rows in the chunk that takes the least time per row. row_bytes: the activations of one row.
+
+    A pass reads the weights once, so a network with many weights needs as many bytes of activations.
+    """
+    most = max(LARGE_BYTES, sum(weight.nbytes for weight in network.module.parameters()))
+    return max(LEAST_ROWS, CACHE_BYTES // row_bytes, min(MIN_ROWS, most // row_bytes))
 
 
 def all_finite(x: torch.Tensor) -> bool:

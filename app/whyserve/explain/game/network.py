@@ -1,7 +1,7 @@
 """The network interface of the explanation methods: named inputs, and one table of (rows, outputs)."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import torch
 from torch import nn
@@ -20,6 +20,8 @@ class Network:
     has_gradients: False if the module runs its network outside torch.
     file_bytes: of such a network, the size of its file.
     takes_nan: whether its rows may hold NaN, for missing values.
+    padding: the id of padding in a text and the inputs that belong to it. The network gives the same outputs without
+        the last columns if these are padding.
     """
 
     module: nn.Module
@@ -28,12 +30,21 @@ class Network:
     has_gradients: bool = True
     file_bytes: int = 0
     takes_nan: bool = False
+    padding: Mapping[str, int] = field(default_factory=dict)
 
     def __call__(self, inputs: Inputs) -> torch.Tensor:
         """(rows, outputs), with gradients if they are enabled. Raises UnsupportedNetwork as as_table does."""
         result = (self.run or self.module)(*(inputs[name] for name in self.names))
         rows = next(iter(inputs.values())).shape[0]
         return as_table(result, rows)
+
+    def cut(self, inputs: Inputs) -> Inputs:
+        """The inputs without the last columns that are padding in every row."""
+        if not self.padding:
+            return inputs
+        used = torch.stack([(inputs[name] != pad).any(0) for name, pad in self.padding.items()]).any(0)
+        count = max(1, int((used * torch.arange(1, len(used) + 1)).max()))
+        return {name: x[:, :count] if name in self.padding else x for name, x in inputs.items()}
 
 
 def check_gradients(network: Network) -> None:

@@ -197,7 +197,10 @@ class ExplainableModel:
         with self.device.scope():
             network = network_on(self.spec, self.network, scale, self.manifest.ending, of_network)
         memory_bytes = self.device.pass_bytes(self._memory_bytes)
-        return prepared(method, network, rows, self.spec, partition, memory_bytes=memory_bytes, device=self.device)
+        texts = self.texts if partition.needs_ids else None
+        return prepared(
+            method, network, rows, self.spec, partition, memory_bytes=memory_bytes, texts=texts, device=self.device
+        )
 
     def describe_background(self, background: Background, partition: Partition) -> dict[str, Any]:
         """The description of a background in a response. absent: by input, its reference row instead of those rows."""

@@ -132,5 +132,5 @@ def network_on(spec: ModelSpec, network: Network, scale: Scale | None, ending: E
     with torch.no_grad():
         columns = network(some).shape[1]
     source = Logits(network.module) if ending else network.module
-    made = replace(network, module=_OnScale(source, Layer(spec, scale, ending, columns)).eval(), run=None)
+    made = replace(network, module=_OnScale(source, Layer(spec, scale, ending, columns)).eval(), run=None, padding={})
     return traced_network(made, rows) if network.has_gradients else made

@@ -1,16 +1,14 @@
 """The games of players that depend on the row: each row is explained with players and a background of its own.
 
 A held element has the explained row's value in every background row, so no method has to know of it. An input with
-`absent` has one reference row (blur, mean or a constant) instead of the background's rows.
+`absent` has one reference row instead of the background's rows.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-import numpy as np
 import torch
-from scipy.ndimage import gaussian_filter
 
 from whyserve.explain.game.base import Attribution, Explainer, Inputs, Limits, row_by_row
 from whyserve.explain.game.device import CPU, Device
@@ -19,14 +17,13 @@ from whyserve.explain.game.players import Players
 from whyserve.explain.methods.deep.deep import Deep
 from whyserve.explain.methods.permutation.permutation import Permutation
 from whyserve.explain.methods.registry import EXPLAINERS
+from whyserve.explain.models.absent import reference_row, removing, with_ids
 from whyserve.model.input_spec import InputSpec
 from whyserve.model.players import Partition, RowPlayers
 from whyserve.model.spec import ModelSpec
 from whyserve.model.text import TextReader, TokenSpans
-from whyserve.model.vocabulary import NOBODY, Absent
+from whyserve.model.vocabulary import NOBODY
 
-# The width of the blur, as a share of the longest side or of the number of steps.
-BLUR = 1 / 8
 TRACED: dict[str, type[Deep | Permutation]] = {method.method: method for method in (Deep, Permutation)}
 
 Prepare = Callable[[Inputs, Players], Explainer]
@@ -62,10 +59,17 @@ def prepared(
     texts: Mapping[str, TextReader] | None = None,
     device: Device = CPU,
 ) -> Explainer:
-    """A method for the players of a partition. texts: the readers, for players of texts."""
+    """A method for the players of a partition. texts: the readers, for players of texts and for their `absent`.
+
+    Raises InvalidInput as with_ids does, and what the method raises.
+    """
     if not partition.changes_background:
         make = partial(EXPLAINERS[method], network, memory_bytes=memory_bytes)
         return device.prepared(make, background, game_players(partition.fixed))
+    if partition.needs_ids:
+        assert texts is not None, "only the tokenizer knows the ids"
+        network = removing(network, partition.absent, texts, method)
+        partition = with_ids(partition, texts)
     prepare = preparer(method, network, background, spec, memory_bytes, device=device)
     return RowGames(prepare, spec.inputs, background, partition, texts=texts or {})
 
@@ -145,22 +149,3 @@ def game_background(
         wide = x[:1].expand(count, *x.shape[1:]) if name in (*partition.absent, *partition.held) else x
         result[name] = torch.where(held, row[name], wide)
     return result
-
-
-def reference_row(item: InputSpec, absent: Absent, row: torch.Tensor, background: torch.Tensor) -> torch.Tensor:
-    """(1, *shape): the values of an input whose players are all absent.
-
-    blur: the picture or series of the row, blurred. mean: the mean of the background, element by element.
-    """
-    if absent == "mean":
-        return background.mean(0, keepdim=True)
-    if absent == "blur":
-        axes, values = item.image_axes(), row[0].double().numpy()
-        channels = axes[2] if axes else 1  # a series has its channels behind the steps
-        sides = [axis for axis in range(values.ndim) if axis != channels] if axes else [0]
-        width = BLUR * max(values.shape[axis] for axis in sides)
-        blurred = gaussian_filter(
-            values, [width if axis in sides else 0 for axis in range(values.ndim)], mode="nearest"
-        )
-        return torch.from_numpy(np.ascontiguousarray(blurred)).to(row.dtype)[None]
-    return torch.full_like(row, absent)

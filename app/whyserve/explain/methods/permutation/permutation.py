@@ -9,7 +9,7 @@ residuals correct it and give its standard error (`kriging`). docs/sampling.md d
 from collections.abc import Iterable, Iterator
 from copy import copy
 from itertools import count
-from math import ceil
+from math import ceil, sqrt
 from typing import ClassVar
 
 import torch
@@ -37,8 +37,10 @@ ERROR_GOAL = 0.06
 EXACT_SHARE = 0.6
 # The least samples by number of background rows: fewer have too few pairs for a standard error.
 FEWEST_SAMPLES = {1: 4, 2: 2, 3: 2, 4: 2, 5: 2}
-# The most pairs of one round per background row, on average: kriging is cubic in them.
-MOST_PAIRS = 256
+# The most pairs of one round per background row, on average: kriging is cubic in them. Slow rows have up to MOST_SLOW
+# pairs, because one large round is more accurate than several small ones. Measured: with this share of the activations
+# of a row in bytes as the square of the pairs, kriging takes less than a tenth of the time of the rows.
+MOST_PAIRS, MOST_SLOW, SQUARE_SHARE = 256, 768, 0.1
 # Without `deep`, this share of the pairs of the first round is for the guide.
 FIRST_SHARE = 0.2
 # The most bytes of one round, about.
@@ -174,7 +176,8 @@ class Permutation:
 
     def _plan(self, outputs: int, limits: Limits) -> Iterator[int]:
         players = self.passes.players.count
-        most = max(2, min(MOST_PAIRS, ROUND_BYTES // (32 * (players + outputs) * self.passes.rows)))
+        pairs = min(MOST_SLOW, max(MOST_PAIRS, int(sqrt(SQUARE_SHARE * self.passes.row_bytes))))
+        most = max(2, min(pairs, ROUND_BYTES // (32 * (players + outputs) * self.passes.rows)))
         plan = plan_rounds(self.passes.rows, players, limits, most=most)
         if self.deep is None:
             # The first values are for the guide of the others.
