@@ -44,10 +44,13 @@ ARGUMENTS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "budget_ms": (lambda value: isinstance(value, int | float) and value > 0, "a number of milliseconds above 0"),
     "budget_max_ms": (lambda value: isinstance(value, int | float) and value > 0, "a number of milliseconds above 0"),
     "folder": (
-        lambda value: isinstance(value, str | os.PathLike) and not is_address(value),
-        'a path, such as "models/churn"',
+        lambda value: isinstance(value, str | os.PathLike),
+        'a path, such as "models/churn", or an address, such as "s3://bucket/models/churn"',
     ),
-    "artifacts": (lambda value: isinstance(value, str | os.PathLike), 'a path, such as "artifacts"'),
+    "artifacts": (
+        lambda value: isinstance(value, str | os.PathLike) and not is_address(value),
+        'a path of this machine, such as "artifacts"',
+    ),
 }
 OPTIONAL = ("unit", "features", "units", "groups", "categories", "missing", "kinds", "ranges")
 
