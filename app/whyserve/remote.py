@@ -73,12 +73,12 @@ def file_system(place: str) -> tuple[Any, str]:
     return (Store(system, place) if is_address(place) else system), path
 
 
-def open_bytes(place: str | os.PathLike[str]) -> IO[bytes]:
-    """A file, to read. Raises OSError, and ConfigurationError for a fault of a store."""
+def open_bytes(place: str | os.PathLike[str], **options: Any) -> IO[bytes]:
+    """A file, to read. options: of fsspec, for an address. Raises OSError, and ConfigurationError if a store fails."""
     if not is_address(place):
         return Path(place).open("rb")
     system, path = file_system(str(place))
-    return system.open(path, "rb")  # type: ignore[no-any-return]
+    return system.open(path, "rb", **options)  # type: ignore[no-any-return]
 
 
 def local_folder(place: str, state: Path) -> Path:

@@ -78,8 +78,8 @@ def explain_on_ray(
     """
     explainer = TableExplainer(model, work.question, work.reading)
     partitions = _partitions(explainer, places, work.reading, partition_rows)
-    sizes = {place: file_system(place)[0].size(place) for place in places}
-    facts = {**work.facts, "model": model.digest, "bytes": sizes, "partitions": list(map(asdict, partitions))}
+    files = {place: _state_of(place) for place in places}
+    facts = {**work.facts, "model": model.digest, "files": files, "partitions": list(map(asdict, partitions))}
     done = _prepare(work.folder, facts, force=force)
     totals, count = Totals(), sum(each.rows for each in partitions)
     for each in partitions:
@@ -92,6 +92,13 @@ def explain_on_ray(
         totals.merge(Totals(found["rows"], found["refused"], found["faults"].splitlines()))
         on_progress(totals.rows, count)
     return totals
+
+
+def _state_of(place: str) -> list[Any]:
+    """What differs if a file is written again: its size, and its digest in a store or the time of its last change."""
+    system, path = file_system(place)
+    facts = system.info(path)
+    return [facts["size"], facts.get("ETag") or facts.get("blob_id") or facts.get("mtime")]
 
 
 def _partitions(
@@ -176,7 +183,8 @@ def _prepare(folder: str, plan: dict[str, Any], *, force: bool) -> set[str]:
     text = json.dumps(plan, indent=1)
     try:
         system, path = file_system(folder)
-        system.makedirs(path, exist_ok=True)
+        if not is_address(folder):  # a store has no folders, and its package would make a missing bucket
+            system.makedirs(path, exist_ok=True)
         names = {name_of(each) for each in system.find(path, maxdepth=1)}
         same = system.cat_file(f"{path}/{PLAN_FILE}").decode() == text if PLAN_FILE in names else not names
         if not same and not force:
