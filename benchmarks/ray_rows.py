@@ -2,7 +2,7 @@
 
     python -m benchmarks.ray_rows [--rows 1000000] [--cores 2]
 
-Needs an environment with Ray, such as .venv-ray. The engine's share is the processor time of the explanation method
+Needs an environment with Ray, such as .venv-remote. The engine's share is the processor time of the explanation method
 divided by that of the processes that explain, which also read and check the rows and write the answers. Both are
 measured in these processes, and are medians of partitions, so that other work on the machine affects both. The first
 partition of a process also prepares the method, which is shown apart. Ray's own processes are not counted.
