@@ -147,7 +147,7 @@ def test_other_folders_are_of_this_machine(name, monkeypatch):
     monkeypatch.setenv(f"WHYSERVE_{name.upper()}", "s3://bucket/folder")
     with pytest.raises(ConfigurationError, match=f"^WHYSERVE_{name.upper()}: .*must be a folder of this machine"):
         read_settings("export", {})
-    with pytest.raises(InvalidInput, match="artifacts must be a path of this machine"):
+    with pytest.raises(InvalidInput, match="artifacts must be a path, such as"):
         check_arguments({"artifacts": "s3://bucket/artifacts"})
 
 

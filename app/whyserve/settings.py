@@ -46,15 +46,12 @@ class Common(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "warning"
     """Least severe level that is logged."""
 
-    @field_validator("models", mode="before")
+    @field_validator("models", "state", "artifacts", "folder", mode="before", check_fields=False)
     @classmethod
-    def _copied(cls, value: Any, info: ValidationInfo) -> Any:
-        """Of an address, the folder of its copy."""
-        return local_folder(str(value), info.data.get("state", Path()))
-
-    @field_validator("state", "artifacts", "folder", mode="before", check_fields=False)
-    @classmethod
-    def _local(cls, value: Any) -> Any:
+    def _of_this_machine(cls, value: Any, info: ValidationInfo) -> Any:
+        """Of an address, the folder of its copy. Only the folder of models has a copy."""
+        if info.field_name == "models":
+            return local_folder(str(value), info.data.get("state", Path()))
         if is_address(value):
             raise ValueError("must be a folder of this machine; only WHYSERVE_MODELS can be in an object store")
         return value

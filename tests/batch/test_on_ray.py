@@ -20,7 +20,7 @@ from tests.conftest import MODELS, ROOT, rows_of
 from tests.remote.conftest import BUCKET
 from whyserve.remote import file_system
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(280)]
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(500)]
 ROWS = 8000
 ON_RAY = ["--engine", "ray", "--partition-rows", "1024"]
 
@@ -36,7 +36,7 @@ def environment(bucket):
 
 @pytest.fixture(scope="module")
 def cluster(environment):
-    arguments = [sys.executable, ROOT / "tests/batch/ray_cluster.py"]
+    arguments = [sys.executable, str(ROOT / "tests/batch/ray_cluster.py")]
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
     with subprocess.Popen(arguments, env=environment, text=True, **pipes) as process:
         assert process.stdin is not None

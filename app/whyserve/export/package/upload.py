@@ -31,11 +31,11 @@ def uploaded(address: str) -> Iterator[Path]:
             system.get_file(f"{root}/{SPEC_FILE}", str(folder / SPEC_FILE))
         yield folder
         files = sorted(folder.iterdir(), key=lambda path: path.name == SPEC_FILE)
-        left = (old & REPLACED) - {path.name for path in files}
-        if address.startswith("hf://") and hasattr(place := system.resolve_path(root), "repo_id"):
-            _commit(address, place, files, left)
+        removed = (old & REPLACED) - {path.name for path in files}
+        if address.startswith("hf://"):
+            _commit(address, system.resolve_path(root), files, removed)
         else:
-            _replace(system, root, files, old & (left | {SPEC_FILE}))
+            _replace(system, root, files, [*(old & {SPEC_FILE}), *removed])
 
 
 def _replace(system: Any, root: str, files: Collection[Path], removed: Collection[str]) -> None:
@@ -43,18 +43,17 @@ def _replace(system: Any, root: str, files: Collection[Path], removed: Collectio
 
     A reader keeps its copy of a folder without model.toml (`whyserve.remote.fetch`).
     """
-    start, parts = f"{root}/{PART}{secrets.token_hex(4)}-", list[str]()
+    parts = {f"{root}/{PART}{secrets.token_hex(4)}-{path.name}": path for path in files}
     try:
-        for path in files:
-            system.put_file(str(path), f"{start}{path.name}")
-            parts.append(f"{start}{path.name}")
-        for name in sorted(removed, key=lambda name: name != SPEC_FILE):
+        for part, path in parts.items():
+            system.put_file(str(path), part)
+        for name in removed:
             system.rm_file(f"{root}/{name}")
-        for path, part in zip(files, parts, strict=True):
+        for part, path in parts.items():
             system.cp_file(part, f"{root}/{path.name}")
     finally:
-        with suppress(ConfigurationError):  # readers ignore what is left
-            for part in parts:
+        for part in parts:
+            with suppress(ConfigurationError):  # it was not uploaded, or stays: readers ignore it
                 system.rm_file(part)
 
 
@@ -62,16 +61,10 @@ def _commit(address: str, place: Any, files: Collection[Path], removed: Collecti
     """Make one commit of a repository of the Hub."""
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi  # noqa: PLC0415
 
-    folder = place.path_in_repo
+    folder, of = place.path_in_repo, {"repo_type": place.repo_type, "revision": place.revision}
     added = [CommitOperationAdd(f"{folder}/{path.name}", path) for path in files]
     deleted = [CommitOperationDelete(f"{folder}/{name}") for name in removed]
     try:
-        HfApi().create_commit(
-            place.repo_id,
-            [*added, *deleted],
-            commit_message=f"Package {folder}",
-            repo_type=place.repo_type,
-            revision=place.revision,
-        )
+        HfApi().create_commit(place.repo_id, [*added, *deleted], commit_message=f"Package {folder}", **of)
     except Exception as error:
         raise fault(address, error) from error
