@@ -14,6 +14,7 @@ from safetensors.torch import save
 from tests.conftest import ROOT, Running
 from tests.export.folders import torch_folder
 from tests.remote.conftest import BUCKET
+from whyserve.batch.on_ray import _prepare
 from whyserve.errors import ConfigurationError
 from whyserve.explain.models.explainable import load_model
 from whyserve.model.builds import read_original
@@ -138,6 +139,12 @@ def test_a_missing_bucket_and_an_empty_folder_are_named(tmp_path, bucket):
         done = run("export", f"--models={address}", *folders(tmp_path))
         assert done.returncode == 1
         assert done.stderr.startswith(f"whyserve export: {address}: {words}")
+
+
+def test_a_missing_bucket_for_answers_is_named_and_not_made(tmp_path, bucket):
+    with pytest.raises(ConfigurationError, match=r"s3://nowhere/why.*: not found"):
+        _prepare("s3://nowhere/why", {}, force=False)
+    assert [each["Name"] for each in bucket.meta.client.list_buckets()["Buckets"]] == [BUCKET]
 
 
 def test_a_broken_download_leaves_the_copy_as_it_was(bucket, cable, tmp_path, upload):
