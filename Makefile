@@ -6,8 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-cache-dir -c constraints.txt
 KSERVE := .venv-kserve
-RAY := .venv-ray
-S3 := .venv-s3
+REMOTE := .venv-remote
 AUDIT := .venv-audit
 # What to test: T=tests/queues for one folder, or a file.
 T ?= tests
@@ -45,7 +44,7 @@ test-slow: install export ## the tests that take long: training, large networks,
 test-corpus: install ## networks as people have them, packaged, served and compared with the original
 	$(BIN)/python -m pytest -m corpus tests/export/corpus
 
-test-all: test test-slow test-corpus test-fuzz test-faults test-ui test-docker ## everything that CI runs
+test-all: test test-slow test-corpus test-fuzz test-faults test-s3 test-ray test-ui test-docker ## everything that CI runs
 
 # Builds the images and runs them.
 test-docker: install $(KSERVE)/.installed ## images and containers; needs a Docker engine
@@ -63,13 +62,11 @@ test-fuzz: install export ## thousands of generated requests
 test-faults: install export ## processes killed, stopped and starved, many times over
 	$(PYTEST) -m faults tests/faults tests/delivery
 
-# Not in .ci/run: it takes about three minutes.
-test-ray: install export $(RAY)/.installed ## files of rows on a Ray cluster of two nodes
-	$(BIN)/python -m pytest -m ray tests/batch
+test-ray: install export $(REMOTE)/.installed ## files of rows on a Ray cluster of two nodes
+	$(REMOTE)/bin/python -m pytest -m ray tests/batch
 
-# Not in .ci/run: it takes about two minutes.
-test-s3: install $(S3)/.installed ## models and rows in object stores, on a server of S3
-	$(S3)/bin/python -m pytest -m s3 tests/remote
+test-s3: install $(REMOTE)/.installed ## models and rows in object stores, on a server of S3
+	$(REMOTE)/bin/python -m pytest -m s3 tests/remote
 
 lint: install
 	$(BIN)/ruff check .
@@ -99,13 +96,11 @@ $(KSERVE)/.installed: tests/api/oip/kserve.txt
 	$(KSERVE)/bin/python -m pip install --quiet --disable-pip-version-check --no-cache-dir --no-deps -r $<
 	@touch $@
 
-# Ray, and the packages of S3 with its server, beside our packages, which they import from their environment.
-$(RAY)/.installed: tests/batch/ray.txt
-$(S3)/.installed: tests/remote/s3.txt
-$(RAY)/.installed $(S3)/.installed: $(STAMP)
-	@test -x $(@D)/bin/python || $(PYTHON) -m venv $(@D)
-	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --no-cache-dir --no-deps -r $(filter %.txt,$^)
-	@echo "import site; site.addsitedir('$(CURDIR)/$(VENV)/lib/python3.11/site-packages')" > $(@D)/lib/python3.11/site-packages/whyserve-environment.pth
+# Ray, the packages of S3, and a server of S3. They import our packages from our environment.
+$(REMOTE)/.installed: tests/batch/ray.txt tests/remote/s3.txt $(STAMP)
+	@test -x $(REMOTE)/bin/python || $(PYTHON) -m venv $(REMOTE)
+	$(REMOTE)/bin/python -m pip install --quiet --disable-pip-version-check --no-cache-dir --no-deps $(patsubst %,-r %,$(filter %.txt,$^))
+	@echo "import site; site.addsitedir('$(CURDIR)/$(VENV)/lib/python3.11/site-packages')" > $(REMOTE)/lib/python3.11/site-packages/whyserve-environment.pth
 	@touch $@
 
 $(AUDIT)/.installed: .ci/audit.txt
@@ -125,7 +120,7 @@ sbom: install $(AUDIT)/.installed ## a bill of materials of each image, in Cyclo
 
 # TAG=v0.1.0: a tag of this checkout, whose version is that of the package.
 release: sbom ## wheel, build contexts of the images and bills of materials of a tag, checked, in dist/; TAG=v0.1.0
-	@$(BIN)/python .ci/release.py $(TAG) dist
+	@$(BIN)/python .ci/release.py $(or $(TAG),$(error name the tag: make release TAG=v0.1.0)) dist
 
 # The page: its types from the API's own document, then the files in app/whyserve/api/static. Needs Node 20.
 ui: install export ## build the page again

@@ -6,6 +6,7 @@ release.py TAG FOLDER    FOLDER gets the wheel, constraints.txt, the build conte
 
 import fnmatch
 import hashlib
+import json
 import re
 import subprocess
 import sys
@@ -14,14 +15,19 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-# What `docker build` and `docker compose` read.
-CONTEXT = ("Dockerfile", ".dockerignore", "docker-compose.yml", ".env.example", "app", "models", "docker",
-           "pyproject.toml", "constraints.txt")  # fmt: skip
+from packaging.utils import canonicalize_name
+
+PIN = re.compile(r"^([\w.-]+)(?:\[.*\])?==([\w.!-]+)", re.M)
+# What `docker build`, `docker compose` and `kubectl` read.
+CONTEXT = ("Dockerfile", ".dockerignore", "docker-compose.yml", ".env.example", "app", "models", "docker", "deploy",
+           "pyproject.toml", "constraints.txt", "LICENSE")  # fmt: skip
 
 
 def git(*arguments: str) -> str:
-    command = ["git", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()  # noqa: S603
+    done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)  # noqa: S603, S607
+    if done.returncode:
+        sys.exit(done.stderr.strip())
+    return done.stdout.strip()
 
 
 def build(tag: str, folder: Path) -> list[Path]:
@@ -68,12 +74,24 @@ def _has(names: set[str], pattern: str) -> bool:
     return pattern == "." or any(fnmatch.fnmatch(name, pattern.strip("./")) for name in names)
 
 
+def drifted(bill: Path, constraints: Path) -> list[str]:
+    """The packages of a bill of materials that are not of the version that the constraints name."""
+    pinned = {canonicalize_name(name): version for name, version in PIN.findall(constraints.read_text())}
+    parts = {canonicalize_name(part["name"]): part["version"] for part in json.loads(bill.read_text())["components"]}
+    return [
+        f"{bill.name}: {name} {version}, but constraints.txt has {pinned[name]}; run `make install`"
+        for name, version in sorted(parts.items())
+        if name in pinned and version.partition("+")[0] != pinned[name]  # +cpu
+    ]
+
+
 def main(tag: str, folder: str) -> None:
     target = Path(folder)
     wheel, constraints, context = build(tag, target)
     wrong = faults(tag, wheel, context)
     bills = [target / f"whyserve-{image}-{wheel.name.split('-')[1]}.cdx.json" for image in ("api", "worker")]
-    wrong += [f"no bill of materials: {bill.name}" for bill in bills if not bill.exists()]
+    for bill in bills:
+        wrong += drifted(bill, constraints) if bill.exists() else [f"no bill of materials: {bill.name}"]
     if wrong:
         sys.exit("\n".join(wrong))
     published = [wheel, constraints, context, *bills]

@@ -2,7 +2,7 @@
 
     python -m benchmarks.ray_rows [--rows 1000000] [--cores 2]
 
-Needs an environment with Ray, such as .venv-ray. The engine's share is the processor time of the explanation method
+Needs an environment with Ray, such as .venv-remote. The engine's share is the processor time of the explanation method
 divided by that of the processes that explain, which also read and check the rows and write the answers. Both are
 measured in these processes, and are medians of partitions, so that other work on the machine affects both. The first
 partition of a process also prepares the method, which is shown apart. Ray's own processes are not counted.
@@ -48,7 +48,7 @@ def main() -> None:
     import ray
 
     from whyserve.batch import on_ray
-    from whyserve.batch.arrow import Loader
+    from whyserve.batch.arrow import Loader, loaded
     from whyserve.tables.explain import Question
     from whyserve.tables.rows import EVERY
 
@@ -74,7 +74,7 @@ def main() -> None:
         def __call__(self, row):
             began, self.inside = time.process_time(), 0.0
             found = super().__call__(row)
-            (seconds / str(row["number"])).write_text(f"{time.process_time() - began} {self.inside}")
+            (seconds / row["name"]).write_text(f"{time.process_time() - began} {self.inside}")
             return found
 
     try:
@@ -86,7 +86,7 @@ def main() -> None:
         places = [str(path) for path in sorted(folder.glob("*.parquet"))]
         how = {"partition_rows": PARTITION, "force": False, "on_progress": lambda *_: None}
         began = time.perf_counter()
-        totals = on_ray.explain_on_ray(work, loader.load(), places, **how)
+        totals = on_ray.explain_on_ray(work, loaded(loader), places, **how)
         wall = time.perf_counter() - began
         assert (totals.rows, totals.refused) == (given.rows, 0)
         spent = np.array([path.read_text().split() for path in seconds.iterdir()], float)

@@ -4,6 +4,7 @@ tests/remote has the same on a server of S3.
 """
 
 import os
+import shutil
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -12,6 +13,7 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.export.folders import torch_folder
+from whyserve.arguments import read_settings
 from whyserve.errors import ConfigurationError, InvalidInput
 from whyserve.export.package.given import check_arguments
 from whyserve.remote import address_of, fetch, file_system, local_folder, open_bytes
@@ -75,11 +77,22 @@ def test_only_what_changed_is_fetched_again(models, copy):
 
 
 def test_a_model_that_is_gone_goes_from_the_copy(models, copy):
-    (models / "small" / "model.toml").unlink()
+    shutil.rmtree(models / "small")
     fetch(copy)
     assert names(copy) == ["other"]
+    with pytest.raises(ConfigurationError, match=r"models: not found|no folder small holds"):
+        fetch(copy, only="small")
+
+
+def test_a_model_that_is_being_replaced_stays_in_the_copy(models, copy):
+    before = files(copy / "small")
+    (models / "small" / "model.toml").unlink()
+    (models / "small" / NETWORK).write_text("# another network")
+    fetch(copy)
+    assert files(copy / "small") == before
     with pytest.raises(ConfigurationError, match=r"no folder small holds a model\.toml"):
         fetch(copy, only="small")
+    assert files(copy / "small") == before
 
 
 def test_a_download_that_fails_leaves_the_copy_as_it_was(models, copy):
@@ -129,9 +142,16 @@ def test_an_unknown_kind_of_address_is_named():
         file_system("nope://bucket")
 
 
+@pytest.mark.parametrize("name", ["artifacts", "state"])
+def test_other_folders_are_of_this_machine(name, monkeypatch):
+    monkeypatch.setenv(f"WHYSERVE_{name.upper()}", "s3://bucket/folder")
+    with pytest.raises(ConfigurationError, match=f"^WHYSERVE_{name.upper()}: .*must be a folder of this machine"):
+        read_settings("export", {})
+    with pytest.raises(InvalidInput, match="artifacts must be a path, such as"):
+        check_arguments({"artifacts": "s3://bucket/artifacts"})
+
+
 def test_new_models_are_written_to_folders_only(tmp_path):
-    with pytest.raises(InvalidInput, match="folder must be a path"):
-        check_arguments({"folder": "s3://bucket/models/churn"})
     environment = {**os.environ, "WHYSERVE_MODELS": "s3://bucket/models", "WHYSERVE_STATE": str(tmp_path)}
     done = subprocess.run(
         [sys.executable, "-m", "whyserve.cli", "new", "churn"],

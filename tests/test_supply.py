@@ -1,5 +1,6 @@
 """What is said of the packages that are installed: their vulnerabilities, and the bill of materials of each image."""
 
+import json
 import runpy
 import tarfile
 import tomllib
@@ -70,3 +71,12 @@ def test_a_release_has_every_file_of_its_tag(tmp_path, monkeypatch):
     with tarfile.open(context, "w:gz") as files:
         files.add(ROOT / "Dockerfile", "Dockerfile")
     assert "not in the build context: pyproject.toml" in release["faults"]("HEAD", wheel, context)
+
+
+def test_a_bill_of_materials_of_another_environment_is_named(tmp_path):
+    bill, constraints = tmp_path / "api.cdx.json", tmp_path / "constraints.txt"
+    parts = {"torch": "2.13.0+cpu", "Flask-Cors": "6.0.4", "setuptools": "84.0"}
+    bill.write_text(json.dumps({"components": [{"name": name, "version": each} for name, each in parts.items()]}))
+    constraints.write_text("# pinned\nflask_cors==6.0.5\ntorch==2.13.0  # of the CPU\n")
+    (wrong,) = release["drifted"](bill, constraints)
+    assert wrong.startswith("api.cdx.json: flask-cors 6.0.4, but constraints.txt has 6.0.5;")

@@ -73,12 +73,12 @@ def file_system(place: str) -> tuple[Any, str]:
     return (Store(system, place) if is_address(place) else system), path
 
 
-def open_bytes(place: str | os.PathLike[str]) -> IO[bytes]:
-    """A file, to read. Raises OSError, and ConfigurationError for a fault of a store."""
+def open_bytes(place: str | os.PathLike[str], **options: Any) -> IO[bytes]:
+    """A file, to read. options: of fsspec, for an address. Raises OSError, and ConfigurationError if a store fails."""
     if not is_address(place):
         return Path(place).open("rb")
     system, path = file_system(str(place))
-    return system.open(path, "rb")  # type: ignore[no-any-return]
+    return system.open(path, "rb", **options)  # type: ignore[no-any-return]
 
 
 def local_folder(place: str, state: Path) -> Path:
@@ -107,10 +107,13 @@ def fetch(folder: Path, only: str | None = None) -> None:
             fcntl.flock(lock, fcntl.LOCK_EX)
             for left in folder.glob(f"{PART}*"):  # of a process that was killed
                 shutil.rmtree(left)
-            found, before = _models(address, only), _linked(folder)
-            for name in found:
+            found, before = _listed(address, only), _linked(folder)
+            complete = [name for name, files in found.items() if SPEC_FILE in files]
+            if not complete:
+                raise ConfigurationError(f"{address}: no folder {only or 'in it'} holds a {SPEC_FILE}")
+            for name in complete:
                 _fetch_model(address, folder, name, found[name])
-            for link in folder.iterdir():
+            for link in folder.iterdir():  # a folder that lacks its model.toml is being replaced
                 if only is None and link.is_symlink() and link.name not in found:
                     link.unlink()
             for files in (folder / DIGESTS).glob("*/*"):
@@ -120,20 +123,17 @@ def fetch(folder: Path, only: str | None = None) -> None:
         raise ConfigurationError(f"{folder}: cannot be written: {error.strerror or error}") from error
 
 
-def _models(address: str, only: str | None) -> dict[str, Files]:
-    """The files of each model, by its name. Raises ConfigurationError if there is no model."""
+def _listed(address: str, only: str | None) -> dict[str, Files]:
+    """The files of each folder, by its name."""
     system, root = file_system(address)
     system.invalidate_cache()
-    models: dict[str, Files] = {}
+    folders: dict[str, Files] = {}
     for path, facts in system.find(f"{root}/{only}" if only else root, detail=True).items():
         parts = path.removeprefix(f"{root}/").split("/")
         if len(parts) == 2 and all(parts) and not any(part.startswith(".") for part in parts):
             digest = str(facts.get("ETag") or facts.get("blob_id") or facts)
-            models.setdefault(parts[0], {})[parts[1]] = path, digest
-    models = {name: files for name, files in models.items() if SPEC_FILE in files}
-    if not models:
-        raise ConfigurationError(f"{address}: no folder {only or 'in it'} holds a {SPEC_FILE}")
-    return models
+            folders.setdefault(parts[0], {})[parts[1]] = path, digest
+    return folders
 
 
 def _fetch_model(address: str, folder: Path, name: str, files: Files) -> None:
@@ -146,7 +146,7 @@ def _fetch_model(address: str, folder: Path, name: str, files: Files) -> None:
             system, _ = file_system(address)
             for file, (path, _) in files.items():
                 system.get_file(path, str(new / file))
-            if _models(address, name)[name] != files:
+            if _listed(address, name).get(name) != files:
                 raise ConfigurationError(f"{address}/{name}: changed during the download; try again")
             (folder / target).parent.mkdir(exist_ok=True)
             new.rename(folder / target)

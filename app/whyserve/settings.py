@@ -12,7 +12,7 @@ from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from whyserve.model.methods import BUDGET_MAX_MS, BUDGET_MS
-from whyserve.remote import local_folder
+from whyserve.remote import is_address, local_folder
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 Count = Annotated[int, Field(ge=1)]
@@ -46,11 +46,15 @@ class Common(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "warning"
     """Least severe level that is logged."""
 
-    @field_validator("models", mode="before")
+    @field_validator("models", "state", "artifacts", "folder", mode="before", check_fields=False)
     @classmethod
-    def _copied(cls, value: Any, info: ValidationInfo) -> Any:
-        """Of an address, the folder of its copy."""
-        return local_folder(str(value), info.data.get("state", Path()))
+    def _of_this_machine(cls, value: Any, info: ValidationInfo) -> Any:
+        """Of an address, the folder of its copy. Only the folder of models has a copy."""
+        if info.field_name == "models":
+            return local_folder(str(value), info.data.get("state", Path()))
+        if is_address(value):
+            raise ValueError("must be a folder of this machine; only WHYSERVE_MODELS can be in an object store")
+        return value
 
 
 class RecordPlace(Common):

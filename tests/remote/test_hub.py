@@ -1,8 +1,10 @@
-"""hf://… with huggingface_hub, on a server of this file that has the four calls of the Hub that it makes.
+"""hf://… with huggingface_hub, on an HTTP server of this file that has the six calls of the Hub that it makes.
 
-It shows that addresses, listings and credentials of the package fit ours. It is not the Hub.
+It shows that addresses, listings, commits and credentials of the package fit ours. It is not the Hub: it has no large
+files (LFS, Xet), limits or revisions.
 """
 
+import base64
 import hashlib
 import json
 import os
@@ -11,6 +13,7 @@ import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
 import pytest
@@ -26,6 +29,7 @@ ADDRESS = "hf://owner/repository/models"
 class Hub(BaseHTTPRequestHandler):
     folder: Path
     downloads: list[str]
+    commits: list[list[Any]]
 
     def do_GET(self) -> None:
         path = unquote(self.path.partition("?")[0])
@@ -45,6 +49,24 @@ class Hub(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         asked = self.rfile.read(int(self.headers["Content-Length"])).decode()
+        call = self.path.removeprefix(f"/api/models{REPOSITORY}")
+        if call == "/preupload/main":
+            files = [{**each, "uploadMode": "regular", "shouldIgnore": False} for each in json.loads(asked)["files"]]
+            self.answer(200, json.dumps({"files": files}).encode())
+        elif call == "/commit/main":
+            self.commits.append([json.loads(line) for line in asked.splitlines()])
+            for change in self.commits[-1]:
+                path = self.folder / change["value"].get("path", "")
+                if change["key"] == "file":
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    path.write_bytes(base64.b64decode(change["value"]["content"]))
+                elif change["key"] == "deletedFile":
+                    path.unlink()
+            self.answer(200, json.dumps({"commitUrl": f"{REPOSITORY}/commit/1", "commitOid": "1" * 40}).encode())
+        else:
+            self.answer_paths(asked)
+
+    def answer_paths(self, asked: str) -> None:
         found = [each for each in self.folder.rglob("*") if str(each.relative_to(self.folder)) in asked]
         self.answer(200, json.dumps([self.entry(each) for each in found if each.is_file()]).encode())
 
@@ -68,21 +90,34 @@ class Hub(BaseHTTPRequestHandler):
 @pytest.fixture
 def hub(tmp_path):
     torch_folder(tmp_path / "hub" / "models", "small")
-    kind = type("OneHub", (Hub,), {"folder": tmp_path / "hub", "downloads": []})
+    kind = type("OneHub", (Hub,), {"folder": tmp_path / "hub", "downloads": [], "commits": []})
     with ThreadingHTTPServer(("127.0.0.1", 0), kind) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield kind, f"http://127.0.0.1:{server.server_address[1]}"
         server.shutdown()
 
 
-def fetch(root, address, endpoint, token=TOKEN):
-    code = "import sys; from pathlib import Path; from whyserve.remote import fetch; fetch(Path(sys.argv[1]))"
+FETCH = "import sys; from pathlib import Path; from whyserve.remote import fetch; fetch(Path(sys.argv[1]))"
+UPLOAD = """
+import shutil, sys
+from whyserve.export.package.upload import uploaded
+with uploaded(sys.argv[1]) as copy:
+    shutil.copytree(sys.argv[2], copy, dirs_exist_ok=True)
+"""
+
+
+def run(root, code, *arguments, endpoint, token=TOKEN):
+    """Run code in a process whose Hub is the endpoint: the package reads its variables once."""
     own = {"HF_ENDPOINT": endpoint, "HF_TOKEN": token, "HF_HOME": str(root / "home"), "NO_PROXY": "*"}
-    folder = local_folder(address, root / "state")
-    return folder, subprocess.run(
-        [sys.executable, "-c", code, folder],
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments],
         cwd=ROOT, env={**os.environ, **own}, capture_output=True, text=True, check=False, timeout=120,
     )  # fmt: skip
+
+
+def fetch(root, address, endpoint, token=TOKEN):
+    folder = local_folder(address, root / "state")
+    return folder, run(root, FETCH, folder, endpoint=endpoint, token=token)
 
 
 def test_models_of_the_hub_are_copied_and_only_changes_downloaded_again(hub, tmp_path):
@@ -107,3 +142,19 @@ def test_a_repository_that_cannot_be_read_is_named(address, token, hub, tmp_path
     assert done.returncode == 1
     assert f"ConfigurationError: {address}: not found" in done.stderr
     assert not (folder / "small").exists()
+
+
+def test_a_model_is_uploaded_as_one_commit(hub, tmp_path):
+    kind, endpoint = hub
+    folder = torch_folder(tmp_path / "new", "small")
+    (folder / "network.py").write_text("# another network")
+    (kind.folder / "models" / "small" / "tokenizer.json").write_text("{}")
+    done = run(tmp_path, UPLOAD, f"{ADDRESS}/small", folder, endpoint=endpoint)
+    assert done.returncode == 0, done.stderr
+    assert len(kind.commits) == 1
+    files = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert {path.name: path.read_bytes() for path in (kind.folder / "models" / "small").iterdir()} == files
+    done = run(tmp_path, UPLOAD, f"{ADDRESS}/small", folder, endpoint=endpoint, token="hf_wrong")
+    assert done.returncode == 1
+    assert f"ConfigurationError: {ADDRESS}/small: " in done.stderr
+    assert len(kind.commits) == 1

@@ -14,11 +14,14 @@ from safetensors.torch import save
 from tests.conftest import ROOT, Running
 from tests.export.folders import torch_folder
 from tests.remote.conftest import BUCKET
+from whyserve.batch.on_ray import _prepare
 from whyserve.errors import ConfigurationError
-from whyserve.export.package.package import package
+from whyserve.explain.models.explainable import load_model
 from whyserve.model.builds import read_original
 from whyserve.model.manifest import read_manifest
 from whyserve.remote import fetch, local_folder
+from whyserve.tables.answers import check_output
+from whyserve.tables.explain import Question, explain_files
 
 pytestmark = [pytest.mark.s3, pytest.mark.timeout(200)]
 ASK = {"model": "small", "instances": [{"a": 1.0, "b": 2.0}]}
@@ -86,61 +89,38 @@ def test_models_of_a_bucket_are_served_and_refreshed_by_load(service, bucket):
     assert read_original(root, build, "weights.safetensors", manifest) == content
 
 
-@pytest.fixture(scope="module")
-def exported(tmp_path_factory):
-    root = tmp_path_factory.mktemp("exported")
-    torch_folder(root / "models", "small")
-    done = run("export", f"--models={root / 'models'}", *folders(root))
-    assert done.returncode == 0, done.stderr
-    return root
-
-
-def test_rows_of_a_bucket_are_explained_into_it(exported, bucket, tmp_path):
+def test_rows_of_a_bucket_are_explained_into_it(service, bucket, tmp_path):
+    _, root = service
     values = np.random.default_rng(1).normal(size=(3000, 2)).astype(np.float32)
     table = pa.table({"a": values[:, 0], "b": values[:, 1]})
     pa.parquet.write_table(table.slice(0, 1000), tmp_path / "rows-0.parquet", row_group_size=300)
     pa.parquet.write_table(table.slice(1000), tmp_path / "rows-1.parquet", row_group_size=700)
     for path in sorted(tmp_path.glob("rows-*")):
         bucket.upload_file(str(path), f"rows/{path.name}")
-    given = ["explain", "small", *folders(exported), f"--models={exported / 'models'}"]
-    local = run(*given, tmp_path / "rows-*.parquet", "-o", tmp_path / "why.parquet")
-    assert local.returncode == 0, local.stderr
+    model = load_model(root / "models", root / "artifacts" / "small", 64 << 20)
+    rows, answers = sorted(tmp_path.glob("rows-*")), tmp_path / "why.parquet"
+    explain_files(model, rows, answers, Question(), on_progress=lambda *_: None)
     address = f"s3://{BUCKET}/rows/why.parquet"
-    command = [*given, f"s3://{BUCKET}/rows/rows-*.parquet", "-o", address]
-    done = run(*command)
+    done = run("explain", "small", *folders(root), f"s3://{BUCKET}/rows/rows-*.parquet", "-o", address)
     assert done.returncode == 0, done.stderr
     bucket.download_file("rows/why.parquet", str(tmp_path / "found"))
-    assert pa.parquet.read_table(tmp_path / "found").equals(pa.parquet.read_table(tmp_path / "why.parquet"))
-    again = run(*command)
-    assert again.returncode == 1
-    assert f"{address}: the file exists; add --force to replace it" in again.stderr
-
-
-def test_a_network_of_a_bucket_is_packaged(exported, bucket, tmp_path):
-    bucket.upload_file(str(exported / "artifacts" / "small" / "model.onnx"), "networks/small.onnx")
-    background = np.random.default_rng(2).normal(size=(20, 2)).astype(np.float32)
-    made = package(
-        f"s3://{BUCKET}/networks/small.onnx",
-        tmp_path / "models" / "packaged",
-        background=background,
-        labels=["no", "yes"],
-        artifacts=tmp_path / "artifacts",
-    )
-    assert made.folder.joinpath("model.onnx").exists()
-    with pytest.raises(ConfigurationError, match=r"networks/none\.onnx: not found"):
-        package(f"s3://{BUCKET}/networks/none.onnx", tmp_path / "none", background=background, labels=["no", "yes"])
-    assert not (tmp_path / "none").exists()
+    assert pa.parquet.read_table(tmp_path / "found").equals(pa.parquet.read_table(answers))
+    with pytest.raises(ConfigurationError, match=f"{address}: the file exists; add --force to replace it"):
+        check_output(address, [], force=False)
 
 
 @pytest.mark.parametrize("key", ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"])
-def test_wrong_credentials_are_named(key, service, exported, tmp_path):
+def test_wrong_credentials_are_named(key, service, tmp_path):
     done = run("export", f"--models=s3://{BUCKET}/served", *folders(tmp_path), **{key: "wrong"})
     assert done.returncode == 1
     assert done.stderr == f"whyserve export: s3://{BUCKET}/served: {DENIED}\n"
     assert not (tmp_path / "artifacts").exists()
-    given = ["explain", "small", *folders(exported), f"--models={exported / 'models'}"]
+
+
+def test_wrong_credentials_for_rows_are_named(service, tmp_path):
     rows = f"s3://{BUCKET}/rows/rows-0.parquet"
-    done = run(*given, rows, "-o", tmp_path / "why.csv", **{key: "wrong"})
+    given = ["explain", "small", *folders(service[1]), rows, "-o", tmp_path / "why.csv"]
+    done = run(*given, AWS_SECRET_ACCESS_KEY="wrong")
     assert done.returncode == 1
     assert f"{rows}: {DENIED}" in done.stderr
     assert not (tmp_path / "why.csv").exists()
@@ -159,6 +139,12 @@ def test_a_missing_bucket_and_an_empty_folder_are_named(tmp_path, bucket):
         done = run("export", f"--models={address}", *folders(tmp_path))
         assert done.returncode == 1
         assert done.stderr.startswith(f"whyserve export: {address}: {words}")
+
+
+def test_a_missing_bucket_for_answers_is_named_and_not_made(tmp_path, bucket):
+    with pytest.raises(ConfigurationError, match=r"s3://nowhere/why.*: not found"):
+        _prepare("s3://nowhere/why", {}, force=False)
+    assert [each["Name"] for each in bucket.meta.client.list_buckets()["Buckets"]] == [BUCKET]
 
 
 def test_a_broken_download_leaves_the_copy_as_it_was(bucket, cable, tmp_path, upload):

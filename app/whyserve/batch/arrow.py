@@ -11,6 +11,7 @@ import pyarrow as pa
 import torch
 
 from whyserve.explain.allocator import keep_freed_memory
+from whyserve.explain.game.device import open_device
 from whyserve.explain.models.explainable import ExplainableModel, load_model
 from whyserve.tables.explain import Question, TableExplainer
 from whyserve.tables.rows import Reading
@@ -23,21 +24,23 @@ KEPT_MODELS = 4
 class Loader:
     """Where an exported model is: paths that every machine has. models: the folder of models; artifact: of the export.
 
-    memory_mb: memory for the passes of one explanation, in MiB.
+    memory_mb: memory for the passes of one explanation, in MiB. device: of the network, as in WHYSERVE_DEVICE.
     """
 
     models: str
     artifact: str
     memory_mb: int = 512
+    device: str = "cpu"
 
 
 @lru_cache(KEPT_MODELS)
 def loaded(loader: Loader) -> ExplainableModel:
-    """Raises ModelFault, DigestMismatch."""
+    """Raises ModelFault, DigestMismatch, and ConfigurationError if the device is not available."""
     os.environ.setdefault("KERAS_BACKEND", "torch")  # Keras reads this variable at its import.
     torch.set_num_threads(1)  # An engine runs one process per core.
     keep_freed_memory()
-    return load_model(Path(loader.models), Path(loader.artifact), loader.memory_mb << 20)
+    device = open_device(loader.device)
+    return load_model(Path(loader.models), Path(loader.artifact), loader.memory_mb << 20, device)
 
 
 class Explainer:
@@ -51,15 +54,17 @@ class Explainer:
         drop: Sequence[str] = (),
         id: str | None = None,
         memory_mb: int = 512,
+        device: str = "cpu",
         **question: Any,
     ) -> None:
         """model_folder: an exported model, such as artifacts/penguins, as a path that every machine has.
 
         drop: columns to ignore. id: the column that names each row. memory_mb: memory for the passes of one
-        explanation, in MiB. question: the other fields of Question, as of a request to /explain.
+        explanation, in MiB. device: of the network, as in WHYSERVE_DEVICE; give each actor a GPU with `num_gpus`.
+        question: the other fields of Question, as of a request to /explain.
         """
         folder = Path(model_folder).absolute()
-        self._loader = Loader(str(folder.parent), str(folder), memory_mb)
+        self._loader = Loader(str(folder.parent), str(folder), memory_mb, device)
         self._question, self._reading = Question(outputs=outputs, **question), Reading(drop, id)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -94,6 +99,4 @@ class Explainer:
                 first += len(chunk)
 
 
-def explainer(model_folder: str | Path, **options: Any) -> Explainer:
-    """A function of Arrow tables that explains their rows. Parameters as of Explainer."""
-    return Explainer(model_folder, **options)
+explainer = Explainer  # a function of Arrow tables, for callers that need no class

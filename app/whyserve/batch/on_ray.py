@@ -29,19 +29,15 @@ PLAN_FILE = "_whyserve.json"
 
 @dataclass(frozen=True, slots=True)
 class Partition:
-    """Rows of one file. skip: the number of rows before them in the file. first: the number of the first row in all
-    files, from 1.
+    """Rows of one file. name: of the file of their answers. skip: the number of rows before them in the file.
+    first: the number of the first row in all files, from 1.
     """
 
-    number: int
+    name: str
     place: str
     skip: int
     rows: int
     first: int
-
-    @property
-    def name(self) -> str:
-        return f"part-{self.number:06d}.parquet"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +72,11 @@ def explain_on_ray(
     force: replace the answers of another run.
     Raises InvalidInput, UnknownLabel, UnsupportedMethod, ConfigurationError.
     """
+    work = replace(work, folder=work.folder.rstrip("/"))
     explainer = TableExplainer(model, work.question, work.reading)
     partitions = _partitions(explainer, places, work.reading, partition_rows)
-    sizes = {place: file_system(place)[0].size(place) for place in places}
-    facts = {**work.facts, "model": model.digest, "bytes": sizes, "partitions": list(map(asdict, partitions))}
+    files = {place: _state_of(place) for place in places}
+    facts = {**work.facts, "model": model.digest, "files": files, "partitions": list(map(asdict, partitions))}
     done = _prepare(work.folder, facts, force=force)
     totals, count = Totals(), sum(each.rows for each in partitions)
     for each in partitions:
@@ -92,6 +89,13 @@ def explain_on_ray(
         totals.merge(Totals(found["rows"], found["refused"], found["faults"].splitlines()))
         on_progress(totals.rows, count)
     return totals
+
+
+def _state_of(place: str) -> list[Any]:
+    """What differs if a file is written again: its size, and its digest in a store or the time of its last change."""
+    system, path = file_system(place)
+    facts = system.info(path)
+    return [facts["size"], facts.get("ETag") or facts.get("blob_id") or facts.get("mtime")]
 
 
 def _partitions(
@@ -109,7 +113,8 @@ def _partitions(
         explainer.reader(file.names, f"{file.name}: ")
         place = file.place if is_address(file.place) else str(Path(file.place).absolute())
         for skip in range(0, file.count, size):
-            found.append(Partition(len(found), place, skip, min(size, file.count - skip), first + skip))
+            name = f"part-{len(found):06d}.parquet"
+            found.append(Partition(name, place, skip, min(size, file.count - skip), first + skip))
         first += file.count
     return found
 
@@ -132,7 +137,7 @@ class _Actor:
         explainer, totals = self._explainer, Totals()
         file = open_rows(partition.place, self._work.reading.dialect)
         reader = explainer.reader(file.names, f"{file.name}: ")
-        with open_answers(_inside(self._work.folder, partition.name), explainer.schema) as write:
+        with open_answers(f"{self._work.folder}/{partition.name}", explainer.schema) as write:
             for chunk in file.chunks(min(explainer.chunk_rows, partition.rows), partition.skip):
                 found = explainer.explain(reader, chunk, partition.first + totals.rows)
                 write(found.lines, found.facts)
@@ -157,15 +162,13 @@ def _run(work: Work, partitions: Sequence[Partition]) -> Iterator[dict[str, Any]
     if not ray.is_initialized():
         ray.init(log_to_driver=False)
     ray.data.DataContext.get_current().enable_progress_bars = False
-    most = max(1, min(len(partitions), int(ray.cluster_resources().get("CPU", 1))))
+    of = "GPU" if work.loader.device.startswith("cuda") else "CPU"
+    most = max(1, min(len(partitions), int(ray.cluster_resources().get(of, 1))))
     rows = ray.data.from_items(list(map(asdict, partitions)), override_num_blocks=len(partitions))
     # One partition is explained and one waits; with fewer tasks, Ray starts no further actor.
     pool = ray.data.ActorPoolStrategy(min_size=1, max_size=most, initial_size=most, max_tasks_in_flight_per_actor=2)
-    yield from rows.map(_Actor, fn_constructor_args=(work,), num_cpus=1, compute=pool).iter_rows()
-
-
-def _inside(folder: str, name: str) -> str:
-    return f"{folder.rstrip('/')}/{name}"
+    gpus = 1 if of == "GPU" else None
+    yield from rows.map(_Actor, fn_constructor_args=(work,), num_cpus=1, num_gpus=gpus, compute=pool).iter_rows()
 
 
 def _prepare(folder: str, plan: dict[str, Any], *, force: bool) -> set[str]:
@@ -176,7 +179,8 @@ def _prepare(folder: str, plan: dict[str, Any], *, force: bool) -> set[str]:
     text = json.dumps(plan, indent=1)
     try:
         system, path = file_system(folder)
-        system.makedirs(path, exist_ok=True)
+        if not is_address(folder):  # a store has no folders, and its package would make a missing bucket
+            system.makedirs(path, exist_ok=True)
         names = {name_of(each) for each in system.find(path, maxdepth=1)}
         same = system.cat_file(f"{path}/{PLAN_FILE}").decode() == text if PLAN_FILE in names else not names
         if not same and not force:
@@ -188,7 +192,7 @@ def _prepare(folder: str, plan: dict[str, Any], *, force: bool) -> set[str]:
             for name in sorted(parts):
                 system.rm_file(f"{path}/{name}")
             parts = set()
-        with written(_inside(folder, PLAN_FILE)) as file:
+        with written(f"{folder}/{PLAN_FILE}") as file:
             file.write_text(text)
     except OSError as error:
         raise ConfigurationError(f"{folder}: cannot be written: {error.strerror or error}") from error
@@ -197,6 +201,6 @@ def _prepare(folder: str, plan: dict[str, Any], *, force: bool) -> set[str]:
 
 def _refused(folder: str, name: str) -> int:
     """The number of rows with an error in a file of answers."""
-    with open_bytes(_inside(folder, name)) as file:
+    with open_bytes(f"{folder}/{name}") as file:
         metadata = pa.parquet.read_metadata(file).metadata
     return int(json.loads(metadata[b"whyserve"])["refused"])

@@ -88,7 +88,8 @@ def main(
         if engine == "ray":
             from whyserve.batch.on_ray import Work, explain_on_ray  # noqa: PLC0415 (only here Ray is needed)
 
-            loader = Loader(str(settings.models.absolute()), str(artifact.absolute()), settings.memory_mb)
+            folders = str(settings.models.absolute()), str(artifact.absolute())
+            loader = Loader(*folders, settings.memory_mb, settings.device)
             work = Work(loader, question, reading, output)
             run = explain_on_ray(work, loaded, places, partition_rows=partition_rows, force=force, on_progress=say)
         else:

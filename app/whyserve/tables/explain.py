@@ -189,10 +189,10 @@ class TableExplainer:
 
     def _job(self, arrays: Arrays, read: RowsRead, rows: slice) -> ExplainJob:
         model, question = self._model, self._question
-        with torch.no_grad():
-            inputs = model.tensors(arrays)
-            table = model.network(inputs).numpy()
-            logits = model.logits(inputs).numpy() if self._scale and model.manifest.ending else None
+        with torch.no_grad(), model.device.scope():
+            inputs = model.device.put(model.tensors(arrays))
+            table = model.network(inputs).cpu().numpy()
+            logits = model.logits(inputs).cpu().numpy() if self._scale and model.manifest.ending else None
         return ExplainJob.of(
             model.spec,
             model.digest,

@@ -32,7 +32,7 @@ ENCODINGS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs
 # Columns that pandas writes for its index: of Parquet, and of CSV.
 INDEX = re.compile(r"__index_level_\d+__|Unnamed: \d+|")
 FORMATS = f"{', '.join(CSV)}, {' or '.join(PARQUET)}"
-# Bytes that are read of each column of a Parquet file at once. Without it, a whole row group is read.
+# Bytes that are read of each column of a local Parquet file at once. Without it, a whole row group is read.
 BUFFER = 1 << 18
 
 Chunk: TypeAlias = pa.RecordBatch | list[list[str]]
@@ -161,7 +161,12 @@ def _readable(place: str) -> Iterator[None]:
 
 @contextmanager
 def _parquet(place: str) -> Iterator[pa.parquet.ParquetFile]:
-    with open_bytes(place) as content, pa.parquet.ParquetFile(content, buffer_size=BUFFER) as file:
+    """Of a store, the columns of a row group are read together, in few requests. A cache would read far beyond them."""
+    whole = is_address(place)
+    with (
+        open_bytes(place, cache_type="none") as content,
+        pa.parquet.ParquetFile(content, buffer_size=BUFFER, pre_buffer=whole) as file,
+    ):
         yield file
 
 
@@ -173,7 +178,9 @@ def _parquet_chunks(place: str, rows: int, skip: int) -> Iterator[Chunk]:
             if before > skip:
                 groups.append(group)
         skip -= before - sum(file.metadata.row_group(group).num_rows for group in groups)
-        yield from _of_size(file.iter_batches(rows, groups, use_threads=False), rows, skip)
+        # One group after the other, because what is read together is kept together.
+        batches = (file.iter_batches(rows, [group], use_threads=False) for group in groups)
+        yield from _of_size(chain.from_iterable(batches), rows, skip)
 
 
 def _of_size(batches: Iterable[pa.RecordBatch], rows: int, skip: int) -> Iterator[pa.RecordBatch]:

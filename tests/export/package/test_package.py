@@ -141,19 +141,19 @@ def test_the_name_of_the_folder_must_be_a_valid_model_name(tmp_path):
 
 @pytest.mark.slow
 def test_a_network_is_not_changed_and_its_folder_needs_no_class(tmp_path):
-    network = Net(lambda layer, x: torch.relu(layer(x))).train()
-    packaged = package(
-        network, tmp_path / "models" / "mine", background=pd.DataFrame(ROWS, columns=list("abcd")), names=NAMES,
+    network, folder = Net(lambda layer, x: torch.relu(layer(x))).train(), tmp_path / "models" / "mine"
+    package(
+        network, folder, background=pd.DataFrame(ROWS, columns=list("abcd")), names=NAMES,
         unit="m", units={"a": "s"}, groups={"rest": ["c", "d"]}, version=3, artifacts=tmp_path / "artifacts",
     )  # fmt: skip
     assert network.training
-    spec = read_spec(packaged.folder)
+    spec = read_spec(folder)
     assert [(f.name, f.unit, f.group) for f in spec.inputs[0].features] == [
         ("a", "s", None), ("b", None, None), ("c", None, "rest"), ("d", None, "rest"),
     ]  # fmt: skip
     assert (spec.version, spec.output.unit, spec.output.names) == (3, "m", ("low", "high"))
-    assert not re.search(r"\bNet\b", (packaged.folder / "network.py").read_text())
-    report = str(check(packaged.folder))
+    assert not re.search(r"\bNet\b", (folder / "network.py").read_text())
+    report = str(check(folder))
     for line in ("inputs     x (4 features, float32)", "outputs    low, high (values)", "method     exact: "):
         assert line in report
 

@@ -26,15 +26,19 @@ EXPECTED_BOUND = 1e-3
 CONSTANT = 1e-4
 
 
-def check_place(folder: Path) -> None:
-    """Raises ModelFault if the service would not find the folder: it looks one level below its folder of models."""
+def check_place(place: str | os.PathLike[str]) -> None:
+    """Raises ModelFault if the service would not find the folder: it looks one level below its folder of models.
+
+    place: a path or an address. An address is compared as if it were a path, which gives the same answer.
+    """
+    folder = Path(place)
     if folder.is_file():
         raise ModelFault(f"{folder.name} is a file; choose the path of a folder")
     models = Path(os.environ.get("WHYSERVE_MODELS", "models")).resolve()
     inside = folder.resolve()
     if models in inside.parents and inside.parent != models:
         raise ModelFault(
-            f"{folder}: the service looks for models directly in {models.name}/; use {models.name}/{folder.name}"
+            f"{place}: the service looks for models directly in {models.name}/; use {models.name}/{folder.name}"
         )
 
 
@@ -54,8 +58,8 @@ def check_replacement(folder: Path, spec: ModelSpec) -> None:
     }
     if different := [name for name, (before, now) in facts.items() if before != now]:
         raise ModelFault(
-            f"{folder} holds a model with other {' and '.join(different)}; choose another folder, or pass"
-            " overwrite=True to replace it"
+            f"{folder.name}: the folder holds a model with other {' and '.join(different)}; choose another folder, or"
+            " pass overwrite=True to replace it"
         )
 
 

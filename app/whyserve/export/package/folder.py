@@ -15,6 +15,9 @@ from whyserve.model.rows import Arrays, as_row
 from whyserve.model.spec import EXAMPLE_FILE, NETWORK_FILES, TOKENIZER_FILE, ModelSpec
 from whyserve.model.text import text_readers
 
+# Files of an older version of a model that must not stay beside the new ones.
+REPLACED = {TOKENIZER_FILE}.union(*NETWORK_FILES.values())
+
 
 def write_folder(
     folder: Path,
@@ -45,7 +48,7 @@ def write_folder(
         folder.mkdir(exist_ok=True)
         for path in new.iterdir():
             os.replace(path, folder / path.name)
-        for old in {TOKENIZER_FILE}.union(*NETWORK_FILES.values()) - set(files):
+        for old in REPLACED - set(files):
             (folder / old).unlink(missing_ok=True)
     return manifest
 

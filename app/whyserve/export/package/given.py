@@ -17,6 +17,10 @@ def _is_list(value: Any) -> bool:
     return is_list and all(isinstance(each, str | int | float | np.generic) and str(each) for each in value)
 
 
+def _is_place(value: Any) -> bool:
+    return isinstance(value, str | os.PathLike)
+
+
 def _of(test: Callable[[Any], bool]) -> Callable[[Any], bool]:
     return lambda value: (
         isinstance(value, Mapping) and all(isinstance(key, str) for key in value) and all(map(test, value.values()))
@@ -43,11 +47,8 @@ ARGUMENTS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "version": (lambda value: type(value) is int and value >= 1, "a whole number from 1"),
     "budget_ms": (lambda value: isinstance(value, int | float) and value > 0, "a number of milliseconds above 0"),
     "budget_max_ms": (lambda value: isinstance(value, int | float) and value > 0, "a number of milliseconds above 0"),
-    "folder": (
-        lambda value: isinstance(value, str | os.PathLike) and not is_address(value),
-        'a path, such as "models/churn"',
-    ),
-    "artifacts": (lambda value: isinstance(value, str | os.PathLike), 'a path, such as "artifacts"'),
+    "folder": (_is_place, 'a path or an address, such as "models/churn" or "s3://bucket/models/churn"'),
+    "artifacts": (lambda value: _is_place(value) and not is_address(value), 'a path, such as "artifacts"'),
 }
 OPTIONAL = ("unit", "features", "units", "groups", "categories", "missing", "kinds", "ranges")
 

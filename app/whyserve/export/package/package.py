@@ -5,6 +5,7 @@ certified. `whyserve check` does the same for an existing folder, without leavin
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,12 @@ from whyserve.export.package.output_choice import OutputChoice
 from whyserve.export.package.outputs import describe_output
 from whyserve.export.package.prepare import prepare
 from whyserve.export.package.report import Packaged
+from whyserve.export.package.upload import uploaded
 from whyserve.export.progress import step, steps_shown
 from whyserve.model.input_spec import one_line
 from whyserve.model.methods import BUDGET_MAX_MS, BUDGET_MS
 from whyserve.model.spec import SPEC_FILE, ModelSpec, Task, check_name
+from whyserve.remote import is_address
 
 
 @steps_shown()
@@ -63,7 +66,7 @@ def package(
     model: a torch nn.Module, a torch.export program, a Keras model, or an ONNX model: an onnx.ModelProto, the path of
         an .onnx file, its address in an object store (s3://… or hf://…), or its bytes. It is not changed. A network
         with half precision is served in float32; TorchScript is served as torch converts it.
-    folder: the folder to write. Its name becomes the name of the model.
+    folder: the folder to write, or its address in an object store. Its name becomes the name of the model.
     background: rows of real data, (rows, …): an array, a DataFrame, or a dict of them by input name. If there are more
         than 100 rows, 100 rows drawn at random are used; `medoids` chooses representative rows instead.
         Arguments of the network with a default value are inputs if the background names them.
@@ -110,14 +113,20 @@ def package(
     overwrite: replace a folder that holds a model with other inputs, other outputs or another framework.
 
     Raises ModelFault, InvalidInput, ParityFault or UnsupportedNetwork, with one line that says what to change. In that
-    case `folder` and `artifacts` are unchanged.
+    case `folder` and `artifacts` are unchanged. Raises ConfigurationError if an object store cannot be read or written;
+    `artifacts` may then have the new export.
     """
-    check_arguments(locals())
+    given = locals()
+    check_arguments(given)
+    check_name(Path(folder).name)
+    check_place(folder)
+    if is_address(folder):
+        with uploaded(str(folder)) as copy:
+            done = package(**{**given, "folder": copy})
+        return replace(done, folder=str(folder))
     if len(labels) and len(names):
         raise InvalidInput("labels are of a classification and names of a regression; give one of the two")
     folder, artifacts = Path(folder), Path(artifacts)
-    check_name(folder.name)
-    check_place(folder)
     step(f"{folder.name}: running the network on the background")
     choice = OutputChoice(output, reduce)
     prepared = prepare(

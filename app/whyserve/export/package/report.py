@@ -22,11 +22,12 @@ LONGEST = 400  # characters of an example
 class Packaged:
     """A model that can be served. Its repr is a short report.
 
+    folder: of the model; a text if it is an address in an object store.
     notes: decisions that were made without an argument of the caller. example: lines about one row: as a request, with
     the answer and the reasons that the exported model gives.
     """
 
-    folder: Path
+    folder: Path | str
     manifest: Manifest
     notes: tuple[str, ...] = ()
     example: tuple[tuple[str, str], ...] = ()
