@@ -152,8 +152,8 @@ class Partition:
         for item in spec.inputs:
             beside = [other.name for other in spec.inputs if other is not item and other.shape == item.shape]
             if self.absent.get(item.name) == "removal" and beside:
-                words = f'cannot be removal, because "{beside[0]}" has one value per token too; send "mask"'
-                raise _fault(f"{item.name}.absent", words)
+                fault = f'cannot be removal, because "{beside[0]}" has one value per token too; send "mask"'
+                raise _fault(f"{item.name}.absent", fault)
         if len(self.held) == len(spec.inputs):
             raise _fault(HOLD, "holds every input; at least one input must have players")
         self._tree = words.get(TREE)
