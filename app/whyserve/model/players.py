@@ -18,15 +18,7 @@ from pydantic import ValidationError
 from whyserve.errors import InvalidInput
 from whyserve.model.hierarchy import Tree, given_tree, natural_tree
 from whyserve.model.input_spec import AttributionForm, InputSpec
-from whyserve.model.vocabulary import (
-    ABSENT_TOKENS,
-    NOBODY,
-    Division,
-    InputPlayers,
-    check_words,
-    divide,
-    group_by_place,
-)
+from whyserve.model.vocabulary import NOBODY, Division, InputPlayers, check_words, divide, group_by_place
 
 if TYPE_CHECKING:
     from whyserve.model.spec import ModelSpec
@@ -269,11 +261,6 @@ class Partition:
     def texts(self) -> list[str]:
         """The inputs whose players need the tokens of a text."""
         return [item.name for item in self.inputs if item.tokenizer and self._players[item.name].follows_rows]
-
-    @property
-    def needs_ids(self) -> bool:
-        """Whether an absent token is the mask token, or is removed, so that the tokenizer must say its id."""
-        return any(absent in ABSENT_TOKENS for absent in self.absent.values())
 
     @cached_property
     def fixed(self) -> RowPlayers:

@@ -1,6 +1,6 @@
 """What an absent element is instead of the background's: one reference row, or a text without the absent tokens."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from copy import copy
 from dataclasses import replace
 
@@ -15,27 +15,26 @@ from whyserve.model.input_spec import InputSpec
 from whyserve.model.methods import METHODS, NEEDS_PLACES
 from whyserve.model.players import Partition
 from whyserve.model.text import TextReader
-from whyserve.model.vocabulary import Absent
+from whyserve.model.vocabulary import ABSENT_TOKENS, Absent
 
 # The width of the blur, as a share of the longest side or of the number of steps.
 BLUR = 1 / 8
 
 
-def with_ids(partition: Partition, texts: Mapping[str, TextReader]) -> Partition:
+def with_ids(partition: Partition, texts: Mapping[str, TextReader] | None) -> Partition:
     """The same players, with the id of an absent token for "mask" and "removal". texts: the readers of those inputs.
 
     Raises InvalidInput if the tokenizer has no mask token.
     """
-    found = copy(partition)
-    found.absent = dict(partition.absent)
+    found, ids = copy(partition), dict(partition.absent)
     for name, value in partition.absent.items():
-        if value == "removal":
-            found.absent[name] = texts[name].pad
-        elif value == "mask":
-            if (mask := texts[name].mask) is None:
+        if texts and value in ABSENT_TOKENS:
+            token = texts[name].mask if value == "mask" else texts[name].pad
+            if token is None:
                 place = f"players.{name}.absent"
                 raise InvalidInput(f'"{place}": the tokenizer has no mask token; send "removal"', field=place)
-            found.absent[name] = mask
+            ids[name] = token
+    found.absent = ids
     return found
 
 
@@ -60,17 +59,16 @@ def reference_row(item: InputSpec, absent: Absent, row: torch.Tensor, background
     return torch.full_like(row, absent)
 
 
-def removing(network: Network, absent: Mapping[str, Absent], texts: Mapping[str, TextReader], method: str) -> Network:
+def removing(network: Network, partition: Partition, texts: Mapping[str, TextReader] | None, method: str) -> Network:
     """The network for texts with removed tokens.
 
     Raises UnsupportedNetwork for a method that needs gradients.
     """
-    for name, value in absent.items():
-        if value == "removal":
+    for name, value in partition.absent.items():
+        if texts and value == "removal":
             if METHODS[method].gradients:
                 raise UnsupportedNetwork(NEEDS_PLACES)
-            reader, at = texts[name], network.names.index(name)
-            module = _Closed(network.run or network.module, at, reader.pad, pad_left=reader.pad_left)
+            module = _Closed(network.run or network.module, network.names.index(name), texts[name])
             network = replace(network, module=module, run=None, has_gradients=False)
     return network
 
@@ -78,12 +76,13 @@ def removing(network: Network, absent: Mapping[str, Absent], texts: Mapping[str,
 class _Closed(nn.Module):
     """Closes the gaps in a text: all padding comes after the other tokens, or before them."""
 
-    def __init__(self, network: object, at: int, pad: int, *, pad_left: bool) -> None:
-        """network: a function of all inputs. at: the number of the text among them. pad: the id of padding."""
+    def __init__(self, network: Callable[..., object], at: int, reader: TextReader) -> None:
+        """network: a function of all inputs. at: the number of the text among them."""
         super().__init__()
-        self.network, self.at, self.pad, self.pad_left = network, at, pad, pad_left
+        self.network, self.at, self.reader = network, at, reader
 
     def forward(self, *inputs: torch.Tensor) -> object:
         ids = inputs[self.at]
-        order = torch.sort(ids == self.pad, dim=1, descending=self.pad_left, stable=True).indices
-        return self.network(*inputs[: self.at], ids.gather(1, order), *inputs[self.at + 1 :])  # type: ignore[operator]
+        is_pad = ids == self.reader.pad
+        order = torch.sort(is_pad, dim=1, descending=self.reader.pad_left, stable=True).indices
+        return self.network(*inputs[: self.at], ids.gather(1, order), *inputs[self.at + 1 :])

@@ -197,7 +197,7 @@ class ExplainableModel:
         with self.device.scope():
             network = network_on(self.spec, self.network, scale, self.manifest.ending, of_network)
         memory_bytes = self.device.pass_bytes(self._memory_bytes)
-        texts = self.texts if partition.needs_ids else None
+        texts = self.texts if partition.absent.keys() & partition.texts else None
         return prepared(
             method, network, rows, self.spec, partition, memory_bytes=memory_bytes, texts=texts, device=self.device
         )

@@ -66,10 +66,7 @@ def prepared(
     if not partition.changes_background:
         make = partial(EXPLAINERS[method], network, memory_bytes=memory_bytes)
         return device.prepared(make, background, game_players(partition.fixed))
-    if partition.needs_ids:
-        assert texts is not None, "only the tokenizer knows the ids"
-        network = removing(network, partition.absent, texts, method)
-        partition = with_ids(partition, texts)
+    network, partition = removing(network, partition, texts, method), with_ids(partition, texts)
     prepare = preparer(method, network, background, spec, memory_bytes, device=device)
     return RowGames(prepare, spec.inputs, background, partition, texts=texts or {})
 
