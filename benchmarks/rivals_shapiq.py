@@ -2,8 +2,8 @@
 
 import json
 import logging
+import signal
 import sys
-import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -22,8 +22,6 @@ RIVALS: dict[str, Callable[[int, int], object]] = {
     "PermutationSamplingSV": lambda n, seed: rivals.PermutationSamplingSV(n, random_state=seed),
     "SVARM": lambda n, seed: rivals.SVARM(n, random_state=seed),
 }
-# No further seeds and rows of a rival after so many seconds. The first answer is always complete.
-MOST_SECONDS = 4
 
 
 class Game:
@@ -57,11 +55,13 @@ def answers(make: Callable[[int, int], object], game: Game, count: int, budget: 
     return np.array([found[(player,)] for player in range(count)])
 
 
-def distances(folder: Path, name: str, budget: int, mode: str, seeds: int) -> list[float]:
+def distances(folder: Path, name: str, budget: int, mode: str, plan: dict[str, int], found: list[float]) -> None:
+    """Add the distances of one rival to `found`, until plan["seconds"] are over. Rows are in the outer loop."""
     given = np.load(folder / "given.npz")
     session = onnxruntime.InferenceSession(folder / "network.onnx", one_thread(), providers=["CPUExecutionProvider"])
-    (key,), count, found = [each.name for each in session.get_inputs()], given["reference"].shape[1], []
-    background, began = given["background"], time.monotonic()
+    (key,), count = [each.name for each in session.get_inputs()], given["reference"].shape[1]
+    background = given["background"]
+    signal.setitimer(signal.ITIMER_REAL, plan["seconds"])
     for at, row in enumerate(given["rows"]):
         column = int(given["outputs"][at])
 
@@ -71,18 +71,20 @@ def distances(folder: Path, name: str, budget: int, mode: str, seeds: int) -> li
 
         parts = [background] if mode == "whole" else [background[n : n + 1] for n in range(len(background))]
         games = [Game(run, row, part, given["players"]) for part in parts]
-        for seed in range(seeds):
+        for seed in range(plan["seeds"]):
             values = np.mean(
                 [answers(RIVALS[name], game, count, budget, 1000 * seed + n) for n, game in enumerate(games)], 0
             )
             reference = given["reference"][at]
             found.append(float(np.abs(values - reference).mean() / np.abs(reference).mean()))
-            if time.monotonic() - began > MOST_SECONDS:
-                return found
-    return found
+
+
+def stop(number: int, frame: object) -> None:
+    raise TimeoutError
 
 
 def main() -> None:
+    signal.signal(signal.SIGALRM, stop)
     folder = Path(sys.argv[1])
     plan = json.loads((folder / "plan.json").read_text())
     logging.disable(logging.WARNING)
@@ -93,20 +95,14 @@ def main() -> None:
         for mode in ("whole", "each"):
             found = result[str(budget)][mode] = {}
             for name in RIVALS:
+                found[name] = []
                 try:
-                    found[name] = distances(folder, name, budget, mode, plan["seeds"])
+                    distances(folder, name, budget, mode, plan, found[name])
                 except Exception as error:
                     print(plan["name"], budget, mode, name, type(error).__name__, str(error)[:100], flush=True)
-                    found[name] = []
-                print(
-                    plan["name"],
-                    budget,
-                    mode,
-                    name,
-                    np.median(found[name]) if found[name] else "–",
-                    len(found[name]),
-                    flush=True,
-                )
+                signal.setitimer(signal.ITIMER_REAL, 0)
+                middle = np.median(found[name]) if found[name] else "–"
+                print(plan["name"], budget, mode, name, middle, len(found[name]), flush=True)
     (folder / "theirs.json").write_text(json.dumps(result))
 
 

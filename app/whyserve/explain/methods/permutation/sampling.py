@@ -75,7 +75,7 @@ def half_differences(passes: Passes, request: SampleRequest, draw: Draw, progres
         if not progress.go_on():
             raise Stopped
         slot = drawn.slot[part]
-        out = passes(mix(drawn.present[part].gather(1, labels[slot]), rows[slot]), rest)
+        out = passes(mix(drawn.present[part].gather(1, labels.index_select(0, slot)), rows.index_select(0, slot)), rest)
         one, other = out.index_select(1, request.outputs).double().chunk(2)
         halves.append((one - other) / 2)
         progress.done += len(out)
@@ -91,7 +91,7 @@ def fit_halves(request: SampleRequest, draw: Draw, g: torch.Tensor) -> torch.Ten
     assert request.change is not None, "a guide is fitted to changes"
     drawn, rows, labels = draw
     shares, background = request.shares, rows[drawn.slot]
-    present = drawn.present.gather(1, labels[drawn.slot]).neg().float()
+    present = drawn.present.gather(1, labels.index_select(0, drawn.slot)).neg().float()
     signs, designs = present.double() - 0.5, len(drawn.signs)
     guess = torch.stack([(signs * of_output[background]).sum(1) for of_output in shares.unbind(-1)], 1)
     half = torch.zeros(len(shares), dtype=torch.bool)
@@ -115,12 +115,12 @@ def combine(drawn: Round, g: torch.Tensor, whole: torch.Tensor, shares: torch.Te
     values = values.reshape(designs, -1, guide.shape[-1])
     rest = torch.baddbmm(values, drawn.signs, guide, alpha=-1)
     # Without and with the guide. A guide is used where the leave-one-out residuals say that it helps.
-    variances = drawn.spread @ (drawn.residual @ torch.cat([values, rest], -1)).square_()
-    without, variance = variances.chunk(2, -1)
-    before, after = variances.reshape(*variances.shape[:2], 2, -1, outputs).sum((0, 1, 3))
+    # The residuals are in single precision; their squares could underflow.
+    squares = (drawn.residual @ torch.cat([values, rest], -1).float()).double().square_()
+    before, after = (drawn.spread.sum(1, keepdim=True) @ squares).reshape(designs, 2, -1, outputs).sum((0, 2))
+    without, of_rest = squares.chunk(2, -1)
     if bool((after > before).any()):
         used = (after <= before).repeat(guide.shape[-1] // outputs)
-        guide, rest, variance = guide * used, torch.where(used, rest, values), torch.where(used, variance, without)
-    estimate = torch.baddbmm(guide, drawn.estimate, rest)
-    both = [x.reshape(*x.shape[:2], -1, outputs) for x in (estimate, variance)]
-    return torch.cat(both, -1).transpose(1, 2).flatten(0, 1)
+        guide, rest, of_rest = guide * used, torch.where(used, rest, values), torch.where(used, of_rest, without)
+    found = torch.baddbmm(guide, drawn.estimate, rest), drawn.spread @ of_rest
+    return torch.cat([x.reshape(*x.shape[:2], -1, outputs) for x in found], -1).transpose(1, 2).flatten(0, 1)
