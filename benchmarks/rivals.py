@@ -121,7 +121,9 @@ def prepare(name: str, folder: Path, seconds: float) -> None:
         folder / "given.npz", background=tables[0].numpy(), rows=tables[1].numpy(), players=order.numpy(),
         outputs=outputs[:, 0].numpy(), reference=many.values[:, 0].numpy(), **{f"ours {b}": x for b, x in ours.items()},
     )  # fmt: skip
-    (folder / "plan.json").write_text(json.dumps({"name": name, "budgets": budgets, "seeds": SEEDS, "seconds": seconds}))
+    (folder / "plan.json").write_text(
+        json.dumps({"name": name, "budgets": budgets, "seeds": SEEDS, "seconds": seconds})
+    )
 
 
 def report(folders: list[Path]) -> str:

@@ -2,10 +2,10 @@
 
 import json
 import logging
-import signal
+import subprocess
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -55,13 +55,12 @@ def answers(make: Callable[[int, int], object], game: Game, count: int, budget: 
     return np.array([found[(player,)] for player in range(count)])
 
 
-def distances(folder: Path, name: str, budget: int, mode: str, plan: dict[str, int], found: list[float]) -> None:
-    """Add the distances of one rival to `found`, until plan["seconds"] are over. Rows are in the outer loop."""
+def distances(folder: Path, seeds: int, budget: int, mode: str, name: str) -> Iterator[float]:
+    """The distances of one rival. Rows are in the outer loop."""
     given = np.load(folder / "given.npz")
     session = onnxruntime.InferenceSession(folder / "network.onnx", one_thread(), providers=["CPUExecutionProvider"])
     (key,), count = [each.name for each in session.get_inputs()], given["reference"].shape[1]
     background = given["background"]
-    signal.setitimer(signal.ITIMER_REAL, plan["seconds"])
     for at, row in enumerate(given["rows"]):
         column = int(given["outputs"][at])
 
@@ -71,36 +70,41 @@ def distances(folder: Path, name: str, budget: int, mode: str, plan: dict[str, i
 
         parts = [background] if mode == "whole" else [background[n : n + 1] for n in range(len(background))]
         games = [Game(run, row, part, given["players"]) for part in parts]
-        for seed in range(plan["seeds"]):
+        for seed in range(seeds):
             values = np.mean(
                 [answers(RIVALS[name], game, count, budget, 1000 * seed + n) for n, game in enumerate(games)], 0
             )
             reference = given["reference"][at]
-            found.append(float(np.abs(values - reference).mean() / np.abs(reference).mean()))
+            yield float(np.abs(values - reference).mean() / np.abs(reference).mean())
 
 
-def stop(number: int, frame: object) -> None:
-    raise TimeoutError
+def within(seconds: float, folder: Path, *parts: str) -> list[float]:
+    """The distances that a process of its own finds in so many seconds. parts: budget, mode and rival."""
+    command = [sys.executable, "-P", __file__, folder, *parts]
+    try:
+        out = subprocess.run(command, check=False, stdout=subprocess.PIPE, timeout=seconds).stdout
+    except subprocess.TimeoutExpired as late:
+        out = late.stdout or b""
+    return [float(each) for each in out.split()]
 
 
 def main() -> None:
-    signal.signal(signal.SIGALRM, stop)
     folder = Path(sys.argv[1])
     plan = json.loads((folder / "plan.json").read_text())
     logging.disable(logging.WARNING)
     warnings.simplefilter("ignore")
+    if len(sys.argv) > 2:
+        budget, mode, name = sys.argv[2:]
+        for distance in distances(folder, plan["seeds"], int(budget), mode, name):
+            print(distance, flush=True)
+        return
     result: dict[str, dict[str, dict[str, list[float]]]] = {}
-    for budget in plan["budgets"]:
-        result[str(budget)] = {}
+    for budget in map(str, plan["budgets"]):
+        result[budget] = {}
         for mode in ("whole", "each"):
-            found = result[str(budget)][mode] = {}
+            found = result[budget][mode] = {}
             for name in RIVALS:
-                found[name] = []
-                try:
-                    distances(folder, name, budget, mode, plan, found[name])
-                except Exception as error:
-                    print(plan["name"], budget, mode, name, type(error).__name__, str(error)[:100], flush=True)
-                signal.setitimer(signal.ITIMER_REAL, 0)
+                found[name] = within(plan["seconds"], folder, budget, mode, name)
                 middle = np.median(found[name]) if found[name] else "–"
                 print(plan["name"], budget, mode, name, middle, len(found[name]), flush=True)
     (folder / "theirs.json").write_text(json.dumps(result))

@@ -33,11 +33,11 @@ class SampleRequest:
 class Sample:
     """The result of one round.
 
-    values, variance: (K, P), φ and the variance of its error. pairs: the pairs evaluated. request: for the next round.
+    parts: (3, K, P): the posterior mean of φ, its correction, and the variance of the error of their sum.
+    pairs: the pairs evaluated. request: for the next round.
     """
 
-    values: torch.Tensor
-    variance: torch.Tensor
+    parts: torch.Tensor
     pairs: int
     request: SampleRequest
 
@@ -58,11 +58,14 @@ def sample(
     label = labels[..., None].expand(-1, -1, len(request.outputs))
     shares = torch.empty(label.shape, dtype=torch.float64).scatter_(1, label, request.shares[rows])
     whole = (request.predictions - passes.background_outputs[:, request.outputs][rows]) / 2
-    found = combine(drawn, g, whole, shares).gather(1, torch.cat([label, label], -1))
-    phi, variance = found[drawn.slots].mean(0).T.chunk(2)
-    # Σφ is known. The rounding errors are removed evenly.
-    missing = request.predictions - passes.base_values[request.outputs] - phi.sum(-1)
-    return Sample(phi + missing[:, None] / phi.shape[1], variance / passes.rows, len(g), request)
+    found = combine(drawn, g, whole, shares).gather(1, torch.cat([label] * 3, -1))
+    parts = found[drawn.slots].mean(0).T.unflatten(0, (3, -1))
+    # Σφ is known. What is missing is added evenly.
+    missing = request.predictions - passes.base_values[request.outputs] - parts[0].sum(-1)
+    parts[0] += missing[:, None] / parts.shape[-1]
+    parts[1] -= parts[1].mean(-1, keepdim=True)
+    parts[2] /= passes.rows
+    return Sample(parts, len(g), request)
 
 
 def half_differences(passes: Passes, request: SampleRequest, draw: Draw, progress: Progress) -> torch.Tensor:
@@ -104,7 +107,7 @@ def fit_halves(request: SampleRequest, draw: Draw, g: torch.Tensor) -> torch.Ten
 
 
 def combine(drawn: Round, g: torch.Tensor, whole: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
-    """(S, P, 2K) by slot and label: φ, and the variance of its error.
+    """(S, P, 3K) by slot and label: the posterior mean of φ, its correction, and the variance of the error of both.
 
     g: (N, K). whole: (S, K), g of all players. shares: (S, P, K), the guide by label.
     """
@@ -115,12 +118,14 @@ def combine(drawn: Round, g: torch.Tensor, whole: torch.Tensor, shares: torch.Te
     values = values.reshape(designs, -1, guide.shape[-1])
     rest = torch.baddbmm(values, drawn.signs, guide, alpha=-1)
     # Without and with the guide. A guide is used where the leave-one-out residuals say that it helps.
-    # The residuals are in single precision; their squares could underflow.
-    squares = (drawn.residual @ torch.cat([values, rest], -1).float()).double().square_()
+    residuals = drawn.residual @ torch.cat([values, rest], -1).float()
+    squares = residuals.double().square_()
     before, after = (drawn.spread.sum(1, keepdim=True) @ squares).reshape(designs, 2, -1, outputs).sum((0, 2))
-    without, of_rest = squares.chunk(2, -1)
+    without, with_guide = zip(*(x.chunk(2, -1) for x in (residuals, squares)), strict=True)
+    left, square = with_guide
     if bool((after > before).any()):
         used = (after <= before).repeat(guide.shape[-1] // outputs)
-        guide, rest, of_rest = guide * used, torch.where(used, rest, values), torch.where(used, of_rest, without)
-    found = torch.baddbmm(guide, drawn.estimate, rest), drawn.spread @ of_rest
+        guide, rest = guide * used, torch.where(used, rest, values)
+        left, square = (torch.where(used, x, y) for x, y in zip(with_guide, without, strict=True))
+    found = torch.baddbmm(guide, drawn.posterior, rest), (drawn.correction @ left).double(), drawn.spread @ square
     return torch.cat([x.reshape(*x.shape[:2], -1, outputs) for x in found], -1).transpose(1, 2).flatten(0, 1)
