@@ -40,7 +40,8 @@ class Estimate:
     def add(self, row: int, parts: torch.Tensor, pairs: int) -> None:
         """Add a round of one row: its values, their correction and the variance of the error, (3, K, P)."""
         weight = float(pairs) ** WEIGHT_POWER
-        self.totals[row] = self.totals[row] + parts * parts.new_tensor([weight, weight, weight**2])[:, None, None]
+        scale = torch.tensor((weight, weight, weight**2), dtype=parts.dtype)[:, None, None]
+        self.totals[row] = torch.addcmul(self.totals[row], parts, scale)
         self.weight[row] += weight
         self.degrees[row] += pairs
 
@@ -78,11 +79,13 @@ def shrunk(correction: torch.Tensor, variance: torch.Tensor) -> torch.Tensor:
     variance: (K, P), of the whole error. Of the P numbers of a correction, P − 1 are free: their sum is 0. Fewer than
     three cannot be told from noise (James & Stein 1961). No value loses much (Efron & Morris 1972).
     """
-    noise = variance.sum(-1, keepdim=True).mul(NOISE_SHARE * max(0, 1 - 3 / variance.shape[-1]))
-    share = (noise / correction.square().sum(-1, keepdim=True).clamp_min(1e-300)).clamp_max(1)
-    most = variance.sqrt() * MOST_LEFT_OUT
-    left_out = (correction * share).clamp(-most, most)
-    return correction - left_out + left_out.mean(-1, keepdim=True)
+    if (players := variance.shape[-1]) <= 3:
+        return correction
+    noise = variance.sum(-1, keepdim=True) * (NOISE_SHARE * (1 - 3 / players))
+    share = (noise / correction.square().sum(-1, keepdim=True).clamp_min_(1e-300)).clamp_max_(1)
+    most = variance.sqrt().mul_(MOST_LEFT_OUT)
+    left_out = (correction * share).clamp_(-most, most)
+    return correction - left_out.sub_(left_out.mean(-1, keepdim=True))
 
 
 @lru_cache(maxsize=1024)

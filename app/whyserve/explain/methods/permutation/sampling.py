@@ -61,9 +61,8 @@ def sample(
     found = combine(drawn, g, whole, shares).gather(1, torch.cat([label] * 3, -1))
     parts = found[drawn.slots].mean(0).T.unflatten(0, (3, -1))
     # Σφ is known. What is missing is added evenly.
-    missing = request.predictions - passes.base_values[request.outputs] - parts[0].sum(-1)
+    missing = request.predictions - passes.base_values[request.outputs] - parts[:2].sum((0, 2))
     parts[0] += missing[:, None] / parts.shape[-1]
-    parts[1] -= parts[1].mean(-1, keepdim=True)
     parts[2] /= passes.rows
     return Sample(parts, len(g), request)
 
