@@ -99,10 +99,9 @@ def by_columns(step: Step) -> Step:
     if step.name not in {"aten._softmax", "aten._log_softmax"}:
         return step
 
-    def run(x: torch.Tensor, dim: int, *more: bool) -> torch.Tensor:
-        if x.ndim != 2 or dim % 2 != 1 or x.shape[1] >= ROW_WIDTH:
-            return step.op(x, dim, *more)
-        return step.op(x.T, 0, *more).T
+    def run(x: torch.Tensor, dim: int, *more: bool) -> Any:
+        few = x.ndim == 2 and dim % 2 == 1 and x.shape[1] < ROW_WIDTH
+        return step.op(x.T, 0, *more).T if few else step.op(x, dim, *more)
 
     return replace(step, op=run)
 

@@ -59,7 +59,7 @@ def sample(
     shares = torch.empty(label.shape, dtype=torch.float64).scatter_(1, label, request.shares[rows])
     whole = (request.predictions - passes.background_outputs[:, request.outputs][rows]) / 2
     found = combine(drawn, g, whole, shares).gather(1, torch.cat([label] * 3, -1))
-    parts = found[drawn.slots].mean(0).T.unflatten(0, (3, -1))
+    parts = found[drawn.slots].mean(0).T.reshape(3, len(request.outputs), -1)
     # Σφ is known. What is missing is added evenly.
     missing = request.predictions - passes.base_values[request.outputs] - parts[:2].sum((0, 2))
     parts[0] += missing[:, None] / parts.shape[-1]
