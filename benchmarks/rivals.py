@@ -92,7 +92,7 @@ class Joined(nn.Module):
         return self.module(*given)
 
 
-def prepare(name: str, folder: Path) -> None:
+def prepare(name: str, folder: Path, seconds: float) -> None:
     """Write one network, its rows, the reference and our answers at each budget."""
     network, background, rows, players = (
         shipped(name) if name in SHIPPED else wide(int(name.split(maxsplit=1)[0].replace(",", "")))
@@ -121,7 +121,9 @@ def prepare(name: str, folder: Path) -> None:
         folder / "given.npz", background=tables[0].numpy(), rows=tables[1].numpy(), players=order.numpy(),
         outputs=outputs[:, 0].numpy(), reference=many.values[:, 0].numpy(), **{f"ours {b}": x for b, x in ours.items()},
     )  # fmt: skip
-    (folder / "plan.json").write_text(json.dumps({"name": name, "budgets": budgets, "seeds": SEEDS}))
+    (folder / "plan.json").write_text(
+        json.dumps({"name": name, "budgets": budgets, "seeds": SEEDS, "seconds": seconds})
+    )
 
 
 def report(folders: list[Path]) -> str:
@@ -156,13 +158,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--python", required=True, help="Python of the environment with shapiq and ONNX Runtime")
     parser.add_argument("--only", nargs="*", default=list(SAMPLES), help="The networks. Default: all")
+    parser.add_argument("--seconds", type=float, default=60, help="For each rival, budget and mode. Default: 60")
     options = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as place:
         folders = []
         for number, name in enumerate(options.only):
             folders.append(Path(place) / str(number))
-            prepare(name, folders[-1])
+            prepare(name, folders[-1], options.seconds)
             script = Path(__file__).with_name("rivals_shapiq.py")
             subprocess.run([options.python, "-P", str(script), str(folders[-1])], check=True)
         content = report(folders)

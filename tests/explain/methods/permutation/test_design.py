@@ -9,7 +9,8 @@ def estimated(design: Design, value: torch.Tensor, players: int) -> torch.Tensor
     """The Shapley values of a game with g(all players) = 0 by one design; value: (2^P,)."""
     codes = (design.present.long() * 2 ** torch.arange(players)).sum(-1)
     g = (value[codes] - value[(1 << players) - 1 - codes]) / 2
-    return design.estimate @ torch.cat([g, g.new_zeros(1)])
+    g = torch.cat([g, g.new_zeros(1)])
+    return design.posterior @ g + design.correction @ (design.residual @ g)
 
 
 def balanced_game(players: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -38,6 +38,8 @@ PLAIN: dict[str, Callable[[], nn.Module]] = {
     "batch norm": normed,
     "a picture": lambda: nn.Sequential(nn.Flatten(), mlp()),
     "linear": lambda: nn.Linear(12, 2),
+    "few columns": lambda: nn.Sequential(mlp(), nn.LogSoftmax(-1)),
+    "many columns": lambda: nn.Sequential(nn.Linear(12, 20), nn.Softmax(1)),
 }
 OTHERS: dict[str, Callable[[], nn.Module]] = {
     "convolution": lambda: nn.Sequential(nn.Unflatten(1, (1, 12)), nn.Conv1d(1, 2, 3), nn.Flatten(), nn.Linear(20, 1)),

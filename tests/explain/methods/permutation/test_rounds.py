@@ -37,7 +37,7 @@ def test_the_profile_follows_the_shares():
     few = torch.cat([20 * equal[:, :1], equal[:, 1:]], 1)
     chosen = [Rounds(10, 10).draw(shares, 12, 0)[0] for shares in (equal, few)]
     for drawn, profile in zip(chosen, (0, 2), strict=True):
-        assert torch.equal(drawn.estimate[0], make_design(10, 12, profile, 0, 0).estimate)
+        assert torch.equal(drawn.posterior[0], make_design(10, 12, profile, 0, 0).posterior)
 
 
 def test_labels_are_random_within_tiers():
@@ -69,14 +69,14 @@ def test_a_round_evaluates_every_design_for_its_background_rows(rows: int):
     g = ((present - 0.5)[..., None] * effect[background[drawn.slot]]).sum(1)
     label = labels[..., None]
     found = combine(drawn, g, effect[background].sum(1) / 2, torch.zeros(label.shape, dtype=torch.float64))
-    by_player = found[..., :1].gather(1, label)[drawn.slots]
+    by_player = found[..., :2].sum(-1, keepdim=True).gather(1, label)[drawn.slots]
     guided = combine(
         drawn,
         g,
         effect[background].sum(1) / 2,
         torch.empty_like(effect[background]).scatter_(1, label, effect[background]),
     )
-    exact = guided[..., :1].gather(1, label)[drawn.slots]
+    exact = guided[..., :2].sum(-1, keepdim=True).gather(1, label)[drawn.slots]
     assert torch.allclose(exact, effect[background[drawn.slots]], atol=1e-9)
     # Without a guide, kriging finds most of a linear game.
     assert float((by_player - exact).square().sum() / exact.square().sum()) < 0.5

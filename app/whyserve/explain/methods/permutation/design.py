@@ -5,7 +5,7 @@ probability (leverage sampling: Musco & Witter 2025), because the Shapley value 
 A design has coalitions of labels 0 … P − 1. The players with the largest shares have the first labels.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import lru_cache
 from itertools import combinations
 from math import comb
@@ -26,18 +26,20 @@ MOST_LISTED = 300
 class Design:
     """M coalitions of labels, and the matrices that combine their values g, (M + 1,), the last of the full coalition.
 
-    present: (M, P) bool. estimate: (P, M + 1), the corrected φ. residual: (M, M + 1), the leave-one-out residuals.
-    spread: (P, M), the variance of φ's error from the squares of the residuals.
+    present: (M, P) bool. posterior: (P, M + 1), the leave-one-out posterior mean of φ. residual: (M, M + 1), the
+    leave-one-out residuals. correction: (P, M), what they add to φ. spread: (P, M), the variance of φ's error from
+    their squares.
     """
 
     present: torch.Tensor
-    estimate: torch.Tensor
+    posterior: torch.Tensor
     residual: torch.Tensor
+    correction: torch.Tensor
     spread: torch.Tensor
 
     @property
     def nbytes(self) -> int:
-        return sum(part.nbytes for part in (self.present, self.estimate, self.residual, self.spread))
+        return sum(getattr(self, part.name).nbytes for part in fields(self))
 
 
 @lru_cache(maxsize=64)
@@ -78,7 +80,7 @@ def make_design(players: int, pairs: int, profile: int, seed: int, number: int) 
     # The residuals of coalitions that are evaluated anyway are 0. The variance of a sum over a finite population
     # has the share that is not drawn as a factor, and not its square.
     effect = (players - 1) * weight * torch.where(present.T, 1 / size, 1 / (size - players))
-    return Design(present, posterior + (effect * unseen) @ residual, residual, effect.square() * unseen)
+    return Design(present, posterior, residual, effect * unseen, effect.square() * unseen)
 
 
 @lru_cache(maxsize=4096)

@@ -9,47 +9,55 @@ from scipy.special import ndtr, stdtrit
 # Estimate.errors adds this many degrees of freedom, with the mean variance over the players.
 POOLED_DEGREES = 3
 # Measured: leave-one-out residuals are a little smaller than the errors, and of two variances the smaller one counts.
-MEASURED_FACTOR = 1.1
+MEASURED_FACTOR = 1.07
 # The degrees of freedom of an exact value.
 EXACT_DEGREES = 1e6
 # Measured: the variance of a round falls with about this power of its pairs.
 WEIGHT_POWER = 1.5
+# Of a correction that is as small as its error, this share is taken for noise and left out …
+NOISE_SHARE = 0.5
+# … up to this share of the standard error of each value: the bias is smaller than that.
+MOST_LEFT_OUT = 0.25
 
 
 @dataclass(slots=True)
 class Estimate:
     """The rounds so far, weighted by a power of their pairs of coalitions.
 
-    Of each row: Σ weight · φ, (K, P), Σ weight² · variance, (K, P), Σ weight, and the degrees of freedom of the
-    variance, Σ pairs.
+    Of each row: the sums of what rounds found, (3, K, P) as Sample has them, Σ weight, and the degrees of freedom of
+    the variance, Σ pairs. Values and corrections have the weight, variances its square.
     """
 
-    values: list[torch.Tensor]
-    variance: list[torch.Tensor]
+    totals: list[torch.Tensor]
     weight: list[float]
     degrees: list[float]
 
     @classmethod
     def empty(cls, rows: int, outputs: int, players: int) -> "Estimate":
-        zero = torch.zeros(outputs, players, dtype=torch.float64)
-        return cls([zero] * rows, [zero] * rows, [0.0] * rows, [0.0] * rows)
+        zero = torch.zeros(3, outputs, players, dtype=torch.float64)
+        return cls([zero] * rows, [0.0] * rows, [0.0] * rows)
 
-    def add(self, row: int, values: torch.Tensor, variance: torch.Tensor, pairs: int) -> None:
-        """Add a round of one row: its values and their variance, (K, P)."""
+    def add(self, row: int, parts: torch.Tensor, pairs: int) -> None:
+        """Add a round of one row: its values, their correction and the variance of the error, (3, K, P)."""
         weight = float(pairs) ** WEIGHT_POWER
-        self.values[row] = self.values[row].add(values, alpha=weight)
-        self.variance[row] = self.variance[row].add(variance, alpha=weight**2)
+        scale = torch.tensor((weight, weight, weight**2), dtype=parts.dtype)[:, None, None]
+        self.totals[row] = torch.addcmul(self.totals[row], parts, scale)
         self.weight[row] += weight
         self.degrees[row] += pairs
 
     def set_exact(self, row: int, values: torch.Tensor) -> None:
         """Replace the samples of a row with exact values, (K, P)."""
-        self.values[row], self.variance[row] = values, torch.zeros_like(values)
-        self.weight[row], self.degrees[row] = 1.0, EXACT_DEGREES
+        nothing = torch.zeros_like(values)
+        self.totals[row], self.weight[row], self.degrees[row] = (
+            torch.stack([values, nothing, nothing]),
+            1.0,
+            EXACT_DEGREES,
+        )
 
     def mean(self) -> torch.Tensor:
         """φ, (R, K, P)."""
-        return torch.stack([total / weight for total, weight in zip(self.values, self.weight, strict=True)])
+        rows = zip(self.totals, self.weight, strict=True)
+        return torch.stack([(total[0] + shrunk(*total[1:])) / weight for total, weight in rows])
 
     def errors(self, floor: torch.Tensor) -> torch.Tensor:
         """Standard errors, (R, K, P), at least `floor`. 99 % of values lie within three of them.
@@ -58,11 +66,26 @@ class Estimate:
         (moderated variance: Smyth 2004), and then widened by Student's t distribution.
         """
         found = []
-        for total, weight, degrees in zip(self.variance, self.weight, self.degrees, strict=True):
+        for totals, weight, degrees in zip(self.totals, self.weight, self.degrees, strict=True):
             factor = (MEASURED_FACTOR * t_factor(degrees + POOLED_DEGREES) / weight) ** 2 / (degrees + POOLED_DEGREES)
-            common = total.mean(-1, keepdim=True).mul(factor * POOLED_DEGREES)
-            found.append(common.add(total, alpha=factor * degrees))
+            common = totals[2].mean(-1, keepdim=True).mul(factor * POOLED_DEGREES)
+            found.append(common.add(totals[2], alpha=factor * degrees))
         return torch.stack(found).sqrt_().clamp_(min=floor)
+
+
+def shrunk(correction: torch.Tensor, variance: torch.Tensor) -> torch.Tensor:
+    """A correction, (K, P), less a part that is probably noise: a larger part of a smaller correction.
+
+    variance: (K, P), of the whole error. Of the P numbers of a correction, P − 1 are free: their sum is 0. Fewer than
+    three cannot be told from noise (James & Stein 1961). No value loses much (Efron & Morris 1972).
+    """
+    if (players := variance.shape[-1]) <= 3:
+        return correction
+    noise = variance.sum(-1, keepdim=True) * (NOISE_SHARE * (1 - 3 / players))
+    share = (noise / correction.square().sum(-1, keepdim=True).clamp_min_(1e-300)).clamp_max_(1)
+    most = variance.sqrt().mul_(MOST_LEFT_OUT)
+    left_out = (correction * share).clamp_(-most, most)
+    return correction - left_out.sub_(left_out.mean(-1, keepdim=True))
 
 
 @lru_cache(maxsize=1024)

@@ -24,6 +24,8 @@ LINEAR = SYMMETRIC | PRODUCTS | NORM | {"aten.div", "aten.view", "aten.clone", "
 # Operations that a trace does not take apart. A trace with others may be slower than the network itself.
 ACTIVATIONS = "relu tanh sigmoid gelu elu leaky_relu hardtanh clamp _softmax _log_softmax"
 PLAIN = LINEAR | {f"aten.{name}" for name in ACTIVATIONS.split()}
+# With at least so many columns, torch computes a softmax faster by rows.
+ROW_WIDTH = 16
 # The name of the input of the rest of the network.
 HIDDEN = "hidden"
 
@@ -38,7 +40,7 @@ class FirstLayer:
     def __init__(self, program: Program, count: int, network: Network, background: Inputs, players: Players) -> None:
         """count: the number of the program's first steps that are the layer, as linear_steps returns it."""
         self.program, self.name = program, network.names[0]
-        self.first, self.behind = program.live[:count], program.live[count:]
+        self.first, self.behind = program.live[:count], tuple(map(by_columns, program.live[count:]))
         self.rest = replace(network, names=(HIDDEN,), run=self._rest)
         source, width = program.inputs[0], program.dims[self.first[-1].slot].multiples[1]
         x = torch.zeros(program.dims[source].at(width), dtype=program.dtypes[source], requires_grad=True)
@@ -70,8 +72,8 @@ class FirstLayer:
             changed = bits.index_select(0, rows).bitwise_and_(mask.to(bits.dtype)).view(change.dtype)
             both = total.new_empty(2 * len(rows), total.shape[1])
             one, other = both.chunk(2)
-            torch.addmm(self.hidden.index_select(0, rows), changed, self.weight, out=one)
-            torch.sub(total.index_select(0, rows), one, out=other)
+            torch.index_select(self.hidden, 0, rows, out=one).addmm_(changed, self.weight)
+            torch.index_select(total, 0, rows, out=other).sub_(one)
             return {HIDDEN: both}
 
         return mix
@@ -90,6 +92,18 @@ class FirstLayer:
         for step in steps:
             values[step.slot] = step.run(values)
         return values[output]
+
+
+def by_columns(step: Step) -> Step:
+    """A softmax of few columns works on columns, not on rows: torch is up to ten times faster with those."""
+    if step.name not in {"aten._softmax", "aten._log_softmax"}:
+        return step
+
+    def run(x: torch.Tensor, dim: int, *more: bool) -> Any:
+        few = x.ndim == 2 and dim % 2 == 1 and x.shape[1] < ROW_WIDTH
+        return step.op(x.T, 0, *more).T if few else step.op(x, dim, *more)
+
+    return replace(step, op=run)
 
 
 def linear_steps(program: Program) -> int:

@@ -136,7 +136,7 @@ class Permutation:
                         requests[at] = self._request(row, outputs[at], predictions[at])
                     seed = (limits.seed * 1_000_003 + number) % (1 << 63)
                     found = sample(self.passes, self.rounds, requests[at], pairs, seed=seed, progress=progress)
-                    estimate.add(at, found.values, found.variance, found.pairs)
+                    estimate.add(at, found.parts, found.pairs)
                     requests[at] = found.request
             except Stopped:
                 if number == 0:

@@ -43,7 +43,8 @@ class Round:
     place: (D·b,): the place of the slot's background row in ascending order of Σ|share|. slots: (B,): one slot of each.
     present: (N, P) int32 by label: −1, all bits, for a member, otherwise 0. slot: (N,). index: (D·(M + 1)·b,): where
     the values of each design are in the N values, a 0, and the D·b values of the full coalition.
-    signs: (D, M + 1, P), maps the shares of a linear game to its g. estimate, residual, spread: as Design has them.
+    signs: (D, M + 1, P), maps the shares of a linear game to its g. posterior, residual, correction, spread: as Design
+    has them, the residual and the correction in single precision.
     """
 
     place: torch.Tensor
@@ -52,8 +53,9 @@ class Round:
     slot: torch.Tensor
     index: torch.Tensor
     signs: torch.Tensor
-    estimate: torch.Tensor
+    posterior: torch.Tensor
     residual: torch.Tensor
+    correction: torch.Tensor
     spread: torch.Tensor
 
     @property
@@ -171,10 +173,11 @@ def stack(designs: Sequence[Design], sharing: Sequence[int]) -> Round:
         parts.append((rows + column, slots, present, slots.repeat(count), index.flatten()))
         signs = pad(torch.where(design.present, 0.5, -0.5).double(), (0, 0, 0, short + 1))
         signs[most] = 0.5
-        estimate, residual = (
-            torch.cat([pad(x[:, :-1], (0, short)), x[:, -1:]], 1) for x in (design.estimate, design.residual)
+        posterior, residual = (
+            torch.cat([pad(x[:, :-1], (0, short)), x[:, -1:]], 1) for x in (design.posterior, design.residual)
         )
-        matrices.append((signs, estimate, pad(residual, (0, 0, 0, short)), pad(design.spread, (0, short))))
+        correction, spread = (pad(x, (0, short)) for x in (design.correction, design.spread))
+        matrices.append((signs, posterior, pad(residual, (0, 0, 0, short)).float(), correction.float(), spread))
         pairs, rows = pairs + count * own, rows + own
     flat = (torch.cat(part) for part in zip(*parts, strict=True))
     return Round(*flat, *(torch.stack(part) for part in zip(*matrices, strict=True)))

@@ -33,11 +33,11 @@ class SampleRequest:
 class Sample:
     """The result of one round.
 
-    values, variance: (K, P), φ and the variance of its error. pairs: the pairs evaluated. request: for the next round.
+    parts: (3, K, P): the posterior mean of φ, its correction, and the variance of the error of their sum.
+    pairs: the pairs evaluated. request: for the next round.
     """
 
-    values: torch.Tensor
-    variance: torch.Tensor
+    parts: torch.Tensor
     pairs: int
     request: SampleRequest
 
@@ -58,11 +58,13 @@ def sample(
     label = labels[..., None].expand(-1, -1, len(request.outputs))
     shares = torch.empty(label.shape, dtype=torch.float64).scatter_(1, label, request.shares[rows])
     whole = (request.predictions - passes.background_outputs[:, request.outputs][rows]) / 2
-    found = combine(drawn, g, whole, shares).gather(1, torch.cat([label, label], -1))
-    phi, variance = found[drawn.slots].mean(0).T.chunk(2)
-    # Σφ is known. The rounding errors are removed evenly.
-    missing = request.predictions - passes.base_values[request.outputs] - phi.sum(-1)
-    return Sample(phi + missing[:, None] / phi.shape[1], variance / passes.rows, len(g), request)
+    found = combine(drawn, g, whole, shares).gather(1, torch.cat([label] * 3, -1))
+    parts = found[drawn.slots].mean(0).T.reshape(3, len(request.outputs), -1)
+    # Σφ is known. What is missing is added evenly.
+    missing = request.predictions - passes.base_values[request.outputs] - parts[:2].sum((0, 2))
+    parts[0] += missing[:, None] / parts.shape[-1]
+    parts[2] /= passes.rows
+    return Sample(parts, len(g), request)
 
 
 def half_differences(passes: Passes, request: SampleRequest, draw: Draw, progress: Progress) -> torch.Tensor:
@@ -75,7 +77,7 @@ def half_differences(passes: Passes, request: SampleRequest, draw: Draw, progres
         if not progress.go_on():
             raise Stopped
         slot = drawn.slot[part]
-        out = passes(mix(drawn.present[part].gather(1, labels[slot]), rows[slot]), rest)
+        out = passes(mix(drawn.present[part].gather(1, labels.index_select(0, slot)), rows.index_select(0, slot)), rest)
         one, other = out.index_select(1, request.outputs).double().chunk(2)
         halves.append((one - other) / 2)
         progress.done += len(out)
@@ -91,7 +93,7 @@ def fit_halves(request: SampleRequest, draw: Draw, g: torch.Tensor) -> torch.Ten
     assert request.change is not None, "a guide is fitted to changes"
     drawn, rows, labels = draw
     shares, background = request.shares, rows[drawn.slot]
-    present = drawn.present.gather(1, labels[drawn.slot]).neg().float()
+    present = drawn.present.gather(1, labels.index_select(0, drawn.slot)).neg().float()
     signs, designs = present.double() - 0.5, len(drawn.signs)
     guess = torch.stack([(signs * of_output[background]).sum(1) for of_output in shares.unbind(-1)], 1)
     half = torch.zeros(len(shares), dtype=torch.bool)
@@ -104,7 +106,7 @@ def fit_halves(request: SampleRequest, draw: Draw, g: torch.Tensor) -> torch.Ten
 
 
 def combine(drawn: Round, g: torch.Tensor, whole: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
-    """(S, P, 2K) by slot and label: φ, and the variance of its error.
+    """(S, P, 3K) by slot and label: the posterior mean of φ, its correction, and the variance of the error of both.
 
     g: (N, K). whole: (S, K), g of all players. shares: (S, P, K), the guide by label.
     """
@@ -115,12 +117,14 @@ def combine(drawn: Round, g: torch.Tensor, whole: torch.Tensor, shares: torch.Te
     values = values.reshape(designs, -1, guide.shape[-1])
     rest = torch.baddbmm(values, drawn.signs, guide, alpha=-1)
     # Without and with the guide. A guide is used where the leave-one-out residuals say that it helps.
-    variances = drawn.spread @ (drawn.residual @ torch.cat([values, rest], -1)).square_()
-    without, variance = variances.chunk(2, -1)
-    before, after = variances.reshape(*variances.shape[:2], 2, -1, outputs).sum((0, 1, 3))
+    residuals = drawn.residual @ torch.cat([values, rest], -1).float()
+    squares = residuals.double().square_()
+    before, after = (drawn.spread.sum(1, keepdim=True) @ squares).reshape(designs, 2, -1, outputs).sum((0, 2))
+    without, with_guide = zip(*(x.chunk(2, -1) for x in (residuals, squares)), strict=True)
+    left, square = with_guide
     if bool((after > before).any()):
         used = (after <= before).repeat(guide.shape[-1] // outputs)
-        guide, rest, variance = guide * used, torch.where(used, rest, values), torch.where(used, variance, without)
-    estimate = torch.baddbmm(guide, drawn.estimate, rest)
-    both = [x.reshape(*x.shape[:2], -1, outputs) for x in (estimate, variance)]
-    return torch.cat(both, -1).transpose(1, 2).flatten(0, 1)
+        guide, rest = guide * used, torch.where(used, rest, values)
+        left, square = (torch.where(used, x, y) for x, y in zip(with_guide, without, strict=True))
+    found = torch.baddbmm(guide, drawn.posterior, rest), (drawn.correction @ left).double(), drawn.spread @ square
+    return torch.cat([x.reshape(*x.shape[:2], -1, outputs) for x in found], -1).transpose(1, 2).flatten(0, 1)
