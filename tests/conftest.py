@@ -1,7 +1,5 @@
 """What tests share: exported models, and a service that really runs."""
 
-import atexit
-import gc
 import json
 import os
 import re
@@ -25,7 +23,7 @@ os.environ.setdefault("MPLCONFIGDIR", str(STATE / "matplotlib"))
 import httpx  # noqa: E402
 import pytest  # noqa: E402
 
-from whyserve.imports import importing  # noqa: E402
+from whyserve.imports import importing, leave_out_imported  # noqa: E402
 from whyserve.model.arrays import read_npz  # noqa: E402
 from whyserve.model.builds import BUILDS  # noqa: E402
 from whyserve.model.rows import as_row  # noqa: E402
@@ -74,8 +72,7 @@ def pytest_collection() -> Generator[None, object, object]:
     """Import all tests without garbage collections. Later collections leave out the libraries."""
     with importing():
         collected = yield
-    gc.freeze()
-    atexit.register(gc.freeze)
+    leave_out_imported()
     return collected
 
 

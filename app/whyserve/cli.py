@@ -1,7 +1,5 @@
 """`whyserve up | export | check | verify | new | api | worker | explain | openapi | record | key`."""
 
-import atexit
-import gc
 import os
 import signal
 import socket
@@ -13,7 +11,7 @@ from typing import Any
 from whyserve.api.middleware.keys import fresh
 from whyserve.arguments import parse, read_settings, unknown_variables
 from whyserve.errors import ConfigurationError, WhyserveError
-from whyserve.imports import importing
+from whyserve.imports import importing, leave_out_imported
 from whyserve.processes.parent import PARENT_FD, stop_with_parent
 from whyserve.processes.temporary import check_temporary_folder
 from whyserve.remote import address_of, fetch
@@ -70,8 +68,7 @@ def _run(command: str, settings: Common, own: dict[str, Any]) -> None:
     _prepare(command, settings)
     with importing():
         run = _entry(command, settings, own)
-    gc.freeze()
-    atexit.register(gc.freeze)  # else Python's own last collections visit all objects of the libraries
+    leave_out_imported()
     if (code := run()) is not None:
         sys.exit(code)
 

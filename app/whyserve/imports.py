@@ -1,5 +1,6 @@
 """Imports of large libraries, such as PyTorch and Keras."""
 
+import atexit
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,3 +20,9 @@ def importing() -> Iterator[None]:
     finally:
         if enabled:
             gc.enable()
+
+
+def leave_out_imported() -> None:
+    """Let no later collection visit the objects that exist now, and the last ones of Python no object at all."""
+    gc.freeze()
+    atexit.register(gc.freeze)

@@ -9,7 +9,7 @@ from whyserve.api.middleware.answers import json_answer
 from whyserve.api.middleware.body import read_body
 from whyserve.api.state import Service
 from whyserve.model.rows import Arrays, row_count
-from whyserve.predict.plain_rows import LEAST_BYTES, parse_plain
+from whyserve.predict.plain_rows import parse_plain
 from whyserve.predict.predictor import Predictor
 
 
@@ -24,8 +24,7 @@ class Predict:
         state["route"] = "/predict"
         body = (await read_body(receive, self._service.body_memory)).removeprefix(BOM_UTF8)
         service, wants_bounds = self._service, False
-        # The schema is faster for a shorter body.
-        if len(body) >= LEAST_BYTES and (plain := self._read_plain(body)):
+        if plain := self._read_plain(body):
             predictor, arrays = plain
         else:
             request = service.parse(service.predict_adapter, body)
@@ -34,8 +33,7 @@ class Predict:
             arrays = predictor.arrays(instances) if predictor.reads_at_once else await predictor.read(instances)
             wants_bounds = request.get("out_of_range", False)
         state["model"] = predictor.spec.name
-        if service.record is not None:
-            service.note(state, predictor, body, arrays)
+        service.note(state, predictor, body, arrays)
         del body  # not held while the prediction waits for its batch
         table = await predictor.answer(arrays)
         answer = {

@@ -1,12 +1,11 @@
 """Run a stage: `python -m whyserve.export.stages MODULE TASK.json …`; the module has a function `export`."""
 
-import atexit
 import gc
 import sys
 from importlib import import_module
 
 from whyserve.export.stages.stage import main
-from whyserve.imports import importing
+from whyserve.imports import importing, leave_out_imported
 
 # New objects between two collections. An export makes large graphs of small objects: with Python's default of 700,
 # collections take a sixth of its processor time.
@@ -15,7 +14,6 @@ OBJECTS = 50_000
 if __name__ == "__main__":
     with importing():
         stage = import_module(sys.argv[1])
-    gc.freeze()
+    leave_out_imported()
     gc.set_threshold(OBJECTS)
-    atexit.register(gc.freeze)  # else Python's own last collections visit all objects
     main(stage.export, sys.argv[2:])
