@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from whyserve.explain.worker.scheduler import LONG_S, Scheduler
+from whyserve.explain.worker.scheduler import LONG_S, TOGETHER, Scheduler
 from whyserve.jobs import HEAVY_S, SHARED_S, ExplainJob, Lease
 from whyserve.model.arrays import PackedArray
 
@@ -138,6 +138,15 @@ def test_jobs_that_can_share_a_pass_are_merged_whoever_sent_them():
     assert scheduler.choose([long, *same[:2]]) == [long]
     assert scheduler.choose([same[0], other, long, *same[1:]]) == same[:BATCH]
     assert scheduler.choose([other, *same[:2]]) == [other]
+
+
+def test_many_jobs_that_can_share_a_pass_are_computed_in_two_halves():
+    scheduler, same = Scheduler(10 * TOGETHER), [lease() for _ in range(2 * TOGETHER)]
+    assert scheduler.choose(same[:TOGETHER]) == same[:TOGETHER]
+    assert scheduler.choose(same[: TOGETHER + 1]) == same[: TOGETHER // 2 + 1]
+    first = scheduler.choose(same)
+    assert first == same[:TOGETHER]
+    assert scheduler.choose(same[TOGETHER:]) == same[TOGETHER:]
 
 
 def test_beside_a_computation_no_heavy_job_starts():

@@ -11,6 +11,10 @@ from whyserve.jobs import Lease
 
 # A computation of this length gives way to its own flow too.
 LONG_S = 0.5
+# More jobs than these are computed in two halves: the APIs send the answers of the first half, and read new requests,
+# during the second. Otherwise the APIs and the worker wait for each other in turn. Each pass has a fixed cost, about
+# that of eight rows of a small network.
+TOGETHER = 8
 
 Node = tuple[object, ...]
 """A caller, (name,), or one of a caller's two flows, (name, whether its jobs are heavy)."""
@@ -53,7 +57,8 @@ class Scheduler:
             return [first]
         key = first.job.batch_key
         same = [lease for lease in fresh if lease is not first and lease.job.batch_key == key]
-        return [first, *same][: self._most_jobs]
+        count = 1 + len(same)
+        return [first, *same][: min(self._most_jobs, count if count <= TOGETHER else (count + 1) // 2)]
 
     def charge(self, leases: Sequence[Lease], seconds: float) -> None:
         """Count the time of a computation. Jobs that were computed together divide it by their counted work."""
