@@ -77,7 +77,7 @@ def _checked(item: InputSpec, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
         raise fault(f"holds a number that is not finite{f'; {TO_ALLOW}' if np.isnan(result).any() else ''}")
     if not item.is_float and not np.array_equal(result, array):
         raise fault(f"holds a number outside the range of {item.dtype}")
-    for column, feature in enumerate(item.features):
+    for column, feature in item.coded_features:
         present = result[:, column] if missing is None else result[~missing[:, column], column]
         _check_column(feature, present, fault)
     return result

@@ -38,9 +38,8 @@ class Bounds:
         found: list[list[dict[str, Any]]] = [[] for _ in next(iter(arrays.values()))]
         for name, columns, named, ends, markers in self._inputs:
             values = arrays[name][:, columns]
-            for row, at in zip(
-                *np.nonzero(((values < ends[0]) | (values > ends[1])) & (values != markers)), strict=True
-            ):
+            beyond = (values < ends[0]) | (values > ends[1])
+            for row, at in np.argwhere(beyond & (values != markers)) if beyond.any() else ():
                 feature, low, high = named[at]
                 found[row].append({"feature": feature, "value": values[row, at].item(), "low": low, "high": high})
         return found

@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
@@ -270,6 +271,11 @@ class InputSpec(Strict):
             for feature, value in zip(self.features, values, strict=True)
         }
 
+    @cached_property
+    def coded_features(self) -> list[tuple[int, Feature]]:
+        """The features that do not take every number, with their columns."""
+        return [(at, f) for at, f in enumerate(self.features) if f.categories or f.boolean or f.whole]
+
     # -- missing values ------------------------------------------------------------------------------
 
     def marker(self, feature: Feature) -> float | int | None:
@@ -284,7 +290,7 @@ class InputSpec(Strict):
         low, high = self.bounds
         return int(low or high)
 
-    @property
+    @cached_property
     def markers(self) -> list[float | int | None]:
         """The marker of each feature; empty if every value must be there."""
         return list(map(self.marker, self.features)) if any(feature.missing for feature in self.features) else []

@@ -79,6 +79,7 @@ class ExplainableModel:
         self._original.module.to(self.device.torch)
         self.scale = scale_of(self.spec)  # the default
         self._partition = lru_cache(KEPT_OF_REQUESTS)(lambda players: Partition(self.spec, json.loads(players)))
+        self._own_players = json.dumps(self.manifest.players, sort_keys=True)
         self.partition = self.partition_of(None)
         self._comparisons: dict[str, tuple[Distances, np.ndarray]] = {}
         # Prepared methods, by method, background (the name of one of the model's, the digest of a request's), scale and
@@ -130,7 +131,7 @@ class ExplainableModel:
         summary: rows are summarised, so players that differ from row to row are refused; the model's own then are the
         elements.
         """
-        partition = self._partition(json.dumps(self.manifest.players if wanted is None else wanted, sort_keys=True))
+        partition = self._partition(self._own_players if wanted is None else json.dumps(wanted, sort_keys=True))
         if summary and partition.follows_rows:
             return self.partition_of(partition.for_summary(asked=wanted is not None))
         return partition

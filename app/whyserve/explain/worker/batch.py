@@ -109,7 +109,7 @@ def _rows(jobs: Sequence[ExplainJob], model: ExplainableModel) -> dict[str, torc
 def _columns(jobs: Sequence[ExplainJob], model: ExplainableModel) -> torch.Tensor:
     """(R, K) int64: the network's columns of the outputs to explain. A row names at most K outputs."""
     columns = [[output.column for output in model.outputs.named(names)] for job in jobs for names in job.outputs]
-    return torch.tensor(same_length(columns, 0))
+    return torch.from_numpy(np.array(same_length(columns, 0), np.int64))
 
 
 def _deadline(jobs: Sequence[ExplainJob]) -> float | None:
