@@ -71,13 +71,14 @@ def from_answer(answer: Mapping[str, Any], instances: Sequence[Row], draw: Draw 
     names = tuple(key + "".join(f"[{i}]" for i in place) for key, shape in parts.items() for place in np.ndindex(shape))
     alone = len(parts) == 1 and () not in parts.values()
     row_values = [_row_values(instance, parts) for instance in instances]
+    kind = object if any(part.dtype.kind in "OU" for row in row_values for part in row) else None
     return Explanation(
         names=names,
         shape=next(iter(parts.values())) if alone else None,
         attributions=_stacked(outputs, "attributions", keys),
         errors=_stacked(outputs, "standard_errors", keys) if has_errors else None,
         row_values=np.stack(
-            [row[0] if alone else np.concatenate([part.astype(object).ravel() for part in row]) for row in row_values]
+            [row[0] if alone else np.concatenate([part.ravel() for part in row], dtype=kind) for row in row_values]
         ),
         **common,
     )

@@ -14,7 +14,7 @@ from whyserve.explain.game.network import Network
 from whyserve.explain.models.explainable import to_tensors
 from whyserve.explain.models.on_scale import ending_of, network_on
 from whyserve.explain.models.row_games import game_players, prepared
-from whyserve.explain.worker.results import Explained
+from whyserve.explain.worker.results import Explained, describe_output
 from whyserve.export.package.output_choice import OutputChoice
 from whyserve.jobs import GivenBackground
 from whyserve.model.choice import MethodChoice, check_standard_error, choose_auto
@@ -25,12 +25,13 @@ from whyserve.model.players import Partition
 from whyserve.model.rows import Arrays, RowReader
 from whyserve.model.scale import Scale, scale_facts, scale_of
 from whyserve.model.spec import ScaleName, Task
+from whyserve.notebook.answers import from_answer
 from whyserve.notebook.boundary import short_errors
 from whyserve.notebook.explanation import Explanation
 from whyserve.notebook.in_memory import InMemory
-from whyserve.notebook.pictures import draw_from_arrays
+from whyserve.notebook.pictures import draw_from_answer
 from whyserve.notebook.progress import progress_bar
-from whyserve.notebook.rows import read_rows, row_values_of
+from whyserve.notebook.rows import exact_instances, read_rows
 from whyserve.predict.counterfactuals import Search
 from whyserve.predict.decisions import Deciding, read_options
 
@@ -171,49 +172,33 @@ class Explainer:
                 choice.samples, standard_error, seed=self.seed, interactions=interactions, on_progress=on_progress
             )
             found = self._prepared(choice.method, on).explain(inputs, columns, limits)
-        facts = {**self._facts, "method": choice.method, "method_reason": choice.reason, **scale_facts(on)}
+        answer = {**self._facts, "method": choice.method, "method_reason": choice.reason, **scale_facts(on)}
         if choice.doubt:
-            facts |= {"reliable": False, "reliable_reason": choice.doubt}
+            answer |= {"reliable": False, "reliable_reason": choice.doubt}
         if interactions:
-            facts["interaction_players"] = list(self._partition.fixed.names)
+            answer["interaction_players"] = list(self._partition.fixed.names)
         wanted = [Outputs(self.spec, self._columns, on).named([output.name for output in row]) for row in wanted]
-        return self._explanation(arrays, found, wanted, facts)
+        answer["explanations"] = self._explanations(found, wanted)
+        instances = exact_instances(self.spec, arrays)
+        made = from_answer(answer, instances, draw_from_answer(self.spec, answer, instances, arrays))
+        order = self._partition.fixed.order  # of an answer, in which groups come last; here they keep their places
+        return made if order == sorted(order) else made.ordered(np.argsort(order))
 
     shap_values = __call__
 
-    def _explanation(
-        self, arrays: Arrays, found: Attribution, wanted: list[list[Output]], facts: dict[str, Any]
-    ) -> Explanation:
-        """From columns of the network to named outputs: of two labels on one column, one has the opposite sign."""
-        sign = np.array(same_length([[output.sign for output in row] for row in wanted], np.nan))
-        offset = np.array(same_length([[output.offset for output in row] for row in wanted], np.nan))
-        shown = Explained.of(found, [self._partition.fixed] * len(wanted))
-        attributions, pairs, tree = sign[..., None] * shown.values, shown.interactions, None
-        if shown.trees is not None and shown.group_errors is not None:
-            parts = zip(shown.trees, attributions.tolist(), shown.group_errors.tolist(), strict=True)
-            tree = [list(map(each.described, values, of_row)) for each, values, of_row in parts]
-        return Explanation(
-            outputs=tuple(tuple(output.name for output in row) for row in wanted),
-            attributions=attributions,
-            errors=shown.standard_errors,
-            interactions=None if pairs is None else sign[..., None, None] * pairs,
-            tree=tree,
-            base=offset + sign * shown.base_values,
-            predicted=offset + sign * found.predictions.double().numpy(),
-            **self._elements(arrays),
-            facts=facts,
-            draw=draw_from_arrays(self.spec, arrays),
-        )
-
-    def _elements(self, arrays: Arrays) -> dict[str, Any]:
-        """The fields of an Explanation that say what was explained."""
-        only = self.spec.inputs[0] if len(self.spec.inputs) == 1 else None
-        players = self._partition.fixed
-        if players.are_listed or self._partition.held:
-            shown = np.full((len(arrays[self.spec.inputs[0].name]), players.count), "", object)
-            return {"row_values": shown, "names": tuple(players.names)}
-        shape = only.shape if only and only.player_keys is None else None
-        return {"row_values": row_values_of(self.spec, arrays), "names": tuple(players.names), "shape": shape}
+    def _explanations(self, found: Attribution, wanted: Sequence[Sequence[Output]]) -> list[dict[str, Any]]:
+        """The rows as an answer of /explain has them."""
+        explained = Explained.of(found, [self._partition.fixed] * len(wanted))
+        values = found.predictions.tolist()
+        return [
+            {
+                "outputs": [
+                    describe_output(output, values[row][place], explained, (row, place))
+                    for place, output in enumerate(outputs)
+                ]
+            }
+            for row, outputs in enumerate(wanted)
+        ]
 
     @short_errors
     def counterfactual(self, rows: Any, **options: Any) -> list[dict[str, Any]]:

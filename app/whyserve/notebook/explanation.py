@@ -18,6 +18,7 @@ Draw = Callable[["Explanation"], tuple[str, str]]
 """A one-row, one-output explanation → its picture as SVG, and the same in one sentence."""
 # Fields of an Explanation with one item for each row.
 FURTHER = ("reasons", "similar", "more_unusual_share", "out_of_range")
+ELEMENTS = ("attributions", "errors", "row_values")
 BY_OUTPUT = ("attributions", "errors", "interactions", "tree", "base", "predicted")
 BY_ROW = ("outputs", "row_values", *BY_OUTPUT, *FURTHER)
 
@@ -169,6 +170,14 @@ class Explanation:
         outputs = tuple(names[place : place + 1] for names, place in zip(self.outputs, places, strict=True))
         numbers = {name: pick(each) for name in BY_OUTPUT if (each := getattr(self, name)) is not None}
         return replace(self, outputs=outputs, **numbers)
+
+    def ordered(self, places: np.ndarray) -> "Explanation":
+        """The elements in another order. places: (E,). The elements must have names of their own."""
+        assert self.names is not None, "every row has the same elements"
+        found = {name: each[..., places] for name in ELEMENTS if (each := getattr(self, name)) is not None}
+        if self.interactions is not None:
+            found["interactions"] = self.interactions[..., places, :][..., places]
+        return replace(self, names=tuple(self.names[place] for place in places), **found)
 
     # -- other forms ----------------------------------------------------------------------------------
 

@@ -3,36 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from whyserve.model.players import Partition
-from whyserve.model.rows import Arrays, as_row
+from whyserve.model.rows import Arrays
 from whyserve.model.spec import ModelSpec
 from whyserve.notebook.explanation import Draw, Explanation
-
-
-def draw_from_arrays(spec: ModelSpec, arrays: Arrays) -> Draw:
-    """Draws an explanation whose attributions are by player, of these rows."""
-
-    players = Partition(spec).fixed
-
-    def draw(one: Explanation) -> tuple[str, str]:
-        (number,) = one.numbers
-        here = {name: array[number : number + 1] for name, array in arrays.items()}
-        output = {
-            "output": one.outputs[0][0],
-            "value": float(one.predicted[0, 0]),
-            "base_value": float(one.base[0, 0]),
-            **players.described(one.attributions[0][0]),
-            "residual": float(one.predicted[0, 0] - one.base[0, 0] - one.attributions[0][0].sum()),
-        }
-        if one.errors is not None:
-            output["standard_errors"] = players.described(one.errors[0][0])["attributions"]
-        if one.interactions is not None:
-            output["interactions"] = one.interactions[0][0].tolist()
-        from whyserve.explain.pictures.draw import svg_and_words  # noqa: PLC0415  # matplotlib, if a picture is wanted
-
-        return svg_and_words(spec, as_row(spec, here, 0), here, one.facts, output)
-
-    return draw
 
 
 def draw_from_answer(

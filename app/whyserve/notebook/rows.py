@@ -77,22 +77,13 @@ def check_instances(spec: ModelSpec, arrays: Arrays, instances: Sequence[Mapping
                     raise InvalidInput(f'row {number}: "{key}" must be {needed}; the input takes {item.dtype}')
 
 
-def row_values_of(spec: ModelSpec, arrays: Arrays) -> np.ndarray:
-    """The rows as an Explanation shows them: (rows, *shape) of one array, else (rows, elements), categories by name."""
-    (first, *others) = spec.inputs
-    if not others and not any(feature.categories or feature.group for feature in first.features):
-        return arrays[first.name]
-    columns: dict[str, np.ndarray] = {}
-    for item in spec.inputs:
-        flat = arrays[item.name].reshape(len(arrays[item.name]), -1).astype(object)
-        for place in range(flat.shape[1]):
-            feature, column = item.features[place] if item.is_tabular else None, flat[:, place]
-            if feature and feature.group:  # a group has no value of its own
-                column = np.full(len(flat), "", object)
-            elif feature and feature.categories:
-                column = np.array([*feature.categories, None], object)[column.astype(int)]
-            columns[feature.player if feature else f"{item.name}/{place}"] = column
-    return np.stack(list(columns.values()), axis=1)
+def exact_instances(spec: ModelSpec, arrays: Arrays) -> Instances:
+    """The rows as instances that keep every digit of a number; those of a request have its shortest decimals."""
+    parts = [(item, arrays[item.name].tolist()) for item in spec.inputs]
+    return [
+        {key: value for item, rows in parts for key, value in item.instance_values(rows[number]).items()}
+        for number in range(row_count(arrays))
+    ]
 
 
 def _integers(array: np.ndarray) -> np.ndarray:

@@ -68,7 +68,9 @@ def answer(
             "prediction": prediction,
             "outputs": [
                 {
-                    **_output(model, output, scored[row], explained, (row, column), texts=_texts(job, row)),
+                    **describe_output(
+                        output, float(scored[row, output.column]), explained, (row, column), _texts(job, row)
+                    ),
                     **({"missing": missing[row]} if missing[row] else {}),
                 }
                 for column, output in enumerate(named(job.outputs[row]))
@@ -124,21 +126,19 @@ def _texts(job: ExplainJob, row: int) -> dict[str, TokenSpans]:
     return {name: spans[row] for name, spans in job.texts.items()}
 
 
-def _output(
-    model: ExplainableModel,
+def describe_output(
     output: Output,
-    scored: np.ndarray,
+    scored: float,
     explained: Explained,
     index: tuple[int, int],
-    *,
-    texts: Mapping[str, TokenSpans],
+    texts: Mapping[str, TokenSpans] | None = None,
 ) -> dict[str, Any]:
     """One explained output. index: its row and its place among the row's explained outputs.
 
-    `value` is the served prediction of ONNX Runtime on the job's scale, not that of the explained network, and the
-    residual is measured against it: a difference between the two becomes visible.
+    scored: its column. Of a service, the served prediction of ONNX Runtime on the job's scale, not that of the
+    explained network. The residual is measured against it: a difference between the two becomes visible.
     """
-    value = output.offset + output.sign * float(scored[output.column])
+    value = output.offset + output.sign * scored
     base = output.offset + output.sign * float(explained.base_values[index])
     players = explained.players[index[0]]
     values = output.sign * explained.values[index][: players.count]
