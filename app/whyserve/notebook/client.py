@@ -10,10 +10,9 @@ import httpx
 from whyserve.errors import InvalidInput, WhyserveError
 from whyserve.model.rows import Arrays, RowReader
 from whyserve.model.spec import ModelSpec
-from whyserve.notebook.answers import from_answer
 from whyserve.notebook.boundary import short_errors
 from whyserve.notebook.explanation import Explanation
-from whyserve.notebook.pictures import draw_from_answer
+from whyserve.notebook.pictures import drawn
 from whyserve.notebook.predictions import Predictions
 from whyserve.notebook.rows import Instances, read_instances
 
@@ -137,7 +136,7 @@ class Client:
     def _wait(self, pending: Pending, timeout_s: float | None) -> Explanation:
         answer = pending.answer or self._finished(pending.id, timeout_s)["result"]
         spec, instances = self._spec(pending.model), pending.instances
-        return from_answer(answer, instances, draw_from_answer(spec, answer, instances, _arrays(spec, instances)))
+        return drawn(spec, answer, instances, _arrays(spec, instances))
 
     def _finished(self, identity: str, timeout_s: float | None) -> dict[str, Any]:
         end = None if timeout_s is None else time.monotonic() + timeout_s

@@ -25,11 +25,10 @@ from whyserve.model.players import Partition
 from whyserve.model.rows import Arrays, RowReader
 from whyserve.model.scale import Scale, scale_facts, scale_of
 from whyserve.model.spec import ScaleName, Task
-from whyserve.notebook.answers import from_answer
 from whyserve.notebook.boundary import short_errors
 from whyserve.notebook.explanation import Explanation
-from whyserve.notebook.in_memory import InMemory
-from whyserve.notebook.pictures import draw_from_answer
+from whyserve.notebook.in_memory import in_memory
+from whyserve.notebook.pictures import drawn
 from whyserve.notebook.progress import progress_bar
 from whyserve.notebook.rows import exact_instances, read_rows
 from whyserve.predict.counterfactuals import Search
@@ -90,26 +89,24 @@ class Explainer:
         budget_max_ms: float = BUDGET_MAX_MS,
     ) -> None:
         check_method(method)
-        made = InMemory.of(
+        self.spec, self.network, tried = in_memory(
             model, background, choice=OutputChoice(output, reduce), task=task, thresholds=thresholds,
             labels=labels or (), names=names or (), features=features, players=players or {},
             categories=categories or {}, missing=missing or {},
         )  # fmt: skip
-        self.spec, self.network, self.notes = made.spec, made.network, made.notes
-        self.background = to_tensors(made.background)
-        self._gaps = Gaps(made.spec, fills_of(made.spec, made.background))
+        self.background, self.notes = to_tensors(tried.arrays), tried.notes
+        self._gaps = Gaps(self.spec, fills_of(self.spec, tried.arrays))
         self.method, self.samples, self.seed = method, samples, seed
-        self._outputs = Outputs(made.spec, made.columns)
-        self._scale = scale_of(made.spec, scale)
-        self._ending = ending_of(made.spec, made.network, {name: x[:2] for name, x in self.background.items()})
-        self._partition, self._budgets_ms = Partition(made.spec), (budget_ms, budget_max_ms)
-        self._columns = made.columns
+        self._columns = tried.table.shape[1]
+        self._outputs, self._scale = Outputs(self.spec, self._columns), scale_of(self.spec, scale)
+        self._ending = ending_of(self.spec, self.network, {name: x[:2] for name, x in self.background.items()})
+        self._partition, self._budgets_ms = Partition(self.spec), (budget_ms, budget_max_ms)
         if self._partition.follows_rows:
             raise InvalidInput("players that differ from row to row need a model folder; use whyserve.load")
-        against = GivenBackground.pack(made.background)
+        against = GivenBackground.pack(tried.arrays)
         self._facts: dict[str, Any] = {
-            "model": made.spec.name,
-            "version": made.spec.version,
+            "model": self.spec.name,
+            "version": self.spec.version,
             "background": {"name": "default", "rows": against.rows, "sha256": against.sha256},
         }
         self._ready: dict[tuple[str, Scale | None], Method] = {}
@@ -179,8 +176,7 @@ class Explainer:
             answer["interaction_players"] = list(self._partition.fixed.names)
         wanted = [Outputs(self.spec, self._columns, on).named([output.name for output in row]) for row in wanted]
         answer["explanations"] = self._explanations(found, wanted)
-        instances = exact_instances(self.spec, arrays)
-        made = from_answer(answer, instances, draw_from_answer(self.spec, answer, instances, arrays))
+        made = drawn(self.spec, answer, exact_instances(self.spec, arrays), arrays)
         order = self._partition.fixed.order  # of an answer, in which groups come last; here they keep their places
         return made if order == sorted(order) else made.ordered(np.argsort(order))
 

@@ -19,10 +19,9 @@ from whyserve.model.methods import BUDGET_MAX_MS, BUDGET_MS
 from whyserve.model.rows import Arrays
 from whyserve.model.spec import ONNX_FILE, ScaleName
 from whyserve.model.text import check_ids, spans_of
-from whyserve.notebook.answers import from_answer
 from whyserve.notebook.boundary import short_errors
 from whyserve.notebook.explanation import Explanation
-from whyserve.notebook.pictures import draw_from_answer
+from whyserve.notebook.pictures import drawn
 from whyserve.notebook.predictions import Predictions
 from whyserve.notebook.progress import progress_bar
 from whyserve.notebook.rows import Instances, check_instances, read_instances
@@ -118,7 +117,7 @@ class Model:
         with progress_bar(progress) as on_progress:
             (result,) = _with_worker_threads(compute, [job], self._explainable, on_progress)
         answer = orjson.loads(result.json)
-        return from_answer(answer, instances, draw_from_answer(self._predictor.spec, answer, instances, arrays))
+        return drawn(self._predictor.spec, answer, instances, arrays)
 
     @short_errors
     def counterfactual(self, rows: Any, **options: Any) -> list[dict[str, Any]]:

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from whyserve.errors import InvalidInput
@@ -15,6 +15,7 @@ from whyserve.export.package.inputs import describe_inputs
 from whyserve.export.package.output_choice import OutputChoice
 from whyserve.export.package.outputs import describe_output
 from whyserve.export.package.prepare import prepare
+from whyserve.export.package.trials import Tried
 from whyserve.model.input_spec import InputSpec
 from whyserve.model.keras_file import open_keras
 from whyserve.model.players import Partition
@@ -22,45 +23,34 @@ from whyserve.model.rows import Arrays
 from whyserve.model.spec import KERAS_FILE, ExplainSpec, ModelSpec
 
 
-@dataclass(frozen=True, slots=True)
-class InMemory:
-    """spec: what a model folder would say. columns: of the network's output."""
+def in_memory(
+    model: Any,
+    background: Any,
+    *,
+    choice: OutputChoice,
+    labels: Sequence[str],
+    names: Sequence[str],
+    features: Sequence[str] | None,
+    players: Mapping[str, Mapping[str, Any]],
+    categories: Mapping[str, Sequence[str]],
+    missing: Mapping[str, Any],
+    **output: Any,
+) -> tuple[ModelSpec, Network, Tried]:
+    """What a model folder would say of a network, the network, and the background that it takes.
 
-    spec: ModelSpec
-    network: Network
-    background: Arrays
-    columns: int
-    notes: tuple[str, ...]
-
-    @classmethod
-    def of(
-        cls,
-        model: Any,
-        background: Any,
-        *,
-        choice: OutputChoice,
-        labels: Sequence[str],
-        names: Sequence[str],
-        features: Sequence[str] | None,
-        players: Mapping[str, Mapping[str, Any]],
-        categories: Mapping[str, Sequence[str]],
-        missing: Mapping[str, Any],
-        **output: Any,
-    ) -> "InMemory":
-        """output: the arguments task and thresholds. Raises InvalidInput, ModelFault, UnsupportedNetwork."""
-        _check_backend(model)
-        prepared = prepare(model, background, choice=choice, categories=categories, missing=missing)
-        if prepared.text.kinds:
-            raise InvalidInput("a network that takes text needs a model folder; use whyserve.package and whyserve.load")
-        tried = prepared.tried
-        packaged, arrays = tried.network, tried.arrays
-        inputs = tuple(InputSpec(**item) for item in describe_inputs(tried, features)[0])
-        described = describe_output(tried, labels, list(names) or choice.heads, numbered=True, **output)
-        spec = ModelSpec(name="notebook", framework=packaged.framework, inputs=inputs, **described)
-        Partition(spec, players)
-        spec = spec.model_copy(update={"explain": ExplainSpec(players=dict(players))})
-        network = replace(_network(packaged, spec, arrays), takes_nan=spec.takes_nan)
-        return cls(spec, network, arrays, tried.table.shape[1], tried.notes)
+    output: the arguments task and thresholds. Raises InvalidInput, ModelFault, UnsupportedNetwork.
+    """
+    _check_backend(model)
+    prepared = prepare(model, background, choice=choice, categories=categories, missing=missing)
+    if prepared.text.kinds:
+        raise InvalidInput("a network that takes text needs a model folder; use whyserve.package and whyserve.load")
+    tried = prepared.tried
+    inputs = tuple(InputSpec(**item) for item in describe_inputs(tried, features)[0])
+    described = describe_output(tried, labels, list(names) or choice.heads, numbered=True, **output)
+    spec = ModelSpec(name="notebook", framework=tried.network.framework, inputs=inputs, **described)
+    Partition(spec, players)
+    spec = spec.model_copy(update={"explain": ExplainSpec(players=dict(players))})
+    return spec, replace(_network(tried.network, spec, tried.arrays), takes_nan=spec.takes_nan), tried
 
 
 def _check_backend(model: Any) -> None:

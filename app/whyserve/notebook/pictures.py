@@ -5,13 +5,14 @@ from typing import Any
 
 from whyserve.model.rows import Arrays
 from whyserve.model.spec import ModelSpec
-from whyserve.notebook.explanation import Draw, Explanation
+from whyserve.notebook.answers import from_answer
+from whyserve.notebook.explanation import Explanation
 
 
-def draw_from_answer(
+def drawn(
     spec: ModelSpec, answer: Mapping[str, Any], instances: Sequence[Mapping[str, Any]], arrays: Arrays
-) -> Draw:
-    """Draws rows of an answer of /explain. arrays: the same rows; an image that is not among them is not drawn."""
+) -> Explanation:
+    """`from_answer`, with pictures. arrays: the same rows; an image that is not among them is not drawn."""
 
     def draw(one: Explanation) -> tuple[str, str]:
         (number,) = one.numbers
@@ -21,4 +22,4 @@ def draw_from_answer(
 
         return svg_and_words(spec, instances[number], here, answer, output)
 
-    return draw
+    return from_answer(answer, instances, draw)

@@ -16,7 +16,7 @@ from whyserve.errors import ModelFault
 from whyserve.explain.models.loader import load_torch
 from whyserve.export.package.network import network_of
 from whyserve.export.package.output_choice import OutputChoice
-from whyserve.notebook.in_memory import InMemory
+from whyserve.notebook.in_memory import in_memory
 
 ROWS = np.random.default_rng(0).normal(size=(20, 4)).astype(np.float32)
 
@@ -104,7 +104,7 @@ def test_a_model_that_was_not_called_is_refused():
 def test_a_notebook_explains_a_model_with_code_and_leaves_it_trainable():
     model = activated()
     given: dict[str, Any] = {"labels": (), "names": ["a", "b"], "features": None, "players": {}, "categories": {}}
-    made = InMemory.of(model, ROWS, choice=OutputChoice(), task=None, thresholds=None, missing={}, **given)
-    found = made.network({"x": torch.from_numpy(ROWS)})
+    _, network, _ = in_memory(model, ROWS, choice=OutputChoice(), task=None, thresholds=None, missing={}, **given)
+    found = network({"x": torch.from_numpy(ROWS)})
     np.testing.assert_allclose(found.numpy(), ops.convert_to_numpy(model(ROWS)), atol=1e-6)
     assert all(weight.value.requires_grad for weight in model.weights)
