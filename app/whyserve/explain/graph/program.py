@@ -1,7 +1,8 @@
 """A traced network: its steps, sorted by what they depend on."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -84,6 +85,27 @@ class Program:
         for step in self.sized:
             values[step.slot] = step.run(values)
         return values
+
+
+def fused(program: Program) -> Program:
+    """The same network, with x W and then + b as one operation, for a constant W and b."""
+    counts = Counter(slot for step in program.live for slot in step.live)
+    products = {step.slot: step for step in program.live if step.name == "aten.mm" and len(step.live) == 1}
+    live: list[Step] = []
+    for step in program.live:
+        product = products.get(step.live[0])
+        bias = [program.constants.get(a.slot) for a in step.args if isinstance(a, Ref) and a.slot != step.live[0]]
+        is_sum = step.name == "aten.add" and not step.kwargs and len(step.args) == 2 and len(bias) == 1
+        if is_sum and product and counts[product.slot] == 1 and bias[0] is not None and not product.kwargs:
+            x, weight = product.args
+            width = program.dims[step.slot].multiples[1:]
+            is_first = product.live == (x.slot,) and program.dims[step.slot] == program.dims[product.slot]
+            if is_first and bias[0].dtype == program.dtypes[step.slot] and bias[0].shape in (width, (1, *width)):
+                live.remove(product)
+                at = next(a for a in step.args if a.slot != product.slot)
+                step = Step(step.slot, torch.ops.aten.addmm.default, "aten.addmm", (at, x, weight), {}, (x.slot,))
+        live.append(step)
+    return replace(program, live=tuple(live))
 
 
 ROWS = -1
