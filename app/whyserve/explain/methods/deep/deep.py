@@ -154,7 +154,8 @@ class Deep(Halving):
             base = self.forward.run({n: x.repeat(count * wanted, *[1] * (x.ndim - 1)) for n, x in some.items()})
         else:
             base = self.background_values.at(part)
-        pairs = Pairs(self.program, here, base, (count, wanted, size), stacked=stacked, dtype=self.dtype)
+        seen = self.background_values.seen if base is self.background_values.kept else {}
+        pairs = Pairs(self.program, here, base, (count, wanted, size), stacked=stacked, dtype=self.dtype, seen=seen)
         with torch.no_grad():
             given = self.backward.run(pairs, outputs)
             slots = zip(self.network.names, self.program.inputs, strict=True)
