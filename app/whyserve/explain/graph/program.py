@@ -87,25 +87,50 @@ class Program:
         return values
 
 
+aten = torch.ops.aten
+# Functions that Python calls faster than the operation, which they are for tensors and numbers.
+QUICK: Mapping[Callable[..., Any], Callable[..., Any]] = {
+    aten.add.Tensor: torch.add,
+    aten.sub.Tensor: torch.sub,
+    aten.mul.Tensor: torch.mul,
+    aten.div.Tensor: torch.div,
+    aten.mm.default: torch.mm,
+    aten.addmm.default: torch.addmm,
+    aten.relu.default: torch.relu,
+}
+
+
 def fused(program: Program) -> Program:
-    """The same network, with x W and then + b as one operation, for a constant W and b."""
+    """The same network with quicker calls, and with x W and then + b as one, for a constant W and b."""
     counts = Counter(slot for step in program.live for slot in step.live)
-    products = {step.slot: step for step in program.live if step.name == "aten.mm" and len(step.live) == 1}
-    live: list[Step] = []
+    products = {
+        s.slot: s for s in program.live if s.name == "aten.mm" and counts[s.slot] == 1 and s.args[0].slot in s.live
+    }
+    live: dict[int, Step] = {}
     for step in program.live:
-        product = products.get(step.live[0])
-        bias = [program.constants.get(a.slot) for a in step.args if isinstance(a, Ref) and a.slot != step.live[0]]
-        is_sum = step.name == "aten.add" and not step.kwargs and len(step.args) == 2 and len(bias) == 1
-        if is_sum and product and counts[product.slot] == 1 and bias[0] is not None and not product.kwargs:
-            x, weight = product.args
-            width = program.dims[step.slot].multiples[1:]
-            is_first = product.live == (x.slot,) and program.dims[step.slot] == program.dims[product.slot]
-            if is_first and bias[0].dtype == program.dtypes[step.slot] and bias[0].shape in (width, (1, *width)):
-                live.remove(product)
-                at = next(a for a in step.args if a.slot != product.slot)
-                step = Step(step.slot, torch.ops.aten.addmm.default, "aten.addmm", (at, x, weight), {}, (x.slot,))
-        live.append(step)
-    return replace(program, live=tuple(live))
+        product = products.get(step.live[0]) if step.live else None
+        if product and (bias := _added(step, product, program)):
+            del live[product.slot]
+            (x, weight), name = product.args, "aten.addmm"
+            live[step.slot] = Step(step.slot, torch.addmm, name, (bias, x, weight), {}, product.live)
+        else:
+            live[step.slot] = replace(step, op=QUICK.get(step.op, step.op))
+    return replace(program, live=tuple(live.values()))
+
+
+def _added(step: Step, product: Step, program: Program) -> Ref | None:
+    """The constant that a step adds to each row of a product; None for another step."""
+    if (
+        step.name != "aten.add"
+        or step.kwargs
+        or len(product.live) > 1
+        or program.dims[step.slot] != program.dims[product.slot]
+    ):
+        return None
+    bias = next((a for a in step.args if isinstance(a, Ref) and a.slot != product.slot), None)
+    value, width = program.constants.get(bias.slot) if bias else None, program.dims[step.slot].multiples[1:]
+    fits = value is not None and value.shape in (width, (1, *width)) and value.dtype == program.dtypes[step.slot]
+    return bias if fits else None
 
 
 ROWS = -1

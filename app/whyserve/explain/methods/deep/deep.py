@@ -88,7 +88,7 @@ class Deep(Halving):
             totals.append(total)
             predictions.append(prediction)
         progress.go_on()
-        values = torch.cat(totals).div_(self.rows)
+        values = (torch.cat(totals) if len(totals) > 1 else totals[0]).div_(self.rows)
         if not all_finite(values):
             raise UnsupportedNetwork("deep produced a non-finite value; try another method")
         base = self.base_values[outputs]

@@ -113,7 +113,12 @@ def product_by_columns(step: Step, program: Program) -> Step:
     """A product with few columns computes columns, not rows: it is two to six times faster."""
     constants = [program.constants.get(part.slot) for part in step.args if isinstance(part, Ref)]
     bias, weight = constants[0] if step.name == "aten.addmm" else None, constants[-1]
-    if weight is None or weight.shape[1] >= PRODUCT_WIDTH or step.kwargs or (step.name == "aten.addmm" and bias is None):
+    if (
+        weight is None
+        or weight.shape[1] >= PRODUCT_WIDTH
+        or step.kwargs
+        or (step.name == "aten.addmm" and bias is None)
+    ):
         return step
     rows, start = weight.T.contiguous(), None if bias is None else bias.reshape(-1, 1)
 

@@ -184,4 +184,4 @@ def stack(designs: Sequence[Design], sharing: Sequence[int]) -> Round:
         pairs, rows = pairs + count * own, rows + own
     flat = (torch.cat(part) for part in zip(*parts, strict=True))
     stacked = [torch.stack(part) for part in zip(*matrices, strict=True)]
-    return Round(*flat, *stacked, stacked[-1].sum(1).flatten())
+    return Round(*flat, *stacked, total=stacked[-1].sum(1).flatten())

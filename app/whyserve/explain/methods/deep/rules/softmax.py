@@ -36,7 +36,7 @@ def softmax(step: Step, program: Program) -> BoundRule:
             base.append((x0 - total0).expand_as(base[0]))
         # One call for all of them: for a few columns, the calls take more time than the numbers.
         means = _mean(torch.cat(here, dim), torch.cat(base, dim))
-        of_x, of_total, *of_p = torch.split(means, [x.shape[dim] for x in here], dim)
+        of_x, of_total, *of_p = means.split_with_sizes([x.shape[dim] for x in here], dim)
         for each in of_p:
             g = g * each
         yield source, pairs.flatten_pairs(source, g - of_x / of_total * g.sum(dim, keepdim=True))
