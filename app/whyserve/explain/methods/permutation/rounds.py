@@ -182,6 +182,6 @@ def stack(designs: Sequence[Design], sharing: Sequence[int]) -> Round:
         correction, spread = (pad(x, (0, short)) for x in (design.correction, design.spread))
         matrices.append((signs, posterior, pad(residual, (0, 0, 0, short)).float(), correction.float(), spread))
         pairs, rows = pairs + count * own, rows + own
-    flat = (torch.cat(part) for part in zip(*parts, strict=True))
-    stacked = [torch.stack(part) for part in zip(*matrices, strict=True)]
-    return Round(*flat, *stacked, total=stacked[-1].sum(1).flatten())
+    joined = [torch.cat(part) for part in zip(*parts, strict=True)]
+    joined += [torch.stack(part) for part in zip(*matrices, strict=True)]
+    return Round(*joined, *[joined[-1].sum(1).flatten()])
