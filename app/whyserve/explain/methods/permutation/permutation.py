@@ -162,7 +162,7 @@ class Permutation:
     ) -> SampleRequest:
         """One row, (1, *shape) per input, and its guide: the shares of `deep`, or 0 if they are not known."""
         if self.deep is not None:
-            shares = self.deep.pair_shares(row, outputs[None], values).movedim(0, -1)
+            shares = self.deep.pair_shares(row, outputs[None], values).movedim(0, -1).contiguous()
             if all_finite(shares):
                 return SampleRequest(row, outputs, predictions, shares, first=self.first)
         shares = torch.zeros(self.passes.rows, self.passes.players.count, len(outputs), dtype=torch.float64)
