@@ -132,5 +132,5 @@ def combine(drawn: Round, g: torch.Tensor, whole: torch.Tensor, shares: torch.Te
         guide, rest = guide * used, torch.where(used, rest, values)
         left, square = (torch.where(used, x, y) for x, y in zip(with_guide, without, strict=True))
     found = torch.baddbmm(guide, drawn.posterior, rest), (drawn.correction @ left).double(), drawn.spread @ square
-    by_slot = torch.stack(found, 2).unflatten(-1, (-1, outputs)).permute(0, 3, 1, 2, 4)
+    by_slot = torch.stack(found, 2).reshape(*guide.shape[:2], 3, -1, outputs).permute(0, 3, 1, 2, 4)
     return by_slot.reshape(len(whole), -1, 3 * outputs)
