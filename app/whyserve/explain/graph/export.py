@@ -17,7 +17,7 @@ from torch.nn.modules import transformer
 
 from whyserve.errors import UnsupportedNetwork, first_line
 from whyserve.explain.graph.decompositions import PARTS
-from whyserve.explain.graph.program import Program
+from whyserve.explain.graph.program import Program, fused
 from whyserve.explain.graph.reader import WHOLE, Reader
 
 Lower = Callable[[torch.export.ExportedProgram], torch.export.ExportedProgram]
@@ -35,7 +35,7 @@ def trace(module: nn.Module, example: tuple[torch.Tensor, ...]) -> Program:
     Raises UnsupportedNetwork if torch.export cannot trace it, as with a fixed batch size or control flow that depends
     on values, and if a shape shows that rows are mixed.
     """
-    return _program(module, example, _decomposed)
+    return fused(_program(module, example, _decomposed))
 
 
 def operations(module: nn.Module, example: tuple[torch.Tensor, ...]) -> Callable[..., Any]:

@@ -14,7 +14,7 @@ from whyserve.errors import UnsupportedNetwork, first_line
 from whyserve.explain.game.base import Attribution, Inputs, Limits, Stopped
 from whyserve.explain.game.device import Halving, rows_in
 from whyserve.explain.game.evaluation import Progress, all_finite, check_background, check_rows, ranges
-from whyserve.explain.game.network import Network, as_table, check_apart, check_gradients, row_count
+from whyserve.explain.game.network import Network, as_table, check_apart, check_gradients, not_finite, row_count
 from whyserve.explain.game.players import Players
 from whyserve.explain.graph.export import trace
 from whyserve.explain.methods.deep.backward import Backward
@@ -88,7 +88,7 @@ class Deep(Halving):
             totals.append(total)
             predictions.append(prediction)
         progress.go_on()
-        values = torch.cat(totals).div_(self.rows)
+        values = (torch.cat(totals) if len(totals) > 1 else totals[0]).div_(self.rows)
         if not all_finite(values):
             raise UnsupportedNetwork("deep produced a non-finite value; try another method")
         base = self.base_values[outputs]
@@ -115,11 +115,21 @@ class Deep(Halving):
         assert total is not None, "a background has rows"
         return total, table.gather(1, chosen)
 
-    def pair_shares(self, row: Inputs, outputs: torch.Tensor) -> torch.Tensor:
-        """(K, B, P) float64: the shares of one row, (1, *shape) per input, against each background row."""
-        here, step = self.forward.run(row), max(1, self.chunk_rows // outputs.shape[1])
+    def table(self, values: Values, rows: int) -> torch.Tensor:
+        """(rows, outputs) float64, from the values at some rows. Raises UnsupportedNetwork if it is not finite."""
+        result = as_table(values[self.program.output], rows).double()
+        if not all_finite(result):
+            raise not_finite("an explained row")
+        return result
+
+    def pair_shares(self, row: Inputs, outputs: torch.Tensor, values: Values | None = None) -> torch.Tensor:
+        """(K, B, P) float64: the shares of one row, (1, *shape) per input, against each background row.
+
+        values: those of `forward` at the row, if they are known.
+        """
+        here, step = values or self.forward.run(row), max(1, self.chunk_rows // outputs.shape[1])
         parts = [self._pairs(here, row, part, outputs, summed=False)[0] for part in ranges(self.rows, step)]
-        return torch.cat(parts, 1)
+        return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
 
     def _pairs(self, here: Values, rows: Inputs, part: slice, outputs: torch.Tensor, *, summed: bool) -> torch.Tensor:
         """(R, K, P) float64, summed over some background rows, or (R, K, b, P). here: the values at the rows.
@@ -144,7 +154,8 @@ class Deep(Halving):
             base = self.forward.run({n: x.repeat(count * wanted, *[1] * (x.ndim - 1)) for n, x in some.items()})
         else:
             base = self.background_values.at(part)
-        pairs = Pairs(self.program, here, base, (count, wanted, size), stacked=stacked, dtype=self.dtype)
+        seen = self.background_values.seen if base is self.background_values.kept else {}
+        pairs = Pairs(self.program, here, base, (count, wanted, size), stacked=stacked, dtype=self.dtype, seen=seen)
         with torch.no_grad():
             given = self.backward.run(pairs, outputs)
             slots = zip(self.network.names, self.program.inputs, strict=True)

@@ -45,6 +45,8 @@ class BackgroundValues:
         self.forward, self.background = forward, background
         self.rows = row_count(background)
         self.kept = forward.run(background) if keep else None
+        # What the rules make of the kept values.
+        self.seen: dict[Any, torch.Tensor] = {}
 
     def at(self, part: slice) -> Values:
         """The values of some of the rows."""

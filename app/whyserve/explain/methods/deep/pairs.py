@@ -1,6 +1,6 @@
 """One chunk of pairs: explained rows × outputs × background rows."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -18,7 +18,8 @@ class Pairs:
     apart" means a tensor with dimensions R, K and B of their own at this place, each possibly 1 to broadcast.
 
     row, base: values by slot, for R rows and for B background rows. stacked: both are for all R·K·B pairs instead,
-    because the network's rows cannot be tracked through it; pairs are then never apart.
+    because the network's rows cannot be tracked through it; pairs are then never apart. seen: what follows from `base`
+    alone, for the next pairs with the same base.
     """
 
     def __init__(
@@ -30,13 +31,14 @@ class Pairs:
         *,
         stacked: bool,
         dtype: torch.dtype,
+        seen: dict[Any, torch.Tensor],
     ) -> None:
         self.program = program
         self.rows, self.outputs, self.background = counts
         self.count = self.rows * self.outputs * self.background
         self.stacked = stacked
         self.dtype = dtype
-        self._row, self._base = row, base
+        self._row, self._base, self._seen = row, base, seen
         self._fixed: dict[int, dict[int, Any]] = {}
 
     def fixed_values(self, rows: int) -> dict[int, Any]:
@@ -51,7 +53,17 @@ class Pairs:
 
     def base(self, slot: int) -> torch.Tensor:
         """A slot's value for the background rows: (…, 1, 1, B, …); stacked, (…, R·K·B, …)."""
-        return self._apart(slot, self._base[slot], 1, 1, self.background)
+        found = self._seen.get(slot)
+        if found is None:
+            found = self._seen[slot] = self._apart(slot, self._base[slot], 1, 1, self.background)
+        return found
+
+    def of_base(self, slot: int, make: Callable[[], torch.Tensor]) -> torch.Tensor:
+        """What the rule of a step makes of the base's values, made once. slot: of the step."""
+        found = self._seen.get((slot,))
+        if found is None:
+            found = self._seen[slot,] = make()
+        return found
 
     def kept(self, slot: int) -> tuple[list[tuple[torch.Tensor, ...]], list[tuple[torch.Tensor, ...]]]:
         """The values that a rule kept for the explained and the background rows: (T, R, 1, 1, …), (T, 1, 1, B, …)."""

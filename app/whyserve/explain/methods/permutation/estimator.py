@@ -22,13 +22,13 @@ MOST_LEFT_OUT = 0.25
 
 @dataclass(slots=True)
 class Estimate:
-    """The rounds so far, weighted by a power of their pairs of coalitions.
+    """The mean of the rounds so far, weighted by a power of their pairs of coalitions.
 
-    Of each row: the sums of what rounds found, (3, K, P) as Sample has them, Σ weight, and the degrees of freedom of
-    the variance, Σ pairs. Values and corrections have the weight, variances its square.
+    Of each row: what rounds found, (3, K, P) as Sample has them, Σ weight, and the degrees of freedom of the variance,
+    Σ pairs. Values and corrections have the weight, variances its square.
     """
 
-    totals: list[torch.Tensor]
+    parts: list[torch.Tensor]
     weight: list[float]
     degrees: list[float]
 
@@ -40,24 +40,22 @@ class Estimate:
     def add(self, row: int, parts: torch.Tensor, pairs: int) -> None:
         """Add a round of one row: its values, their correction and the variance of the error, (3, K, P)."""
         weight = float(pairs) ** WEIGHT_POWER
-        scale = torch.tensor((weight, weight, weight**2), dtype=parts.dtype)[:, None, None]
-        self.totals[row] = torch.addcmul(self.totals[row], parts, scale)
+        if before := self.weight[row]:
+            shares = torch.tensor(((before,), (weight,)), dtype=parts.dtype) / (before + weight)
+            old, new = torch.cat([shares, shares, shares**2], 1)[..., None, None]
+            parts = torch.addcmul(self.parts[row] * old, parts, new)
+        self.parts[row] = parts
         self.weight[row] += weight
         self.degrees[row] += pairs
 
     def set_exact(self, row: int, values: torch.Tensor) -> None:
         """Replace the samples of a row with exact values, (K, P)."""
         nothing = torch.zeros_like(values)
-        self.totals[row], self.weight[row], self.degrees[row] = (
-            torch.stack([values, nothing, nothing]),
-            1.0,
-            EXACT_DEGREES,
-        )
+        self.parts[row], self.degrees[row] = torch.stack([values, nothing, nothing]), EXACT_DEGREES
 
     def mean(self) -> torch.Tensor:
         """φ, (R, K, P)."""
-        rows = zip(self.totals, self.weight, strict=True)
-        return torch.stack([(total[0] + shrunk(*total[1:])) / weight for total, weight in rows])
+        return torch.stack([value + shrunk(*rest) for value, *rest in self.parts])
 
     def errors(self, floor: torch.Tensor) -> torch.Tensor:
         """Standard errors, (R, K, P), at least `floor`. 99 % of values lie within three of them.
@@ -66,10 +64,10 @@ class Estimate:
         (moderated variance: Smyth 2004), and then widened by Student's t distribution.
         """
         found = []
-        for totals, weight, degrees in zip(self.totals, self.weight, self.degrees, strict=True):
-            factor = (MEASURED_FACTOR * t_factor(degrees + POOLED_DEGREES) / weight) ** 2 / (degrees + POOLED_DEGREES)
-            common = totals[2].mean(-1, keepdim=True).mul(factor * POOLED_DEGREES)
-            found.append(common.add(totals[2], alpha=factor * degrees))
+        for (_, _, variance), degrees in zip(self.parts, self.degrees, strict=True):
+            factor = (MEASURED_FACTOR * t_factor(degrees + POOLED_DEGREES)) ** 2 / (degrees + POOLED_DEGREES)
+            common = variance.sum(-1, keepdim=True).mul_(factor * POOLED_DEGREES / variance.shape[-1])
+            found.append(common.add(variance, alpha=factor * degrees))
         return torch.stack(found).sqrt_().clamp_(min=floor)
 
 
@@ -81,11 +79,11 @@ def shrunk(correction: torch.Tensor, variance: torch.Tensor) -> torch.Tensor:
     """
     if (players := variance.shape[-1]) <= 3:
         return correction
-    noise = variance.sum(-1, keepdim=True) * (NOISE_SHARE * (1 - 3 / players))
-    share = (noise / correction.square().sum(-1, keepdim=True).clamp_min_(1e-300)).clamp_max_(1)
+    noise = variance.sum(-1, keepdim=True).mul_(NOISE_SHARE * (1 - 3 / players))
+    share = noise.div_(correction.square().sum(-1, keepdim=True).clamp_min_(1e-300)).clamp_max_(1)
     most = variance.sqrt().mul_(MOST_LEFT_OUT)
     left_out = (correction * share).clamp_(-most, most)
-    return correction - left_out.sub_(left_out.mean(-1, keepdim=True))
+    return left_out.sub_(left_out.sum(-1, keepdim=True), alpha=1 / players).neg_().add_(correction)
 
 
 @lru_cache(maxsize=1024)

@@ -17,10 +17,11 @@ import torch
 from whyserve.errors import UnsupportedNetwork
 from whyserve.explain.game.base import Attribution, Inputs, Limits, Stopped
 from whyserve.explain.game.coalitions import coalition_values, coalitions, shapley_weights
-from whyserve.explain.game.evaluation import Passes, Progress, check_rows
+from whyserve.explain.game.evaluation import Passes, Progress, all_finite, check_rows
 from whyserve.explain.game.network import Network, row_count
 from whyserve.explain.game.players import Players
 from whyserve.explain.methods.deep.deep import Deep
+from whyserve.explain.methods.deep.forward import Values
 from whyserve.explain.methods.permutation.estimator import Estimate
 from whyserve.explain.methods.permutation.first_layer import FirstLayer, linear_steps
 from whyserve.explain.methods.permutation.guide import changes
@@ -92,12 +93,16 @@ class Permutation:
         """
         nan = self.passes.network.takes_nan
         rows = check_rows(rows, self.passes.background, self.passes.players, nan=nan)
-        predictions = self.passes.table(rows).gather(1, outputs)
+        # The values of one row in `deep` have its prediction too.
+        values = self.deep.forward.run(rows) if self.deep and len(outputs) == 1 else None
+        table = self.passes.table(rows) if self.deep is None or values is None else self.deep.table(values, 1)
+        predictions = table.gather(1, outputs)
         base_values = self.passes.base_values[outputs]
         floor = EPS * torch.maximum(predictions.abs(), base_values.abs()).unsqueeze(-1)
         estimate = Estimate.empty(len(outputs), outputs.shape[1], self.passes.players.count)
         progress = Progress(limits, 0)
-        complete = self._rounds(estimate, rows, outputs, predictions, floor=floor, limits=limits, progress=progress)
+        given = (rows, outputs, predictions)
+        complete = self._rounds(estimate, given, values, floor=floor, limits=limits, progress=progress)
         progress.go_on()
         return Attribution(
             values=estimate.mean(),
@@ -111,9 +116,8 @@ class Permutation:
     def _rounds(
         self,
         estimate: Estimate,
-        rows: Inputs,
-        outputs: torch.Tensor,
-        predictions: torch.Tensor,
+        given: tuple[Inputs, torch.Tensor, torch.Tensor],
+        values: Values | None,
         *,
         floor: torch.Tensor,
         limits: Limits,
@@ -121,8 +125,10 @@ class Permutation:
     ) -> bool:
         """Fill `estimate` round by round, and return whether all rounds are complete.
 
-        A row that has converged gets no more rounds. floor: (R, K, 1), the smallest standard error.
+        A row that has converged gets no more rounds. given: the rows, their outputs and predictions, (R, K) each.
+        values: of the only row in `deep`, if they are known. floor: (R, K, 1), the smallest standard error.
         """
+        rows, outputs, predictions = given
         active, requests = torch.arange(len(outputs)), dict[int, SampleRequest]()
         for number, pairs in enumerate(self._plan(outputs.shape[1], limits)):
             try:
@@ -133,7 +139,7 @@ class Permutation:
                 for at in active.tolist():
                     if at not in requests:
                         row = {name: x[at : at + 1] for name, x in rows.items()}
-                        requests[at] = self._request(row, outputs[at], predictions[at])
+                        requests[at] = self._request(row, outputs[at], predictions[at], values)
                     seed = (limits.seed * 1_000_003 + number) % (1 << 63)
                     found = sample(self.passes, self.rounds, requests[at], pairs, seed=seed, progress=progress)
                     estimate.add(at, found.parts, found.pairs)
@@ -142,20 +148,22 @@ class Permutation:
                 if number == 0:
                     raise
                 return False
-            errors = estimate.errors(floor)
             if limits.on_error is not None:
-                limits.on_error(float(errors.mean() / estimate.mean().abs().mean().clamp_min(1e-300)))
+                mean = estimate.mean().abs().mean().clamp_min(1e-300)
+                limits.on_error(float(estimate.errors(floor).mean() / mean))
             if limits.samples is None or limits.standard_error is not None:
-                active = (~converged(estimate, errors, floor, limits)).nonzero()[:, 0]
+                active = (~converged(estimate, estimate.errors(floor), floor, limits)).nonzero()[:, 0]
                 if not len(active):
                     break
         return True
 
-    def _request(self, row: Inputs, outputs: torch.Tensor, predictions: torch.Tensor) -> SampleRequest:
+    def _request(
+        self, row: Inputs, outputs: torch.Tensor, predictions: torch.Tensor, values: Values | None
+    ) -> SampleRequest:
         """One row, (1, *shape) per input, and its guide: the shares of `deep`, or 0 if they are not known."""
         if self.deep is not None:
-            shares = self.deep.pair_shares(row, outputs[None]).movedim(0, -1)
-            if bool(torch.isfinite(shares).all()):
+            shares = self.deep.pair_shares(row, outputs[None], values).movedim(0, -1).contiguous()
+            if all_finite(shares):
                 return SampleRequest(row, outputs, predictions, shares, first=self.first)
         shares = torch.zeros(self.passes.rows, self.passes.players.count, len(outputs), dtype=torch.float64)
         change = changes(self.passes.players, row, self.passes.background)

@@ -44,7 +44,7 @@ class Round:
     present: (N, P) int32 by label: −1, all bits, for a member, otherwise 0. slot: (N,). index: (D·(M + 1)·b,): where
     the values of each design are in the N values, a 0, and the D·b values of the full coalition.
     signs: (D, M + 1, P), maps the shares of a linear game to its g. posterior, residual, correction, spread: as Design
-    has them, the residual and the correction in single precision.
+    has them, the residual and the correction in single precision. total: (D·M,), the sums of the spread over P.
     """
 
     place: torch.Tensor
@@ -57,6 +57,7 @@ class Round:
     residual: torch.Tensor
     correction: torch.Tensor
     spread: torch.Tensor
+    total: torch.Tensor
 
     @property
     def nbytes(self) -> int:
@@ -94,11 +95,13 @@ class Rounds:
         similar Σ|share| share a design. What is drawn depends on the seed and on `shares` only.
         """
         device = shares.device
-        tie, by_rank = random_labels(self.rows, self.players, seed, device)
-        if not (everything := float(shares.sum())) > 0:
+        tie, of_rows, by_rank = random_labels(self.rows, self.players, seed, device)
+        sums = shares.sum(1)
+        if not (everything := float(sums.sum())) > 0:
             shares, everything = torch.ones_like(shares), float(shares.numel())
+            sums = shares.sum(1)
         # Equal shares get random ranks.
-        ascending, order = shares.sum(1).add(tie[:, 0], alpha=1e-9 * everything / self.rows).sort()
+        ascending, order = sums.add_(of_rows, alpha=1e-9 * everything / self.rows).sort()
         ranked, ranks = shares.add(tie, alpha=1e-9 * everything / shares.numel()).sort(1, descending=True)
         first = tier_ends(self.players)[0]
         top = float(ranked[:, :first].sum()) / first * self.players / everything
@@ -115,8 +118,8 @@ class Rounds:
             return stack(made, [sharing for _, sharing in plan]).on(device)
 
         found = self._rounds.get((self.players, profile, seed, plan), partial(uncounted, make, device))
-        rows = order[found.place]
-        return found, rows, torch.empty_like(by_rank).scatter_(1, ranks, by_rank)[rows]
+        rows = order.index_select(0, found.place)
+        return found, rows, torch.empty_like(by_rank).scatter_(1, ranks, by_rank).index_select(0, rows)
 
 
 def uncounted(make: Callable[[], T], device: torch.device) -> T:
@@ -129,13 +132,13 @@ def uncounted(make: Callable[[], T], device: torch.device) -> T:
 
 
 @lru_cache(maxsize=4)
-def random_labels(rows: int, players: int, seed: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """(B, P) each: numbers in [0, 1), which order equal shares, and the label of each rank."""
+def random_labels(rows: int, players: int, seed: int, device: torch.device) -> tuple[torch.Tensor, ...]:
+    """Numbers in [0, 1) that order equal shares, (B, P), and equal rows, (B,); and the label of each rank, (B, P)."""
 
-    def make() -> tuple[torch.Tensor, torch.Tensor]:
+    def make() -> tuple[torch.Tensor, ...]:
         generator = torch.Generator().manual_seed(seed)
         tie, order = torch.rand(2, rows, players, generator=generator, dtype=torch.float64)
-        return tie.to(device), (tiers(players) + 0.999 * order).argsort(1).to(device)
+        return tuple(x.to(device) for x in (tie, tie[:, 0], (tiers(players) + 0.999 * order).argsort(1)))
 
     return uncounted(make, device)
 
@@ -179,5 +182,6 @@ def stack(designs: Sequence[Design], sharing: Sequence[int]) -> Round:
         correction, spread = (pad(x, (0, short)) for x in (design.correction, design.spread))
         matrices.append((signs, posterior, pad(residual, (0, 0, 0, short)).float(), correction.float(), spread))
         pairs, rows = pairs + count * own, rows + own
-    flat = (torch.cat(part) for part in zip(*parts, strict=True))
-    return Round(*flat, *(torch.stack(part) for part in zip(*matrices, strict=True)))
+    joined = [torch.cat(part) for part in zip(*parts, strict=True)]
+    joined += [torch.stack(part) for part in zip(*matrices, strict=True)]
+    return Round(*joined, *[joined[-1].sum(1).flatten()])

@@ -50,20 +50,25 @@ def sample(
     pairs: pairs of coalitions per background row, on average. Raises Stopped between chunks of network rows.
     """
     size = request.shares.abs()
-    size = (size / size.mean((0, 1)).clamp_min(1e-300)).sum(-1)
+    # The outputs count alike.
+    size = size @ size.sum((0, 1)).clamp_min_(1e-300).reciprocal_() if size.shape[-1] > 1 else size[..., 0]
     drawn, rows, labels = rounds.draw(size, pairs, seed)
     g = half_differences(passes, request, (drawn, rows, labels), progress)
     if request.change is not None:
         request = replace(request, shares=fit_halves(request, (drawn, rows, labels), g))
     label = labels[..., None].expand(-1, -1, len(request.outputs))
-    shares = torch.empty(label.shape, dtype=torch.float64).scatter_(1, label, request.shares[rows])
-    whole = (request.predictions - passes.background_outputs[:, request.outputs][rows]) / 2
-    found = combine(drawn, g, whole, shares).gather(1, torch.cat([label] * 3, -1))
-    parts = found[drawn.slots].mean(0).T.reshape(3, len(request.outputs), -1)
+    shares = torch.empty(label.shape, dtype=torch.float64).scatter_(1, label, request.shares.index_select(0, rows))
+    background = passes.background_outputs.index_select(1, request.outputs).index_select(0, rows)
+    found = combine(drawn, g, (request.predictions - background).mul_(0.5), shares)
+    # Of one slot of each background row, the label of each player among all labels of all slots.
+    players = labels.shape[1]
+    chosen = labels.index_select(0, drawn.slots).add_(drawn.slots[:, None], alpha=players).flatten()
+    by_player = found.flatten(0, 1).index_select(0, chosen).reshape(passes.rows, -1)
+    parts = by_player.sum(0).div_(passes.rows).reshape(players, 3, -1).permute(1, 2, 0).contiguous()
     # Σφ is known. What is missing is added evenly.
     missing = request.predictions - passes.base_values[request.outputs] - parts[:2].sum((0, 2))
-    parts[0] += missing[:, None] / parts.shape[-1]
-    parts[2] /= passes.rows
+    parts[0].add_(missing[:, None], alpha=1 / players)
+    parts[2].div_(passes.rows)
     return Sample(parts, len(g), request)
 
 
@@ -79,9 +84,9 @@ def half_differences(passes: Passes, request: SampleRequest, draw: Draw, progres
         slot = drawn.slot[part]
         out = passes(mix(drawn.present[part].gather(1, labels.index_select(0, slot)), rows.index_select(0, slot)), rest)
         one, other = out.index_select(1, request.outputs).double().chunk(2)
-        halves.append((one - other) / 2)
+        halves.append(torch.sub(one, other).mul_(0.5))
         progress.done += len(out)
-    return torch.cat(halves)
+    return torch.cat(halves) if len(halves) > 1 else halves[0]
 
 
 def fit_halves(request: SampleRequest, draw: Draw, g: torch.Tensor) -> torch.Tensor:
@@ -119,7 +124,7 @@ def combine(drawn: Round, g: torch.Tensor, whole: torch.Tensor, shares: torch.Te
     # Without and with the guide. A guide is used where the leave-one-out residuals say that it helps.
     residuals = drawn.residual @ torch.cat([values, rest], -1).float()
     squares = residuals.double().square_()
-    before, after = (drawn.spread.sum(1, keepdim=True) @ squares).reshape(designs, 2, -1, outputs).sum((0, 2))
+    before, after = (drawn.total @ squares.flatten(0, 1)).reshape(2, -1, outputs).sum(1)
     without, with_guide = zip(*(x.chunk(2, -1) for x in (residuals, squares)), strict=True)
     left, square = with_guide
     if bool((after > before).any()):
@@ -127,4 +132,5 @@ def combine(drawn: Round, g: torch.Tensor, whole: torch.Tensor, shares: torch.Te
         guide, rest = guide * used, torch.where(used, rest, values)
         left, square = (torch.where(used, x, y) for x, y in zip(with_guide, without, strict=True))
     found = torch.baddbmm(guide, drawn.posterior, rest), (drawn.correction @ left).double(), drawn.spread @ square
-    return torch.cat([x.reshape(*x.shape[:2], -1, outputs) for x in found], -1).transpose(1, 2).flatten(0, 1)
+    by_slot = torch.stack(found, 2).reshape(*guide.shape[:2], 3, -1, outputs).permute(0, 3, 1, 2, 4)
+    return by_slot.reshape(len(whole), -1, 3 * outputs)

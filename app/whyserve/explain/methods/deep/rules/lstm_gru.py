@@ -87,17 +87,22 @@ class Lstm(Cell):
         opened, (h, c) = torch.empty_like(within), first
         cells, before = self.chain(c, len(x))
         bent, given = torch.empty_like(cells), x.new_empty(*x.shape[:2], h.shape[-1])
+        returning = self.returning.T
+        # All steps' views at once: one by one, they take as long as the numbers.
+        bounded, open_, last = within[..., : 3 * size], opened[..., : 3 * size], within[..., 3 * size :]
+        parts = (within, bounded, open_, last, *opened.chunk(4, -1), before, cells, bent, given)
+        views = list(zip(*(part.unbind() for part in parts), strict=True))
         for t in self.order(len(x)):
-            gates, y = within[t].addmm_(h, self.returning.T), opened[t]
-            torch.sigmoid(gates[:, : 3 * size], out=y[:, : 3 * size])
-            torch.tanh(gates[:, 3 * size :], out=y[:, 3 * size :])
-            o, i, f, a = y.chunk(4, -1)
-            torch.mul(f, before[t], out=cells[t]).addcmul_(i, a)
-            torch.tanh(cells[t], out=bent[t])
+            gates, of_sigmoids, sigmoids, of_tanh, o, i, f, a, earlier, cell, curve, result = views[t]
+            gates.addmm_(h, returning)
+            torch.sigmoid(of_sigmoids, out=sigmoids)
+            torch.tanh(of_tanh, out=a)
+            torch.mul(f, earlier, out=cell).addcmul_(i, a)
+            torch.tanh(cell, out=curve)
             if self.projection is None:
-                h = torch.mul(o, bent[t], out=given[t])
+                h = torch.mul(o, curve, out=result)
             else:
-                h = torch.mm(o * bent[t], self.projection.T, out=given[t])
+                h = torch.mm(o * curve, self.projection.T, out=result)
         return (given, within, opened, before, cells, bent), [h, cells[self.order(len(x))[-1]]]
 
     def back(
@@ -109,15 +114,18 @@ class Lstm(Cell):
         down = None if self.projection is None else self.projection.to(through.dtype)
         result = n.new_empty(steps, *n.shape[:-1], 4 * size)
         of_gate, through_gate = by_gate(result, 4), by_gate(through, 4)
+        parts = (to_cell, on, result, *(x[..., some, :] for x in (through_gate, of_gate) for some in (0, slice(1, 4))))
+        views = list(zip(*(part.unbind() for part in parts), strict=True))
         for t in reversed(self.order(steps)):
             # m: the multiplier of h after step t; n: of c after step t. Both come from step t + 1, and m also from
             # the output at t. h = o · tanh c adds h's part to n before n goes on to i, f, a and the c before.
+            bent, forgotten, entered, through_o, through_others, of_o, of_others = views[t]
             m = m if g is None else m + g[t]
             m = m if down is None else m @ down
-            n = torch.addcmul(n, m, to_cell[t])
-            torch.mul(m, through_gate[t, ..., 0, :], out=of_gate[t, ..., 0, :])
-            torch.mul(n.unsqueeze(-2), through_gate[t, ..., 1:, :], out=of_gate[t, ..., 1:, :])
-            m, n = result[t] @ returning, n.mul_(on[t])
+            n = torch.addcmul(n, m, bent)
+            torch.mul(m, through_o, out=of_o)
+            torch.mul(n.unsqueeze(-2), through_others, out=of_others)
+            m, n = entered @ returning, n.mul_(forgotten)
         return result, [m, n]
 
     def _slopes(self, row: Kept, base: Kept) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

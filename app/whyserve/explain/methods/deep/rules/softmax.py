@@ -16,27 +16,32 @@ from whyserve.explain.methods.deep.pairs import Pairs
 from whyserve.explain.methods.deep.rules.elementwise import FAR, mean_of_exponentials
 
 
-def softmax(step: Step, _: Program) -> BoundRule:
+def softmax(step: Step, program: Program) -> BoundRule:
     """g L(p, p₀) − w Σ g L(p, p₀); for the logarithm, g − w Σ g."""
-    (source,), dim = step.live, step.args[1]
-    logarithmic = "log" in step.name
+    (source,), dims = step.live, program.dims[step.live[0]]
+    logarithmic, size = "log" in step.name, len(dims.multiples)
+    # With pairs apart, there are more dimensions at the batch, so later ones are counted from the end.
+    dim = step.args[1] % size if step.args[1] % size < dims.batch else step.args[1] % size - size
+
+    columns = dims.multiples[dim % size]
+    sizes = [columns, 1] if logarithmic else [columns, 1, columns]
+
+    def parts(x: torch.Tensor) -> torch.Tensor:
+        """Logits, their total, and logarithms of probabilities: one call for all takes the time of one for a few."""
+        total = x.logsumexp(dim, keepdim=True)
+        return torch.cat([x, total] if logarithmic else [x, total, x - total], dim).clamp_min_(-FAR)
 
     def back(pairs: Pairs, g: torch.Tensor, rows: int) -> Shares:
-        g = pairs.expand_pairs(step.slot, g, rows)
-        x, x0 = pairs.both(source)
-        total, total0 = x.logsumexp(dim, keepdim=True), x0.logsumexp(dim, keepdim=True)
-        # One shift for both sides keeps the differences of the logits.
-        shift = torch.maximum(total, total0)
-        here, base = [x - shift, total - shift], [x0 - shift, total0 - shift]
-        if not logarithmic:
-            here.append(x - total)
-            base.append(x0 - total0)
-        # One call for all of them: for a few columns, the calls take more time than the numbers.
-        means = _mean(torch.cat(here, dim), torch.cat(base, dim))
-        of_x, of_total, *of_p = torch.split(means, [x.shape[dim] for x in here], dim)
+        g = pairs.unflatten(step.slot, g, rows)
+        x, x0 = parts(pairs.row(source)), pairs.of_base(step.slot, lambda: parts(pairs.base(source)))
+        larger = torch.maximum(x, x0)
+        # One shift for both sides and all logits: the larger total.
+        larger.narrow(dim, 0, columns + 1).sub_(larger.narrow(dim, columns, 1).clone())
+        means = mean_of_exponentials(x, x0, larger.exp_())
+        of_x, of_total, *of_p = means.split_with_sizes(sizes, dim)
         for each in of_p:
             g = g * each
-        yield source, g - of_x / of_total * g.sum(dim, keepdim=True)
+        yield source, pairs.flatten_pairs(source, g - of_x / of_total * g.sum(dim, keepdim=True))
 
     return BoundRule(step.slot, back, frozenset((source,)))
 
