@@ -105,6 +105,18 @@ class Task:
         return self.path(FAULT_FILE).read_text() if self.path(FAULT_FILE).exists() else None
 
 
+def start(arguments: Sequence[str], environment: dict[str, str]) -> "subprocess.Popen[str]":
+    return subprocess.Popen(  # noqa: S603
+        [sys.executable, "-W", "ignore", "-m", "whyserve.export.stages", *arguments],
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+    )
+
+
 def run_stage(module: str, tasks: Sequence[Task], keras_backend: str) -> None:
     """Run a stage for all tasks in one process. Raises ModelFault if the process itself fails."""
     files = []
@@ -112,18 +124,10 @@ def run_stage(module: str, tasks: Sequence[Task], keras_backend: str) -> None:
         path = task.path("task.json")
         path.write_text(json.dumps(asdict(task)))
         files.append(str(path))
-    steps = {STEPS: "1"} if is_shown() else {}
     quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "0", "CUDA_VISIBLE_DEVICES": "-1"}
+    steps = {STEPS: "1"} if is_shown() else {}
     last = "no output"
-    with subprocess.Popen(  # noqa: S603
-        [sys.executable, "-W", "ignore", "-m", "whyserve.export.stages", module, *files],
-        env={**os.environ, **quiet, **steps, "KERAS_BACKEND": keras_backend},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-    ) as process:
+    with start([module, *files], {**os.environ, **quiet, **steps, "KERAS_BACKEND": keras_backend}) as process:
         try:
             for line in process.stdout or ():
                 if line.startswith(MARK):
