@@ -38,8 +38,8 @@ NOT_QUICK = (
 )  # fmt: skip
 # Folders and files with few and long tests: they begin first, so that two processes end at about the same time.
 LONG_FIRST = (
-    "test_redis_services.py", "faults", "export", "processes", "test_readme.py", "test_extending.py",
-    "test_service.py", "explain",
+    "test_redis_services.py", "faults", "export", "processes", "test_readme.py", "test_kinds.py", "kinds",
+    "test_extending.py", "test_service.py", "test_kept.py", "clients", "explain",
 )  # fmt: skip
 # The folders that `make test-faults` collects.
 FAULTS = ("faults", "delivery")
