@@ -23,6 +23,7 @@ os.environ.setdefault("MPLCONFIGDIR", str(STATE / "matplotlib"))
 import httpx  # noqa: E402
 import pytest  # noqa: E402
 
+from tests.export.warm import forked_stages  # noqa: E402
 from whyserve.imports import importing, leave_out_imported  # noqa: E402
 from whyserve.model.arrays import read_npz  # noqa: E402
 from whyserve.model.builds import BUILDS  # noqa: E402
@@ -37,8 +38,8 @@ NOT_QUICK = (
 )  # fmt: skip
 # Folders and files with few and long tests: they begin first, so that two processes end at about the same time.
 LONG_FIRST = (
-    "test_redis_services.py", "faults", "export", "processes", "test_readme.py", "test_extending.py",
-    "test_service.py", "explain",
+    "test_redis_services.py", "faults", "export", "processes", "test_readme.py", "test_kinds.py", "kinds",
+    "test_extending.py", "test_service.py", "test_kept.py", "clients", "explain",
 )  # fmt: skip
 # The folders that `make test-faults` collects.
 FAULTS = ("faults", "delivery")
@@ -198,14 +199,30 @@ def artifacts() -> Path:
     return folder
 
 
+def some(artifacts: Path, root: Path, *names: str) -> tuple[Path, Path]:
+    """The models folder and the artifacts folder of these shipped models alone.
+
+    A service starts with fclayer, penguins and places in a fifth of the processor time that it needs for all models:
+    they need no Keras, and nothing is to be prepared.
+    """
+    for name in names:
+        build = (artifacts / name).resolve()
+        shutil.copytree(MODELS / name, root / "models" / name)
+        shutil.copytree(build, root / "artifacts" / BUILDS / build.name)
+        (root / "artifacts" / name).symlink_to(Path(BUILDS, build.name))
+    return root / "models", root / "artifacts"
+
+
 @pytest.fixture(scope="session")
 def light(artifacts: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """The models folder and the artifacts folder of fclayer alone: without Keras, a service starts in half the time."""
-    root, build = tmp_path_factory.mktemp("light"), (artifacts / "fclayer").resolve()
-    shutil.copytree(MODELS / "fclayer", root / "models" / "fclayer")
-    shutil.copytree(build, root / "artifacts" / BUILDS / build.name)
-    (root / "artifacts" / "fclayer").symlink_to(Path(BUILDS, build.name))
-    return root / "models", root / "artifacts"
+    """The folders of fclayer, for tests that start services."""
+    return some(artifacts, tmp_path_factory.mktemp("light"), "fclayer")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _forked_stages() -> Iterator[None]:
+    with forked_stages():
+        yield
 
 
 def start_service(artifacts: Path, state: Path, *flags: str, models: Path = MODELS, **environment: str) -> Running:

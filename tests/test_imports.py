@@ -4,11 +4,14 @@ import gc
 import os
 import subprocess
 import sys
+import threading
 from importlib import import_module
 
 import pytest
 
+from tests.conftest import MODELS
 from whyserve.imports import importing
+from whyserve.model.spec import KERAS_FILE
 
 CODE = "import sys; import {module}; print(' '.join(sorted({{name.split('.')[0] for name in sys.modules}})))"
 
@@ -57,3 +60,32 @@ def test_nothing_is_collected_during_an_import_and_what_was_set_is_set_again(ena
         assert gc.isenabled() == enabled
     finally:
         (gc.enable if before else gc.disable)()
+
+
+def test_a_library_is_left_out_only_by_the_main_thread_and_only_meanwhile():
+    found = []
+
+    def look() -> None:
+        with importing(without=["this_library"]):
+            found.append("this_library" in sys.modules)
+
+    look()
+    thread = threading.Thread(target=look)
+    thread.start()
+    thread.join()
+    assert found == [True, False]
+    assert "this_library" not in sys.modules
+    with importing(without=["sys"]):
+        assert import_module("sys") is sys, "what is imported stays"
+
+
+def test_keras_is_opened_without_the_libraries_of_its_plots_and_wrappers():
+    """They can be imported later, as shap does for the method kernel."""
+    code = (
+        "import sys; from pathlib import Path; from whyserve.model.keras_file import OPTIONAL, open_keras\n"
+        "open_keras(Path(sys.argv[1]).read_bytes())\n"
+        "assert 'keras' in sys.modules and not set(OPTIONAL) & set(sys.modules)\n"
+        "import sklearn.base"
+    )
+    model = MODELS / "linear" / KERAS_FILE
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code, model], check=True)

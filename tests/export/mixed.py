@@ -7,6 +7,8 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
+from tests.seeds import seed_keras
+
 SPEC = """
 name = "mixed"
 framework = "{framework}"
@@ -75,7 +77,7 @@ def _torch(folder: Path) -> None:
 def _keras(folder: Path) -> None:
     import keras
 
-    keras.utils.set_random_seed(0)
+    seed_keras(0)
     x, c = keras.Input((2,), name="x"), keras.Input((1,), name="c", dtype="int64")
     image = keras.Input((2, 2, 1), name="image")
     island = keras.layers.Flatten()(keras.layers.Embedding(3, 2)(c))

@@ -7,11 +7,14 @@ from pathlib import Path
 import httpx
 
 from tests.conftest import start_service
+from whyserve.export.build import export_all
+from whyserve.model.methods import BUDGET_MS
 
 
 @contextmanager
 def client_of(root: Path) -> Iterator[httpx.Client]:
-    """A client of a service that exports and serves root/models."""
+    """A client of a service that serves root/models, exported here."""
+    export_all(root / "models", root / "artifacts", BUDGET_MS, lambda _: None)
     service = start_service(root / "artifacts", root / "state", models=root / "models")
     try:
         with service.client() as client:

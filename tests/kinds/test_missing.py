@@ -13,6 +13,7 @@ from torch import nn
 import whyserve
 from tests.kinds.service import client_of
 from tests.missing import MISSING, NULLS, ROW, Credit, package_credit, table
+from tests.seeds import seed_keras
 from whyserve.errors import InvalidInput, ModelFault
 from whyserve.explain.models.explainable import load_model
 from whyserve.export.package.package import check
@@ -263,7 +264,7 @@ def test_files_of_rows_have_empty_cells(root, tmp_path, client):
 def test_keras_with_a_mask_and_a_fill(tmp_path):
     import keras
 
-    keras.utils.set_random_seed(0)
+    seed_keras(0)
     x = keras.Input((2,), name="x")
     absent = keras.ops.cast(keras.ops.isnan(x), "float32")
     known = keras.ops.nan_to_num(x)

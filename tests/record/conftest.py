@@ -5,7 +5,7 @@ import uuid
 import psycopg
 import pytest
 
-from tests.conftest import start_service
+from tests.conftest import some, start_service
 from tests.record.postgres import FOLDERS, postgres
 from whyserve.api.middleware.keys import fresh
 from whyserve.record.store import Store
@@ -32,7 +32,9 @@ def desk_place(tmp_path_factory):
 def desk(artifacts, desk_place, tmp_path_factory):
     lines = ";".join(line for _, line in KEYS.values())
     settings = {"WHYSERVE_RECORD": desk_place, "WHYSERVE_RECORD_SYNC": "true", "WHYSERVE_KEYS": lines}
-    running = start_service(artifacts, tmp_path_factory.mktemp("state"), **settings)
+    names = ("digits", "linear", "penguins", "places", "wine")
+    models, artifacts = some(artifacts, tmp_path_factory.mktemp("some"), *names)
+    running = start_service(artifacts, tmp_path_factory.mktemp("state"), models=models, **settings)
     running.await_line("ready on ")
     with running.client() as client:
         yield client

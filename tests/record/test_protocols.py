@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import example, start_service
+from tests.conftest import example, some, start_service
 from whyserve.record.store import Store
 from whyserve.record.verify import verify
 
@@ -18,9 +18,9 @@ def place(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def recorded(artifacts, place, tmp_path_factory):
-    running = start_service(
-        artifacts, tmp_path_factory.mktemp("state"), WHYSERVE_RECORD=place, WHYSERVE_RECORD_SYNC="1"
-    )
+    models, artifacts = some(artifacts, tmp_path_factory.mktemp("some"), "wine")
+    settings = {"WHYSERVE_RECORD": place, "WHYSERVE_RECORD_SYNC": "1"}
+    running = start_service(artifacts, tmp_path_factory.mktemp("state"), models=models, **settings)
     running.await_line("ready on ")
     with running.client() as client:
         yield client

@@ -7,7 +7,7 @@ import urllib.request
 
 import pytest
 
-from tests.conftest import Running, example, start_service
+from tests.conftest import Running, example, some, start_service
 from whyserve.telemetry.logs import JsonLines, about
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -57,9 +57,11 @@ def test_an_exception_is_one_line_with_its_traceback():
 @pytest.fixture(scope="module")
 def talkative(artifacts, tmp_path_factory):
     """A service that logs everything, and whose worker serves its metrics on a free port."""
-    service = start_service(
-        artifacts, tmp_path_factory.mktemp("state"), "--log-level", "info", "--worker-metrics-port", "0"
+    models, artifacts = some(
+        artifacts, tmp_path_factory.mktemp("some"), "breast_cancer", "fclayer", "penguins", "sunspots"
     )
+    flags = ["--log-level", "info", "--worker-metrics-port", "0"]
+    service = start_service(artifacts, tmp_path_factory.mktemp("state"), *flags, models=models)
     service.await_line(r"ready on ")
     yield service
     assert service.stop() == 0, service.output
@@ -82,15 +84,15 @@ def worker_figures(service: Running) -> str:
 def test_a_request_can_be_followed_from_api_to_worker(talkative):
     headers = {"X-Request-Id": "follow-1", "traceparent": f"00-{TRACE}-00f067aa0ba902b7-01"}
     with talkative.client() as client:
-        answer = client.post("/explain", json=example("wine"), headers=headers).raise_for_status().json()
+        answer = client.post("/explain", json=example("penguins"), headers=headers).raise_for_status().json()
     lines = lines_of(talkative, "follow-1", "explained", "answered")
     by_process = {line["process"]: line for line in lines}
     assert set(by_process) == {"api", "worker"}
     assert {line["trace_id"] for line in lines} == {TRACE}
     assert by_process["worker"]["job"] == answer["id"]
-    assert by_process["worker"]["model"] == "wine"
+    assert by_process["worker"]["model"] == "penguins"
     api = by_process["api"]
-    assert (api["method"], api["route"], api["model"], api["status"]) == ("POST", "/explain", "wine", 200)
+    assert (api["method"], api["route"], api["model"], api["status"]) == ("POST", "/explain", "penguins", 200)
     assert api["ms"] > 0
 
 

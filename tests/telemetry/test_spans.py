@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from tests.conftest import Running, example, start_service
+from tests.conftest import Running, example, some, start_service
 
 TRACE, CALLER = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 TRACEPARENT = f"00-{TRACE}-{CALLER}-01"
@@ -95,7 +95,8 @@ def collector() -> Iterator[Collector]:
 
 @pytest.fixture(scope="module")
 def traced(artifacts, collector, tmp_path_factory) -> Iterator[Running]:
-    service = start_service(artifacts, tmp_path_factory.mktemp("state"), **collector.environment)
+    models, artifacts = some(artifacts, tmp_path_factory.mktemp("some"), "breast_cancer", "fclayer", "sunspots")
+    service = start_service(artifacts, tmp_path_factory.mktemp("state"), models=models, **collector.environment)
     service.await_line(r"ready on ")
     yield service
     assert service.stop() == 0, service.output
@@ -103,7 +104,7 @@ def traced(artifacts, collector, tmp_path_factory) -> Iterator[Running]:
 
 def test_a_request_is_one_trace_in_api_and_worker(traced, collector):
     with traced.client(headers={"traceparent": TRACEPARENT, "X-Request-Id": "r-1"}) as client:
-        answer = client.post("/explain", json={**example("wine"), "seed": 5}).raise_for_status().json()
+        answer = client.post("/explain", json={**example("fclayer"), "seed": 5}).raise_for_status().json()
     spans = collector.of_trace(TRACE, 4)
     request, predict, wait, explain = (spans[name] for name in ("POST /explain", "predict", "queue wait", "explain"))
     assert request["parent"] == CALLER
@@ -114,17 +115,17 @@ def test_a_request_is_one_trace_in_api_and_worker(traced, collector):
     assert request["whyserve.request_id"] == "r-1"
     assert wait["whyserve.job"] == explain["whyserve.job"] == answer["id"]
     assert explain["whyserve.method"] == answer["method"]
-    assert {span["whyserve.model"] for span in spans.values()} == {"wine"}
+    assert {span["whyserve.model"] for span in spans.values()} == {"fclayer"}
     assert not any(span["failed"] for span in spans.values())
     assert request["began"] <= predict["began"] <= wait["began"] <= explain["began"]
     assert all(0 <= span["ms"] <= request["ms"] for span in spans.values())
 
 
 def test_predictions_of_every_protocol_are_traced(traced, collector):
-    place = "/v2/models/linear/infer"
+    place = "/v2/models/fclayer/infer"
     tensor = {"name": "x", "shape": [1, 2], "datatype": "FP32", "data": [30.0, 90.0]}
     with traced.client() as client:
-        client.post("/predict", json=example("linear")).raise_for_status()
+        client.post("/predict", json=example("fclayer")).raise_for_status()
         client.post(place, json={"inputs": [tensor]}, headers={"traceparent": "nonsense"}).raise_for_status()
     for name in ("POST /predict", "POST /v2/models/{model}/infer"):
         (request,) = _awaited(collector, name)

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.conftest import Running, example, rows_of, start_service
+from tests.conftest import Running, example, rows_of, some, start_service
 from whyserve.api.middleware.keys import fresh
 from whyserve.queues.queue_file import QUEUE_FILE
 
@@ -25,9 +25,11 @@ def state(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def service(artifacts: Path, state: Path) -> Iterator[Running]:
+def service(artifacts: Path, state: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    models, artifacts = some(artifacts, tmp_path_factory.mktemp("some"), "breast_cancer", "digits", "fclayer")
+    keys = ";".join(line for _, line in KEYS.values())
     flags = ["--keep-results-mb", str(BOUND_MB), "--keep-results-s", str(KEEP_S), "--max-answer-mb", "1"]
-    service = start_service(artifacts, state, *flags, WHYSERVE_KEYS=";".join(line for _, line in KEYS.values()))
+    service = start_service(artifacts, state, *flags, models=models, WHYSERVE_KEYS=keys)
     service.await_line("ready on ")
     yield service
     assert service.stop() == 0, service.output
@@ -37,7 +39,7 @@ def service(artifacts: Path, state: Path) -> Iterator[Running]:
 def early(service: Running) -> tuple[float, str]:
     """When an answer was received, and its id: before all tests, so that its time passes during them."""
     with service.client(headers={"X-API-Key": KEYS["ann"][0]}) as client:
-        identity = client.post("/explain", json={**example("linear"), "seed": 40}).json()["id"]
+        identity = client.post("/explain", json={**example("fclayer"), "seed": 40}).json()["id"]
     return time.time(), identity
 
 
@@ -69,7 +71,7 @@ def final(client: httpx.Client, identity: str) -> httpx.Response:
 
 
 def test_an_answer_that_was_never_kept_is_gone_for_its_owner_and_unknown_to_others(ann, bob):
-    request = {**example("linear"), "seed": 41}
+    request = {**example("fclayer"), "seed": 41}
     identity = ann.post("/explain", json=request).json()["id"]
     assert codes(ann, identity) == {(410, "explanation_gone")}
     assert codes(bob, identity) == {(404, "unknown_explanation")}

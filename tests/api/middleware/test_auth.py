@@ -29,11 +29,11 @@ def bearer(name: str) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def guarded(artifacts, tmp_path_factory):
+def guarded(light, tmp_path_factory):
     """A service with keys that logs everything."""
-    service = start_service(
-        artifacts, tmp_path_factory.mktemp("state"), "--log-level", "debug", WHYSERVE_KEYS=LINES.replace("\n", ";")
-    )
+    (models, artifacts), state = light, tmp_path_factory.mktemp("state")
+    keys = LINES.replace("\n", ";")
+    service = start_service(artifacts, state, "--log-level", "debug", models=models, WHYSERVE_KEYS=keys)
     service.await_line("ready on ")
     yield service
     assert service.stop() == 0, service.output
@@ -48,21 +48,21 @@ def asker(guarded):
 ADDRESSES = {
     # address: (verb, the scope that it needs)
     "/predict": ("POST", "predict"),
-    "/v2/models/linear/infer": ("POST", "predict"),
-    "/v1/models/linear:predict": ("POST", "predict"),
+    "/v2/models/fclayer/infer": ("POST", "predict"),
+    "/v1/models/fclayer:predict": ("POST", "predict"),
     "/explain": ("POST", "explain"),
     "/counterfactual": ("POST", "explain"),
-    "/v2/models/linear/explain": ("POST", "explain"),
-    "/v1/models/linear:explain": ("POST", "explain"),
+    "/v2/models/fclayer/explain": ("POST", "explain"),
+    "/v1/models/fclayer:explain": ("POST", "explain"),
     "/explanations/0123": ("GET", "explain"),
     "/explanations/0123/events": ("GET", "explain"),
     "/metrics": ("GET", "admin"),
     "/v2/models/stats": ("GET", "admin"),
     "/v2/repository/index": ("POST", "admin"),
-    "/v2/models/linear/versions/1/stats": ("GET", "admin"),
+    "/v2/models/fclayer/versions/1/stats": ("GET", "admin"),
     "/v2/repository/models/none/load": ("POST", "admin"),
     "/v2/repository/models/none/unload": ("POST", "admin"),
-    "/v2/repository/models/linear/versions/9/unload": ("POST", "admin"),
+    "/v2/repository/models/fclayer/versions/9/unload": ("POST", "admin"),
     "/an/address/of/tomorrow": ("POST", "admin"),
     "/predict/": ("POST", "admin"),
 }
@@ -82,7 +82,9 @@ def test_each_path_needs_its_scope(address, asker):
         assert answer.status_code != 401
 
 
-@pytest.mark.parametrize("address", ["/models", "/models/linear", "/openapi.json", "/docs", "/v2", "/v2/models/linear"])
+@pytest.mark.parametrize(
+    "address", ["/models", "/models/fclayer", "/openapi.json", "/docs", "/v2", "/v2/models/fclayer"]
+)
 def test_any_key_may_read_metadata(address, asker):
     assert asker.get(address).status_code == 401
     for name in KEYS:
@@ -96,7 +98,7 @@ def test_health_is_open(address, asker):
 
 def test_only_the_owner_can_read_a_job(asker):
     accepted = asker.post(
-        "/explain", json=example("linear"), headers={**bearer("explainer"), "Prefer": "respond-async"}
+        "/explain", json=example("fclayer"), headers={**bearer("explainer"), "Prefer": "respond-async"}
     )
     assert accepted.status_code == 202
     address = accepted.headers["location"]
@@ -107,7 +109,7 @@ def test_only_the_owner_can_read_a_job(asker):
 
 def test_callers_do_not_share_cached_answers(asker):
     """Caches and idempotency keys are separate for each caller, so that times reveal nothing."""
-    body = {**example("linear"), "seed": 11}
+    body = {**example("fclayer"), "seed": 11}
     headers = {"Idempotency-Key": "the-same"}
     mine = asker.post("/explain", json=body, headers={**bearer("explainer"), **headers})
     assert mine.headers["x-cache"] == "miss"
@@ -118,8 +120,8 @@ def test_callers_do_not_share_cached_answers(asker):
 
 def test_no_key_is_ever_logged(guarded, asker):
     secret = KEYS["predictor"][0]
-    asker.post("/predict", json=example("linear"), headers=bearer("predictor"))
-    asker.post(f"/predict?api_key={secret}", json=example("linear"), headers={"X-API-Key": secret})
+    asker.post("/predict", json=example("fclayer"), headers=bearer("predictor"))
+    asker.post(f"/predict?api_key={secret}", json=example("fclayer"), headers={"X-API-Key": secret})
     asker.post("/predict", content=b"{", headers={"X-API-Key": secret})
     assert asker.get(f"/models?api_key={secret}").status_code == 401
     asker.get(f"/{secret}", headers={"X-API-Key": secret})

@@ -10,7 +10,7 @@ import pytest
 import tritonclient.http
 from tritonclient.utils import np_to_triton_dtype
 
-from tests.conftest import MODELS, ROOT, Running, example, start_service
+from tests.conftest import MODELS, ROOT, Running, example, some, start_service
 from whyserve.model.manifest import read_manifest
 from whyserve.model.rows import Arrays, RowReader
 from whyserve.model.text import text_readers
@@ -27,7 +27,8 @@ def triton(service: Running) -> Iterator[Any]:
 def narrow(artifacts: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     """A service with a small body limit and a short wait."""
     flags = ["--max-body-mb", "1", "--explain-wait-s", "0.001"]
-    running = start_service(artifacts, tmp_path_factory.mktemp("narrow"), *flags)
+    models, artifacts = some(artifacts, tmp_path_factory.mktemp("some"), "digits", "linear")
+    running = start_service(artifacts, tmp_path_factory.mktemp("narrow"), *flags, models=models)
     with running.client() as client:
         yield client
     assert running.stop() == 0, running.output

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.conftest import Running, example, start_service
+from tests.conftest import Running, example, some, start_service
 
 # Twenty players: all coalitions would take minutes.
 SLOW = {
@@ -23,7 +23,8 @@ ASYNC = {"Prefer": "respond-async"}
 @pytest.fixture(scope="module")
 def other(artifacts: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """A separate service, because the slow requests here would delay other tests."""
-    running = start_service(artifacts, tmp_path_factory.mktemp("state"))
+    models, artifacts = some(artifacts, tmp_path_factory.mktemp("some"), "fclayer", "penguins", "sunspots")
+    running = start_service(artifacts, tmp_path_factory.mktemp("state"), models=models)
     yield running
     assert running.stop() == 0, running.output
 
@@ -49,7 +50,7 @@ def await_status(asker, place, *wanted):
 
 
 def test_an_asynchronous_explanation_is_at_its_location(asker):
-    asked = {**example("wine"), "seed": 11}
+    asked = {**example("penguins"), "seed": 11}
     accepted = asker.post("/explain", json=asked, headers=ASYNC)
     assert accepted.status_code == 202
     assert accepted.headers["Preference-Applied"] == "respond-async"
@@ -63,7 +64,7 @@ def test_an_asynchronous_explanation_is_at_its_location(asker):
 
 def test_prefer_wait_limits_the_wait(asker):
     answered = asker.post(
-        "/explain", json={**example("linear"), "seed": 3}, headers={"Prefer": "respond-async, wait=20"}
+        "/explain", json={**example("fclayer"), "seed": 3}, headers={"Prefer": "respond-async, wait=20"}
     )
     assert answered.status_code == 200
     accepted = asker.post("/explain", json=slow(100_000), headers={"Prefer": "wait=1"})
@@ -77,7 +78,7 @@ def test_a_cancelled_explanation_frees_the_worker(asker):
     await_status(asker, place, "running")
     assert asker.delete(place).json()["status"] == "cancelled"
     assert asker.get(place).json()["status"] == "cancelled"
-    assert asker.post("/explain", json={**example("linear"), "seed": 4}).status_code == 200
+    assert asker.post("/explain", json={**example("fclayer"), "seed": 4}).status_code == 200
     assert asker.delete(place).json()["status"] == "cancelled"
 
 
@@ -157,11 +158,11 @@ def test_a_disconnect_cancels_the_explanation(asker):
     with pytest.raises(httpx.ReadTimeout):
         asker.post("/explain", json=slow(100_000, 6), timeout=1)
     # Without the cancellation the worker would be busy for minutes.
-    assert asker.post("/explain", json={**example("linear"), "seed": 5}).status_code == 200
+    assert asker.post("/explain", json={**example("fclayer"), "seed": 5}).status_code == 200
 
 
 def test_at_the_deadline_a_sampled_result_is_incomplete(asker):
-    answer = asker.post("/explain", json={**slow(100_000, 7), "deadline_s": 5}).json()
+    answer = asker.post("/explain", json={**slow(100_000, 7), "deadline_s": 2}).json()
     assert answer["complete"] is False
     (output,) = answer["explanations"][0]["outputs"]
     assert abs(output["residual"]) < 1e-3 * abs(output["value"])
@@ -180,8 +181,8 @@ def test_equal_requests_are_computed_once(asker):
 
 @pytest.mark.parametrize("headers", [{}, ASYNC])
 def test_an_id_beside_an_instance_comes_back(headers, asker):
-    (row,) = example("linear")["instances"]
-    asked, others = {"model": "linear", "seed": 40 + len(headers)}, [row, {**row, "id": 4}]
+    (row,) = example("fclayer")["instances"]
+    asked, others = {"model": "fclayer", "seed": 40 + len(headers)}, [row, {**row, "id": 4}]
     first, again = [{**asked, "instances": [{**row, "id": name}, *others]} for name in ("c-17", "c-18")]
     answer = asker.post("/explain", json=first, headers=headers).raise_for_status()
     found = await_status(asker, answer.headers["Location"], "done")["result"] if headers else answer.json()
@@ -192,8 +193,8 @@ def test_an_id_beside_an_instance_comes_back(headers, asker):
 
 
 def test_an_id_is_a_short_text_or_an_exact_number_and_has_no_meaning_in_predict(asker):
-    (row,) = example("linear")["instances"]
+    (row,) = example("fclayer")["instances"]
     for wrong in ([1], "x" * 201, 2**53 + 1, 1.5, None):
-        refused = asker.post("/explain", json={"model": "linear", "instances": [{**row, "id": wrong}]})
+        refused = asker.post("/explain", json={"model": "fclayer", "instances": [{**row, "id": wrong}]})
         assert refused.status_code == 422
-    assert asker.post("/predict", json={"model": "linear", "instances": [{**row, "id": 1}]}).status_code == 422
+    assert asker.post("/predict", json={"model": "fclayer", "instances": [{**row, "id": 1}]}).status_code == 422

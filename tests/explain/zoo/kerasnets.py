@@ -9,6 +9,7 @@ from keras import layers
 from torch import nn
 
 from tests.explain.zoo.case import Case, Spec, by_axis, features
+from tests.seeds import seed_keras
 
 ACTIVATIONS = [
     "relu", "relu6", "leaky_relu", "elu", "selu", "celu", "gelu", "silu", "mish", "sigmoid", "hard_sigmoid",
@@ -39,7 +40,7 @@ def build(make: Callable[[], Any]) -> Callable[[], nn.Module]:
     """Set the seed, and the statistics of batch norms as after training."""
 
     def ready() -> nn.Module:
-        keras.utils.set_random_seed(0)
+        seed_keras(0)
         model = make()
         for layer in model.layers:
             if isinstance(layer, layers.BatchNormalization):

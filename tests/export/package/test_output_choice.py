@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from tests.seeds import seed_keras
 from whyserve.errors import InvalidInput, ModelFault
 from whyserve.export.package.network import network_of
 from whyserve.export.package.output_choice import OutputChoice
@@ -140,7 +141,7 @@ def test_an_output_that_is_not_chosen_is_refused_with_what_to_add(name):
 
 
 def keras_heads():
-    keras.utils.set_random_seed(3)
+    seed_keras(3)
     given = keras.Input((4,), name="x")
     return keras.Model(given, [keras.layers.Dense(width, name=name)(given) for name, width in (("mu", 1), ("pi", 2))])
 

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 
+from tests.seeds import seed_keras
 from whyserve.errors import ModelFault
 from whyserve.export.build import export_all
 from whyserve.model.manifest import read_manifest
@@ -27,7 +28,7 @@ def keras_folder(root, name, layers):
     folder = root / name
     folder.mkdir(parents=True)
     (folder / "model.toml").write_text(SPEC.format(name=name))
-    keras.utils.set_random_seed(0)
+    seed_keras(0)
     given = keras.Input((4, 4, 2), name="x")
     value = given
     for layer in [*layers, keras.layers.Flatten(), keras.layers.Dense(1)]:

@@ -105,25 +105,23 @@ class Task:
         return self.path(FAULT_FILE).read_text() if self.path(FAULT_FILE).exists() else None
 
 
+def start(arguments: Sequence[str], environment: dict[str, str]) -> "subprocess.Popen[str]":
+    """Start a stage. arguments: its module and the files of its tasks. environment: all variables."""
+    return subprocess.Popen(  # noqa: S603
+        [sys.executable, "-W", "ignore", "-m", "whyserve.export.stages", *arguments], env=environment, text=True,
+        errors="replace", stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+
+
 def run_stage(module: str, tasks: Sequence[Task], keras_backend: str) -> None:
     """Run a stage for all tasks in one process. Raises ModelFault if the process itself fails."""
-    files = []
-    for task in tasks:
-        path = task.path("task.json")
-        path.write_text(json.dumps(asdict(task)))
-        files.append(str(path))
-    steps = {STEPS: "1"} if is_shown() else {}
+    files = {str(task.path("task.json")): asdict(task) for task in tasks}
+    for file, content in files.items():
+        Path(file).write_text(json.dumps(content))
     quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "0", "CUDA_VISIBLE_DEVICES": "-1"}
+    steps = {STEPS: "1"} if is_shown() else {}
     last = "no output"
-    with subprocess.Popen(  # noqa: S603
-        [sys.executable, "-W", "ignore", "-m", "whyserve.export.stages", module, *files],
-        env={**os.environ, **quiet, **steps, "KERAS_BACKEND": keras_backend},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-    ) as process:
+    with start([module, *files], {**os.environ, **quiet, **steps, "KERAS_BACKEND": keras_backend}) as process:
         try:
             for line in process.stdout or ():
                 if line.startswith(MARK):
