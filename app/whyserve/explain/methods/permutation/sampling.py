@@ -122,12 +122,12 @@ def combine(drawn: Round, g: torch.Tensor, whole: torch.Tensor, shares: torch.Te
     # The part of the guide that makes the leave-one-out variance smallest, by least squares over all designs.
     before, left = (drawn.residual @ torch.cat([values, rest], -1).float()).chunk(2, -1)
     of_guide = before - left
-    products = torch.cat([before * of_guide, of_guide.square()], -1).double()
-    shared, square = (drawn.spread.sum(1, keepdim=True) @ products).reshape(designs, 2, -1, outputs).sum((0, 2))
+    products = drawn.spread.sum(1, keepdim=True).float() @ torch.cat([before * of_guide, of_guide.square()], -1)
+    shared, square = products.double().reshape(designs, 2, -1, outputs).sum((0, 2))
     part = (shared / square.clamp_min(1e-300)).mul_(PARTS).round_().div_(PARTS).clamp_(0, MOST_PART)
     part = part.repeat(guide.shape[-1] // outputs)
     # The differences are 0 where the whole guide is used, so a guide that is exact stays exact.
-    rest, left = rest + (1 - part) * (values - rest), left + (1 - part).float() * of_guide
+    rest, left = rest.lerp(values, 1 - part), left.addcmul(of_guide, (1 - part).float())
     guide, square = guide * part, left.double().square_()
     found = torch.baddbmm(guide, drawn.posterior, rest), (drawn.correction @ left).double(), drawn.spread @ square
     return torch.cat([x.reshape(*x.shape[:2], -1, outputs) for x in found], -1).transpose(1, 2).flatten(0, 1)
