@@ -4,7 +4,7 @@ from whyserve.explain.methods.permutation.estimator import MOST_LEFT_OUT, Estima
 
 
 def test_a_large_correction_is_used_and_of_noise_a_part_is_left_out():
-    noise = 0.3 * torch.randn(400, 12, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    noise = 1.2 * MOST_LEFT_OUT * torch.randn(400, 12, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     noise -= noise.mean(1, keepdim=True)
     used = shrunk(noise, torch.ones_like(noise))
     assert float(used.square().mean() / noise.square().mean()) < 0.3

@@ -15,9 +15,9 @@ import torch
 from whyserve.explain.methods.permutation.kriging import krige
 
 # The players of each tier, as a cumulative share of all: within a tier, labels are random.
-TIERS = (0.1, 0.3, 0.6, 1.0)
-# The prior of a player by tier: for shares that are equal, that differ as in most networks, and that differ more.
-PROFILES = ((1.0, 1.0, 1.0, 1.0), (3.0, 1.5, 0.75, 0.4), (6.0, 1.0, 0.35, 0.25))
+TIERS = (0.05, 0.15, 0.35, 0.65, 1.0)
+# The prior of a player by tier: for shares that are equal, and for shares that differ as in most networks.
+PROFILES = ((1.0, 1.0, 1.0, 1.0, 1.0), (5.0, 2.6, 1.2, 0.55, 0.15))
 # Up to this number of coalitions of one size, a design draws without replacement.
 MOST_LISTED = 300
 

@@ -17,7 +17,7 @@ WEIGHT_POWER = 1.5
 # Of a correction that is as small as its error, this share is taken for noise and left out …
 NOISE_SHARE = 0.5
 # … up to this share of the standard error of each value: the bias is smaller than that.
-MOST_LEFT_OUT = 0.25
+MOST_LEFT_OUT = 0.15
 
 
 @dataclass(slots=True)

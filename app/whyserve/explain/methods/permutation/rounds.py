@@ -25,14 +25,14 @@ T = TypeVar("T")
 DESIGNS = 10
 # Designs with more than this number of pairs take longer to make than to use. Those with equal numbers are one design …
 MOST_APART = 64
-# … if the first tier has at least so many labels: with fewer, their errors would be too similar.
-LEAST_LABELS = 3
+# … if the first two tiers have at least so many labels: with fewer, their errors would be too similar.
+LEAST_LABELS = 4
 # This share of the pairs is spread evenly over the background rows, the rest in proportion to the guide's shares.
 EVEN_SHARE = 0.5
 # The numbers of pairs of the designs differ by multiples of this share of the mean, so that few designs are needed.
 STEP = 0.125
-# A profile is chosen up to this share of a player of the first tier, relative to the mean.
-FIRST_TIER = (1.6, 4.2)
+# Up to this share of a player of the first tier, relative to the mean, shares count as equal.
+EQUAL_SHARES = 1.6
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,15 +103,16 @@ class Rounds:
         # Equal shares get random ranks.
         ascending, order = sums.add_(of_rows, alpha=1e-9 * everything / self.rows).sort()
         ranked, ranks = shares.add(tie, alpha=1e-9 * everything / shares.numel()).sort(1, descending=True)
-        first = tier_ends(self.players)[0]
+        first, *others = tier_ends(self.players)
+        apart = (others or [first])[0] < LEAST_LABELS
         top = float(ranked[:, :first].sum()) / first * self.players / everything
         plan = allocate((ascending * (self.rows / everything)).tolist(), pairs, 1 << min(self.players - 1, 40))
-        profile = sum(top > most for most in FIRST_TIER)
+        profile = int(top > EQUAL_SHARES)
 
         def make() -> Round:
             made, seen = [], Counter[int]()
             for count, _ in plan:
-                number = 0 if count > MOST_APART and first >= LEAST_LABELS else seen[count]
+                number = seen[count] if apart or count <= MOST_APART else 0
                 of_design = (self.players, count, profile, seed, number)
                 made.append(self._designs.get(of_design, partial(make_design, *of_design)))
                 seen[count] += 1

@@ -11,6 +11,9 @@ from whyserve.explain.methods.permutation.first_layer import FirstLayer
 from whyserve.explain.methods.permutation.guide import fit
 from whyserve.explain.methods.permutation.rounds import Draw, Round, Rounds
 
+# The guide is multiplied by a number up to MOST_PART, rounded to one of so many parts of 1.
+MOST_PART, PARTS = 2, 64
+
 
 @dataclass(frozen=True, slots=True)
 class SampleRequest:
@@ -121,16 +124,16 @@ def combine(drawn: Round, g: torch.Tensor, whole: torch.Tensor, shares: torch.Te
     values = torch.cat([g, g.new_zeros(1, outputs), whole]).index_select(0, drawn.index)
     values = values.reshape(designs, -1, guide.shape[-1])
     rest = torch.baddbmm(values, drawn.signs, guide, alpha=-1)
-    # Without and with the guide. A guide is used where the leave-one-out residuals say that it helps.
-    residuals = drawn.residual @ torch.cat([values, rest], -1).float()
-    squares = residuals.double().square_()
-    before, after = (drawn.total @ squares.flatten(0, 1)).reshape(2, -1, outputs).sum(1)
-    without, with_guide = zip(*(x.chunk(2, -1) for x in (residuals, squares)), strict=True)
-    left, square = with_guide
-    if bool((after > before).any()):
-        used = (after <= before).repeat(guide.shape[-1] // outputs)
-        guide, rest = guide * used, torch.where(used, rest, values)
-        left, square = (torch.where(used, x, y) for x, y in zip(with_guide, without, strict=True))
+    # The part of the guide that makes the leave-one-out variance smallest, by least squares over all designs.
+    before, left = (drawn.residual @ torch.cat([values, rest], -1).float()).chunk(2, -1)
+    of_guide = before - left
+    products = drawn.total @ torch.cat([before * of_guide, of_guide.square()], -1).double().flatten(0, 1)
+    shared, square = products.reshape(2, -1, outputs).sum(1)
+    part = (shared / square.clamp_min(1e-300)).mul_(PARTS).round_().div_(PARTS).clamp_(0, MOST_PART)
+    part = part.repeat(guide.shape[-1] // outputs)
+    # The differences are 0 where the whole guide is used, so a guide that is exact stays exact.
+    rest, left = rest.lerp(values, 1 - part), left.addcmul(of_guide, (1 - part).float())
+    guide, square = guide * part, left.double().square_()
     found = torch.baddbmm(guide, drawn.posterior, rest), (drawn.correction @ left).double(), drawn.spread @ square
     by_slot = torch.stack(found, 2).reshape(*guide.shape[:2], 3, -1, outputs).permute(0, 3, 1, 2, 4)
     return by_slot.reshape(len(whole), -1, 3 * outputs)
