@@ -8,6 +8,8 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-cac
 KSERVE := .venv-kserve
 REMOTE := .venv-remote
 AUDIT := .venv-audit
+# Compiled tests are kept for the next suite, also where the environment says otherwise.
+unexport PYTHONDONTWRITEBYTECODE
 # What to test: T=tests/queues for one folder, or a file.
 T ?= tests
 # Two processes, each with services of its own. The tests of one file stay together, for they share what they set up.

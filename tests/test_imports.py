@@ -79,13 +79,17 @@ def test_a_library_is_left_out_only_by_the_main_thread_and_only_meanwhile():
         assert import_module("sys") is sys, "what is imported stays"
 
 
-def test_keras_is_opened_without_the_libraries_of_its_plots_and_wrappers():
-    """They can be imported later, as shap does for the method kernel."""
+@pytest.mark.parametrize("module", ["whyserve.processes.worker", "whyserve.batch"])
+def test_a_worker_opens_keras_without_the_libraries_of_its_plots_and_wrappers(module):
+    """They can be imported later, as shap does for the method kernel. Other programs may use them with Keras."""
     code = (
-        "import sys; from pathlib import Path; from whyserve.model.keras_file import OPTIONAL, open_keras\n"
+        f"import sys; import {module}\n"
+        "from pathlib import Path; from whyserve.model.keras_file import OPTIONAL, open_keras\n"
         "open_keras(Path(sys.argv[1]).read_bytes())\n"
-        "assert 'keras' in sys.modules and not set(OPTIONAL) & set(sys.modules)\n"
+        "assert 'keras' in sys.modules\n"
+        "print('without' if not set(OPTIONAL) & set(sys.modules) else 'with')\n"
         "import sklearn.base"
     )
-    model = MODELS / "linear" / KERAS_FILE
-    subprocess.run([sys.executable, "-W", "ignore", "-c", code, model], check=True)
+    arguments = [sys.executable, "-W", "ignore", "-c", code, str(MODELS / "linear" / KERAS_FILE)]
+    done = subprocess.run(arguments, capture_output=True, text=True, check=True)
+    assert done.stdout.split()[-1] == ("without" if module == "whyserve.processes.worker" else "with")

@@ -10,7 +10,8 @@ from whyserve.model.spec import KERAS_FILE, ModelSpec
 
 # Also the message for a folder that has model.h5 instead of model.keras.
 HDF5_REFUSED = 'HDF5 can hold code and is not read; save the model again: model.save("model.keras")'
-# For Keras's plots and wrappers, which only a notebook may use. They take half of the time of importing Keras.
+# For Keras's plots, wrappers and data frames. They take half of the time of importing Keras. A worker and the stages of
+# an export do not use them; the program of somebody who imports Whyserve may.
 OPTIONAL = ("matplotlib", "pandas", "sklearn")
 HDF5 = b"\x89HDF\r\n\x1a\n"
 
@@ -19,7 +20,7 @@ def open_keras(content: bytes):  # type: ignore[no-untyped-def]  # Keras is unty
     """Load a Keras model. Raises ValueError, also for an HDF5 file and for a Lambda layer with Python code."""
     if content.startswith(HDF5):
         raise ValueError(f"the file has the HDF5 format. {HDF5_REFUSED}")
-    with importing(without=() if "whyserve.notebook" in sys.modules else OPTIONAL):
+    with importing(without=OPTIONAL if "whyserve.processes.worker" in sys.modules else ()):
         import keras  # noqa: PLC0415
 
     # Keras reads only from a path. The copy has the bytes whose digest was checked, and no other process changes it.
