@@ -125,6 +125,8 @@ def _added(step: Step, product: Step, program: Program) -> Ref | None:
         or step.kwargs
         or len(product.live) > 1
         or program.dims[step.slot] != program.dims[product.slot]
+        # A sum of two precisions has the higher one, and a product has one.
+        or program.dtypes[step.slot] != program.dtypes[product.slot]
     ):
         return None
     bias = next((a for a in step.args if isinstance(a, Ref) and a.slot != product.slot), None)
