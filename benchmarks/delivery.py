@@ -28,7 +28,6 @@ from typing import Any
 from redis import Redis
 
 from benchmarks.predict_load import Figures, Load, drive, http_request
-from whyserve.queues.queue_file import QUEUE_FILE
 
 ROOT = Path(__file__).parent.parent
 BASELINE = "8a3ca99"
@@ -54,7 +53,8 @@ class Service:
         return (int(fields[11]) + int(fields[12])) / TICKS
 
     def stored_bytes(self) -> int:
-        return sum(path.stat().st_size for path in self.state.glob(f"{QUEUE_FILE}*"))
+        # Each version of the queue has a file with a name of its own.
+        return sum(path.stat().st_size for path in self.state.glob("queue*.sqlite3*"))
 
 
 def command(module: str, *arguments: str) -> list[str]:
