@@ -36,7 +36,7 @@ dev: install ## the same, and start again when the code or a model changes
 check: install lint types ## lint, types and the tests that need no models and no services: before each commit
 	$(PYTEST) -q -m "quick" $(T)
 
-test: install lint types export $(KSERVE)/.installed ## the tests, in under ten minutes; T=tests/queues for one part
+test: install lint types export $(KSERVE)/.installed ## the tests, about twelve minutes on two cores; T=tests/queues for one part
 	$(PYTEST) $(T)
 
 test-slow: install export ## the tests that take long: training, large networks, many packaged networks
