@@ -69,9 +69,9 @@ def forked_stages() -> Iterator[None]:
         yield
     finally:
         stage.start = new
-    for connection, process in servers.values():
-        connection.close()
-        process.wait()
+        for connection, process in servers.values():
+            connection.close()
+            process.wait()
 
 
 def load(backend: str) -> None:
